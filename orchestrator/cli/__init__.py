@@ -1,0 +1,59 @@
+"""The command line: `python -m orchestrator VERB`. Each verb is a module; none of them loads ray or torch to be listed."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from orchestrator import __version__
+from orchestrator.cli.models import models
+from orchestrator.cli.plan import plan
+from orchestrator.cli.summarize import summarize
+from orchestrator.cli.tune import tune
+from orchestrator.errors import UserError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="orchestrator")
+def cli() -> None:
+    r"""Measure what LLM inference costs in energy, over generation hyperparameters.
+
+    \b
+    First steps:
+      orchestrator plan --space lhs        what would run, and what it would take
+      orchestrator tune --space lhs        run it; the same command again goes on
+      orchestrator summarize               rebuild the tables of a data set
+    """
+
+
+for verb in (tune, plan, summarize, models):
+    cli.add_command(verb)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 ok, 2 user error in a line each, 3 failed trials, 130 interrupted."""
+    try:
+        code = cli.main(args=arguments, standalone_mode=False)
+    except UserError as error:
+        fail(error.lines)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(0)
+    except click.ClickException as error:
+        where = f"{error.ctx.command_path}: " if getattr(error, "ctx", None) else ""  # type: ignore[attr-defined]
+        fail((f"{where}{error.format_message().strip()}",))
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted. What was finished is kept; the same command again goes on.", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def fail(lines: tuple[str, ...]) -> None:
+    """Print user errors, a line each, and exit."""
+    for line in lines:
+        click.echo(f"error: {line}", err=True)
+    sys.exit(EXIT_USER_ERROR)

@@ -1,0 +1,96 @@
+"""The options that `tune` and `plan` share, and how they become a Request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from orchestrator.sweep.request import Request
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+OPTIONS = [
+    click.option(
+        "--space", required=True, metavar="NAME|FILE", help="Search space: lhs, uniform, grid, sobol, optuna, or a YAML file."
+    ),
+    click.option("--samples", type=int, metavar="N", help="Configurations (default 20; a machine without a GPU: fewer)."),
+    click.option(
+        "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of design, order and generations."
+    ),
+    click.option(
+        "--repeats", type=int, default=1, show_default=True, metavar="R", help="Repetitions of each configuration; 3 to publish."
+    ),
+    click.option(
+        "--model",
+        "models",
+        multiple=True,
+        metavar="NAME",
+        help="llama2, mistral, smollm2, synthetic-..., org/name[@revision] or a folder. Repeatable. "
+        "[default: llama2 with a GPU, else smollm2]",
+    ),
+    click.option("--quantization", metavar="NAME", help="nf4, fp4, int8 or none. [default: nf4]"),
+    click.option(
+        "--engine", default="transformers", show_default=True, metavar="NAME", help="transformers, or simulated (no model)."
+    ),
+    click.option(
+        "--dtype",
+        type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
+        default="auto",
+        show_default=True,
+        help="Compute type; auto: by the device.",
+    ),
+    click.option(
+        "--chat-template",
+        type=click.Choice(["auto", "off"]),
+        default="auto",
+        show_default=True,
+        help="auto: where the model has one.",
+    ),
+    click.option("--fixed-length", is_flag=True, help="Forbid an early end: every text has max_length tokens."),
+    click.option("--beyond-context", is_flag=True, help="Let max_length pass the model's context instead of lowering it."),
+    click.option(
+        "--use-case",
+        "use_cases",
+        multiple=True,
+        metavar="NAME|FILE",
+        help="Prompts: a name in prompts/ or a YAML file. Repeatable. [default: all]",
+    ),
+    click.option("--prompts", type=int, metavar="N", help="Only the first N prompts of each use case."),
+    click.option(
+        "--range",
+        "ranges",
+        multiple=True,
+        metavar="P=LOW:HIGH",
+        help="Narrow one parameter, e.g. max_length=100:200. Repeatable.",
+    ),
+    click.option("--machine", metavar="NAME", help="Kind of machine, a file in clusters/. [default: detected]"),
+    click.option("--country", metavar="ISO3", help="Country of the grid, e.g. ITA. [default: the machine's file]"),
+    click.option("--parallel", type=int, metavar="N", help="Trials at once without a GPU. [default: 1]"),
+    click.option(
+        "--order", type=click.Choice(["shuffled", "design"]), default="shuffled", show_default=True, help="Order of the trials."
+    ),
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        default=Path("measurements"),
+        show_default=True,
+        metavar="FOLDER",
+        help="The data set.",
+    ),
+    click.option("--address", metavar="HOST:PORT", help="A running Ray cluster. [default: a private Ray on this machine]"),
+]
+
+
+def sweep_options(command: F) -> F:
+    """Add all of OPTIONS to a command, in their order."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+def request_of(**flags: Any) -> Request:
+    """The flags as a Request."""
+    return Request(**flags)

@@ -1,0 +1,35 @@
+"""`plan`: what a sweep would run and take; loads no model, starts no Ray, writes nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from orchestrator.cli.options import request_of, sweep_options
+
+
+@click.command()
+@sweep_options
+@click.option("--json", "as_json", is_flag=True, help="The whole plan as JSON.")
+def plan(*, as_json: bool, **flags: Any) -> None:
+    r"""Show what a sweep would run: trials, tokens, time, energy, memory.
+
+    \b
+    Example:
+      orchestrator plan --space sobol --samples 32 --model mistral
+    """
+    from orchestrator.cli.planview import print_plan
+    from orchestrator.cli.text import console
+    from orchestrator.meters.nvml import list_gpus
+    from orchestrator.sweep.request import resolve_request
+    from orchestrator.sweep.run import known_revisions, prepare
+
+    gpus = list_gpus()
+    resolved = resolve_request(request_of(**flags), [gpu.name for gpu in gpus])
+    prepared = prepare(resolved, known_revisions(resolved))
+    if as_json:
+        click.echo(json.dumps({**prepared.plan.model_dump(mode="json"), "missing_executions": prepared.n_missing()}))
+        return
+    print_plan(console(), prepared, gpus)

@@ -1,0 +1,1 @@
+"""The data set: its schema, its files and the tables derived from them."""

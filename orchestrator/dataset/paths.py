@@ -1,0 +1,81 @@
+"""Every file name of a data set, in one class."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.nouns import TrialSpec
+
+PARTIAL_SUFFIX = ".partial"
+
+
+@dataclass(frozen=True)
+class DataSetPaths:
+    """Names below the data set's folder."""
+
+    root: Path
+
+    @property
+    def sweeps(self) -> Path:
+        """Plans."""
+        return self.root / "sweeps"
+
+    def sweep(self, sweep_id: str) -> Path:
+        """Plan of one sweep."""
+        return self.sweeps / f"{sweep_id}.json"
+
+    @property
+    def executions(self) -> Path:
+        """Derived: a row an execution."""
+        return self.root / "executions.parquet"
+
+    @property
+    def summary(self) -> Path:
+        """Derived: a row a trial."""
+        return self.root / "summary.parquet"
+
+    def leaf(self, machine: str, spec: TrialSpec) -> Path:
+        """measurements/<machine>/<model>/<strategy>/<useCase>."""
+        return self.root / machine / spec.setup.model / spec.strategy / spec.setup.use_case
+
+    def trial(self, machine: str, spec: TrialSpec) -> Path:
+        """A sealed trial."""
+        return self.leaf(machine, spec) / spec.folder()
+
+    def partial(self, machine: str, spec: TrialSpec) -> Path:
+        """The same while it runs: hidden beside, renamed at the end."""
+        return self.leaf(machine, spec) / f".{spec.folder()}{PARTIAL_SUFFIX}"
+
+    def sealed_trials(self) -> list[Path]:
+        """Folders of all sealed trials, sorted."""
+        return sorted(p.parent for p in self.root.glob("*/*/*/*/*/trial.json") if not p.parent.name.startswith("."))
+
+    def partial_trials(self) -> list[Path]:
+        """Folders of all unfinished trials, sorted."""
+        return sorted(p for p in self.root.glob(f"*/*/*/*/.*{PARTIAL_SUFFIX}") if p.is_dir())
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write beside and rename, flushed to the disk: a reader sees the old file or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with beside.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside the folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,215 @@
+"""executions.parquet and summary.parquet: derived from trial folders, from scratch or a trial at a time.
+
+`TableWriter` keeps the tables up to date during a sweep at a cost a trial that doesn't grow with their number: a file is
+rewritten only after its rows have grown by a tenth, and at the end. `rebuild` reads every folder. Both give equal tables.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args, get_origin
+
+from orchestrator import __version__
+from orchestrator.dataset.paths import DataSetPaths, write_atomically
+from orchestrator.dataset.schema import SCHEMA_VERSION, Execution, ExecutionRow, SummaryRow, TrialColumns, TrialRecord, columns_of
+from orchestrator.dataset.trials import read_trial
+from orchestrator.nouns import Noun
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SHORT_TRIAL_S = 60.0
+"""METHOD R7: below it a trial is flagged; publishable power wants a minute of load."""
+
+TRIAL_KEY = ("machine", "model", "strategy", "use_case", "index", "config_hash", "repeat")
+GROWTH = 0.1
+FRESH_ROWS = 500
+"""While a table is this small it is rewritten after every trial."""
+
+Key = tuple[Any, ...]
+
+
+class Trials:
+    """The counted executions of every trial: for each prompt of a trial those of its newest ok attempt."""
+
+    def __init__(self) -> None:
+        self._records: dict[Key, list[TrialRecord]] = {}
+
+    @staticmethod
+    def key(record: TrialRecord) -> Key:
+        """What all attempts of a trial share."""
+        return tuple(getattr(record.columns, name) for name in TRIAL_KEY)
+
+    def add(self, record: TrialRecord) -> Key:
+        """Take in a sealed trial; its key."""
+        key = self.key(record)
+        self._records.setdefault(key, []).append(record)
+        return key
+
+    def records(self) -> list[TrialRecord]:
+        """All of them."""
+        return [record for records in self._records.values() for record in records]
+
+    def __iter__(self) -> Iterator[Key]:
+        """Keys, sorted."""
+        return iter(sorted(self._records))
+
+    def __len__(self) -> int:
+        """How many trials."""
+        return len(self._records)
+
+    def counted(self, key: Key) -> list[tuple[TrialColumns, Execution, TrialRecord]]:
+        """Per prompt the execution that counts: ok before failed, then the newest attempt."""
+        best: dict[int, tuple[tuple[bool, int, str], TrialColumns, Execution, TrialRecord]] = {}
+        for record in self._records[key]:
+            for execution in record.executions:
+                rank = (execution.status == "ok", record.columns.attempt, record.sealed_at)
+                if execution.prompt not in best or rank > best[execution.prompt][0]:
+                    best[execution.prompt] = (rank, record.columns, execution, record)
+        return [best[prompt][1:] for prompt in sorted(best)]
+
+    def execution_rows(self, key: Key) -> list[dict[str, Any]]:
+        """Rows of executions.parquet."""
+        return [{**columns.model_dump(), **execution.model_dump()} for columns, execution, _ in self.counted(key)]
+
+    def summary_row(self, key: Key) -> dict[str, Any]:
+        """Row of summary.parquet."""
+        counted = self.counted(key)
+        ok = [execution for _, execution, _ in counted if execution.status == "ok"]
+        newest = max((columns for columns, _, _ in counted), key=lambda columns: columns.attempt)
+        loads = [record.environment.get("load_s") for _, _, record in counted if record.environment.get("loaded_here")]
+        tokens = sum(execution.n_new_tokens or 0 for execution in ok)
+        window_s = sum(execution.window_s or 0.0 for execution in ok)
+        bases = {execution.energy_basis for execution in ok}
+        basis = bases.pop() if len(bases) == 1 else None
+        spent = _total(ok, basis) if basis else None
+        flags = {flag for _, execution, _ in counted for flag in execution.flags}
+        if window_s < SHORT_TRIAL_S:
+            flags.add("short_trial")
+        return {
+            **newest.model_dump(),
+            "n_executions": len(counted),
+            "n_ok": len(ok),
+            "n_prompt_tokens": sum(execution.n_prompt_tokens or 0 for execution in ok),
+            "n_new_tokens": tokens,
+            "window_s": window_s,
+            "tokens_per_s": tokens / window_s if window_s else None,
+            "energy_kwh": _total(ok, "energy_kwh"),
+            "energy_j": _total(ok, "energy_j"),
+            "gpu_energy_counter_j": _total(ok, "gpu_energy_counter_j"),
+            "energy_per_token_j": spent / tokens if spent is not None and tokens else None,
+            "energy_basis": basis,
+            "load_s": loads[0] if loads else None,
+            "flags": tuple(sorted(flags)),
+        }
+
+
+def _total(executions: list[Execution], column: str) -> float | None:
+    """Sum of a column; None where one value is unknown or there are none: a sum of some would look like the whole."""
+    values = [getattr(execution, column) for execution in executions]
+    return None if not values or None in values else sum(values)
+
+
+def arrow_schema(row: type[Noun]) -> pa.Schema:
+    """Arrow schema of a row's model, with unit and meaning in each field's metadata."""
+    import pyarrow as pa
+
+    fields = []
+    for name, annotation, column in columns_of(row):
+        metadata = {"meaning": column.meaning, "unit": column.unit, "null": column.null or "never"}
+        fields.append(pa.field(name, _arrow_type(annotation), nullable=bool(column.null), metadata=metadata))
+    about = {"schema_version": str(SCHEMA_VERSION), "written_by": f"llm-energy-orchestrator {__version__}"}
+    return pa.schema(fields, metadata=about)
+
+
+def _arrow_type(annotation: Any) -> pa.DataType:
+    import pyarrow as pa
+
+    options = [a for a in get_args(annotation) if a not in (type(None), Ellipsis)]
+    if get_origin(annotation) is tuple:
+        return pa.list_(_arrow_type(options[0]))
+    if options:
+        return _arrow_type(options[0])
+    return {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}[annotation]
+
+
+def to_table(row: type[Noun], rows: Iterable[dict[str, Any]]) -> pa.Table:
+    """Rows as an Arrow table of the row's schema."""
+    import pyarrow as pa
+
+    return pa.Table.from_pylist(list(rows), schema=arrow_schema(row))
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Write a Parquet file in one step."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd")
+    write_atomically(path, buffer.getvalue().to_pybytes())
+
+
+class TableWriter:
+    """Keeps both tables up to date while trials are sealed."""
+
+    def __init__(self, paths: DataSetPaths, trials: Trials) -> None:
+        self._paths = paths
+        self._trials = trials
+        self._rows = {key: trials.execution_rows(key) for key in trials}
+        self._written = sum(len(rows) for rows in self._rows.values())
+        self._pending = 0
+
+    def add(self, record: TrialRecord) -> None:
+        """Take in a sealed trial; the files follow at once while small, else when they have grown by a tenth."""
+        key = self._trials.add(record)
+        self._rows[key] = self._trials.execution_rows(key)
+        self._pending += len(record.executions)
+        if self._written < FRESH_ROWS or self._pending > GROWTH * self._written:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write both files as they should be now."""
+        keys = sorted(self._rows)
+        write_parquet(self._paths.executions, to_table(ExecutionRow, (row for key in keys for row in self._rows[key])))
+        write_parquet(self._paths.summary, to_table(SummaryRow, map(self._trials.summary_row, keys)))
+        self._written = sum(len(rows) for rows in self._rows.values())
+        self._pending = 0
+
+
+def read_all(paths: DataSetPaths) -> tuple[Trials, list[str]]:
+    """Every readable trial of a data set, and a line for each folder that can't be read."""
+    trials, faults = Trials(), []
+    for folder in paths.sealed_trials():
+        try:
+            trials.add(read_trial(folder))
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            faults.append(f"{folder.relative_to(paths.root)}: {reason}")
+    return trials, faults
+
+
+def rebuild(paths: DataSetPaths) -> tuple[int, int, list[str]]:
+    """Write both tables from the folders alone. Gives (executions, trials, faults)."""
+    trials, faults = read_all(paths)
+    writer = TableWriter(paths, trials)
+    writer.flush()
+    return sum(len(trials.execution_rows(key)) for key in trials), len(trials), faults
+
+
+def describe(row: type[Noun]) -> str:
+    """The data dictionary of a table as Markdown, from the schema."""
+    lines = ["| column | type | unit | meaning | null |", "|---|---|---|---|---|"]
+    for name, annotation, column in columns_of(row):
+        lines.append(f"| `{name}` | {_arrow_type(annotation)} | {column.unit} | {column.meaning} | {column.null or 'never'} |")
+    return "\n".join(lines)
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """Schema-level metadata of a written table (schema_version, written_by)."""
+    import pyarrow.parquet as pq
+
+    raw = pq.read_schema(path).metadata or {}
+    return {key.decode(): json.loads(json.dumps(value.decode())) for key, value in raw.items() if key != b"ARROW:schema"}

@@ -1,0 +1,252 @@
+"""The real engine: transformers, quantized by bitsandbytes, on one GPU or on the CPU.
+
+The model's own generation_config never decides anything but which tokens end a text: every sampling parameter is passed.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from orchestrator.engine import Encoded, EngineInfo, Generated, GenerationError
+from orchestrator.engine.weights import Weights, resolve
+from orchestrator.errors import ModelUnavailableError
+from orchestrator.models import architecture_of, parse_model
+from orchestrator.nouns import Effective, Quantization, Setup
+
+MEMORY_MARGIN = 0.9
+"""Share of the free memory that the key-value cache may take; the rest is left to activations and fragmentation."""
+
+
+def load(setup: Setup, model_ref: str, threads: int | None) -> HfEngine:
+    """Find the weights, load and quantize them. Raises ModelUnavailableError in one sentence."""
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    model = parse_model(model_ref)
+    weights = resolve(model)
+    if weights.revision != setup.revision:
+        raise ModelUnavailableError(
+            f"{model_ref}: this machine has {weights.revision}, the sweep was planned with {setup.revision}; "
+            "stage the same weights here with `orchestrator models stage`"
+        )
+    return HfEngine(setup, weights, threads)
+
+
+class HfEngine:
+    """A causal language model of transformers."""
+
+    def __init__(self, setup: Setup, weights: Weights, threads: int | None) -> None:
+        import torch
+        import transformers
+        from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+        transformers.logging.set_verbosity_error()
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # one cast notice a layer call otherwise
+        if threads:
+            torch.set_num_threads(threads)
+        self._torch = torch
+        self._cuda = torch.cuda.is_available()
+        dtype = _compute_dtype(setup.compute_dtype, torch)
+        began = time.perf_counter()
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(weights.path, local_files_only=True, trust_remote_code=False)
+            self._model = AutoModelForCausalLM.from_pretrained(
+                weights.path,
+                dtype=dtype,
+                quantization_config=_bitsandbytes(setup.quantization, dtype),
+                device_map={"": 0} if self._cuda else None,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+            ).eval()
+            self.synchronize()
+        except torch.cuda.OutOfMemoryError as error:
+            free, total = torch.cuda.mem_get_info()
+            raise ModelUnavailableError(
+                f"{setup.model} with {setup.quantization.name} doesn't fit on the GPU: {free / 2**30:.1f} of "
+                f"{total / 2**30:.1f} GiB were free; use --quantization nf4, a smaller model or another machine"
+            ) from error
+        except (OSError, ValueError, RuntimeError, ImportError) as error:
+            raise ModelUnavailableError(
+                f"{setup.model} can't be loaded from {weights.origin}: {type(error).__name__}: {_first_line(error)}"
+            ) from error
+        load_s = time.perf_counter() - began
+        self._template = setup.chat_template == "auto" and bool(self._tokenizer.chat_template)
+        own = self._model.generation_config
+        eos = own.eos_token_id if own.eos_token_id is not None else self._tokenizer.eos_token_id
+        self._eos = [] if eos is None else list(eos) if isinstance(eos, list | tuple) else [eos]
+        self._pad = self._tokenizer.pad_token_id if self._tokenizer.pad_token_id is not None else next(iter(self._eos), 0)
+        self._bos = own.bos_token_id
+        # generate() fills every None of the passed config from this one, so it must hold nothing but token ids
+        self._model.generation_config = GenerationConfig(
+            bos_token_id=self._bos, eos_token_id=self._eos or None, pad_token_id=self._pad
+        )
+        config = self._model.config
+        self.info = EngineInfo(
+            name="transformers",
+            device="cuda" if self._cuda else "cpu",
+            compute_dtype=str(dtype).removeprefix("torch."),
+            revision=weights.revision,
+            context_length=getattr(config, "max_position_embeddings", None),
+            memory_tokens=self._memory_tokens(weights.path, dtype),
+            uses_chat_template=self._template,
+            attention=str(getattr(config, "_attn_implementation", "unknown")),
+            cache="dynamic",
+            threads=None if self._cuda else torch.get_num_threads(),
+            load_s=load_s,
+            weights_bytes=int(self._model.get_memory_footprint()),
+            gpu_uuid=f"GPU-{torch.cuda.get_device_properties(0).uuid}" if self._cuda else None,
+            synthetic=weights.origin == "random",
+            versions=_versions(),
+        )
+
+    def encode(self, prompt: str) -> Encoded:
+        """Ids on the device; with the model's chat template where it has one and the setup allows it."""
+        if self._template:
+            text = self._tokenizer.apply_chat_template(
+                [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+            )
+            batch = self._tokenizer(text, return_tensors="pt", add_special_tokens=False)
+        else:
+            batch = self._tokenizer(prompt, return_tensors="pt")
+        ids = batch["input_ids"].to(self._model.device)
+        return Encoded(int(ids.shape[1]), ids)
+
+    def generate(self, encoded: Encoded, effective: Effective, seed: int, *, fixed_length: bool) -> Generated:
+        """One `model.generate` with every parameter explicit, the random state set from `seed` first."""
+        from transformers import StoppingCriteriaList
+
+        torch = self._torch
+        n_new = effective.max_length - encoded.n_tokens
+        first_token = _FirstToken(torch)
+        torch.manual_seed(seed)
+        try:
+            with torch.inference_mode():
+                output = self._model.generate(
+                    inputs=encoded.ids,
+                    attention_mask=torch.ones_like(encoded.ids),
+                    generation_config=self._generation_config(effective, n_new, fixed_length=fixed_length),
+                    stopping_criteria=StoppingCriteriaList([first_token]),
+                )
+        except torch.cuda.OutOfMemoryError as error:
+            raise GenerationError("oom", _first_line(error)) from error
+        except RuntimeError as error:
+            text = str(error)
+            kind = "oom" if "alloc" in text and "memory" in text else "nan" if "inf" in text and "nan" in text else "other"
+            raise GenerationError(kind, _first_line(error)) from error
+        tokens = output[0, encoded.n_tokens :].tolist()
+        for i, token in enumerate(tokens):
+            if token in self._eos and not fixed_length:
+                return Generated(tokens[: i + 1], "eos", first_token.after_s)
+        return Generated(tokens, "length", first_token.after_s)
+
+    def _generation_config(self, effective: Effective, n_new: int, *, fixed_length: bool) -> Any:
+        from transformers import GenerationConfig
+
+        config = GenerationConfig(
+            max_length=effective.max_length,
+            min_new_tokens=n_new if fixed_length else None,
+            do_sample=effective.do_sample,
+            num_beams=1,
+            use_cache=True,
+            bos_token_id=self._bos,
+            eos_token_id=self._eos or None,
+            pad_token_id=self._pad,
+        )
+        config.temperature, config.top_p, config.top_k = effective.temperature, effective.top_p, effective.top_k
+        return config
+
+    def decode(self, generated: Generated) -> str:
+        """Text without special tokens."""
+        return str(self._tokenizer.decode(generated.tokens, skip_special_tokens=True))
+
+    def synchronize(self) -> None:
+        """Drain the GPU's queue; nothing to do on a CPU."""
+        if self._cuda:
+            self._torch.cuda.synchronize()
+
+    def close(self) -> None:
+        """Drop the model and give its memory back to the device."""
+        import gc
+
+        del self._model
+        gc.collect()
+        if self._cuda:
+            self._torch.cuda.empty_cache()
+
+    def _memory_tokens(self, folder: Path, dtype: Any) -> int | None:
+        architecture = architecture_of(folder)
+        if architecture is None:
+            return None
+        free_bytes = self._torch.cuda.mem_get_info()[0] if self._cuda else _available_ram_bytes()
+        if free_bytes is None:
+            return None
+        return int(MEMORY_MARGIN * free_bytes / architecture.cache_bytes_per_token(dtype.itemsize))
+
+
+class _FirstToken:
+    """A stopping criterion that never stops: it notes when the first token is there."""
+
+    def __init__(self, torch: Any) -> None:
+        self._torch = torch
+        self._began = time.perf_counter()
+        self.after_s: float | None = None
+
+    def __call__(self, input_ids: Any, _scores: Any, **_kwargs: Any) -> Any:
+        if self.after_s is None:
+            if input_ids.is_cuda:
+                self._torch.cuda.synchronize()  # else it's the launch of the first token that is timed
+            self.after_s = time.perf_counter() - self._began
+        return self._torch.zeros(input_ids.shape[0], dtype=self._torch.bool, device=input_ids.device)
+
+
+def _compute_dtype(asked: str, torch: Any) -> Any:
+    """float32 on a CPU, bfloat16 where the GPU has it in hardware (compute capability 8), else float16."""
+    if asked != "auto":
+        return getattr(torch, asked)
+    if not torch.cuda.is_available():
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float16  # noqa: PLR2004
+
+
+def _bitsandbytes(quantization: Quantization, dtype: Any) -> Any:
+    """The record as transformers' BitsAndBytesConfig; None for no quantization."""
+    from transformers import BitsAndBytesConfig
+
+    if quantization.bits == 4:  # noqa: PLR2004
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=quantization.quant_type,
+            bnb_4bit_use_double_quant=quantization.double_quant,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    if quantization.bits == 8:  # noqa: PLR2004
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=quantization.int8_threshold)
+    return None
+
+
+def _available_ram_bytes() -> int | None:
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "transformers", "bitsandbytes", "accelerate")
+    found = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

@@ -1,0 +1,81 @@
+"""An engine without a model: words drawn from a seeded generator, at a fixed time a token.
+
+For trying out spaces, machines and clusters without weights. Its rows carry `engine` = simulated; nothing in them says
+anything about a real model. Doesn't need torch.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+
+from orchestrator import __version__
+from orchestrator.engine import Encoded, EngineInfo, Generated
+from orchestrator.models import parse_model
+from orchestrator.nouns import Effective, Setup
+
+WORDS = (
+    *("the", "a", "castle", "forest", "dragon", "step", "turn", "river", "light", "slow", "quick", "of", "and", "under"),
+    *("over", "mountain", "dancer", "arm", "leap", "returns", "opens", "sings", "old", "golden", "silent", "city", "sea"),
+    *("island", "ancient", "tree", "story", "begins", "ends"),
+)
+EOS = len(WORDS)
+
+
+class SimulatedEngine:
+    """Seconds a token and a load: environment variables ORCHESTRATOR_SIMULATED_TOKEN_S, ..._LOAD_S (default 0)."""
+
+    def __init__(self, setup: Setup, model_ref: str, threads: int | None) -> None:
+        began = time.perf_counter()
+        self._token_s = float(os.environ.get("ORCHESTRATOR_SIMULATED_TOKEN_S", "0"))
+        time.sleep(float(os.environ.get("ORCHESTRATOR_SIMULATED_LOAD_S", "0")))
+        architecture = parse_model(model_ref).architecture
+        self.info = EngineInfo(
+            name="simulated",
+            device="none",
+            compute_dtype="none",
+            revision=setup.revision,
+            context_length=architecture.max_position_embeddings if architecture else None,
+            memory_tokens=None,
+            uses_chat_template=False,
+            attention="none",
+            cache="none",
+            threads=threads,
+            load_s=time.perf_counter() - began,
+            weights_bytes=None,
+            synthetic=True,
+            versions={"simulated": __version__},
+        )
+
+    def encode(self, prompt: str) -> Encoded:
+        """One token a word."""
+        words = prompt.split()
+        return Encoded(len(words), words)
+
+    def generate(self, encoded: Encoded, effective: Effective, seed: int, *, fixed_length: bool) -> Generated:
+        """Draw words until the end of sequence (p = 1/60 a token when sampling) or max_length."""
+        draw = random.Random(seed if effective.do_sample else 0)  # noqa: S311 - not for secrets
+        tokens: list[int] = []
+        began = time.perf_counter()
+        ttft_s = 0.0
+        for _ in range(effective.max_length - encoded.n_tokens):
+            if self._token_s:
+                time.sleep(self._token_s)
+            ended = not fixed_length and draw.random() < 1 / 60
+            tokens.append(EOS if ended else draw.randrange(EOS))
+            if len(tokens) == 1:
+                ttft_s = time.perf_counter() - began
+            if ended:
+                return Generated(tokens, "eos", ttft_s)
+        return Generated(tokens, "length", ttft_s)
+
+    def decode(self, generated: Generated) -> str:
+        """The words."""
+        return " ".join(WORDS[token] for token in generated.tokens if token != EOS)
+
+    def synchronize(self) -> None:
+        """Nothing runs aside."""
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,211 @@
+"""Measure one execution: prompt in, row out. Gets engine and meters as arguments, so tests pass fakes.
+
+The order is that of METHOD R18: encode, synchronize, open the window, generate, synchronize, close it, decode. Nothing
+else happens between the window's edges. Doesn't know Ray or the data set's files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from orchestrator.dataset.schema import Execution, effective_columns
+from orchestrator.dataset.trials import Measured
+from orchestrator.engine import Engine, Generated, GenerationError
+from orchestrator.meters import Meter, Reading
+from orchestrator.meters.nvml import COUNTER_PERIOD_S
+from orchestrator.nouns import Effective, Noun, Prompt, TrialSpec, generation_seed, resolve
+
+TOO_SHORT_S = 1.0
+"""METHOD R3: below it the counter's steps dominate."""
+SENSOR_GAIN = 0.05
+"""METHOD R25: systematic relative error of a GPU's sensor, common to all rows of a device."""
+MISMATCH = 0.01
+"""METHOD R1: CodeCarbon and the counter read the same sensor; a larger difference is a wrong window or GPU."""
+WARM_UP_TOKENS = (4, 4, 24)
+"""New tokens of the discarded generations (METHOD R6: three); the last, long enough to time, is the pilot."""
+
+
+class Pilot(Noun):
+    """What the last warm-up generation showed: the figures from which time and energy of a sweep are foreseen."""
+
+    tokens_per_s: float
+    energy_j_per_token: float | None
+    energy_basis: str | None
+    warm_up_s: float
+    warm_up_energy_j: float | None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A loaded engine with its meters: what a worker keeps across trials."""
+
+    engine: Engine
+    meters: list[Meter]
+    pue: float = 1.0
+    n_parallel: int = 1
+    country_known: bool = True
+    clock: Callable[[], float] = time.perf_counter
+
+
+def window(bench: Bench, work: Callable[[], Generated]) -> tuple[Generated | GenerationError, float, list[Reading]]:
+    """Run `work` inside all meters: outermost first opened, last closed. Gives outcome, seconds and readings."""
+    bench.engine.synchronize()
+    for meter in bench.meters:
+        meter.begin()
+    began = bench.clock()
+    outcome: Generated | GenerationError
+    try:
+        outcome = work()
+        bench.engine.synchronize()
+    except GenerationError as error:
+        outcome = error
+    window_s = bench.clock() - began
+    readings = [meter.end() for meter in reversed(bench.meters)]
+    return outcome, window_s, readings
+
+
+def warm_up(bench: Bench, prompt: str) -> Pilot:
+    """Three discarded generations; the last is measured as the pilot. Also pays CodeCarbon's slow first start."""
+    engine = bench.engine
+    encoded = engine.encode(prompt)
+    began = bench.clock()
+    energies: list[float | None] = []
+    n_new, window_s = 0, 0.0
+    energy: tuple[float | None, str | None] = (None, None)
+    for n_tokens in WARM_UP_TOKENS:
+        effective = Effective(
+            max_length=encoded.n_tokens + n_tokens, do_sample=True, temperature=1.0, top_p=1.0, top_k=50, dormant=(), limits=()
+        )
+        outcome, window_s, readings = window(bench, partial(engine.generate, encoded, effective, 0, fixed_length=True))
+        if isinstance(outcome, GenerationError):
+            raise outcome
+        n_new = len(outcome.tokens)
+        energy = _basis(_merge(readings)[0])
+        energies.append(energy[0])
+    known = [e for e in energies if e is not None]
+    return Pilot(
+        tokens_per_s=n_new / window_s if window_s else math.inf,
+        energy_j_per_token=None if energy[0] is None else energy[0] / n_new,
+        energy_basis=energy[1],
+        warm_up_s=bench.clock() - began,
+        warm_up_energy_j=sum(known) if len(known) == len(energies) else None,
+    )
+
+
+def execute(bench: Bench, spec: TrialSpec, prompt: Prompt, order: str) -> Measured:
+    """One prompt of a trial under its configuration; a failed generation is a row too."""
+    engine, info = bench.engine, bench.engine.info
+    seed = generation_seed(spec.setup.seed, spec.asked, prompt.text, spec.repeat)
+    encoded = engine.encode(prompt.text)
+    effective = resolve(
+        spec.asked,
+        prompt_tokens=encoded.n_tokens,
+        context_length=info.context_length,
+        memory_tokens=info.memory_tokens,
+        beyond_context=spec.setup.beyond_context,
+    )
+    started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    fixed = spec.setup.length_mode == "fixed"
+    outcome, window_s, readings = window(bench, partial(engine.generate, encoded, effective, seed, fixed_length=fixed))
+    values, notes, raw = _merge(readings)
+    error = outcome if isinstance(outcome, GenerationError) else None
+    generated = outcome if isinstance(outcome, Generated) else None
+    n_new = len(generated.tokens) if generated else None
+    energy, basis = _basis(values)
+    row: dict[str, Any] = {
+        "prompt": prompt.number,
+        "prompt_sha256": hashlib.sha256(prompt.text.encode()).hexdigest(),
+        "seed": seed,
+        "started_at": started_at,
+        "status": "failed" if error else "ok",
+        "error_kind": error.kind if error else None,
+        "error_message": str(error) if error else None,
+        **effective_columns(effective),
+        "beyond_context": _passed(info.context_length, encoded.n_tokens + (n_new or 0)),
+        "n_prompt_tokens": encoded.n_tokens,
+        "n_new_tokens": n_new,
+        "finish_reason": generated.finish_reason if generated else None,
+        "window_s": window_s,
+        "ttft_s": generated.ttft_s if generated else None,
+        "tokens_per_s": n_new / window_s if n_new and window_s else None,
+        "energy_kwh": None,
+        "energy_j": None,
+        "gpu_energy_counter_j": None,
+        "gpu_energy_integrated_j": None,
+        "gpu_energy_cc_j": None,
+        "cpu_energy_j": None,
+        "cpu_method": None,
+        "ram_energy_j": None,
+        "ram_method": None,
+        **values,
+        "scope": "shared" if bench.n_parallel > 1 else "exclusive",
+        "n_parallel": bench.n_parallel,
+        "energy_per_token_j": energy / n_new if energy is not None and n_new else None,
+        "energy_basis": basis,
+        "energy_rel_uncertainty": _uncertainty(basis, window_s),
+        "flags": flags(
+            values, window_s, n_parallel=bench.n_parallel, pue=bench.pue, country_known=bench.country_known, order=order
+        ),
+        "notes": tuple(f"{column}: {why}" for column, why in sorted(notes.items())),
+        "text": engine.decode(generated) if generated else None,
+    }
+    return Measured(execution=Execution(**row), codecarbon=raw)
+
+
+def _passed(context_length: int | None, n_tokens: int) -> bool:
+    return context_length is not None and n_tokens > context_length
+
+
+def _merge(readings: list[Reading]) -> tuple[dict[str, Any], dict[str, str], dict[str, Any]]:
+    """Columns, notes and raw record of all meters of one window."""
+    values: dict[str, Any] = {}
+    notes: dict[str, str] = {}
+    raw: dict[str, Any] = {}
+    for reading in readings:
+        values |= reading.values
+        notes |= reading.notes
+        raw |= reading.raw
+    return values, notes, raw
+
+
+def _basis(values: dict[str, Any]) -> tuple[float | None, str | None]:
+    """The energy that counts: the GPU's counter where there is one, else CodeCarbon's total; and its name."""
+    for column in ("gpu_energy_counter_j", "energy_j"):
+        if column in values and (column == "gpu_energy_counter_j" or values[column] is not None):
+            return values[column], column if values[column] is not None else None
+    return None, None
+
+
+def _uncertainty(basis: str | None, window_s: float) -> float | None:
+    """Relative: the sensor's gain and the counter's steps at both edges, as root of the sum of squares."""
+    if basis != "gpu_energy_counter_j" or window_s <= 0:
+        return None
+    return math.hypot(SENSOR_GAIN, COUNTER_PERIOD_S / window_s)
+
+
+def flags(
+    values: dict[str, Any], window_s: float, *, n_parallel: int, pue: float, country_known: bool, order: str
+) -> tuple[str, ...]:
+    """Labels for caution on one execution, sorted."""
+    found = set()
+    if window_s < TOO_SHORT_S:
+        found.add("too_short")
+    counter, codecarbon = values.get("gpu_energy_counter_j"), values.get("gpu_energy_cc_j")
+    if counter and codecarbon and window_s >= TOO_SHORT_S and abs(codecarbon / pue - counter) > MISMATCH * counter:
+        found.add("window_mismatch")
+    if values.get("cpu_energy_j") is not None and values.get("cpu_method") != "rapl":
+        found.add("estimated_cpu")
+    if n_parallel > 1:
+        found.add("shared_host")
+    if not country_known:
+        found.add("no_country")
+    if order == "design":
+        found.add("unshuffled")
+    return tuple(sorted(found))

@@ -1,0 +1,101 @@
+"""NVIDIA's management library: which GPUs are there, and the energy counter of one of them.
+
+The counter (nvmlDeviceGetTotalEnergyConsumption, millijoules since the driver was loaded, Volta and newer, some older)
+belongs to the whole device: other processes on it are counted too. It moves in steps of about 100 ms.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.errors import UserError
+from orchestrator.meters import Reading
+
+COUNTER_PERIOD_S = 0.1
+"""Update period of the counter, as measured on an H100; bounds the error at the window's edges."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One device as NVML lists it."""
+
+    index: int
+    uuid: str
+    name: str
+    memory_bytes: int
+
+
+def _library() -> Any:
+    import pynvml
+
+    pynvml.nvmlInit()
+    return pynvml
+
+
+def list_gpus() -> list[Gpu]:
+    """All GPUs of this host; [] where there is no driver."""
+    try:
+        nvml = _library()
+    except Exception:  # noqa: BLE001 - no library, no driver, no device: all mean no GPU here
+        return []
+    gpus = []
+    for index in range(nvml.nvmlDeviceGetCount()):
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        gpus.append(
+            Gpu(
+                index,
+                _text(nvml.nvmlDeviceGetUUID(handle)),
+                _text(nvml.nvmlDeviceGetName(handle)),
+                int(nvml.nvmlDeviceGetMemoryInfo(handle).total),
+            )
+        )
+    return gpus
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def index_of(uuid: str) -> int:
+    """NVML's index of a device: not CUDA's, which CUDA_VISIBLE_DEVICES renumbers. Raises UserError."""
+    gpus = list_gpus()
+    for gpu in gpus:
+        if gpu.uuid == uuid:
+            return gpu.index
+    listed = ", ".join(gpu.uuid for gpu in gpus) or "none"
+    raise UserError(f"the GPU {uuid} is not among those NVML lists ({listed}); MIG slices have no energy counter of their own")
+
+
+class NvmlMeter:
+    """Joules of one GPU by its energy counter; None with a reason where it is absent, frozen or runs backwards."""
+
+    def __init__(self, uuid: str) -> None:
+        self._nvml = _library()
+        self._handle = self._nvml.nvmlDeviceGetHandleByIndex(index_of(uuid))
+        self._before_mj: int | None = None
+
+    def _counter_mj(self) -> int | None:
+        with contextlib.suppress(self._nvml.NVMLError):
+            return int(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))
+        return None
+
+    def begin(self) -> None:
+        """Read the counter."""
+        self._before_mj = self._counter_mj()
+
+    def end(self) -> Reading:
+        """Read it again."""
+        after_mj, before_mj = self._counter_mj(), self._before_mj
+        column = "gpu_energy_counter_j"
+        if after_mj is None or before_mj is None:
+            return Reading({column: None}, {column: "this GPU has no energy counter"})
+        if after_mj < before_mj:
+            return Reading({column: None}, {column: "the energy counter ran backwards"})
+        if after_mj == before_mj:
+            return Reading({column: None}, {column: "the energy counter did not move in this window"})
+        return Reading({column: (after_mj - before_mj) / 1000})
+
+    def close(self) -> None:
+        """NVML is shared by the process: nothing to let go."""

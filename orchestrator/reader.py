@@ -1,0 +1,121 @@
+"""Find and read the YAML files that a researcher edits: spaces, prompts, machines.
+
+Look-up: a path (it has a separator or ends in .yaml), then `<working folder>/<kind>/<name>.yaml`, then the copy that
+came with the package. Doesn't know what the files mean: the nouns check themselves.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from orchestrator.errors import UserError
+from orchestrator.nouns import Noun
+
+N = TypeVar("N", bound=Noun)
+
+SIZE_LIMIT_BYTES = 16 * 2**20
+"""No file a person writes is larger; more is a mistake (a data file named by accident)."""
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML's safe loader that refuses a key given twice: the plain one silently keeps the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = str(key_node.value)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def packaged_folder(kind: str) -> Path:
+    """Where the copy that travels with the package lies: inside a wheel, or at the top of a checkout."""
+    package = Path(__file__).parent
+    in_wheel = package / "data" / kind
+    return in_wheel if in_wheel.is_dir() else package.parent / kind
+
+
+def folders(kind: str) -> list[Path]:
+    """The folders searched for a name, first wins."""
+    found = [Path.cwd() / kind, packaged_folder(kind)]
+    return [f for i, f in enumerate(found) if f.is_dir() and f.resolve() not in [g.resolve() for g in found[:i]]]
+
+
+def names(kind: str) -> list[str]:
+    """Every name that `find` would take, sorted."""
+    return sorted({p.stem for folder in folders(kind) for p in folder.glob("*.yaml")})
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """The sentence's end for an unknown name: the nearest known one, and what there is."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return (f"did you mean {close[0]}? " if close else "") + "Known: " + ", ".join(known)
+
+
+def find(kind: str, name: str) -> Path:
+    """The file for a name or path. Raises UserError with what exists and the nearest name."""
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        path = Path(name)
+        if not path.is_file():
+            raise UserError(f"{name}: no such file; give an existing .yaml file or a name of {kind}: {', '.join(names(kind))}")
+        return path
+    for folder in folders(kind):
+        path = folder / f"{name}.yaml"
+        if path.is_file():
+            return path
+    raise UserError(f"{kind}: there is no {name!r}: {nearest(name, names(kind))}")
+
+
+def load_yaml(path: Path) -> Any:
+    """Parse one YAML file. Raises UserError naming file, line and fault."""
+    try:
+        if path.stat().st_size > SIZE_LIMIT_BYTES:
+            raise UserError(f"{path}: larger than {SIZE_LIMIT_BYTES // 2**20} MiB; this is not a file of settings")
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+    except OSError as error:
+        raise UserError(f"{path}: can't be read: {error.strerror}") from error
+    except RecursionError as error:
+        raise UserError(f"{path}: nested too deeply to be a file of settings") from error
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise UserError(f"{path}:{where} is not valid YAML: {problem}") from error
+
+
+def faults(error: ValidationError, where: str) -> list[str]:
+    """One line a fault, each with its path in the file: `file: $.parameters.top_p.high: ...`."""
+    lines = []
+    for item in error.errors(include_url=False, include_context=False):
+        path = "$" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in item["loc"])
+        message = str(item["msg"]).removeprefix("Value error, ")
+        lines += [f"{where}: {path}: {line}" for line in message.splitlines()]
+    return lines
+
+
+def parse(model: type[N], value: Any, where: str) -> N:
+    """Build a noun from parsed data. Raises UserError with all faults at once."""
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: $: must be a mapping of keys to values, not {type(value).__name__}")
+    try:
+        return model.model_validate({str(k): v for k, v in value.items()})
+    except ValidationError as error:
+        raise UserError(*faults(error, where)) from error
+
+
+def read(kind: str, name: str, model: type[N]) -> tuple[N, Path]:
+    """Read the noun of a name or file; a `name:` missing in the file is the file's own name."""
+    path = find(kind, name)
+    value = load_yaml(path)
+    if isinstance(value, dict):
+        value = {"name": path.stem, **value}
+    return parse(model, value, str(path)), path

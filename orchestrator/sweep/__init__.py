@@ -1,0 +1,1 @@
+"""Sweeps: the plan, and running what of it is missing."""

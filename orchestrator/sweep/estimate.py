@@ -1,0 +1,128 @@
+"""What a sweep will take: tokens from the plan, time and energy from a pilot or from stored figures, memory from sizes.
+
+Token counts are upper bounds: a text may end before max_length. Nothing here loads a model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+
+from orchestrator.dataset.schema import TrialRecord
+from orchestrator.meters.nvml import Gpu
+from orchestrator.models import Model
+from orchestrator.nouns import Configuration, Quantization, TrialSpec, resolve
+from orchestrator.sweep.plan import SweepPlan
+
+TOKENS_PER_WORD = 1.35
+"""English, sub-word tokenizers of 32,000 to 50,000 entries; only for foreseeing."""
+TEMPLATE_TOKENS = 30
+CHARACTERS_PER_BYTE_TOKEN = 1.0
+"""Models of random weights have a token a byte."""
+GPU_OVERHEAD_BYTES = 700 * 2**20
+"""CUDA context and activations at batch 1."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Speed and energy of a model on a machine."""
+
+    tokens_per_s: float
+    energy_j_per_token: float | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Memory of a model at the sweep's largest length, against what there is."""
+
+    model: str
+    weights_bytes: int
+    cache_bytes: int
+    available_bytes: int | None
+    tokens: int
+
+    def line(self) -> str:
+        """One line for a person."""
+        gib = 2**30
+        cache = f"cache {self.cache_bytes / gib:.2f} GiB at {self.tokens} tokens"
+        need = f"{self.model}: weights {self.weights_bytes / gib:.2f} GiB + {cache}"
+        if self.available_bytes is None:
+            return f"{need} (memory of the nodes is not known here)"
+        fits = self.weights_bytes + self.cache_bytes <= self.available_bytes
+        verdict = "fits" if fits else "does NOT fit whole: max_length will be lowered to what does, and recorded"
+        if self.weights_bytes > self.available_bytes:
+            verdict = "does NOT fit: choose a smaller model or --quantization nf4"
+        return f"{need} of {self.available_bytes / gib:.1f} GiB: {verdict}"
+
+
+def token_bound(asked: Configuration, prompt: str, model: Model) -> int:
+    """The most new tokens a prompt can give under a configuration; about, since the prompt isn't tokenized."""
+    words = len(prompt.split())
+    prompt_tokens = len(prompt) + 1 if model.kind == "synthetic" else int(words * TOKENS_PER_WORD) + TEMPLATE_TOKENS
+    context = model.architecture.max_position_embeddings if model.architecture else None
+    effective = resolve(asked, prompt_tokens=prompt_tokens, context_length=context)
+    return effective.max_length - prompt_tokens
+
+
+def trial_bound(spec: TrialSpec, todo: tuple[int, ...], model: Model) -> int:
+    """The most new tokens of a trial's prompts."""
+    return sum(token_bound(spec.asked, p.text, model) for p in spec.prompts if p.number in todo)
+
+
+def unasked_bound(plan: SweepPlan, models: dict[str, Model], trials_of_setup: dict[tuple[str, str], int]) -> int:
+    """The same for trials that a learning sampler has yet to ask for, taken at the middle of the space."""
+    middle = Configuration.at(plan.space, [0.5] * 4)
+    return sum(
+        n * token_bound(middle, prompt.text, models[model])
+        for (model, use_case), n in trials_of_setup.items()
+        for prompt in plan.prompts(use_case)
+    )
+
+
+def stored_figures(records: list[TrialRecord], plan: SweepPlan) -> Figures | None:
+    """Medians over the data set's executions of the same model, quantization and engine; None where there are none."""
+    setups = {(s.model, s.quantization.name, s.engine) for s in plan.setups}
+    rows = [
+        execution
+        for record in records
+        if (record.columns.model, record.columns.quantization, record.columns.engine) in setups
+        and plan.machine in (None, record.columns.machine)
+        for execution in record.executions
+        if execution.status == "ok" and execution.tokens_per_s
+    ]
+    if not rows:
+        return None
+    energies = [row.energy_per_token_j for row in rows if row.energy_per_token_j is not None]
+    speed = median(row.tokens_per_s for row in rows if row.tokens_per_s)
+    return Figures(speed, median(energies) if energies else None, f"{len(rows)} executions in the data set")
+
+
+def memory_fit(plan: SweepPlan, models: list[Model], quantization: Quantization, gpus: list[Gpu], *, local: bool) -> list[Fit]:
+    """Memory of each model whose sizes are known. On a CPU float32, on a GPU 2 bytes a value."""
+    largest = int(plan.space.parameters.max_length.high)
+    dtype_bytes = 2 if gpus else 4
+    available = None
+    if local:
+        available = min(g.memory_bytes for g in gpus) - GPU_OVERHEAD_BYTES if gpus else _ram_bytes()
+    fits = []
+    for model in models:
+        if model.architecture is None:
+            continue
+        tokens = min(largest, model.architecture.max_position_embeddings)
+        fits.append(
+            Fit(
+                model=model.label,
+                weights_bytes=model.architecture.weights_bytes(quantization, dtype_bytes),
+                cache_bytes=tokens * model.architecture.cache_bytes_per_token(dtype_bytes),
+                available_bytes=available,
+                tokens=tokens,
+            )
+        )
+    return fits
+
+
+def _ram_bytes() -> int:
+    import psutil
+
+    return int(psutil.virtual_memory().available)

@@ -1,0 +1,244 @@
+"""What a user asked for on the command line, and the defaults that fill it in.
+
+Precedence: a flag, then the machine's profile (clusters/*.yaml), then the general default. Every reduction by a profile is
+told with the flag that lifts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from orchestrator.engine import ENGINES
+from orchestrator.errors import UserError
+from orchestrator.machine import detect, read_machine
+from orchestrator.models import Model, parse_model
+from orchestrator.nouns import PARAMETERS, QUANTIZATIONS, Machine, Quantization, Space, UseCase
+from orchestrator.reader import faults as lines_of
+from orchestrator.reader import names, nearest, read
+from orchestrator.samplers import Sampler, sampler_of
+
+T = TypeVar("T")
+
+DEFAULT_SAMPLES = 20
+GPU_MODEL, CPU_MODEL = "llama2", "smollm2"
+
+
+@dataclass(frozen=True)
+class Request:
+    """The flags of `tune` and `plan`; None: not given."""
+
+    space: str
+    samples: int | None = None
+    seed: int = 0
+    repeats: int = 1
+    models: tuple[str, ...] = ()
+    quantization: str | None = None
+    engine: str = "transformers"
+    dtype: str = "auto"
+    chat_template: str = "auto"
+    fixed_length: bool = False
+    beyond_context: bool = False
+    use_cases: tuple[str, ...] = ()
+    prompts: int | None = None
+    ranges: tuple[str, ...] = ()
+    machine: str | None = None
+    country: str | None = None
+    parallel: int | None = None
+    order: str = "shuffled"
+    out: Path = Path("measurements")
+    address: str | None = None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A request with everything read and every default filled in."""
+
+    request: Request
+    space: Space
+    space_file: Path
+    sampler: Sampler
+    models: tuple[Model, ...]
+    quantization: Quantization
+    use_cases: tuple[UseCase, ...]
+    machine: Machine
+    machines: dict[str, Machine]
+    machine_fixed: bool
+    """Whether every trial runs as this machine; else each node says what it is."""
+    samples: int
+    n_prompts: int | None
+    parallel: int
+    notes: tuple[str, ...]
+    """What a person should know before it starts."""
+
+
+class _Faults:
+    """Collects the user errors of independent steps, so that they are told together."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def attempt(self, call: Callable[..., T], *arguments: Any) -> T | None:
+        """The call's result, or None with its fault noted."""
+        try:
+            return call(*arguments)
+        except UserError as error:
+            self.lines.extend(error.lines)
+            return None
+
+
+def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
+    """Read and check everything; all faults at once where they don't hang on one another. Raises UserError."""
+    machine = _machine_of(request, gpu_names)
+    profile = machine.profile
+    faults = _Faults()
+    read_space = faults.attempt(_space, request.space)
+    models = [faults.attempt(parse_model, ref) for ref in dict.fromkeys(request.models or (_default_model(machine),))]
+    use_case_names = request.use_cases or tuple(names("prompts"))
+    use_cases = [faults.attempt(read, "prompts", name, UseCase) for name in dict.fromkeys(use_case_names)]
+    ranges = faults.attempt(_ranges, request.ranges)
+    quantization = faults.attempt(_quantization, request.quantization or profile.quantization or "nf4")
+    faults.attempt(_check_flags, request)
+    if faults.lines or read_space is None or ranges is None or quantization is None:
+        raise UserError(*faults.lines)
+    space, space_file, sampler = read_space
+    known_models = tuple(model for model in models if model)
+    known_use_cases = tuple(found[0] for found in use_cases if found)
+    _check_twins("--model", [model.label for model in known_models], "run them into different --out folders")
+    _check_twins("--use-case", [use_case.name for use_case in known_use_cases], "rename one in its file")
+    scale = _scaled(request, machine, space, ranges, max(len(use_case.prompts) for use_case in known_use_cases))
+    try:
+        space = space.narrowed(scale.ranges)
+    except ValidationError as error:
+        raise UserError(*lines_of(error, "--range")) from error
+    machines = {name: read_machine(name)[0] for name in names("clusters")}
+    return Resolved(
+        request=request,
+        space=space,
+        space_file=space_file,
+        sampler=sampler,
+        models=known_models,
+        quantization=quantization,
+        use_cases=known_use_cases,
+        machine=machine,
+        machines={**machines, machine.name: machine},
+        machine_fixed=request.address is None or request.machine is not None,
+        samples=scale.samples,
+        n_prompts=scale.n_prompts,
+        parallel=request.parallel or machine.parallel_trials or 1,
+        notes=(*scale.notes, *_cautions(request, machine, gpu_names)),
+    )
+
+
+def _machine_of(request: Request, gpu_names: list[str]) -> Machine:
+    machine, _ = read_machine(request.machine or detect(gpu_names))
+    return machine.model_copy(update={"country_iso_code": _country(request.country)}) if request.country else machine
+
+
+def _default_model(machine: Machine) -> str:
+    return machine.profile.model or (GPU_MODEL if machine.accelerator == "gpu" else CPU_MODEL)
+
+
+def _space(name: str) -> tuple[Space, Path, Sampler]:
+    space, path = read("search_spaces", name, Space)
+    return space, path, sampler_of(space, str(path))[0]
+
+
+def _check_flags(request: Request) -> None:
+    """Raise UserError for numbers below 1 and an unknown engine."""
+    counts = {"samples": request.samples, "repeats": request.repeats, "prompts": request.prompts, "parallel": request.parallel}
+    lines = [f"--{flag} {value}: must be 1 or more" for flag, value in counts.items() if value is not None and value < 1]
+    if request.engine not in ENGINES:
+        lines.append(f"--engine: there is no {request.engine!r}: {nearest(request.engine, list(ENGINES))}")
+    if lines:
+        raise UserError(*lines)
+
+
+def _check_twins(flag: str, given: list[str], remedy: str) -> None:
+    """Raise UserError where two things would share a folder's name."""
+    twins = sorted({name for name in given if given.count(name) > 1})
+    if twins:
+        raise UserError(f"{flag}: two would share the folder name {', '.join(twins)}; {remedy}")
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """How much is run, after the machine's profile."""
+
+    samples: int
+    n_prompts: int | None
+    ranges: dict[str, tuple[float, float]]
+    notes: list[str]
+
+
+def _scaled(request: Request, machine: Machine, space: Space, ranges: dict[str, tuple[float, float]], fullest: int) -> _Scale:
+    """Flags first, then the profile; a note for each reduction with the flag that lifts it."""
+    profile, notes = machine.profile, []
+    samples, n_prompts = request.samples, request.prompts
+    if samples is None:
+        samples = profile.samples or DEFAULT_SAMPLES
+        if samples < DEFAULT_SAMPLES:
+            notes.append(f"samples {samples} instead of {DEFAULT_SAMPLES} (--samples {DEFAULT_SAMPLES} lifts it)")
+    if n_prompts is None and profile.prompts and profile.prompts < fullest:
+        n_prompts = profile.prompts
+        notes.append(f"prompts {n_prompts} of {fullest} a use case (--prompts {fullest} lifts it)")
+    ranges = dict(ranges)
+    for name, (low, high) in profile.ranges.items():
+        axis = space.parameters[name]
+        if name not in ranges and (axis.low < low or axis.high > high):
+            ranges[name] = (max(low, axis.low), min(high, axis.high))
+            lift = f"--range {name}={axis.low:g}:{axis.high:g} lifts it"
+            notes.append(f"{name} {ranges[name][0]:g}..{ranges[name][1]:g} instead of {axis.low:g}..{axis.high:g} ({lift})")
+    return _Scale(samples, n_prompts, ranges, [f"profile of machine {machine.name}: {note}" for note in notes])
+
+
+def _cautions(request: Request, machine: Machine, gpu_names: list[str]) -> list[str]:
+    """What a person should know that is no error."""
+    notes = []
+    if request.address is None and machine.accelerator == "gpu" and not gpu_names and request.engine == "transformers":
+        notes.append(f"--machine {machine.name} is a machine with GPUs and this one has none: it runs on the CPU under that name")
+    if machine.country_iso_code is None:
+        notes.append(
+            "no country is known: emissions use CodeCarbon's world average (--country ITA, or country_iso_code in clusters/)"
+        )
+    return notes
+
+
+def _quantization(name: str) -> Quantization:
+    if name not in QUANTIZATIONS:
+        raise UserError(f"--quantization: there is no {name!r}: {nearest(name, list(QUANTIZATIONS))}")
+    return QUANTIZATIONS[name]
+
+
+def _country(code: str) -> str:
+    """ISO 3166-1 alpha-3, checked: CodeCarbon takes an unknown one for the world average without a word."""
+    import pycountry
+
+    if pycountry.countries.get(alpha_3=code) is None:
+        raise UserError(f"--country {code}: not an ISO 3166-1 alpha-3 code; write three capital letters such as ITA")
+    return code
+
+
+def _ranges(items: tuple[str, ...]) -> dict[str, tuple[float, float]]:
+    """`max_length=100:200` or `top_k=50` (one value) -> bounds."""
+    result: dict[str, tuple[float, float]] = {}
+    errors = []
+    for item in items:
+        name, _, bounds = item.partition("=")
+        low, _, high = bounds.partition(":")
+        if name not in PARAMETERS:
+            errors.append(f"--range {item}: there is no parameter {name!r}: {nearest(name, list(PARAMETERS))}")
+            continue
+        if name in result:
+            errors.append(f"--range {item}: {name} is given twice")
+        try:
+            result[name] = (float(low), float(high or low))
+        except ValueError:
+            errors.append(f"--range {item}: write it as {name}=low:high, for example {name}=1:2")
+    if errors:
+        raise UserError(*errors)
+    return result

@@ -1,0 +1,1 @@
+"""The glue to Ray Tune: the only package that imports ray."""

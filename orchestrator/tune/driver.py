@@ -1,0 +1,84 @@
+"""Run jobs on a Ray session: one Tuner, one trial a job, one GPU a trial."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from ray import tune
+from ray.tune.search import Searcher
+
+from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.tables import TableWriter
+from orchestrator.errors import ModelUnavailableError, UserError
+from orchestrator.tune.callback import DataSetCallback, Halt, Observer
+from orchestrator.tune.session import Session
+from orchestrator.tune.trainable import Measure
+
+MAX_WORKER_LOSSES = 3
+"""How often a trial is begun again after its worker or node died."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What a trial asks of a node, and how many run at once."""
+
+    cpu: float
+    gpu: int
+    at_once: int
+
+
+def placement(session: Session, parallel: int) -> Placement:
+    """One GPU a trial where there are GPUs, with an equal share of the CPUs; else `parallel` trials share the CPUs."""
+    if session.gpus:
+        return Placement(cpu=min(1.0, session.cpus / session.gpus), gpu=1, at_once=session.gpus)
+    return Placement(cpu=session.cpus / parallel, gpu=0, at_once=parallel)
+
+
+def run(
+    searcher: Searcher, session: Session, place: Placement, *, paths: DataSetPaths, tables: TableWriter, observer: Observer
+) -> None:
+    """Run until the searcher ends. Raises ModelUnavailableError where no trial could run; KeyboardInterrupt passes."""
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    halt = Halt()
+    errors: list[Exception] = []
+    resources = {"cpu": place.cpu, "gpu": place.gpu}
+    tuner = tune.Tuner(
+        tune.with_resources(Measure, resources),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,
+            max_concurrent_trials=place.at_once,
+            reuse_actors=True,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=str(session.storage),
+            verbose=0,
+            stop=halt,
+            callbacks=[DataSetCallback(paths, tables, observer, errors)],
+            failure_config=tune.FailureConfig(max_failures=MAX_WORKER_LOSSES),
+        ),
+    )
+    try:
+        tuner.fit()
+    except Exception as error:
+        cause = errors[0] if errors else error
+        if isinstance(cause, OSError):
+            raise UserError(
+                f"{paths.root}: can't be written ({cause.strerror}); what was finished is kept, run the same command again"
+            ) from error
+        raise cause from None
+    finally:
+        tables.flush()
+    if halt.reason:
+        raise ModelUnavailableError(halt.reason)
+
+
+def _trial_name(trial: tune.experiment.Trial) -> str:
+    """What the Ray dashboard shows: model, use case, folder."""
+    spec = trial.config["job"]["spec"]
+    return f"{spec['setup']['model']}-{spec['setup']['use_case']}-{spec['index']:04d}-r{spec['repeat']}"

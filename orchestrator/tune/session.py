@@ -1,0 +1,140 @@
+"""Ray: start a private one on this machine, or attach to the cluster the user names.
+
+Never joins a cluster found by chance. A private one is bound to loopback, asks for a token, keeps its files in a folder
+of its own that is removed at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.engine.weights import cache_folder
+from orchestrator.errors import UserError
+
+DASHBOARD_PACKAGES = (
+    "aiohttp",
+    "aiohttp_cors",
+    "opencensus",
+    "opentelemetry.exporter.prometheus",
+    "prometheus_client",
+    "virtualenv",
+)
+"""What `ray[default]` has over `ray[tune]` and the dashboard can't do without."""
+
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_THRESHOLD_S": "60",
+    # nothing is restored from Tune's state (the data set is the truth), and writing it grows with the square of the trials
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+
+
+@dataclass(frozen=True)
+class Session:
+    """A Ray to run on."""
+
+    gpus: int
+    cpus: int
+    dashboard: str | None
+    """URL, or None where there is no dashboard."""
+    token_file: Path | None
+    storage: Path
+    """Tune's scratch folder, removed at the end."""
+
+
+def dashboard_available() -> bool:
+    """Whether the packages of Ray's dashboard are installed."""
+    with contextlib.suppress(ModuleNotFoundError):
+        return all(importlib.util.find_spec(name) is not None for name in DASHBOARD_PACKAGES)
+    return False
+
+
+@contextlib.contextmanager
+def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
+    """Start or attach, and shut down or detach at the end. Raises UserError where the address doesn't answer."""
+    os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
+    scratch = Path(tempfile.mkdtemp(prefix="orch-"))  # short: a Unix socket's path ends at 107 characters
+    token_file = None
+    try:
+        if address is None:
+            token_file = _own_token()
+        import ray
+
+        if address is None:
+            context = ray.init(
+                address="local",
+                num_cpus=max(os.cpu_count() or 1, n_gpus, 1),
+                num_gpus=n_gpus,
+                include_dashboard=dashboard_available(),
+                dashboard_host="127.0.0.1",
+                log_to_driver=False,
+                logging_level="ERROR",
+                object_store_memory=200 * 2**20,  # rows only: no weights travel through it
+                _temp_dir=str(scratch / "ray"),
+                _node_ip_address="127.0.0.1",
+            )
+            url = context.dashboard_url
+            dashboard = f"http://{url}" if url else None
+        else:
+            dashboard = _attach(address)
+        resources = ray.cluster_resources()
+        yield Session(
+            gpus=int(resources.get("GPU", 0)),
+            cpus=int(resources.get("CPU", 0)),
+            dashboard=dashboard,
+            token_file=token_file,
+            storage=scratch / "tune",
+        )
+    finally:
+        with contextlib.suppress(ImportError):
+            import ray
+
+            ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _own_token() -> Path:
+    """Our token for private Rays, made once; Ray would otherwise write one into the home folder that other commands meet.
+
+    RAY_AUTH_MODE is left to ray.init(), which turns tokens on for a private Ray: a mode set here would come too late
+    where ray is imported already.
+    """
+    token_file = cache_folder() / "ray_token"
+    if not token_file.exists():
+        token_file.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            contextlib.suppress(FileExistsError),
+            os.fdopen(os.open(token_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as f,
+        ):
+            f.write(secrets.token_hex(32))
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file)
+    return token_file
+
+
+def _attach(address: str) -> str | None:
+    import ray
+
+    try:
+        context = ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"--address {address}: no Ray cluster answers there ({reason}); start one with `ray start --head`, and set "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH where it asks for a token"
+        ) from error
+    return f"http://{context.dashboard_url}" if context.dashboard_url else None

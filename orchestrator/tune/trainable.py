@@ -1,0 +1,228 @@
+"""The trial on its machine: a Ray Tune Trainable whose step() is one prompt.
+
+The engine is loaded in the first step, not in setup(): a load in setup() leaves GPUs idle (Tune gives waiting trials to
+finished actors). It stays in the process across trials, since Tune reuses actors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import math
+import platform
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from ray import tune
+
+from orchestrator import __version__
+from orchestrator.dataset.schema import Execution, TrialColumns
+from orchestrator.dataset.trials import Origin
+from orchestrator.engine import ENGINES, Engine, GenerationError
+from orchestrator.errors import UserError
+from orchestrator.machine import detect
+from orchestrator.measure import Bench, Pilot, execute, warm_up
+from orchestrator.meters import Scene, meters_for
+from orchestrator.meters.nvml import Gpu, list_gpus
+from orchestrator.nouns import Machine, Noun, Prompt, Setup, TrialSpec
+
+
+class Job(Noun):
+    """What a worker gets for one trial."""
+
+    spec: TrialSpec
+    todo: tuple[int, ...]
+    """Numbers of the prompts to run now; the others are in the data set already."""
+    order: str
+    machine: str | None
+    """None: the node's label `machine`, else what its hardware shows."""
+    machines: dict[str, Machine]
+    threads: int | None
+    n_parallel: int
+    prior_energy_j: float | None = 0.0
+    """Of the prompts that were finished before, in energy_basis; None: unknown."""
+    prior_tokens: int = 0
+
+
+@dataclass
+class Loaded:
+    """The engine of this process and what it was loaded for."""
+
+    key: tuple[Setup, str]
+    engine: Engine
+    bench: Bench
+    machine: Machine
+    pilot: Pilot
+    gpu: Gpu | None
+
+
+_loaded: Loaded | None = None
+"""One a process, and a process has one GPU."""
+
+
+def _load_key(setup: Setup, model_ref: str) -> tuple[Setup, str]:
+    """What a loaded engine depends on: the setup without use case and seed, so it's kept across use cases."""
+    return setup.model_copy(
+        update={"use_case": "", "prompts_sha256": "", "seed": 0, "length_mode": "natural", "beyond_context": False}
+    ), model_ref
+
+
+def loaded_for(job: Job) -> tuple[Loaded, bool]:
+    """The loaded engine for a job, and whether it had to be loaded for it. Raises UserError."""
+    global _loaded  # noqa: PLW0603 - the process is the cache: Tune makes new Trainables in it
+    setup = job.spec.setup
+    key = _load_key(setup, job.spec.model_ref)
+    if _loaded is not None and _loaded.key == key:
+        return _loaded, False
+    if _loaded is not None:
+        for meter in _loaded.bench.meters:
+            meter.close()
+        _loaded.engine.close()
+        _loaded = None
+    machine = _machine(job)
+    engine = ENGINES[setup.engine](setup, job.spec.model_ref, job.threads)
+    gpu = next((g for g in list_gpus() if g.uuid == engine.info.gpu_uuid), None)
+    scene = Scene(machine, engine.info.gpu_uuid, job.n_parallel, project_name=job.spec.sweep_id)
+    bench = Bench(
+        engine=engine,
+        meters=meters_for(scene),
+        pue=machine.pue,
+        n_parallel=job.n_parallel,
+        country_known=machine.country_iso_code is not None,
+    )
+    pilot = warm_up(bench, job.spec.prompts[0].text)
+    _loaded = Loaded(key, engine, bench, machine, pilot, gpu)
+    return _loaded, True
+
+
+def _machine(job: Job) -> Machine:
+    import ray
+
+    name = job.machine or ray.get_runtime_context().get_node_labels().get("machine")
+    name = name or detect([gpu.name for gpu in list_gpus()])
+    if name not in job.machines:
+        raise UserError(f"a node carries the label machine={name}, but there is no clusters/{name}.yaml; add one and start again")
+    return job.machines[name]
+
+
+def _origin(job: Job, loaded: Loaded, *, loaded_here: bool) -> Origin:
+    spec, setup, info = job.spec, job.spec.setup, loaded.engine.info
+    columns = TrialColumns(
+        machine=loaded.machine.name,
+        model=setup.model,
+        strategy=spec.strategy,
+        use_case=setup.use_case,
+        index=spec.index,
+        config_hash=spec.config_hash(),
+        repeat=spec.repeat,
+        attempt=spec.attempt,
+        sweep_id=spec.sweep_id,
+        order_index=spec.order_index,
+        **spec.asked.model_dump(),
+        quantization=setup.quantization.name,
+        bits=setup.quantization.bits,
+        double_quant=setup.quantization.double_quant,
+        engine=setup.engine,
+        model_revision=info.revision,
+        synthetic=info.synthetic,
+        length_mode=setup.length_mode,
+        batch_size=setup.batch_size,
+        compute_dtype=info.compute_dtype,
+        device=info.device,
+        chat_template=info.uses_chat_template,
+        attention=info.attention,
+        cache=info.cache,
+        offload_fraction=info.offload_fraction,
+        threads=info.threads,
+        host=hashlib.sha256(socket.gethostname().encode()).hexdigest()[:12],
+        gpu_uuid=info.gpu_uuid,
+        gpu_name=loaded.gpu.name if loaded.gpu else None,
+        country_iso_code=loaded.machine.country_iso_code,
+    )
+    versions = {name: importlib.metadata.version(name) for name in ("ray", "codecarbon")}
+    environment = {
+        "orchestrator": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {**versions, **info.versions},
+        "machine": loaded.machine.model_dump(mode="json"),
+        "load_s": info.load_s,
+        "loaded_here": loaded_here,
+        "weights_bytes": info.weights_bytes,
+        "context_length": info.context_length,
+        "memory_tokens": info.memory_tokens,
+        "pilot": loaded.pilot.model_dump(),
+    }
+    return Origin(columns=columns, environment=environment)
+
+
+class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
+    """One trial. The first step on a fresh process also loads, warms up and tells the pilot's figures."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take the job; loads nothing."""
+        self._take(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next job in the same process; always possible (False would stall Tune)."""
+        self._take(new_config)
+        return True
+
+    def _take(self, config: dict[str, Any]) -> None:
+        self._job = Job.model_validate(config["job"])
+        prompts = {prompt.number: prompt for prompt in self._job.spec.prompts}
+        self._queue: list[Prompt] = [prompts[number] for number in self._job.todo]
+        self._origin: Origin | None = None
+        self._energy_kwh = self._energy_j = self._window_s = 0.0
+        self._basis_j = _nan(self._job.prior_energy_j)
+        self._tokens = 0
+
+    def step(self) -> dict[str, Any]:
+        """Load if need be (a step of its own), else run the next prompt."""
+        try:
+            loaded, loaded_here = loaded_for(self._job)
+        except (UserError, GenerationError) as error:
+            return {"event": "fatal", "message": str(error), "done": True}
+        if self._origin is None:
+            self._origin = _origin(self._job, loaded, loaded_here=loaded_here)
+        if loaded_here:
+            return {"event": "ready", "origin": self._origin.model_dump(mode="json")}
+        began = time.perf_counter()
+        measured = execute(loaded.bench, self._job.spec, self._queue.pop(0), self._job.order)
+        return {
+            "event": "execution",
+            "origin": self._origin.model_dump(mode="json"),
+            "measured": measured.model_dump(mode="json"),
+            "busy_s": time.perf_counter() - began,
+            **self._metrics(measured.execution),
+            "done": not self._queue,
+        }
+
+    def _metrics(self, execution: Execution) -> dict[str, float]:
+        """The trial's figures so far, as Tune metrics; nan where one part is unknown."""
+        if execution.status == "ok":
+            self._tokens += execution.n_new_tokens or 0
+            self._window_s += execution.window_s or 0.0
+            self._energy_kwh += _nan(execution.energy_kwh)
+            self._energy_j += _nan(execution.energy_j)
+            self._basis_j += _nan(getattr(execution, execution.energy_basis) if execution.energy_basis else None)
+        tokens = self._tokens + self._job.prior_tokens
+        return {
+            "energy_kwh": self._energy_kwh,
+            "energy_j": self._energy_j,
+            "energy_per_token_j": self._basis_j / tokens if tokens else math.nan,
+            "tokens": float(tokens),
+            "tokens_per_s": self._tokens / self._window_s if self._window_s else math.nan,
+        }
+
+    def save_checkpoint(self, _checkpoint_dir: str) -> None:
+        """Nothing to save: the driver has every finished execution."""
+
+    def load_checkpoint(self, _checkpoint: Any) -> None:
+        """Nothing to load."""
+
+
+def _nan(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,16 @@
+"""What all tests share: no test reaches the user's caches, the network or a GPU, and none meets another's data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Own cache, no hub, no token; tests of the hub put back what they need."""
+    monkeypatch.setenv("ORCHESTRATOR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("CODECARBON_LOG_LEVEL", "error")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
