@@ -14,9 +14,9 @@ from orchestrator.models import Model
 from orchestrator.nouns import Configuration, Quantization, TrialSpec, resolve
 from orchestrator.sweep.plan import SweepPlan
 
-TOKENS_PER_WORD = 1.35
-"""English, sub-word tokenizers of 32,000 to 50,000 entries; only for foreseeing."""
-TEMPLATE_TOKENS = 30
+TOKENS_PER_WORD = 1.15
+"""English prompts by sub-word tokenizers, rather low: the bound on new tokens is then rather high."""
+TEMPLATE_TOKENS = 25
 CHARACTERS_PER_BYTE_TOKEN = 1.0
 """Models of random weights have a token a byte."""
 GPU_OVERHEAD_BYTES = 700 * 2**20

@@ -1,0 +1,97 @@
+"""All five samplers x three use cases on the real small model in nf4: real Ray, transformers, bitsandbytes, CodeCarbon."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.schema import TrialRecord
+from orchestrator.dataset.tables import rebuild
+from orchestrator.dataset.trials import REPORT_FIELDS
+from orchestrator.samplers import SAMPLERS
+from tests.real.conftest import Orchestrator
+
+USE_CASES = {"fantasyWorld", "creativeStorytelling", "danceCoreography"}
+SMALL = ("--samples", "2", "--prompts", "1", "--range", "max_length=100:104", "--seed", "7", "--country", "ITA")
+
+
+@pytest.fixture(scope="module")
+def swept(real_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One data set that all five samplers wrote into, one command each."""
+    out = tmp_path_factory.mktemp("data") / "measurements"
+    for name in SAMPLERS:
+        result = Orchestrator(out.parent, real_cache).tune("--space", name, *SMALL)
+        configurations = 1 if name == "grid" else 2  # 2 levels on 4 axes would be 16 points
+        assert (result["trials_run"], result["executions_run"], result["failed"]) == (3 * configurations, 3 * configurations, 0)
+        assert result["energy_j"] > 0
+    return out
+
+
+def test_every_leaf_is_there(swept: Path) -> None:
+    leaves = {p.relative_to(swept).as_posix() for p in swept.glob("cpu/smollm2/*/*")}
+    assert leaves == {f"cpu/smollm2/{s.folder}/{use_case}" for s in SAMPLERS.values() for use_case in USE_CASES}
+    assert not [p for p in swept.rglob("*") if p.name.startswith(".")], "hidden leftovers"
+
+
+def test_model_was_loaded_once_a_sweep(swept: Path, trials: Callable[[Path], list[TrialRecord]]) -> None:
+    for sampler in SAMPLERS.values():
+        records = [r for r in trials(swept) if r.columns.strategy == sampler.folder]
+        assert sum(r.environment["loaded_here"] for r in records) == 1, sampler.folder
+
+
+def test_executions_are_measured_and_generated(swept: Path, trials: Callable[[Path], list[TrialRecord]]) -> None:
+    for record in trials(swept):
+        assert record.columns.quantization == "nf4"
+        assert record.columns.double_quant is True
+        assert record.columns.synthetic is False
+        assert record.columns.country_iso_code == "ITA"
+        assert record.environment["versions"].keys() >= {"ray", "codecarbon", "torch", "transformers", "bitsandbytes"}
+        for execution in record.executions:
+            assert execution.status == "ok"
+            assert execution.text
+            assert execution.n_new_tokens is not None
+            assert execution.n_new_tokens > 0
+            assert execution.energy_kwh is not None
+            assert execution.energy_j == pytest.approx(execution.energy_kwh * 3.6e6)
+            assert execution.energy_basis == "energy_j"
+            assert execution.gpu_energy_counter_j is None
+            assert "estimated_cpu" in execution.flags or execution.cpu_method == "rapl"
+
+
+def test_emissions_csv_begins_with_the_reports_fields(swept: Path) -> None:
+    files = sorted(swept.glob("*/*/*/*/*/emissions.csv"))
+    assert len(files) == 27
+    for file in files:
+        header, row = list(csv.reader(file.open()))
+        assert tuple(header[:29]) == REPORT_FIELDS
+        assert float(row[header.index("energy_consumed")]) > 0
+        assert row[header.index("country_name")] == "Italy"
+
+
+def test_tables_of_the_callback_equal_those_from_scratch(swept: Path) -> None:
+    paths = DataSetPaths(swept)
+    before = pq.read_table(paths.executions), pq.read_table(paths.summary)
+    executions, trials, faults = rebuild(paths)
+    assert (executions, trials, faults) == (27, 27, [])
+    assert before[0].equals(pq.read_table(paths.executions), check_metadata=True)
+    assert before[1].equals(pq.read_table(paths.summary), check_metadata=True)
+
+
+def test_the_same_execution_gives_the_same_text(
+    swept: Path, real_cache: Path, tmp_path: Path, trials: Callable[[Path], list[TrialRecord]]
+) -> None:
+    orchestrator = Orchestrator(tmp_path, real_cache)
+    orchestrator.tune("--space", "lhs", *SMALL, "--use-case", "creativeStorytelling", "--use-case", "danceCoreography")
+    again = {(r.columns.use_case, r.columns.index): [e.text for e in r.executions] for r in trials(tmp_path / "measurements")}
+    before = {
+        (r.columns.use_case, r.columns.index): [e.text for e in r.executions]
+        for r in trials(swept)
+        if r.columns.strategy == SAMPLERS["lhs"].folder
+    }
+    assert len(again) == 4
+    assert all(before[key] == texts for key, texts in again.items())

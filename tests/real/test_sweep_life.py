@@ -1,0 +1,160 @@
+"""A sweep's life on real Ray with the simulated engine: resume, extension, cut-offs, Ctrl-C, failures, private Ray."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator.dataset.schema import TrialRecord
+from tests.real.conftest import Orchestrator
+
+SIMULATED = ("--engine", "simulated", "--model", "smollm2", "--range", "max_length=100:120", "--prompts", "2")
+
+
+def keys(records: list[TrialRecord]) -> Counter[tuple[str, str, int, int]]:
+    """How often each execution is in a data set."""
+    return Counter((r.columns.use_case, r.columns.config_hash, r.columns.repeat, e.prompt) for r in records for e in r.executions)
+
+
+def hashes(out: Path) -> dict[str, str]:
+    """SHA-256 of every file in sealed trials."""
+    files = [p for p in out.glob("*/*/*/*/*/*") if p.is_file()]
+    return {p.relative_to(out).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def test_the_same_command_again_runs_nothing(orchestrator: Orchestrator) -> None:
+    first = orchestrator.tune("--space", "lhs", "--samples", "3", *SIMULATED)
+    assert (first["trials_run"], first["executions_run"]) == (9, 18)
+    before = hashes(orchestrator.folder / "measurements")
+    second = orchestrator.tune("--space", "lhs", "--samples", "3", *SIMULATED)
+    assert (second["trials_run"], second["executions_done_before"]) == (0, 18)
+    assert hashes(orchestrator.folder / "measurements") == before
+
+
+@pytest.mark.parametrize("space", ["sobol", "uniform", "optuna"])
+def test_more_samples_extend_a_design(
+    orchestrator: Orchestrator, trials: Callable[[Path], list[TrialRecord]], space: str
+) -> None:
+    out = orchestrator.folder / "measurements"
+    first = orchestrator.tune("--space", space, "--samples", "2", *SIMULATED)
+    before = hashes(out)
+    second = orchestrator.tune("--space", space, "--samples", "3", "--repeats", "2", "--prompts", "3", *SIMULATED[:-2])
+    assert second["sweep"] == first["sweep"]
+    assert second["executions_done_before"] == 12
+    counted = keys(trials(out))
+    assert len(counted) == 3 * 3 * 2 * 3  # use cases x samples x repeats x prompts
+    assert set(counted.values()) == {1}
+    assert before.items() <= hashes(out).items(), "a sealed trial changed"
+    assert pq.read_metadata(out / "executions.parquet").num_rows == 54
+    assert pq.read_metadata(out / "summary.parquet").num_rows == 18
+
+
+def test_killed_driver_loses_only_the_running_prompt(
+    orchestrator: Orchestrator, trials: Callable[[Path], list[TrialRecord]]
+) -> None:
+    arguments = ("tune", "--space", "uniform", "--samples", "2", *SIMULATED)
+    out = orchestrator.folder / "measurements"
+    environment = orchestrator.environment(ORCHESTRATOR_SIMULATED_TOKEN_S="0.01")
+    driver = subprocess.Popen(
+        orchestrator.command(*arguments),
+        cwd=orchestrator.folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    lines = wait_for(lambda: [p for p in out.rglob("executions.jsonl") if p.read_text().count("\n") == 1])
+    assert lines, "no trial was half done within the time"
+    driver.kill()
+    driver.wait(timeout=30)
+    finished = sum(p.read_text().count("\n") for p in out.rglob("executions.jsonl")) + sum(keys(trials(out)).values())
+    result = orchestrator.tune("--space", "uniform", "--samples", "2", *SIMULATED)
+    assert result["executions_done_before"] == finished
+    assert result["executions_run"] == 12 - finished
+    counted = keys(trials(out))
+    assert len(counted) == 12
+    assert set(counted.values()) == {1}
+    assert not list(out.rglob(".*")), "hidden leftovers"
+
+
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(orchestrator: Orchestrator) -> None:
+    out = orchestrator.folder / "measurements"
+    environment = orchestrator.environment(ORCHESTRATOR_SIMULATED_TOKEN_S="0.01")
+    driver = subprocess.Popen(
+        orchestrator.command("tune", "--space", "uniform", "--samples", "2", *SIMULATED),
+        cwd=orchestrator.folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert wait_for(lambda: list(out.rglob("executions.jsonl"))), "nothing ran within the time"
+    os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: to the driver and its children
+    _, errors = driver.communicate(timeout=60)
+    assert driver.returncode == 130, errors
+    assert "same command again" in errors
+    assert "Traceback" not in errors
+    assert wait_for(lambda: [True] if not processes_of(orchestrator) else [], seconds=20), processes_of(orchestrator)
+
+
+def processes_of(orchestrator: Orchestrator) -> list[str]:
+    """Living processes that a test's command started, found by their environment: Ray's leave its session and group."""
+    marker = f"ORCHESTRATOR_CACHE={orchestrator.cache}".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if marker in (process / "environ").read_bytes().split(b"\0"):
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue  # ended meanwhile, or not ours
+    return found
+
+
+def wait_for(found: Callable[[], list[object]], seconds: float = 90) -> list[object]:
+    """What `found` gives as soon as it gives anything, or []."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            if result := found():
+                return result
+        except FileNotFoundError:
+            pass  # a folder was sealed between the listing and the reading
+        if time.monotonic() > until:
+            return []
+        time.sleep(0.05)
+
+
+def test_a_model_that_cannot_load_stops_the_sweep_with_one_sentence(orchestrator: Orchestrator) -> None:
+    broken = orchestrator.folder / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text(json.dumps({"model_type": "llama", "hidden_size": 64}))
+    (broken / "model.safetensors").write_bytes(b"not a tensor")
+    done = orchestrator.run("tune", "--space", "lhs", "--samples", "2", "--model", str(broken), "--prompts", "1", expect=2)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "broken" in errors[0]
+    assert "Traceback" not in done.stderr
+    assert not list((orchestrator.folder / "measurements").glob("cpu"))
+
+
+def test_parallel_trials_share_the_host_and_say_so(
+    orchestrator: Orchestrator, trials: Callable[[Path], list[TrialRecord]]
+) -> None:
+    result = orchestrator.tune(
+        "--space", "lhs", "--samples", "4", "--parallel", "2", *SIMULATED, ORCHESTRATOR_SIMULATED_TOKEN_S="0.005"
+    )
+    assert result["trials_run"] == 12
+    for record in trials(orchestrator.folder / "measurements"):
+        for execution in record.executions:
+            assert (execution.scope, execution.n_parallel) == ("shared", 2)
+            assert "shared_host" in execution.flags
