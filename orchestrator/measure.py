@@ -15,11 +15,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from orchestrator.dataset.schema import Execution, effective_columns
+from orchestrator.dataset.schema import Execution, TelemetrySample, effective_columns
 from orchestrator.dataset.trials import Measured
 from orchestrator.engine import Engine, Generated, GenerationError
 from orchestrator.meters import Meter, Reading
 from orchestrator.meters.nvml import COUNTER_PERIOD_S
+from orchestrator.meters.telemetry import Telemetry
 from orchestrator.nouns import Effective, Noun, Prompt, TrialSpec, generation_seed, resolve
 
 TOO_SHORT_S = 1.0
@@ -28,6 +29,8 @@ SENSOR_GAIN = 0.05
 """METHOD R25: systematic relative error of a GPU's sensor, common to all rows of a device."""
 MISMATCH = 0.01
 """METHOD R1: CodeCarbon and the counter read the same sensor; a larger difference is a wrong window or GPU."""
+DISAGREEMENT = 0.10
+"""METHOD R2: counter and integrated power see the same GPU by different sensors."""
 WARM_UP_TOKENS = (4, 4, 24)
 """New tokens of the discarded generations (METHOD R6: three); the last, long enough to time, is the pilot."""
 
@@ -48,10 +51,20 @@ class Bench:
 
     engine: Engine
     meters: list[Meter]
+    telemetry: Telemetry | None = None
+    """Polled power of the GPU; asked after the window, by the same clock."""
     pue: float = 1.0
     n_parallel: int = 1
     country_known: bool = True
     clock: Callable[[], float] = time.perf_counter
+
+    def close(self) -> None:
+        """Let go of the instruments and of the model."""
+        for meter in self.meters:
+            meter.close()
+        if self.telemetry is not None:
+            self.telemetry.close()
+        self.engine.close()
 
 
 def window(bench: Bench, work: Callable[[], Generated]) -> tuple[Generated | GenerationError, float, list[Reading]]:
@@ -66,9 +79,11 @@ def window(bench: Bench, work: Callable[[], Generated]) -> tuple[Generated | Gen
         bench.engine.synchronize()
     except GenerationError as error:
         outcome = error
-    window_s = bench.clock() - began
+    ended = bench.clock()
     readings = [meter.end() for meter in reversed(bench.meters)]
-    return outcome, window_s, readings
+    if bench.telemetry is not None:
+        readings.append(bench.telemetry.between(began, ended))
+    return outcome, ended - began, readings
 
 
 def warm_up(bench: Bench, prompt: str) -> Pilot:
@@ -87,7 +102,7 @@ def warm_up(bench: Bench, prompt: str) -> Pilot:
         if isinstance(outcome, GenerationError):
             raise outcome
         n_new = len(outcome.tokens)
-        energy = _basis(_merge(readings)[0])
+        energy = _basis(merged(readings).values)
         energies.append(energy[0])
     known = [e for e in energies if e is not None]
     return Pilot(
@@ -114,7 +129,8 @@ def execute(bench: Bench, spec: TrialSpec, prompt: Prompt, order: str) -> Measur
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     fixed = spec.setup.length_mode == "fixed"
     outcome, window_s, readings = window(bench, partial(engine.generate, encoded, effective, seed, fixed_length=fixed))
-    values, notes, raw = _merge(readings)
+    reading = merged(readings)
+    values = reading.values
     error = outcome if isinstance(outcome, GenerationError) else None
     generated = outcome if isinstance(outcome, Generated) else None
     n_new = len(generated.tokens) if generated else None
@@ -151,55 +167,61 @@ def execute(bench: Bench, spec: TrialSpec, prompt: Prompt, order: str) -> Measur
         "energy_basis": basis,
         "energy_rel_uncertainty": _uncertainty(basis, window_s),
         "flags": flags(
-            values, window_s, n_parallel=bench.n_parallel, pue=bench.pue, country_known=bench.country_known, order=order
+            reading, window_s, n_parallel=bench.n_parallel, pue=bench.pue, country_known=bench.country_known, order=order
         ),
-        "notes": tuple(f"{column}: {why}" for column, why in sorted(notes.items())),
+        "notes": tuple(f"{column}: {why}" for column, why in sorted(reading.notes.items())),
         "text": engine.decode(generated) if generated else None,
     }
-    return Measured(execution=Execution(**row), codecarbon=raw)
+    samples = [TelemetrySample(prompt=prompt.number, **sample) for sample in reading.samples]
+    return Measured(execution=Execution(**row), codecarbon=reading.raw, telemetry=tuple(samples))
 
 
 def _passed(context_length: int | None, n_tokens: int) -> bool:
     return context_length is not None and n_tokens > context_length
 
 
-def _merge(readings: list[Reading]) -> tuple[dict[str, Any], dict[str, str], dict[str, Any]]:
-    """Columns, notes and raw record of all meters of one window."""
-    values: dict[str, Any] = {}
-    notes: dict[str, str] = {}
-    raw: dict[str, Any] = {}
-    for reading in readings:
-        values |= reading.values
-        notes |= reading.notes
-        raw |= reading.raw
-    return values, notes, raw
+def merged(readings: list[Reading]) -> Reading:
+    """What all meters saw of one window."""
+    whole = Reading({})
+    for part in readings:
+        whole = Reading(
+            values=whole.values | part.values,
+            notes=whole.notes | part.notes,
+            raw=whole.raw | part.raw,
+            samples=whole.samples + part.samples,
+            flags=whole.flags | part.flags,
+        )
+    return whole
 
 
 def _basis(values: dict[str, Any]) -> tuple[float | None, str | None]:
-    """The energy that counts: the GPU's counter where there is one, else CodeCarbon's total; and its name."""
-    for column in ("gpu_energy_counter_j", "energy_j"):
-        if column in values and (column == "gpu_energy_counter_j" or values[column] is not None):
-            return values[column], column if values[column] is not None else None
+    """The energy that counts and its column: of the GPU where there is one (its counter, else integrated power)."""
+    gpu = ("gpu_energy_counter_j", "gpu_energy_integrated_j")
+    columns = gpu if any(column in values for column in gpu) else ("energy_j",)
+    for column in columns:
+        if values.get(column) is not None:
+            return values[column], column
     return None, None
 
 
 def _uncertainty(basis: str | None, window_s: float) -> float | None:
     """Relative: the sensor's gain and the counter's steps at both edges, as root of the sum of squares."""
-    if basis != "gpu_energy_counter_j" or window_s <= 0:
+    if basis in (None, "energy_j") or window_s <= 0:
         return None
     return math.hypot(SENSOR_GAIN, COUNTER_PERIOD_S / window_s)
 
 
-def flags(
-    values: dict[str, Any], window_s: float, *, n_parallel: int, pue: float, country_known: bool, order: str
-) -> tuple[str, ...]:
+def flags(reading: Reading, window_s: float, *, n_parallel: int, pue: float, country_known: bool, order: str) -> tuple[str, ...]:
     """Labels for caution on one execution, sorted."""
-    found = set()
+    values, found = reading.values, set(reading.flags)
     if window_s < TOO_SHORT_S:
         found.add("too_short")
     counter, codecarbon = values.get("gpu_energy_counter_j"), values.get("gpu_energy_cc_j")
     if counter and codecarbon and window_s >= TOO_SHORT_S and abs(codecarbon / pue - counter) > MISMATCH * counter:
         found.add("window_mismatch")
+    integrated = values.get("gpu_energy_integrated_j")
+    if counter and integrated and window_s >= TOO_SHORT_S and abs(integrated - counter) > DISAGREEMENT * counter:
+        found.add("meter_disagreement")
     if values.get("cpu_energy_j") is not None and values.get("cpu_method") != "rapl":
         found.add("estimated_cpu")
     if n_parallel > 1:

@@ -100,7 +100,9 @@ class Execution(Noun):
     ]
     energy_j: Annotated[float | None, Column("the same in joules", "J", "not measured, see notes")]
     gpu_energy_counter_j: Annotated[float | None, Column("GPU energy by NVML's counter", "J", "no GPU or no counter, see notes")]
-    gpu_energy_integrated_j: Annotated[float | None, Column("GPU energy by integrated power", "J", "not polled")]
+    gpu_energy_integrated_j: Annotated[
+        float | None, Column("GPU energy by integrated power", "J", "no GPU or no samples, see notes")
+    ]
     gpu_energy_cc_j: Annotated[float | None, Column("GPU energy as CodeCarbon has it, times the PUE", "J", "no GPU, see notes")]
     cpu_energy_j: Annotated[float | None, Column("CPU energy as CodeCarbon has it", "J", "not measured")]
     cpu_method: Annotated[str | None, Column("rapl (measured), cpu_load or constant (models)", null="not measured")]
@@ -109,16 +111,32 @@ class Execution(Noun):
     scope: Annotated[str, Column("exclusive: one trial on the host; shared: n_parallel at once, CPU by process time")]
     n_parallel: Annotated[int, Column("trials that may run on the host at once")]
     energy_per_token_j: Annotated[float | None, Column("energy of energy_basis over n_new_tokens", "J", "failed or not measured")]
-    energy_basis: Annotated[str | None, Column("gpu_energy_counter_j where there is one, else energy_j", null="not measured")]
+    energy_basis: Annotated[
+        str | None, Column("gpu_energy_counter_j, without one gpu_energy_integrated_j; no GPU: energy_j", null="not measured")
+    ]
     energy_rel_uncertainty: Annotated[
         float | None,
-        Column("relative, of the GPU counter: sensor 5 % and window edges", "1", "no GPU counter: models have no known error"),
+        Column("relative, of the GPU's energy: sensor 5 % and window edges", "1", "no GPU: models have no known error"),
     ]
     flags: Annotated[tuple[str, ...], Column("labels for caution; see docs/method.md")]
     notes: Annotated[tuple[str, ...], Column("why a value is null: 'column: reason'")]
     usable: Annotated[bool | None, Column("verdict on the text", null="not evaluated")] = None
     reasons: Annotated[tuple[str, ...] | None, Column("why it is not usable", null="not evaluated")] = None
     text: Annotated[str | None, Column("what the model wrote", null="failed")]
+
+
+class TelemetrySample(Noun):
+    """A row of a trial's telemetry.parquet: the GPU's state about once a second during a window."""
+
+    prompt: Annotated[int, Column("number of the prompt whose window it was")]
+    at_s: Annotated[float, Column("time since the window's start", "s")]
+    power_w: Annotated[float | None, Column("power", "W", "refused by the GPU")]
+    temperature_c: Annotated[float | None, Column("temperature of the GPU", "°C", "refused by the GPU")]
+    sm_clock_mhz: Annotated[float | None, Column("clock of the multiprocessors", "MHz", "refused by the GPU")]
+    memory_clock_mhz: Annotated[float | None, Column("clock of the memory", "MHz", "refused by the GPU")]
+    utilization: Annotated[float | None, Column("share of time in which a kernel ran", "%", "refused by the GPU")]
+    memory_used_bytes: Annotated[int | None, Column("memory in use on the GPU", "B", "refused by the GPU")]
+    throttle_reasons: Annotated[int | None, Column("NVML's bit mask of reasons for lower clocks", null="refused by the GPU")]
 
 
 class ExecutionRow(Execution, TrialColumns):

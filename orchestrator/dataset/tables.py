@@ -6,19 +6,13 @@ rewritten only after its rows have grown by a tenth, and at the end. `rebuild` r
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from collections.abc import Iterator
+from typing import Any
 
-from orchestrator import __version__
-from orchestrator.dataset.paths import DataSetPaths, write_atomically
-from orchestrator.dataset.schema import SCHEMA_VERSION, Execution, ExecutionRow, SummaryRow, TrialColumns, TrialRecord, columns_of
+from orchestrator.dataset.parquet import to_table, write_parquet
+from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.schema import Execution, ExecutionRow, SummaryRow, TrialColumns, TrialRecord
 from orchestrator.dataset.trials import read_trial
-from orchestrator.nouns import Noun
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 SHORT_TRIAL_S = 60.0
 """METHOD R7: below it a trial is flagged; publishable power wants a minute of load."""
@@ -112,46 +106,6 @@ def _total(executions: list[Execution], column: str) -> float | None:
     return None if not values or None in values else sum(values)
 
 
-def arrow_schema(row: type[Noun]) -> pa.Schema:
-    """Arrow schema of a row's model, with unit and meaning in each field's metadata."""
-    import pyarrow as pa
-
-    fields = []
-    for name, annotation, column in columns_of(row):
-        metadata = {"meaning": column.meaning, "unit": column.unit, "null": column.null or "never"}
-        fields.append(pa.field(name, _arrow_type(annotation), nullable=bool(column.null), metadata=metadata))
-    about = {"schema_version": str(SCHEMA_VERSION), "written_by": f"llm-energy-orchestrator {__version__}"}
-    return pa.schema(fields, metadata=about)
-
-
-def _arrow_type(annotation: Any) -> pa.DataType:
-    import pyarrow as pa
-
-    options = [a for a in get_args(annotation) if a not in (type(None), Ellipsis)]
-    if get_origin(annotation) is tuple:
-        return pa.list_(_arrow_type(options[0]))
-    if options:
-        return _arrow_type(options[0])
-    return {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}[annotation]
-
-
-def to_table(row: type[Noun], rows: Iterable[dict[str, Any]]) -> pa.Table:
-    """Rows as an Arrow table of the row's schema."""
-    import pyarrow as pa
-
-    return pa.Table.from_pylist(list(rows), schema=arrow_schema(row))
-
-
-def write_parquet(path: Path, table: pa.Table) -> None:
-    """Write a Parquet file in one step."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer, compression="zstd")
-    write_atomically(path, buffer.getvalue().to_pybytes())
-
-
 class TableWriter:
     """Keeps both tables up to date while trials are sealed."""
 
@@ -197,19 +151,3 @@ def rebuild(paths: DataSetPaths) -> tuple[int, int, list[str]]:
     writer = TableWriter(paths, trials)
     writer.flush()
     return sum(len(trials.execution_rows(key)) for key in trials), len(trials), faults
-
-
-def describe(row: type[Noun]) -> str:
-    """The data dictionary of a table as Markdown, from the schema."""
-    lines = ["| column | type | unit | meaning | null |", "|---|---|---|---|---|"]
-    for name, annotation, column in columns_of(row):
-        lines.append(f"| `{name}` | {_arrow_type(annotation)} | {column.unit} | {column.meaning} | {column.null or 'never'} |")
-    return "\n".join(lines)
-
-
-def metadata(path: Path) -> dict[str, str]:
-    """Schema-level metadata of a written table (schema_version, written_by)."""
-    import pyarrow.parquet as pq
-
-    raw = pq.read_schema(path).metadata or {}
-    return {key.decode(): json.loads(json.dumps(value.decode())) for key, value in raw.items() if key != b"ARROW:schema"}

@@ -19,8 +19,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orchestrator.dataset.parquet import to_table, write_parquet
 from orchestrator.dataset.paths import PARTIAL_SUFFIX, DataSetPaths, sync_folder, write_atomically
-from orchestrator.dataset.schema import SCHEMA_VERSION, Execution, TrialColumns, TrialRecord
+from orchestrator.dataset.schema import SCHEMA_VERSION, Execution, TelemetrySample, TrialColumns, TrialRecord
 from orchestrator.nouns import Noun, TrialSpec
 
 REPORT_FIELDS = (
@@ -43,6 +44,7 @@ class Measured(Noun):
 
     execution: Execution
     codecarbon: dict[str, Any]
+    telemetry: tuple[TelemetrySample, ...] = ()
 
 
 class Origin(Noun):
@@ -98,6 +100,8 @@ def seal(paths: DataSetPaths, machine: str, spec: TrialSpec) -> tuple[Path, Tria
     )
     write_atomically(folder / "emissions.csv", emissions_csv(record).encode())
     write_atomically(folder / "output.txt", output_txt(record).encode())
+    if samples := [sample.model_dump() for m in measured for sample in m.telemetry]:
+        write_parquet(folder / "telemetry.parquet", to_table(TelemetrySample, samples))
     write_atomically(folder / "trial.json", record.model_dump_json(indent=1).encode())
     (folder / "executions.jsonl").unlink()
     (folder / "spec.json").unlink()

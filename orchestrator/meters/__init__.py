@@ -22,6 +22,10 @@ class Reading:
     """Column -> why its value is None."""
     raw: dict[str, Any] = field(default_factory=dict)
     """The meter's own record, kept as it is (CodeCarbon's row)."""
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    """Rows of telemetry.parquet, `at_s` from the window's start."""
+    flags: frozenset[str] = frozenset()
+    """Labels for caution that this meter alone can see."""
 
 
 @dataclass(frozen=True)

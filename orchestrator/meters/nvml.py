@@ -27,7 +27,8 @@ class Gpu:
     memory_bytes: int
 
 
-def _library() -> Any:
+def library() -> Any:
+    """NVML, started. Raises where there is no driver."""
     import pynvml
 
     pynvml.nvmlInit()
@@ -37,7 +38,7 @@ def _library() -> Any:
 def list_gpus() -> list[Gpu]:
     """All GPUs of this host; [] where there is no driver."""
     try:
-        nvml = _library()
+        nvml = library()
     except Exception:  # noqa: BLE001 - no library, no driver, no device: all mean no GPU here
         return []
     gpus = []
@@ -72,7 +73,7 @@ class NvmlMeter:
     """Joules of one GPU by its energy counter; None with a reason where it is absent, frozen or runs backwards."""
 
     def __init__(self, uuid: str) -> None:
-        self._nvml = _library()
+        self._nvml = library()
         self._handle = self._nvml.nvmlDeviceGetHandleByIndex(index_of(uuid))
         self._before_mj: int | None = None
 

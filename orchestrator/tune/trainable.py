@@ -26,6 +26,7 @@ from orchestrator.machine import detect
 from orchestrator.measure import Bench, Pilot, execute, warm_up
 from orchestrator.meters import Scene, meters_for
 from orchestrator.meters.nvml import Gpu, list_gpus
+from orchestrator.meters.telemetry import Telemetry
 from orchestrator.nouns import Machine, Noun, Prompt, Setup, TrialSpec
 
 
@@ -77,9 +78,7 @@ def loaded_for(job: Job) -> tuple[Loaded, bool]:
     if _loaded is not None and _loaded.key == key:
         return _loaded, False
     if _loaded is not None:
-        for meter in _loaded.bench.meters:
-            meter.close()
-        _loaded.engine.close()
+        _loaded.bench.close()
         _loaded = None
     machine = _machine(job)
     engine = ENGINES[setup.engine](setup, job.spec.model_ref, job.threads)
@@ -88,6 +87,7 @@ def loaded_for(job: Job) -> tuple[Loaded, bool]:
     bench = Bench(
         engine=engine,
         meters=meters_for(scene),
+        telemetry=Telemetry(engine.info.gpu_uuid) if engine.info.gpu_uuid else None,
         pue=machine.pue,
         n_parallel=job.n_parallel,
         country_known=machine.country_iso_code is not None,
@@ -154,6 +154,7 @@ def _origin(job: Job, loaded: Loaded, *, loaded_here: bool) -> Origin:
         "context_length": info.context_length,
         "memory_tokens": info.memory_tokens,
         "pilot": loaded.pilot.model_dump(),
+        "power_semantics": loaded.bench.telemetry.power_semantics if loaded.bench.telemetry else None,
     }
     return Origin(columns=columns, environment=environment)
 

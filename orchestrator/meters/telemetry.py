@@ -1,0 +1,107 @@
+"""Power and state of one GPU over time, by a poller in another process: the second opinion to the energy counter.
+
+Unlike a meter it is asked about an interval after the fact, so that waiting for its last sample lies in no window.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from typing import Any
+
+from orchestrator.meters import Reading
+
+FIELDS = (
+    "at_s",
+    "power_w",
+    "temperature_c",
+    "sm_clock_mhz",
+    "memory_clock_mhz",
+    "utilization",
+    "memory_used_bytes",
+    "throttle_reasons",
+)
+"""What a sample holds, in order."""
+
+INTERVAL_S = 0.1
+KEPT_SAMPLES = 36_000
+"""An hour at ten a second: longer windows lose their beginning, and their integral is null."""
+WAIT_S = 1.0
+SLOWED = 0x08 | 0x20 | 0x40 | 0x80
+"""NVML's reasons that mean heat or power trouble: HwSlowdown, SwThermal, HwThermal, HwPowerBrake."""
+
+Sample = tuple[Any, ...]
+
+
+class Telemetry:
+    """A running poller and its latest samples."""
+
+    def __init__(self, uuid: str, interval_s: float = INTERVAL_S) -> None:
+        if interval_s < INTERVAL_S:
+            msg = f"polling every {interval_s:g} s would disturb what it measures; {INTERVAL_S:g} s is the least"
+            raise ValueError(msg)
+        self.power_semantics = "unknown"
+        self._samples: deque[Sample] = deque(maxlen=KEPT_SAMPLES)
+        self._process = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-m", "orchestrator.meters.poller", uuid, str(interval_s)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            text=True,
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None  # noqa: S101 - asked for above
+        for line in self._process.stdout:
+            with contextlib.suppress(ValueError):
+                value = json.loads(line)
+                if isinstance(value, dict):
+                    self.power_semantics = value["power_semantics"]
+                else:
+                    self._samples.append(tuple(value))
+
+    def between(self, began_s: float, ended_s: float) -> Reading:
+        """Joules by the trapezoid rule, samples and flags of an interval of time.perf_counter()."""
+        deadline = time.perf_counter() + WAIT_S
+        while (not self._samples or self._samples[-1][0] < ended_s) and time.perf_counter() < deadline:
+            if self._process.poll() is not None:
+                break
+            time.sleep(0.02)
+        samples = list(self._samples)
+        inside = [s for s in samples if began_s <= s[0] <= ended_s and s[2] is not None]
+        slowed = any(int(s[7]) & SLOWED for s in inside if s[7] is not None)
+        joules = integrate([(s[0], s[1]) for s in samples if s[1] is not None], began_s, ended_s)
+        column = "gpu_energy_integrated_j"
+        return Reading(
+            {column: joules},
+            {} if joules is not None else {column: "power samples don't cover the window"},
+            samples=[dict(zip(FIELDS, s, strict=True)) | {"at_s": s[0] - began_s} for s in inside],
+            flags=frozenset({"throttled"} if slowed else ()),
+        )
+
+    def close(self) -> None:
+        """End the poller."""
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=5)
+
+
+def integrate(samples: list[tuple[float, float]], began_s: float, ended_s: float) -> float | None:
+    """Integral of (time, watts) over an interval, edges interpolated; None where samples don't reach both edges."""
+    if not samples or samples[0][0] > began_s or samples[-1][0] < ended_s:
+        return None
+    joules = 0.0
+    for (t0, w0), (t1, w1) in itertools.pairwise(samples):
+        low, high = max(t0, began_s), min(t1, ended_s)
+        if low < high:
+            slope = (w1 - w0) / (t1 - t0)
+            joules += (w0 + slope * ((low + high) / 2 - t0)) * (high - low)
+    return joules
