@@ -72,7 +72,7 @@ class Live:
 
     def say(self, line: str) -> None:
         """A line of plain text."""
-        self.console.print(Text(line))
+        self.console.print(Text(line), soft_wrap=True)
 
     @property
     def prepared(self) -> Prepared:

@@ -28,13 +28,18 @@ def takes(tokens: int, figures: Figures, at_once: int = 1) -> str:
 
 
 def print_plan(console: Console, prepared: Prepared, gpus: list[Gpu]) -> None:
-    """Print the plan and every note."""
-    table = Table.grid(padding=(0, 2))
-    for key, value in _rows(prepared, gpus):
-        table.add_row(Text(key, style="bold"), Text(value))
-    console.print(table)
+    """Print the plan and every note; wrapped under its column on a terminal, a line each in a log."""
+    rows = _rows(prepared, gpus)
+    if console.is_terminal:
+        table = Table.grid(padding=(0, 2))
+        for key, value in rows:
+            table.add_row(Text(key, style="bold"), Text(value))
+        console.print(table)
+    else:
+        for key, value in rows:
+            console.print(Text(f"{key:<10} {value}"), soft_wrap=True)
     for note in prepared.resolved.notes:
-        console.print(Text(f"Note: {note}", style="yellow"))
+        console.print(Text(f"Note: {note}", style="yellow"), soft_wrap=True)
 
 
 def _rows(prepared: Prepared, gpus: list[Gpu]) -> list[tuple[str, str]]:

@@ -54,7 +54,7 @@ def test_plan_and_tune_from_an_empty_folder(python: Path, real_cache: Path, tmp_
     )
     assert str(python.parents[1]) in where.stdout
     plan = installed.run("plan", "--space", "lhs").stdout
-    assert "site-packages/orchestrator/data/search_spaces/lhs.yaml" in plan.replace("\n", "").replace(" ", "")
+    assert "site-packages/orchestrator/data/search_spaces/lhs.yaml" in plan
     assert not list(tmp_path.iterdir()), "plan wrote something"
     result = installed.tune(
         "--space", "lhs", "--samples", "1", "--prompts", "1", "--use-case", "danceCoreography", "--range", "max_length=100"
