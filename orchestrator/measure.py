@@ -80,6 +80,8 @@ def window(bench: Bench, work: Callable[[], Generated]) -> tuple[Generated | Gen
         bench.engine.synchronize()
     except GenerationError as error:
         outcome = error
+    except Exception as error:  # noqa: BLE001 - a failure is a row, and the model stays loaded
+        outcome = GenerationError("other", f"{type(error).__name__}: {error}")
     ended = bench.clock()
     readings = [meter.end() for meter in reversed(bench.meters)]
     if bench.telemetry is not None:
@@ -143,7 +145,7 @@ def execute(bench: Bench, spec: TrialSpec, prompt: Prompt, order: str) -> Measur
         "started_at": started_at,
         "status": "failed" if error else "ok",
         "error_kind": error.kind if error else None,
-        "error_message": str(error) if error else None,
+        "error_message": str(error).partition("\n")[0] if error else None,
         **effective_columns(effective),
         "beyond_context": _passed(info.context_length, encoded.n_tokens + (n_new or 0)),
         "n_prompt_tokens": encoded.n_tokens,

@@ -113,7 +113,8 @@ class Model:
     revision: str | None = None
     """Commit of the hub; None: the newest, resolved before the sweep and recorded."""
     path: Path | None = None
-    gated: bool = False
+    gated: bool | None = False
+    """Whether the hub wants a token with access; None: it did at times."""
     licence: str = "see the model's own page"
     architecture: Architecture | None = None
     wheel: Wheel | None = None
@@ -138,7 +139,7 @@ KNOWN: dict[str, Model] = {
         "hub",
         repo="mistralai/Mistral-7B-v0.1",
         revision="27d67f1b5f57dc0953326b2601d68371d40ea8da",
-        gated=True,
+        gated=None,
         licence="Apache-2.0",
         architecture=MISTRAL_7B,
         description="Mistral 7B v0.1, a base model: no chat template",

@@ -93,7 +93,9 @@ class Live:
             token = f" (token in {session.token_file})" if session.token_file else ""
             self.say(f"Ray dashboard: {session.dashboard}{token}")
         else:
-            self.say("Ray dashboard: none, its packages are missing (pip install 'ray[default]')")
+            attached = self.prepared.resolved.request.address is not None
+            why = "the cluster runs without one" if attached else "its packages are missing (pip install 'ray[default]')"
+            self.say(f"Ray dashboard: none, {why}")
         self.totals = Totals()
         self._progress.add_task("", total=self.prepared.n_missing(), counts="", figures="")
         if self.console.is_terminal:
@@ -158,13 +160,13 @@ class Live:
         count = f"[{self.totals.trials}/{self.prepared.n_missing_trials()}]"
         self.say(f"{count} {columns.model} {columns.use_case} {record.spec.folder()}: {tokens} tokens, {energy(joules)}")
 
-    def lost(self, job: Job, *, retried: bool) -> None:
-        """A worker or its node died."""
+    def lost(self, job: Job, reason: str, *, retried: bool) -> None:
+        """A worker or its node died, or a step raised."""
         self.totals.workers_lost += 1
         self.totals.failed += not retried
         spec = job.spec
         what = "it is begun again" if retried else "given up for now; the same command again tries it"
-        self.say(f"{spec.setup.model} {spec.setup.use_case} {spec.index:04d}: its worker or node died: {what}")
+        self.say(f"{spec.setup.model} {spec.setup.use_case} {spec.index:04d}: {reason}; {what}")
 
     def finished(self) -> None:
         """Take the bar away."""

@@ -7,6 +7,7 @@ moment loses at most the execution that was running.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -17,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from orchestrator.dataset.parquet import to_table, write_parquet
 from orchestrator.dataset.paths import PARTIAL_SUFFIX, DataSetPaths, sync_folder, write_atomically
@@ -62,22 +63,22 @@ def append(paths: DataSetPaths, spec: TrialSpec, origin: Origin, order: str, mea
         folder.mkdir(parents=True, exist_ok=True)
         content = {"spec": spec.model_dump(mode="json"), "origin": origin.model_dump(mode="json"), "order": order}
         write_atomically(head, json.dumps(content).encode())
-    with (folder / "executions.jsonl").open("ab") as stream:
+    with (folder / "executions.jsonl").open("a+b") as stream:
+        if stream.tell() and stream.seek(-1, os.SEEK_END) >= 0 and stream.read(1) != b"\n":
+            stream.write(b"\n")  # a cut left a torn line: keep what follows out of it
         stream.write(measured.model_dump_json().encode() + b"\n")
         stream.flush()
         os.fsync(stream.fileno())
 
 
 def read_partial(folder: Path) -> tuple[TrialSpec, Origin, str, list[Measured]]:
-    """A running or cut-off trial. A torn last line is left out: its execution never finished being written."""
+    """A running or cut-off trial. A torn line is left out: its execution never finished being written."""
     head = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
     measured = []
     lines = folder / "executions.jsonl"
     for line in lines.read_bytes().splitlines() if lines.exists() else []:
-        try:
+        with contextlib.suppress(ValidationError):
             measured.append(Measured.model_validate_json(line))
-        except ValidationError:
-            break
     return TrialSpec.model_validate(head["spec"]), Origin.model_validate(head["origin"]), head["order"], measured
 
 
@@ -103,11 +104,11 @@ def seal(paths: DataSetPaths, machine: str, spec: TrialSpec) -> tuple[Path, Tria
     if samples := [sample.model_dump() for m in measured for sample in m.telemetry]:
         write_parquet(folder / "telemetry.parquet", to_table(TelemetrySample, samples))
     write_atomically(folder / "trial.json", record.model_dump_json(indent=1).encode())
-    (folder / "executions.jsonl").unlink()
-    (folder / "spec.json").unlink()
     target = paths.trial(machine, spec)
     folder.rename(target)
     sync_folder(target.parent)
+    (target / "executions.jsonl").unlink()  # only now: until the rename they are what a cut leaves to continue from
+    (target / "spec.json").unlink()
     return target, record
 
 
@@ -122,11 +123,17 @@ def first_of_each_prompt(measured: Iterable[Measured]) -> list[Measured]:
 def read_trial(folder: Path) -> TrialRecord:
     """A sealed trial. Raises ValueError where trial.json is not one of ours or of another schema version."""
     text = (folder / "trial.json").read_text(encoding="utf-8")
-    record = TrialRecord.model_validate_json(text)
-    if record.schema_version != SCHEMA_VERSION:
-        msg = f"schema version {record.schema_version}, this program reads {SCHEMA_VERSION}"
+    version = _Versioned.model_validate_json(text).schema_version
+    if version != SCHEMA_VERSION:
+        msg = f"schema version {version}, this program reads {SCHEMA_VERSION}"
         raise ValueError(msg)
-    return record
+    return TrialRecord.model_validate_json(text)
+
+
+class _Versioned(BaseModel):
+    """What the trial.json of every schema version has."""
+
+    schema_version: int
 
 
 def discard_partial(folder: Path) -> None:
@@ -151,9 +158,10 @@ def _cell(value: Any) -> Any:
     """Null is an empty cell; text that a spreadsheet would run as a formula is quoted."""
     if value is None:
         return ""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@"):
-        return f"'{value}"
-    return value
+    if not isinstance(value, str):
+        return value
+    value = value.replace("\r", " ")  # csv.writer leaves it unquoted, and readers take it for the end of the line
+    return f"'{value}" if value[:1] in ("=", "+", "-", "@", "\t") else value
 
 
 def output_txt(record: TrialRecord) -> str:

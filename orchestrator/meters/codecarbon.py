@@ -8,6 +8,7 @@ figures carry their method.
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -15,8 +16,13 @@ from orchestrator.meters import Reading, Scene
 
 J_PER_KWH = 3.6e6
 
+SHORTEST_S = 0.05
+"""CodeCarbon skips its last measurement where the one before is younger than this: then it has nothing of the window."""
+
 CPU_METHODS = {"intel_rapl": "rapl", "cpu_load": "cpu_load", "constant": "constant"}
 """CodeCarbon's mode -> our word."""
+
+ENERGIES = ("energy_kwh", "energy_j", "gpu_energy_cc_j", "cpu_energy_j", "ram_energy_j")
 
 
 class CodeCarbonMeter:
@@ -31,6 +37,7 @@ class CodeCarbonMeter:
 
             self._gpu_index = index_of(scene.gpu_uuid)  # CodeCarbon takes only integers (a UUID gives 0 J)
         self._tracker: Any = None
+        self._began = 0.0
 
     def begin(self) -> None:
         """Make and start a tracker (a stopped one can't be restarted)."""
@@ -48,8 +55,14 @@ class CodeCarbonMeter:
             pue=machine.pue,
             output_methods=[],
             output_handlers=[],
+            output_dir=".",  # nothing is written there, but it must exist
+            api_call_interval=-1,
+            experiment_id=None,
+            experiment_name="base",
+            electricitymaps_api_token="",  # "" is given, None would let an older name of it in from the surroundings
             measure_power_secs=1e6,  # counters need no polling, and a poll during stop() counts an interval twice
             log_level="error",
+            logger_preamble="",
             allow_multiple_runs=True,  # a lock left by a killed run would silently measure nothing
             tracking_mode="process",
             wue=0.0,
@@ -57,25 +70,30 @@ class CodeCarbonMeter:
             rapl_include_dram=False,
             rapl_prefer_psys=False,
             region=None,
+            country_2letter_iso_code=None,
             cloud_provider=None,
             cloud_region=None,
             emissions_endpoint=None,
             metadata=None,
         )
         self._tracker.start()
+        self._began = time.perf_counter()
 
     def end(self) -> Reading:
         """Stop the tracker and read its final record."""
         tracker, self._tracker = self._tracker, None
+        too_short = time.perf_counter() - self._began < SHORTEST_S
         tracker.stop()
         data = getattr(tracker, "final_emissions_data", None)
         if data is None:
             why = "CodeCarbon measured nothing (its own error was swallowed)"
-            columns = ("energy_kwh", "energy_j", "gpu_energy_cc_j", "cpu_energy_j", "ram_energy_j")
-            return Reading(dict.fromkeys(columns), dict.fromkeys(columns, why))
+            return Reading(dict.fromkeys(ENERGIES), dict.fromkeys(ENERGIES, why))
+        total_kwh = data.energy_consumed
+        if self._gpu_index is None:
+            total_kwh -= data.gpu_energy  # of GPUs that this trial doesn't use: asked for none, CodeCarbon takes all
         values: dict[str, Any] = {
-            "energy_kwh": data.energy_consumed,
-            "energy_j": data.energy_consumed * J_PER_KWH,
+            "energy_kwh": total_kwh,
+            "energy_j": total_kwh * J_PER_KWH,
             "cpu_energy_j": data.cpu_energy * J_PER_KWH,
             "cpu_method": self._cpu_method(tracker),
             "ram_energy_j": data.ram_energy * J_PER_KWH,
@@ -83,7 +101,10 @@ class CodeCarbonMeter:
             "gpu_energy_cc_j": data.gpu_energy * J_PER_KWH,
         }
         notes: dict[str, str] = {}
-        if self._gpu_index is None:
+        if too_short:
+            values |= dict.fromkeys(ENERGIES)
+            notes = dict.fromkeys(ENERGIES, f"CodeCarbon measures nothing in a window under {SHORTEST_S:g} s")
+        elif self._gpu_index is None:
             values["gpu_energy_cc_j"] = None
             notes["gpu_energy_cc_j"] = "no GPU"
         elif data.gpu_energy <= 0:

@@ -43,16 +43,25 @@ def list_gpus() -> list[Gpu]:
         return []
     gpus = []
     for index in range(nvml.nvmlDeviceGetCount()):
-        handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        gpus.append(
-            Gpu(
-                index,
-                _text(nvml.nvmlDeviceGetUUID(handle)),
-                _text(nvml.nvmlDeviceGetName(handle)),
-                int(nvml.nvmlDeviceGetMemoryInfo(handle).total),
-            )
-        )
+        with contextlib.suppress(nvml.NVMLError):  # a GPU that is lost answers nothing
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            gpus.append(Gpu(index, _text(nvml.nvmlDeviceGetUUID(handle)), _name(nvml, handle), _memory_bytes(nvml, handle)))
     return gpus
+
+
+def _name(nvml: Any, handle: Any) -> str:
+    with contextlib.suppress(nvml.NVMLError):
+        return _text(nvml.nvmlDeviceGetName(handle))
+    return "unknown GPU"
+
+
+def _memory_bytes(nvml: Any, handle: Any) -> int:
+    """Of the device; of the host where the GPU shares its memory and so refuses to tell."""
+    with contextlib.suppress(nvml.NVMLError):
+        return int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
+    import psutil
+
+    return int(psutil.virtual_memory().total)
 
 
 def _text(value: str | bytes) -> str:

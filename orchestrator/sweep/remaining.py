@@ -60,10 +60,11 @@ class Ledger:
         if done.partial is not None:
             begun, _, measured = done.partial
             have = done.prompts | {m.execution.prompt for m in measured}
+            asked_for = spec.prompts
             prompts = _union(begun.prompts, tuple(p for p in spec.prompts if p.number not in done.prompts))
             spec = begun.model_copy(update={"prompts": prompts})
             energy_j, tokens = _so_far(measured)
-            todo = tuple(p.number for p in prompts if p.number not in have)
+            todo = tuple(p.number for p in asked_for if p.number not in have)
             if todo:
                 return Missing(spec, todo, energy_j, tokens)
             return Missing(spec, ()) if measured else None

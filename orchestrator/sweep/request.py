@@ -7,7 +7,7 @@ told with the flag that lifts it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,7 +106,7 @@ def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
     if faults.lines or read_space is None or ranges is None or quantization is None:
         raise UserError(*faults.lines)
     space, space_file, sampler = read_space
-    known_models = tuple(model for model in models if model)
+    known_models = tuple(_labelled(model, request.engine) for model in models if model)
     known_use_cases = tuple(found[0] for found in use_cases if found)
     _check_twins("--model", [model.label for model in known_models], "run them into different --out folders")
     _check_twins("--use-case", [use_case.name for use_case in known_use_cases], "rename one in its file")
@@ -141,6 +141,11 @@ def _machine_of(request: Request, gpu_names: list[str]) -> Machine:
 
 def _default_model(machine: Machine) -> str:
     return machine.profile.model or (GPU_MODEL if machine.accelerator == "gpu" else CPU_MODEL)
+
+
+def _labelled(model: Model, engine: str) -> Model:
+    """Rows of an engine without a model never lie among a model's own."""
+    return replace(model, label=f"{engine}-{model.label}") if engine == "simulated" else model
 
 
 def _space(name: str) -> tuple[Space, Path, Sampler]:

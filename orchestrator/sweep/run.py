@@ -210,7 +210,7 @@ def run_sweep(prepared: Prepared, observer: Observer, watcher: Watcher) -> None:
     with ray_session(resolved.request.address, n_gpus) as session:
         place = placement(session, resolved.parallel)
         watcher.started(session, place.at_once)
-        factory = _JobFactory(resolved, plan, threads=None if place.gpu else max(1, int(place.cpu)), n_parallel=place.at_once)
+        factory = _JobFactory(resolved, plan, threads=None if place.gpu else max(1, int(place.cpu)), n_parallel=place.per_host)
         run(_searcher(prepared, to_run, factory), session, place, paths=paths, tables=tables, observer=observer)
 
 

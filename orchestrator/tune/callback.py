@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 from ray.tune import Callback, Stopper
@@ -27,8 +28,8 @@ class Observer(Protocol):
     def sealed(self, record: TrialRecord) -> None:
         """A trial is complete."""
 
-    def lost(self, job: Job, *, retried: bool) -> None:
-        """A worker or its node died during a trial."""
+    def lost(self, job: Job, reason: str, *, retried: bool) -> None:
+        """A worker or its node died during a trial, or a step raised."""
 
 
 class Halt(Stopper):  # type: ignore[misc]  # ray has no types
@@ -90,11 +91,11 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
 
     def on_trial_recover(self, trial: Any, **_info: Any) -> None:
         """A worker died; Tune starts the trial again."""
-        self._observer.lost(Job.model_validate(trial.config["job"]), retried=True)
+        self._observer.lost(Job.model_validate(trial.config["job"]), _reason(trial), retried=True)
 
     def on_trial_error(self, trial: Any, **_info: Any) -> None:
         """A worker died too often; what it finished stays for the next run."""
-        self._observer.lost(Job.model_validate(trial.config["job"]), retried=False)
+        self._observer.lost(Job.model_validate(trial.config["job"]), _reason(trial), retried=False)
 
     @contextlib.contextmanager
     def _noted(self) -> Iterator[None]:
@@ -104,3 +105,12 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
         except Exception as error:
             self._errors.append(error)
             raise
+
+
+def _reason(trial: Any) -> str:
+    """Last line of the error that Tune wrote down for a trial."""
+    with contextlib.suppress(OSError, TypeError):
+        lines = Path(trial.error_file).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        if lines:
+            return lines[-1][:300]
+    return "its worker or node died"

@@ -21,18 +21,29 @@ MAX_WORKER_LOSSES = 3
 
 @dataclass(frozen=True)
 class Placement:
-    """What a trial asks of a node, and how many run at once."""
+    """What a trial asks of a node, and how many run at once: in all and on one host."""
 
     cpu: float
     gpu: int
     at_once: int
+    per_host: int
 
 
 def placement(session: Session, parallel: int) -> Placement:
-    """One GPU a trial where there are GPUs, with an equal share of the CPUs; else `parallel` trials share the CPUs."""
-    if session.gpus:
-        return Placement(cpu=min(1.0, session.cpus / session.gpus), gpu=1, at_once=session.gpus)
-    return Placement(cpu=session.cpus / parallel, gpu=0, at_once=parallel)
+    """One GPU a trial on the nodes that have GPUs; without any, `parallel` trials share the CPUs of each node.
+
+    All trials of one Tuner must ask for the same, so the smallest node decides. Raises UserError where nothing can run.
+    """
+    with_gpus = [node for node in session.nodes if node.gpus]
+    if with_gpus:
+        cpu = min(1.0, *(node.cpus / node.gpus for node in with_gpus))
+        gpus = [node.gpus for node in with_gpus]
+        return Placement(cpu=cpu, gpu=1, at_once=sum(gpus), per_host=max(gpus))
+    with_cpus = [node for node in session.nodes if node.cpus]
+    if not with_cpus:
+        raise UserError("the Ray cluster offers neither GPUs nor CPUs; add a node with `ray start --address ...`")
+    cpu = min(node.cpus for node in with_cpus) / parallel
+    return Placement(cpu=cpu, gpu=0, at_once=parallel * len(with_cpus), per_host=parallel)
 
 
 def run(

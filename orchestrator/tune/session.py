@@ -11,10 +11,13 @@ import importlib.util
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from orchestrator.engine.weights import cache_folder
 from orchestrator.errors import UserError
@@ -44,17 +47,39 @@ ENVIRONMENT = {
 }
 
 
+ANSWER_S = 5.0
+"""A cluster's port that doesn't answer within this time is taken for dead."""
+
+SCRATCH = "orch-"
+"""Start of a scratch folder's name; the process id of its owner follows."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a machine of the cluster offers."""
+
+    cpus: float
+    gpus: int
+
+
 @dataclass(frozen=True)
 class Session:
     """A Ray to run on."""
 
-    gpus: int
-    cpus: int
+    nodes: tuple[Node, ...]
     dashboard: str | None
     """URL, or None where there is no dashboard."""
     token_file: Path | None
     storage: Path
     """Tune's scratch folder, removed at the end."""
+
+
+def _remove_orphans() -> None:
+    """Remove scratch folders of runs that were killed: ours, and their process is gone."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        owner = folder.name.removeprefix(SCRATCH).split("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)) and os.access(folder, os.W_OK):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def dashboard_available() -> bool:
@@ -68,7 +93,8 @@ def dashboard_available() -> bool:
 def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
     """Start or attach, and shut down or detach at the end. Raises UserError where the address doesn't answer."""
     os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
-    scratch = Path(tempfile.mkdtemp(prefix="orch-"))  # short: a Unix socket's path ends at 107 characters
+    _remove_orphans()
+    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-"))  # short: a Unix socket's path ends at 107 characters
     token_file = None
     try:
         if address is None:
@@ -92,10 +118,9 @@ def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
             dashboard = f"http://{url}" if url else None
         else:
             dashboard = _attach(address)
-        resources = ray.cluster_resources()
+        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         yield Session(
-            gpus=int(resources.get("GPU", 0)),
-            cpus=int(resources.get("CPU", 0)),
+            nodes=tuple(Node(cpus=offer.get("CPU", 0.0), gpus=int(offer.get("GPU", 0))) for offer in alive),
             dashboard=dashboard,
             token_file=token_file,
             storage=scratch / "tune",
@@ -126,7 +151,23 @@ def _own_token() -> Path:
     return token_file
 
 
+def _check_answers(address: str) -> None:
+    """Try the port first: Ray itself takes minutes to give up. Raises UserError."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":
+        return
+    if not colon or not port.isdigit():
+        raise UserError(f"--address {address}: write it as HOST:PORT, as `ray start --head` prints it")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"--address {address}: no Ray cluster answers there ({error}); start one with `ray start --head`"
+        ) from error
+
+
 def _attach(address: str) -> str | None:
+    _check_answers(address)
     import ray
 
     try:

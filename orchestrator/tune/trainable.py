@@ -42,6 +42,7 @@ class Job(Noun):
     machines: dict[str, Machine]
     threads: int | None
     n_parallel: int
+    """Trials that may run on one host at once; with GPUs no more than that host has."""
     prior_energy_j: float | None = 0.0
     """Of the prompts that were finished before, in energy_basis; None: unknown."""
     prior_tokens: int = 0
@@ -82,14 +83,16 @@ def loaded_for(job: Job) -> tuple[Loaded, bool]:
         _loaded = None
     machine = _machine(job)
     engine = ENGINES[setup.engine](setup, job.spec.model_ref, job.threads)
-    gpu = next((g for g in list_gpus() if g.uuid == engine.info.gpu_uuid), None)
-    scene = Scene(machine, engine.info.gpu_uuid, job.n_parallel, project_name=job.spec.sweep_id)
+    gpus = list_gpus()
+    gpu = next((g for g in gpus if g.uuid == engine.info.gpu_uuid), None)
+    n_parallel = min(job.n_parallel, len(gpus)) if gpu else job.n_parallel
+    scene = Scene(machine, engine.info.gpu_uuid, n_parallel, project_name=job.spec.sweep_id)
     bench = Bench(
         engine=engine,
         meters=meters_for(scene),
         telemetry=Telemetry(engine.info.gpu_uuid) if engine.info.gpu_uuid else None,
         pue=machine.pue,
-        n_parallel=job.n_parallel,
+        n_parallel=n_parallel,
         country_known=machine.country_iso_code is not None,
     )
     pilot = warm_up(bench, job.spec.prompts[0].text)

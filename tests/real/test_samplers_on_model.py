@@ -17,7 +17,9 @@ from orchestrator.samplers import SAMPLERS
 from tests.real.conftest import Orchestrator
 
 USE_CASES = {"fantasyWorld", "creativeStorytelling", "danceCoreography"}
-SMALL = ("--samples", "2", "--prompts", "1", "--range", "max_length=100:104", "--seed", "7", "--country", "ITA")
+SAMPLES = {name: 2 if name == "lhs" else 1 for name in SAMPLERS}
+"""One each keeps CI short; two where the test of equal texts looks."""
+SMALL = ("--prompts", "1", "--range", "max_length=100:104", "--seed", "7", "--country", "ITA")
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +27,9 @@ def swept(real_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One data set that all five samplers wrote into, one command each."""
     out = tmp_path_factory.mktemp("data") / "measurements"
     for name in SAMPLERS:
-        result = Orchestrator(out.parent, real_cache).tune("--space", name, *SMALL)
-        configurations = 1 if name == "grid" else 2  # 2 levels on 4 axes would be 16 points
-        assert (result["trials_run"], result["executions_run"], result["failed"]) == (3 * configurations, 3 * configurations, 0)
+        n = SAMPLES[name]
+        result = Orchestrator(out.parent, real_cache).tune("--space", name, "--samples", str(n), *SMALL)
+        assert (result["trials_run"], result["executions_run"], result["failed"]) == (3 * n, 3 * n, 0)
         assert result["energy_j"] > 0
     return out
 
@@ -65,7 +67,7 @@ def test_executions_are_measured_and_generated(swept: Path, trials: Callable[[Pa
 
 def test_emissions_csv_begins_with_the_reports_fields(swept: Path) -> None:
     files = sorted(swept.glob("*/*/*/*/*/emissions.csv"))
-    assert len(files) == 27
+    assert len(files) == 3 * sum(SAMPLES.values())
     for file in files:
         header, row = list(csv.reader(file.open()))
         assert tuple(header[:29]) == REPORT_FIELDS
@@ -77,7 +79,7 @@ def test_tables_of_the_callback_equal_those_from_scratch(swept: Path) -> None:
     paths = DataSetPaths(swept)
     before = pq.read_table(paths.executions), pq.read_table(paths.summary)
     executions, trials, faults = rebuild(paths)
-    assert (executions, trials, faults) == (27, 27, [])
+    assert (executions, trials, faults) == (18, 18, [])
     assert before[0].equals(pq.read_table(paths.executions), check_metadata=True)
     assert before[1].equals(pq.read_table(paths.summary), check_metadata=True)
 
@@ -86,12 +88,13 @@ def test_the_same_execution_gives_the_same_text(
     swept: Path, real_cache: Path, tmp_path: Path, trials: Callable[[Path], list[TrialRecord]]
 ) -> None:
     orchestrator = Orchestrator(tmp_path, real_cache)
-    orchestrator.tune("--space", "lhs", *SMALL, "--use-case", "creativeStorytelling", "--use-case", "danceCoreography")
+    # the use case of the shortest texts; its setup, and so its seeds and hashes, don't depend on the others
+    orchestrator.tune("--space", "lhs", "--samples", "2", *SMALL, "--use-case", "danceCoreography")
     again = {(r.columns.use_case, r.columns.index): [e.text for e in r.executions] for r in trials(tmp_path / "measurements")}
     before = {
         (r.columns.use_case, r.columns.index): [e.text for e in r.executions]
         for r in trials(swept)
         if r.columns.strategy == SAMPLERS["lhs"].folder
     }
-    assert len(again) == 4
+    assert len(again) == 2
     assert all(before[key] == texts for key, texts in again.items())

@@ -1,0 +1,77 @@
+"""The documentation says what the code says: data dictionary, commands, links, flags."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli import cli
+from orchestrator.dataset.parquet import describe
+from orchestrator.dataset.schema import SCHEMA_VERSION, ExecutionRow, SummaryRow, TelemetrySample
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+DICTIONARY = f"""# Data dictionary
+Schema version {SCHEMA_VERSION}. Generated from
+`orchestrator/dataset/schema.py` (`UPDATE_GOLDEN=1 pytest tests/docs`); the same meanings and units stand in the metadata of each Parquet field.
+
+## executions.parquet: a row an execution
+{describe(ExecutionRow)}
+
+## summary.parquet: a row a trial
+{describe(SummaryRow)}
+
+## telemetry.parquet: the GPU's state during a trial (only where there is a GPU)
+{describe(TelemetrySample)}
+
+## emissions.csv: a row an execution
+The 29 fields of CodeCarbon's record in the order of the measurement report's Table 1, CodeCarbon's newer fields, then columns of
+executions.parquet. Energies there are in kWh, powers in W, durations in s, emissions in kg CO2 equivalent.
+"""
+
+
+def test_data_dictionary_is_the_schema() -> None:
+    page = ROOT / "docs" / "data-dictionary.md"
+    if os.environ.get("UPDATE_GOLDEN"):
+        page.write_text(DICTIONARY, encoding="utf-8")
+    assert page.read_text(encoding="utf-8") == DICTIONARY
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)\)", page.read_text(encoding="utf-8"))
+    local = [t for t in targets if not t.startswith("http")]
+    assert not [t for t in local if not (page.parent / t).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_options_named_in_the_docs_exist(page: Path) -> None:
+    known = {
+        name
+        for command in [*cli.commands.values(), *cli.commands["models"].commands.values()]  # type: ignore[attr-defined]
+        for parameter in command.params
+        for name in parameter.opts
+    }
+    shown = re.findall(r"orchestrator (?:tune|plan|summarize)[^`\n|]*", page.read_text(encoding="utf-8"))
+    used = {option for line in shown for option in re.findall(r"--[a-z-]+", line)}
+    assert used <= known | {"--help"}
+
+
+def test_every_flag_is_explained() -> None:
+    source = (ROOT / "orchestrator" / "measure.py").read_text(encoding="utf-8")
+    raised = set(re.findall(r'found\.add\("(\w+)"\)', source)) | {"throttled", "short_trial"}
+    explained = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "method.md").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    assert raised <= explained
+
+
+def test_readme_commands_are_the_ones_ci_runs() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = [line for line in readme.splitlines() if line.startswith("python3 -m venv")]
+    assert len(commands) == 2
+    assert commands[0].endswith("-m orchestrator tune --space lhs")
+    assert commands[1].endswith("-m pytest")
+    assert all("-c constraints.txt" in command for command in commands)
