@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from orchestrator.errors import UserError
 from orchestrator.nouns import Noun
@@ -92,24 +92,36 @@ def load_yaml(path: Path) -> Any:
         raise UserError(f"{path}:{where} is not valid YAML: {problem}") from error
 
 
-def faults(error: ValidationError, where: str) -> list[str]:
+def faults(error: ValidationError, model: type[BaseModel], where: str, root: str = "$") -> list[str]:
     """One line a fault, each with its path in the file: `file: $.parameters.top_p.high: ...`."""
     lines = []
     for item in error.errors(include_url=False, include_context=False):
-        path = "$" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in item["loc"])
-        message = str(item["msg"]).removeprefix("Value error, ")
+        path = root + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in item["loc"])
+        message = str(item["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
+        if item["type"] == "missing":
+            message = "is missing"
+        elif item["type"] == "extra_forbidden":
+            message = f"there is no such key: {nearest(str(item['loc'][-1]), _keys(model, item['loc'][:-1]))}"
         lines += [f"{where}: {path}: {line}" for line in message.splitlines()]
     return lines
 
 
-def parse(model: type[N], value: Any, where: str) -> N:
+def _keys(model: Any, path: tuple[int | str, ...]) -> list[str]:
+    """Keys that are valid at a path of a model."""
+    for part in path:
+        field = getattr(model, "model_fields", {}).get(part)
+        model = field.annotation if field else None
+    return list(getattr(model, "model_fields", {}))
+
+
+def parse(model: type[N], value: Any, where: str, root: str = "$") -> N:
     """Build a noun from parsed data. Raises UserError with all faults at once."""
     if not isinstance(value, dict):
-        raise UserError(f"{where}: $: must be a mapping of keys to values, not {type(value).__name__}")
+        raise UserError(f"{where}: {root}: must be a mapping of keys to values, not {type(value).__name__}")
     try:
         return model.model_validate({str(k): v for k, v in value.items()})
     except ValidationError as error:
-        raise UserError(*faults(error, where)) from error
+        raise UserError(*faults(error, model, where, root)) from error
 
 
 def read(kind: str, name: str, model: type[N]) -> tuple[N, Path]:

@@ -20,14 +20,14 @@ EXIT_INTERRUPTED = 130
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="orchestrator")
 def cli() -> None:
-    r"""Measure what LLM inference costs in energy, over generation hyperparameters.
+    """Measure what LLM inference costs in energy, over generation hyperparameters.
 
     \b
     First steps:
       orchestrator plan --space lhs        what would run, and what it would take
       orchestrator tune --space lhs        run it; the same command again goes on
       orchestrator summarize               rebuild the tables of a data set
-    """
+    """  # noqa: D301 - click wants the character
 
 
 for verb in (tune, plan, summarize, models):
@@ -37,7 +37,7 @@ for verb in (tune, plan, summarize, models):
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 ok, 2 user error in a line each, 3 failed trials, 130 interrupted."""
     try:
-        code = cli.main(args=arguments, standalone_mode=False)
+        code = cli.main(args=arguments, prog_name="orchestrator", standalone_mode=False)
     except UserError as error:
         fail(error.lines)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -20,12 +20,12 @@ def models() -> None:
 @models.command("list")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_models(*, as_json: bool) -> None:
-    r"""List the known models and whether their weights are on this machine.
+    """List the known models and whether their weights are on this machine.
 
     \b
     Example:
       orchestrator models list
-    """
+    """  # noqa: D301 - click wants the character
     from orchestrator.engine.weights import locate
     from orchestrator.models import KNOWN
 
@@ -57,12 +57,12 @@ def _row(model: Model, here: Weights | None) -> dict[str, Any]:
 @models.command()
 @click.argument("name")
 def stage(name: str) -> None:
-    r"""Fetch a model's weights, check them and cache them: before an offline run.
+    """Fetch a model's weights, check them and cache them: before an offline run.
 
     \b
     Example:
       orchestrator models stage mistral
-    """
+    """  # noqa: D301 - click wants the character
     import os
 
     os.environ.setdefault("TQDM_DISABLE", "1")

@@ -14,12 +14,12 @@ from orchestrator.cli.options import request_of, sweep_options
 @sweep_options
 @click.option("--json", "as_json", is_flag=True, help="The whole plan as JSON.")
 def plan(*, as_json: bool, **flags: Any) -> None:
-    r"""Show what a sweep would run: trials, tokens, time, energy, memory.
+    """Show what a sweep would run: trials, tokens, time, energy, memory.
 
     \b
     Example:
       orchestrator plan --space sobol --samples 32 --model mistral
-    """
+    """  # noqa: D301 - click wants the character
     from orchestrator.cli.planview import print_plan
     from orchestrator.cli.text import console
     from orchestrator.meters.nvml import list_gpus

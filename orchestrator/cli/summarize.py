@@ -21,12 +21,12 @@ from orchestrator.errors import UserError
 )
 @click.option("--json", "as_json", is_flag=True, help="Counts as JSON.")
 def summarize(out: Path, *, as_json: bool) -> None:
-    r"""Rebuild executions.parquet and summary.parquet from the trial folders.
+    """Rebuild executions.parquet and summary.parquet from the trial folders.
 
     \b
     Example:
       orchestrator summarize --out measurements
-    """
+    """  # noqa: D301 - click wants the character
     from orchestrator.dataset.paths import DataSetPaths
     from orchestrator.dataset.tables import rebuild
 

@@ -16,7 +16,7 @@ EXIT_FAILED_TRIALS = 3
 @sweep_options
 @click.option("--json", "as_json", is_flag=True, help="Only a JSON object at the end, on standard output.")
 def tune(*, as_json: bool, **flags: Any) -> int:
-    r"""Run a sweep with Ray Tune, one trial a configuration, and write the data set.
+    """Run a sweep with Ray Tune, one trial a configuration, and write the data set.
 
     The same command again runs what is missing and nothing else.
 
@@ -25,7 +25,7 @@ def tune(*, as_json: bool, **flags: Any) -> int:
       orchestrator tune --space lhs
       orchestrator tune --space sobol --samples 32 --model llama2 --model mistral --repeats 3
       orchestrator tune --space lhs --model smollm2 --use-case danceCoreography --range max_length=100:200
-    """
+    """  # noqa: D301 - click wants the character
     from orchestrator.cli import result
     from orchestrator.cli.live import Live
     from orchestrator.meters.nvml import list_gpus

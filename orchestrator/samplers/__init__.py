@@ -85,7 +85,7 @@ def sampler_of(space: Space, where: str) -> tuple[Sampler, Noun]:
     sampler = SAMPLERS.get(space.sampler)
     if sampler is None:
         raise UserError(f"{where}: $.sampler: there is no {space.sampler!r}: {nearest(space.sampler, list(SAMPLERS))}")
-    return sampler, parse(sampler.options, space.options, f"{where}: options")
+    return sampler, parse(sampler.options, space.options, where, "$.options")
 
 
 def configurations(space: Space, count: int, seed: int, where: str = "space") -> list[Configuration]:

@@ -114,7 +114,7 @@ def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
     try:
         space = space.narrowed(scale.ranges)
     except ValidationError as error:
-        raise UserError(*lines_of(error, "--range")) from error
+        raise UserError(*lines_of(error, Space, "--range")) from error
     machines = {name: read_machine(name)[0] for name in names("clusters")}
     return Resolved(
         request=request,
