@@ -1,0 +1,323 @@
+"""Valid values of the project's nouns, each with keyword overrides, and Hypothesis strategies for them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+from hypothesis import strategies as st
+
+from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.schema import (
+    SCHEMA_VERSION,
+    Execution,
+    TelemetrySample,
+    TrialColumns,
+    TrialRecord,
+    effective_columns,
+)
+from orchestrator.dataset.trials import REPORT_FIELDS, Measured, Origin, append, seal
+from orchestrator.nouns import DOMAIN, QUANTIZATIONS, Configuration, Prompt, Setup, TrialSpec, generation_seed, resolve
+
+PROMPTS = ("Write a short story about a castle.", "Describe a dance in three movements.", "Tell of an old city by the sea.")
+
+HOSTILE_TEXTS = (
+    "\x1b[31mred\x1b[0m\x1b]0;title\x07\x1b[2J",  # escapes of a terminal
+    '=HYPERLINK("http://example.org","click")',  # a spreadsheet's formula
+    "+1+1", "-2", "@SUM(A1:A9)",
+    "before\x00after",
+    "\u202eright to left\u202c עברית العربية",
+    "👩‍👩‍👧‍👦 🏳️‍🌈 e\u0301",
+    "line\nline\r\nline\rline\u2028line\u2029line\x85line\x0bline\x0cline",
+    'quotes " and , and ; and \\ and \t',
+    "=== prompt 2 ====\n--- output ---",
+    "",
+    " ",
+    "\ufeffmark\ufffe\uffff\U0010ffff",
+    "word " * 40_000,
+)  # fmt: skip
+
+
+def configuration(**changes: Any) -> Configuration:
+    """A sampling configuration in which nothing is dormant."""
+    return Configuration.model_validate({"max_length": 120, "top_p": 0.9, "top_k": 50, "temperature": 0.7} | changes)
+
+
+def setup(**changes: Any) -> Setup:
+    """A setup on the simulated engine. `quantization` takes a name, too."""
+    if isinstance(changes.get("quantization"), str):
+        changes["quantization"] = QUANTIZATIONS[changes["quantization"]]
+    values = {
+        "seed": 7,
+        "model": "smollm2",
+        "revision": "hub:12fd25f77366",
+        "engine": "simulated",
+        "quantization": QUANTIZATIONS["nf4"],
+        "use_case": "fantasyWorld",
+        "prompts_sha256": "0" * 64,
+    }
+    return Setup.model_validate(values | changes)
+
+
+def prompts(texts: Iterable[str] = PROMPTS) -> tuple[Prompt, ...]:
+    """Numbered from 1."""
+    return tuple(Prompt(number=number, text=text) for number, text in enumerate(texts, 1))
+
+
+def spec(**changes: Any) -> TrialSpec:
+    """A trial of three prompts."""
+    values: dict[str, Any] = {
+        "sweep_id": "5eed5eed5eed",
+        "strategy": "latinHypercubeSampling",
+        "index": 0,
+        "repeat": 1,
+        "order_index": 0,
+        "asked": configuration(),
+        "setup": setup(),
+        "prompts": prompts(),
+        "model_ref": "smollm2",
+    }
+    return TrialSpec.model_validate(values | changes)
+
+
+def columns(of: TrialSpec | None = None, **changes: Any) -> TrialColumns:
+    """The columns of a trial on a machine without a GPU."""
+    trial = of or spec()
+    quantization = trial.setup.quantization
+    values: dict[str, Any] = {
+        "machine": "pc",
+        "model": trial.setup.model,
+        "strategy": trial.strategy,
+        "use_case": trial.setup.use_case,
+        "index": trial.index,
+        "config_hash": trial.config_hash(),
+        "repeat": trial.repeat,
+        "attempt": trial.attempt,
+        "sweep_id": trial.sweep_id,
+        "order_index": trial.order_index,
+        **trial.asked.model_dump(),
+        "quantization": quantization.name,
+        "bits": quantization.bits,
+        "double_quant": quantization.double_quant,
+        "engine": trial.setup.engine,
+        "model_revision": trial.setup.revision,
+        "synthetic": True,
+        "length_mode": trial.setup.length_mode,
+        "batch_size": trial.setup.batch_size,
+        "compute_dtype": "float32",
+        "device": "cpu",
+        "chat_template": True,
+        "attention": "sdpa",
+        "cache": "dynamic",
+        "offload_fraction": 0.0,
+        "threads": 1,
+        "host": "abcdef012345",
+        "gpu_uuid": None,
+        "gpu_name": None,
+        "country_iso_code": "ITA",
+    }
+    return TrialColumns.model_validate(values | changes)
+
+
+def origin(of: TrialSpec | None = None, *, environment: dict[str, Any] | None = None, **changes: Any) -> Origin:
+    """Where a trial runs; other keywords change its columns."""
+    known = {"load_s": 1.5, "loaded_here": False, "versions": {"torch": "2.11"}}
+    return Origin(columns=columns(of, **changes), environment=known | (environment or {}))
+
+
+def execution(prompt: int = 1, *, of: TrialSpec | None = None, **changes: Any) -> Execution:
+    """A measured execution on a machine without a GPU: 10 tokens, 20 J, 2 s."""
+    trial = of or spec()
+    text = next((p.text for p in trial.prompts if p.number == prompt), "another prompt")
+    values: dict[str, Any] = {
+        "prompt": prompt,
+        "prompt_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "seed": generation_seed(trial.setup.seed, trial.asked, text, trial.repeat),
+        "started_at": "2026-01-02T03:04:05.678+00:00",
+        "status": "ok",
+        **effective_columns(resolve(trial.asked)),
+        "beyond_context": False,
+        "n_prompt_tokens": 7,
+        "n_new_tokens": 10,
+        "finish_reason": "eos",
+        "window_s": 2.0,
+        "ttft_s": 0.1,
+        "tokens_per_s": 5.0,
+        "energy_kwh": 20.0 / 3.6e6,
+        "energy_j": 20.0,
+        "gpu_energy_counter_j": None,
+        "gpu_energy_integrated_j": None,
+        "gpu_energy_cc_j": None,
+        "cpu_energy_j": 15.0,
+        "cpu_method": "cpu_load",
+        "ram_energy_j": 5.0,
+        "ram_method": "process_rss",
+        "scope": "exclusive",
+        "n_parallel": 1,
+        "energy_per_token_j": 2.0,
+        "energy_basis": "energy_j",
+        "energy_rel_uncertainty": None,
+        "flags": ("estimated_cpu",),
+        "notes": ("gpu_energy_cc_j: no GPU",),
+        "text": f"Text of prompt {prompt}.",
+    }
+    return Execution.model_validate(values | changes)
+
+
+FAILED = {
+    "status": "failed",
+    "error_kind": "oom",
+    "error_message": "out of memory",
+    "n_new_tokens": None,
+    "finish_reason": None,
+    "ttft_s": None,
+    "tokens_per_s": None,
+    "energy_per_token_j": None,
+    "text": None,
+}
+"""What makes an execution a failed one: execution(**FAILED)."""
+
+ON_GPU = {
+    "gpu_energy_counter_j": 100.0,
+    "gpu_energy_integrated_j": 101.0,
+    "gpu_energy_cc_j": 100.0,
+    "energy_j": 120.0,
+    "energy_kwh": 120.0 / 3.6e6,
+    "energy_basis": "gpu_energy_counter_j",
+    "energy_per_token_j": 10.0,
+    "energy_rel_uncertainty": 0.07,
+    "notes": (),
+}
+"""What makes an execution one on a GPU."""
+
+
+def codecarbon(**changes: Any) -> dict[str, Any]:
+    """CodeCarbon's own record: the report's fields and its newer ones."""
+    newer = {"experiment_id": None, "codecarbon_version": "3.3.2", "water_consumed": 0.0, "pue": 1.0, "wue": 0.0}
+    values: dict[str, Any] = dict.fromkeys(REPORT_FIELDS, 0.0) | newer
+    return values | {"project_name": "test", "cloud_provider": "", "region": None, "country_iso_code": "ITA"} | changes
+
+
+def measured(prompt: int = 1, *, of: TrialSpec | None = None, raw: dict[str, Any] | None = None, **changes: Any) -> Measured:
+    """What a worker sends for one prompt; other keywords change its execution."""
+    return Measured(execution=execution(prompt, of=of, **changes), codecarbon=codecarbon() if raw is None else raw)
+
+
+def record(of: TrialSpec | None = None, *, executions: list[Execution] | None = None, **changes: Any) -> TrialRecord:
+    """A sealed trial; keywords that are columns change those, the others the record."""
+    trial = of or spec()
+    done = [execution(p.number, of=trial) for p in trial.prompts] if executions is None else executions
+    inside = {name: changes.pop(name) for name in list(changes) if name in TrialColumns.model_fields}
+    where = origin(trial, **inside)
+    values: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "columns": where.columns,
+        "spec": trial,
+        "setup": trial.setup,
+        "asked": trial.asked,
+        "environment": where.environment,
+        "order": "shuffled",
+        "executions": done,
+        "codecarbon": [codecarbon() for _ in done],
+        "sealed_at": "2026-01-02T03:05:00+00:00",
+    }
+    return TrialRecord.model_validate(values | changes)
+
+
+def seal_trial(paths: DataSetPaths, of: TrialSpec, items: Iterable[Measured], where: Origin | None = None) -> TrialRecord:
+    """Write a whole trial into a data set."""
+    place = where or origin(of)
+    for item in items:
+        append(paths, of, place, "shuffled", item)
+    return seal(paths, place.columns.machine, of)[1]
+
+
+# --- strategies ------------------------------------------------------------------------------------------------------
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
+"""Any text but lone surrogates, which no tokenizer gives and UTF-8 can't hold."""
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+joules = st.none() | st.floats(min_value=1e-9, max_value=1e9)
+
+
+@st.composite
+def configurations(draw: st.DrawFn) -> Configuration:
+    """Any point of the report's domain, edges and denormals included."""
+    return Configuration(
+        max_length=draw(st.integers(*map(int, DOMAIN["max_length"]))),
+        top_p=draw(st.floats(*DOMAIN["top_p"])),
+        top_k=draw(st.integers(*map(int, DOMAIN["top_k"]))),
+        temperature=draw(st.floats(*DOMAIN["temperature"])),
+    )
+
+
+@st.composite
+def setups(draw: st.DrawFn) -> Setup:
+    """Any setup."""
+    return setup(
+        seed=draw(st.integers(0, 2**63 - 1)),
+        quantization=draw(st.sampled_from(sorted(QUANTIZATIONS))),
+        revision=draw(texts),
+        compute_dtype=draw(st.sampled_from(["auto", "float16", "bfloat16", "float32"])),
+        length_mode=draw(st.sampled_from(["natural", "fixed"])),
+        chat_template=draw(st.sampled_from(["auto", "off"])),
+        beyond_context=draw(st.booleans()),
+    )
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> TrialSpec:
+    """Any trial of one to four prompts."""
+    return spec(
+        index=draw(st.integers(0, 9999)),
+        repeat=draw(st.integers(1, 9)),
+        attempt=draw(st.integers(1, 9)),
+        order_index=draw(st.integers(0, 99999)),
+        asked=draw(configurations()),
+        setup=draw(setups()),
+        prompts=prompts(draw(st.lists(texts, min_size=1, max_size=4))),
+    )
+
+
+@st.composite
+def executions(draw: st.DrawFn, of: TrialSpec, prompt: int) -> Execution:
+    """Any execution of a trial: ok or failed, with or without energies and a GPU."""
+    energy_j = draw(joules)
+    values: dict[str, Any] = {
+        "seed": draw(st.integers(0, 2**63 - 1)),
+        "window_s": draw(st.floats(min_value=0, max_value=1e5)),
+        "energy_j": energy_j,
+        "energy_kwh": None if energy_j is None else energy_j / 3.6e6,
+        "gpu_energy_counter_j": draw(joules),
+        "gpu_energy_integrated_j": draw(joules),
+        "energy_rel_uncertainty": draw(st.none() | finite),
+        "n_new_tokens": draw(st.integers(1, 10000)),
+        "flags": tuple(sorted(draw(st.sets(st.sampled_from(["too_short", "throttled", "shared_host"]))))),
+        "notes": tuple(draw(st.lists(texts, max_size=2))),
+        "text": draw(texts),
+    }
+    if draw(st.booleans()):
+        values |= FAILED | {"error_message": draw(texts)}
+    return execution(prompt, of=of, **values)
+
+
+@st.composite
+def records(draw: st.DrawFn) -> TrialRecord:
+    """Any sealed trial."""
+    trial = draw(specs())
+    done = [draw(executions(trial, p.number)) for p in trial.prompts]
+    scalars = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | finite | texts
+    extra = draw(st.dictionaries(texts, scalars | st.lists(scalars, max_size=2), max_size=3))
+    raw = [codecarbon(duration=draw(finite), os=draw(texts)) for _ in done]
+    return record(trial, executions=done, environment=extra, codecarbon=raw, machine=draw(st.sampled_from(["pc", "colab"])))
+
+
+@st.composite
+def telemetry(draw: st.DrawFn) -> TelemetrySample:
+    """Any row of telemetry."""
+    names = ("power_w", "temperature_c", "sm_clock_mhz", "memory_clock_mhz", "utilization")
+    values: dict[str, Any] = {name: draw(st.none() | finite) for name in names}
+    masks = {name: draw(st.none() | st.integers(0, 2**62)) for name in ("memory_used_bytes", "throttle_reasons")}
+    return TelemetrySample(prompt=draw(st.integers(1, 10)), at_s=draw(finite), **values, **masks)
