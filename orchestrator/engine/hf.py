@@ -6,6 +6,7 @@ The model's own generation_config never decides anything but which tokens end a 
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import logging
 import os
 import time
@@ -43,6 +44,7 @@ class HfEngine:
     def __init__(self, setup: Setup, weights: Weights, threads: int | None) -> None:
         import torch
         import transformers
+        from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
         transformers.logging.set_verbosity_error()
@@ -55,15 +57,19 @@ class HfEngine:
         began = time.perf_counter()
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(weights.path, local_files_only=True, trust_remote_code=False)
-            self._model = AutoModelForCausalLM.from_pretrained(
+            asked = _bitsandbytes(setup.quantization, dtype)
+            model, report = AutoModelForCausalLM.from_pretrained(
                 weights.path,
                 dtype=dtype,
-                quantization_config=_bitsandbytes(setup.quantization, dtype),
+                quantization_config=None if _quantized_as_asked(weights.path, asked) else asked,
                 device_map={"": 0} if self._cuda else None,
                 local_files_only=True,
                 trust_remote_code=False,
                 use_safetensors=True,
-            ).eval()
+                output_loading_info=True,
+            )
+            _check_complete(report)
+            self._model = model.eval()
             self.synchronize()
         except torch.cuda.OutOfMemoryError as error:
             free, total = torch.cuda.mem_get_info()
@@ -71,7 +77,7 @@ class HfEngine:
                 f"{setup.model} with {setup.quantization.name} doesn't fit on the GPU: {free / 2**30:.1f} of "
                 f"{total / 2**30:.1f} GiB were free; use --quantization nf4, a smaller model or another machine"
             ) from error
-        except (OSError, ValueError, RuntimeError, ImportError) as error:
+        except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
             raise ModelUnavailableError(
                 f"{setup.model} can't be loaded from {weights.origin}: {type(error).__name__}: {_first_line(error)}"
             ) from error
@@ -228,6 +234,26 @@ def _bitsandbytes(quantization: Quantization, dtype: Any) -> Any:
     if quantization.bits == 8:  # noqa: PLR2004
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=quantization.int8_threshold)
     return None
+
+
+def _quantized_as_asked(folder: Path, asked: Any) -> bool:
+    """Whether the weights are quantized already. Raises ValueError if not as asked: transformers would keep their own."""
+    own = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("quantization_config")
+    if own is None:
+        return False
+    names = ("load_in_4bit", "load_in_8bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant", "bnb_4bit_compute_dtype")
+    wanted = asked.to_dict() if asked is not None else {}
+    if any(own.get(name) != wanted.get(name) for name in (*names, "quant_method", "llm_int8_threshold")):
+        msg = f"its weights are quantized already ({own.get('quant_method')}), and not as asked"
+        raise ValueError(msg)
+    return True
+
+
+def _check_complete(report: dict[str, Any]) -> None:
+    """Raise ValueError for tensors that no file has: transformers draws them at random."""
+    if missing := sorted(report["missing_keys"]):
+        msg = f"{len(missing)} of its tensors are in no file, the first is {missing[0]}"
+        raise ValueError(msg)
 
 
 def _available_ram_bytes() -> int | None:

@@ -33,20 +33,21 @@ class Observer(Protocol):
 
 
 class Halt(Stopper):  # type: ignore[misc]  # ray has no types
-    """Stops the sweep where going on makes no sense: every trial would fail the same way."""
+    """Stops the sweep: where every trial would fail the same way, and when the user interrupts."""
 
     def __init__(self) -> None:
         self.reason: str | None = None
+        self.interrupted = False
 
     def __call__(self, _trial_id: str, result: dict[str, Any]) -> bool:
         """End a trial whose worker gave up."""
         if result.get("event") == "fatal":
             self.reason = self.reason or str(result["message"])
-        return self.reason is not None
+        return self.stop_all()
 
     def stop_all(self) -> bool:
         """End the sweep."""
-        return self.reason is not None
+        return self.interrupted or self.reason is not None
 
 
 class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import signal
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
+from types import FrameType
 
 from ray import tune
 from ray.tune.search import Searcher
@@ -75,7 +80,8 @@ def run(
         ),
     )
     try:
-        tuner.fit()
+        with _noticing_interrupts(halt):
+            tuner.fit()
     except Exception as error:
         cause = errors[0] if errors else error
         if isinstance(cause, OSError):
@@ -85,8 +91,28 @@ def run(
         raise cause from None
     finally:
         tables.flush()
+    if halt.interrupted:
+        raise KeyboardInterrupt
     if halt.reason:
         raise ModelUnavailableError(halt.reason)
+
+
+@contextlib.contextmanager
+def _noticing_interrupts(halt: Halt) -> Iterator[None]:
+    """Remember a Ctrl-C: raised inside some calls of Ray, a KeyboardInterrupt is lost and the sweep would run on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        halt.interrupted = True
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _trial_name(trial: tune.experiment.Trial) -> str:

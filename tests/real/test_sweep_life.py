@@ -91,7 +91,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(orchestrator: Orchestrator) 
     out = orchestrator.folder / "measurements"
     environment = orchestrator.environment(ORCHESTRATOR_SIMULATED_TOKEN_S="0.01")
     driver = subprocess.Popen(
-        orchestrator.command("tune", "--space", "uniform", "--samples", "2", *SIMULATED),
+        orchestrator.command("tune", "--space", "uniform", "--samples", "20", *SIMULATED),
         cwd=orchestrator.folder,
         env=environment,
         stdout=subprocess.PIPE,
@@ -159,3 +159,26 @@ def test_parallel_trials_share_the_host_and_say_so(
         for execution in record.executions:
             assert (execution.scope, execution.n_parallel) == ("shared", 2)
             assert "shared_host" in execution.flags
+
+
+def test_what_a_person_reads_in_a_log(orchestrator: Orchestrator) -> None:
+    done = orchestrator.run("tune", "--space", "sobol", "--samples", "2", *SIMULATED, "--country", "ITA")
+    lines = done.stdout.splitlines()
+    for start in ("Sweep      sobol-", "SYNTHETIC  ", "Design     discrepancy ", "Trials     6 = ", "Tokens     at most about "):
+        assert any(line.startswith(start) for line in lines), start
+    assert any(line.startswith("Ray dashboard: http://127.0.0.1:") and "token in" in line for line in lines)
+    order = [
+        next(i for i, line in enumerate(lines) if start in line) for start in ("loaded in", "Takes at most", "[1/6]", "[6/6]")
+    ]
+    assert order == sorted(order)
+    assert any(line.startswith("12 executions of 6 trials: ") for line in lines)
+    assert lines[-2:] == [
+        "Trials: measurements/cpu/<model>/sobolSampling/<use case>/",
+        "Tables: measurements/executions.parquet, measurements/summary.parquet",
+    ]
+    assert not [
+        line for line in lines + done.stderr.splitlines() if "WARNING" in line or "== Status ==" in line or "Trial name" in line
+    ]
+    again = orchestrator.run("tune", "--space", "sobol", "--samples", "2", *SIMULATED, "--country", "ITA").stdout
+    assert "begun before: going on" in again
+    assert "Nothing was missing: all 12 executions are in measurements." in again

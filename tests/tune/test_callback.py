@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from orchestrator.dataset.tables import TableWriter, Trials
 from orchestrator.dataset.trials import read_trial
 from orchestrator.nouns import Machine
 from orchestrator.tune.callback import DataSetCallback, Halt
+from orchestrator.tune.driver import _noticing_interrupts
 from orchestrator.tune.trainable import Job
 from tests import builders
 
@@ -141,3 +143,12 @@ def test_a_fatal_result_stops_the_sweep_with_its_first_reason() -> None:
     assert halt("a", {"event": "fatal", "message": "gated"}) is True
     assert halt("b", {"event": "fatal", "message": "later"}) is True
     assert (halt.stop_all(), halt.reason) == (True, "gated")
+
+
+def test_an_interrupt_that_ray_swallowed_stops_the_sweep_all_the_same() -> None:
+    halt = Halt()
+    with _noticing_interrupts(halt):
+        with pytest.raises(KeyboardInterrupt):  # as inside Ray
+            signal.raise_signal(signal.SIGINT)
+        assert halt.stop_all() is True
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
