@@ -12,6 +12,16 @@ from orchestrator.sweep.request import Request
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+out_option = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("measurements"),
+    show_default=True,
+    metavar="FOLDER",
+    help="The data set.",
+)
+"""Of every verb."""
+
 OPTIONS = [
     click.option(
         "--space", required=True, metavar="NAME|FILE", help="Search space: lhs, uniform, grid, sobol, optuna, or a YAML file."
@@ -72,14 +82,7 @@ OPTIONS = [
     click.option(
         "--order", type=click.Choice(["shuffled", "design"]), default="shuffled", show_default=True, help="Order of the trials."
     ),
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path),
-        default=Path("measurements"),
-        show_default=True,
-        metavar="FOLDER",
-        help="The data set.",
-    ),
+    out_option,
     click.option("--address", metavar="HOST:PORT", help="A running Ray cluster. [default: a private Ray on this machine]"),
 ]
 

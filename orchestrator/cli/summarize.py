@@ -7,18 +7,12 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.options import out_option
 from orchestrator.errors import UserError
 
 
 @click.command()
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("measurements"),
-    show_default=True,
-    metavar="FOLDER",
-    help="The data set.",
-)
+@out_option
 @click.option("--json", "as_json", is_flag=True, help="Counts as JSON.")
 def summarize(out: Path, *, as_json: bool) -> None:
     """Rebuild executions.parquet and summary.parquet from the trial folders.

@@ -61,12 +61,12 @@ class HfEngine:
             model, report = AutoModelForCausalLM.from_pretrained(
                 weights.path,
                 dtype=dtype,
-                quantization_config=None if _quantized_as_asked(weights.path, asked) else asked,
                 device_map={"": 0} if self._cuda else None,
                 local_files_only=True,
                 trust_remote_code=False,
                 use_safetensors=True,
                 output_loading_info=True,
+                **({} if _quantized_as_asked(weights.path, asked) else {"quantization_config": asked}),
             )
             _check_complete(report)
             self._model = model.eval()
