@@ -1,0 +1,135 @@
+"""The schema is one table: each column has a meaning, a null text exactly where it may be null, and reaches Arrow and docs."""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+
+import pyarrow as pa
+import pytest
+
+from orchestrator.dataset.parquet import arrow_schema, describe, to_table
+from orchestrator.dataset.schema import (
+    SCHEMA_VERSION,
+    Column,
+    Execution,
+    ExecutionRow,
+    SummaryRow,
+    TelemetrySample,
+    TrialColumns,
+    columns_of,
+)
+from orchestrator.meters.telemetry import FIELDS
+from orchestrator.nouns import Noun
+from tests import builders
+
+ROWS = [ExecutionRow, SummaryRow, TelemetrySample]
+
+FIXED_NAMES = """energy_kwh energy_j gpu_energy_counter_j gpu_energy_integrated_j gpu_energy_cc_j cpu_energy_j cpu_method
+ram_energy_j ram_method scope n_parallel energy_per_token_j energy_basis energy_rel_uncertainty n_prompt_tokens n_new_tokens
+finish_reason window_s status error_kind usable reasons flags""".split()  # noqa: SIM905
+"""The names that the design fixes."""
+
+UNITS = {"_j": "J", "_kwh": "kWh", "_s": "s", "_w": "W", "_bytes": "B", "_mhz": "MHz", "_c": "°C", "_tokens": "tokens"}
+
+
+def optional(annotation: object) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType) and type(None) in typing.get_args(annotation)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_column_has_a_meaning_and_tells_when_it_is_null(row: type[Noun]) -> None:
+    seen = []
+    for name, annotation, column in columns_of(row):
+        seen.append(name)
+        assert column.meaning.strip(), name
+        assert optional(annotation) == bool(column.null), f"{name}: {annotation} against null={column.null!r}"
+        assert "|" not in column.meaning + column.unit + column.null, f"{name}: breaks the dictionary's table"
+    assert seen == list(row.model_fields)
+
+
+def test_a_field_without_a_column_is_refused() -> None:
+    class Bare(Noun):
+        told: typing.Annotated[int, Column("a number")]
+        untold: int
+
+    with pytest.raises(TypeError, match=r"Bare\.untold has no Column"):
+        list(columns_of(Bare))
+
+
+def test_the_fixed_names_are_columns_of_an_execution() -> None:
+    assert set(FIXED_NAMES) <= set(ExecutionRow.model_fields)
+
+
+def test_the_key_of_an_execution_is_in_its_row() -> None:
+    assert {"machine", "strategy", "use_case", "config_hash", "prompt", "repeat"} <= set(ExecutionRow.model_fields)
+
+
+def test_an_execution_row_is_the_trials_columns_then_the_executions() -> None:
+    assert list(ExecutionRow.model_fields) == [*TrialColumns.model_fields, *Execution.model_fields]
+    assert list(SummaryRow.model_fields)[: len(TrialColumns.model_fields)] == list(TrialColumns.model_fields)
+
+
+def test_the_requested_configuration_is_part_of_every_row() -> None:
+    assert set(builders.configuration().model_dump()) <= set(TrialColumns.model_fields)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_units_stand_in_names_and_in_the_metadata(row: type[Noun]) -> None:
+    for field in arrow_schema(row):
+        metadata = {key.decode(): value.decode() for key, value in field.metadata.items()}
+        column = next(c for name, _, c in columns_of(row) if name == field.name)
+        assert metadata["unit"] == column.unit
+        assert metadata["meaning"] == column.meaning
+        assert metadata["null"] == (column.null or "never")
+        for suffix, unit in UNITS.items():
+            if field.name.endswith(suffix) and not field.name.endswith("_per_s"):
+                assert column.unit == unit, field.name
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_arrow_schema_carries_version_and_nullability(row: type[Noun]) -> None:
+    schema = arrow_schema(row)
+    assert schema.names == list(row.model_fields)
+    assert schema.metadata[b"schema_version"] == str(SCHEMA_VERSION).encode()
+    assert schema.metadata[b"written_by"].startswith(b"llm-energy-orchestrator ")
+    for name, annotation, _ in columns_of(row):
+        assert schema.field(name).nullable == optional(annotation), name
+
+
+def test_arrow_types() -> None:
+    schema = arrow_schema(ExecutionRow)
+    types_ = {name: schema.field(name).type for name in ("seed", "energy_j", "text", "synthetic", "bits", "flags", "reasons")}
+    assert types_ == {
+        "seed": pa.int64(),
+        "energy_j": pa.float64(),
+        "text": pa.string(),
+        "synthetic": pa.bool_(),
+        "bits": pa.int64(),
+        "flags": pa.list_(pa.string()),
+        "reasons": pa.list_(pa.string()),
+    }
+
+
+def test_the_largest_seed_fits_its_column() -> None:
+    row = builders.columns().model_dump() | builders.execution(seed=2**63 - 1).model_dump()
+    assert to_table(ExecutionRow, [row])["seed"].to_pylist() == [2**63 - 1]
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_dictionary_has_a_line_a_column(row: type[Noun]) -> None:
+    head, rule, *lines = describe(row).splitlines()
+    assert head == "| column | type | unit | meaning | null |"
+    assert rule == "|---|---|---|---|---|"
+    assert [re.match(r"\| `(\w+)` \|", line).group(1) for line in lines] == list(row.model_fields)  # type: ignore[union-attr]
+    assert all(line.count("|") == 6 for line in lines)
+
+
+def test_a_line_of_the_dictionary_word_for_word() -> None:
+    assert "| `energy_j` | double | J | the same in joules | not measured, see notes |" in describe(ExecutionRow).splitlines()
+    assert "| `prompt` | int64 |  | number of the prompt in its use case, from 1 | never |" in describe(Execution).splitlines()
+
+
+def test_telemetry_has_the_poller_s_fields() -> None:
+    assert list(TelemetrySample.model_fields) == ["prompt", *FIELDS]

@@ -1,0 +1,469 @@
+"""Trial folders: written as executions come, sealed in one rename, read back exactly; no cut loses what was written."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.dataset.parquet import arrow_schema, to_table, write_parquet
+from orchestrator.dataset.paths import DataSetPaths, write_atomically
+from orchestrator.dataset.schema import ExecutionRow, SummaryRow, TelemetrySample, TrialRecord
+from orchestrator.dataset.tables import Trials, read_all, rebuild
+from orchestrator.dataset.trials import (
+    OWN_FIELDS,
+    REPORT_FIELDS,
+    Measured,
+    append,
+    discard_partial,
+    emissions_csv,
+    first_of_each_prompt,
+    output_txt,
+    read_partial,
+    read_trial,
+    seal,
+)
+from orchestrator.nouns import Noun
+from tests import builders
+
+REPORT_TABLE_1 = """timestamp project_name run_id duration emissions emissions_rate cpu_power gpu_power ram_power cpu_energy
+gpu_energy ram_energy energy_consumed country_name country_iso_code region on_cloud cloud_provider cloud_region os
+python_version cpu_count cpu_model gpu_count gpu_model longitude latitude ram_total_size tracking_mode""".split()  # noqa: SIM905
+
+many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> DataSetPaths:
+    return DataSetPaths(tmp_path / "measurements")
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+# --- the way of a trial ----------------------------------------------------------------------------------------------
+
+
+def test_a_trial_from_its_first_execution_to_its_folder(paths: DataSetPaths) -> None:
+    spec = builders.spec()
+    origin = builders.origin(spec)
+    items = [builders.measured(p.number, of=spec) for p in spec.prompts]
+    for item in items:
+        append(paths, spec, origin, "shuffled", item)
+    assert paths.partial_trials() == [paths.partial("pc", spec)]
+    assert paths.sealed_trials() == []
+    assert read_partial(paths.partial("pc", spec)) == (spec, origin, "shuffled", items)
+
+    folder, record = seal(paths, "pc", spec)
+    assert folder == paths.root / "pc/smollm2/latinHypercubeSampling/fantasyWorld" / f"0000-{spec.config_hash()}-r1"
+    assert paths.partial_trials() == []
+    assert paths.sealed_trials() == [folder]
+    assert sorted(p.name for p in folder.iterdir()) == ["emissions.csv", "output.txt", "trial.json"]
+    assert read_trial(folder) == record
+    assert record.executions == [item.execution for item in items]
+    assert (record.spec, record.setup, record.asked, record.order) == (spec, spec.setup, spec.asked, "shuffled")
+    assert record.environment == origin.environment
+
+
+def test_executions_are_sealed_in_the_order_of_their_prompts(paths: DataSetPaths) -> None:
+    spec = builders.spec()
+    record = builders.seal_trial(paths, spec, [builders.measured(n, of=spec, raw={"run_id": str(n)}) for n in (3, 1, 2)])
+    assert [e.prompt for e in record.executions] == [1, 2, 3]
+    assert [row["run_id"] for row in record.codecarbon] == ["1", "2", "3"]
+
+
+def test_an_attempt_has_a_folder_of_its_own(paths: DataSetPaths) -> None:
+    first, second = builders.spec(), builders.spec(attempt=2)
+    for spec in (first, second):
+        builders.seal_trial(paths, spec, [builders.measured(1, of=spec)])
+    assert [p.name for p in paths.sealed_trials()] == [first.folder(), f"{first.folder()}-a2"]
+
+
+def test_a_sealed_folder_is_never_overwritten(paths: DataSetPaths) -> None:
+    spec = builders.spec()
+    builders.seal_trial(paths, spec, [builders.measured(1, of=spec, text="first")])
+    before = tree(paths.trial("pc", spec))
+    append(paths, spec, builders.origin(spec), "shuffled", builders.measured(1, of=spec, text="second"))
+    with pytest.raises(OSError, match=paths.trial("pc", spec).name) as raised:
+        seal(paths, "pc", spec)
+    assert raised.value.errno in (errno.ENOTEMPTY, errno.EEXIST)
+    assert tree(paths.trial("pc", spec)) == before
+    assert read_partial(paths.partial("pc", spec))[3][0].execution.text == "second", "what was measured is still there"
+
+
+def test_telemetry_is_written_where_there_is_some(paths: DataSetPaths) -> None:
+    spec = builders.spec()
+    sample = TelemetrySample(
+        prompt=1, at_s=0.5, power_w=137.0, temperature_c=41, sm_clock_mhz=1980, memory_clock_mhz=None, utilization=98,
+        memory_used_bytes=3_900_000_000, throttle_reasons=4,
+    )  # fmt: skip
+    item = builders.measured(1, of=spec).model_copy(update={"telemetry": (sample, sample)})
+    builders.seal_trial(paths, spec, [item, builders.measured(2, of=spec)])
+    table = pq.read_table(paths.trial("pc", spec) / "telemetry.parquet")
+    assert table.to_pylist() == [sample.model_dump()] * 2
+    assert table.schema.equals(arrow_schema(TelemetrySample), check_metadata=True)
+
+
+def test_discard_touches_only_unfinished_trials(paths: DataSetPaths) -> None:
+    spec, other = builders.spec(), builders.spec(index=1)
+    builders.seal_trial(paths, spec, [builders.measured(1, of=spec)])
+    append(paths, other, builders.origin(other), "shuffled", builders.measured(1, of=other))
+    discard_partial(paths.trial("pc", spec))
+    discard_partial(paths.partial("pc", other))
+    assert paths.sealed_trials() == [paths.trial("pc", spec)]
+    assert paths.partial_trials() == []
+
+
+# --- cuts ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cut", [1, 10, 200, -1])
+def test_a_torn_last_line_is_left_out(paths: DataSetPaths, cut: int) -> None:
+    spec = builders.spec()
+    items = [builders.measured(n, of=spec) for n in (1, 2)]
+    append(paths, spec, builders.origin(spec), "shuffled", items[0])
+    torn = items[1].model_dump_json().encode()[:cut]
+    with (paths.partial("pc", spec) / "executions.jsonl").open("ab") as stream:
+        stream.write(torn)
+    assert read_partial(paths.partial("pc", spec))[3] == items[:1]
+
+
+@pytest.mark.parametrize("cut", [1, 200, -1])
+def test_a_trial_goes_on_after_a_torn_line(paths: DataSetPaths, cut: int) -> None:
+    """What is appended after a cut must not disappear into the torn line before it."""
+    spec = builders.spec()
+    items = [builders.measured(n, of=spec) for n in (1, 2, 3)]
+    origin = builders.origin(spec)
+    append(paths, spec, origin, "shuffled", items[0])
+    with (paths.partial("pc", spec) / "executions.jsonl").open("ab") as stream:
+        stream.write(items[1].model_dump_json().encode()[:cut])
+    append(paths, spec, origin, "shuffled", items[1])
+    append(paths, spec, origin, "shuffled", items[2])
+    assert read_partial(paths.partial("pc", spec))[3] == items
+    assert [e.prompt for e in seal(paths, "pc", spec)[1].executions] == [1, 2, 3]
+
+
+def test_a_whole_last_line_without_its_newline_counts(paths: DataSetPaths) -> None:
+    spec = builders.spec()
+    items = [builders.measured(n, of=spec) for n in (1, 2)]
+    append(paths, spec, builders.origin(spec), "shuffled", items[0])
+    lines = paths.partial("pc", spec) / "executions.jsonl"
+    lines.write_bytes(lines.read_bytes().rstrip(b"\n"))
+    append(paths, spec, builders.origin(spec), "shuffled", items[1])
+    assert read_partial(paths.partial("pc", spec))[3] == items
+
+
+def test_a_trial_without_executions_yet(paths: DataSetPaths) -> None:
+    spec = builders.spec()
+    append(paths, spec, builders.origin(spec), "design", builders.measured(1, of=spec))
+    (paths.partial("pc", spec) / "executions.jsonl").unlink()
+    assert read_partial(paths.partial("pc", spec)) == (spec, builders.origin(spec), "design", [])
+
+
+def test_the_first_of_two_executions_of_a_prompt_counts(paths: DataSetPaths) -> None:
+    spec = builders.spec()
+    items = [builders.measured(n, of=spec, text=text) for n, text in ((2, "a"), (1, "b"), (2, "c"), (1, "d"))]
+    assert [m.execution.text for m in first_of_each_prompt(items)] == ["a", "b"]
+    record = builders.seal_trial(paths, spec, items)
+    assert [(e.prompt, e.text) for e in record.executions] == [(1, "b"), (2, "a")]
+    assert len(record.codecarbon) == 2
+
+
+def test_a_write_that_is_cut_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "table.bin"
+    write_atomically(path, b"old")
+
+    def cut(_self: Path, _target: Path) -> None:
+        raise OSError(errno.EIO, "cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", cut)
+        with pytest.raises(OSError, match="cut"):
+            write_atomically(path, b"new")
+    assert tree(tmp_path) == {"table.bin": b"old"}
+    write_atomically(path, b"new")
+    assert tree(tmp_path) == {"table.bin": b"new"}
+
+
+def test_parquet_is_written_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "executions.parquet"
+    write_parquet(path, to_table(SummaryRow, []))
+    before = path.read_bytes()
+
+    def full(_self: Path, _target: Path) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(Path, "replace", full)
+    row = builders.columns().model_dump() | builders.execution().model_dump()
+    with pytest.raises(OSError, match="no space"):
+        write_parquet(path, to_table(ExecutionRow, [row]))
+    assert tree(tmp_path) == {path.name: before}
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of ours catches it."""
+
+
+KILL_AT = ["open:emissions.csv", "replace:emissions.csv", "replace:output.txt", "replace:trial.json", "unlink:", "rename:"]
+
+
+@pytest.mark.parametrize("where", KILL_AT)
+@pytest.mark.parametrize("nth", [1, 2])
+def test_killed_anywhere_in_sealing(paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch, where: str, nth: int) -> None:
+    """After a kill either the unfinished folder still gives every execution, or the sealed one does."""
+    spec = builders.spec()
+    items = [builders.measured(p.number, of=spec) for p in spec.prompts]
+    for item in items:
+        append(paths, spec, builders.origin(spec), "shuffled", item)
+    name, _, part = where.partition(":")
+    real = getattr(Path, name)
+    calls = 0
+
+    def killed(self: Path, *args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        if part in self.name and not kwargs.get("missing_ok"):
+            calls += 1
+            if calls == nth:
+                raise Killed
+        return real(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, name, killed)
+        try:
+            seal(paths, "pc", spec)
+            reached = False
+        except Killed:
+            reached = True
+    assert reached == (nth == 1 or name == "unlink"), "the test kills where it means to"
+
+    sealed = paths.trial("pc", spec)
+    assert not (sealed.is_dir() and paths.partial("pc", spec).is_dir())
+    if sealed.is_dir():
+        record = read_trial(sealed)
+    else:
+        assert (paths.partial("pc", spec) / "spec.json").exists(), "without it the folder is swept away as empty"
+        assert read_partial(paths.partial("pc", spec))[3] == items
+        _, record = seal(paths, "pc", spec)
+    assert record.executions == [item.execution for item in items]
+    assert read_trial(sealed) == record
+    assert {"emissions.csv", "output.txt", "trial.json"} <= {p.name for p in sealed.iterdir()}
+    assert rebuild(paths) == (3, 1, [])
+
+
+def test_nothing_else_is_left_behind(paths: DataSetPaths) -> None:
+    for index in range(3):
+        spec = builders.spec(index=index)
+        builders.seal_trial(paths, spec, [builders.measured(1, of=spec)])
+    rebuild(paths)
+    names = {p.name for p in paths.root.rglob("*") if p.is_file()}
+    assert names == {"emissions.csv", "output.txt", "trial.json", "executions.parquet", "summary.parquet"}
+    assert not list(paths.root.rglob(".*"))
+
+
+# --- reading back ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema_version": 1}', "\x00", '{"a": NaN}'])
+def test_what_is_not_a_trial_is_a_value_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "trial.json").write_text(text)
+    with pytest.raises(ValueError, match=r"\w"):
+        read_trial(tmp_path)
+
+
+def test_bytes_that_are_no_text_are_a_value_error(tmp_path: Path) -> None:
+    (tmp_path / "trial.json").write_bytes(b"\xff\xfe{}")
+    with pytest.raises(ValueError, match="codec"):
+        read_trial(tmp_path)
+
+
+def test_another_schema_version_is_named(tmp_path: Path) -> None:
+    """Also where its columns are not ours: the version is what the user must hear of."""
+    content = json.loads(builders.record().model_dump_json())
+    content["schema_version"] = 99
+    content["columns"]["column_of_the_future"] = 1
+    del content["executions"][0]["text"]
+    (tmp_path / "trial.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"^schema version 99, this program reads 1$"):
+        read_trial(tmp_path)
+
+
+@many
+@given(record=builders.records())
+def test_any_trial_survives_its_json(record: TrialRecord, tmp_path: Path) -> None:
+    write_atomically(tmp_path / "trial.json", record.model_dump_json(indent=1).encode())
+    assert read_trial(tmp_path) == record
+
+
+@many
+@given(record=builders.records())
+def test_any_trial_survives_append_and_seal(record: TrialRecord, tmp_path_factory: pytest.TempPathFactory) -> None:
+    paths = DataSetPaths(tmp_path_factory.mktemp("data"))
+    origin = builders.origin(record.spec, machine=record.columns.machine).model_copy(update={"environment": record.environment})
+    for execution, raw in zip(record.executions, record.codecarbon, strict=True):
+        append(paths, record.spec, origin, record.order, Measured(execution=execution, codecarbon=raw))
+    folder, sealed = seal(paths, record.columns.machine, record.spec)
+    assert sealed.model_copy(update={"sealed_at": record.sealed_at}) == record
+    assert read_trial(folder) == sealed
+    assert (folder / "emissions.csv").read_text().split("\n", 1)[0].split(",")[:29] == REPORT_TABLE_1
+
+
+@many
+@given(record=builders.records())
+def test_any_rows_survive_parquet(record: TrialRecord, tmp_path_factory: pytest.TempPathFactory) -> None:
+    found = Trials()
+    key = found.add(record)
+    cases: list[tuple[type[Noun], list[dict[str, Any]]]] = [
+        (ExecutionRow, found.execution_rows(key)),
+        (SummaryRow, [found.summary_row(key)]),
+    ]
+    for row, rows in cases:
+        path = tmp_path_factory.mktemp("parquet") / "table.parquet"
+        write_parquet(path, to_table(row, rows))
+        table = pq.read_table(path)
+        assert table.schema.equals(arrow_schema(row))
+        assert table.schema.metadata == arrow_schema(row).metadata
+        assert [field.metadata for field in table.schema] == [field.metadata for field in arrow_schema(row)]
+        back = [row.model_validate(line) for line in table.to_pylist()]
+        assert back == [row.model_validate(line) for line in rows]
+
+
+@many
+@given(samples=st.lists(builders.telemetry(), max_size=5))
+def test_any_telemetry_survives_parquet(samples: list[TelemetrySample], tmp_path: Path) -> None:
+    path = tmp_path / "telemetry.parquet"
+    write_parquet(path, to_table(TelemetrySample, [sample.model_dump() for sample in samples]))
+    assert [TelemetrySample.model_validate(row) for row in pq.read_table(path).to_pylist()] == samples
+
+
+# --- hostile texts ---------------------------------------------------------------------------------------------------
+
+
+def test_hostile_texts_survive_everywhere(paths: DataSetPaths) -> None:
+    spec = builders.spec(prompts=builders.prompts(builders.HOSTILE_TEXTS))
+    items = [builders.measured(p.number, of=spec, text=p.text, notes=(p.text,)) for p in spec.prompts]
+    record = builders.seal_trial(paths, spec, items)
+    folder = paths.trial("pc", spec)
+    assert tuple(e.text for e in record.executions) == builders.HOSTILE_TEXTS
+    back = read_trial(folder)
+    assert tuple(e.text for e in back.executions) == builders.HOSTILE_TEXTS
+    assert tuple(p.text for p in back.spec.prompts) == builders.HOSTILE_TEXTS
+    rebuild(paths)
+    table = pq.read_table(paths.executions)
+    assert tuple(table["text"].to_pylist()) == builders.HOSTILE_TEXTS
+    assert [tuple(notes) for notes in table["notes"].to_pylist()] == [(text,) for text in builders.HOSTILE_TEXTS]
+    assert (folder / "output.txt").stat().st_size > 400_000
+    assert len(list(csv.reader(io.StringIO((folder / "emissions.csv").read_text(), newline="")))) == 1 + len(items)
+
+
+@pytest.mark.parametrize("text", builders.HOSTILE_TEXTS)
+def test_hostile_texts_survive_the_running_file(paths: DataSetPaths, text: str) -> None:
+    spec = builders.spec()
+    item = builders.measured(1, of=spec, text=text, error_message=text)
+    append(paths, spec, builders.origin(spec, environment={"note": text}), "shuffled", item)
+    append(paths, spec, builders.origin(spec), "shuffled", builders.measured(2, of=spec))
+    _, origin, _, back = read_partial(paths.partial("pc", spec))
+    assert back[0] == item
+    assert len(back) == 2
+    assert origin.environment["note"] == text
+
+
+# --- emissions.csv and output.txt ------------------------------------------------------------------------------------
+
+
+def rows_of(record: TrialRecord) -> tuple[list[str], list[dict[str, str]]]:
+    head, *lines = list(csv.reader(io.StringIO(emissions_csv(record), newline="")))
+    return head, [dict(zip(head, line, strict=True)) for line in lines]
+
+
+def test_the_report_s_fields_come_first_in_its_order() -> None:
+    assert list(REPORT_FIELDS) == REPORT_TABLE_1
+    head, rows = rows_of(builders.record())
+    newer = ["codecarbon_version", "experiment_id", "pue", "water_consumed", "wue"]
+    assert head == [*REPORT_TABLE_1, *newer, *OWN_FIELDS]
+    assert len(rows) == 3
+
+
+def test_the_newer_fields_of_any_row_have_a_column() -> None:
+    spec = builders.spec()
+    done = [builders.execution(n, of=spec) for n in (1, 2)]
+    raw = [builders.codecarbon(), builders.codecarbon(future=5)]
+    head, rows = rows_of(builders.record(spec, executions=done, codecarbon=raw))
+    assert head[29:35] == ["codecarbon_version", "experiment_id", "future", "pue", "water_consumed", "wue"]
+    assert [row["future"] for row in rows] == ["", "5"]
+
+
+def test_the_head_stays_where_codecarbon_gave_nothing() -> None:
+    spec = builders.spec()
+    done = [builders.execution(1, of=spec, energy_j=None, energy_kwh=None)]
+    head, (row,) = rows_of(builders.record(spec, executions=done, codecarbon=[{}]))
+    assert head == [*REPORT_TABLE_1, *OWN_FIELDS]
+    assert {row[name] for name in (*REPORT_TABLE_1, "energy_j")} == {""}, "null is empty, never 0"
+    assert row["prompt"] == "1"
+
+
+def test_our_columns_hold_the_execution() -> None:
+    spec = builders.spec()
+    failed = builders.execution(2, of=spec, **builders.FAILED)
+    _, rows = rows_of(builders.record(spec, executions=[builders.execution(1, of=spec), failed]))
+    assert (rows[0]["prompt"], rows[0]["status"], rows[0]["energy_j"], rows[0]["error_kind"]) == ("1", "ok", "20.0", "")
+    assert (rows[1]["prompt"], rows[1]["status"], rows[1]["energy_j"], rows[1]["error_kind"]) == ("2", "failed", "20.0", "oom")
+    assert int(rows[0]["seed"]) == builders.execution(1, of=spec).seed
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@A1", "=cmd|' /C calc'!A0", "\t=1+1"])
+def test_no_cell_is_a_formula(text: str) -> None:
+    spec = builders.spec()
+    raw = builders.codecarbon(cpu_model=text, project_name=f"a {text}")
+    _, (row,) = rows_of(builders.record(spec, executions=[builders.execution(1, of=spec)], codecarbon=[raw]))
+    assert row["cpu_model"] == f"'{text}"
+    assert row["project_name"] == f"a {text}"
+
+
+def test_a_line_break_in_a_cell_ends_no_row() -> None:
+    spec = builders.spec()
+    raw = builders.codecarbon(cpu_model="a\r=1+1", os="b\nc")
+    _, (row,) = rows_of(builders.record(spec, executions=[builders.execution(1, of=spec)], codecarbon=[raw]))
+    assert (row["cpu_model"], row["os"]) == ("a =1+1", "b\nc")
+
+
+def test_negative_numbers_stay_numbers() -> None:
+    spec = builders.spec()
+    raw = builders.codecarbon(longitude=-7.5)
+    _, (row,) = rows_of(builders.record(spec, executions=[builders.execution(1, of=spec)], codecarbon=[raw]))
+    assert float(row["longitude"]) == -7.5
+
+
+def test_output_for_a_person() -> None:
+    spec = builders.spec(prompts=builders.prompts(["First?", "Second?"]))
+    done = [builders.execution(1, of=spec, text="An answer."), builders.execution(2, of=spec, **builders.FAILED)]
+    assert output_txt(builders.record(spec, executions=done)) == (
+        "smollm2 (nf4) on pc: max_length=120, top_p=0.9, top_k=50, temperature=0.7\n"
+        "SYNTHETIC: no real model wrote this.\n"
+        "\n" + "=== prompt 1 ".ljust(80, "=") + "\nFirst?\n--- output (10 tokens, eos) ---\nAn answer.\n"
+        "\n" + "=== prompt 2 ".ljust(80, "=") + "\nSecond?\n--- output ---\n[no text: oom: out of memory]\n"
+    )
+
+
+def test_output_of_a_real_model_has_no_such_note() -> None:
+    assert "SYNTHETIC" not in output_txt(builders.record(synthetic=False))
+
+
+def test_a_folder_of_another_program_is_reported(paths: DataSetPaths) -> None:
+    spec = builders.spec()
+    builders.seal_trial(paths, spec, [builders.measured(1, of=spec)])
+    alien = paths.trial("pc", spec).with_name("0001-alien-r1")
+    alien.mkdir()
+    (alien / "trial.json").write_text("{}")
+    found, faults = read_all(paths)
+    assert len(found) == 1
+    assert len(faults) == 1
+    assert faults[0].startswith("pc/smollm2/latinHypercubeSampling/fantasyWorld/0001-alien-r1: ")

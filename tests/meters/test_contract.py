@@ -1,0 +1,311 @@
+"""What every meter keeps to: columns of the data set, None with a reason instead of 0, windows that can be repeated."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import pytest
+
+from orchestrator.dataset.schema import Execution
+from orchestrator.errors import UserError
+from orchestrator.meters import METERS, Meter, Reading, Scene, codecarbon, meters_for
+from orchestrator.meters.codecarbon import CodeCarbonMeter
+from orchestrator.meters.nvml import Gpu, NvmlMeter, index_of, list_gpus
+from orchestrator.nouns import Machine
+from tests.meters.fake_nvml import START_MJ, FakeGpu, FakeNvml, NVMLError, host, installed, uuid
+
+CPU = Machine(name="test", accelerator="cpu", country_iso_code="ITA", cpu_power_w=100, ram_power_w=10)
+GPU = CPU.model_copy(update={"accelerator": "gpu"})
+
+ENERGIES = {"energy_kwh", "energy_j", "gpu_energy_cc_j", "gpu_energy_counter_j", "gpu_energy_integrated_j", "ram_energy_j"}
+"""Columns where 0 can only mean 'don't know' in a window with load."""
+
+
+def busy(seconds: float) -> None:
+    """Use the CPU for so long: a process that sleeps costs a CPU nothing."""
+    ends = time.perf_counter() + seconds
+    while time.perf_counter() < ends:
+        pass
+
+
+class FixedMeter:
+    """The smallest meter: says what it is told to."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+
+    def begin(self) -> None:
+        pass
+
+    def end(self) -> Reading:
+        return self.reading
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
+class Case:
+    """A meter in a place, and how its time passes."""
+
+    make: Callable[[], Meter]
+    work: Callable[[], None]
+    columns: set[str]
+    unknown: set[str]
+
+
+CODECARBON = {"energy_kwh", "energy_j", "cpu_energy_j", "cpu_method", "ram_energy_j", "ram_method", "gpu_energy_cc_j"}
+COUNTER = {"gpu_energy_counter_j"}
+
+
+@contextmanager
+def nvml_case(counter: str, unknown: set[str]) -> Iterator[Case]:
+    with installed(host(300, counter=counter)) as nvml:
+        yield Case(lambda: NvmlMeter(uuid(0)), lambda: nvml.advance(1.0), COUNTER, unknown)
+
+
+@contextmanager
+def codecarbon_case(scene: Scene, nvml: FakeNvml | None, seconds: float, unknown: set[str]) -> Iterator[Case]:
+    def work() -> None:
+        busy(seconds)
+        if nvml:
+            nvml.advance(1.0)
+
+    with installed(nvml or host(), codecarbon=nvml is not None), pytest.MonkeyPatch.context() as patch:
+        if not seconds:
+            patch.setattr(codecarbon, "SHORTEST_S", 60.0)  # a busy host can make any window longer than 0.05 s
+        yield Case(lambda: CodeCarbonMeter(scene), work, CODECARBON, unknown)
+
+
+@contextmanager
+def fixed_case() -> Iterator[Case]:
+    reading = Reading({"energy_j": None, "gpu_energy_counter_j": 2.0}, {"energy_j": "told so"})
+    yield Case(lambda: FixedMeter(reading), lambda: None, {"energy_j", "gpu_energy_counter_j"}, {"energy_j"})
+
+
+CASES: dict[str, Callable[[], Any]] = {
+    "codecarbon on a CPU": lambda: codecarbon_case(Scene(CPU), None, 0.15, {"gpu_energy_cc_j"}),
+    "codecarbon on a GPU": lambda: codecarbon_case(Scene(GPU, uuid(0)), host(300, 200), 0.15, set()),
+    "codecarbon, frozen counter": lambda: codecarbon_case(
+        Scene(GPU, uuid(0)), host(300, counter="frozen"), 0.15, {"energy_kwh", "energy_j", "gpu_energy_cc_j"}
+    ),
+    "codecarbon, window too short for it": lambda: codecarbon_case(
+        Scene(GPU, uuid(0)), host(300), 0.0, CODECARBON - {"cpu_method", "ram_method"}
+    ),
+    "nvml, linear": lambda: nvml_case("linear", set()),
+    "nvml, stepped": lambda: nvml_case("stepped", set()),
+    "nvml, frozen": lambda: nvml_case("frozen", COUNTER),
+    "nvml, backward": lambda: nvml_case("backward", COUNTER),
+    "nvml, absent": lambda: nvml_case("absent", COUNTER),
+    "a fake": fixed_case,
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> Iterator[Case]:
+    with CASES[request.param]() as made:
+        yield made
+
+
+def test_the_family_is_the_table_and_covered_here() -> None:
+    assert list(METERS) == ["codecarbon", "nvml"], "outermost first"
+    assert {name.partition(",")[0].partition(" ")[0] for name in CASES} >= set(METERS)
+
+
+def test_a_window(case: Case) -> None:
+    meter = case.make()
+    readings = []
+    for _ in range(3):
+        meter.begin()
+        case.work()
+        readings.append(meter.end())
+    meter.close()
+    for reading in readings:
+        assert set(reading.values) == case.columns
+        assert set(reading.values) <= set(Execution.model_fields)
+        assert {name for name, value in reading.values.items() if value is None} == case.unknown
+        assert set(reading.notes) == case.unknown, "a reason for every unknown, and no other"
+        assert all(reading.notes.values())
+        for name in ENERGIES & set(reading.values):
+            assert reading.values[name] is None or reading.values[name] > 0, name
+
+
+def test_windows_don_t_run_together(case: Case) -> None:
+    """What happens between two windows belongs to neither."""
+    meter = case.make()
+    meter.begin()
+    case.work()
+    first = meter.end()
+    for _ in range(5):
+        case.work()
+    meter.begin()
+    case.work()
+    second = meter.end()
+    meter.close()
+    for name in {"gpu_energy_cc_j", "gpu_energy_counter_j"} & (case.columns - case.unknown):
+        assert second.values[name] == pytest.approx(first.values[name], rel=1e-6)
+
+
+def test_close_at_any_time(case: Case) -> None:
+    case.make().close()
+    meter = case.make()
+    meter.begin()
+    meter.close()
+    meter.close()
+    again = case.make()
+    again.begin()
+    case.work()
+    again.end()
+    again.close()
+
+
+# --- which meters there are ------------------------------------------------------------------------------------------
+
+
+def test_without_a_gpu_there_is_no_counter() -> None:
+    with installed(host()):
+        assert [type(meter) for meter in meters_for(Scene(CPU))] == [CodeCarbonMeter]
+
+
+def test_with_a_gpu_codecarbon_is_the_outer_window() -> None:
+    with installed(host(300)):
+        assert [type(meter) for meter in meters_for(Scene(GPU, uuid(0)))] == [CodeCarbonMeter, NvmlMeter]
+
+
+# --- NVML ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [0.05, 1.0, 77.3])
+def test_a_linear_counter_gives_exactly_the_difference(seconds: float) -> None:
+    with installed(host(300, 137.5)) as nvml:
+        nvml.advance(5.0)
+        meter = NvmlMeter(uuid(1))
+        meter.begin()
+        nvml.advance(seconds)
+        assert meter.end() == Reading({"gpu_energy_counter_j": pytest.approx(137.5 * seconds, abs=1e-3)})
+
+
+@pytest.mark.parametrize(("offset_s", "joules"), [(0.0, 90.0), (0.04, 90.0), (0.06, 120.0)])
+def test_a_stepped_counter_jumps(offset_s: float, joules: float) -> None:
+    """A window of 0.35 s sees three or four steps of 100 ms."""
+    with installed(host(300, counter="stepped")) as nvml:
+        nvml.advance(offset_s)
+        meter = NvmlMeter(uuid(0))
+        meter.begin()
+        nvml.advance(0.35)
+        assert meter.end().values["gpu_energy_counter_j"] == pytest.approx(joules)
+
+
+@pytest.mark.parametrize(
+    ("counter", "reason"),
+    [
+        ("absent", "this GPU has no energy counter"),
+        ("backward", "the energy counter ran backwards"),
+        ("frozen", "the energy counter did not move in this window"),
+    ],
+)
+def test_a_counter_that_can_t_be_trusted_is_none_with_its_reason(counter: str, reason: str) -> None:
+    with installed(host(300, counter=counter)) as nvml:
+        meter = NvmlMeter(uuid(0))
+        meter.begin()
+        nvml.advance(10.0)
+        assert meter.end() == Reading({"gpu_energy_counter_j": None}, {"gpu_energy_counter_j": reason})
+
+
+def test_a_counter_that_fails_half_way_is_none() -> None:
+    with installed(host(300)) as nvml:
+        meter = NvmlMeter(uuid(0))
+        meter.begin()
+        nvml.advance(1.0)
+        nvml.gpus[0].counter = "absent"
+        assert meter.end().values == {"gpu_energy_counter_j": None}
+
+
+def test_a_short_window_between_two_steps_is_none_not_zero() -> None:
+    with installed(host(300, counter="stepped")) as nvml:
+        meter = NvmlMeter(uuid(0))
+        nvml.advance(0.01)
+        meter.begin()
+        nvml.advance(0.05)
+        assert meter.end().values == {"gpu_energy_counter_j": None}
+
+
+def test_the_gpus_of_a_host() -> None:
+    with installed(host(300, 200, name="Tesla T4", memory_bytes=15 * 2**30)):
+        assert list_gpus() == [Gpu(n, uuid(n), "Tesla T4", 15 * 2**30) for n in (0, 1)]
+
+
+@pytest.mark.parametrize("missing", ["library", "driver"])
+def test_without_library_or_driver_there_are_no_gpus(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    if missing == "library":
+        monkeypatch.setitem(sys.modules, "pynvml", None)
+    else:
+        nvml = host(300)
+        monkeypatch.setattr(nvml, "nvmlInit", raising(NVMLError("driver not loaded")))
+        monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    assert list_gpus() == []
+
+
+def raising(error: Exception) -> Callable[[], None]:
+    def raises() -> None:
+        raise error
+
+    return raises
+
+
+def test_on_this_host_without_a_gpu_there_are_none_or_real_ones() -> None:
+    """The real library: where it finds no driver it must not raise."""
+    assert all(gpu.uuid.startswith("GPU-") for gpu in list_gpus())
+
+
+@pytest.mark.parametrize("query", ["nvmlDeviceGetName", "nvmlDeviceGetMemoryInfo"])
+def test_a_query_that_the_gpu_refuses_hides_no_gpu(query: str) -> None:
+    """GPUs that share the host's memory refuse to tell its size; the counter works all the same."""
+    with installed(host(300, 200)) as nvml:
+        nvml.gpus[0].refuses = {query}
+        gpus = list_gpus()
+        assert [gpu.uuid for gpu in gpus] == [uuid(0), uuid(1)]
+        told = (gpus[0].name == nvml.gpus[0].name, gpus[0].memory_bytes == psutil.virtual_memory().total)
+        assert told == {"nvmlDeviceGetName": (False, False), "nvmlDeviceGetMemoryInfo": (True, True)}[query]
+        assert (gpus[1].name, gpus[1].memory_bytes) == (nvml.gpus[1].name, nvml.gpus[1].memory_bytes)
+        assert index_of(uuid(1)) == 1
+        meter = NvmlMeter(uuid(0))
+        meter.begin()
+        nvml.advance(2.0)
+        assert meter.end().values == {"gpu_energy_counter_j": 600.0}
+
+
+@pytest.mark.parametrize("query", ["nvmlDeviceGetHandleByIndex", "nvmlDeviceGetUUID"])
+def test_a_gpu_that_is_lost_hides_no_other(query: str) -> None:
+    """A GPU that has fallen off the bus answers nothing at all; the others are numbered as before."""
+    with installed(host(300, 200, 100)) as nvml:
+        nvml.gpus[1].refuses = {query}
+        assert [(gpu.index, gpu.uuid) for gpu in list_gpus()] == [(0, uuid(0)), (2, uuid(2))]
+        assert index_of(uuid(2)) == 2
+
+
+def test_a_gpu_is_found_by_its_uuid_whatever_cuda_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    with installed(host(300, 200, 100, 50)):
+        for visible in ("3", "2,3", uuid(3), ""):
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+            assert [index_of(uuid(n)) for n in range(4)] == [0, 1, 2, 3]
+
+
+def test_a_gpu_that_is_not_there_is_a_user_error() -> None:
+    with installed(host(300)), pytest.raises(UserError) as raised:
+        NvmlMeter("MIG-0a0a0a0a")
+    assert str(raised.value) == (
+        f"the GPU MIG-0a0a0a0a is not among those NVML lists ({uuid(0)}); MIG slices have no energy counter of their own"
+    )
+
+
+def test_the_fake_host_itself() -> None:
+    nvml = FakeNvml(FakeGpu(100, "GPU-a"), FakeGpu(50, "GPU-b", counter="backward"))
+    nvml.advance(2.0)
+    assert [nvml.nvmlDeviceGetTotalEnergyConsumption(gpu) - START_MJ for gpu in nvml.gpus] == [200_000, -100_000]

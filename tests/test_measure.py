@@ -1,0 +1,555 @@
+"""One execution: the order at the window's edges, what goes into the row, which flags, and failures that are rows."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from orchestrator.dataset.schema import Execution
+from orchestrator.engine import Encoded, EngineInfo, Generated, GenerationError
+from orchestrator.measure import (
+    COUNTER_PERIOD_S,
+    DISAGREEMENT,
+    MISMATCH,
+    SENSOR_GAIN,
+    TOO_SHORT_S,
+    WARM_UP_TOKENS,
+    Bench,
+    execute,
+    flags,
+    merged,
+    warm_up,
+    window,
+)
+from orchestrator.meters import Reading
+from orchestrator.nouns import Effective, Prompt, TrialSpec, generation_seed
+from tests import builders
+
+INFO = EngineInfo(
+    name="recording", device="cpu", compute_dtype="float32", revision="test", context_length=4096, memory_tokens=None,
+    uses_chat_template=False, attention="none", cache="none", threads=1, load_s=0.0, weights_bytes=None,
+)  # fmt: skip
+
+CPU_VALUES = {
+    "energy_kwh": 36.0 / 3.6e6,
+    "energy_j": 36.0,
+    "gpu_energy_cc_j": None,
+    "cpu_energy_j": 30.0,
+    "cpu_method": "cpu_load",
+    "ram_energy_j": 6.0,
+    "ram_method": "process_rss",
+}
+"""What CodeCarbon says on a machine without a GPU."""
+
+
+@dataclass
+class Scene:
+    """What happened, in order, and the time, which passes only inside generate()."""
+
+    calls: list[str] = field(default_factory=list)
+    now_s: float = 1000.0
+
+    def clock(self) -> float:
+        self.calls.append("clock")
+        return self.now_s
+
+
+@dataclass
+class RecordingEngine:
+    """Generates `tokens` in `seconds`, or fails."""
+
+    scene: Scene
+    seconds: float = 4.0
+    tokens: tuple[int, ...] = (5, 6, 7, 2)
+    finish_reason: str = "eos"
+    error: Exception | None = None
+    info: EngineInfo = INFO
+    asked: list[tuple[Effective, int, bool]] = field(default_factory=list)
+
+    def encode(self, prompt: str) -> Encoded:
+        self.scene.calls.append("encode")
+        return Encoded(len(prompt.split()), prompt)
+
+    def generate(self, encoded: Encoded, effective: Effective, seed: int, *, fixed_length: bool) -> Generated:
+        self.scene.calls.append("generate")
+        self.asked.append((effective, seed, fixed_length))
+        self.scene.now_s += self.seconds
+        if self.error:
+            raise self.error
+        if fixed_length:
+            return Generated([9] * (effective.max_length - encoded.n_tokens), "length", 0.25)
+        return Generated(list(self.tokens), self.finish_reason, 0.25)
+
+    def decode(self, generated: Generated) -> str:
+        self.scene.calls.append("decode")
+        return " ".join(map(str, generated.tokens))
+
+    def synchronize(self) -> None:
+        self.scene.calls.append("synchronize")
+
+    def close(self) -> None:
+        self.scene.calls.append("close engine")
+
+
+@dataclass
+class RecordingMeter:
+    """Says what it is told to."""
+
+    scene: Scene
+    name: str
+    values: dict[str, Any]
+    notes: dict[str, str] = field(default_factory=dict)
+    raw: dict[str, Any] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        self.scene.calls.append(f"begin {self.name}")
+
+    def end(self) -> Reading:
+        self.scene.calls.append(f"end {self.name}")
+        return Reading(dict(self.values), dict(self.notes), dict(self.raw))
+
+    def close(self) -> None:
+        self.scene.calls.append(f"close {self.name}")
+
+
+@dataclass
+class RecordingTelemetry:
+    """Stands for the poller."""
+
+    scene: Scene
+    reading: Reading
+    asked: list[tuple[float, float]] = field(default_factory=list)
+
+    def between(self, began_s: float, ended_s: float) -> Reading:
+        self.scene.calls.append("telemetry")
+        self.asked.append((began_s, ended_s))
+        return self.reading
+
+    def close(self) -> None:
+        self.scene.calls.append("close telemetry")
+
+
+def bench(engine: dict[str, Any] | None = None, **changes: Any) -> Bench:
+    """A machine without a GPU, on which 4 s and 4 tokens cost 36 J. `engine`: changes to it."""
+    scene = changes.pop("scene", None) or Scene()
+    meters = changes.pop("meters", None)
+    values = changes.pop("values", CPU_VALUES)
+    return Bench(
+        engine=RecordingEngine(scene, **(engine or {})),
+        meters=[RecordingMeter(scene, "codecarbon", values)] if meters is None else [replace(m, scene=scene) for m in meters],
+        clock=scene.clock,
+        **changes,
+    )
+
+
+def gpu(counter: float | None = 100.0, cc: float | None = 100.0, integrated: float | None = None) -> list[RecordingMeter]:
+    """Both meters of a machine with a GPU."""
+    scene = Scene()
+    codecarbon = CPU_VALUES | {"gpu_energy_cc_j": cc, "energy_j": 136.0, "energy_kwh": 136.0 / 3.6e6}
+    own = {"gpu_energy_counter_j": counter}
+    if integrated is not None:
+        own["gpu_energy_integrated_j"] = integrated
+    notes = {} if counter is not None else {"gpu_energy_counter_j": "this GPU has no energy counter"}
+    return [RecordingMeter(scene, "codecarbon", codecarbon), RecordingMeter(scene, "nvml", own, notes)]
+
+
+def run(on: Bench, spec: TrialSpec | None = None, number: int = 1, order: str = "shuffled") -> Execution:
+    trial = spec or builders.spec()
+    return execute(on, trial, trial.prompts[number - 1], order).execution
+
+
+def calls(on: Bench) -> list[str]:
+    engine = on.engine
+    assert isinstance(engine, RecordingEngine)
+    return engine.scene.calls
+
+
+# --- the window ------------------------------------------------------------------------------------------------------
+
+
+def test_only_generation_stands_inside_the_window() -> None:
+    on = bench(meters=gpu())
+    run(on)
+    assert calls(on) == [
+        "encode",
+        "synchronize",
+        "begin codecarbon",
+        "begin nvml",
+        "clock",
+        "generate",
+        "synchronize",
+        "clock",
+        "end nvml",
+        "end codecarbon",
+        "decode",
+    ]
+
+
+def test_the_polled_power_is_asked_after_the_window_by_the_same_clock() -> None:
+    scene = Scene()
+    telemetry = RecordingTelemetry(scene, Reading({"gpu_energy_integrated_j": 99.0}, flags=frozenset({"throttled"})))
+    on = bench(meters=gpu(), scene=scene, telemetry=telemetry)
+    row = run(on)
+    assert telemetry.asked == [(1000.0, 1004.0)]
+    assert scene.calls[-4:] == ["end nvml", "end codecarbon", "telemetry", "decode"]
+    assert row.gpu_energy_integrated_j == 99.0
+    assert "throttled" in row.flags
+
+
+@pytest.mark.parametrize("kind", ["oom", "nan"])
+def test_the_window_is_closed_after_a_failure(kind: str) -> None:
+    on = bench({"error": GenerationError(kind, "no")}, meters=gpu())
+    run(on)
+    assert calls(on)[-3:] == ["clock", "end nvml", "end codecarbon"]
+    assert calls(on).count("begin nvml") == calls(on).count("end nvml") == 1
+
+
+def test_an_interrupt_is_no_outcome() -> None:
+    def interrupted() -> Generated:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        window(bench(), interrupted)
+
+
+def test_close_lets_go_of_everything() -> None:
+    scene = Scene()
+    on = bench(meters=gpu(), scene=scene, telemetry=RecordingTelemetry(scene, Reading({})))
+    on.close()
+    assert sorted(scene.calls) == ["close codecarbon", "close engine", "close nvml", "close telemetry"]
+    assert scene.calls[-1] == "close engine"
+
+
+# --- warm-up ---------------------------------------------------------------------------------------------------------
+
+
+def test_three_generations_are_discarded() -> None:
+    on = bench()
+    pilot = warm_up(on, "three words here")
+    engine = on.engine
+    assert isinstance(engine, RecordingEngine)
+    assert calls(on).count("generate") == 3
+    assert "decode" not in calls(on)
+    assert [effective.max_length for effective, _, _ in engine.asked] == [3 + n for n in WARM_UP_TOKENS] == [7, 7, 27]
+    assert all(fixed for _, _, fixed in engine.asked), "a warm-up that may end early is none"
+    assert pilot.tokens_per_s == 24 / 4.0
+    assert pilot.energy_j_per_token == 36.0 / 24
+    assert pilot.energy_basis == "energy_j"
+    assert pilot.warm_up_energy_j == 3 * 36.0
+    assert pilot.warm_up_s == 12.0
+
+
+def test_the_pilot_on_a_gpu_is_of_the_counter() -> None:
+    pilot = warm_up(bench(meters=gpu(counter=48.0)), "words")
+    assert (pilot.energy_j_per_token, pilot.energy_basis, pilot.warm_up_energy_j) == (2.0, "gpu_energy_counter_j", 144.0)
+
+
+def test_a_warm_up_of_unknown_energy_is_unknown() -> None:
+    pilot = warm_up(bench(meters=gpu(counter=None)), "words")
+    assert (pilot.energy_j_per_token, pilot.energy_basis, pilot.warm_up_energy_j) == (None, None, None)
+    assert pilot.tokens_per_s == 6.0
+
+
+def test_one_unknown_makes_the_warm_up_s_energy_unknown() -> None:
+    on = bench()
+    meter = on.meters[0]
+    assert isinstance(meter, RecordingMeter)
+    known = iter([{"energy_j": None}, {"energy_j": 1.0}, {"energy_j": 12.0}])
+    meter.end = lambda: Reading(next(known))  # type: ignore[method-assign]
+    pilot = warm_up(on, "words")
+    assert pilot.warm_up_energy_j is None
+    assert pilot.energy_j_per_token == 0.5
+
+
+def test_a_warm_up_that_fails_is_told() -> None:
+    with pytest.raises(GenerationError, match="no memory") as raised:
+        warm_up(bench({"error": GenerationError("oom", "no memory")}), "words")
+    assert raised.value.kind == "oom"
+
+
+# --- the row ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_row_by_hand() -> None:
+    spec = builders.spec(prompts=builders.prompts(["Tell me of a castle."]))
+    on = bench(meters=[RecordingMeter(Scene(), "codecarbon", CPU_VALUES, {"gpu_energy_cc_j": "no GPU"}, {"run_id": "x"})])
+    measured = execute(on, spec, spec.prompts[0], "shuffled")
+    row = measured.execution
+    assert measured.codecarbon == {"run_id": "x"}
+    assert measured.telemetry == ()
+    seed = generation_seed(7, spec.asked, "Tell me of a castle.", 1)
+    expected = {
+        "prompt": 1,
+        "prompt_sha256": hashlib.sha256(b"Tell me of a castle.").hexdigest(),
+        "seed": seed,
+        "started_at": row.started_at,
+        "status": "ok",
+        "error_kind": None,
+        "error_message": None,
+        "effective_max_length": 120,
+        "effective_do_sample": True,
+        "effective_temperature": 0.7,
+        "effective_top_p": 0.9,
+        "effective_top_k": 50,
+        "dormant": (),
+        "limits": (),
+        "beyond_context": False,
+        "n_prompt_tokens": 5,
+        "n_new_tokens": 4,
+        "finish_reason": "eos",
+        "window_s": 4.0,
+        "ttft_s": 0.25,
+        "tokens_per_s": 1.0,
+        **CPU_VALUES,
+        "gpu_energy_counter_j": None,
+        "gpu_energy_integrated_j": None,
+        "scope": "exclusive",
+        "n_parallel": 1,
+        "energy_per_token_j": 9.0,
+        "energy_basis": "energy_j",
+        "energy_rel_uncertainty": None,
+        "flags": ("estimated_cpu",),
+        "notes": ("gpu_energy_cc_j: no GPU",),
+        "usable": None,
+        "reasons": None,
+        "text": "5 6 7 2",
+    }
+    assert row.model_dump() == expected
+    engine = on.engine
+    assert isinstance(engine, RecordingEngine)
+    assert [(seed_, fixed) for _, seed_, fixed in engine.asked] == [(seed, False)]
+
+
+def test_the_window_s_start_is_utc_with_milliseconds() -> None:
+    assert run(bench()).started_at.endswith("+00:00")
+    assert len(run(bench()).started_at) == len("2026-01-02T03:04:05.678+00:00")
+
+
+def test_seeds_differ_by_prompt_and_repeat_alone() -> None:
+    base = builders.spec()
+    seeds = [run(bench(), base, n).seed for n in (1, 2)] + [run(bench(), builders.spec(repeat=2)).seed]
+    assert len(set(seeds)) == 3
+    assert run(bench(), builders.spec(setup=builders.setup(quantization="int8", model="mistral"))).seed == seeds[0]
+
+
+def test_fixed_length_reaches_the_engine() -> None:
+    row = run(bench(), builders.spec(setup=builders.setup(length_mode="fixed")))
+    n_prompt = row.n_prompt_tokens or 0
+    assert (row.n_new_tokens, row.finish_reason) == (120 - n_prompt, "length")
+
+
+@pytest.mark.parametrize(
+    ("info", "beyond", "max_length", "limits", "passed"),
+    [
+        ({"context_length": 4096}, False, 120, (), False),
+        ({"context_length": 100}, False, 100, ("context",), False),
+        ({"context_length": 10}, True, 120, (), True),
+        ({"context_length": None, "memory_tokens": 50}, False, 50, ("memory",), False),
+        ({"context_length": 3}, False, 8, ("context", "prompt"), True),
+    ],
+)
+def test_the_model_s_limits_are_applied_and_told(
+    info: dict[str, Any], beyond: bool, max_length: int, limits: tuple[str, ...], passed: bool
+) -> None:
+    spec = builders.spec(asked=builders.configuration(max_length=120), setup=builders.setup(beyond_context=beyond))
+    on = bench({"info": replace(INFO, **info)})
+    row = run(on, spec)  # a prompt of 7 words and 4 new tokens
+    assert (row.effective_max_length, row.limits, row.beyond_context) == (max_length, limits, passed)
+    engine = on.engine
+    assert isinstance(engine, RecordingEngine)
+    assert engine.asked[0][0].max_length == max_length
+
+
+def test_a_greedy_configuration_is_told() -> None:
+    row = run(bench(), builders.spec(asked=builders.configuration(temperature=0.0)))
+    assert row.effective_do_sample is False
+    assert (row.effective_temperature, row.effective_top_p, row.effective_top_k) == (None, None, None)
+    assert row.dormant == ("top_p", "top_k")
+
+
+def test_telemetry_becomes_rows_of_the_prompt() -> None:
+    scene = Scene()
+    sample = {
+        "at_s": 0.5, "power_w": 137.0, "temperature_c": 41, "sm_clock_mhz": 1980, "memory_clock_mhz": 2619, "utilization": 97,
+        "memory_used_bytes": 10, "throttle_reasons": 0,
+    }  # fmt: skip
+    telemetry = RecordingTelemetry(scene, Reading({"gpu_energy_integrated_j": 99.0}, samples=[sample]))
+    spec = builders.spec()
+    measured = execute(bench(meters=gpu(), scene=scene, telemetry=telemetry), spec, spec.prompts[1], "shuffled")
+    assert [t.model_dump() for t in measured.telemetry] == [{"prompt": 2} | sample]
+
+
+# --- failures --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["oom", "nan", "other"])
+def test_a_failed_generation_is_a_row_with_its_energy(kind: str) -> None:
+    row = run(bench({"error": GenerationError(kind, "CUDA out of memory. Tried to allocate")}, meters=gpu()))
+    assert (row.status, row.error_kind, row.error_message) == ("failed", kind, "CUDA out of memory. Tried to allocate")
+    unknown = ("n_new_tokens", "finish_reason", "ttft_s", "tokens_per_s", "energy_per_token_j", "text")
+    assert {name: getattr(row, name) for name in unknown} == dict.fromkeys(unknown)
+    assert (row.gpu_energy_counter_j, row.energy_j, row.energy_basis) == (100.0, 136.0, "gpu_energy_counter_j")
+    assert row.window_s == 4.0
+    assert row.n_prompt_tokens == 7
+    assert row.energy_rel_uncertainty is not None
+
+
+def test_any_other_error_of_the_engine_is_a_row_too() -> None:
+    row = run(bench({"error": ValueError("a bad value\nand much more\nbelow it")}))
+    assert (row.status, row.error_kind, row.error_message) == ("failed", "other", "ValueError: a bad value")
+    assert row.energy_j == 36.0
+
+
+def test_an_error_without_words_is_a_row_too() -> None:
+    row = run(bench({"error": GenerationError("nan", "")}))
+    assert (row.status, row.error_kind, row.error_message) == ("failed", "nan", "")
+
+
+def test_decode_is_not_asked_after_a_failure() -> None:
+    on = bench({"error": GenerationError("oom", "no")})
+    run(on)
+    assert "decode" not in calls(on)
+
+
+# --- energy: basis, uncertainty, unknowns ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("meters", "basis", "per_token"),
+    [
+        (gpu(counter=100.0, integrated=110.0), "gpu_energy_counter_j", 25.0),
+        (gpu(counter=None, integrated=110.0), "gpu_energy_integrated_j", 27.5),
+        (gpu(counter=None), None, None),
+        (None, "energy_j", 9.0),
+    ],
+)
+def test_the_basis_of_the_energy_per_token(meters: list[RecordingMeter] | None, basis: str | None, per_token: float) -> None:
+    row = run(bench(meters=meters))
+    assert (row.energy_basis, row.energy_per_token_j) == (basis, per_token)
+
+
+def test_a_gpu_without_counter_is_null_with_a_reason() -> None:
+    row = run(bench(meters=gpu(counter=None)))
+    assert row.gpu_energy_counter_j is None
+    assert "gpu_energy_counter_j: this GPU has no energy counter" in row.notes
+    assert row.energy_j == 136.0, "what is known stays"
+
+
+def test_an_unknown_total_leaves_the_counter_alone() -> None:
+    meters = gpu()
+    meters[0].values |= {"energy_j": None, "energy_kwh": None}
+    row = run(bench(meters=meters))
+    assert (row.energy_j, row.energy_per_token_j, row.energy_basis) == (None, 25.0, "gpu_energy_counter_j")
+
+
+def test_columns_of_absent_meters_are_null() -> None:
+    row = run(bench(meters=[]))
+    names = [n for n in Execution.model_fields if n.endswith(("energy_j", "_cc_j", "_counter_j", "_integrated_j", "_kwh"))]
+    assert len(names) == 7
+    assert {getattr(row, name) for name in [*names, "cpu_method", "ram_method", "energy_basis"]} == {None}
+    assert row.flags == ()
+
+
+@pytest.mark.parametrize(
+    ("window_s", "uncertainty"),
+    [(0.1, math.sqrt(0.05**2 + 1.0**2)), (1.0, math.sqrt(0.0125)), (4.0, math.sqrt(0.003125)), (10.0, math.sqrt(0.0026))],
+)
+def test_the_uncertainty_by_hand(window_s: float, uncertainty: float) -> None:
+    """Sensor 5 %, edges 0.1 s over the window: at 1 s sqrt(0.05^2 + 0.1^2)."""
+    assert (SENSOR_GAIN, COUNTER_PERIOD_S) == (0.05, 0.1)
+    row = run(bench({"seconds": window_s}, meters=gpu()))
+    assert row.energy_rel_uncertainty == pytest.approx(uncertainty, rel=1e-9)
+    assert run(bench({"seconds": window_s})).energy_rel_uncertainty is None, "CPU models have no known error"
+
+
+def test_readings_are_merged() -> None:
+    whole = merged(
+        [
+            Reading({"a": 1}, {"b": "why"}, {"r": 1}, [{"s": 1}], frozenset({"x"})),
+            Reading({"b": None}, {}, {}, [{"s": 2}], frozenset({"y"})),
+        ]
+    )
+    assert whole == Reading({"a": 1, "b": None}, {"b": "why"}, {"r": 1}, [{"s": 1}, {"s": 2}], frozenset({"x", "y"}))
+
+
+# --- flags -----------------------------------------------------------------------------------------------------------
+
+RAPL = {"cpu_energy_j": 1.0, "cpu_method": "rapl"}
+
+
+def counters(counter: float | None, cc: float | None, integrated: float | None = None) -> dict[str, Any]:
+    return {"gpu_energy_counter_j": counter, "gpu_energy_cc_j": cc, "gpu_energy_integrated_j": integrated}
+
+
+@pytest.mark.parametrize(
+    ("values", "scene", "expected"),
+    [
+        ({}, {}, set()),
+        # R3: short windows
+        ({}, {"window_s": 0.999}, {"too_short"}),
+        ({}, {"window_s": 1.0}, set()),
+        ({}, {"window_s": 0.0}, {"too_short"}),
+        # R1: CodeCarbon against the counter, long windows: 1 %
+        (counters(1000.0, 1005.0), {}, set()),
+        (counters(1000.0, 995.0), {}, set()),
+        (counters(1000.0, 1050.0), {}, {"window_mismatch"}),
+        (counters(1000.0, 950.0), {}, {"window_mismatch"}),
+        (counters(1000.0, 1011.0), {}, {"window_mismatch"}),
+        (counters(1000.0, 1009.0), {}, set()),
+        (counters(1000.0, 1050.0), {"window_s": 0.9}, {"too_short"}),
+        # a step of the counter of 0.1 s at one edge is no mismatch
+        (counters(1000.0, 1050.0), {"window_s": 1.9}, set()),
+        (counters(1000.0, 1060.0), {"window_s": 2.0}, {"window_mismatch"}),
+        # the PUE is in CodeCarbon's figure and not in the counter's
+        (counters(1000.0, 1200.0), {"pue": 1.2}, set()),
+        (counters(1000.0, 1000.0), {"pue": 1.2}, {"window_mismatch"}),
+        (counters(1000.0, 1260.0), {"pue": 1.2}, {"window_mismatch"}),
+        # unknowns mismatch with nothing
+        (counters(None, 1000.0), {}, set()),
+        (counters(1000.0, None), {}, set()),
+        # R2: integrated power against the counter: 10 %
+        (counters(1000.0, 1000.0, 1080.0), {}, set()),
+        (counters(1000.0, 1000.0, 920.0), {}, set()),
+        (counters(1000.0, 1000.0, 1120.0), {}, {"meter_disagreement"}),
+        (counters(1000.0, 1000.0, 880.0), {}, {"meter_disagreement"}),
+        (counters(1000.0, 1000.0, 1120.0), {"window_s": 0.5}, {"too_short"}),
+        # R15: models of the CPU
+        (RAPL, {}, set()),
+        (RAPL | {"cpu_method": "cpu_load"}, {}, {"estimated_cpu"}),
+        (RAPL | {"cpu_method": "constant"}, {}, {"estimated_cpu"}),
+        (RAPL | {"cpu_method": None}, {}, {"estimated_cpu"}),
+        ({"cpu_energy_j": None, "cpu_method": "cpu_load"}, {}, set()),
+        # the scene
+        ({}, {"n_parallel": 2}, {"shared_host"}),
+        ({}, {"country_known": False}, {"no_country"}),
+        ({}, {"order": "design"}, {"unshuffled"}),
+        ({}, {"window_s": 0.1, "n_parallel": 3, "order": "design"}, {"shared_host", "too_short", "unshuffled"}),
+    ],
+)
+def test_flags(values: dict[str, Any], scene: dict[str, Any], expected: set[str]) -> None:
+    assert (TOO_SHORT_S, MISMATCH, DISAGREEMENT) == (1.0, 0.01, 0.10)
+    around = {"window_s": 60.0, "n_parallel": 1, "pue": 1.0, "country_known": True, "order": "shuffled"} | scene
+    found = flags(Reading(values), around.pop("window_s"), **around)
+    assert found == tuple(sorted(expected))
+
+
+def test_a_meter_s_own_flags_are_kept() -> None:
+    around = {"n_parallel": 1, "pue": 1.0, "country_known": True, "order": "shuffled"}
+    found = flags(Reading({}, flags=frozenset({"throttled"})), 0.5, **around)  # type: ignore[arg-type]
+    assert found == ("throttled", "too_short")
+
+
+def test_the_bench_s_scene_reaches_row_and_flags() -> None:
+    on = bench(meters=gpu(cc=120.0), pue=1.2, n_parallel=4, country_known=False)
+    row = run(on, order="design")
+    assert row.flags == ("estimated_cpu", "no_country", "shared_host", "unshuffled")
+    assert (row.scope, row.n_parallel) == ("shared", 4)
+
+
+def test_a_prompt_that_is_not_of_the_trial_is_measured_as_given() -> None:
+    row = execute(bench(), builders.spec(), Prompt(number=9, text="one two"), "shuffled").execution
+    assert (row.prompt, row.n_prompt_tokens) == (9, 2)
