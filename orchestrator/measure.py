@@ -28,8 +28,8 @@ TOO_SHORT_S = 1.0
 SENSOR_GAIN = 0.05
 """METHOD R25: systematic relative error of a GPU's sensor, common to all rows of a device."""
 MISMATCH = 0.01
-"""METHOD R1: CodeCarbon and the counter read the same sensor; a larger difference is a wrong window or GPU, unless it is one
-step of the counter at an edge."""
+"""METHOD R1: CodeCarbon and the counter read the same sensor; a larger difference is a wrong window or GPU, unless it is a
+step of the counter at each edge."""
 DISAGREEMENT = 0.10
 """METHOD R2: counter and integrated power see the same GPU by different sensors."""
 WARM_UP_TOKENS = (4, 4, 24)
@@ -70,6 +70,8 @@ class Bench:
 
 def window(bench: Bench, work: Callable[[], Generated]) -> tuple[Generated | GenerationError, float, list[Reading]]:
     """Run `work` inside all meters: outermost first opened, last closed. Gives outcome, seconds and readings."""
+    for meter in bench.meters:
+        meter.settle()
     bench.engine.synchronize()
     for meter in bench.meters:
         meter.begin()
@@ -219,7 +221,7 @@ def flags(reading: Reading, window_s: float, *, n_parallel: int, pue: float, cou
     values, found = reading.values, set(reading.flags)
     if window_s < TOO_SHORT_S:
         found.add("too_short")
-    mismatch = max(MISMATCH, COUNTER_PERIOD_S / window_s) if window_s else MISMATCH
+    mismatch = max(MISMATCH, 2 * COUNTER_PERIOD_S / window_s) if window_s else MISMATCH
     counter, codecarbon = values.get("gpu_energy_counter_j"), values.get("gpu_energy_cc_j")
     if counter and codecarbon and window_s >= TOO_SHORT_S and abs(codecarbon / pue - counter) > mismatch * counter:
         found.add("window_mismatch")

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from pydantic import PositiveInt
+
 from orchestrator.errors import UserError
 from orchestrator.nouns import Noun, Quantization
 from orchestrator.reader import nearest
@@ -20,13 +22,13 @@ class Architecture(Noun):
     """The sizes of a Llama-like decoder (names as in transformers' config.json)."""
 
     family: Literal["llama", "mistral"]
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    max_position_embeddings: int
+    vocab_size: PositiveInt
+    hidden_size: PositiveInt
+    intermediate_size: PositiveInt
+    num_hidden_layers: PositiveInt
+    num_attention_heads: PositiveInt
+    num_key_value_heads: PositiveInt
+    max_position_embeddings: PositiveInt
     tie_word_embeddings: bool = False
     sliding_window: int | None = None
 
@@ -161,7 +163,7 @@ KNOWN: dict[str, Model] = {
     ),
 }
 
-_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
 _SYNTHETIC_SIZES = {
     "vocab_size": "v",
     "hidden_size": "h",
@@ -187,10 +189,10 @@ def parse_model(ref: str) -> Model:
         return KNOWN[ref]
     if ref.startswith("synthetic-"):
         return _synthetic(ref)
-    if ref.startswith((".", "/", "~")) or (Path(ref) / "config.json").is_file():
+    if ref.startswith((".", "/", "~")) or _holds_model(Path(ref)):
         return _local(ref)
     repo, _, revision = ref.partition("@")
-    if _HUB_ID.match(repo):
+    if _HUB_ID.fullmatch(repo):
         return Model(ref, slug(repo.replace("/", "--")), "hub", repo=repo, revision=revision or None)
     known = [*KNOWN, *(f"synthetic-{alias}" for alias in KNOWN)]
     raise UserError(f"--model: there is no {ref!r}: {nearest(ref, known)}; or a hub id org/name[@revision], or a folder")
@@ -207,7 +209,7 @@ def _synthetic(ref: str) -> Model:
     changed: dict[str, int] = {}
     for item in filter(None, sizes.split(",")):
         key, _, value = item.partition("=")
-        if key not in _SYNTHETIC_SIZES or not value.isdigit() or not 0 < int(value) <= 10**6:
+        if key not in _SYNTHETIC_SIZES or not re.fullmatch("[0-9]{1,7}", value) or not 0 < int(value) <= 10**6:
             raise UserError(f"--model {ref}: {item!r} is no size; write one of {', '.join(_SYNTHETIC_SIZES)} = a whole number")
         changed[key] = int(value)
     shape = base.model_copy(update=changed)
@@ -228,9 +230,20 @@ def _synthetic(ref: str) -> Model:
     )
 
 
+def _holds_model(folder: Path) -> bool:
+    """Whether a folder has a config.json that can be seen."""
+    try:
+        return (folder / "config.json").is_file()
+    except OSError:  # no permission, or a name too long to be a folder's
+        return False
+
+
 def _local(ref: str) -> Model:
-    path = Path(ref).expanduser().resolve()
-    if not (path / "config.json").is_file():
+    try:
+        path = Path(ref).expanduser().resolve()
+    except (OSError, RuntimeError) as error:  # a user or a loop of links that leads nowhere
+        raise UserError(f"--model {ref}: leads to no folder: {error}") from error
+    if not _holds_model(path):
         raise UserError(f"--model {ref}: no config.json there; give a folder with config.json, tokenizer and .safetensors files")
     return Model(ref=str(path), label=slug(path.name), kind="local", path=path, architecture=architecture_of(path))
 
@@ -242,7 +255,7 @@ def architecture_of(folder: Path) -> Architecture | None:
         family = config.get("model_type")
         sizes = {name: config[name] for name in Architecture.model_fields if name in config}
         return Architecture(**{**sizes, "family": family if family in ("llama", "mistral") else "llama"})
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

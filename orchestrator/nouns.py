@@ -10,7 +10,7 @@ import json
 import math
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 PARAMETERS = ("max_length", "top_p", "top_k", "temperature")
 """The four swept hyperparameters, in the order of the report; the axes of every design."""
@@ -22,6 +22,9 @@ DOMAIN: dict[str, tuple[float, float]] = {
     "temperature": (0.0, 2.0),
 }
 """The report's ranges (section 5.2). A space may be narrower, never wider."""
+
+KINDS: dict[str, Literal["int", "float"]] = {"max_length": "int", "top_p": "float", "top_k": "int", "temperature": "float"}
+"""Type of each axis."""
 
 GREEDY_BELOW_TEMPERATURE = 1e-5
 """Below it sampling is the argmax to float precision, and denormals end in inf/nan: the run is greedy instead."""
@@ -83,9 +86,8 @@ class Parameters(Noun):
     def _within_domain(cls, parameter: Parameter, info: ValidationInfo) -> Parameter:
         name = str(info.field_name)
         low, high = DOMAIN[name]
-        kind = "int" if name in ("max_length", "top_k") else "float"
-        if parameter.type != kind:
-            msg = f"type must be {kind}"
+        if parameter.type != KINDS[name]:
+            msg = f"type must be {KINDS[name]}"
             raise ValueError(msg)
         if parameter.low < low or parameter.high > high:
             msg = f"{parameter.low:g}..{parameter.high:g} leaves the domain {low:g}..{high:g}"
@@ -211,10 +213,11 @@ class UseCase(Noun):
     @model_validator(mode="after")
     def _no_empty_or_twin(self) -> Self:
         faults = [f"prompts[{i}] is empty" for i, prompt in enumerate(self.prompts) if not prompt.strip()]
+        first: dict[str, int] = {}
         faults += [
-            f"prompts[{i}] repeats prompts[{self.prompts.index(prompt)}]"
+            f"prompts[{i}] repeats prompts[{first[prompt]}]"
             for i, prompt in enumerate(self.prompts)
-            if prompt in self.prompts[:i]
+            if first.setdefault(prompt, i) != i
         ]
         if faults:
             raise ValueError("\n".join(faults))
@@ -268,6 +271,17 @@ class Profile(Noun):
     prompts: int | None = Field(default=None, ge=1)
     quantization: str | None = None
     ranges: dict[Literal["max_length", "top_p", "top_k", "temperature"], tuple[float, float]] = {}
+
+    @field_validator("ranges")
+    @classmethod
+    def _valid_axes(cls, ranges: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        """Told here, where the file is named: once they are merged with a space it would look like the user's --range."""
+        for name, (low, high) in ranges.items():
+            try:
+                Parameter(type=KINDS[name], low=low, high=high)
+            except ValidationError as error:
+                raise ValueError(f"{name}: " + error.errors()[0]["msg"].removeprefix("Value error, ")) from error
+        return ranges
 
 
 class Machine(Noun):

@@ -7,6 +7,7 @@ came with the package. Doesn't know what the files mean: the nouns check themsel
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,16 +24,36 @@ SIZE_LIMIT_BYTES = 16 * 2**20
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML's safe loader that refuses a key given twice: the plain one silently keeps the last."""
+    """YAML's safe loader that refuses what the plain one takes in silence.
+
+    A key given twice (the last would win), a merge (few lines of them unfold into billions of keys), and escapes for
+    characters that no file or hash can hold.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
-        for key_node, _ in node.value:
+        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             key = str(key_node.value)
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                raise _refused("merging by << is not supported; write the keys out", key_node)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", key_node.start_mark)
+                raise _refused(f"the key {key!r} is given twice", key_node)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        value = super().construct_scalar(node)
+        if isinstance(value, str) and (bad := _NO_TEXT.search(value)):
+            raise _refused(f"the character {bad[0]!r} can't stand in a text", node)
+        return value
+
+
+_NO_TEXT = re.compile(r"[\0\ud800-\udfff]")
+"""NUL, and halves of a surrogate pair: YAML's escapes can write them, UTF-8 can't or the hash of prompts would be ambiguous."""
+
+
+def _refused(problem: str, node: yaml.Node) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 def packaged_folder(kind: str) -> Path:
@@ -50,7 +71,7 @@ def folders(kind: str) -> list[Path]:
 
 def names(kind: str) -> list[str]:
     """Every name that `find` would take, sorted."""
-    return sorted({p.stem for folder in folders(kind) for p in folder.glob("*.yaml")})
+    return sorted({p.stem for folder in folders(kind) for p in folder.glob("[!.]*.yaml")})
 
 
 def nearest(word: str, known: list[str]) -> str:
@@ -63,14 +84,22 @@ def find(kind: str, name: str) -> Path:
     """The file for a name or path. Raises UserError with what exists and the nearest name."""
     if name.endswith((".yaml", ".yml")) or "/" in name:
         path = Path(name)
-        if not path.is_file():
+        if not _is_file(path):
             raise UserError(f"{name}: no such file; give an existing .yaml file or a name of {kind}: {', '.join(names(kind))}")
         return path
     for folder in folders(kind):
         path = folder / f"{name}.yaml"
-        if path.is_file():
+        if _is_file(path):
             return path
     raise UserError(f"{kind}: there is no {name!r}: {nearest(name, names(kind))}")
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a path is a file. Raises UserError where the system won't tell (no permission, a name too long)."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise UserError(f"{path}: can't be read: {error.strerror}") from error
 
 
 def load_yaml(path: Path) -> Any:
@@ -90,13 +119,15 @@ def load_yaml(path: Path) -> Any:
         where = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise UserError(f"{path}:{where} is not valid YAML: {problem}") from error
+    except (LookupError, AttributeError, TypeError) as error:  # how yaml fails on a tag such as `!!int ""` or `!!bool maybe`
+        raise UserError(f"{path}: is not valid YAML: a value doesn't have the type that its !! tag names") from error
 
 
 def faults(error: ValidationError, model: type[BaseModel], where: str, root: str = "$") -> list[str]:
     """One line a fault, each with its path in the file: `file: $.parameters.top_p.high: ...`."""
     lines = []
     for item in error.errors(include_url=False, include_context=False):
-        path = root + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in item["loc"])
+        path = root + "".join(f"[{p}]" if isinstance(p, int) else f".{_printable(p)}" for p in item["loc"] if p != "[key]")
         message = str(item["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
         if item["type"] == "missing":
             message = "is missing"
@@ -104,6 +135,11 @@ def faults(error: ValidationError, model: type[BaseModel], where: str, root: str
             message = f"there is no such key: {nearest(str(item['loc'][-1]), _keys(model, item['loc'][:-1]))}"
         lines += [f"{where}: {path}: {line}" for line in message.splitlines()]
     return lines
+
+
+def _printable(text: str) -> str:
+    """A key on one line, and without the escapes that a terminal would obey."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _keys(model: Any, path: tuple[int | str, ...]) -> list[str]:

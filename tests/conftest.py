@@ -13,4 +13,5 @@ def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ORCHESTRATOR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("CODECARBON_LOG_LEVEL", "error")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # on a GPU host, too, tests of the engine run on the CPU
     monkeypatch.delenv("HF_TOKEN", raising=False)

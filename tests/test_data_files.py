@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import re
 
 import pytest
 
-from orchestrator.nouns import DOMAIN, PARAMETERS, Machine, Space, UseCase
-from orchestrator.reader import names, read
+from orchestrator.models import KNOWN
+from orchestrator.nouns import DOMAIN, PARAMETERS, QUANTIZATIONS, Machine, Space, UseCase
+from orchestrator.reader import names, packaged_folder, read
 from orchestrator.samplers import SAMPLERS, sampler_of
 
 FANTASY = (
@@ -53,8 +56,47 @@ def test_the_other_use_cases_give_a_similar_amount_of_direction(name: str) -> No
     assert max(counts) <= 1.15 * min(counts)
 
 
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("creativeStorytelling", "Tell a short story about "), ("danceCoreography", "Create a choreography for a ")],
+)
+def test_the_other_use_cases_have_ten_subjects(name: str, start: str) -> None:
+    prompts = read("prompts", name, UseCase)[0].prompts
+    assert all(prompt.startswith(start) for prompt in prompts)
+    words = [set(re.findall("[a-z-]{4,}", prompt.lower())) for prompt in prompts]
+    frame = set.intersection(*words)
+    for first, second in itertools.combinations([own - frame for own in words], 2):
+        assert len(first & second) / len(first | second) < 0.25, (first & second, "two prompts on the same subject")
+
+
+def test_no_prompt_stands_twice_among_use_cases() -> None:
+    prompts = [prompt for name in names("prompts") for prompt in read("prompts", name, UseCase)[0].prompts]
+    assert len(set(prompts)) == 30
+    assert all(prompt == " ".join(prompt.split()) and prompt.isascii() for prompt in prompts)
+
+
+@pytest.mark.parametrize("kind", ["search_spaces", "prompts", "clusters"])
+def test_every_shipped_file_is_one_that_is_read(kind: str) -> None:
+    assert sorted(path.name for path in packaged_folder(kind).iterdir()) == [f"{name}.yaml" for name in names(kind)]
+
+
 def test_machines() -> None:
     machines = {name: read("clusters", name, Machine)[0] for name in names("clusters")}
     assert set(machines) == {"cpu", "gpu", "pc", "colab", "leonardo"}
     assert all(machine.name == name for name, machine in machines.items())
-    assert machines["leonardo"].country_iso_code == "ITA"
+    assert {name: machine.accelerator for name, machine in machines.items() if machine.accelerator == "cpu"} == {"cpu": "cpu"}
+    assert {name for name, machine in machines.items() if machine.country_iso_code == "ITA"} == {"pc", "leonardo"}
+    for name, machine in machines.items():
+        profile = machine.profile
+        assert profile.model is None or profile.model in KNOWN, name
+        assert profile.quantization is None or profile.quantization in QUANTIZATIONS, name
+
+
+def test_only_the_machine_without_a_gpu_reduces_what_is_run() -> None:
+    for name in names("clusters"):
+        profile = read("clusters", name, Machine)[0].profile
+        if name == "cpu":
+            expected = ("smollm2", 4, 2, {"max_length": (100.0, 250.0)})
+            assert (profile.model, profile.samples, profile.prompts, profile.ranges) == expected
+        else:
+            assert (profile.samples, profile.prompts, profile.ranges) == (None, None, {}), name

@@ -105,6 +105,9 @@ class RecordingMeter:
     notes: dict[str, str] = field(default_factory=dict)
     raw: dict[str, Any] = field(default_factory=dict)
 
+    def settle(self) -> None:
+        self.scene.calls.append(f"settle {self.name}")
+
     def begin(self) -> None:
         self.scene.calls.append(f"begin {self.name}")
 
@@ -176,6 +179,8 @@ def test_only_generation_stands_inside_the_window() -> None:
     run(on)
     assert calls(on) == [
         "encode",
+        "settle codecarbon",
+        "settle nvml",
         "synchronize",
         "begin codecarbon",
         "begin nvml",
@@ -501,9 +506,9 @@ def counters(counter: float | None, cc: float | None, integrated: float | None =
         (counters(1000.0, 1011.0), {}, {"window_mismatch"}),
         (counters(1000.0, 1009.0), {}, set()),
         (counters(1000.0, 1050.0), {"window_s": 0.9}, {"too_short"}),
-        # a step of the counter of 0.1 s at one edge is no mismatch
-        (counters(1000.0, 1050.0), {"window_s": 1.9}, set()),
-        (counters(1000.0, 1060.0), {"window_s": 2.0}, {"window_mismatch"}),
+        # a step of the counter of 0.1 s at each edge is no mismatch
+        (counters(1000.0, 1050.0), {"window_s": 3.9}, set()),
+        (counters(1000.0, 1060.0), {"window_s": 4.0}, {"window_mismatch"}),
         # the PUE is in CodeCarbon's figure and not in the counter's
         (counters(1000.0, 1200.0), {"pue": 1.2}, set()),
         (counters(1000.0, 1000.0), {"pue": 1.2}, {"window_mismatch"}),

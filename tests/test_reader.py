@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator import reader
 from orchestrator.errors import UserError
-from orchestrator.nouns import Machine, Space, UseCase
+from orchestrator.nouns import Machine, Parameters, Space, UseCase
 from orchestrator.reader import find, load_yaml, names, packaged_folder, read
+
+MISTAGGED = ("!!bool maybe", '!!int ""', '!!float ""', "!!timestamp soon", "!!int +")
+"""On these PyYAML fails with errors that are none of YAML's."""
 
 
 @pytest.fixture(autouse=True)
@@ -38,9 +43,49 @@ def test_a_file_of_the_working_folder_wins_over_the_packaged_one() -> None:
     assert names("search_spaces") == ["grid", "lhs", "mine", "optuna", "sobol", "uniform"]
 
 
+def test_a_path_is_that_file_and_no_other() -> None:
+    for folder in ("search_spaces", "mine"):
+        Path(folder).mkdir()
+        Path(folder, "lhs.yaml").write_text(f"prompts: [In {folder}.]\n")
+    Path("lhs.yaml").write_text("prompts: [Here.]\n")
+    for name in ("lhs.yaml", "mine/lhs.yaml", str(Path("mine/lhs.yaml").absolute())):
+        assert find("search_spaces", name) == Path(name)
+    assert read("search_spaces", "mine/lhs.yaml", UseCase)[0].prompts == ("In mine.",)
+    assert find("search_spaces", "lhs") == Path.cwd() / "search_spaces" / "lhs.yaml"
+    with pytest.raises(UserError, match=r"^mine/none\.yaml: no such file; .* a name of prompts: creativeStorytelling, danceC"):
+        find("prompts", "mine/none.yaml")
+
+
+def test_what_systems_and_editors_leave_in_a_folder_is_no_name() -> None:
+    Path("prompts").mkdir()
+    for name in ("._fantasyWorld.yaml", ".mine.yaml", "mine.yaml~", "mine.yml"):
+        Path("prompts", name).write_bytes(b"\x00\x05\x16\x07")
+    assert names("prompts") == ["creativeStorytelling", "danceCoreography", "fantasyWorld"]
+
+
 def test_unknown_names_suggest_the_nearest() -> None:
-    with pytest.raises(UserError, match="did you mean sobol"):
+    with pytest.raises(UserError) as raised:
         find("search_spaces", "soboll")
+    known = "Known: grid, lhs, optuna, sobol, uniform"
+    assert raised.value.lines == (f"search_spaces: there is no 'soboll': did you mean sobol? {known}",)
+    with pytest.raises(UserError) as raised:
+        find("search_spaces", "zzz")
+    assert raised.value.lines == (f"search_spaces: there is no 'zzz': {known}",)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "x" * 5000 + ".yaml", "a/" * 3000])
+def test_names_that_no_system_takes(name: str) -> None:
+    with pytest.raises(UserError, match="can't be read: File name too long"):
+        find("prompts", name)
+
+
+def test_a_file_that_the_system_hides(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(UserError, match=r"^secret/mine\.yaml: can't be read: Permission denied$"):
+        find("prompts", "secret/mine.yaml")
 
 
 def test_the_name_of_a_file_is_its_default_name() -> None:
@@ -60,6 +105,8 @@ def test_all_faults_of_a_file_each_with_its_path() -> None:
         "$.parameters.top_k",
         "$.parameters.temperature",
     ]
+    assert lines[1] == "mine.yaml: $.parameters.top_p: low 1 is above high 0"
+    assert lines[3] == "mine.yaml: $.parameters.temperature: is missing"
     assert all(line.startswith("mine.yaml: $") for line in lines)
 
 
@@ -76,13 +123,47 @@ def test_all_faults_of_a_file_each_with_its_path() -> None:
         ("prompts: " + "[" * 3000, "YAML"),
         ("prompts: [x]\nprompt: [y]\n", "$.prompt: there is no such key: did you mean prompts?"),
         ("name: ../../etc\nprompts: [x]\n", "$.name"),
+        ("prompts: !!python/name:os.system\n", "is not valid YAML"),
+        ("!!python/object/new:os.system [ls]\n", "is not valid YAML"),
+        ("prompts: !mine%0Aown x\n", "could not determine a constructor for the tag '!mine\\nown'"),
+        ("prompts: [a]\n---\nprompts: [b]\n", "line 2 is not valid YAML: but found another document"),
+        ('"a\\nb": 1\nprompts: [x]\n', "$.a\\nb: there is no such key"),
+        ('"\\x1b[31m": 1\nprompts: [x]\n', "$.\\x1b[31m: there is no such key"),
+        ('prompts: ["\\ud800"]\n', "line 1 is not valid YAML: the character '\\ud800' can't stand in a text"),
+        ('prompts:\n  - "a\\0b"\n', "line 2 is not valid YAML: the character '\\x00' can't stand in a text"),
+        ("a: &a {name: x}\n<<: *a\n", "line 2 is not valid YAML: merging by << is not supported"),
+        *((f"prompts: [{tagged}]\n", "a value doesn't have the type that its !! tag names") for tagged in MISTAGGED),
+        ("prompts: [2001-13-01]\n", "month must be in 1..12"),
+        ("prompts: [" + "1" * 5000 + "]\n", "is not valid YAML: Exceeds the limit"),
+        ("prompts: &a [*a]\n", "$.prompts[0]: must be a valid string"),
+        (b"\xfe\xff\x00a", "not UTF-8 at byte 0; save it as UTF-8"),
     ],
-    ids=range(10),
+    ids=itertools.count(),
 )
 def test_files_that_are_wrong(text: str | bytes, said: str) -> None:
     lines = fault(text)
     assert said in " ".join(lines) or "nested too deeply" in lines[0]
-    assert all("\n" not in line for line in lines)
+    assert all(line.startswith("mine.yaml: ") and line.isprintable() for line in lines)
+
+
+def test_few_lines_that_would_unfold_into_billions_of_keys() -> None:
+    text = "a: &a {x: 1, y: 2}\n"
+    for before, here in itertools.pairwise("abcdefghijklmnopqrst"):
+        text += f"{here}: &{here} {{<<: [{', '.join([f'*{before}'] * 9)}]}}\n"
+    assert fault(text)[0] == "mine.yaml: line 2 is not valid YAML: merging by << is not supported; write the keys out"
+
+
+def test_few_lines_that_would_unfold_into_billions_of_values() -> None:
+    text = "a: &a [x, x]\n"
+    for before, here in itertools.pairwise("abcdefghijklmnopqrst"):
+        text += f"{here}: &{here} [{', '.join([f'*{before}'] * 9)}]\n"
+    lines = fault(text + "prompts: *t\n")
+    assert "mine.yaml: $.prompts[8]: must be a valid string" in lines
+
+
+def test_a_file_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"^none\.yaml: can't be read: No such file or directory$"):
+        load_yaml(Path("none.yaml"))
 
 
 def test_a_huge_file_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +185,25 @@ def test_whatever_stands_in_a_file_it_is_read_or_a_user_error(text: str | bytes)
     for model in (Space, UseCase, Machine):
         with contextlib.suppress(UserError):
             read("prompts", "any.yaml", model)
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.dates() | st.text(max_size=9) | st.binary(max_size=3)
+keys = st.sampled_from([*Space.model_fields, *Parameters.model_fields, *UseCase.model_fields, *Machine.model_fields, "profile"])
+trees = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys | scalars, inner, max_size=4), max_leaves=12
+)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.dictionaries(keys | scalars, trees, max_size=6))
+def test_whatever_tree_stands_in_a_file_each_fault_is_a_line(tree: dict[object, object]) -> None:
+    Path("tree.yaml").write_text(yaml.safe_dump(tree, allow_unicode=True), encoding="utf-8", errors="surrogatepass")
+    for model in (Space, UseCase, Machine):
+        try:
+            read("prompts", "tree.yaml", model)
+        except UserError as error:
+            assert error.lines
+            assert all(line.startswith("tree.yaml: ") and line.isprintable() for line in error.lines), error.lines
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

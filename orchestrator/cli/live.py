@@ -146,7 +146,7 @@ class Live:
         asked = Configuration(**{name: getattr(columns, name) for name in PARAMETERS})
         model = next(m for m in self.prepared.resolved.models if m.label == columns.model)
         text = next(p.text for p in self.prepared.plan.prompts(columns.use_case) if p.number == execution.prompt)
-        return token_bound(asked, text, model)
+        return token_bound(asked, text, model, beyond_context=self.prepared.resolved.request.beyond_context)
 
     def sealed(self, record: TrialRecord) -> None:
         """A trial is complete; without a terminal that is a line."""

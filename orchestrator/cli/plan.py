@@ -22,11 +22,11 @@ def plan(*, as_json: bool, **flags: Any) -> None:
     """  # noqa: D301 - click wants the character
     from orchestrator.cli.planview import print_plan
     from orchestrator.cli.text import console
-    from orchestrator.meters.nvml import list_gpus
+    from orchestrator.meters.nvml import visible_gpus
     from orchestrator.sweep.request import resolve_request
     from orchestrator.sweep.run import known_revisions, prepare
 
-    gpus = list_gpus()
+    gpus = visible_gpus()
     resolved = resolve_request(request_of(**flags), [gpu.name for gpu in gpus])
     prepared = prepare(resolved, known_revisions(resolved))
     if as_json:

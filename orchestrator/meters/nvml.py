@@ -7,6 +7,8 @@ belongs to the whole device: other processes on it are counted too. It moves in 
 from __future__ import annotations
 
 import contextlib
+import os
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,8 @@ from orchestrator.meters import Reading
 
 COUNTER_PERIOD_S = 0.1
 """Update period of the counter, as measured on an H100; bounds the error at the window's edges."""
+SETTLE_S = 0.3
+"""A counter that hasn't moved for this long is not waited for: an idle or frozen one."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,22 @@ def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
+def visible_gpus() -> list[Gpu]:
+    """The GPUs that CUDA_VISIBLE_DEVICES leaves to us (numbers in NVML's order, or UUIDs). Raises UserError where it is empty."""
+    gpus = list_gpus()
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None or not gpus:
+        return gpus
+    if not chosen.strip():
+        raise UserError("CUDA_VISIBLE_DEVICES is set and empty: unset it to use this machine's GPUs, or set it to -1 to use none")
+    wanted = [item.strip() for item in chosen.split(",")]
+    return [
+        gpu
+        for gpu in gpus
+        if str(gpu.index) in wanted or any(item.startswith("GPU-") and gpu.uuid.startswith(item) for item in wanted)
+    ]
+
+
 def index_of(uuid: str) -> int:
     """NVML's index of a device: not CUDA's, which CUDA_VISIBLE_DEVICES renumbers. Raises UserError."""
     gpus = list_gpus()
@@ -90,6 +110,15 @@ class NvmlMeter:
         with contextlib.suppress(self._nvml.NVMLError):
             return int(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))
         return None
+
+    def settle(self) -> None:
+        """Wait until the counter has just moved.
+
+        Then all meters that read it open within one step, and the step that was under way is not charged to the window.
+        """
+        before, deadline = self._counter_mj(), time.perf_counter() + SETTLE_S
+        while before is not None and self._counter_mj() == before and time.perf_counter() < deadline:
+            time.sleep(0.002)
 
     def begin(self) -> None:
         """Read the counter."""

@@ -8,11 +8,14 @@ from typing import Any
 def design(count: int, dimensions: int, seed: int, options: Any) -> list[list[float]]:
     """A Latin hypercube of exactly `count` points: each axis has one point in each of `count` strata.
 
-    Not extensible: the strata depend on the count. Raises ValueError where strength 2 can't be had for the count.
+    Not extensible: the strata depend on the count. Raises ValueError for a count that strength 2 or lloyd can't have.
     """
     import numpy as np
     from scipy.stats import qmc
 
+    if options.optimization == "lloyd" and count <= dimensions:
+        msg = f"lloyd needs more points than the {dimensions} axes"
+        raise ValueError(msg)
     sampler = qmc.LatinHypercube(
         d=dimensions,
         scramble=options.scramble,

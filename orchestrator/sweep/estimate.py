@@ -56,25 +56,26 @@ class Fit:
         return f"{need} of {self.available_bytes / gib:.1f} GiB: {verdict}"
 
 
-def token_bound(asked: Configuration, prompt: str, model: Model) -> int:
+def token_bound(asked: Configuration, prompt: str, model: Model, *, beyond_context: bool = False) -> int:
     """The most new tokens a prompt can give under a configuration; about, since the prompt isn't tokenized."""
     words = len(prompt.split())
     prompt_tokens = len(prompt) + 1 if model.kind == "synthetic" else int(words * TOKENS_PER_WORD) + TEMPLATE_TOKENS
     context = model.architecture.max_position_embeddings if model.architecture else None
-    effective = resolve(asked, prompt_tokens=prompt_tokens, context_length=context)
+    effective = resolve(asked, prompt_tokens=prompt_tokens, context_length=context, beyond_context=beyond_context)
     return effective.max_length - prompt_tokens
 
 
 def trial_bound(spec: TrialSpec, todo: tuple[int, ...], model: Model) -> int:
     """The most new tokens of a trial's prompts."""
-    return sum(token_bound(spec.asked, p.text, model) for p in spec.prompts if p.number in todo)
+    beyond = spec.setup.beyond_context
+    return sum(token_bound(spec.asked, p.text, model, beyond_context=beyond) for p in spec.prompts if p.number in todo)
 
 
 def unasked_bound(plan: SweepPlan, models: dict[str, Model], trials_of_setup: dict[tuple[str, str], int]) -> int:
     """The same for trials that a learning sampler has yet to ask for, taken at the middle of the space."""
     middle = Configuration.at(plan.space, [0.5] * 4)
     return sum(
-        n * token_bound(middle, prompt.text, models[model])
+        n * token_bound(middle, prompt.text, models[model], beyond_context=plan.setup(model, use_case).beyond_context)
         for (model, use_case), n in trials_of_setup.items()
         for prompt in plan.prompts(use_case)
     )
@@ -109,7 +110,8 @@ def memory_fit(plan: SweepPlan, models: list[Model], quantization: Quantization,
     for model in models:
         if model.architecture is None:
             continue
-        tokens = min(largest, model.architecture.max_position_embeddings)
+        beyond = any(s.model == model.label and s.beyond_context for s in plan.setups)
+        tokens = largest if beyond else min(largest, model.architecture.max_position_embeddings)
         fits.append(
             Fit(
                 model=model.label,

@@ -127,7 +127,7 @@ def make_plan(resolved: Resolved, revisions: dict[str, str]) -> SweepPlan:
     anchor = None
     if len(points) >= ANCHOR_FROM:
         anchor = Configuration.at(space, [0.5] * 4)
-    contexts = [m.architecture.max_position_embeddings for m in resolved.models if m.architecture]
+    contexts = [m.architecture.max_position_embeddings for m in resolved.models if m.architecture and not request.beyond_context]
     plan = SweepPlan(
         plan_version=PLAN_VERSION,
         id=_sweep_id(resolved, setups),

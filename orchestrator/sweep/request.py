@@ -17,7 +17,7 @@ from orchestrator.engine import ENGINES
 from orchestrator.errors import UserError
 from orchestrator.machine import detect, read_machine
 from orchestrator.models import Model, parse_model
-from orchestrator.nouns import PARAMETERS, QUANTIZATIONS, Machine, Quantization, Space, UseCase
+from orchestrator.nouns import DOMAIN, PARAMETERS, QUANTIZATIONS, Machine, Profile, Quantization, Space, UseCase
 from orchestrator.reader import faults as lines_of
 from orchestrator.reader import names, nearest, read
 from orchestrator.samplers import Sampler, sampler_of
@@ -93,17 +93,18 @@ class _Faults:
 
 def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
     """Read and check everything; all faults at once where they don't hang on one another. Raises UserError."""
-    machine = _machine_of(request, gpu_names)
-    profile = machine.profile
     faults = _Faults()
+    machine = faults.attempt(_machine_of, request, gpu_names)
+    profile = machine.profile if machine else Profile()
     read_space = faults.attempt(_space, request.space)
-    models = [faults.attempt(parse_model, ref) for ref in dict.fromkeys(request.models or (_default_model(machine),))]
+    default_models = (_default_model(machine),) if machine else ()
+    models = [faults.attempt(parse_model, ref) for ref in dict.fromkeys(request.models or default_models)]
     use_case_names = request.use_cases or tuple(names("prompts"))
     use_cases = [faults.attempt(read, "prompts", name, UseCase) for name in dict.fromkeys(use_case_names)]
     ranges = faults.attempt(_ranges, request.ranges)
     quantization = faults.attempt(_quantization, request.quantization or profile.quantization or "nf4")
     faults.attempt(_check_flags, request)
-    if faults.lines or read_space is None or ranges is None or quantization is None:
+    if faults.lines or machine is None or read_space is None or ranges is None or quantization is None:
         raise UserError(*faults.lines)
     space, space_file, sampler = read_space
     known_models = tuple(_labelled(model, request.engine) for model in models if model)
@@ -136,7 +137,7 @@ def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
 
 def _machine_of(request: Request, gpu_names: list[str]) -> Machine:
     machine, _ = read_machine(request.machine or detect(gpu_names))
-    return machine.model_copy(update={"country_iso_code": _country(request.country)}) if request.country else machine
+    return machine.model_copy(update={"country_iso_code": _country(request.country)}) if request.country is not None else machine
 
 
 def _default_model(machine: Machine) -> str:
@@ -194,7 +195,9 @@ def _scaled(request: Request, machine: Machine, space: Space, ranges: dict[str, 
     ranges = dict(ranges)
     for name, (low, high) in profile.ranges.items():
         axis = space.parameters[name]
-        if name not in ranges and (axis.low < low or axis.high > high):
+        if name not in ranges and (axis.high < low or axis.low > high):
+            notes.append(f"{name} stays {axis.low:g}..{axis.high:g}, which lies outside the profile's {low:g}..{high:g}")
+        elif name not in ranges and (axis.low < low or axis.high > high):
             ranges[name] = (max(low, axis.low), min(high, axis.high))
             lift = f"--range {name}={axis.low:g}:{axis.high:g} lifts it"
             notes.append(f"{name} {ranges[name][0]:g}..{ranges[name][1]:g} instead of {axis.low:g}..{axis.high:g} ({lift})")
@@ -223,9 +226,10 @@ def _country(code: str) -> str:
     """ISO 3166-1 alpha-3, checked: CodeCarbon takes an unknown one for the world average without a word."""
     import pycountry
 
-    if pycountry.countries.get(alpha_3=code) is None:
+    found = pycountry.countries.get(alpha_3=code)
+    if found is None:
         raise UserError(f"--country {code}: not an ISO 3166-1 alpha-3 code; write three capital letters such as ITA")
-    return code
+    return str(found.alpha_3)
 
 
 def _ranges(items: tuple[str, ...]) -> dict[str, tuple[float, float]]:
@@ -243,7 +247,8 @@ def _ranges(items: tuple[str, ...]) -> dict[str, tuple[float, float]]:
         try:
             result[name] = (float(low), float(high or low))
         except ValueError:
-            errors.append(f"--range {item}: write it as {name}=low:high, for example {name}=1:2")
+            widest = "{:g}:{:g}".format(*DOMAIN[name])
+            errors.append(f"--range {item}: write it as {name}=low:high, within {name}={widest}")
     if errors:
         raise UserError(*errors)
     return result

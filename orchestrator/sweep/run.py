@@ -19,6 +19,7 @@ from orchestrator.dataset.tables import TableWriter, Trials, read_all
 from orchestrator.dataset.trials import discard_partial, seal
 from orchestrator.engine.weights import expected_revision, locate
 from orchestrator.errors import ModelUnavailableError, UserError
+from orchestrator.meters.nvml import visible_gpus
 from orchestrator.models import Model
 from orchestrator.nouns import Configuration, TrialSpec, digest
 from orchestrator.samplers import OptunaOptions, sampler_of
@@ -206,18 +207,12 @@ def run_sweep(prepared: Prepared, observer: Observer, watcher: Watcher) -> None:
     from orchestrator.tune.driver import placement, run
     from orchestrator.tune.session import ray_session
 
-    n_gpus = len(_gpus()) if resolved.request.address is None and resolved.request.engine != "simulated" else 0
+    n_gpus = len(visible_gpus()) if resolved.request.address is None and resolved.request.engine != "simulated" else 0
     with ray_session(resolved.request.address, n_gpus) as session:
         place = placement(session, resolved.parallel)
         watcher.started(session, place.at_once)
         factory = _JobFactory(resolved, plan, threads=None if place.gpu else max(1, int(place.cpu)), n_parallel=place.per_host)
         run(_searcher(prepared, to_run, factory), session, place, paths=paths, tables=tables, observer=observer)
-
-
-def _gpus() -> list[object]:
-    from orchestrator.meters.nvml import list_gpus
-
-    return list(list_gpus())
 
 
 def _seal_left(paths: DataSetPaths, tables: TableWriter, spec: TrialSpec) -> None:

@@ -29,7 +29,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setattr("orchestrator.meters.nvml.list_gpus", list)
+    monkeypatch.setattr("orchestrator.meters.nvml.visible_gpus", list)
     monkeypatch.setattr("orchestrator.sweep.estimate._ram_bytes", lambda: 16 * 2**30)
 
     def run(*arguments: str) -> Outcome:

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 DICTIONARY = f"""# Data dictionary
-Schema version {SCHEMA_VERSION}. Generated from
-`orchestrator/dataset/schema.py` (`UPDATE_GOLDEN=1 pytest tests/docs`); the same meanings and units stand in the metadata of each Parquet field.
+Schema version {SCHEMA_VERSION}. Generated from `orchestrator/dataset/schema.py`
+(`UPDATE_GOLDEN=1 pytest tests/docs`); the same meanings and units stand in the metadata of each Parquet field.
 
 ## executions.parquet: a row an execution
 {describe(ExecutionRow)}

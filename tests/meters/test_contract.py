@@ -40,6 +40,9 @@ class FixedMeter:
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
 
+    def settle(self) -> None:
+        pass
+
     def begin(self) -> None:
         pass
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -9,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import UserError
-from orchestrator.nouns import DOMAIN, PARAMETERS, Configuration, Space, digest
+from orchestrator.nouns import DOMAIN, KINDS, PARAMETERS, Configuration, Space, digest
 from orchestrator.reader import read
-from orchestrator.samplers import SAMPLERS, configurations, grid
+from orchestrator.samplers import SAMPLERS, LhsOptions, configurations, grid, sampler_of
 from orchestrator.samplers.quality import quality
 
 DESIGNS = [name for name, sampler in SAMPLERS.items() if sampler.design]
@@ -44,6 +45,31 @@ def test_points_are_inside_and_as_many_as_asked(name: str, count: int) -> None:
     assert draw(name, count) == design
 
 
+@pytest.mark.parametrize("name", DESIGNS)
+@pytest.mark.parametrize("count", [1, 5, 25])
+@pytest.mark.parametrize("dimensions", [1, 4])
+def test_a_design_is_rows_of_plain_floats_in_the_unit_cube(name: str, count: int, dimensions: int) -> None:
+    sampler, options = sampler_of(space(name), name)
+    assert sampler.design is not None
+    rows = sampler.design(count, dimensions, 3, options)
+    assert len(rows) == count if name != "grid" else len(rows) <= count
+    assert all(type(u) is float and 0 <= u <= 1 for row in rows for u in row)
+    assert {len(row) for row in rows} == {dimensions}
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+@given(st.data())
+@settings(max_examples=15, deadline=None)
+def test_points_are_inside_any_narrower_space(name: str, data: st.DataObject) -> None:
+    ranges = {}
+    for parameter, (low, high) in DOMAIN.items():
+        bound = st.integers(int(low), int(high)) if KINDS[parameter] == "int" else st.floats(low, high)
+        ranges[parameter] = tuple(sorted((data.draw(bound), data.draw(bound))))
+    for asked in configurations(space(name).narrowed(ranges), data.draw(st.integers(1, 20)), data.draw(st.integers(0, 99))):
+        for parameter, (low, high) in ranges.items():
+            assert low <= getattr(asked, parameter) <= high
+
+
 @pytest.mark.parametrize("name", [n for n in DESIGNS if n != "grid"])
 def test_another_seed_another_design(name: str) -> None:
     assert draw(name, 8, seed=1) != draw(name, 8, seed=2)
@@ -65,6 +91,73 @@ def test_latin_hypercube_meets_each_stratum_once(strength: int, optimization: st
     for name in ("top_p", "temperature"):
         strata = sorted(int(wide.parameters[name].position(getattr(asked, name)) * count) for asked in design)
         assert strata == list(range(count))
+
+
+def test_strength_two_is_an_orthogonal_array() -> None:
+    """Of 5 x 5 cells over any two axes, each holds one of 25 points."""
+    sampler, _ = sampler_of(space("lhs"), "lhs")
+    assert sampler.design is not None
+    points = sampler.design(25, 4, 5, LhsOptions(strength=2))
+    for one, other in itertools.combinations(range(4), 2):
+        assert len({(int(point[one] * 5), int(point[other] * 5)) for point in points}) == 25
+
+
+def test_optimization_spreads_the_points() -> None:
+    plain, spread = (quality(space("lhs"), draw("lhs", 20, optimization=o), None) for o in (None, "random-cd"))
+    assert spread.coverage["temperature"] == plain.coverage["temperature"] == 1
+    assert plain.discrepancy is not None
+    assert spread.discrepancy is not None
+    assert spread.discrepancy < plain.discrepancy
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_lloyd_wants_more_points_than_axes(count: int) -> None:
+    with pytest.raises(UserError) as raised:
+        draw("lhs", count, optimization="lloyd")
+    assert raised.value.lines == (f"space: $.options: lloyd needs more points than the 4 axes (--samples {count})",)
+    assert len(draw("lhs", 5, optimization="lloyd")) == 5
+
+
+def test_without_scrambling_points_stand_in_the_middle_of_their_strata() -> None:
+    assert sorted(asked.temperature for asked in draw("lhs", 4, scramble=False)) == pytest.approx([0.25, 0.75, 1.25, 1.75])
+
+
+def test_sobol_without_scrambling_begins_as_published() -> None:
+    first = [(asked.max_length, asked.top_p, asked.top_k, asked.temperature) for asked in draw("sobol", 4, scramble=False)]
+    assert first == [(100, 0, 0, 0), (5050, 0.5, 50, 1), (7525, 0.25, 25, 0.5), (2575, 0.75, 75, 1.5)]
+
+
+@pytest.mark.parametrize("count", [16, 64])
+def test_sobol_at_powers_of_two_meets_each_stratum_once(count: int) -> None:
+    assert set(quality(space("sobol"), draw("sobol", count), None).coverage.values()) == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "path"),
+    [
+        ("uniform", {"scramble": True}, "$.options.scramble"),
+        ("grid", {"levels_at": "corners"}, "$.options.levels_at"),
+        ("lhs", {"strength": 3}, "$.options.strength"),
+        ("lhs", {"optimization": "best"}, "$.options.optimization"),
+        ("sobol", {"scramble": "perhaps"}, "$.options.scramble"),
+        ("optuna", {"sampler": "cma"}, "$.options.sampler"),
+        ("optuna", {"objectives": {"joules": "min"}}, "$.options.objectives.joules"),
+        ("optuna", {"objectives": {"energy_j": "low"}}, "$.options.objectives.energy_j"),
+        ("optuna", {"objectives": {}}, "$.options.objectives"),
+        ("optuna", {"startup_trials": 0}, "$.options.startup_trials"),
+    ],
+)
+def test_options_are_checked_with_their_path(name: str, options: dict[str, Any], path: str) -> None:
+    with pytest.raises(UserError) as raised:
+        sampler_of(space(name, **options), "mine.yaml")
+    assert [line.split(": ")[:2] for line in raised.value.lines] == [["mine.yaml", path]]
+
+
+def test_an_unknown_sampler_suggests_the_nearest() -> None:
+    with pytest.raises(UserError) as raised:
+        sampler_of(space("lhs").model_copy(update={"sampler": "sobl"}), "mine.yaml")
+    said = "mine.yaml: $.sampler: there is no 'sobl': did you mean sobol? Known: uniform, grid, lhs, sobol, optuna"
+    assert raised.value.lines == (said,)
 
 
 def test_strength_two_wants_the_square_of_a_prime() -> None:
@@ -100,6 +193,25 @@ def test_quality_of_known_designs() -> None:
     assert uniform.discrepancy is not None
     assert sobol.discrepancy < uniform.discrepancy
     assert quality(space("uniform"), draw("uniform", 1), None).discrepancy is None
+
+
+def test_quality_by_hand() -> None:
+    """Two points at 1/4 and 3/4 of one axis: 13/12 - 2 * 35/32 + 9/8 = 1/48."""
+    one_axis = space("uniform").narrowed({"max_length": (200, 200), "top_p": (1, 1), "top_k": (0, 0)})
+    design = [Configuration(max_length=200, top_p=1, top_k=0, temperature=t) for t in (0.5, 1.5)]
+    found = quality(one_axis, design, None)
+    assert found.discrepancy == pytest.approx(1 / 48)
+    assert (found.points, found.effective, found.coverage) == (2, 2, {"temperature": 1.0})
+    together = quality(one_axis, [design[0]] * 4, None)
+    assert (together.points, together.effective, together.coverage) == (4, 1, {"temperature": 0.25})
+    assert together.line() == f"discrepancy {together.discrepancy:.4f}, coverage temperature 25%; 1 of 4 effectively different"
+
+
+def test_quality_of_one_fixed_point() -> None:
+    fixed = space("uniform").narrowed({"max_length": (200, 200), "top_p": (1, 1), "top_k": (0, 0), "temperature": (1, 1)})
+    found = quality(fixed, configurations(fixed, 3, 0), None)
+    assert (found.points, found.effective, found.discrepancy, found.coverage) == (3, 1, None, {})
+    assert found.line() == "discrepancy n/a, coverage ; 1 of 3 effectively different"
 
 
 def test_lengths_above_the_context_are_one_and_the_same() -> None:

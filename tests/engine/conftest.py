@@ -1,0 +1,94 @@
+"""Tiny real models: random weights in two architectures, made once a session, and copies of their folders to spoil."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.engine.hf import HfEngine
+from orchestrator.engine.weights import Weights, resolve
+from orchestrator.models import parse_model
+from tests import builders
+
+SIZES = "hidden_size=64,num_hidden_layers=2,num_attention_heads=4,num_key_value_heads={kv},intermediate_size=128,vocab_size=512"
+REFS = {
+    "llama2": "synthetic-llama2:" + SIZES.format(kv=4),
+    "mistral": "synthetic-mistral:" + SIZES.format(kv=2),
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder that holds both models after `tiny`."""
+    return tmp_path_factory.mktemp("tiny-cache")
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_cache: Path) -> Callable[[str], Weights]:
+    """The weights of a tiny model of that architecture."""
+
+    def weights(alias: str) -> Weights:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ORCHESTRATOR_CACHE", str(tiny_cache))
+            return resolve(parse_model(REFS[alias]))
+
+    return weights
+
+
+@pytest.fixture(scope="session")
+def engines(tiny: Callable[[str], Weights]) -> Iterator[Callable[[str, str], HfEngine]]:
+    """Engines by (architecture, quantization), each loaded once a session."""
+    loaded: dict[tuple[str, str], HfEngine] = {}
+
+    def engine(alias: str, quantization: str) -> HfEngine:
+        key = (alias, quantization)
+        if key not in loaded:
+            weights = tiny(alias)
+            setup = builders.setup(engine="transformers", quantization=quantization, revision=weights.revision)
+            loaded[key] = HfEngine(setup, weights, 1)
+        return loaded[key]
+
+    yield engine
+    for one in loaded.values():
+        one.close()
+
+
+@pytest.fixture
+def folder(tiny: Callable[[str], Weights], tmp_path: Path) -> Callable[..., Path]:
+    """A copy of the tiny Llama's folder; `config`, `generation` and `tokenizer` change its JSON files."""
+    made = 0
+
+    def copy(
+        config: dict[str, Any] | None = None,
+        generation: dict[str, Any] | None = None,
+        tokenizer: dict[str, Any] | None = None,
+    ) -> Path:
+        nonlocal made
+        made += 1
+        target = tmp_path / f"model{made}"
+        shutil.copytree(tiny("llama2").path, target)
+        for name, changes in (("config", config), ("generation_config", generation), ("tokenizer_config", tokenizer)):
+            if changes is not None:
+                file = target / f"{name}.json"
+                content = json.loads(file.read_text()) if file.exists() else {}
+                file.write_text(json.dumps({k: v for k, v in (content | changes).items() if v is not ...}))
+        return target
+
+    return copy
+
+
+@pytest.fixture
+def load_folder() -> Callable[..., HfEngine]:
+    """An engine from a local folder, the way a sweep loads it."""
+
+    def engine(path: Path, **setup: Any) -> HfEngine:
+        weights = resolve(parse_model(str(path)))
+        values = {"engine": "transformers", "quantization": "none", "revision": weights.revision} | setup
+        return HfEngine(builders.setup(**values), weights, 1)
+
+    return engine
