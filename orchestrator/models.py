@@ -222,7 +222,7 @@ def _synthetic(ref: str) -> Model:
         raise UserError(f"--model {ref}: vocab_size must be 512 or more (256 bytes and the special tokens have to fit)")
     return Model(
         ref,
-        "-".join([name, *(f"{_SYNTHETIC_SIZES[key]}{value}" for key, value in changed.items())]),
+        "-".join([name, *(f"{letter}{changed[key]}" for key, letter in _SYNTHETIC_SIZES.items() if key in changed)]),
         "synthetic",
         architecture=shape,
         licence="none: random weights",

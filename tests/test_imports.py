@@ -13,7 +13,14 @@ HEAVY = ("ray", "torch", "transformers", "codecarbon", "optuna", "bitsandbytes")
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["tune", "--help"], ["plan", "--space", "lhs"], ["summarize", "--out", "."], ["models", "list"]],
+    [
+        ["--help"],
+        ["tune", "--help"],
+        ["plan", "--space", "lhs"],
+        ["plan", "--space", "optuna"],
+        ["summarize", "--out", "."],
+        ["models", "list"],
+    ],
     ids=" ".join,
 )
 def test_no_heavy_import(arguments: list[str], tmp_path: Path) -> None:

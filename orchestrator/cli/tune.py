@@ -29,6 +29,7 @@ def tune(*, as_json: bool, **flags: Any) -> int:
     from orchestrator.cli import result
     from orchestrator.cli.live import Live
     from orchestrator.meters.nvml import visible_gpus
+    from orchestrator.sweep.plan import check_planned
     from orchestrator.sweep.request import resolve_request
     from orchestrator.sweep.run import check_writable, prepare, run_sweep, staged_revisions
 
@@ -37,6 +38,7 @@ def tune(*, as_json: bool, **flags: Any) -> int:
     live = Live(gpus, quiet=as_json)
     resolved = resolve_request(request, [gpu.name for gpu in gpus])
     check_writable(request.out)
+    check_planned(resolved)
     prepared = prepare(resolved, staged_revisions(resolved, live.say))
     try:
         run_sweep(prepared, live, live)

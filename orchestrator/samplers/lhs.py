@@ -23,8 +23,11 @@ def design(count: int, dimensions: int, seed: int, options: Any) -> list[list[fl
         optimization=options.optimization,
         rng=np.random.default_rng(seed),
     )
-    rows: list[list[float]] = sampler.random(count).tolist()
-    if len(rows) != count:
-        msg = f"strength {options.strength} gives {len(rows)} points; ask for the square of a prime"
-        raise ValueError(msg)
+    try:
+        rows: list[list[float]] = sampler.random(count).tolist()
+    except ValueError as error:
+        if options.strength == 1:
+            raise
+        msg = f"strength 2 needs the square of a prime that is no less than {dimensions - 1}: 9, 25, 49, 121, 169, ..."
+        raise ValueError(msg) from error
     return rows

@@ -19,7 +19,7 @@ class DesignQuality(Noun):
     def line(self) -> str:
         """One line for a person."""
         discrepancy = "n/a" if self.discrepancy is None else f"{self.discrepancy:.4f}"
-        axes = " ".join(f"{name} {share:.0%}" for name, share in self.coverage.items())
+        axes = " ".join(f"{name} {share:.0%}" for name, share in self.coverage.items()) or "n/a"
         return f"discrepancy {discrepancy}, coverage {axes}; {self.effective} of {self.points} effectively different"
 
 

@@ -17,7 +17,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from orchestrator import __version__
-from orchestrator.dataset.paths import write_atomically
+from orchestrator.dataset.paths import DataSetPaths, write_atomically
 from orchestrator.errors import UserError
 from orchestrator.models import Model
 from orchestrator.nouns import ANCHOR, Configuration, Noun, Prompt, Setup, Space, TrialSpec, UseCase, digest
@@ -238,6 +238,14 @@ def read_plan(path: Path) -> SweepPlan:
     if not whole:
         raise UserError(f"{path}: was edited by hand (its hash differs); restore it, or move it away to plan the sweep anew")
     return plan
+
+
+def check_planned(resolved: Resolved) -> None:
+    """Raise UserError for a design that can't be drawn and a plan edited by hand: before weights are fetched for them."""
+    plan = make_plan(resolved, {model.label: "" for model in resolved.models})
+    path = DataSetPaths(resolved.request.out).sweep(plan.id)
+    if path.exists():
+        read_plan(path)
 
 
 def check_same_weights(old: SweepPlan, new: SweepPlan) -> None:

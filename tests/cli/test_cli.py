@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import cli, main
+from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.models import Model
 from orchestrator.reader import packaged_folder
+from orchestrator.sweep.plan import make_plan, write_plan
+from orchestrator.sweep.request import Request, resolve_request
+from orchestrator.sweep.run import known_revisions
+from tests import builders
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -31,6 +37,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setattr("orchestrator.meters.nvml.visible_gpus", list)
     monkeypatch.setattr("orchestrator.sweep.estimate._ram_bytes", lambda: 16 * 2**30)
+    monkeypatch.setattr("orchestrator.sweep.run._staged", no_staging)
 
     def run(*arguments: str) -> Outcome:
         with pytest.raises(SystemExit) as ended:
@@ -39,6 +46,11 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         return Outcome(int(ended.value.code or 0), captured.out, captured.err)
 
     return run
+
+
+def no_staging(model: Model, _say: object) -> str:
+    """Errors are told before weights are fetched."""
+    raise AssertionError(f"{model.label} was about to be fetched")
 
 
 def golden(name: str, text: str) -> None:
@@ -68,6 +80,39 @@ def test_plan_of_all_that_is_asked_for(call: Callable[..., Outcome]) -> None:
     golden("plan-sobol-two-models.txt", done.out)
 
 
+def test_plan_of_a_sweep_that_was_begun(call: Callable[..., Outcome]) -> None:
+    """What is done is counted, and its figures say what the rest takes."""
+    flags = ("--space", "lhs", "--engine", "simulated", "--model", "llama2", "--country", "ITA")
+    resolved = resolve_request(Request(space="lhs", engine="simulated", models=("llama2",), country="ITA"), [])
+    plan = make_plan(resolved, known_revisions(resolved))
+    paths = DataSetPaths(Path("measurements"))
+    write_plan(plan, paths.sweep(plan.id))
+    for spec in list(plan.specs())[:5]:
+        items = [builders.measured(p.number, of=spec) for p in spec.prompts]
+        builders.seal_trial(paths, spec, items, builders.origin(spec, machine="cpu"))
+    before = sorted(Path.cwd().rglob("*"))
+    done = call("plan", *flags)
+    assert (done.code, done.err) == (0, "")
+    golden("plan-begun.txt", done.out)
+    rest = json.loads(call("plan", *flags, "--json").out)
+    assert rest["missing_executions"] == (12 - 5) * 2
+    more = json.loads(call("plan", *flags, "--prompts", "3", "--json").out)
+    assert (more["id"], more["missing_executions"]) == (plan.id, 12 * 3 - 5 * 2)
+    assert sorted(Path.cwd().rglob("*")) == before, "plan wrote something"
+
+
+def test_plan_says_which_file_it_took(call: Callable[..., Outcome]) -> None:
+    Path("search_spaces").mkdir()
+    text = (packaged_folder("search_spaces") / "lhs.yaml").read_text().replace("high: 2.0", "high: 1.5")
+    Path("search_spaces", "lhs.yaml").write_text(text)
+    Path("mine.yaml").write_text(text.replace("high: 1.5", "high: 1.25"))
+    said = {name: call("plan", "--space", name).out.splitlines()[1] for name in ("lhs", "mine.yaml")}
+    assert said["lhs"].startswith(f"Space      {Path.cwd()}/search_spaces/lhs.yaml: ")
+    assert said["lhs"].endswith("temperature 0..1.5")
+    assert said["mine.yaml"].startswith("Space      mine.yaml: ")
+    assert said["mine.yaml"].endswith("temperature 0..1.25")
+
+
 def test_plan_json_is_the_whole_plan(call: Callable[..., Outcome]) -> None:
     plan = json.loads(call("plan", "--space", "lhs", "--json").out)
     assert len(plan["points"]) == 4
@@ -94,7 +139,7 @@ parameters:
 """
 TWICE = "sampler: lhs\nsampler: sobol\nparameters: {}\n"
 NOT_YAML = "sampler: [lhs\n"
-OPTIONS = "sampler: lhs\noptions: {strength: 3, spread: wide}\nparameters:\n" + "".join(
+WHOLE = "sampler: lhs\nparameters:\n" + "".join(
     f"  {name}: {{type: {kind}, low: {low}, high: {high}}}\n"
     for name, kind, low, high in [
         ("max_length", "int", 100, 200),
@@ -103,6 +148,14 @@ OPTIONS = "sampler: lhs\noptions: {strength: 3, spread: wide}\nparameters:\n" + 
         ("temperature", "float", 0, 2),
     ]
 )
+OPTIONS = WHOLE + "options: {strength: 3, spread: wide}\n"
+MACHINE = """\
+accelerator: tpu
+country_iso_code: Italy
+pue: 0.5
+cpu_power_w: -1
+profile: {samples: 0, modle: llama2, ranges: {max_length: [250, 100], temprature: [0, 1]}}
+"""
 
 WRONG: dict[str, tuple[str, ...]] = {
     "no space": (),
@@ -122,16 +175,34 @@ WRONG: dict[str, tuple[str, ...]] = {
     "empty prompt": ("--space", "lhs", "--use-case", "empty.yaml"),
     "unknown quantization": ("--space", "lhs", "--quantization", "nf5"),
     "unknown engine": ("--space", "lhs", "--engine", "vllm"),
+    "empty space": ("--space", "nothing.yaml"),
+    "space that is a list": ("--space", "list.yaml"),
+    "space that is no text": ("--space", "bytes.yaml"),
+    "space with an unknown sampler": ("--space", "sampler.yaml"),
+    "keys that would move the cursor": ("--space", "keys.yaml"),
+    "tags of Python": ("--space", "tags.yaml"),
+    "folder as space": ("--space", "./"),
+    "strength that the samples can't have": ("--space", "strength.yaml"),
+    "two models of one name": ("--space", "lhs", "--model", "a/b@1", "--model", "a/b@2"),
+    "two use cases of one name": ("--space", "lhs", "--use-case", "fantasyWorld", "--use-case", "twin.yaml"),
+    "contradictory machine": ("--space", "lhs", "--machine", "machine.yaml"),
     "unknown machine": ("--space", "lhs", "--machine", "leonard"),
     "unknown country": ("--space", "lhs", "--country", "IT"),
     "numbers below one": ("--space", "lhs", "--samples", "0", "--repeats", "-1", "--prompts", "0"),
     "samples not a number": ("--space", "lhs", "--samples", "many"),
     "range of nothing": ("--space", "lhs", "--range", "top_q=0:1"),
     "range that is none": ("--space", "lhs", "--range", "top_p=low:high"),
+    "range that is no number": ("--space", "lhs", "--range", "top_k=nan", "--range", "max_length=150.5:200"),
     "range backwards": ("--space", "lhs", "--range", "temperature=2:1"),
     "range outside the domain": ("--space", "lhs", "--range", "max_length=1:20000", "--range", "temperature=0:3"),
     "range twice": ("--space", "lhs", "--range", "top_p=0:1", "--range", "top_p=0:0.5"),
-    "several at once": ("--space", "lsh", "--model", "lama2", "--use-case", "dance", "--quantization", "nf5"),
+    "choice that is none": ("--space", "lhs", "--dtype", "float8"),
+    "seed below zero": ("--space", "lhs", "--seed", "-1"),
+    "several at once": (
+        *("--space", "lsh", "--machine", "cpuu", "--engine", "vllm", "--samples", "0", "--range", "top_q=1"),
+        *("--model", "lama2", "--use-case", "dance", "--quantization", "nf5"),
+    ),
+    "several of them": ("--space", "lsh", "--model", "lama2", "--use-case", "dance", "--quantization", "nf5"),
     "out is a file": ("--space", "lhs", "--out", "malformed.yaml"),
     "out below a file": ("--space", "lhs", "--out", "malformed.yaml/data"),
     "out where nothing can be written": ("--space", "lhs", "--out", "/proc/measurements"),
@@ -146,41 +217,74 @@ def test_errors(call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -
         "broken.yaml": NOT_YAML,
         "options.yaml": OPTIONS,
         "empty.yaml": "prompts: ['', Dance., Dance.]\n",
+        "nothing.yaml": "",
+        "list.yaml": "- sampler: lhs\n",
+        "bytes.yaml": b"sampler: \xff\n",
+        "sampler.yaml": WHOLE.replace("lhs", "sobl"),
+        "keys.yaml": WHOLE + '"\\x1b[2Jgone\\nerror": 1\n',
+        "tags.yaml": "sampler: !!python/object/apply:os.system [touch written]\n",
+        "strength.yaml": WHOLE + "options: {strength: 2}\n",
+        "twin.yaml": "name: fantasyWorld\nprompts: [Dance.]\n",
+        "machine.yaml": MACHINE,
     }
     for name, text in files.items():
-        Path(name).write_text(text, encoding="utf-8")
+        Path(name).write_bytes(text if isinstance(text, bytes) else text.encode())
     report = []
     for what, arguments in WRONG.items():
         verb = () if what == "unknown verb" else ("tune",)
         done = call(*verb, *arguments)
         assert (done.code, done.out) == (2, ""), (what, done)
         assert done.err, what
-        assert all(line.startswith("error: ") for line in done.err.splitlines()), done.err
+        assert all(line.startswith("error: ") and line.isprintable() for line in done.err.splitlines()), done.err
         assert {p.name for p in Path.cwd().iterdir()} == set(files), f"{what}: something was written"
+        if verb and "--out" not in arguments:
+            assert call("plan", *arguments).err == done.err.replace("orchestrator tune", "orchestrator plan"), what
         report.append(f"# {what}: orchestrator {' '.join((*verb, *arguments))}\n{done.err}")
     golden("errors.txt", "\n".join(report))
 
 
-def test_a_sweep_file_edited_by_hand_is_refused(call: Callable[..., Outcome]) -> None:
-    from orchestrator.sweep.plan import make_plan, write_plan
-    from orchestrator.sweep.request import Request, resolve_request
-    from orchestrator.sweep.run import known_revisions
+def test_an_interrupt_ends_with_130(call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
 
-    resolved = resolve_request(Request(space="lhs", engine="simulated"), [])
+    monkeypatch.setattr("orchestrator.meters.nvml.visible_gpus", interrupt)
+    for verb in ("plan", "tune"):
+        done = call(verb, "--space", "lhs")
+        said = "Interrupted. What was finished is kept; the same command again goes on."
+        assert (done.code, done.out, done.err.strip()) == (130, "", said)
+
+
+def test_a_bug_keeps_its_traceback(call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    def bug() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("orchestrator.meters.nvml.visible_gpus", bug)
+    with pytest.raises(ZeroDivisionError):
+        call("plan", "--space", "lhs")
+
+
+def test_without_a_verb_it_helps(call: Callable[..., Outcome]) -> None:
+    done = call()
+    assert (done.code, done.err) == (0, "")
+    assert done.out.strip() == call("--help").out.strip()
+
+
+def test_a_sweep_file_edited_by_hand_is_refused(call: Callable[..., Outcome]) -> None:
+    resolved = resolve_request(Request(space="lhs"), [])
     plan = make_plan(resolved, known_revisions(resolved))
     path = Path("measurements") / "sweeps" / f"{plan.id}.json"
     write_plan(plan, path)
-    assert call("plan", "--space", "lhs", "--engine", "simulated").code == 0
+    assert call("plan", "--space", "lhs").code == 0
     path.write_text(path.read_text().replace('"seed": 0', '"seed": 1', 1))
     before = path.read_text()
     for verb in ("plan", "tune"):
-        done = call(verb, "--space", "lhs", "--engine", "simulated")
+        done = call(verb, "--space", "lhs")
         assert done.code == 2
         assert done.err.count("\n") == 1
         assert "edited by hand" in done.err
         assert str(path) in done.err
     path.write_text("{}")
-    assert "not a sweep's plan any more" in call("plan", "--space", "lhs", "--engine", "simulated").err
+    assert "not a sweep's plan any more" in call("plan", "--space", "lhs").err
     assert before
     assert [p for p in Path.cwd().rglob("*") if p.is_file()] == [path.absolute()]
 

@@ -82,6 +82,46 @@ def test_a_larger_sweep_keeps_trials_and_their_order(plan: Plan, space: str) -> 
     assert len(large) == 24 * 2 * 3
 
 
+@pytest.mark.parametrize("space", ["lhs", "grid", "sobol", "uniform"])
+def test_more_repeats_keep_trials_and_their_order(plan: Plan, space: str) -> None:
+    small, large = plan(space), plan(space, repeats=3)
+    assert small.id == large.id
+    assert small.points == large.points
+    assert [t for t in large.trials if t.repeat == 1 and t.strategy != ANCHOR] == [
+        t for t in small.trials if t.strategy != ANCHOR
+    ]
+
+
+def test_a_plan_says_once_what_its_trials_share(plan: Plan) -> None:
+    whole = plan(samples=2, prompts=3, use_cases=("fantasyWorld", "danceCoreography"))
+    specs = list(whole.specs())
+    assert [s.order_index for s in specs] == [0, 1, 2, 3]
+    for spec in specs:
+        texts = next(u.prompts for u in whole.use_cases if u.name == spec.setup.use_case)
+        assert [(p.number, p.text) for p in spec.prompts] == list(enumerate(texts[:3], 1))
+        assert (spec.sweep_id, spec.strategy, spec.attempt, spec.model_ref) == (whole.id, "sobolSampling", 1, "smollm2")
+        assert spec.asked == whole.points[spec.index]
+    assert len({s.key() for s in specs}) == 4
+
+
+def test_description_and_place_of_a_use_case_do_not_count(plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    Path("mine.yaml").write_text("name: mine\nprompts: [Dance.]\n")
+    Path("other/renamed.yaml").write_text("name: mine\ndescription: The same.\nprompts: [Dance.]\n")
+    assert plan(use_cases=("mine.yaml",)).id == plan(use_cases=("other/renamed.yaml",)).id
+
+
+def test_weights_do_not_count_for_the_id_but_for_the_hash(plan: Plan) -> None:
+    resolved = resolve_request(Request(space="sobol", **{**USUAL, "engine": "transformers"}), [])
+    one, other = (make_plan(resolved, {"smollm2": revision}) for revision in ("gguf:1", "hub:2"))
+    assert one.id == other.id
+    assert not {s.config_hash() for s in one.specs()} & {s.config_hash() for s in other.specs()}
+    with pytest.raises(
+        UserError, match="was begun with smollm2 gguf:1 and would go on with hub:2; stage the first weights again"
+    ):
+        check_same_weights(one, other)
+
+
 def test_counts(plan: Plan) -> None:
     whole = plan(samples=8, repeats=2, prompts=4)
     assert (whole.n_trials(), whole.n_executions()) == (48, 192)
@@ -103,6 +143,55 @@ def test_anchors_stand_at_start_end_and_between(plan: Plan) -> None:
     assert {s.setup.use_case for s in anchors} == {whole.use_cases[0].name}
     assert whole.n_trials() == 30 * 3 + 4
     assert not [t for t in plan(samples=9).trials if t.strategy == ANCHOR]
+
+
+@pytest.mark.parametrize(("samples", "anchors"), [(9, 0), (10, 2), (19, 2), (20, 3), (50, 6)])
+def test_number_and_places_of_anchors(plan: Plan, samples: int, anchors: int) -> None:
+    whole = plan(samples=samples, use_cases=("fantasyWorld",), prompts=1)
+    places = [i for i, trial in enumerate(whole.trials) if trial.strategy == ANCHOR]
+    assert len(whole.trials) == samples + anchors
+    assert (whole.anchor is None) == (anchors == 0)
+    assert places[:1] + places[-1:] == ([0, len(whole.trials) - 1] if anchors else [])
+    gaps = [b - a - 1 for a, b in pairwise(places)]
+    assert max(gaps, default=0) - min(gaps, default=0) <= 1
+    assert sum(gaps) == (samples if anchors else 0)
+
+
+def test_each_model_has_anchors_in_its_own_block(plan: Plan) -> None:
+    whole = plan(samples=20, models=("smollm2", "mistral"), prompts=1)
+    half = len(whole.trials) // 2
+    for block in (whole.trials[:half], whole.trials[half:]):
+        assert len({trial.model for trial in block}) == 1
+        assert [t.repeat for t in block if t.strategy == ANCHOR] == [1, 2, 3]
+        assert (block[0].strategy, block[-1].strategy) == (ANCHOR, ANCHOR)
+    assert whole.anchor is not None
+    assert whole.anchor.model_dump() == {"max_length": 150, "top_p": 0.5, "top_k": 50, "temperature": 1.0}
+
+
+@pytest.mark.parametrize("space", ["lhs", "uniform", "sobol", "grid"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_order_does_not_hang_on_any_factor(plan: Plan, space: str, seed: int) -> None:
+    """METHOD R9, on three use cases; the design's own order of a grid would correlate fully with max_length."""
+    specs = [s for s in plan(space, samples=81, seed=seed, prompts=1).specs() if s.strategy != ANCHOR]
+    assert len(specs) == 81 * 3
+    for name in PARAMETERS:
+        correlation = spearmanr(range(len(specs)), [getattr(s.asked, name) for s in specs]).statistic
+        assert abs(correlation) < 0.3, name
+
+
+def test_the_seed_decides_the_order(plan: Plan) -> None:
+    orders = [
+        [(t.use_case, t.index) for t in plan("grid", samples=16, seed=seed).trials if t.strategy != ANCHOR] for seed in (0, 0, 1)
+    ]
+    assert orders[0] == orders[1]
+    assert orders[0] != orders[2]
+    assert sorted(orders[0]) == sorted(orders[2])
+
+
+def test_configurations_beyond_the_context_differ_where_they_run(plan: Plan) -> None:
+    flags = {"samples": 16, "models": ("llama2",), "ranges": ("max_length=5000:10000", "temperature=0")}
+    effective = [plan(beyond_context=beyond, **flags).quality for beyond in (False, True)]
+    assert [found.effective for found in effective if found] == [1, 16]
 
 
 def test_models_are_blocks_and_order_is_not_the_design(plan: Plan) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.trials import append, seal
-from orchestrator.nouns import TrialSpec
+from orchestrator.nouns import ANCHOR, TrialSpec
 from orchestrator.sweep.remaining import Ledger
 from tests import builders
 
@@ -86,6 +87,96 @@ def test_fewer_prompts_than_the_cut_off_trial_had(paths: DataSetPaths) -> None:
     missing = Ledger(paths, [], "cpu").missing(first(spec, 2))
     assert missing is not None
     assert missing.todo == (2,), "a prompt that is not asked for any more is run"
+
+
+def test_more_prompts_than_the_cut_off_trial_had(paths: DataSetPaths) -> None:
+    spec = builders.spec()
+    write(paths, first(spec, 2), 1)
+    missing = Ledger(paths, [], "cpu").missing(spec)
+    assert missing is not None
+    assert (missing.spec, missing.todo) == (spec, (2, 3)), "the same folder goes on with all prompts"
+
+
+def test_a_second_attempt_that_was_cut_off_is_continued(paths: DataSetPaths) -> None:
+    spec = builders.spec()
+    record = sealed(paths, first(spec, 1), 1)
+    second = spec.model_copy(update={"prompts": spec.prompts[1:], "attempt": 2})
+    write(paths, second, 2)
+    ledger = Ledger(paths, [record], "cpu")
+    missing = ledger.missing(spec)
+    assert missing is not None
+    assert (missing.spec, missing.todo) == (second, (3,))
+    assert ledger.n_done(spec) == 2
+
+
+def test_a_third_attempt_counts_on(paths: DataSetPaths) -> None:
+    spec = builders.spec()
+    records = [
+        sealed(paths, first(spec, 1), 1),
+        sealed(paths, spec.model_copy(update={"prompts": spec.prompts[1:2], "attempt": 2}), 2),
+    ]
+    for order in (records, records[::-1]):
+        missing = Ledger(paths, order, "cpu").missing(spec)
+        assert missing is not None
+        assert (missing.spec.attempt, missing.todo) == (3, (3,))
+
+
+def test_what_was_done_for_the_finished_part_is_carried_on(paths: DataSetPaths) -> None:
+    spec = builders.spec()
+    write(paths, spec, 1, 2)
+    missing = Ledger(paths, [], "cpu").missing(spec)
+    assert missing is not None
+    assert (missing.prior_energy_j, missing.prior_tokens) == (40.0, 20)
+
+
+def test_energy_of_the_finished_part_is_unknown_where_one_is(paths: DataSetPaths) -> None:
+    spec = builders.spec()
+    write(paths, spec, 1)
+    unknown = builders.measured(prompt=2, energy_j=None, energy_kwh=None, energy_per_token_j=None, energy_basis=None)
+    append(paths, spec, builders.origin(spec, machine="cpu"), "shuffled", unknown)
+    missing = Ledger(paths, [], "cpu").missing(spec)
+    assert missing is not None
+    assert (missing.todo, missing.prior_energy_j, missing.prior_tokens) == ((3,), None, 20)
+
+
+def test_a_failed_execution_is_a_row_and_not_run_again(paths: DataSetPaths) -> None:
+    spec = builders.spec()
+    write(paths, spec, 1)
+    append(paths, spec, builders.origin(spec, machine="cpu"), "shuffled", builders.measured(prompt=2, **builders.FAILED))
+    missing = Ledger(paths, [], "cpu").missing(spec)
+    assert missing is not None
+    assert (missing.todo, missing.prior_energy_j, missing.prior_tokens) == ((3,), 20.0, 10)
+
+
+def test_a_torn_line_is_run_again(paths: DataSetPaths) -> None:
+    spec = builders.spec()
+    write(paths, spec, 1, 2)
+    lines = paths.partial("cpu", spec) / "executions.jsonl"
+    lines.write_bytes(lines.read_bytes()[:-40])
+    missing = Ledger(paths, [], "cpu").missing(spec)
+    assert missing is not None
+    assert missing.todo == (2, 3)
+
+
+def test_another_sweep_has_the_same_trials_but_its_own_anchors(paths: DataSetPaths) -> None:
+    for strategy, again in (("sobolSampling", None), (ANCHOR, (1, 2, 3))):
+        spec = builders.spec(strategy=strategy)
+        missing = Ledger(paths, [sealed(paths, spec, 1, 2, 3)], "cpu").missing(
+            builders.spec(strategy=strategy, sweep_id="another")
+        )
+        assert (missing.todo if missing else None) == again
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"index": 1}, {"repeat": 2}, {"setup": builders.setup(quantization="int8")}, {"asked": builders.configuration(top_k=9)}],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_another_trial_is_missing_whole(paths: DataSetPaths, changed: dict[str, Any]) -> None:
+    ledger = Ledger(paths, [sealed(paths, builders.spec(), 1, 2, 3)], "cpu")
+    missing = ledger.missing(builders.spec(**changed))
+    assert missing is not None
+    assert (missing.todo, missing.spec.attempt) == ((1, 2, 3), 1)
 
 
 def test_a_half_written_folder_is_no_trial(paths: DataSetPaths) -> None:

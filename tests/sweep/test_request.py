@@ -26,8 +26,68 @@ def test_without_a_gpu_the_profile_reduces_and_says_how_to_lift_it() -> None:
     assert (resolved.machine.name, resolved.models[0].label, resolved.samples, resolved.n_prompts) == ("cpu", "smollm2", 4, 2)
     assert (axis.low, axis.high) == (100, 250)
     notes = "\n".join(resolved.notes)
-    for flag in ("--samples 20", "--prompts 10", "--range max_length=100:10000"):
-        assert f"({flag} lifts it)" in notes
+    assert notes.splitlines()[:3] == [
+        "profile of machine cpu: samples 4 instead of 20 (--samples 20 lifts it)",
+        "profile of machine cpu: prompts 2 of 10 a use case (--prompts 10 lifts it)",
+        "profile of machine cpu: max_length 100..250 instead of 100..10000 (--range max_length=100:10000 lifts it)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lift", "left"),
+    [
+        ({"samples": 20}, ("prompts", "max_length")),
+        ({"prompts": 10}, ("samples", "max_length")),
+        ({"ranges": ("max_length=100:10000",)}, ("samples", "prompts")),
+        ({"ranges": ("top_k=50",)}, ("samples", "prompts", "max_length")),
+    ],
+    ids=str,
+)
+def test_each_flag_lifts_its_own_reduction_and_no_other(lift: dict[str, Any], left: tuple[str, ...]) -> None:
+    told = [note.split(": ")[1].split()[0] for note in resolve(**lift).notes if "lifts it" in note]
+    assert told == list(left)
+
+
+def own_space(text: str) -> str:
+    whole = Path(resolve().space_file).read_text()
+    Path("own.yaml").write_text(whole.replace("{type: int, low: 100, high: 10000}", text))
+    return "own.yaml"
+
+
+def test_a_space_inside_the_profile_is_not_reduced() -> None:
+    resolved = resolve(space=own_space("{type: int, low: 120, high: 200}"))
+    assert (resolved.space.parameters.max_length.low, resolved.space.parameters.max_length.high) == (120, 200)
+    assert not any("max_length" in note for note in resolved.notes)
+
+
+def test_a_space_that_overlaps_the_profile_is_cut() -> None:
+    resolved = resolve(space=own_space("{type: int, low: 200, high: 1000}"))
+    assert (resolved.space.parameters.max_length.low, resolved.space.parameters.max_length.high) == (200, 250)
+    assert any("max_length 200..250 instead of 200..1000 (--range max_length=200:1000 lifts" in note for note in resolved.notes)
+
+
+def test_a_space_outside_the_profile_stays_and_that_is_told() -> None:
+    resolved = resolve(space=own_space("{type: int, low: 500, high: 1000}"))
+    assert (resolved.space.parameters.max_length.low, resolved.space.parameters.max_length.high) == (500, 1000)
+    said = "profile of machine cpu: max_length stays 500..1000, which lies outside the profile's 100..250"
+    assert said in resolved.notes
+
+
+def test_the_profile_of_an_own_machine() -> None:
+    profile = "{model: mistral, quantization: int8, samples: 30, prompts: 20, ranges: {top_k: [40, 60]}}"
+    Path("lab.yaml").write_text(f"accelerator: gpu\ncountry_iso_code: FRA\nparallel_trials: 3\nprofile: {profile}\n")
+    resolved = resolve(("NVIDIA L4",), machine="lab.yaml")
+    assert (resolved.machine.name, resolved.machines["lab"]) == ("lab", resolved.machine)
+    assert (resolved.models[0].label, resolved.quantization.name, resolved.samples, resolved.n_prompts) == (
+        "mistral",
+        "int8",
+        30,
+        None,
+    )
+    assert (resolved.parallel, resolve(("NVIDIA L4",), machine="lab.yaml", parallel=2).parallel) == (3, 2)
+    assert [note for note in resolved.notes if "profile" in note] == [
+        "profile of machine lab: top_k 40..60 instead of 0..100 (--range top_k=0:100 lifts it)"
+    ], "more samples than usual and more prompts than there are reduce nothing"
 
 
 def test_flags_beat_the_profile() -> None:
@@ -59,6 +119,10 @@ def test_country() -> None:
     assert resolved.machine.country_iso_code == "ITA"
     assert resolved.machines["cpu"].country_iso_code == "ITA"
     assert not any("country" in note for note in resolved.notes)
+    assert resolve(country="ita").machine.country_iso_code == "ITA", "CodeCarbon takes another spelling for the world"
+    for code in ("IT", "XXX", "", "ITALY"):
+        with pytest.raises(UserError, match=f"^--country {code}: not an ISO 3166-1"):
+            resolve(country=code)
 
 
 def test_a_gpu_machine_without_gpu_is_told() -> None:
@@ -79,9 +143,70 @@ def test_a_file_in_the_working_folder_wins(tmp_path: Path) -> None:
 
 
 def test_all_faults_are_told_at_once() -> None:
+    flags = {"models": ("lama2", "mistrl"), "use_cases": ("dance",), "quantization": "nf5", "samples": 0, "ranges": ("a=1",)}
     with pytest.raises(UserError) as raised:
-        resolve(space="lsh", models=("lama2",), use_cases=("dance",), quantization="nf5", samples=0, ranges=("a=1",))
-    assert len(raised.value.lines) == 6
+        resolve(space="lsh", machine="cpuu", engine="vllm", parallel=0, **flags)
+    assert [line.split(":")[0] for line in raised.value.lines] == [
+        *("clusters", "search_spaces", "--model", "--model", "prompts", "--range a=1", "--quantization"),
+        *("--samples 0", "--parallel 0", "--engine"),
+    ]
+
+
+def test_one_fault_of_the_machine_hides_no_other_and_invents_none() -> None:
+    for flags, first in (({"machine": "cpuu"}, "clusters"), ({"country": "XXX"}, "--country XXX")):
+        with pytest.raises(UserError) as raised:
+            resolve(**flags)
+        assert [line.split(":")[0] for line in raised.value.lines] == [first]
+        with pytest.raises(UserError) as raised:
+            resolve(prompts=0, **flags)
+        assert [line.split(":")[0] for line in raised.value.lines] == [first, "--prompts 0"]
+
+
+RANGES = {
+    "top_q=0:1": "there is no parameter 'top_q': did you mean top_p? Known: max_length, top_p, top_k, temperature",
+    "": "there is no parameter '': Known: max_length, top_p, top_k, temperature",
+    "top_p": "write it as top_p=low:high, within top_p=0:1",
+    "max_length=:200": "write it as max_length=low:high, within max_length=100:10000",
+    "top_k=1:2:3": "write it as top_k=low:high, within top_k=0:100",
+}
+
+
+@pytest.mark.parametrize("item", RANGES)
+def test_ranges_that_are_none(item: str) -> None:
+    with pytest.raises(UserError) as raised:
+        resolve(ranges=(item,))
+    assert raised.value.lines == (f"--range {item}: {RANGES[item]}",)
+
+
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        ("max_length=50:200", "$.parameters.max_length: 50..200 leaves the domain 100..10000"),
+        ("max_length=100.5:200", "$.parameters.max_length: an int parameter needs whole numbers, not 100.5 and 200"),
+        ("temperature=1:0.5", "$.parameters.temperature: low 1 is above high 0.5"),
+        ("top_p=0:inf", "$.parameters.top_p.high: must be a finite number"),
+    ],
+)
+def test_ranges_outside_the_domain(item: str, said: str) -> None:
+    with pytest.raises(UserError) as raised:
+        resolve(ranges=(item,))
+    assert raised.value.lines == (f"--range: {said}",)
+
+
+def test_a_range_of_one_value() -> None:
+    axis = resolve(ranges=("top_k=50",)).space.parameters.top_k
+    assert (axis.low, axis.high) == (50, 50)
+
+
+def test_the_same_thing_twice_is_taken_once() -> None:
+    resolved = resolve(models=("mistral", "mistral"), use_cases=("fantasyWorld", "fantasyWorld"))
+    assert (len(resolved.models), len(resolved.use_cases)) == (1, 1)
+
+
+def test_on_a_cluster_each_node_says_what_it_is() -> None:
+    assert resolve().machine_fixed
+    assert resolve(address="10.0.0.1:6379", machine="leonardo").machine_fixed
+    assert not resolve(address="10.0.0.1:6379").machine_fixed
 
 
 def test_two_of_the_same_name_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,49 @@
+"""How figures are written for a person."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from orchestrator.cli.planview import takes
+from orchestrator.cli.text import duration, energy, number
+from orchestrator.sweep.estimate import Figures
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        *((0, "0 s"), (4.4, "4 s"), (89.4, "89 s"), (90, "1.5 min"), (599, "10.0 min"), (600, "10 min"), (5399, "90 min")),
+        *((5400, "1.5 h"), (36_000, "10 h"), (172_799, "48 h"), (172_800, "2.0 days"), (1e6, "11.6 days")),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("joules", "text"),
+    [(None, "n/a"), (0.0, "0.0 J"), (999.9, "999.9 J"), (3600, "1.00 Wh"), (3.5e6, "972.22 Wh"), (3.6e6, "1.00 kWh")],
+)
+def test_energies(joules: float | None, text: str) -> None:
+    assert energy(joules) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(None, "n/a"), (0.0, "0"), (12.345, "12.3"), (0.012345, "0.0123")])
+def test_numbers(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+def test_what_so_many_tokens_take() -> None:
+    said = "at most about 1.7 h and 2.78 Wh (1 tokens/s, 1.67 J/token from a pilot)"
+    assert takes(6000, Figures(1.0, 10_000 / 6000, "a pilot")) == said
+    assert takes(6000, Figures(1.0, 10_000 / 6000, "a pilot"), at_once=2).startswith(
+        "at most about 50 min and 2.78 Wh (1 tokens/s"
+    )
+    assert takes(50, Figures(10.0, None, "x")) == "at most about 5 s and energy unknown (10 tokens/s from x)"
+
+
+def test_a_pilot_of_no_tokens_is_no_crash() -> None:
+    assert takes(10, Figures(0.0, None, "x")).startswith("at most about ")
+    assert not math.isnan(float(duration(math.inf).split()[0]))
