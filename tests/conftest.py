@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("busy", deadline=None)  # how long an example takes says more about the host's load than about us
+settings.load_profile("busy")
 
 
 @pytest.fixture(autouse=True)

@@ -97,4 +97,6 @@ def configurations(space: Space, count: int, seed: int, where: str = "space") ->
         points = sampler.design(count, len(PARAMETERS), seed, options)
     except ValueError as error:
         raise UserError(f"{where}: $.options: {str(error).splitlines()[0]} (--samples {count})") from error
-    return [Configuration.at(space, point) for point in points]
+    drawn = [Configuration.at(space, point) for point in points]
+    # an axis narrowed to fewer values than it has levels would repeat points of a grid; a random draw keeps its twins
+    return list(dict.fromkeys(drawn)) if sampler.design is grid.design else drawn

@@ -24,7 +24,7 @@ from orchestrator.models import Model
 from orchestrator.nouns import Configuration, TrialSpec, digest
 from orchestrator.samplers import OptunaOptions, sampler_of
 from orchestrator.sweep.estimate import trial_bound, unasked_bound
-from orchestrator.sweep.plan import PlannedTrial, SweepPlan, check_same_weights, make_plan, read_plan, write_plan
+from orchestrator.sweep.plan import PlannedTrial, SweepPlan, begun_setups, check_same_weights, make_plan, read_plan, write_plan
 from orchestrator.sweep.remaining import Ledger, Missing
 from orchestrator.sweep.request import Resolved
 
@@ -144,10 +144,11 @@ def _planned(plan: SweepPlan, spec: TrialSpec, repeat: int) -> PlannedTrial:
 
 
 def known_revisions(resolved: Resolved) -> dict[str, str]:
-    """Revisions as far as they are known without network; for `plan`."""
+    """Revisions as far as they are known without network; for `plan`. A sweep that was begun names its own."""
     if resolved.request.engine == "simulated":
         return {model.label: "simulated" for model in resolved.models}
-    return {model.label: expected_revision(model) or "not staged yet" for model in resolved.models}
+    begun = {setup.model: setup.revision for setup in begun_setups(resolved)}
+    return {model.label: expected_revision(model) or begun.get(model.label, "not staged yet") for model in resolved.models}
 
 
 def staged_revisions(resolved: Resolved, say: Say) -> dict[str, str]:
@@ -178,10 +179,10 @@ def _staged(model: Model, say: Say) -> str:
 
 def check_writable(out: Path) -> None:
     """Raise UserError where the data set's folder can't be made or written. Leaves nothing behind."""
-    existing = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
-    if not existing.is_dir():
-        raise UserError(f"--out {out}: {existing} is a file; name a folder")
     try:
+        existing = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists() or p.is_symlink())
+        if not existing.is_dir():
+            raise UserError(f"--out {out}: {existing} is no folder; name one")
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:

@@ -308,3 +308,14 @@ def test_staging_without_network_is_one_sentence(call: Callable[..., Outcome]) -
     assert done.code == 2
     assert done.err.count("\n") == 1
     assert "HF_HUB_OFFLINE" in done.err
+
+
+def test_plan_of_a_begun_sweep_whose_weights_are_on_another_machine(call: Callable[..., Outcome]) -> None:
+    from orchestrator.sweep.plan import make_plan, write_plan
+    from orchestrator.sweep.request import Request, resolve_request
+
+    plan = make_plan(resolve_request(Request(space="lhs"), []), {"smollm2": "gguf:staged-elsewhere"})
+    write_plan(plan, Path("measurements") / "sweeps" / f"{plan.id}.json")
+    done = call("plan", "--space", "lhs")
+    assert (done.code, done.err) == (0, "")
+    assert "begun before: going on" in done.out

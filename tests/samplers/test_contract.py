@@ -226,6 +226,12 @@ def test_lengths_above_the_context_are_one_and_the_same() -> None:
     assert (found.points, found.effective) == (50, 1)
 
 
+def test_a_grid_with_a_narrowed_axis_has_each_point_once() -> None:
+    narrow = space("grid").narrowed({"top_k": (50, 50)})
+    design = configurations(narrow, 16, 0)
+    assert len(design) == len(set(design)) == 8
+
+
 def test_optuna_draws_nothing_ahead() -> None:
     with pytest.raises(UserError, match="draws no design ahead"):
         draw("optuna", 4)

@@ -88,6 +88,9 @@ def test_the_profile_of_an_own_machine() -> None:
     assert [note for note in resolved.notes if "profile" in note] == [
         "profile of machine lab: top_k 40..60 instead of 0..100 (--range top_k=0:100 lifts it)"
     ], "more samples than usual and more prompts than there are reduce nothing"
+    given = resolve(("NVIDIA L4",), machine="lab.yaml", quantization="fp4", models=("smollm2",), samples=3, country="ITA")
+    assert (given.quantization.name, given.models[0].label, given.samples) == ("fp4", "smollm2", 3)
+    assert given.machine.country_iso_code == "ITA"
 
 
 def test_flags_beat_the_profile() -> None:
