@@ -295,6 +295,7 @@ class Machine(Noun):
     carbon_intensity_g_per_kwh: float | None = Field(default=None, gt=0)
     pue: float = Field(default=1.0, ge=1.0)
     cpu_power_w: float | None = Field(default=None, gt=0)
+    """Nominal power of the CPU for CodeCarbon's model, where it doesn't know the CPU; given, RAPL is not used."""
     ram_power_w: float | None = Field(default=None, gt=0)
     parallel_trials: int | None = Field(default=None, ge=1)
     """How many trials at once on one machine without a GPU; with GPUs it is one a GPU."""

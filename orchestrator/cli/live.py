@@ -155,7 +155,8 @@ class Live:
         if self.console.is_terminal:
             return
         columns = record.columns
-        joules = sum(e.energy_j or 0.0 for e in record.executions)
+        known = [e.energy_j for e in record.executions if e.energy_j is not None]
+        joules = sum(known) if len(known) == len(record.executions) else None
         tokens = sum(e.n_new_tokens or 0 for e in record.executions)
         count = f"[{self.totals.trials}/{self.prepared.n_missing_trials()}]"
         self.say(f"{count} {columns.model} {columns.use_case} {record.spec.folder()}: {tokens} tokens, {energy(joules)}")

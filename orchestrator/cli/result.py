@@ -48,7 +48,8 @@ def print_result(live: Live, prepared: Prepared) -> None:
         live.say(f"... and {len(rows) - ROWS} more trials in {paths.summary}")
     failed = f", {totals.failed} FAILED" if totals.failed else ""
     unknown = f", {totals.energy_unknown} without a figure" if totals.energy_unknown else ""
-    spent = f"{energy(totals.energy_j)} of CPU, GPU and RAM by CodeCarbon{unknown}"
+    joules = None if totals.energy_unknown == totals.executions else totals.energy_j
+    spent = f"{energy(joules)} of CPU, GPU and RAM by CodeCarbon{unknown}"
     done = f"{totals.executions} executions of {totals.trials} trials{failed}"
     live.say(f"{done}: {totals.tokens} tokens, {spent}, {duration(totals.wall_s())}")
     if flags := sorted({flag for row in rows for flag in row["flags"]}):

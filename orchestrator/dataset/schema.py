@@ -43,7 +43,9 @@ class TrialColumns(Noun):
     repeat: Annotated[int, Column("repetition of the configuration, from 1, each with its own generation seeds")]
     attempt: Annotated[int, Column("how often this trial was begun anew; the newest valid attempt counts")]
     sweep_id: Annotated[str, Column("sweep that asked for it: sweeps/<id>.json")]
-    order_index: Annotated[int, Column("place in the order of execution")]
+    order_index: Annotated[
+        int, Column("place in its plan's order; a plan that grew counts anew, so see started_at for what came when")
+    ]
     max_length: Annotated[int, Column("requested limit of prompt and new tokens together", "tokens")]
     top_p: Annotated[float, Column("requested nucleus; 0 = greedy, 1 = off")]
     top_k: Annotated[int, Column("requested number of candidates; 0 = off, 1 = greedy")]
@@ -79,7 +81,7 @@ class Execution(Noun):
     seed: Annotated[int, Column("seed of the generation")]
     started_at: Annotated[str, Column("start of the window, UTC, ISO 8601")]
     status: Annotated[str, Column("ok or failed")]
-    error_kind: Annotated[str | None, Column("oom, nan, load, timeout, preempted or other", null="status is ok")] = None
+    error_kind: Annotated[str | None, Column("oom, nan or other", null="status is ok")] = None
     error_message: Annotated[str | None, Column("first line of the error", null="status is ok")] = None
     effective_max_length: Annotated[int, Column("limit that ran", "tokens")]
     effective_do_sample: Annotated[bool, Column("false: greedy")]
@@ -108,7 +110,9 @@ class Execution(Noun):
     cpu_method: Annotated[str | None, Column("rapl (measured), cpu_load or constant (models)", null="not measured")]
     ram_energy_j: Annotated[float | None, Column("RAM energy as CodeCarbon has it: a model", "J", "not measured")]
     ram_method: Annotated[str | None, Column("process_rss or constant", null="not measured")]
-    scope: Annotated[str, Column("exclusive: one trial on the host; shared: n_parallel at once, CPU by process time")]
+    scope: Annotated[
+        str, Column("exclusive: one trial on the host; shared: n_parallel at once (CPU by process time; rapl: the whole package)")
+    ]
     n_parallel: Annotated[int, Column("trials that may run on the host at once")]
     energy_per_token_j: Annotated[float | None, Column("energy of energy_basis over n_new_tokens", "J", "failed or not measured")]
     energy_basis: Annotated[

@@ -14,7 +14,8 @@ class DesignQuality(Noun):
     discrepancy: float | None
     """Centered L2 discrepancy in the unit cube (scipy.stats.qmc.discrepancy), 0 is best; null for one point."""
     coverage: dict[str, float]
-    """Per axis, the share of `points` equal strata that hold a point: 1 for a Latin hypercube."""
+    """Per axis, the share of equal strata (as many as points, or as values of an integer axis) that hold a point: 1 for a
+    Latin hypercube on a real axis; on an integer one rounding to whole values moves some points next door."""
 
     def line(self) -> str:
         """One line for a person."""
@@ -30,7 +31,11 @@ def quality(space: Space, design: list[Configuration], context_length: int | Non
     varied = [name for name in PARAMETERS if space.parameters[name].low < space.parameters[name].high]
     points = [[space.parameters[name].position(getattr(asked, name)) for name in varied] for asked in design]
     n = len(points)
-    coverage = {name: len({min(n - 1, int(point[axis] * n)) for point in points}) / n for axis, name in enumerate(varied)}
+    coverage = {}
+    for i, name in enumerate(varied):
+        axis = space.parameters[name]
+        strata = min(n, int(axis.high - axis.low) + 1) if axis.type == "int" else n
+        coverage[name] = len({min(strata - 1, int(point[i] * strata)) for point in points}) / strata
     return DesignQuality(
         points=n,
         effective=len({resolve(asked, context_length=context_length).key() for asked in design}),

@@ -192,6 +192,10 @@ def check_writable(out: Path) -> None:
 def run_sweep(prepared: Prepared, observer: Observer, watcher: Watcher) -> None:
     """Run what is missing. Raises UserError and ModelUnavailableError; KeyboardInterrupt passes with all finished kept."""
     resolved, plan, paths = prepared.resolved, prepared.plan, prepared.paths
+    if resolved.request.address is not None:
+        from orchestrator.tune.session import check_answers
+
+        check_answers(resolved.request.address)
     write_plan(plan, paths.sweep(plan.id))
     tables = TableWriter(paths, prepared.trials)
     to_run = []

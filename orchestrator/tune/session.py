@@ -151,7 +151,7 @@ def _own_token() -> Path:
     return token_file
 
 
-def _check_answers(address: str) -> None:
+def check_answers(address: str) -> None:
     """Try the port first: Ray itself takes minutes to give up. Raises UserError."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if address == "auto":
@@ -167,7 +167,6 @@ def _check_answers(address: str) -> None:
 
 
 def _attach(address: str) -> str | None:
-    _check_answers(address)
     import ray
 
     try:

@@ -30,7 +30,8 @@ Schema version {SCHEMA_VERSION}. Generated from `orchestrator/dataset/schema.py`
 
 ## emissions.csv: a row an execution
 The 29 fields of CodeCarbon's record in the order of the measurement report's Table 1, CodeCarbon's newer fields, then columns of
-executions.parquet. Energies there are in kWh, powers in W, durations in s, emissions in kg CO2 equivalent.
+executions.parquet. Energies there are in kWh, powers in W, durations in s, emissions in kg CO2 equivalent. CodeCarbon's powers
+are unweighted means that include the start of the window: take energy over duration instead.
 """
 
 

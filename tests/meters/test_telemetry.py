@@ -88,7 +88,8 @@ def test_a_slowed_gpu_is_flagged(host: Path) -> None:
     try:
         wait_for_first_sample(telemetry)
         began = time.perf_counter()
-        assert "throttled" in telemetry.between(began, began + 1.3).flags
+        time.sleep(2.5)  # the slow fields come about once a second, later on a busy host
+        assert "throttled" in telemetry.between(began, time.perf_counter()).flags
     finally:
         telemetry.close()
 

@@ -146,9 +146,9 @@ def test_a_fatal_result_stops_the_sweep_with_its_first_reason() -> None:
 
 
 def test_an_interrupt_that_ray_swallowed_stops_the_sweep_all_the_same() -> None:
-    halt = Halt()
+    halt, before = Halt(), signal.getsignal(signal.SIGINT)
     with _noticing_interrupts(halt):
         with pytest.raises(KeyboardInterrupt):  # as inside Ray
             signal.raise_signal(signal.SIGINT)
         assert halt.stop_all() is True
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
