@@ -1,4 +1,4 @@
-"""The options that `tune` and `plan` share, and how they become a Request."""
+"""The options that `tune` and `plan` share, each named as its field of Request (sweep/request.py)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-
-from orchestrator.sweep.request import Request
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -92,8 +90,3 @@ def sweep_options(command: F) -> F:
     for option in reversed(OPTIONS):
         command = option(command)
     return command
-
-
-def request_of(**flags: Any) -> Request:
-    """The flags as a Request."""
-    return Request(**flags)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import request_of, sweep_options
+from orchestrator.cli.options import sweep_options
 
 
 @click.command()
@@ -23,11 +23,11 @@ def plan(*, as_json: bool, **flags: Any) -> None:
     from orchestrator.cli.planview import print_plan
     from orchestrator.cli.text import console
     from orchestrator.meters.nvml import visible_gpus
-    from orchestrator.sweep.request import resolve_request
+    from orchestrator.sweep.request import Request, resolve_request
     from orchestrator.sweep.run import known_revisions, prepare
 
     gpus = visible_gpus()
-    resolved = resolve_request(request_of(**flags), [gpu.name for gpu in gpus])
+    resolved = resolve_request(Request(**flags), [gpu.name for gpu in gpus])
     prepared = prepare(resolved, known_revisions(resolved))
     if as_json:
         click.echo(json.dumps({**prepared.plan.model_dump(mode="json"), "missing_executions": prepared.n_missing()}))

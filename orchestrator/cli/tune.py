@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import request_of, sweep_options
+from orchestrator.cli.options import sweep_options
 
 EXIT_FAILED_TRIALS = 3
 
@@ -29,16 +29,16 @@ def tune(*, as_json: bool, **flags: Any) -> int:
     from orchestrator.cli import result
     from orchestrator.cli.live import Live
     from orchestrator.meters.nvml import visible_gpus
-    from orchestrator.sweep.plan import check_planned
-    from orchestrator.sweep.request import resolve_request
+    from orchestrator.sweep.plan import begun_setups
+    from orchestrator.sweep.request import Request, resolve_request
     from orchestrator.sweep.run import check_writable, prepare, run_sweep, staged_revisions
 
-    request = request_of(**flags)
+    request = Request(**flags)
     gpus = visible_gpus()
     live = Live(gpus, quiet=as_json)
     resolved = resolve_request(request, [gpu.name for gpu in gpus])
     check_writable(request.out)
-    check_planned(resolved)
+    begun_setups(resolved)  # tells an impossible design or an edited plan before weights are fetched for it
     prepared = prepare(resolved, staged_revisions(resolved, live.say))
     try:
         run_sweep(prepared, live, live)

@@ -240,13 +240,8 @@ def read_plan(path: Path) -> SweepPlan:
     return plan
 
 
-def check_planned(resolved: Resolved) -> None:
-    """Raise UserError for a design that can't be drawn and a plan edited by hand: before weights are fetched for them."""
-    begun_setups(resolved)
-
-
 def begun_setups(resolved: Resolved) -> tuple[Setup, ...]:
-    """The setups of a sweep that was begun, () where it wasn't. Raises UserError where its plan was edited."""
+    """The setups of a sweep that was begun, () where it wasn't. Raises UserError for an impossible design or an edited plan."""
     plan = make_plan(resolved, {model.label: "" for model in resolved.models})
     path = DataSetPaths(resolved.request.out).sweep(plan.id)
     return read_plan(path).setups if path.exists() else ()

@@ -222,8 +222,8 @@ def run_sweep(prepared: Prepared, observer: Observer, watcher: Watcher) -> None:
 
 def _seal_left(paths: DataSetPaths, tables: TableWriter, spec: TrialSpec) -> None:
     for folder in paths.partial_trials():
-        if folder.name == f".{spec.folder()}.partial":
-            machine = folder.relative_to(paths.root).parts[0]
+        machine = folder.relative_to(paths.root).parts[0]
+        if folder == paths.partial(machine, spec):
             _, record = seal(paths, machine, spec)
             tables.add(record)
 
