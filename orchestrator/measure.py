@@ -13,15 +13,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.dataset.schema import Execution, TelemetrySample, effective_columns
 from orchestrator.dataset.trials import Measured
-from orchestrator.engine import Engine, Generated, GenerationError
+from orchestrator.engine import Encoded, Engine, Generated, GenerationError
 from orchestrator.meters import Meter, Reading
 from orchestrator.meters.nvml import COUNTER_PERIOD_S
 from orchestrator.meters.telemetry import Telemetry
 from orchestrator.nouns import Effective, Noun, Prompt, TrialSpec, generation_seed, resolve
+
+T = TypeVar("T")
 
 TOO_SHORT_S = 1.0
 """METHOD R3: below it the counter's steps dominate."""
@@ -66,6 +68,15 @@ class Bench:
         if self.telemetry is not None:
             self.telemetry.close()
         self.engine.close()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an execution may take."""
+
+    timeout_s: float | None = None
+    oom_tokens: int | None = None
+    """Length at which memory ran out before on such a machine: as much is not tried again."""
 
 
 def window(bench: Bench, work: Callable[[], Generated]) -> tuple[Generated | GenerationError, float, list[Reading]]:
@@ -119,23 +130,42 @@ def warm_up(bench: Bench, prompt: str) -> Pilot:
     )
 
 
-def execute(bench: Bench, spec: TrialSpec, prompt: Prompt, order: str) -> Measured:
-    """One prompt of a trial under its configuration; a failed generation is a row too."""
-    engine, info = bench.engine, bench.engine.info
+def execute(
+    bench: Bench, spec: TrialSpec, prompt: Prompt, order: str, *, limits: Limits | None = None, drift: tuple[str, ...] = ()
+) -> Measured:
+    """One prompt of a trial under its configuration; what fails because of the prompt is a row too.
+
+    Raises what the engine's synchronize() or a meter raises: then the device is lost, and not the prompt's fault.
+    """
+    engine, info, limits = bench.engine, bench.engine.info, limits or Limits()
     seed = generation_seed(spec.setup.seed, spec.asked, prompt.text, spec.repeat)
-    encoded = engine.encode(prompt.text)
+    started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    encoded = _attempted(engine, partial(engine.encode, prompt.text))
+    prompt_tokens = encoded.n_tokens if isinstance(encoded, Encoded) else None
     effective = resolve(
         spec.asked,
-        prompt_tokens=encoded.n_tokens,
+        prompt_tokens=prompt_tokens or 0,
         context_length=info.context_length,
         memory_tokens=info.memory_tokens,
         beyond_context=spec.setup.beyond_context,
     )
-    started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    fixed = spec.setup.length_mode == "fixed"
-    outcome, window_s, readings = window(bench, partial(engine.generate, encoded, effective, seed, fixed_length=fixed))
+    outcome: Generated | GenerationError
+    window_s, readings = None, [Reading({})]
+    if isinstance(encoded, GenerationError):
+        outcome = encoded
+    elif limits.oom_tokens is not None and effective.max_length >= limits.oom_tokens:
+        outcome = GenerationError(
+            "oom", f"not tried: memory ran out at {limits.oom_tokens} tokens before, this is {effective.max_length}"
+        )
+    else:
+        fixed = spec.setup.length_mode == "fixed"
+        work = partial(engine.generate, encoded, effective, seed, fixed_length=fixed, timeout_s=limits.timeout_s)
+        outcome, window_s, readings = window(bench, work)
     reading = merged(readings)
     values = reading.values
+    text = _attempted(engine, partial(engine.decode, outcome)) if isinstance(outcome, Generated) else None
+    if isinstance(text, GenerationError):
+        outcome, text = text, None
     error = outcome if isinstance(outcome, GenerationError) else None
     generated = outcome if isinstance(outcome, Generated) else None
     n_new = len(generated.tokens) if generated else None
@@ -149,8 +179,8 @@ def execute(bench: Bench, spec: TrialSpec, prompt: Prompt, order: str) -> Measur
         "error_kind": error.kind if error else None,
         "error_message": str(error).partition("\n")[0] if error else None,
         **effective_columns(effective),
-        "beyond_context": _passed(info.context_length, encoded.n_tokens + (n_new or 0)),
-        "n_prompt_tokens": encoded.n_tokens,
+        "beyond_context": _passed(info.context_length, (prompt_tokens or 0) + (n_new or 0)),
+        "n_prompt_tokens": prompt_tokens,
         "n_new_tokens": n_new,
         "finish_reason": generated.finish_reason if generated else None,
         "window_s": window_s,
@@ -172,13 +202,34 @@ def execute(bench: Bench, spec: TrialSpec, prompt: Prompt, order: str) -> Measur
         "energy_basis": basis,
         "energy_rel_uncertainty": _uncertainty(basis, window_s),
         "flags": flags(
-            reading, window_s, n_parallel=bench.n_parallel, pue=bench.pue, country_known=bench.country_known, order=order
+            reading,
+            window_s,
+            n_parallel=bench.n_parallel,
+            pue=bench.pue,
+            country_known=bench.country_known,
+            order=order,
+            drifted=bool(drift),
         ),
-        "notes": tuple(f"{column}: {why}" for column, why in sorted(reading.notes.items())),
-        "text": engine.decode(generated) if generated else None,
+        "notes": (
+            *(f"{column}: {why}" for column, why in sorted(reading.notes.items())),
+            *(f"drift: {change}" for change in drift),
+            *(["energy_j: nothing was generated"] if window_s is None else []),
+        ),
+        "text": text,
     }
     samples = [TelemetrySample(prompt=prompt.number, **sample) for sample in reading.samples]
     return Measured(execution=Execution(**row), codecarbon=reading.raw, telemetry=tuple(samples))
+
+
+def _attempted(engine: Engine, work: Callable[[], T]) -> T | GenerationError:
+    """What `work` gives outside the window, or its error where the device is sound."""
+    try:
+        return work()
+    except GenerationError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - a failure is a row, and the model stays loaded
+        engine.synchronize()  # raises where the device itself is lost
+        return GenerationError("other", f"{type(error).__name__}: {error}")
 
 
 def _passed(context_length: int | None, n_tokens: int) -> bool:
@@ -209,16 +260,29 @@ def _basis(values: dict[str, Any]) -> tuple[float | None, str | None]:
     return None, None
 
 
-def _uncertainty(basis: str | None, window_s: float) -> float | None:
+def _uncertainty(basis: str | None, window_s: float | None) -> float | None:
     """Relative: the sensor's gain and the counter's steps at both edges, as root of the sum of squares."""
-    if basis in (None, "energy_j") or window_s <= 0:
+    if basis in (None, "energy_j") or not window_s:
         return None
     return math.hypot(SENSOR_GAIN, COUNTER_PERIOD_S / window_s)
 
 
-def flags(reading: Reading, window_s: float, *, n_parallel: int, pue: float, country_known: bool, order: str) -> tuple[str, ...]:
-    """Labels for caution on one execution, sorted."""
+def flags(
+    reading: Reading,
+    window_s: float | None,
+    *,
+    n_parallel: int,
+    pue: float,
+    country_known: bool,
+    order: str,
+    drifted: bool = False,
+) -> tuple[str, ...]:
+    """Labels for caution on one execution, sorted; `window_s` None: nothing was generated."""
     values, found = reading.values, set(reading.flags)
+    if drifted:
+        found.add("drift")
+    if window_s is None:
+        return tuple(sorted(found))
     if window_s < TOO_SHORT_S:
         found.add("too_short")
     mismatch = max(MISMATCH, 2 * COUNTER_PERIOD_S / window_s) if window_s else MISMATCH

@@ -318,6 +318,10 @@ def generation_seed(sweep_seed: int, asked: Configuration, prompt: str, repeat: 
     return int(digest([sweep_seed, asked.model_dump(), prompt, repeat], 16), 16) >> 1
 
 
+TrialKey = tuple[str, str, str, str, int]
+"""Strategy, use case, index, config hash, repeat: what identifies a trial on any machine."""
+
+
 class TrialSpec(Noun):
     """One trial as it is scheduled: a configuration on the prompts of a use case, on one GPU."""
 
@@ -328,10 +332,11 @@ class TrialSpec(Noun):
     repeat: int
     attempt: int = 1
     order_index: int
+    """Place in the order in which the sweep's trials are handed out."""
     asked: Configuration
     setup: Setup
     prompts: tuple[Prompt, ...]
-    """The prompts this trial has to run."""
+    """The prompts this attempt has to run."""
     model_ref: str
     """How a worker finds the weights: what the user wrote after --model."""
 
@@ -340,8 +345,8 @@ class TrialSpec(Noun):
         of_sweep = [self.sweep_id] if self.strategy == ANCHOR else []
         return digest([self.asked.model_dump(), self.setup.model_dump(), *of_sweep])
 
-    def key(self) -> tuple[str, str, str, str, int]:
-        """What identifies the trial on any machine: strategy, use case, index, config hash, repeat."""
+    def key(self) -> TrialKey:
+        """The same for every attempt."""
         return (self.strategy, self.setup.use_case, f"{self.index:04d}", self.config_hash(), self.repeat)
 
     def folder(self) -> str:

@@ -10,6 +10,7 @@ from orchestrator import __version__
 from orchestrator.cli.models import models
 from orchestrator.cli.plan import plan
 from orchestrator.cli.summarize import summarize
+from orchestrator.cli.text import printable
 from orchestrator.cli.tune import tune
 from orchestrator.errors import UserError
 
@@ -55,5 +56,5 @@ def main(arguments: list[str] | None = None) -> None:
 def fail(lines: tuple[str, ...]) -> None:
     """Print user errors, a line each, and exit."""
     for line in lines:
-        click.echo(f"error: {line}", err=True)
+        click.echo(f"error: {printable(line)}", err=True)
     sys.exit(EXIT_USER_ERROR)

@@ -14,11 +14,11 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from orchestrator.cli.planview import print_plan, takes
-from orchestrator.cli.text import console, duration, energy
+from orchestrator.cli.text import console, duration, energy, printable
 from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.trials import Origin
-from orchestrator.nouns import PARAMETERS, Configuration
-from orchestrator.sweep.estimate import Figures, token_bound
+from orchestrator.nouns import TrialSpec
+from orchestrator.sweep.estimate import Figures
 from orchestrator.sweep.run import Prepared
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Live:
 
     def say(self, line: str) -> None:
         """A line of plain text."""
-        self.console.print(Text(line), soft_wrap=True)
+        self.console.print(Text(printable(line)), soft_wrap=True)
 
     @property
     def prepared(self) -> Prepared:
@@ -121,7 +121,7 @@ class Live:
             self.say(f"Takes {takes(self._bound, figures, self._at_once)}")
         self._show("running")
 
-    def execution(self, origin: Origin, execution: Execution) -> None:
+    def execution(self, spec: TrialSpec, origin: Origin, execution: Execution) -> None:
         """One more prompt is done."""
         totals = self.totals
         totals.executions += 1
@@ -134,23 +134,15 @@ class Live:
             columns = origin.columns
             where = f"{columns.model} {columns.use_case} {columns.index:04d} prompt {execution.prompt}"
             self.say(f"{where}: {execution.error_kind}: {execution.error_message}")
-        self._bound_done += self._bound_of(origin, execution)
+        self._bound_done += self.prepared.prompt_bound(spec, execution.prompt)
         left_s = (self._bound - self._bound_done) * totals.wall_s() / self._bound_done if self._bound_done else math.nan
         watts = totals.energy_j / totals.window_s if totals.window_s else math.nan
         speed = totals.tokens / totals.window_s if totals.window_s else math.nan
         self._show(f"{speed:.1f} tokens/s  {watts:.0f} W  {energy(totals.energy_j)}  left {duration(max(0.0, left_s))}")
 
-    def _bound_of(self, origin: Origin, execution: Execution) -> int:
-        """What the plan foresaw for an execution, so that progress is weighted like the plan."""
-        columns = origin.columns
-        asked = Configuration(**{name: getattr(columns, name) for name in PARAMETERS})
-        model = next(m for m in self.prepared.resolved.models if m.label == columns.model)
-        text = next(p.text for p in self.prepared.plan.prompts(columns.use_case) if p.number == execution.prompt)
-        return token_bound(asked, text, model, beyond_context=self.prepared.resolved.request.beyond_context)
-
     def sealed(self, record: TrialRecord) -> None:
-        """A trial is complete; without a terminal that is a line."""
-        self.totals.trials += 1
+        """A trial is complete, or what a lost worker or a drain left of it; without a terminal that is a line."""
+        self.totals.trials += len(record.executions) == len(record.spec.prompts)
         self.records.append(record)
         if self.console.is_terminal:
             return
@@ -166,8 +158,17 @@ class Live:
         self.totals.workers_lost += 1
         self.totals.failed += not retried
         spec = job.spec
-        what = "it is begun again" if retried else "given up for now; the same command again tries it"
+        what = "the rest of its trial goes to another" if retried else "given up for now; the same command again tries it"
         self.say(f"{spec.setup.model} {spec.setup.use_case} {spec.index:04d}: {reason}; {what}")
+
+    def paused(self, reason: str) -> None:
+        """The disk is full."""
+        self.say(f"{reason}: paused until there is room (what was finished is kept)")
+
+    def draining(self, why: str, running: int) -> None:
+        """Nothing more is begun."""
+        self.say(f"{why}: nothing more is begun, {running} running prompts finish (a second signal stops at once)")
+        self._show("draining")
 
     def finished(self) -> None:
         """Take the bar away."""

@@ -85,6 +85,45 @@ OPTIONS = [
 ]
 
 
+RUN_OPTIONS = [
+    click.option(
+        "--rerun",
+        multiple=True,
+        type=click.Choice(["failed", "oom", "timeout", "flagged"]),
+        help="Run these finished executions once more, as new attempts: failed (of any kind), out of memory, timed out, or "
+        "with a flag that doubts the measurement. Repeatable.",
+    ),
+    click.option("--force", is_flag=True, help="Try lengths again at which memory ran out before."),
+    click.option(
+        "--execution-timeout",
+        "execution_timeout_s",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        help="End a prompt after so long; it becomes a failed row (timeout).",
+    ),
+    click.option("--max-hours", type=click.FloatRange(min=0, min_open=True), metavar="H", help="Wall time of this run."),
+    click.option(
+        "--max-kwh", type=click.FloatRange(min=0, min_open=True), metavar="KWH", help="Energy of this run, by CodeCarbon."
+    ),
+    click.option(
+        "--max-gpu-hours", type=click.FloatRange(min=0, min_open=True), metavar="H", help="GPUs times wall time of this run."
+    ),
+    click.option(
+        "--accept-drift",
+        is_flag=True,
+        help="Go on with other versions of torch & co. or another GPU than the sweep was begun with; the rows say so.",
+    ),
+]
+"""The options of `tune` alone, each a field of RunOptions (sweep/run.py) but for the limits."""
+
+
+def run_options(command: F) -> F:
+    """Add all of RUN_OPTIONS to a command, in their order."""
+    for option in reversed(RUN_OPTIONS):
+        command = option(command)
+    return command
+
+
 def sweep_options(command: F) -> F:
     """Add all of OPTIONS to a command, in their order."""
     for option in reversed(OPTIONS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from rich.table import Table
@@ -9,13 +10,16 @@ from rich.table import Table
 from orchestrator.cli.live import Live
 from orchestrator.cli.text import duration, energy, number
 from orchestrator.nouns import ANCHOR
-from orchestrator.sweep.run import Prepared
+from orchestrator.sweep.run import Outcome, Prepared
 
 ROWS = 20
 """Trials shown; the rest is in summary.parquet."""
 
 
-def as_json(live: Live, prepared: Prepared) -> dict[str, Any]:
+AGAIN = "the same command again goes on"
+
+
+def as_json(live: Live, prepared: Prepared, outcome: Outcome) -> dict[str, Any]:
     """The result for a machine; energy_j null where one execution has none."""
     totals = live.totals
     return {
@@ -23,7 +27,10 @@ def as_json(live: Live, prepared: Prepared) -> dict[str, Any]:
         "trials_run": totals.trials,
         "executions_run": totals.executions,
         "executions_done_before": prepared.n_done,
+        "executions_left": prepared.n_missing() - totals.executions,
         "failed": totals.failed,
+        "failed_before": dict(prepared.n_failed()),
+        "drained": outcome.drained,
         "workers_lost": totals.workers_lost,
         "tokens": totals.tokens,
         "energy_j": None if totals.energy_unknown else totals.energy_j,
@@ -35,13 +42,24 @@ def as_json(live: Live, prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def print_result(live: Live, prepared: Prepared) -> None:
+def print_result(live: Live, prepared: Prepared, outcome: Outcome) -> None:
     """The result for a person."""
+    if live.records:
+        _print_records(live, prepared)
+    elif not outcome.drained and not prepared.n_missing():
+        live.say(f"Nothing was missing: all {prepared.n_done} executions are in {prepared.paths.root}.")
+    if failed := prepared.n_failed():
+        kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(failed.items()))
+        live.say(f"Failed in earlier runs: {kinds}; --rerun failed tries them again.")
+    if outcome.drained:
+        took = f" in {time.monotonic() - outcome.draining_since:.1f} s" if outcome.draining_since is not None else ""
+        left = prepared.n_missing() - live.totals.executions
+        live.say(f"Drained{took} ({outcome.drained}): {left} executions are left; {AGAIN}.")
+
+
+def _print_records(live: Live, prepared: Prepared) -> None:
     paths, totals = prepared.paths, live.totals
-    if not live.records:
-        live.say(f"Nothing was missing: all {prepared.n_done} executions are in {paths.root}.")
-        return
-    rows = [prepared.trials.summary_row(prepared.trials.key(record)) for record in live.records]
+    rows = [prepared.trials.summary_row(key) for key in dict.fromkeys(map(prepared.trials.key, live.records))]
     rows.sort(key=lambda row: (row["model"], row["use_case"], row["strategy"], row["index"], row["repeat"]))
     live.console.print(_table(rows[:ROWS]))
     if len(rows) > ROWS:

@@ -54,13 +54,13 @@ class DataSetPaths:
         return sorted(p.parent for p in self.root.glob("*/*/*/*/*/trial.json") if not p.parent.name.startswith("."))
 
     def partial_trials(self) -> list[Path]:
-        """Folders of all unfinished trials, sorted."""
-        return sorted(p for p in self.root.glob(f"*/*/*/*/.*{PARTIAL_SUFFIX}") if p.is_dir())
+        """Folders of all unfinished trials, sorted. A link is none of ours."""
+        return sorted(p for p in self.root.glob(f"*/*/*/*/.*{PARTIAL_SUFFIX}") if p.is_dir() and not p.is_symlink())
 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write beside and rename, flushed to the disk: a reader sees the old file or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with beside.open("wb") as stream:
@@ -68,8 +68,18 @@ def write_atomically(path: Path, data: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         beside.replace(path)
+        sync_folder(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each entry on the disk when this returns."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

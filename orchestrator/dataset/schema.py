@@ -41,10 +41,10 @@ class TrialColumns(Noun):
     index: Annotated[int, Column("number of the configuration in its design, from 0")]
     config_hash: Annotated[str, Column("hash of configuration and setup")]
     repeat: Annotated[int, Column("repetition of the configuration, from 1, each with its own generation seeds")]
-    attempt: Annotated[int, Column("how often this trial was begun anew; the newest valid attempt counts")]
+    attempt: Annotated[int, Column("1, and one more for each time the trial was gone on with: after a cut, a loss, a rerun")]
     sweep_id: Annotated[str, Column("sweep that asked for it: sweeps/<id>.json")]
     order_index: Annotated[
-        int, Column("place in its plan's order; a plan that grew counts anew, so see started_at for what came when")
+        int, Column("place in the order in which the sweep's trials were handed out, over all its runs, from 0")
     ]
     max_length: Annotated[int, Column("requested limit of prompt and new tokens together", "tokens")]
     top_p: Annotated[float, Column("requested nucleus; 0 = greedy, 1 = off")]
@@ -81,7 +81,7 @@ class Execution(Noun):
     seed: Annotated[int, Column("seed of the generation")]
     started_at: Annotated[str, Column("start of the window, UTC, ISO 8601")]
     status: Annotated[str, Column("ok or failed")]
-    error_kind: Annotated[str | None, Column("oom, nan or other", null="status is ok")] = None
+    error_kind: Annotated[str | None, Column("oom, nan, timeout or other", null="status is ok")] = None
     error_message: Annotated[str | None, Column("first line of the error", null="status is ok")] = None
     effective_max_length: Annotated[int, Column("limit that ran", "tokens")]
     effective_do_sample: Annotated[bool, Column("false: greedy")]
@@ -184,6 +184,10 @@ class TrialRecord(BaseModel):
     codecarbon: list[dict[str, Any]]
     """CodeCarbon's own record of each execution, same order."""
     sealed_at: str
+    files: dict[str, str] = {}
+    """SHA-256 of the files beside it."""
+    sha256: str = ""
+    """Of the content but for this field: it shows an edit by hand."""
 
 
 def effective_columns(effective: Effective) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.dataset.parquet import to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import Execution, ExecutionRow, SummaryRow, TrialColumns, TrialRecord
-from orchestrator.dataset.trials import read_trial
+from orchestrator.dataset.trials import partial_record, read_trial, reason_of
 
 SHORT_TRIAL_S = 60.0
 """METHOD R7: below it a trial is flagged; publishable power wants a minute of load."""
@@ -45,6 +45,10 @@ class Trials:
     def records(self) -> list[TrialRecord]:
         """All of them."""
         return [record for records in self._records.values() for record in records]
+
+    def attempts(self, key: Key) -> list[TrialRecord]:
+        """All records of one trial."""
+        return self._records[key]
 
     def __iter__(self) -> Iterator[Key]:
         """Keys, sorted."""
@@ -99,6 +103,11 @@ class Trials:
             "flags": tuple(sorted(flags)),
         }
 
+    def figures(self, key: Key) -> dict[str, Any]:
+        """The same with the number of new tokens under the name of Tune's metric."""
+        row = self.summary_row(key)
+        return {**row, "tokens": row["n_new_tokens"]}
+
 
 def _total(executions: list[Execution], column: str) -> float | None:
     """Sum of a column; None where one value is unknown or there are none: a sum of some would look like the whole."""
@@ -124,6 +133,10 @@ class TableWriter:
         if self._written < FRESH_ROWS or self._pending > GROWTH * self._written:
             self.flush()
 
+    def figures(self, record: TrialRecord) -> dict[str, Any]:
+        """The summary of the trial that a record belongs to, over all its attempts; for a sampler that learns."""
+        return self._trials.figures(self._trials.key(record))
+
     def flush(self) -> None:
         """Write both files as they should be now."""
         keys = sorted(self._rows)
@@ -133,15 +146,25 @@ class TableWriter:
         self._pending = 0
 
 
-def read_all(paths: DataSetPaths) -> tuple[Trials, list[str]]:
-    """Every readable trial of a data set, and a line for each folder that can't be read."""
+def read_all(paths: DataSetPaths, *, unfinished: bool = False) -> tuple[Trials, list[str]]:
+    """Every readable trial of a data set, and a line for each folder that can't be read.
+
+    `unfinished`: running and cut-off trials count with the executions they have.
+    """
     trials, faults = Trials(), []
     for folder in paths.sealed_trials():
         try:
-            trials.add(read_trial(folder))
+            trials.add(read_trial(folder, paths.root))
         except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            faults.append(f"{folder.relative_to(paths.root)}: {reason}")
+            faults.append(f"{folder.relative_to(paths.root)}: {reason_of(error)}")
+    for folder in paths.partial_trials() if unfinished else ():
+        try:
+            if record := partial_record(folder):
+                trials.add(record)
+        except FileNotFoundError:
+            continue  # a running sweep sealed it meanwhile
+        except (OSError, ValueError, KeyError) as error:
+            faults.append(f"{folder.relative_to(paths.root)}: {reason_of(error)}")
     return trials, faults
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
+import hashlib
 import io
 import json
 import os
@@ -18,10 +20,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from orchestrator.dataset.parquet import to_table, write_parquet
-from orchestrator.dataset.paths import PARTIAL_SUFFIX, DataSetPaths, sync_folder, write_atomically
+from orchestrator.dataset.paths import PARTIAL_SUFFIX, DataSetPaths, make_folder, sync_folder, write_atomically
 from orchestrator.dataset.schema import SCHEMA_VERSION, Execution, TelemetrySample, TrialColumns, TrialRecord
 from orchestrator.nouns import Noun, TrialSpec
 
@@ -40,6 +42,13 @@ OWN_FIELDS = (
 """Ours, at the end of emissions.csv; the rest stands in trial.json and executions.parquet."""
 
 
+DERIVED_FILES = ("emissions.csv", "output.txt", "telemetry.parquet")
+"""Beside trial.json, which holds their hashes."""
+
+SIZE_LIMIT_BYTES = 256 * 2**20
+"""Of a text file that is read: ten texts of 10,000 tokens are 1 MiB, so more is none of ours."""
+
+
 class Measured(Noun):
     """What a worker sends for one prompt."""
 
@@ -55,39 +64,56 @@ class Origin(Noun):
     environment: dict[str, Any]
 
 
-def append(paths: DataSetPaths, spec: TrialSpec, origin: Origin, order: str, measured: Measured) -> None:
-    """Add an execution to its running trial; on the disk when this returns."""
+def append(paths: DataSetPaths, spec: TrialSpec, origin: Origin, order: str, measured: Measured, *, begun: bool = False) -> None:
+    """Add an execution to its running trial; on the disk when this returns, folder entries included.
+
+    `begun`: executions of it were written before, so its folder must be there. Raises OSError, and writes nothing then that
+    a later reader would take for an execution.
+    """
     folder = paths.partial(origin.columns.machine, spec)
-    head = folder / "spec.json"
+    head, lines = folder / "spec.json", folder / "executions.jsonl"
     if not head.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        if begun:
+            raise FileNotFoundError(errno.ENOENT, "a running trial's folder was removed", str(folder))
+        make_folder(folder)
         content = {"spec": spec.model_dump(mode="json"), "origin": origin.model_dump(mode="json"), "order": order}
         write_atomically(head, json.dumps(content).encode())
-    with (folder / "executions.jsonl").open("a+b") as stream:
+    new = not lines.exists()
+    with lines.open("a+b") as stream:
         if stream.tell() and stream.seek(-1, os.SEEK_END) >= 0 and stream.read(1) != b"\n":
             stream.write(b"\n")  # a cut left a torn line: keep what follows out of it
         stream.write(measured.model_dump_json().encode() + b"\n")
         stream.flush()
         os.fsync(stream.fileno())
+    if new:
+        sync_folder(folder)
 
 
 def read_partial(folder: Path) -> tuple[TrialSpec, Origin, str, list[Measured]]:
-    """A running or cut-off trial. A torn line is left out: its execution never finished being written."""
-    head = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
+    """A running or cut-off trial. A torn line is left out: its execution never finished being written.
+
+    Raises OSError without a spec.json, ValueError (pydantic's included) or KeyError where it isn't one of ours.
+    """
+    head = json.loads(read_text(folder / "spec.json"))
     measured = []
     lines = folder / "executions.jsonl"
-    for line in lines.read_bytes().splitlines() if lines.exists() else []:
+    for line in read_text(lines, errors="replace").split("\n") if lines.exists() else []:
         with contextlib.suppress(ValidationError):
             measured.append(Measured.model_validate_json(line))
     return TrialSpec.model_validate(head["spec"]), Origin.model_validate(head["origin"]), head["order"], measured
 
 
-def seal(paths: DataSetPaths, machine: str, spec: TrialSpec) -> tuple[Path, TrialRecord]:
-    """Turn a running trial into its final folder, in one rename."""
-    folder = paths.partial(machine, spec)
-    _, origin, order, measured = read_partial(folder)
+def partial_record(folder: Path) -> TrialRecord | None:
+    """What a running or cut-off trial would be if it were sealed now; None before its first execution is written."""
+    if not (folder / "spec.json").exists():
+        return None
+    spec, origin, order, measured = read_partial(folder)
+    return _record(spec, origin, order, measured) if measured else None
+
+
+def _record(spec: TrialSpec, origin: Origin, order: str, measured: list[Measured]) -> TrialRecord:
     measured = sorted(first_of_each_prompt(measured), key=lambda m: m.execution.prompt)
-    record = TrialRecord(
+    return TrialRecord(
         schema_version=SCHEMA_VERSION,
         columns=origin.columns,
         spec=spec,
@@ -99,15 +125,52 @@ def seal(paths: DataSetPaths, machine: str, spec: TrialSpec) -> tuple[Path, Tria
         codecarbon=[m.codecarbon for m in measured],
         sealed_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def seal(paths: DataSetPaths, machine: str, spec: TrialSpec) -> tuple[Path, TrialRecord]:
+    """Turn a running trial into its final folder, in one rename, with the executions that it has.
+
+    Where that folder is taken (two data sets copied into one) it becomes the next free attempt: a sealed folder never
+    changes.
+    """
+    return _seal(paths, paths.partial(machine, spec))
+
+
+def seal_left(paths: DataSetPaths) -> list[TrialRecord]:
+    """Seal every cut-off trial with what it has and remove those that have nothing. Nothing may be running.
+
+    Raises OSError, ValueError or KeyError for a folder that can't be read, naming it.
+    """
+    records = []
+    for folder in paths.partial_trials():
+        try:
+            if partial_record(folder) is None:
+                discard_partial(folder)
+            else:
+                records.append(_seal(paths, folder)[1])
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"{folder}: can't be read as a running trial: {reason_of(error)}") from error
+    return records
+
+
+def _seal(paths: DataSetPaths, folder: Path) -> tuple[Path, TrialRecord]:
+    spec, origin, order, measured = read_partial(folder)
+    machine = origin.columns.machine
+    while paths.trial(machine, spec).exists():
+        spec = spec.model_copy(update={"attempt": spec.attempt + 1})
+    origin = Origin(columns=origin.columns.model_copy(update={"attempt": spec.attempt}), environment=origin.environment)
+    record = _record(spec, origin, order, measured)
     write_atomically(folder / "emissions.csv", emissions_csv(record).encode())
     write_atomically(folder / "output.txt", output_txt(record).encode())
     if samples := [sample.model_dump() for m in measured for sample in m.telemetry]:
         write_parquet(folder / "telemetry.parquet", to_table(TelemetrySample, samples))
+    record.files = {name: file_sha256(folder / name) for name in DERIVED_FILES if (folder / name).exists()}
+    record.sha256 = content_sha256(json.loads(record.model_dump_json()))
     write_atomically(folder / "trial.json", record.model_dump_json(indent=1).encode())
     target = paths.trial(machine, spec)
     folder.rename(target)
     sync_folder(target.parent)
-    (target / "executions.jsonl").unlink()  # only now: until the rename they are what a cut leaves to continue from
+    (target / "executions.jsonl").unlink()  # only now: until the rename they are what a cut leaves to go on from
     (target / "spec.json").unlink()
     return target, record
 
@@ -120,20 +183,67 @@ def first_of_each_prompt(measured: Iterable[Measured]) -> list[Measured]:
     return list(kept.values())
 
 
-def read_trial(folder: Path) -> TrialRecord:
-    """A sealed trial. Raises ValueError where trial.json is not one of ours or of another schema version."""
-    text = (folder / "trial.json").read_text(encoding="utf-8")
-    version = _Versioned.model_validate_json(text).schema_version
+def read_trial(folder: Path, root: Path | None = None) -> TrialRecord:
+    """A sealed trial. Raises OSError, or ValueError where trial.json isn't one of ours, is of another version or was edited.
+
+    `root`: of the data set, out of which no link may lead.
+    """
+    if root is not None and not (folder / "trial.json").resolve().is_relative_to(root.resolve()):
+        raise ValueError("a link out of the data set")
+    try:
+        content = json.loads(read_text(folder / "trial.json"))
+    except RecursionError as error:
+        raise ValueError("trial.json: nested too deeply to be one of ours") from error
+    version = content.get("schema_version", "none") if isinstance(content, dict) else "none"
     if version != SCHEMA_VERSION:
-        msg = f"schema version {version}, this program reads {SCHEMA_VERSION}"
-        raise ValueError(msg)
-    return TrialRecord.model_validate_json(text)
+        raise ValueError(f"trial.json: schema version {version}, this program reads {SCHEMA_VERSION}")
+    try:
+        record = TrialRecord.model_validate(content, strict=False)
+    except ValidationError as error:
+        raise ValueError(f"trial.json: {_first_fault(error)}") from error
+    if record.sha256 != content_sha256(content):
+        raise ValueError("trial.json: was edited after it was written (its hash differs)")
+    return record
 
 
-class _Versioned(BaseModel):
-    """What the trial.json of every schema version has."""
+def content_sha256(content: dict[str, Any]) -> str:
+    """Hash of a trial.json's parsed content but for the hash itself: layout and order of keys don't matter."""
+    rest = {key: value for key, value in content.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
-    schema_version: int
+
+def file_sha256(path: Path) -> str:
+    """Hash of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_text(path: Path, errors: str = "strict") -> str:
+    """A text file of a data set. Raises OSError, or ValueError where it is no UTF-8 or too large to be one of ours."""
+    size = path.stat().st_size
+    if size > SIZE_LIMIT_BYTES:
+        raise ValueError(f"{path.name}: {size / 2**20:.0f} MiB, more than the {SIZE_LIMIT_BYTES // 2**20} MiB that is read")
+    try:
+        return path.read_bytes().decode("utf-8", errors)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path.name}: not UTF-8 at byte {error.start}") from error
+
+
+def _first_fault(error: ValidationError) -> str:
+    """Where a record differs from the schema, and how."""
+    item = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return f"{'.'.join(map(str, item['loc']))}: {item['msg']}"
+
+
+def reason_of(error: Exception) -> str:
+    """What is wrong with a file of a data set, on one line."""
+    if isinstance(error, ValidationError):
+        return _first_fault(error)
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    return str(error).partition("\n")[0]
 
 
 def discard_partial(folder: Path) -> None:

@@ -18,7 +18,12 @@ class GenerationError(Exception):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
-        """oom, nan or other."""
+        """oom, nan, timeout or other."""
+
+
+def timed_out(timeout_s: float, n_tokens: int) -> GenerationError:
+    """The error of a generation that was ended for its time."""
+    return GenerationError("timeout", f"ended after {timeout_s:g} s with {n_tokens} new tokens (--execution-timeout)")
 
 
 @dataclass(frozen=True)
@@ -71,14 +76,19 @@ class Engine(Protocol):
     def encode(self, prompt: str) -> Encoded:
         """Token ids of a prompt."""
 
-    def generate(self, encoded: Encoded, effective: Effective, seed: int, *, fixed_length: bool) -> Generated:
-        """Generate; the only call inside a window. Raises GenerationError."""
+    def generate(
+        self, encoded: Encoded, effective: Effective, seed: int, *, fixed_length: bool, timeout_s: float | None = None
+    ) -> Generated:
+        """Generate; the only call inside a window.
+
+        Raises GenerationError; of kind timeout at the first token after `timeout_s`.
+        """
 
     def decode(self, generated: Generated) -> str:
         """Text of the new tokens."""
 
     def synchronize(self) -> None:
-        """Wait until the device has done all that was launched."""
+        """Wait until the device has done all that was launched. Raises RuntimeError where the device is lost."""
 
     def close(self) -> None:
         """Free the device's memory."""

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine import Encoded, EngineInfo, Generated, GenerationError
+from orchestrator.engine import Encoded, EngineInfo, Generated, GenerationError, timed_out
 from orchestrator.engine.weights import Weights, resolve
 from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import architecture_of, parse_model
@@ -88,6 +88,7 @@ class HfEngine:
         self._eos = [] if eos is None else list(eos) if isinstance(eos, list | tuple) else [eos]
         self._pad = self._tokenizer.pad_token_id if self._tokenizer.pad_token_id is not None else next(iter(self._eos), 0)
         self._bos = own.bos_token_id
+        self._cache_bytes_per_token: int | None = None
         # generate() fills every None of the passed config from this one, so it must hold nothing but token ids
         self._model.generation_config = GenerationConfig(
             bos_token_id=self._bos, eos_token_id=self._eos or None, pad_token_id=self._pad
@@ -123,13 +124,15 @@ class HfEngine:
         ids = batch["input_ids"].to(self._model.device)
         return Encoded(int(ids.shape[1]), ids)
 
-    def generate(self, encoded: Encoded, effective: Effective, seed: int, *, fixed_length: bool) -> Generated:
+    def generate(
+        self, encoded: Encoded, effective: Effective, seed: int, *, fixed_length: bool, timeout_s: float | None = None
+    ) -> Generated:
         """One `model.generate` with every parameter explicit, the random state set from `seed` first."""
         from transformers import StoppingCriteriaList
 
         torch = self._torch
         n_new = effective.max_length - encoded.n_tokens
-        first_token = _FirstToken(torch)
+        watch = _Watch(torch, timeout_s)
         torch.manual_seed(seed)
         try:
             with torch.inference_mode():
@@ -137,19 +140,39 @@ class HfEngine:
                     inputs=encoded.ids,
                     attention_mask=torch.ones_like(encoded.ids),
                     generation_config=self._generation_config(effective, n_new, fixed_length=fixed_length),
-                    stopping_criteria=StoppingCriteriaList([first_token]),
+                    stopping_criteria=StoppingCriteriaList([watch]),
                 )
-        except torch.cuda.OutOfMemoryError as error:
-            raise GenerationError("oom", _first_line(error)) from error
-        except RuntimeError as error:
-            text = str(error)
-            kind = "oom" if "alloc" in text and "memory" in text else "nan" if "inf" in text and "nan" in text else "other"
-            raise GenerationError(kind, _first_line(error)) from error
+        except RuntimeError as error:  # of which torch's errors of memory and of CUDA are kinds
+            raise self._failed(error, effective.max_length) from error
+        if watch.timed_out and timeout_s is not None:
+            raise timed_out(timeout_s, output.shape[1] - encoded.n_tokens)
         tokens = output[0, encoded.n_tokens :].tolist()
         for i, token in enumerate(tokens):
             if token in self._eos and not fixed_length:
-                return Generated(tokens[: i + 1], "eos", first_token.after_s)
-        return Generated(tokens, "length", first_token.after_s)
+                return Generated(tokens[: i + 1], "eos", watch.first_token_s)
+        return Generated(tokens, "length", watch.first_token_s)
+
+    def _failed(self, error: RuntimeError, n_tokens: int) -> GenerationError:
+        """A failed generation by its kind; gives the memory it held back to the device."""
+        text = str(error)
+        if isinstance(error, self._torch.cuda.OutOfMemoryError) or ("alloc" in text and "memory" in text):
+            return GenerationError("oom", f"{self._need(n_tokens)}; {_first_line(error)}")
+        # on a GPU the sampler's check of its probabilities is an assertion in a kernel, after which the process has lost it
+        if ("inf" in text and "nan" in text) or "device-side assert" in text:
+            return GenerationError("nan", _first_line(error))
+        return GenerationError("other", _first_line(error))
+
+    def _need(self, n_tokens: int) -> str:
+        """What a text of so many tokens needs, against what there is."""
+        cache = f"weights {self._model.get_memory_footprint() / 2**30:.1f} GiB and the cache of {n_tokens} tokens"
+        if self._cache_bytes_per_token is not None:
+            cache += f" {n_tokens * self._cache_bytes_per_token / 2**30:.1f} GiB"
+        if self._cuda:
+            self._torch.cuda.empty_cache()
+            free, total = self._torch.cuda.mem_get_info()
+        else:
+            free, total = _ram_bytes()
+        return f"{cache}, with {free / 2**30:.1f} of {total / 2**30:.1f} GiB free beside the weights"
 
     def _generation_config(self, effective: Effective, n_new: int, *, fixed_length: bool) -> Any:
         from transformers import GenerationConfig
@@ -189,26 +212,28 @@ class HfEngine:
         architecture = architecture_of(folder)
         if architecture is None:
             return None
-        free_bytes = self._torch.cuda.mem_get_info()[0] if self._cuda else _available_ram_bytes()
-        if free_bytes is None:
-            return None
-        return int(MEMORY_MARGIN * free_bytes / architecture.cache_bytes_per_token(dtype.itemsize))
+        self._cache_bytes_per_token = architecture.cache_bytes_per_token(dtype.itemsize)
+        free_bytes = self._torch.cuda.mem_get_info()[0] if self._cuda else _ram_bytes()[0]
+        return int(MEMORY_MARGIN * free_bytes / self._cache_bytes_per_token)
 
 
-class _FirstToken:
-    """A stopping criterion that never stops: it notes when the first token is there."""
+class _Watch:
+    """A stopping criterion that notes when the first token is there, and ends a generation that takes too long."""
 
-    def __init__(self, torch: Any) -> None:
+    def __init__(self, torch: Any, timeout_s: float | None) -> None:
         self._torch = torch
+        self._timeout_s = timeout_s
         self._began = time.perf_counter()
-        self.after_s: float | None = None
+        self.first_token_s: float | None = None
+        self.timed_out = False
 
     def __call__(self, input_ids: Any, _scores: Any, **_kwargs: Any) -> Any:
-        if self.after_s is None:
+        if self.first_token_s is None:
             if input_ids.is_cuda:
                 self._torch.cuda.synchronize()  # else it's the launch of the first token that is timed
-            self.after_s = time.perf_counter() - self._began
-        return self._torch.zeros(input_ids.shape[0], dtype=self._torch.bool, device=input_ids.device)
+            self.first_token_s = time.perf_counter() - self._began
+        self.timed_out = self._timeout_s is not None and time.perf_counter() - self._began > self._timeout_s
+        return self._torch.full((input_ids.shape[0],), self.timed_out, dtype=self._torch.bool, device=input_ids.device)
 
 
 def _compute_dtype(asked: str, torch: Any) -> Any:
@@ -256,10 +281,12 @@ def _check_complete(report: dict[str, Any]) -> None:
         raise ValueError(msg)
 
 
-def _available_ram_bytes() -> int | None:
+def _ram_bytes() -> tuple[int, int]:
+    """(available, total)."""
     import psutil
 
-    return int(psutil.virtual_memory().available)
+    memory = psutil.virtual_memory()
+    return int(memory.available), int(memory.total)
 
 
 def _versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ import random
 import time
 
 from orchestrator import __version__
-from orchestrator.engine import Encoded, EngineInfo, Generated
+from orchestrator.engine import Encoded, EngineInfo, Generated, timed_out
 from orchestrator.models import parse_model
 from orchestrator.nouns import Effective, Setup
 
@@ -53,7 +53,9 @@ class SimulatedEngine:
         words = prompt.split()
         return Encoded(len(words), words)
 
-    def generate(self, encoded: Encoded, effective: Effective, seed: int, *, fixed_length: bool) -> Generated:
+    def generate(
+        self, encoded: Encoded, effective: Effective, seed: int, *, fixed_length: bool, timeout_s: float | None = None
+    ) -> Generated:
         """Draw words until the end of sequence (p = 1/60 a token when sampling) or max_length."""
         draw = random.Random(seed if effective.do_sample else 0)  # noqa: S311 - not for secrets
         tokens: list[int] = []
@@ -66,6 +68,8 @@ class SimulatedEngine:
             tokens.append(EOS if ended else draw.randrange(EOS))
             if len(tokens) == 1:
                 ttft_s = time.perf_counter() - began
+            if timeout_s is not None and time.perf_counter() - began > timeout_s:
+                raise timed_out(timeout_s, len(tokens))
             if ended:
                 return Generated(tokens, "eos", ttft_s)
         return Generated(tokens, "length", ttft_s)

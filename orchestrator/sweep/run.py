@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from orchestrator.dataset.drift import Conditions, conditions
+from orchestrator.dataset.lock import Lock, held
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.schema import TrialRecord
+from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.tables import TableWriter, Trials, read_all
-from orchestrator.dataset.trials import discard_partial, seal
+from orchestrator.dataset.trials import seal_left
 from orchestrator.engine.weights import expected_revision, locate
 from orchestrator.errors import ModelUnavailableError, UserError
 from orchestrator.meters.nvml import visible_gpus
 from orchestrator.models import Model
 from orchestrator.nouns import Configuration, TrialSpec, digest
 from orchestrator.samplers import OptunaOptions, sampler_of
-from orchestrator.sweep.estimate import trial_bound, unasked_bound
+from orchestrator.sweep.budget import Budget, Limits
+from orchestrator.sweep.estimate import token_bound, trial_bound, unasked_bound
 from orchestrator.sweep.plan import PlannedTrial, SweepPlan, begun_setups, check_same_weights, make_plan, read_plan, write_plan
-from orchestrator.sweep.remaining import Ledger, Missing
+from orchestrator.sweep.remaining import Ledger
 from orchestrator.sweep.request import Resolved
 
 if TYPE_CHECKING:
     from orchestrator.tune.callback import Observer
-    from orchestrator.tune.searcher import DesignSearcher, StudySearcher
+    from orchestrator.tune.driver import Placement
+    from orchestrator.tune.halt import Halt
+    from orchestrator.tune.searcher import Study, SweepSearcher
     from orchestrator.tune.session import Session
     from orchestrator.tune.trainable import Job
 
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The flags of `tune` that don't change what a sweep is."""
+
+    rerun: tuple[str, ...] = ()
+    force: bool = False
+    accept_drift: bool = False
+    execution_timeout_s: float | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True)
@@ -45,29 +62,40 @@ class Prepared:
     plan: SweepPlan
     paths: DataSetPaths
     trials: Trials
-    records: list[TrialRecord]
-    missing: list[Missing]
-    n_done: int
-    """Executions of the plan that are in the data set."""
+    missing: list[TrialSpec]
+    """Trials with the prompts that they still have to run."""
+    done: list[Execution]
+    """Executions of the plan that are in the data set, those that are to run again left out."""
     begun: bool
     """Whether the sweep's plan stood there already."""
-    asked: dict[tuple[str, str], list[TrialRecord]] = field(default_factory=dict)
-    """Optuna: finished first repeats of each model and use case."""
+    asked: dict[tuple[str, str], dict[int, TrialSpec]] = field(default_factory=dict)
+    """Optuna: what was asked for of each model and use case, by index."""
+
+    @property
+    def records(self) -> list[TrialRecord]:
+        """All trials of the data set, of other sweeps too."""
+        return self.trials.records()
+
+    @property
+    def n_done(self) -> int:
+        """Executions of the plan that are in the data set."""
+        return len(self.done)
+
+    def n_failed(self) -> Counter[str]:
+        """Of these the failed ones, by kind."""
+        return Counter(e.error_kind or "other" for e in self.done if e.status == "failed")
 
     def left(self) -> dict[tuple[str, str], int]:
         """Configurations that a learning sampler may still ask for, by model and use case."""
         if not self.plan.learns():
             return {}
-        begun = Counter(
-            (m.spec.setup.model, m.spec.setup.use_case) for m in self.missing if m.spec.repeat == 1 and m.spec.attempt == 1
-        )
         keys = [(s.model, s.use_case) for s in self.plan.setups]
-        return {key: max(0, self.plan.samples - len(self.asked.get(key, [])) - begun[key]) for key in keys}
+        return {key: max(0, self.plan.samples - len(self.asked.get(key, {}))) for key in keys}
 
     def n_missing(self) -> int:
         """Executions that are to be run now."""
         unasked = sum(n * len(self.plan.prompts(use_case)) for (_, use_case), n in self.left().items())
-        return sum(len(m.todo) for m in self.missing) + unasked * self.plan.repeats
+        return sum(len(spec.prompts) for spec in self.missing) + unasked * self.plan.repeats
 
     def n_missing_trials(self) -> int:
         """Trials that are to be run now."""
@@ -77,8 +105,24 @@ class Prepared:
         """The most new tokens they can give, about."""
         models = {model.label: model for model in self.resolved.models}
         left = {key: n * self.plan.repeats for key, n in self.left().items()}
-        planned = sum(trial_bound(m.spec, m.todo, models[m.spec.setup.model]) for m in self.missing)
+        planned = sum(trial_bound(spec, tuple(p.number for p in spec.prompts), models[spec.setup.model]) for spec in self.missing)
         return planned + unasked_bound(self.plan, models, left)
+
+    def prompt_bound(self, spec: TrialSpec, number: int) -> int:
+        """The same of one prompt of a trial."""
+        model = next(m for m in self.resolved.models if m.label == spec.setup.model)
+        text = next(p.text for p in spec.prompts if p.number == number)
+        return token_bound(spec.asked, text, model, beyond_context=spec.setup.beyond_context)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    drained: str | None = None
+    """The signal or the budget's flag for which nothing more was begun; None: it ran to its end."""
+    draining_since: float | None = None
+    """When a signal or a reached limit ended the prompts' flow, by time.monotonic()."""
 
 
 class Watcher(Protocol):
@@ -90,51 +134,56 @@ class Watcher(Protocol):
     def started(self, session: Session, at_once: int) -> None:
         """Ray is up."""
 
+    def draining(self, why: str, running: int) -> None:
+        """Nothing more is begun."""
 
-def prepare(resolved: Resolved, revisions: dict[str, str]) -> Prepared:
+
+def prepare(resolved: Resolved, revisions: dict[str, str], rerun: tuple[str, ...] = ()) -> Prepared:
     """Make the plan and find what is missing of it. Reads only. Raises UserError."""
     plan = make_plan(resolved, revisions)
     paths = DataSetPaths(resolved.request.out)
     begun = paths.sweep(plan.id).exists()
     if begun:
         check_same_weights(read_plan(paths.sweep(plan.id)), plan)
-    trials, faults = read_all(paths)
+    trials, faults = read_all(paths, unfinished=True)
     if faults:
         raise UserError(
             *(f"{paths.root}/{fault}: can't be read as a trial; restore it or move it out of the data set" for fault in faults)
         )
-    records = trials.records()
-    ledger = Ledger(paths, records, plan.machine)
-    asked: dict[tuple[str, str], list[TrialRecord]] = {}
-    specs = _specs_asked(plan, records, ledger, asked) if plan.learns() else list(plan.specs())
+    ledger = Ledger(trials, plan.machine, rerun)
+    asked: dict[tuple[str, str], dict[int, TrialSpec]] = {}
+    specs = _specs_asked(plan, trials.records(), asked) if plan.learns() else list(plan.specs())
+    missing = {spec.key(): left for spec in specs if (left := ledger.missing(spec))}
+    again = {(key, prompt.number) for key, spec in missing.items() for prompt in spec.prompts}
     return Prepared(
         resolved=resolved,
         plan=plan,
         paths=paths,
         trials=trials,
-        records=records,
-        missing=[m for m in map(ledger.missing, specs) if m is not None],
-        n_done=sum(ledger.n_done(spec) for spec in specs),
+        missing=list(missing.values()),
+        done=[e for spec in specs for e in ledger.done(spec) if (spec.key(), e.prompt) not in again],
         begun=begun,
         asked=asked,
     )
 
 
 def _specs_asked(
-    plan: SweepPlan, records: list[TrialRecord], ledger: Ledger, asked: dict[tuple[str, str], list[TrialRecord]]
+    plan: SweepPlan, records: list[TrialRecord], asked: dict[tuple[str, str], dict[int, TrialSpec]]
 ) -> list[TrialSpec]:
-    """Optuna's trials so far: those in the data set and those cut off, with the repeats and prompts of this plan."""
-    mine = {r.spec.key(): r.spec for r in records if r.spec.sweep_id == plan.id and r.spec.attempt == 1}
-    for record in records:
-        if record.spec.sweep_id == plan.id and record.spec.repeat == 1 and record.spec.attempt == 1:
-            asked.setdefault((record.spec.setup.model, record.spec.setup.use_case), []).append(record)
-    mine |= {spec.key(): spec for spec in ledger.unfinished(plan.id)}
-    firsts = [spec for spec in mine.values() if spec.repeat == 1]
+    """Optuna's trials so far, with the repeats and prompts of this plan; notes in `asked` what they were asked for."""
+    mine = [r.spec for r in records if r.spec.sweep_id == plan.id and (r.setup.model, r.setup.use_case) in _pairs(plan)]
+    for spec in mine:
+        asked.setdefault((spec.setup.model, spec.setup.use_case), {}).setdefault(spec.index, spec)
     return [
-        plan.spec(_planned(plan, spec, repeat), spec.order_index, spec.asked)
-        for spec in sorted(firsts, key=lambda s: s.order_index)
+        plan.spec(_planned(plan, spec, repeat), 0, spec.asked)
+        for of_setup in asked.values()
+        for _, spec in sorted(of_setup.items())
         for repeat in range(1, plan.repeats + 1)
     ]
+
+
+def _pairs(plan: SweepPlan) -> set[tuple[str, str]]:
+    return {(s.model, s.use_case) for s in plan.setups}
 
 
 def _planned(plan: SweepPlan, spec: TrialSpec, repeat: int) -> PlannedTrial:
@@ -189,118 +238,150 @@ def check_writable(out: Path) -> None:
         raise UserError(f"--out {out}: can't be written ({error.strerror}); name a folder of yours") from error
 
 
-def run_sweep(prepared: Prepared, observer: Observer, watcher: Watcher) -> None:
-    """Run what is missing. Raises UserError and ModelUnavailableError; KeyboardInterrupt passes with all finished kept."""
-    resolved, plan, paths = prepared.resolved, prepared.plan, prepared.paths
+@contextlib.contextmanager
+def begun(resolved: Resolved, revisions: dict[str, str], options: RunOptions, say: Say) -> Iterator[tuple[Prepared, Lock]]:
+    """Hold the data set, seal what a cut left in it, and find what is missing. Raises UserError."""
     if resolved.request.address is not None:
         from orchestrator.tune.session import check_answers
 
         check_answers(resolved.request.address)
+    paths = DataSetPaths(resolved.request.out)
+    try:
+        with held(paths.root, say) as lock:
+            seal_left(paths)
+            yield prepare(resolved, revisions, options.rerun), lock
+    except ValueError as error:
+        raise UserError(f"{error}; restore it or move it out of the data set") from error
+    except OSError as error:
+        raise UserError(f"{error.filename or paths.root}: can't be read or written ({error.strerror})") from error
+
+
+def run_sweep(prepared: Prepared, lock: Lock, options: RunOptions, observer: Observer, watcher: Watcher) -> Outcome:
+    """Run what is missing. Raises UserError and ModelUnavailableError; KeyboardInterrupt passes with all finished kept."""
+    resolved, plan, paths = prepared.resolved, prepared.plan, prepared.paths
     write_plan(plan, paths.sweep(plan.id))
     tables = TableWriter(paths, prepared.trials)
-    to_run = []
-    for item in prepared.missing:
-        if item.todo:
-            to_run.append(item)
-        else:  # cut off between its last execution and its sealing
-            _seal_left(paths, tables, item.spec)
-    _sweep_up(paths)
     watcher.planned(prepared)
     if not prepared.n_missing():
         tables.flush()
-        return
+        return Outcome()
+    from orchestrator.tune.callback import DataSetCallback, Store
     from orchestrator.tune.driver import placement, run
+    from orchestrator.tune.halt import Halt, signals_to
     from orchestrator.tune.session import ray_session
 
+    halt = Halt()
     n_gpus = len(visible_gpus()) if resolved.request.address is None and resolved.request.engine != "simulated" else 0
-    with ray_session(resolved.request.address, n_gpus) as session:
+    with signals_to(halt) as install, ray_session(resolved.request.address, n_gpus) as session:
+        install()
         place = placement(session, resolved.parallel)
         watcher.started(session, place.at_once)
-        factory = _JobFactory(resolved, plan, threads=None if place.gpu else max(1, int(place.cpu)), n_parallel=place.per_host)
-        run(_searcher(prepared, to_run, factory), session, place, paths=paths, tables=tables, observer=observer)
+        budget = _budget(prepared, options, place, halt)
+        baseline = conditions(r for r in prepared.trials.records() if r.spec.sweep_id == plan.id)
+        searcher = _searcher(prepared, _JobFactory(prepared, options, place, baseline), budget)
+        callback = DataSetCallback(Store(paths, tables, lock), searcher, halt, [budget, observer])
+        run(searcher, callback, session, place, on_drain=watcher.draining)
+        return Outcome(drained=halt.draining or searcher.stopped, draining_since=halt.draining_since)
 
 
-def _seal_left(paths: DataSetPaths, tables: TableWriter, spec: TrialSpec) -> None:
-    for folder in paths.partial_trials():
-        machine = folder.relative_to(paths.root).parts[0]
-        if folder == paths.partial(machine, spec):
-            _, record = seal(paths, machine, spec)
-            tables.add(record)
-
-
-def _sweep_up(paths: DataSetPaths) -> None:
-    """Remove folders of trials that were cut off before anything of them was written."""
-    for folder in paths.partial_trials():
-        if not (folder / "spec.json").exists():
-            discard_partial(folder)
+def _budget(prepared: Prepared, options: RunOptions, place: Placement, halt: Halt) -> Budget:
+    n_gpus = place.at_once if place.gpu else 0
+    if options.limits.gpu_hours < float("inf") and not n_gpus:
+        raise UserError("--max-gpu-hours: there is no GPU here; use --max-hours")
+    return Budget(options.limits, n_gpus, prepared.prompt_bound, halt.drain)
 
 
 @dataclass(frozen=True)
 class _JobFactory:
     """Turns trials into what a worker gets."""
 
-    resolved: Resolved
-    plan: SweepPlan
-    threads: int | None
-    n_parallel: int
+    prepared: Prepared
+    options: RunOptions
+    place: Placement
+    baseline: dict[str, Conditions]
 
-    def job(self, item: Missing) -> Job:
+    def job(self, spec: TrialSpec) -> Job:
         from orchestrator.tune.trainable import Job
 
+        plan = self.prepared.plan
         return Job(
-            spec=item.spec,
-            todo=item.todo,
-            order=self.plan.order,
-            machine=self.plan.machine,
-            machines=self.resolved.machines,
-            threads=self.threads,
-            n_parallel=self.n_parallel,
-            prior_energy_j=item.prior_energy_j,
-            prior_tokens=item.prior_tokens,
+            spec=spec,
+            order=plan.order,
+            machine=plan.machine,
+            machines=self.prepared.resolved.machines,
+            threads=None if self.place.gpu else max(1, int(self.place.cpu)),
+            n_parallel=self.place.per_host,
+            timeout_s=self.options.execution_timeout_s,
+            baseline=self.baseline,
+            accept_drift=self.options.accept_drift,
         )
 
     def asked(self, model: str, use_case: str, index: int, configuration: Configuration) -> list[Job]:
         """Jobs of a configuration that Optuna asked for: one a repeat."""
+        plan = self.prepared.plan
         jobs = []
-        for repeat in range(1, self.plan.repeats + 1):
-            trial = PlannedTrial(strategy=self.plan.strategy, model=model, use_case=use_case, index=index, repeat=repeat)
-            spec = self.plan.spec(trial, index, configuration)
-            jobs.append(self.job(Missing(spec, tuple(p.number for p in spec.prompts))))
+        for repeat in range(1, plan.repeats + 1):
+            trial = PlannedTrial(strategy=plan.strategy, model=model, use_case=use_case, index=index, repeat=repeat)
+            jobs.append(self.job(plan.spec(trial, 0, configuration)))
         return jobs
 
 
-def _searcher(prepared: Prepared, to_run: list[Missing], factory: _JobFactory) -> DesignSearcher | StudySearcher:
-    from orchestrator.tune.searcher import DesignSearcher, Study, StudySearcher
+def _searcher(prepared: Prepared, factory: _JobFactory, budget: Budget) -> SweepSearcher:
+    from orchestrator.tune.searcher import SweepSearcher
 
     plan = prepared.plan
-    unfinished = [factory.job(item) for item in to_run]
-    if not plan.learns():
-        return DesignSearcher(unfinished)
-    _, options = sampler_of(plan.space, str(prepared.resolved.space_file))
-    assert isinstance(options, OptunaOptions)  # noqa: S101 - only optuna learns
-    studies = []
-    for (model, use_case), budget in prepared.left().items():
-        records = prepared.asked.get((model, use_case), [])
-        known = [(r.asked, values) for r in records if (values := _objectives(prepared.trials, r, options)) is not None]
-        begun = [item for item in to_run if (item.spec.setup.model, item.spec.setup.use_case) == (model, use_case)]
-        indices = [r.spec.index for r in records] + [item.spec.index for item in begun]
-        studies.append(
-            Study(
-                name=f"{model}/{use_case}",
-                budget=budget,
-                jobs=partial(factory.asked, model, use_case),
-                # a resumed study must not draw its first random points again
-                seed=int(digest([plan.seed, model, use_case, len(records)], 8), 16),
-                known=known,
-                asked=max(indices, default=-1) + 1,
-            )
-        )
-    return StudySearcher(plan.space, options, studies, unfinished)
+    orders = [r.spec.order_index for r in prepared.trials.records() if r.spec.sweep_id == plan.id]
+    found = sampler_of(plan.space, str(prepared.resolved.space_file))[1]
+    options = found if isinstance(found, OptunaOptions) else None
+    return SweepSearcher(
+        [factory.job(spec) for spec in prepared.missing],
+        studies=[_study(prepared, factory, key, n, options) for key, n in prepared.left().items()] if options else [],
+        space=plan.space,
+        options=options,
+        allows=budget.begin,
+        first_order=max(orders, default=-1) + 1,
+        oom_tokens=_oom_tokens(prepared, factory.options),
+    )
 
 
-def _objectives(trials: Trials, record: TrialRecord, options: OptunaOptions) -> list[float] | None:
-    """A finished trial's objectives from the data set; None where one is unknown."""
-    row = trials.summary_row(trials.key(record))
-    columns = {"tokens": "n_new_tokens"}
-    values = [row[columns.get(name, name)] for name in options.objectives]
-    return None if None in values else [float(v) for v in values]
+def _study(prepared: Prepared, factory: _JobFactory, key: tuple[str, str], budget: int, options: OptunaOptions) -> Study:
+    from orchestrator.tune.searcher import Study
+
+    plan, trials = prepared.plan, prepared.trials
+    model, use_case = key
+    unfinished = {spec.key() for spec in prepared.missing}
+    known = []
+    for trial in trials:
+        record = trials.attempts(trial)[0]
+        of_study = record.spec.sweep_id == plan.id and (record.setup.model, record.setup.use_case) == key
+        if of_study and record.spec.repeat == 1 and record.spec.key() not in unfinished:
+            figures = trials.figures(trial)
+            values = [figures[name] for name in options.objectives]
+            if None not in values:
+                known.append((record.asked, [float(value) for value in values]))
+    asked = prepared.asked.get(key, {})
+    return Study(
+        name=f"{model}/{use_case}",
+        budget=budget,
+        jobs=partial(factory.asked, model, use_case),
+        # a resumed study must not draw its first random points again
+        seed=int(digest([plan.seed, model, use_case, len(asked)], 8), 16),
+        known=known,
+        asked=max(asked, default=-1) + 1,
+    )
+
+
+def _oom_tokens(prepared: Prepared, options: RunOptions) -> dict[str, dict[str, int]]:
+    """Model -> machine -> the shortest length at which memory ran out in this data set; not where these are tried again."""
+    from orchestrator.tune.searcher import model_key
+
+    known: dict[str, dict[str, int]] = {}
+    if options.force or not {"oom", "failed"}.isdisjoint(options.rerun):
+        return known
+    for record in prepared.trials.records():
+        of_machine = known.setdefault(model_key(record.setup), {})
+        name = record.columns.machine
+        for execution in record.executions:
+            if execution.error_kind == "oom":
+                of_machine[name] = min(execution.effective_max_length, of_machine.get(name, execution.effective_max_length))
+    return known

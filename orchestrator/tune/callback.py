@@ -1,111 +1,219 @@
-"""Ray Tune's callback on the driver: every result goes to the data set at once, then to whoever watches."""
+"""Ray Tune's callback on the driver: every result goes to the data set at once, then to whoever watches.
+
+A trial whose worker is lost is sealed with what it has; the rest is handed out again as the trial's next attempt. So what a
+folder says of host and GPU holds for all its executions, and a worker that was given up can't write into it any more.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import errno
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from ray.tune import Callback, Stopper
+from ray.tune import Callback
 
+from orchestrator.dataset.lock import Lock
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.tables import TableWriter
 from orchestrator.dataset.trials import Measured, Origin, append, seal
+from orchestrator.nouns import TrialSpec
+from orchestrator.tune.halt import Halt
+from orchestrator.tune.searcher import SweepSearcher
 from orchestrator.tune.trainable import Job
+
+T = TypeVar("T")
+
+MAX_LOSSES = 3
+"""How often a trial is handed out again after a worker died over it without finishing a prompt."""
+DISK_WAIT_S = 1800.0
+"""How long a sweep pauses on a full disk before it ends."""
+DISK_POLL_S = 2.0
 
 
 class Observer(Protocol):
-    """Who watches a sweep: the terminal, a test."""
+    """Who watches a sweep: the terminal, a budget, a test."""
 
     def ready(self, origin: Origin) -> None:
         """A process has loaded its model and run its pilot."""
 
-    def execution(self, origin: Origin, execution: Execution) -> None:
+    def execution(self, spec: TrialSpec, origin: Origin, execution: Execution) -> None:
         """An execution is in the data set."""
 
     def sealed(self, record: TrialRecord) -> None:
-        """A trial is complete."""
+        """A trial's folder is final: the whole trial, or what a lost worker or a drain left of it."""
 
     def lost(self, job: Job, reason: str, *, retried: bool) -> None:
         """A worker or its node died during a trial, or a step raised."""
 
+    def paused(self, reason: str) -> None:
+        """The disk is full; results wait for room. Told once a pause."""
 
-class Halt(Stopper):  # type: ignore[misc]  # ray has no types
-    """Stops the sweep: where every trial would fail the same way, and when the user interrupts."""
 
-    def __init__(self) -> None:
-        self.reason: str | None = None
-        self.interrupted = False
+@dataclass
+class Running:
+    """A trial of Tune's that was started and hasn't ended."""
 
-    def __call__(self, _trial_id: str, result: dict[str, Any]) -> bool:
-        """End a trial whose worker gave up."""
-        if result.get("event") == "fatal":
-            self.reason = self.reason or str(result["message"])
-        return self.stop_all()
+    job: Job
+    begun_before_drain: bool
+    origin: Origin | None = None
+    prompts: set[int] = field(default_factory=set)
+    """Written."""
 
-    def stop_all(self) -> bool:
-        """End the sweep."""
-        return self.interrupted or self.reason is not None
+    def left(self) -> Job:
+        """The job without what was finished; without any progress it is one loss more."""
+        prompts = tuple(p for p in self.job.spec.prompts if p.number not in self.prompts)
+        attempt = self.job.spec.attempt + bool(self.prompts)
+        spec = self.job.spec.model_copy(update={"prompts": prompts, "attempt": attempt})
+        return self.job.model_copy(update={"spec": spec, "losses": 0 if self.prompts else self.job.losses + 1})
+
+
+@dataclass(frozen=True)
+class Store:
+    """The data set that a run writes."""
+
+    paths: DataSetPaths
+    tables: TableWriter
+    lock: Lock
 
 
 class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
     """Writes executions as they come, seals trials, keeps the tables up to date."""
 
-    def __init__(self, paths: DataSetPaths, tables: TableWriter, observer: Observer, errors: list[Exception]) -> None:
-        self._paths = paths
-        self._tables = tables
-        self._observer = observer
-        self._errors = errors
-        self._seen: dict[str, set[int]] = {}
-        """Prompts already written of each trial of this run: a retried trial runs some again."""
+    def __init__(self, store: Store, searcher: SweepSearcher, halt: Halt, observers: Sequence[Observer]) -> None:
+        self._paths = store.paths
+        self._tables = store.tables
+        self._lock = store.lock
+        self._searcher = searcher
+        self.halt = halt
+        halt.running = self.n_running
+        self._observers = observers
+        self._running: dict[str, Running] = {}
+        self._closed = False
+        self._one_at_a_time = threading.RLock()
+        self.error: Exception | None = None
+        """What went wrong in here first: Tune wraps what a callback raises."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks into a state we never restore from: leave the handles out."""
         return {}
 
+    def n_running(self) -> int:
+        """Trials that have a prompt which was begun before the draining."""
+        return sum(running.begun_before_drain for running in list(self._running.values()))
+
+    def on_trial_start(self, trial: Any, **_info: Any) -> None:
+        """A worker takes a trial."""
+        with self._guarded():
+            if self._closed:
+                return
+            job = Job.model_validate(trial.config["job"])
+            self._running[trial.trial_id] = Running(job, begun_before_drain=not self.halt.ending())
+
     def on_trial_result(self, trial: Any, result: dict[str, Any], **_info: Any) -> None:
         """Take in what a step gave."""
-        event = result.get("event")
-        if event not in ("ready", "execution"):
-            return
-        with self._noted():
-            job = Job.model_validate(trial.config["job"])
-            origin = Origin.model_validate(result["origin"])
-            if event == "ready":
-                self._observer.ready(origin)
+        with self._guarded():
+            running = self._running.get(trial.trial_id)
+            if running is None:
                 return
-            self._take(trial.trial_id, job, origin, Measured.model_validate(result["measured"]))
+            if result.get("event") in ("ready", "execution"):
+                running.origin = Origin.model_validate(result["origin"])
+            if result.get("event") == "ready" and running.origin:
+                for observer in self._observers:
+                    observer.ready(running.origin)
+            elif result.get("event") == "execution" and running.origin:
+                self._take(running, running.origin, Measured.model_validate(result["measured"]))
+            if result.get("done"):
+                self._end(trial.trial_id)
 
-    def _take(self, trial_id: str, job: Job, origin: Origin, measured: Measured) -> None:
-        seen = self._seen.setdefault(trial_id, set())
-        if measured.execution.prompt not in seen:
-            append(self._paths, job.spec, origin, job.order, measured)
-            seen.add(measured.execution.prompt)
-            self._observer.execution(origin, measured.execution)
-        if seen >= set(job.todo):
-            _, record = seal(self._paths, origin.columns.machine, job.spec)
-            del self._seen[trial_id]
-            self._tables.add(record)
-            self._observer.sealed(record)
+    def _take(self, running: Running, origin: Origin, measured: Measured) -> None:
+        job, execution = running.job, measured.execution
+        if execution.prompt in running.prompts:
+            return
+        if not self._lock.held():
+            raise FileNotFoundError(errno.ENOENT, "the data set's folder was removed or replaced")
+        begun = bool(running.prompts)
+        self._written(lambda: append(self._paths, job.spec, origin, job.order, measured, begun=begun))
+        running.prompts.add(execution.prompt)
+        if execution.error_kind == "oom":
+            self._searcher.ran_out(job.spec.setup, origin.columns.machine, execution.effective_max_length)
+        for observer in self._observers:
+            observer.execution(job.spec, origin, execution)
 
-    def on_trial_recover(self, trial: Any, **_info: Any) -> None:
-        """A worker died; Tune starts the trial again."""
-        self._observer.lost(Job.model_validate(trial.config["job"]), _reason(trial), retried=True)
+    def _end(self, trial_id: str) -> Running:
+        """Seal what a trial has, if anything; whole trials are told to whoever asked for them."""
+        running = self._running.pop(trial_id)
+        if running.prompts and running.origin:
+            machine, spec = running.origin.columns.machine, running.job.spec
+            _, record = self._written(lambda: seal(self._paths, machine, spec))
+            self._written(lambda: self._tables.add(record))
+            if len(running.prompts) == len(spec.prompts):
+                self._searcher.finished(spec, self._tables.figures(record))
+            for observer in self._observers:
+                observer.sealed(record)
+        return running
 
     def on_trial_error(self, trial: Any, **_info: Any) -> None:
-        """A worker died too often; what it finished stays for the next run."""
-        self._observer.lost(Job.model_validate(trial.config["job"]), _reason(trial), retried=False)
+        """A worker or its node died, or a step raised: the rest of its trial goes to another, but not for ever."""
+        with self._guarded():
+            if self._closed:
+                return
+            if trial.trial_id in self._running:
+                left = self._end(trial.trial_id).left()
+            else:  # it died before it started
+                job = Job.model_validate(trial.config["job"])
+                left = Running(job, begun_before_drain=False).left()
+            if not left.spec.prompts:
+                return
+            retried = left.losses < MAX_LOSSES and not self.halt.ending()
+            if retried:
+                self._searcher.again(left)
+            else:
+                self._searcher.finished(left.spec, None)
+            for observer in self._observers:
+                observer.lost(left, _reason(trial), retried=retried)
+
+    def close(self) -> None:
+        """Seal what runs with what it has, and take nothing more."""
+        with self._one_at_a_time:
+            self._closed = True
+            for trial_id in list(self._running):
+                self._end(trial_id)
+            self._tables.flush()
+
+    def _written(self, write: Callable[[], T]) -> T:
+        """Write, waiting for room on a full disk: what was measured is worth more than time."""
+        until = time.monotonic() + DISK_WAIT_S
+        told = False
+        while True:
+            try:
+                return write()
+            except OSError as error:
+                full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+                if not full or self.halt.ending() or time.monotonic() > until:
+                    raise
+                if not told:
+                    for observer in self._observers:
+                        observer.paused(f"{self._paths.root}: {error.strerror}")
+                told = True
+                time.sleep(DISK_POLL_S)
 
     @contextlib.contextmanager
-    def _noted(self) -> Iterator[None]:
-        """Tune wraps what a callback raises; keep the error itself for the caller."""
-        try:
-            yield
-        except Exception as error:
-            self._errors.append(error)
-            raise
+    def _guarded(self) -> Iterator[None]:
+        """One thread at a time, and the first error kept."""
+        with self._one_at_a_time:
+            if self._closed:
+                return
+            try:
+                yield
+            except Exception as error:
+                self.error = self.error or error
+                raise
 
 
 def _reason(trial: Any) -> str:

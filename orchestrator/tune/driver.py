@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import signal
+import math
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
 
 from ray import tune
-from ray.tune.search import Searcher
 
-from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.tables import TableWriter
 from orchestrator.errors import ModelUnavailableError, UserError
-from orchestrator.tune.callback import DataSetCallback, Halt, Observer
+from orchestrator.tune.callback import DataSetCallback
+from orchestrator.tune.halt import Halt
+from orchestrator.tune.searcher import SweepSearcher
 from orchestrator.tune.session import Session
 from orchestrator.tune.trainable import Measure
 
-MAX_WORKER_LOSSES = 3
-"""How often a trial is begun again after its worker or node died."""
+POLL_S = 0.2
+STOP_S = 10.0
+"""How long a stop at once waits for Tune to end its workers, before Ray itself is shut down over them."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +51,25 @@ def placement(session: Session, parallel: int) -> Placement:
 
 
 def run(
-    searcher: Searcher, session: Session, place: Placement, *, paths: DataSetPaths, tables: TableWriter, observer: Observer
+    searcher: SweepSearcher,
+    callback: DataSetCallback,
+    session: Session,
+    place: Placement,
+    *,
+    on_drain: Callable[[str, int], None],
 ) -> None:
-    """Run until the searcher ends. Raises ModelUnavailableError where no trial could run; KeyboardInterrupt passes."""
+    """Run until the searcher ends or the callback's `halt` says so. What runs then is sealed with what it has.
+
+    `on_drain` hears once why nothing more is begun, and how many prompts still run.
+
+    Raises ModelUnavailableError where no trial could run, UserError where the data set can't be written, KeyboardInterrupt
+    after a Ctrl-C.
+    """
+    halt = callback.halt
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    halt = Halt()
-    errors: list[Exception] = []
-    resources = {"cpu": place.cpu, "gpu": place.gpu}
     tuner = tune.Tuner(
-        tune.with_resources(Measure, resources),
+        tune.with_resources(Measure, {"cpu": place.cpu, "gpu": place.gpu}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
@@ -75,44 +83,55 @@ def run(
             storage_path=str(session.storage),
             verbose=0,
             stop=halt,
-            callbacks=[DataSetCallback(paths, tables, observer, errors)],
-            failure_config=tune.FailureConfig(max_failures=MAX_WORKER_LOSSES),
+            callbacks=[callback],
+            failure_config=tune.FailureConfig(max_failures=0),  # the callback hands out again what a lost worker left
         ),
     )
+    error = _fit(tuner, halt, on_drain)
     try:
-        with _noticing_interrupts(halt):
-            tuner.fit()
-    except Exception as error:
-        cause = errors[0] if errors else error
-        if isinstance(cause, OSError):
-            raise UserError(
-                f"{paths.root}: can't be written ({cause.strerror}); what was finished is kept, run the same command again"
-            ) from error
-        raise cause from None
-    finally:
-        tables.flush()
+        callback.close()
+    except OSError as unwritten:
+        error = error or unwritten
+    cause = callback.error or error
+    if isinstance(cause, OSError):
+        where = cause.filename or "the data set"
+        raise UserError(
+            f"{where}: can't be written ({cause.strerror}); what was finished before is kept, run the same command again"
+        ) from error
+    if cause is not None and not halt.at_once:
+        raise cause
     if halt.interrupted:
         raise KeyboardInterrupt
-    if halt.reason:
-        raise ModelUnavailableError(halt.reason)
+    if halt.fatal:
+        raise ModelUnavailableError(halt.fatal)
 
 
-@contextlib.contextmanager
-def _noticing_interrupts(halt: Halt) -> Iterator[None]:
-    """Remember a Ctrl-C: raised inside some calls of Ray, a KeyboardInterrupt is lost and the sweep would run on."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _fit(tuner: tune.Tuner, halt: Halt, on_drain: Callable[[str, int], None]) -> Exception | None:
+    """Fit beside this thread, which stays free for signals.
 
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        halt.interrupted = True
-        raise KeyboardInterrupt
+    A Ctrl-C raised inside some calls of Ray is lost, and Tune puts its own handler for SIGUSR1 in our place if it runs on the
+    main thread.
+    """
+    errors: list[Exception] = []
 
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    def fit() -> None:
+        try:
+            tuner.fit()
+        except Exception as error:  # noqa: BLE001 - raised again by the main thread
+            errors.append(error)
+
+    thread = threading.Thread(target=fit, name="tune", daemon=True)
+    thread.start()
+    stop_by = math.inf
+    told = False
+    while thread.is_alive() and time.monotonic() < stop_by:
+        thread.join(POLL_S)
+        if halt.draining and not told:
+            told = True
+            on_drain(halt.draining, halt.running())
+        if halt.at_once and stop_by == math.inf:
+            stop_by = time.monotonic() + STOP_S
+    return errors[0] if errors else None
 
 
 def _trial_name(trial: tune.experiment.Trial) -> str:

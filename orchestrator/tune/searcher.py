@@ -1,8 +1,8 @@
 """Searchers: what Ray Tune asks for its next trial.
 
-`DesignSearcher` hands out a prepared list. `StudySearcher` asks Optuna (Ray's OptunaSearch), one study for each model and
-use case, in turn, and tells it the energy of what it asked for. Repeats of an asked configuration follow it at once and
-are not told to the study, which would take them for new points.
+`SweepSearcher` hands out a prepared list, then asks Optuna (Ray's OptunaSearch), one study for each model and use case, in
+turn, and tells it the figures of what it asked for. Repeats of an asked configuration follow it at once and are not told to
+the study, which would take them for new points.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ray import tune
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from orchestrator.nouns import PARAMETERS, Configuration, Space
+from orchestrator.nouns import PARAMETERS, Configuration, Setup, Space, TrialKey, TrialSpec
 from orchestrator.samplers import OptunaOptions
 from orchestrator.tune.trainable import Job
 
@@ -33,30 +33,6 @@ def domains(space: Space) -> dict[str, Any]:
     return result
 
 
-class DesignSearcher(Searcher):  # type: ignore[misc]  # ray has no types
-    """A fixed list of jobs, in order, until `stop()`."""
-
-    def __init__(self, jobs: list[Job]) -> None:
-        super().__init__()
-        self._jobs = deque(jobs)
-        self.stopped = False
-
-    def suggest(self, _trial_id: str) -> dict[str, Any] | str:
-        """The next job, or the end."""
-        if self.stopped or not self._jobs:
-            return str(Searcher.FINISHED)
-        return {"job": self._jobs.popleft().model_dump(mode="json")}
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """A design doesn't learn."""
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing: the data set says what is done."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing."""
-
-
 @dataclass
 class Study:
     """One Optuna study: what it may still ask for, and how a configuration becomes jobs (one a repeat)."""
@@ -71,23 +47,63 @@ class Study:
     """How many configurations the study has asked for, earlier runs included: the next one's index."""
 
 
-class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
-    """Unfinished jobs first, then the studies in turn."""
+@dataclass
+class Asked:
+    """A configuration that a study waits for."""
 
-    def __init__(self, space: Space, options: OptunaOptions, studies: list[Study], unfinished: list[Job]) -> None:
+    search: OptunaSearch
+    trial_id: str
+    """The study's name of it: a trial that is begun again gets another one from Tune."""
+
+
+class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
+    """Prepared jobs first, then the studies in turn. A job whose worker was lost comes again at the end.
+
+    `allows` is asked before a job is handed out; where it gives a reason against it, the sweep ends. Orders are numbered
+    from `first_order`.
+    """
+
+    def __init__(
+        self,
+        jobs: list[Job],
+        *,
+        studies: list[Study] | None = None,
+        space: Space | None = None,
+        options: OptunaOptions | None = None,
+        allows: Callable[[Job], str | None] = lambda _job: None,
+        first_order: int = 0,
+        oom_tokens: dict[str, dict[str, int]] | None = None,
+    ) -> None:
         super().__init__()
-        self._objectives = list(options.objectives)
-        self._ready: deque[Job] = deque(unfinished)
-        self._studies = deque((study, _optuna(space, options, study)) for study in studies)
-        self._asked_of: dict[str, OptunaSearch] = {}
-        self.stopped = False
+        self._ready: deque[Job] = deque(jobs)
+        self._out: set[str] = set()
+        self._objectives = list(options.objectives) if options else []
+        self._studies = deque((study, _optuna(space, options, study)) for study in studies or [] if space and options)
+        self._asked: dict[TrialKey, Asked] = {}
+        self._allows = allows
+        self._order = first_order
+        self._oom_tokens = oom_tokens or {}
+        self.stopped: str | None = None
+        """Why nothing more is handed out, once it isn't."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """A waiting job, or the next configuration of the next study that has budget left."""
-        if self.stopped:
+        """The next job; None while lost ones may still come back; then the end."""
+        job = None if self.stopped else self._next(trial_id)
+        if job is not None:
+            self.stopped = self._allows(job)
+        if self.stopped or (job is None and not self._out):
             return str(Searcher.FINISHED)
+        if job is None:
+            return None
+        self._out.add(trial_id)
+        spec = job.spec.model_copy(update={"order_index": self._order})
+        self._order += 1
+        job = job.model_copy(update={"spec": spec, "oom_tokens": dict(self._oom_tokens.get(model_key(spec.setup), {}))})
+        return {"job": job.model_dump(mode="json")}
+
+    def _next(self, trial_id: str) -> Job | None:
         if self._ready:
-            return {"job": self._ready.popleft().model_dump(mode="json")}
+            return self._ready.popleft()
         for _ in range(len(self._studies)):
             study, search = self._studies[0]
             self._studies.rotate(-1)
@@ -98,27 +114,41 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
             first, *repeats = study.jobs(study.asked, Configuration.model_validate({n: values[n] for n in PARAMETERS}))
             study.asked += 1
             self._ready.extend(repeats)
-            self._asked_of[trial_id] = search
-            return {"job": first.model_dump(mode="json")}
-        return str(Searcher.FINISHED)
+            self._asked[first.spec.key()] = Asked(search, trial_id)
+            return first
+        return None
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """A study learns from whole trials only."""
+    def again(self, job: Job) -> None:
+        """Hand out what is left of a job whose worker was lost."""
+        self._ready.append(job)
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tell the study that asked; a trial whose energy is unknown counts as failed."""
-        search = self._asked_of.pop(trial_id, None)
-        if search is None:
+    def ran_out(self, setup: Setup, machine: str, tokens: int) -> None:
+        """Memory ran out at so many tokens: jobs handed out from now on know it."""
+        known = self._oom_tokens.setdefault(model_key(setup), {})
+        known[machine] = min(tokens, known.get(machine, tokens))
+
+    def finished(self, spec: TrialSpec, figures: dict[str, Any] | None) -> None:
+        """Tell the study that asked for a trial; one whose figures are unknown counts as failed."""
+        asked = self._asked.pop(spec.key(), None)
+        if asked is None:
             return
-        values = [(result or {}).get(name) for name in self._objectives]
-        known = all(isinstance(v, int | float) and v == v for v in values)  # noqa: PLR0124 - not nan
-        search.on_trial_complete(trial_id, result if known else None, error or not known)
+        known = figures is not None and all(figures.get(name) is not None for name in self._objectives)
+        asked.search.on_trial_complete(asked.trial_id, figures if known else None, not known)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: ARG002
+        """Tune's trial is over; what was measured comes by `finished`, from the data set."""
+        self._out.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: a resumed study is fed from the data set."""
+        """Nothing: the data set says what is done."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing."""
+
+
+def model_key(setup: Setup) -> str:
+    """What decides how much memory a length takes, but for the machine."""
+    return f"{setup.model} {setup.quantization.name} {setup.compute_dtype}"
 
 
 def _optuna(space: Space, options: OptunaOptions, study: Study) -> OptunaSearch:

@@ -6,36 +6,42 @@ finished actors). It stays in the process across trials, since Tune reuses actor
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import hashlib
 import importlib.metadata
 import math
 import platform
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import Field
 from ray import tune
 
 from orchestrator import __version__
+from orchestrator.dataset.drift import Conditions, drift
 from orchestrator.dataset.schema import Execution, TrialColumns
 from orchestrator.dataset.trials import Origin
 from orchestrator.engine import ENGINES, Engine, GenerationError
 from orchestrator.errors import UserError
 from orchestrator.machine import detect
-from orchestrator.measure import Bench, Pilot, execute, warm_up
+from orchestrator.measure import Bench, Limits, Pilot, execute, warm_up
 from orchestrator.meters import Scene, meters_for
 from orchestrator.meters.nvml import Gpu, list_gpus
 from orchestrator.meters.telemetry import Telemetry
 from orchestrator.nouns import Machine, Noun, Prompt, Setup, TrialSpec
+
+HUNG_FACTOR, HUNG_EXTRA_S = 2.0, 60.0
+"""An execution is taken for hung after so many times its timeout and so many seconds more."""
 
 
 class Job(Noun):
     """What a worker gets for one trial."""
 
     spec: TrialSpec
-    todo: tuple[int, ...]
-    """Numbers of the prompts to run now; the others are in the data set already."""
     order: str
     machine: str | None
     """None: the node's label `machine`, else what its hardware shows."""
@@ -43,9 +49,15 @@ class Job(Noun):
     threads: int | None
     n_parallel: int
     """Trials that may run on one host at once; with GPUs no more than that host has."""
-    prior_energy_j: float | None = 0.0
-    """Of the prompts that were finished before, in energy_basis; None: unknown."""
-    prior_tokens: int = 0
+    timeout_s: float | None = None
+    """Of one execution."""
+    oom_tokens: dict[str, int] = Field(default_factory=dict)
+    """Machine -> length at which memory ran out before: as much is not tried again."""
+    baseline: dict[str, Conditions] = Field(default_factory=dict)
+    """Machine -> what the sweep was begun with there."""
+    accept_drift: bool = False
+    losses: int = 0
+    """How many workers died over it without finishing a prompt."""
 
 
 @dataclass
@@ -58,6 +70,8 @@ class Loaded:
     machine: Machine
     pilot: Pilot
     gpu: Gpu | None
+    oom_tokens: int | None = None
+    """Shortest length at which memory ran out in this process."""
 
 
 _loaded: Loaded | None = None
@@ -110,7 +124,24 @@ def _machine(job: Job) -> Machine:
     return job.machines[name]
 
 
-def _origin(job: Job, loaded: Loaded, *, loaded_here: bool) -> Origin:
+def _drift(job: Job, loaded: Loaded) -> tuple[str, ...]:
+    """How this process differs from what the sweep was begun with on such a machine. Raises UserError unless accepted."""
+    now = Conditions(versions=_versions(loaded), gpu_name=loaded.gpu.name if loaded.gpu else None)
+    changes = drift(job.baseline.get(loaded.machine.name), now)
+    if changes and not job.accept_drift:
+        raise UserError(
+            f"sweep {job.spec.sweep_id} was begun on {loaded.machine.name} under other conditions: {'; '.join(changes)}; "
+            "restore them, start a new data set with --out, or mix them with --accept-drift, which is written into the rows"
+        )
+    return changes
+
+
+def _versions(loaded: Loaded) -> dict[str, str]:
+    own = {name: importlib.metadata.version(name) for name in ("ray", "codecarbon")}
+    return {**own, **loaded.engine.info.versions}
+
+
+def _origin(job: Job, loaded: Loaded, changes: tuple[str, ...], *, loaded_here: bool) -> Origin:
     spec, setup, info = job.spec, job.spec.setup, loaded.engine.info
     columns = TrialColumns(
         machine=loaded.machine.name,
@@ -144,13 +175,13 @@ def _origin(job: Job, loaded: Loaded, *, loaded_here: bool) -> Origin:
         gpu_name=loaded.gpu.name if loaded.gpu else None,
         country_iso_code=loaded.machine.country_iso_code,
     )
-    versions = {name: importlib.metadata.version(name) for name in ("ray", "codecarbon")}
     environment = {
         "orchestrator": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {**versions, **info.versions},
+        "versions": _versions(loaded),
         "machine": loaded.machine.model_dump(mode="json"),
+        "drift": list(changes),
         "load_s": info.load_s,
         "loaded_here": loaded_here,
         "weights_bytes": info.weights_bytes,
@@ -176,31 +207,38 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
 
     def _take(self, config: dict[str, Any]) -> None:
         self._job = Job.model_validate(config["job"])
-        prompts = {prompt.number: prompt for prompt in self._job.spec.prompts}
-        self._queue: list[Prompt] = [prompts[number] for number in self._job.todo]
+        self._queue: list[Prompt] = list(self._job.spec.prompts)
         self._origin: Origin | None = None
-        self._energy_kwh = self._energy_j = self._window_s = 0.0
-        self._basis_j = _nan(self._job.prior_energy_j)
+        self._drift: tuple[str, ...] = ()
+        self._energy_kwh = self._energy_j = self._basis_j = self._window_s = 0.0
         self._tokens = 0
 
     def step(self) -> dict[str, Any]:
         """Load if need be (a step of its own), else run the next prompt."""
+        job = self._job
         try:
-            loaded, loaded_here = loaded_for(self._job)
+            loaded, loaded_here = loaded_for(job)
+            if self._origin is None:
+                self._drift = _drift(job, loaded)
+                self._origin = _origin(job, loaded, self._drift, loaded_here=loaded_here)
         except (UserError, GenerationError) as error:
             return {"event": "fatal", "message": str(error), "done": True}
-        if self._origin is None:
-            self._origin = _origin(self._job, loaded, loaded_here=loaded_here)
+        origin = self._origin.model_dump(mode="json")
         if loaded_here:
-            return {"event": "ready", "origin": self._origin.model_dump(mode="json")}
+            return {"event": "ready", "origin": origin}
         began = time.perf_counter()
-        measured = execute(loaded.bench, self._job.spec, self._queue.pop(0), self._job.order)
+        limits = Limits(job.timeout_s, _least(loaded.oom_tokens, job.oom_tokens.get(loaded.machine.name)))
+        with _ended_if_hung(job.timeout_s):
+            measured = execute(loaded.bench, job.spec, self._queue.pop(0), job.order, limits=limits, drift=self._drift)
+        execution = measured.execution
+        if execution.error_kind == "oom":
+            loaded.oom_tokens = _least(loaded.oom_tokens, execution.effective_max_length)
         return {
             "event": "execution",
-            "origin": self._origin.model_dump(mode="json"),
+            "origin": origin,
             "measured": measured.model_dump(mode="json"),
             "busy_s": time.perf_counter() - began,
-            **self._metrics(measured.execution),
+            **self._metrics(execution),
             "done": not self._queue,
         }
 
@@ -212,12 +250,11 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
             self._energy_kwh += _nan(execution.energy_kwh)
             self._energy_j += _nan(execution.energy_j)
             self._basis_j += _nan(getattr(execution, execution.energy_basis) if execution.energy_basis else None)
-        tokens = self._tokens + self._job.prior_tokens
         return {
             "energy_kwh": self._energy_kwh,
             "energy_j": self._energy_j,
-            "energy_per_token_j": self._basis_j / tokens if tokens else math.nan,
-            "tokens": float(tokens),
+            "energy_per_token_j": self._basis_j / self._tokens if self._tokens else math.nan,
+            "tokens": float(self._tokens),
             "tokens_per_s": self._tokens / self._window_s if self._window_s else math.nan,
         }
 
@@ -230,3 +267,23 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
 
 def _nan(value: float | None) -> float:
     return math.nan if value is None else value
+
+
+def _least(*values: int | None) -> int | None:
+    return min((v for v in values if v is not None), default=None)
+
+
+@contextlib.contextmanager
+def _ended_if_hung(timeout_s: float | None) -> Iterator[None]:
+    """End the process where an execution doesn't come back long after its timeout (a kernel that hangs).
+
+    The driver then begins the trial again in a new one.
+    """
+    if timeout_s is None:
+        yield
+        return
+    faulthandler.dump_traceback_later(HUNG_FACTOR * timeout_s + HUNG_EXTRA_S, exit=True, file=2)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()

@@ -1,0 +1,166 @@
+"""One driver a data set: the lock that `tune` holds, with who holds it.
+
+Two mechanisms, since a data set may lie on a file system shared by hosts: flock, which ends with its process, and a file
+with host, process and a heartbeat, for file systems on which flock means nothing between hosts (some of Lustre's and all of
+Drive's). Clocks are never compared: a heartbeat is alive if it moves while we watch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+from pydantic import ValidationError
+
+from orchestrator.dataset.paths import make_folder
+from orchestrator.errors import UserError
+from orchestrator.nouns import Noun
+
+LOCK_FILE = ".tune.lock"
+BEAT_S = 10.0
+"""How often a holder touches the file."""
+STALE_S = 45.0
+"""A lock of another host whose heartbeat doesn't move for so long is taken over."""
+
+
+class Holder(Noun):
+    """Who holds a data set."""
+
+    host: str
+    pid: int
+    process_began: float
+    """Start of the process, seconds since the epoch: process ids are used again."""
+    since: str
+
+    def line(self) -> str:
+        """For a person."""
+        return f"process {self.pid} on {self.host} since {self.since}"
+
+
+class Lock:
+    """A held data set."""
+
+    def __init__(self, path: Path, handle: int) -> None:
+        self._path = path
+        self._handle = handle
+        self._ended = threading.Event()
+        self._beat = threading.Thread(target=self._beats, daemon=True)
+        self._beat.start()
+
+    def held(self) -> bool:
+        """Whether the file is still ours: not if the data set's folder was removed or replaced."""
+        try:
+            return self._path.stat().st_ino == os.fstat(self._handle).st_ino
+        except OSError:
+            return False
+
+    def _beats(self) -> None:
+        while not self._ended.wait(BEAT_S):
+            with contextlib.suppress(OSError):
+                os.utime(self._handle)
+
+    def release(self) -> None:
+        """Remove the file, if it is still ours."""
+        self._ended.set()
+        self._beat.join()
+        if self.held():
+            self._path.unlink()
+        os.close(self._handle)
+
+
+def holder_of(out: Path) -> Holder | None:
+    """Who says that it holds a data set, dead or alive; None: nobody. For read-only verbs."""
+    try:
+        return Holder.model_validate_json((out / LOCK_FILE).read_bytes()[:4096])
+    except (OSError, ValidationError):
+        return None
+
+
+def seems_alive(holder: Holder) -> bool:
+    """Whether a holder lives, as far as this host can tell: of another host it is taken for granted."""
+    if holder.host != socket.gethostname():
+        return True
+    try:
+        return abs(psutil.Process(holder.pid).create_time() - holder.process_began) < 2.0  # noqa: PLR2004 - clock ticks
+    except psutil.Error:
+        return False
+
+
+@contextlib.contextmanager
+def held(out: Path, say: Callable[[str], None]) -> Iterator[Lock]:
+    """Hold a data set. Raises UserError naming who else does; OSError where the folder can't be written.
+
+    May wait STALE_S to see whether a lock of another host is alive, and says so.
+    """
+    make_folder(out)
+    lock = _take(out, say)
+    try:
+        yield lock
+    finally:
+        lock.release()
+
+
+def _take(out: Path, say: Callable[[str], None]) -> Lock:
+    path = out / LOCK_FILE
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        locked = _flocked(handle)
+        if locked and os.fstat(handle).st_nlink == 0:  # its holder released it between our two calls
+            os.close(handle)
+            return _take(out, say)
+        _refuse_living(out, locked=locked, say=say)
+        mine = Holder(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            process_began=psutil.Process().create_time(),
+            since=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps(mine.model_dump()).encode(), 0)
+        os.fsync(handle)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.close(handle)
+        raise
+    return Lock(path, handle)
+
+
+def _refuse_living(out: Path, *, locked: bool, say: Callable[[str], None]) -> None:
+    """Raise UserError where another process holds the data set. `locked`: we have the system's lock."""
+    holder = holder_of(out)
+    here = holder is not None and holder.host == socket.gethostname()
+    if not locked or (holder and seems_alive(holder) and (here or _moves(out / LOCK_FILE, holder, say))):
+        who = holder.line() if holder else "another process"
+        raise UserError(f"--out {out}: {who} runs a sweep there; wait for it, stop it, or name another folder")
+
+
+def _flocked(handle: int) -> bool:
+    """Whether we have the system's lock; where the file system knows none, the holder's file decides."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _moves(path: Path, holder: Holder, say: Callable[[str], None]) -> bool:
+    """Whether a lock of another host is touched while we watch."""
+    say(f"{path.parent} was held by {holder.line()}; watching up to {STALE_S:.0f} s whether it is alive")
+    before = path.stat().st_mtime_ns
+    until = time.monotonic() + STALE_S
+    while time.monotonic() < until:
+        time.sleep(min(1.0, STALE_S / 10))
+        if path.stat().st_mtime_ns != before:
+            return True
+    return False

@@ -1,0 +1,102 @@
+"""What a run may take: wall time, energy, GPU time. A trial that would pass a limit isn't begun."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.dataset.schema import Execution, TrialRecord
+from orchestrator.dataset.trials import Origin
+from orchestrator.nouns import TrialKey, TrialSpec
+
+if TYPE_CHECKING:
+    from orchestrator.tune.trainable import Job
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one run of `tune`; infinite: no limit."""
+
+    hours: float = math.inf
+    kwh: float = math.inf
+    gpu_hours: float = math.inf
+
+
+class Budget:
+    """Adds up what a run took and foresees what a trial would take; an observer of the sweep.
+
+    A trial's time and energy are its bound of new tokens times what this run took per token of that bound so far. Before
+    the first execution nothing is known, and trials are begun. `bound_of` gives a prompt's bound under a trial.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        n_gpus: int,
+        bound_of: Callable[[TrialSpec, int], int],
+        drain: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._limits = limits
+        self._n_gpus = n_gpus
+        self._bound_of = bound_of
+        self._drain = drain
+        self._clock = clock
+        self._began = clock()
+        self._under_way: dict[TrialKey, dict[int, int]] = {}
+        """Bounds of the prompts that begun trials have left."""
+        self._bound = 0
+        self._window_s = 0.0
+        self._energy_kwh = 0.0
+
+    def begin(self, job: Job) -> str | None:
+        """Ask for a trial: None if it may be begun, else the flag of the limit that it would pass."""
+        bounds = {p.number: self._bound_of(job.spec, p.number) for p in job.spec.prompts}
+        others = sum(sum(left.values()) for left in self._under_way.values())
+        mine = sum(bounds.values())
+        flag = self._passed(self._foreseen(mine)[0], self._foreseen(mine + others)[1])
+        if flag is None:
+            self._under_way[job.spec.key()] = bounds
+        return flag
+
+    def _foreseen(self, bound: int) -> tuple[float, float]:
+        """Seconds and kWh of so many tokens of bound; 0 before anything is known."""
+        if not self._bound:
+            return 0.0, 0.0
+        return bound * self._window_s / self._bound, bound * self._energy_kwh / self._bound
+
+    def _passed(self, more_s: float, more_kwh: float) -> str | None:
+        """The flag of a limit that is reached with so much more."""
+        hours = (self._clock() - self._began + more_s) / 3600
+        taken = {
+            "--max-hours": (hours, self._limits.hours),
+            "--max-gpu-hours": (hours * self._n_gpus, self._limits.gpu_hours),
+            "--max-kwh": (self._energy_kwh + more_kwh, self._limits.kwh),
+        }
+        return next((flag for flag, (value, limit) in taken.items() if value >= limit), None)
+
+    def execution(self, spec: TrialSpec, _origin: Origin, execution: Execution) -> None:
+        """An execution is done; where that reaches a limit, nothing more is begun."""
+        left = self._under_way.get(spec.key(), {})
+        self._bound += left.pop(execution.prompt, 0)
+        self._window_s += execution.window_s or 0.0
+        self._energy_kwh += execution.energy_kwh or 0.0
+        if flag := self._passed(0.0, 0.0):
+            self._drain(flag)
+
+    def sealed(self, record: TrialRecord) -> None:
+        """A trial is over, or will be begun again."""
+        self._under_way.pop(record.spec.key(), None)
+
+    def ready(self, origin: Origin) -> None:
+        """Nothing to count."""
+
+    def lost(self, job: Job, reason: str, *, retried: bool) -> None:  # noqa: ARG002 - an observer's
+        """What is left of it is asked for anew."""
+        self._under_way.pop(job.spec.key(), None)
+
+    def paused(self, reason: str) -> None:
+        """Time goes on."""

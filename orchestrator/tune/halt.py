@@ -1,0 +1,96 @@
+"""Ending a sweep before it is done: signals, budgets, and what would fail every trial alike.
+
+Draining lets the prompts that run finish and starts nothing more; stopping at once leaves them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+from ray.tune import Stopper
+
+DRAIN_SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP)
+
+
+class Halt(Stopper):  # type: ignore[misc]  # ray has no types
+    """What Tune asks after every result; set by signal handlers, by the budget and by workers' reports."""
+
+    def __init__(self) -> None:
+        self.fatal: str | None = None
+        """Why every trial would fail."""
+        self.draining: str | None = None
+        """Why no new prompt starts: a signal's name or a budget's flag."""
+        self.at_once = False
+        self.interrupted = False
+        """At once, by Ctrl-C."""
+        self.draining_since: float | None = None
+        """By time.monotonic()."""
+        self.running: Callable[[], int] = lambda: 0
+        """How many trials have a prompt that was begun before the draining."""
+
+    def drain(self, why: str) -> None:
+        """Start nothing more. The first reason stays."""
+        if self.draining is None:
+            self.draining_since = time.monotonic()
+            self.draining = why
+
+    def ending(self) -> bool:
+        """Whether nothing new may start."""
+        return self.at_once or self.fatal is not None or self.draining is not None
+
+    def __call__(self, _trial_id: str, result: dict[str, Any]) -> bool:
+        """End a trial after this result: its worker gave up, or no further prompt may start."""
+        if result.get("event") == "fatal":
+            self.fatal = self.fatal or str(result["message"])
+        return self.ending()
+
+    def stop_all(self) -> bool:
+        """End the sweep: at once, or when the last running prompt is done."""
+        return self.at_once or self.fatal is not None or (self.draining is not None and self.running() == 0)
+
+    def signalled(self, number: int) -> None:
+        """A signal came: Ctrl-C and every second one stop at once, the others drain."""
+        if number == signal.SIGINT and self.at_once:
+            raise KeyboardInterrupt  # what stops at once doesn't: Python's own way
+        if number == signal.SIGINT:
+            self.interrupted = self.at_once = True
+        elif self.draining is None:
+            self.drain(signal.Signals(number).name)
+        else:
+            self.at_once = True
+
+
+@contextlib.contextmanager
+def signals_to(halt: Halt) -> Iterator[Callable[[], None]]:
+    """Send signals to `halt` instead of ending the process.
+
+    Gives a function that installs the handlers once more: Ray puts its own in their place when it starts. Does nothing off
+    the main thread, where Python has no signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        halt.signalled(number)
+
+    ignored = [n for n in DRAIN_SIGNALS if signal.getsignal(n) is signal.SIG_IGN]  # nohup: a closed terminal is no reason
+    mine = [signal.SIGINT, *(n for n in DRAIN_SIGNALS if n not in ignored)]
+    before = {number: signal.getsignal(number) for number in mine}
+
+    def install() -> None:
+        for number in mine:
+            signal.signal(number, handle)
+
+    install()
+    try:
+        yield install
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
