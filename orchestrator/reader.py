@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -127,7 +128,7 @@ def faults(error: ValidationError, model: type[BaseModel], where: str, root: str
     """One line a fault, each with its path in the file: `file: $.parameters.top_p.high: ...`."""
     lines = []
     for item in error.errors(include_url=False, include_context=False):
-        path = root + "".join(f"[{p}]" if isinstance(p, int) else f".{_printable(p)}" for p in item["loc"] if p != "[key]")
+        path = root + "".join(f"[{p}]" if isinstance(p, int) else f".{printable(p)}" for p in item["loc"] if p != "[key]")
         message = str(item["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
         if item["type"] == "missing":
             message = "is missing"
@@ -137,9 +138,14 @@ def faults(error: ValidationError, model: type[BaseModel], where: str, root: str
     return lines
 
 
-def _printable(text: str) -> str:
-    """A key on one line, and without the escapes that a terminal would obey."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+def printable(text: str) -> str:
+    """Untrusted text on one line, with what a terminal would obey (escapes, line ends, writing direction) spelled out."""
+    return "".join(repr(c)[1:-1] if unicodedata.category(c) in _ACTING and c not in _JOINERS else c for c in text)
+
+
+_ACTING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_JOINERS = "\u200c\u200d"
+"""Parts of words in many scripts, and of emoji."""
 
 
 def _keys(model: Any, path: tuple[int | str, ...]) -> list[str]:

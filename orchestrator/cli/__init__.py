@@ -9,10 +9,12 @@ import click
 from orchestrator import __version__
 from orchestrator.cli.models import models
 from orchestrator.cli.plan import plan
+from orchestrator.cli.status import status
 from orchestrator.cli.summarize import summarize
-from orchestrator.cli.text import printable
 from orchestrator.cli.tune import tune
+from orchestrator.cli.validate import validate
 from orchestrator.errors import UserError
+from orchestrator.reader import printable
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -27,16 +29,17 @@ def cli() -> None:
     First steps:
       orchestrator plan --space lhs        what would run, and what it would take
       orchestrator tune --space lhs        run it; the same command again goes on
-      orchestrator summarize               rebuild the tables of a data set
+      orchestrator status                  what is done, failed and left
+      orchestrator validate                check a data set before it is published
     """  # noqa: D301 - click wants the character
 
 
-for verb in (tune, plan, summarize, models):
+for verb in (tune, plan, status, summarize, validate, models):
     cli.add_command(verb)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 ok, 2 user error in a line each, 3 failed trials, 130 interrupted."""
+    """Run the command line and exit: 0 ok, 2 user error in a line each, 3 failures found, 75 to be resumed, 130 interrupted."""
     try:
         code = cli.main(args=arguments, prog_name="orchestrator", standalone_mode=False)
     except UserError as error:

@@ -14,10 +14,11 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from orchestrator.cli.planview import print_plan, takes
-from orchestrator.cli.text import console, duration, energy, printable
+from orchestrator.cli.text import console, duration, energy
 from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.trials import Origin
 from orchestrator.nouns import TrialSpec
+from orchestrator.reader import printable
 from orchestrator.sweep.estimate import Figures
 from orchestrator.sweep.run import Prepared
 

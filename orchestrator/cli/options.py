@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from orchestrator.errors import UserError
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 out_option = click.option(
@@ -18,7 +20,25 @@ out_option = click.option(
     metavar="FOLDER",
     help="The data set.",
 )
-"""Of every verb."""
+"""Of verbs that may make one."""
+
+
+def _existing(_context: click.Context, _option: click.Parameter, out: Path) -> Path:
+    if not out.is_dir():
+        raise UserError(f"--out {out}: no such folder; name a data set written by `orchestrator tune`")
+    return out
+
+
+existing_out_option = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("measurements"),
+    show_default=True,
+    metavar="FOLDER",
+    help="The data set.",
+    callback=_existing,
+)
+"""Of verbs that read one."""
 
 OPTIONS = [
     click.option(

@@ -47,7 +47,7 @@ def _rows(prepared: Prepared, gpus: list[Gpu]) -> list[tuple[str, str]]:
     models = ", ".join(f"{m.label} ({resolved.quantization.name}, {request.engine})" for m in resolved.models)
     use_cases = ", ".join(f"{u.name} ({len(plan.prompts(u.name))} of {len(u.prompts)} prompts)" for u in plan.use_cases)
     rows = [
-        ("Sweep", f"{plan.id}, seed {plan.seed}" + (", begun before: going on" if prepared.begun else "")),
+        ("Sweep", f"{plan.id}, seed {plan.seed}" + (", begun before: going on" if prepared.before else "")),
         ("Space", f"{resolved.space_file}: {_axes(plan.space)}"),
         ("Models", models),
         ("Use cases", use_cases),

@@ -7,15 +7,18 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.options import out_option
-from orchestrator.errors import UserError
+from orchestrator.cli.options import existing_out_option
+
+EXIT_LEFT_OUT = 3
 
 
 @click.command()
-@out_option
+@existing_out_option
 @click.option("--json", "as_json", is_flag=True, help="Counts as JSON.")
-def summarize(out: Path, *, as_json: bool) -> None:
+def summarize(out: Path, *, as_json: bool) -> int:
     """Rebuild executions.parquet and summary.parquet from the trial folders.
+
+    Folders that can't be read are left out and listed; the exit code is then 3.
 
     \b
     Example:
@@ -23,14 +26,18 @@ def summarize(out: Path, *, as_json: bool) -> None:
     """  # noqa: D301 - click wants the character
     from orchestrator.dataset.paths import DataSetPaths
     from orchestrator.dataset.tables import rebuild
+    from orchestrator.errors import UserError
+    from orchestrator.reader import printable
 
-    if not out.is_dir():
-        raise UserError(f"--out {out}: no such folder; name a data set written by `orchestrator tune`")
     paths = DataSetPaths(out)
-    executions, trials, faults = rebuild(paths)
+    try:
+        executions, trials, faults = rebuild(paths)
+    except OSError as error:
+        raise UserError(f"{error.filename or out}: can't be read or written ({error.strerror})") from error
     for fault in faults:
-        click.echo(f"left out: {fault}", err=True)
+        click.echo(printable(f"left out: {fault}"), err=True)
     if as_json:
         click.echo(json.dumps({"executions": executions, "trials": trials, "left_out": faults}))
     else:
         click.echo(f"{executions} executions of {trials} trials -> {paths.executions}, {paths.summary}")
+    return EXIT_LEFT_OUT if faults else 0

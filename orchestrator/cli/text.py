@@ -37,8 +37,3 @@ def energy(joules: float | None) -> str:
 def number(value: float | None) -> str:
     """Three digits; n/a where unknown."""
     return "n/a" if value is None else f"{value:.3g}"
-
-
-def printable(text: str) -> str:
-    """Without what a terminal obeys (escapes, carriage returns, writing direction): models and files are not trusted."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

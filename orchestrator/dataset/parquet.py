@@ -55,6 +55,13 @@ def write_parquet(path: Path, table: pa.Table) -> None:
     write_atomically(path, buffer.getvalue().to_pybytes())
 
 
+def read_parquet(path: Path) -> pa.Table:
+    """A table of a data set. Raises FileNotFoundError, OSError or ValueError (of Arrow) where it can't be read."""
+    import pyarrow.parquet as pq
+
+    return pq.read_table(path, partitioning=None)
+
+
 def describe(row: type[Noun]) -> str:
     """The data dictionary of a table as Markdown, from the schema."""
     lines = ["| column | type | unit | meaning | null |", "|---|---|---|---|---|"]

@@ -106,12 +106,14 @@ class Execution(Noun):
         float | None, Column("GPU energy by integrated power", "J", "no GPU or no samples, see notes")
     ]
     gpu_energy_cc_j: Annotated[float | None, Column("GPU energy as CodeCarbon has it, times the PUE", "J", "no GPU, see notes")]
-    cpu_energy_j: Annotated[float | None, Column("CPU energy as CodeCarbon has it", "J", "not measured")]
+    cpu_energy_j: Annotated[
+        float | None, Column("CPU energy by CodeCarbon; of a shared package an equal part", "J", "not measured")
+    ]
     cpu_method: Annotated[str | None, Column("rapl (measured), cpu_load or constant (models)", null="not measured")]
     ram_energy_j: Annotated[float | None, Column("RAM energy as CodeCarbon has it: a model", "J", "not measured")]
     ram_method: Annotated[str | None, Column("process_rss or constant", null="not measured")]
     scope: Annotated[
-        str, Column("exclusive: one trial on the host; shared: n_parallel at once (CPU by process time; rapl: the whole package)")
+        str, Column("exclusive: one trial on the host; shared: n_parallel at once (CPU by process time; rapl: an equal part)")
     ]
     n_parallel: Annotated[int, Column("trials that may run on the host at once")]
     energy_per_token_j: Annotated[float | None, Column("energy of energy_basis over n_new_tokens", "J", "failed or not measured")]

@@ -26,6 +26,7 @@ from orchestrator.dataset.parquet import to_table, write_parquet
 from orchestrator.dataset.paths import PARTIAL_SUFFIX, DataSetPaths, make_folder, sync_folder, write_atomically
 from orchestrator.dataset.schema import SCHEMA_VERSION, Execution, TelemetrySample, TrialColumns, TrialRecord
 from orchestrator.nouns import Noun, TrialSpec
+from orchestrator.reader import printable
 
 REPORT_FIELDS = (
     "timestamp", "project_name", "run_id", "duration", "emissions", "emissions_rate", "cpu_power", "gpu_power",
@@ -275,7 +276,7 @@ def _cell(value: Any) -> Any:
 
 
 def output_txt(record: TrialRecord) -> str:
-    """Prompts and texts for a person: rule, prompt, rule, text."""
+    """Prompts and texts for a person: rule, prompt, rule, text. Nothing in them acts on a terminal or looks like a rule."""
     texts = {prompt.number: prompt.text for prompt in record.spec.prompts}
     asked = ", ".join(f"{name}={value:g}" for name, value in record.asked.model_dump().items())
     note = "\nSYNTHETIC: no real model wrote this.\n" if record.columns.synthetic else "\n"
@@ -284,5 +285,12 @@ def output_txt(record: TrialRecord) -> str:
         head = f"=== prompt {execution.prompt} "
         body = execution.text if execution.text is not None else f"[no text: {execution.error_kind}: {execution.error_message}]"
         tokens = "" if execution.n_new_tokens is None else f" ({execution.n_new_tokens} tokens, {execution.finish_reason})"
-        parts.append(f"{head:=<80}\n{texts.get(execution.prompt, '')}\n--- output{tokens} ---\n{body}\n")
+        prompt = _shown(texts.get(execution.prompt, ""))
+        parts.append(f"{head:=<80}\n{prompt}\n--- output{tokens} ---\n{_shown(body)}\n")
     return "\n".join(parts)
+
+
+def _shown(text: str) -> str:
+    """Untrusted text as lines to read: control characters spelled out, and no line that could be taken for a rule."""
+    lines = (printable(line.replace("\t", "    ")) for line in text.split("\n"))
+    return "\n".join(f" {line}" if line.startswith(("=== ", "--- ")) else line for line in lines)

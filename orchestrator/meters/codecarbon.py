@@ -94,11 +94,15 @@ class CodeCarbonMeter:
         total_kwh = data.energy_consumed
         if self._gpu_index is None:
             total_kwh -= data.gpu_energy  # of GPUs that this trial doesn't use: asked for none, CodeCarbon takes all
+        cpu_method, cpu_kwh = self._cpu_method(tracker), data.cpu_energy
+        if cpu_method == "rapl":  # it measures the package, which the trials of a host share: each gets an equal part
+            cpu_kwh = data.cpu_energy / self._scene.n_parallel
+            total_kwh -= data.cpu_energy - cpu_kwh
         values: dict[str, Any] = {
             "energy_kwh": total_kwh,
             "energy_j": total_kwh * J_PER_KWH,
-            "cpu_energy_j": data.cpu_energy * J_PER_KWH,
-            "cpu_method": self._cpu_method(tracker),
+            "cpu_energy_j": cpu_kwh * J_PER_KWH,
+            "cpu_method": cpu_method,
             "ram_energy_j": data.ram_energy * J_PER_KWH,
             "ram_method": "constant" if self._scene.machine.ram_power_w else "process_rss",
             "gpu_energy_cc_j": data.gpu_energy * J_PER_KWH,

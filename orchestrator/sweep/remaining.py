@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from orchestrator.dataset.schema import Execution
+from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.tables import Trials
 from orchestrator.nouns import TrialKey, TrialSpec
+from orchestrator.sweep.plan import PlannedTrial, SweepPlan
 
 SUSPECT_FLAGS = frozenset({"throttled", "thermal_drift", "foreign_load", "meter_disagreement", "window_mismatch"})
 """Flags of a measurement that may come out better another time; the others tell how a machine measures, always."""
@@ -20,6 +21,29 @@ RERUN: dict[str, Callable[[Execution], bool]] = {
     "flagged": lambda execution: not SUSPECT_FLAGS.isdisjoint(execution.flags),
 }
 """What --rerun takes -> which finished executions are run once more. The newest ok attempt counts; older ones stay."""
+
+
+def specs_of(plan: SweepPlan, records: Iterable[TrialRecord]) -> list[TrialSpec]:
+    """Every trial of a plan as far as it is known: a learning sampler's are those it has asked for."""
+    if not plan.learns():
+        return list(plan.specs())
+    return [
+        plan.spec(PlannedTrial(strategy=plan.strategy, model=model, use_case=use_case, index=index, repeat=repeat), 0, spec.asked)
+        for (model, use_case), of_setup in asked_of(plan, records).items()
+        for index, spec in sorted(of_setup.items())
+        for repeat in range(1, plan.repeats + 1)
+    ]
+
+
+def asked_of(plan: SweepPlan, records: Iterable[TrialRecord]) -> dict[tuple[str, str], dict[int, TrialSpec]]:
+    """What a learning sampler has asked for: by model and use case, then by index."""
+    wanted = {(setup.model, setup.use_case) for setup in plan.setups}
+    asked: dict[tuple[str, str], dict[int, TrialSpec]] = {}
+    for record in records:
+        pair = (record.setup.model, record.setup.use_case)
+        if record.spec.sweep_id == plan.id and pair in wanted:
+            asked.setdefault(pair, {}).setdefault(record.spec.index, record.spec)
+    return asked
 
 
 @dataclass

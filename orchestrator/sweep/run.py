@@ -29,7 +29,7 @@ from orchestrator.samplers import OptunaOptions, sampler_of
 from orchestrator.sweep.budget import Budget, Limits
 from orchestrator.sweep.estimate import token_bound, trial_bound, unasked_bound
 from orchestrator.sweep.plan import PlannedTrial, SweepPlan, begun_setups, check_same_weights, make_plan, read_plan, write_plan
-from orchestrator.sweep.remaining import Ledger
+from orchestrator.sweep.remaining import Ledger, asked_of, specs_of
 from orchestrator.sweep.request import Resolved
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ class Prepared:
     """Trials with the prompts that they still have to run."""
     done: list[Execution]
     """Executions of the plan that are in the data set, those that are to run again left out."""
-    begun: bool
-    """Whether the sweep's plan stood there already."""
+    before: SweepPlan | None
+    """The sweep's plan as an earlier run left it."""
     asked: dict[tuple[str, str], dict[int, TrialSpec]] = field(default_factory=dict)
     """Optuna: what was asked for of each model and use case, by index."""
 
@@ -142,17 +142,16 @@ def prepare(resolved: Resolved, revisions: dict[str, str], rerun: tuple[str, ...
     """Make the plan and find what is missing of it. Reads only. Raises UserError."""
     plan = make_plan(resolved, revisions)
     paths = DataSetPaths(resolved.request.out)
-    begun = paths.sweep(plan.id).exists()
-    if begun:
-        check_same_weights(read_plan(paths.sweep(plan.id)), plan)
+    before = read_plan(paths.sweep(plan.id)) if paths.sweep(plan.id).exists() else None
+    if before:
+        check_same_weights(before, plan)
     trials, faults = read_all(paths, unfinished=True)
     if faults:
         raise UserError(
             *(f"{paths.root}/{fault}: can't be read as a trial; restore it or move it out of the data set" for fault in faults)
         )
     ledger = Ledger(trials, plan.machine, rerun)
-    asked: dict[tuple[str, str], dict[int, TrialSpec]] = {}
-    specs = _specs_asked(plan, trials.records(), asked) if plan.learns() else list(plan.specs())
+    specs = specs_of(plan, trials.records())
     missing = {spec.key(): left for spec in specs if (left := ledger.missing(spec))}
     again = {(key, prompt.number) for key, spec in missing.items() for prompt in spec.prompts}
     return Prepared(
@@ -162,33 +161,8 @@ def prepare(resolved: Resolved, revisions: dict[str, str], rerun: tuple[str, ...
         trials=trials,
         missing=list(missing.values()),
         done=[e for spec in specs for e in ledger.done(spec) if (spec.key(), e.prompt) not in again],
-        begun=begun,
-        asked=asked,
-    )
-
-
-def _specs_asked(
-    plan: SweepPlan, records: list[TrialRecord], asked: dict[tuple[str, str], dict[int, TrialSpec]]
-) -> list[TrialSpec]:
-    """Optuna's trials so far, with the repeats and prompts of this plan; notes in `asked` what they were asked for."""
-    mine = [r.spec for r in records if r.spec.sweep_id == plan.id and (r.setup.model, r.setup.use_case) in _pairs(plan)]
-    for spec in mine:
-        asked.setdefault((spec.setup.model, spec.setup.use_case), {}).setdefault(spec.index, spec)
-    return [
-        plan.spec(_planned(plan, spec, repeat), 0, spec.asked)
-        for of_setup in asked.values()
-        for _, spec in sorted(of_setup.items())
-        for repeat in range(1, plan.repeats + 1)
-    ]
-
-
-def _pairs(plan: SweepPlan) -> set[tuple[str, str]]:
-    return {(s.model, s.use_case) for s in plan.setups}
-
-
-def _planned(plan: SweepPlan, spec: TrialSpec, repeat: int) -> PlannedTrial:
-    return PlannedTrial(
-        strategy=plan.strategy, model=spec.setup.model, use_case=spec.setup.use_case, index=spec.index, repeat=repeat
+        before=before,
+        asked=asked_of(plan, trials.records()) if plan.learns() else {},
     )
 
 
@@ -259,16 +233,21 @@ def begun(resolved: Resolved, revisions: dict[str, str], options: RunOptions, sa
 def run_sweep(prepared: Prepared, lock: Lock, options: RunOptions, observer: Observer, watcher: Watcher) -> Outcome:
     """Run what is missing. Raises UserError and ModelUnavailableError; KeyboardInterrupt passes with all finished kept."""
     resolved, plan, paths = prepared.resolved, prepared.plan, prepared.paths
-    write_plan(plan, paths.sweep(plan.id))
+    before = prepared.before
+    if before is None or plan.n_executions() >= before.n_executions():  # a smaller request doesn't forget the larger plan
+        created_at = before.created_at if before else plan.created_at
+        write_plan(plan.model_copy(update={"created_at": created_at}), paths.sweep(plan.id))
     tables = TableWriter(paths, prepared.trials)
     watcher.planned(prepared)
     if not prepared.n_missing():
         tables.flush()
         return Outcome()
+    from orchestrator.tune.session import ray_session, set_environment
+
+    set_environment(resolved.request.address)
     from orchestrator.tune.callback import DataSetCallback, Store
     from orchestrator.tune.driver import placement, run
     from orchestrator.tune.halt import Halt, signals_to
-    from orchestrator.tune.session import ray_session
 
     halt = Halt()
     n_gpus = len(visible_gpus()) if resolved.request.address is None and resolved.request.engine != "simulated" else 0

@@ -46,9 +46,17 @@ ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
+LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""What Ray does on systems on which it knows no clusters: every port, that of the metrics too, is bound to 127.0.0.1.
+
+Without it Ray turns a node's address 127.0.0.1 into the host's, and most ports listen on all interfaces.
+"""
 
 ANSWER_S = 5.0
 """A cluster's port that doesn't answer within this time is taken for dead."""
+
+KILL_S = 5.0
+"""How long ended processes are waited for."""
 
 SCRATCH = "orch-"
 """Start of a scratch folder's name; the process id of its owner follows."""
@@ -75,11 +83,34 @@ class Session:
 
 
 def _remove_orphans() -> None:
-    """Remove scratch folders of runs that were killed: ours, and their process is gone."""
+    """End the processes and remove the folders of private Rays whose driver was killed: Ray's own outlive it at times."""
     for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
         owner = folder.name.removeprefix(SCRATCH).split("-")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)) and os.access(folder, os.W_OK):
-            shutil.rmtree(folder, ignore_errors=True)
+        if not owner.isdigit() or not os.access(folder, os.W_OK) or _owns(int(owner), folder):
+            continue
+        left = [process for process in psutil.process_iter(["name", "cmdline"]) if _names(process, folder)]
+        for process in left:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(left, timeout=KILL_S)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _owns(pid: int, folder: Path) -> bool:
+    """Whether the process that made a folder lives; another one that got its number began later."""
+    try:
+        return psutil.Process(pid).create_time() <= folder.stat().st_mtime + 1
+    except (psutil.Error, OSError):
+        return False
+
+
+def _names(process: psutil.Process, folder: Path) -> bool:
+    """Whether a process works for the Ray of a folder: named on its command line, or by its logs where Ray hides that."""
+    try:
+        files = [file.path for file in process.open_files()] if process.info["name"].startswith("ray::") else []
+    except psutil.Error:
+        return False
+    return any(str(folder) in text for text in (*(process.info["cmdline"] or ()), *files))
 
 
 def dashboard_available() -> bool:
@@ -89,10 +120,15 @@ def dashboard_available() -> bool:
     return False
 
 
+def set_environment(address: str | None) -> None:
+    """Set Ray's environment variables, some of which it reads when it is imported: call this before."""
+    own = ENVIRONMENT if address else ENVIRONMENT | LOOPBACK_ONLY
+    os.environ.update({name: value for name, value in own.items() if name not in os.environ})
+
+
 @contextlib.contextmanager
 def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
     """Start or attach, and shut down or detach at the end. Raises UserError where the address doesn't answer."""
-    os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
     _remove_orphans()
     scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-"))  # short: a Unix socket's path ends at 107 characters
     token_file = None

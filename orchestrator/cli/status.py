@@ -1,0 +1,68 @@
+"""`status`: how far the sweeps of a data set are; works beside a running sweep and from any machine that sees the folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.options import existing_out_option
+from orchestrator.cli.text import duration, energy
+from orchestrator.reader import printable
+
+if TYPE_CHECKING:
+    from orchestrator.sweep.status import Status, SweepStatus
+
+J_PER_KWH = 3.6e6
+
+
+@click.command()
+@existing_out_option
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+def status(out: Path, *, as_json: bool) -> None:
+    """Show what is done, failed and left of each sweep, at which rate, and who runs it.
+
+    \b
+    Example:
+      orchestrator status --out measurements
+    """  # noqa: D301 - click wants the character
+    from orchestrator.sweep.status import status as read_status
+
+    found = read_status(out)
+    if as_json:
+        holder = found.holder and found.holder.line()
+        click.echo(json.dumps({**dataclasses.asdict(found), "out": str(found.out), "holder": holder}))
+        return
+    for line in _lines(found):
+        click.echo(printable(line))
+
+
+def _lines(found: Status) -> Iterator[str]:
+    if found.holder is None:
+        yield f"{found.out}: nothing runs"
+    else:
+        says = "running" if found.alive else "its run died, the next `tune` goes on"
+        yield f"{found.out}: {says} ({found.holder.line()})"
+    if not found.sweeps:
+        yield "No sweep was begun here."
+    for sweep in found.sweeps:
+        yield from _sweep_lines(sweep)
+    for line in found.unreadable:
+        yield f"left out: {line}"
+
+
+def _sweep_lines(sweep: SweepStatus) -> Iterator[str]:
+    failed = ", ".join(f"{n} {kind}" for kind, n in sorted(sweep.failed.items()))
+    count = f"{sweep.id}: {sweep.done} of {sweep.planned} executions done, {sweep.missing} left"
+    yield count + (f", FAILED: {failed}" if failed else "")
+    for leaf, (done, planned) in sweep.leaves.items():
+        yield f"  {leaf}: {done} of {planned}"
+    if sweep.machines:
+        yield "  on " + ", ".join(f"{name}: {n}" for name, n in sorted(sweep.machines.items()))
+    if sweep.missing and sweep.per_hour and sweep.left_s is not None:
+        left = "energy unknown" if sweep.left_kwh is None else energy(sweep.left_kwh * J_PER_KWH)
+        yield f"  {sweep.per_hour:,.1f} executions an hour lately: about {duration(sweep.left_s)} and {left} left"

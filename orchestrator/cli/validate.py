@@ -1,0 +1,45 @@
+"""`validate`: check a data set before it is published or merged."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.options import existing_out_option
+
+EXIT_ERRORS = 3
+SHOWN = 200
+
+
+@click.command()
+@existing_out_option
+@click.option("--json", "as_json", is_flag=True, help="All findings as JSON.")
+def validate(out: Path, *, as_json: bool) -> int:
+    """Check a data set: schema, hashes, places, duplicates, tables, and what each plan still misses.
+
+    Changes nothing. Exit code 3 where there are errors.
+
+    \b
+    Example:
+      orchestrator validate --out measurements
+    """  # noqa: D301 - click wants the character
+    from orchestrator.reader import printable
+    from orchestrator.sweep.check import validate as check
+
+    trials, findings = check(out)
+    errors = sum(finding.severity == "error" for finding in findings)
+    executions = sum(len(trials.counted(key)) for key in trials)
+    if as_json:
+        click.echo(
+            json.dumps({"trials": len(trials), "executions": executions, "findings": list(map(dataclasses.asdict, findings))})
+        )
+    else:
+        for finding in findings[:SHOWN]:
+            click.echo(printable(finding.line()))
+        if len(findings) > SHOWN:
+            click.echo(f"... and {len(findings) - SHOWN} more (--json has all)")
+        click.echo(f"{executions} executions of {len(trials)} trials: {errors} errors, {len(findings) - errors} warnings")
+    return EXIT_ERRORS if errors else 0

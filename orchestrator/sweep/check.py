@@ -1,0 +1,65 @@
+"""Check a data set against its plans: `validate` = the folders' faults and what each plan still misses."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from orchestrator.dataset.lock import holder_of, seems_alive
+from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.tables import Trials
+from orchestrator.dataset.validate import Finding, validate_folders
+from orchestrator.errors import UserError
+from orchestrator.sweep.plan import SweepPlan, read_plan
+from orchestrator.sweep.remaining import Ledger, specs_of
+
+
+def validate(out: Path) -> tuple[Trials, list[Finding]]:
+    """Every readable trial of a data set, and all findings, errors first."""
+    paths = DataSetPaths(out)
+    holder = holder_of(out)
+    trials, findings = validate_folders(paths, running=holder is not None and seems_alive(holder))
+    plans, unreadable = read_plans(paths)
+    findings += unreadable
+    for plan in plans:
+        findings += _completeness(plan, trials)
+    planned = {plan.id for plan in plans}
+    for sweep_id in sorted({record.spec.sweep_id for record in trials.records()} - planned):
+        findings.append(
+            Finding("warning", f"sweeps/{sweep_id}.json", "this plan is missing: its trials can't be checked for gaps")
+        )
+    return trials, sorted(findings)
+
+
+def read_plans(paths: DataSetPaths) -> tuple[list[SweepPlan], list[Finding]]:
+    """The plans of a data set, and those that can't be read."""
+    plans, findings = [], []
+    for path in sorted(paths.sweeps.glob("[!.]*.json")):
+        where = path.relative_to(paths.root).as_posix()
+        try:
+            plan = read_plan(path)
+        except UserError as error:
+            findings.append(Finding("error", where, str(error).removeprefix(f"{path}: ")))
+            continue
+        plans.append(plan)
+        if path.stem != plan.id:
+            findings.append(Finding("error", where, f"is the plan of {plan.id}"))
+    return plans, findings
+
+
+def _completeness(plan: SweepPlan, trials: Trials) -> list[Finding]:
+    where = f"sweeps/{plan.id}.json"
+    ledger = Ledger(trials, plan.machine)
+    specs = specs_of(plan, trials.records())
+    missing = max(0, plan.n_executions() - sum(len(ledger.done(spec)) for spec in specs))
+    failed = Counter(e.error_kind or "other" for spec in specs for e in ledger.done(spec) if e.status == "failed")
+    findings = []
+    if missing:
+        what = f"incomplete: {missing} of {plan.n_executions()} executions are missing; `tune` goes on with it"
+        findings.append(Finding("error", where, what))
+    if failed:
+        kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(failed.items()))
+        findings.append(
+            Finding("warning", where, f"{failed.total()} executions failed ({kinds}); `tune --rerun failed` tries them")
+        )
+    return findings

@@ -1,0 +1,310 @@
+"""Run sweeps of the simulated engine on real Ray, kill what can be killed at random times, go on until they are complete.
+
+After every run: no finished folder has changed. At the end of every sweep: each execution stands in the data set exactly
+once, `validate` finds nothing, no temporary file and no process is left. Exits with 1 at the first sweep for which that
+doesn't hold, and keeps its folder. Everything random follows from --seed but the machine's own timing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+TOKEN_S = 0.006
+RUN_LIMIT_S = 180.0
+"""A run that takes longer hangs."""
+DRAIN_LIMIT_S = 30.0
+"""From a signal to the exit: a prompt of about a second, and Ray's own end."""
+
+SIGNALS = {
+    "driver SIGKILL": signal.SIGKILL,
+    "driver SIGTERM": signal.SIGTERM,
+    "driver SIGINT": signal.SIGINT,
+    "driver SIGUSR1": signal.SIGUSR1,
+    "driver SIGUSR2": signal.SIGUSR2,
+    "driver SIGHUP": signal.SIGHUP,
+}
+FAULTS = {
+    "private": [*SIGNALS, "two signals", "worker SIGKILL", "worker SIGKILL", "raylet SIGKILL"],
+    "cluster": [*SIGNALS, "two signals", "worker SIGKILL", "node killed", "node killed", "node killed"],
+}
+
+
+class Failed(Exception):
+    """What was promised doesn't hold."""
+
+
+@dataclass
+class Sweep:
+    """One sweep from its first run to its completion."""
+
+    number: int
+    mode: str
+    folder: Path
+    draw: random.Random
+    faults: list[str] = field(default_factory=list)
+    runs: int = 0
+    executions: int = 0
+    codes: list[int] = field(default_factory=list)
+    drained_s: list[float] = field(default_factory=list)
+    sealed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "measurements"
+
+    @property
+    def marker(self) -> bytes:
+        """In the environment of every process that this sweep starts."""
+        return f"ORCHESTRATOR_CACHE={self.folder / 'cache'}".encode()
+
+    def environment(self) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "TUNE_", "ORCHESTRATOR_"))}
+        own = {"ORCHESTRATOR_CACHE": str(self.folder / "cache"), "ORCHESTRATOR_SIMULATED_TOKEN_S": str(TOKEN_S)}
+        return {**kept, **own, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+
+    def written(self) -> int:
+        """Executions on the disk, of running trials too."""
+        total = sum(p.read_bytes().count(b"\n") for p in self.out.rglob("executions.jsonl") if p.exists())
+        return total + sum(len(json.loads(p.read_text())["executions"]) for p in self.out.glob("*/*/*/*/*/trial.json"))
+
+    def hashes(self) -> dict[str, str]:
+        files = [p for p in self.out.glob("*/*/*/*/[!.]*/*") if p.is_file() and p.name not in ("executions.jsonl", "spec.json")]
+        return {p.relative_to(self.out).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+@contextlib.contextmanager
+def cluster_of(sweep: Sweep) -> Iterator[subprocess.Popen[str] | None]:
+    """A Ray cluster for a sweep that runs on one, with its address in its first line."""
+    if sweep.mode == "private":
+        yield None
+        return
+    command = [sys.executable, "-m", "tests.chaos.cluster", str(sweep.number)]
+    environment = {**sweep.environment(), "RAY_AUTH_MODE": "disabled", "TMPDIR": "/tmp"}  # noqa: S108 - a socket's path is short
+    with (sweep.folder / "cluster.log").open("a") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment, cwd=REPOSITORY
+        )
+        try:
+            yield process
+        finally:
+            assert process.stdin
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=30)
+            process.kill()
+            end_processes(sweep)
+
+
+def tell(cluster: subprocess.Popen[str], line: str) -> None:
+    assert cluster.stdin
+    assert cluster.stdout
+    cluster.stdin.write(f"{line}\n")
+    cluster.stdin.flush()
+    cluster.stdout.readline()
+
+
+def processes(sweep: Sweep, *names: str) -> list[int]:
+    """Living processes of a sweep, by the start of their names."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            status = (process / "status").read_text()
+            name = status.partition("\n")[0].partition("\t")[2]
+            alive = "\nState:\tZ" not in status
+            if alive and name.startswith(names or ("",)) and sweep.marker in (process / "environ").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+    return found
+
+
+def end_processes(sweep: Sweep) -> None:
+    for pid in processes(sweep):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def run_once(sweep: Sweep, arguments: list[str], faults: list[str], cluster: subprocess.Popen[str] | None) -> int:
+    """One run with faults at random times; its exit code."""
+    draw = sweep.draw
+    with (sweep.folder / "log").open("a") as log:
+        log.write(f"--- run {sweep.runs}: {faults}\n")
+        log.flush()
+        driver = subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", "tune", *arguments],
+            cwd=sweep.folder, env=sweep.environment(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    began = time.monotonic()
+    for fault in faults:
+        if draw.random() < 0.25:  # while it starts
+            wait_until(driver, time.monotonic() + draw.uniform(0, 9))
+        else:  # while it measures
+            goal = sweep.written() + draw.randrange(1, 4)
+            while driver.poll() is None and sweep.written() < goal and time.monotonic() - began < RUN_LIMIT_S:
+                time.sleep(0.1)
+            wait_until(driver, time.monotonic() + draw.uniform(0, 0.8))
+        if driver.poll() is None:
+            strike(sweep, fault, driver, cluster)
+    limit = RUN_LIMIT_S if not any(f in SIGNALS or f == "two signals" for f in faults) else DRAIN_LIMIT_S
+    struck = time.monotonic()
+    try:
+        code = driver.wait(timeout=limit)
+    except subprocess.TimeoutExpired:
+        os.killpg(driver.pid, signal.SIGKILL)
+        raise Failed(f"a run didn't end within {limit:.0f} s after {faults}") from None
+    if code == 75 and faults:  # noqa: PLR2004 - drained
+        sweep.drained_s.append(time.monotonic() - struck)
+    return code
+
+
+def wait_until(driver: subprocess.Popen[bytes], when: float) -> None:
+    while driver.poll() is None and time.monotonic() < when:
+        time.sleep(0.02)
+
+
+def strike(sweep: Sweep, fault: str, driver: subprocess.Popen[bytes], cluster: subprocess.Popen[str] | None) -> None:
+    sweep.faults.append(fault)
+    with contextlib.suppress(ProcessLookupError):
+        if fault in SIGNALS:
+            driver.send_signal(SIGNALS[fault])
+        elif fault == "two signals":
+            driver.send_signal(signal.SIGTERM)
+            time.sleep(sweep.draw.uniform(0, 0.5))
+            driver.send_signal(signal.SIGTERM)
+        elif fault == "node killed" and cluster:
+            tell(cluster, "kill")
+            tell(cluster, "add")
+        else:
+            found = processes(sweep, *(("ray::Measure", "ray::ResourceTr") if fault == "worker SIGKILL" else ("raylet",)))
+            if found:
+                os.kill(sweep.draw.choice(found), signal.SIGKILL)
+
+
+def check_unchanged(sweep: Sweep) -> None:
+    now = sweep.hashes()
+    changed = [name for name, sha256 in sweep.sealed.items() if now.get(name) != sha256]
+    if changed:
+        raise Failed(f"finished files changed or are gone: {changed}")
+    sweep.sealed = now
+
+
+def check_complete(sweep: Sweep, planned: int) -> None:
+    counted: Counter[tuple[object, ...]] = Counter()
+    for path in sweep.out.glob("*/*/*/*/*/trial.json"):
+        record = json.loads(path.read_text())
+        columns = record["columns"]
+        for execution in record["executions"]:
+            counted[columns["use_case"], columns["config_hash"], columns["repeat"], execution["prompt"]] += 1
+    doubled = {key: n for key, n in counted.items() if n > 1}
+    if doubled:
+        raise Failed(f"doubled: {doubled}")
+    if len(counted) != planned:
+        raise Failed(f"{len(counted)} executions instead of {planned}")
+    sweep.executions = len(counted)
+    hidden = [str(p) for p in sweep.out.rglob(".*")]
+    if hidden:
+        raise Failed(f"left behind: {hidden}")
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "validate"],
+        cwd=sweep.folder, env=sweep.environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise Failed(f"validate: {done.stdout}{done.stderr}")
+
+
+def one_sweep(sweep: Sweep) -> None:
+    draw = sweep.draw
+    samples, repeats, prompts = draw.randint(2, 3), draw.randint(1, 2), draw.randint(2, 3)
+    space = draw.choice(["sobol", "uniform", "lhs", "grid", "optuna"])
+    if space == "grid":
+        samples = 2
+    arguments = [
+        "--space", space, "--samples", str(samples), "--repeats", str(repeats), "--prompts", str(prompts), "--seed",
+        str(draw.randrange(1000)), "--engine", "simulated", "--model", "smollm2", "--range", "max_length=100:160",
+        "--use-case", "fantasyWorld",
+    ]  # fmt: skip
+    planned = samples * repeats * prompts
+    parallel = ["--parallel", "2"] if sweep.mode == "private" and draw.random() < 0.5 else []
+    with cluster_of(sweep) as cluster:
+        address = []
+        if cluster and cluster.stdout:
+            address = ["--address", cluster.stdout.readline().strip()]
+            arguments += ["--machine", "cpu"]
+        n_faults = draw.randint(1, 4)
+        while True:
+            faults = [draw.choice(FAULTS[sweep.mode]) for _ in range(min(n_faults, draw.choice([1, 1, 2])))]
+            n_faults -= len(faults)
+            sweep.runs += 1
+            code = run_once(sweep, [*arguments, *parallel, *address], faults, cluster)
+            sweep.codes.append(code)
+            check_unchanged(sweep)
+            if code == 2 and not faults:  # noqa: PLR2004 - a user error
+                raise Failed("a run without a fault was refused")
+            if code == 0 or (not faults and code != 75):  # noqa: PLR2004 - drained
+                break
+            if sweep.runs > 12:  # noqa: PLR2004 - far more than there are faults
+                raise Failed("it doesn't come to an end")
+        if code:
+            raise Failed(f"the last run, without a fault, ended with {code}")
+        check_complete(sweep, planned)
+        if sweep.mode == "private":
+            until = time.monotonic() + 20
+            while processes(sweep) and time.monotonic() < until:
+                time.sleep(0.5)
+            if processes(sweep):
+                raise Failed(f"processes are left: {processes(sweep)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sweeps", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--mode", choices=["private", "cluster", "both"], default="both")
+    options = parser.parse_args()
+    began, totals = time.monotonic(), Counter[str]()
+    drained: list[float] = []
+    print("| sweep | Ray | runs | faults | executions | exit codes | s |\n|---|---|---|---|---|---|---|")
+    for number in range(options.sweeps):
+        mode = options.mode if options.mode != "both" else ("private", "cluster")[number % 2]
+        folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+        sweep = Sweep(number, mode, folder, random.Random(f"{options.seed}-{number}"))
+        start = time.monotonic()
+        try:
+            one_sweep(sweep)
+        except Failed as error:
+            end_processes(sweep)
+            print(f"\nsweep {number} ({mode}): {error}\nfaults: {sweep.faults}, exit codes: {sweep.codes}, kept: {folder}")
+            sys.exit(1)
+        shutil.rmtree(folder)
+        totals.update(sweep.faults)
+        drained += sweep.drained_s
+        totals["runs"] += sweep.runs
+        totals["executions"] += sweep.executions
+        row = (number, mode, sweep.runs, ", ".join(sweep.faults), sweep.executions, " ".join(map(str, sweep.codes)))
+        print(f"| {' | '.join(map(str, row))} | {time.monotonic() - start:.0f} |", flush=True)
+    runs, executions = totals.pop("runs"), totals.pop("executions")
+    faults = ", ".join(f"{n} {fault}" for fault, n in sorted(totals.items()))
+    slowest = f"; slowest drain {max(drained):.1f} s" if drained else ""
+    print(
+        f"\n{options.sweeps} sweeps, {runs} runs, {totals.total()} faults ({faults}), {executions} executions: lost 0, doubled 0{slowest}"
+    )
+    print(f"seed {options.seed}, {(time.monotonic() - began) / 60:.1f} min")
+
+
+if __name__ == "__main__":
+    main()
