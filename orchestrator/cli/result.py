@@ -27,7 +27,7 @@ def as_json(live: Live, prepared: Prepared, outcome: Outcome) -> dict[str, Any]:
         "trials_run": totals.trials,
         "executions_run": totals.executions,
         "executions_done_before": prepared.n_done,
-        "executions_left": prepared.n_missing() - totals.executions,
+        "executions_left": outcome.left,
         "failed": totals.failed,
         "failed_before": dict(prepared.n_failed()),
         "drained": outcome.drained,
@@ -53,8 +53,7 @@ def print_result(live: Live, prepared: Prepared, outcome: Outcome) -> None:
         live.say(f"Failed in earlier runs: {kinds}; --rerun failed tries them again.")
     if outcome.drained:
         took = f" in {time.monotonic() - outcome.draining_since:.1f} s" if outcome.draining_since is not None else ""
-        left = prepared.n_missing() - live.totals.executions
-        live.say(f"Drained{took} ({outcome.drained}): {left} executions are left; {AGAIN}.")
+        live.say(f"Drained{took} ({outcome.drained}): {outcome.left} executions are left; {AGAIN}.")
 
 
 def _print_records(live: Live, prepared: Prepared) -> None:

@@ -119,6 +119,8 @@ class Prepared:
 class Outcome:
     """How a run ended."""
 
+    left: int = 0
+    """Executions of the plan that are still missing."""
     drained: str | None = None
     """The signal or the budget's flag for which nothing more was begun; None: it ran to its end."""
     draining_since: float | None = None
@@ -222,10 +224,11 @@ def begun(resolved: Resolved, revisions: dict[str, str], options: RunOptions, sa
     paths = DataSetPaths(resolved.request.out)
     try:
         with held(paths.root, say) as lock:
-            seal_left(paths)
+            try:
+                seal_left(paths)
+            except ValueError as error:
+                raise UserError(f"{error}; restore it or move it out of the data set") from error
             yield prepare(resolved, revisions, options.rerun), lock
-    except ValueError as error:
-        raise UserError(f"{error}; restore it or move it out of the data set") from error
     except OSError as error:
         raise UserError(f"{error.filename or paths.root}: can't be read or written ({error.strerror})") from error
 
@@ -260,7 +263,9 @@ def run_sweep(prepared: Prepared, lock: Lock, options: RunOptions, observer: Obs
         searcher = _searcher(prepared, _JobFactory(prepared, options, place, baseline), budget)
         callback = DataSetCallback(Store(paths, tables, lock), searcher, halt, [budget, observer])
         run(searcher, callback, session, place, on_drain=watcher.draining)
-        return Outcome(drained=halt.draining or searcher.stopped, draining_since=halt.draining_since)
+        left = prepared.n_missing() - callback.n_written
+        drained = halt.draining or searcher.stopped if left else None  # a signal after the last prompt drains nothing
+        return Outcome(left=left, drained=drained, draining_since=halt.draining_since)
 
 
 def _budget(prepared: Prepared, options: RunOptions, place: Placement, halt: Halt) -> Budget:

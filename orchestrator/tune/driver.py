@@ -67,7 +67,7 @@ def run(
     """
     halt = callback.halt
     logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails is told by the callback
     tuner = tune.Tuner(
         tune.with_resources(Measure, {"cpu": place.cpu, "gpu": place.gpu}),
         tune_config=tune.TuneConfig(

@@ -45,7 +45,10 @@ FAULTS = {
 }
 
 
-class Failed(Exception):
+KILLS = ["driver SIGKILL", "worker SIGKILL", "driver SIGKILL"]
+
+
+class BrokenPromiseError(Exception):
     """What was promised doesn't hold."""
 
 
@@ -57,6 +60,8 @@ class Sweep:
     mode: str
     folder: Path
     draw: random.Random
+    real: bool = False
+    """On the real small model instead of the simulated engine."""
     faults: list[str] = field(default_factory=list)
     runs: int = 0
     executions: int = 0
@@ -71,11 +76,17 @@ class Sweep:
     @property
     def marker(self) -> bytes:
         """In the environment of every process that this sweep starts."""
-        return f"ORCHESTRATOR_CACHE={self.folder / 'cache'}".encode()
+        return f"CHAOS_FOLDER={self.folder}".encode()
 
     def environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "TUNE_", "ORCHESTRATOR_"))}
-        own = {"ORCHESTRATOR_CACHE": str(self.folder / "cache"), "ORCHESTRATOR_SIMULATED_TOKEN_S": str(TOKEN_S)}
+        cache = os.environ.get("ORCHESTRATOR_TEST_CACHE") if self.real else None
+        own = {
+            "CHAOS_FOLDER": str(self.folder),
+            "ORCHESTRATOR_CACHE": cache or str(self.folder / "cache"),
+            "ORCHESTRATOR_SIMULATED_TOKEN_S": str(TOKEN_S),
+            "HF_HUB_OFFLINE": "1",
+        }
         return {**kept, **own, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
 
     def written(self) -> int:
@@ -166,8 +177,8 @@ def run_once(sweep: Sweep, arguments: list[str], faults: list[str], cluster: sub
         code = driver.wait(timeout=limit)
     except subprocess.TimeoutExpired:
         os.killpg(driver.pid, signal.SIGKILL)
-        raise Failed(f"a run didn't end within {limit:.0f} s after {faults}") from None
-    if code == 75 and faults:  # noqa: PLR2004 - drained
+        raise BrokenPromiseError(f"a run didn't end within {limit:.0f} s after {faults}") from None
+    if code == 75 and faults:
         sweep.drained_s.append(time.monotonic() - struck)
     return code
 
@@ -199,7 +210,7 @@ def check_unchanged(sweep: Sweep) -> None:
     now = sweep.hashes()
     changed = [name for name, sha256 in sweep.sealed.items() if now.get(name) != sha256]
     if changed:
-        raise Failed(f"finished files changed or are gone: {changed}")
+        raise BrokenPromiseError(f"finished files changed or are gone: {changed}")
     sweep.sealed = now
 
 
@@ -212,68 +223,75 @@ def check_complete(sweep: Sweep, planned: int) -> None:
             counted[columns["use_case"], columns["config_hash"], columns["repeat"], execution["prompt"]] += 1
     doubled = {key: n for key, n in counted.items() if n > 1}
     if doubled:
-        raise Failed(f"doubled: {doubled}")
+        raise BrokenPromiseError(f"doubled: {doubled}")
     if len(counted) != planned:
-        raise Failed(f"{len(counted)} executions instead of {planned}")
+        raise BrokenPromiseError(f"{len(counted)} executions instead of {planned}")
     sweep.executions = len(counted)
     hidden = [str(p) for p in sweep.out.rglob(".*")]
     if hidden:
-        raise Failed(f"left behind: {hidden}")
+        raise BrokenPromiseError(f"left behind: {hidden}")
     done = subprocess.run(
         [sys.executable, "-m", "orchestrator", "validate"],
         cwd=sweep.folder, env=sweep.environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
-        raise Failed(f"validate: {done.stdout}{done.stderr}")
+        raise BrokenPromiseError(f"validate: {done.stdout}{done.stderr}")
 
 
-def one_sweep(sweep: Sweep) -> None:
+def arguments_of(sweep: Sweep) -> tuple[list[str], int]:
+    """A small random sweep, and how many executions it has."""
     draw = sweep.draw
     samples, repeats, prompts = draw.randint(2, 3), draw.randint(1, 2), draw.randint(2, 3)
     space = draw.choice(["sobol", "uniform", "lhs", "grid", "optuna"])
-    if space == "grid":
-        samples = 2
+    samples = 2 if space == "grid" else samples
+    engine, longest = ("transformers", 110) if sweep.real else ("simulated", 160)
     arguments = [
         "--space", space, "--samples", str(samples), "--repeats", str(repeats), "--prompts", str(prompts), "--seed",
-        str(draw.randrange(1000)), "--engine", "simulated", "--model", "smollm2", "--range", "max_length=100:160",
-        "--use-case", "fantasyWorld",
+        str(draw.randrange(1000)), "--engine", engine, "--model", "smollm2", "--range", f"max_length=100:{longest}",
+        "--use-case", "fantasyWorld", "--machine", "cpu",
     ]  # fmt: skip
-    planned = samples * repeats * prompts
-    parallel = ["--parallel", "2"] if sweep.mode == "private" and draw.random() < 0.5 else []
+    if sweep.mode == "private" and not sweep.real and draw.random() < 0.5:
+        arguments += ["--parallel", "2"]
+    return arguments, samples * repeats * prompts
+
+
+def one_sweep(sweep: Sweep) -> None:
+    arguments, planned = arguments_of(sweep)
     with cluster_of(sweep) as cluster:
-        address = []
         if cluster and cluster.stdout:
-            address = ["--address", cluster.stdout.readline().strip()]
-            arguments += ["--machine", "cpu"]
-        n_faults = draw.randint(1, 4)
-        while True:
-            faults = [draw.choice(FAULTS[sweep.mode]) for _ in range(min(n_faults, draw.choice([1, 1, 2])))]
-            n_faults -= len(faults)
-            sweep.runs += 1
-            code = run_once(sweep, [*arguments, *parallel, *address], faults, cluster)
-            sweep.codes.append(code)
-            check_unchanged(sweep)
-            if code == 2 and not faults:  # noqa: PLR2004 - a user error
-                raise Failed("a run without a fault was refused")
-            if code == 0 or (not faults and code != 75):  # noqa: PLR2004 - drained
-                break
-            if sweep.runs > 12:  # noqa: PLR2004 - far more than there are faults
-                raise Failed("it doesn't come to an end")
-        if code:
-            raise Failed(f"the last run, without a fault, ended with {code}")
+            arguments += ["--address", cluster.stdout.readline().strip()]
+        run_until_complete(sweep, arguments, cluster)
         check_complete(sweep, planned)
         if sweep.mode == "private":
             until = time.monotonic() + 20
             while processes(sweep) and time.monotonic() < until:
                 time.sleep(0.5)
             if processes(sweep):
-                raise Failed(f"processes are left: {processes(sweep)}")
+                raise BrokenPromiseError(f"processes are left: {processes(sweep)}")
+
+
+def run_until_complete(sweep: Sweep, arguments: list[str], cluster: subprocess.Popen[str] | None) -> None:
+    draw = sweep.draw
+    to_come = KILLS if sweep.real else [draw.choice(FAULTS[sweep.mode]) for _ in range(draw.randint(1, 5))]
+    for _ in range(12):
+        n_faults = 1 if sweep.real else draw.choice([1, 2, 3])
+        faults, to_come = to_come[:n_faults], to_come[n_faults:]
+        sweep.runs += 1
+        code = run_once(sweep, arguments, faults, cluster)
+        sweep.codes.append(code)
+        check_unchanged(sweep)
+        if code == 0:
+            return
+        if not faults:
+            raise BrokenPromiseError(f"a run without a fault ended with {code}")
+    raise BrokenPromiseError("it doesn't come to an end")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sweeps", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--real", action="store_true", help="the real small model, three kills a sweep")
     parser.add_argument("--mode", choices=["private", "cluster", "both"], default="both")
     options = parser.parse_args()
     began, totals = time.monotonic(), Counter[str]()
@@ -282,11 +300,11 @@ def main() -> None:
     for number in range(options.sweeps):
         mode = options.mode if options.mode != "both" else ("private", "cluster")[number % 2]
         folder = Path(tempfile.mkdtemp(prefix="chaos-"))
-        sweep = Sweep(number, mode, folder, random.Random(f"{options.seed}-{number}"))
+        sweep = Sweep(number, mode, folder, random.Random(f"{options.seed}-{number}"), options.real)
         start = time.monotonic()
         try:
             one_sweep(sweep)
-        except Failed as error:
+        except BrokenPromiseError as error:
             end_processes(sweep)
             print(f"\nsweep {number} ({mode}): {error}\nfaults: {sweep.faults}, exit codes: {sweep.codes}, kept: {folder}")
             sys.exit(1)
@@ -300,9 +318,8 @@ def main() -> None:
     runs, executions = totals.pop("runs"), totals.pop("executions")
     faults = ", ".join(f"{n} {fault}" for fault, n in sorted(totals.items()))
     slowest = f"; slowest drain {max(drained):.1f} s" if drained else ""
-    print(
-        f"\n{options.sweeps} sweeps, {runs} runs, {totals.total()} faults ({faults}), {executions} executions: lost 0, doubled 0{slowest}"
-    )
+    print(f"\n{options.sweeps} sweeps, {runs} runs, {totals.total()} faults ({faults})")
+    print(f"{executions} executions: lost 0, doubled 0{slowest}")
     print(f"seed {options.seed}, {(time.monotonic() - began) / 60:.1f} min")
 
 

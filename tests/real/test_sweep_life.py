@@ -108,14 +108,14 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(orchestrator: Orchestrator) 
     assert wait_for(lambda: [True] if not processes_of(orchestrator) else [], seconds=20), processes_of(orchestrator)
 
 
-def processes_of(orchestrator: Orchestrator) -> list[str]:
+def processes_of(orchestrator: Orchestrator) -> dict[int, str]:
     """Living processes that a test's command started, found by their environment: Ray's leave its session and group."""
     marker = f"ORCHESTRATOR_CACHE={orchestrator.cache}".encode()
-    found = []
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if marker in (process / "environ").read_bytes().split(b"\0"):
-                found.append((process / "cmdline").read_text().replace("\0", " "))
+                found[int(process.name)] = (process / "cmdline").read_text().replace("\0", " ")
         except OSError:
             continue  # ended meanwhile, or not ours
     return found
