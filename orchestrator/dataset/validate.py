@@ -163,7 +163,7 @@ def _table_faults(paths: DataSetPaths, trials: Trials, *, running: bool) -> Iter
     ]
     for path, row, rows in wanted:
         try:
-            found = read_parquet(path)
+            differs = not read_parquet(path).equals(to_table(row, rows))
         except FileNotFoundError:
             if rows and not running:
                 yield Finding("error", path.name, "is missing; `orchestrator summarize` makes it anew")
@@ -171,5 +171,5 @@ def _table_faults(paths: DataSetPaths, trials: Trials, *, running: bool) -> Iter
         except (OSError, ValueError) as error:
             yield Finding("error", path.name, f"can't be read ({reason_of(error)}); `orchestrator summarize` makes it anew")
             continue
-        if not running and not found.equals(to_table(row, rows)):
+        if differs and not running:
             yield Finding("error", path.name, "isn't what the folders give; `orchestrator summarize` makes it anew")
