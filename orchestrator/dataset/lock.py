@@ -49,19 +49,20 @@ class Holder(Noun):
 class Lock:
     """A held data set."""
 
-    def __init__(self, path: Path, handle: int) -> None:
+    def __init__(self, path: Path, handle: int, mine: Holder) -> None:
         self._path = path
         self._handle = handle
+        self._mine = mine
         self._ended = threading.Event()
         self._beat = threading.Thread(target=self._beats, daemon=True)
         self._beat.start()
 
     def held(self) -> bool:
-        """Whether the file is still ours: not if the data set's folder was removed or replaced."""
-        try:
-            return self._path.stat().st_ino == os.fstat(self._handle).st_ino
-        except OSError:
-            return False
+        """Whether the file is still ours: not if the data set's folder was removed or replaced.
+
+        Nor if another host took us for dead, as it does after a long suspend.
+        """
+        return _is(self._path, self._handle) and holder_of(self._path.parent) == self._mine
 
     def _beats(self) -> None:
         while not self._ended.wait(BEAT_S):
@@ -111,27 +112,39 @@ def held(out: Path, say: Callable[[str], None]) -> Iterator[Lock]:
 
 def _take(out: Path, say: Callable[[str], None]) -> Lock:
     path = out / LOCK_FILE
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        try:
+            _refuse_living(out, locked=_flocked(handle), say=say)
+            if _is(path, handle):
+                return Lock(path, handle, _written(handle))
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.close(handle)
+            raise
+        os.close(handle)  # its holder released it meanwhile: that file is no more
+
+
+def _written(handle: int) -> Holder:
+    """This process, written into the file."""
+    mine = Holder(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        process_began=psutil.Process().create_time(),
+        since=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, json.dumps(mine.model_dump()).encode(), 0)
+    os.fsync(handle)
+    return mine
+
+
+def _is(path: Path, handle: int) -> bool:
+    """Whether a path still leads to an open file."""
     try:
-        locked = _flocked(handle)
-        if locked and os.fstat(handle).st_nlink == 0:  # its holder released it between our two calls
-            os.close(handle)
-            return _take(out, say)
-        _refuse_living(out, locked=locked, say=say)
-        mine = Holder(
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            process_began=psutil.Process().create_time(),
-            since=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps(mine.model_dump()).encode(), 0)
-        os.fsync(handle)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.close(handle)
-        raise
-    return Lock(path, handle)
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except OSError:
+        return False
 
 
 def _refuse_living(out: Path, *, locked: bool, say: Callable[[str], None]) -> None:
@@ -157,10 +170,11 @@ def _flocked(handle: int) -> bool:
 def _moves(path: Path, holder: Holder, say: Callable[[str], None]) -> bool:
     """Whether a lock of another host is touched while we watch."""
     say(f"{path.parent} was held by {holder.line()}; watching up to {STALE_S:.0f} s whether it is alive")
-    before = path.stat().st_mtime_ns
     until = time.monotonic() + STALE_S
-    while time.monotonic() < until:
-        time.sleep(min(1.0, STALE_S / 10))
-        if path.stat().st_mtime_ns != before:
-            return True
+    with contextlib.suppress(FileNotFoundError):  # released while we watched
+        before = path.stat().st_mtime_ns
+        while time.monotonic() < until:
+            time.sleep(min(1.0, STALE_S / 10))
+            if path.stat().st_mtime_ns != before:
+                return True
     return False
