@@ -10,6 +10,10 @@ from pathlib import Path
 from orchestrator.nouns import TrialSpec
 
 PARTIAL_SUFFIX = ".partial"
+WORKING_FILES = ("executions.jsonl", "spec.json")
+"""Of a running trial; a sealed one has trial.json instead."""
+TEMPORARY = ".*.tmp"
+"""Files being written; what a cut leaves of them is worth nothing."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,13 @@ class DataSetPaths:
     def partial_trials(self) -> list[Path]:
         """Folders of all unfinished trials, sorted. A link is none of ours."""
         return sorted(p for p in self.root.glob(f"*/*/*/*/.*{PARTIAL_SUFFIX}") if p.is_dir() and not p.is_symlink())
+
+    def leftovers(self) -> list[Path]:
+        """Files that a cut left and nothing needs: half-written ones, and those of a running trial in a sealed one."""
+        found = [p for place in (self.root, self.sweeps) for p in place.glob(TEMPORARY)]
+        for folder in self.sealed_trials():
+            found += [*folder.glob(TEMPORARY), *(p for name in WORKING_FILES if (p := folder / name).exists())]
+        return found
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -15,6 +15,7 @@ import io
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.dataset.parquet import to_table, write_parquet
-from orchestrator.dataset.paths import PARTIAL_SUFFIX, DataSetPaths, make_folder, sync_folder, write_atomically
+from orchestrator.dataset.paths import (
+    PARTIAL_SUFFIX,
+    TEMPORARY,
+    WORKING_FILES,
+    DataSetPaths,
+    make_folder,
+    sync_folder,
+    write_atomically,
+)
 from orchestrator.dataset.schema import SCHEMA_VERSION, Execution, TelemetrySample, TrialColumns, TrialRecord
 from orchestrator.nouns import Noun, TrialSpec
 from orchestrator.reader import printable
@@ -95,7 +104,7 @@ def read_partial(folder: Path) -> tuple[TrialSpec, Origin, str, list[Measured]]:
 
     Raises OSError without a spec.json, ValueError (pydantic's included) or KeyError where it isn't one of ours.
     """
-    head = json.loads(read_text(folder / "spec.json"))
+    head = _object(folder / "spec.json")
     measured = []
     lines = folder / "executions.jsonl"
     for line in read_text(lines, errors="replace").split("\n") if lines.exists() else []:
@@ -138,7 +147,9 @@ def seal(paths: DataSetPaths, machine: str, spec: TrialSpec) -> tuple[Path, Tria
 
 
 def seal_left(paths: DataSetPaths) -> list[TrialRecord]:
-    """Seal every cut-off trial with what it has and remove those that have nothing. Nothing may be running.
+    """Seal every cut-off trial with what it has, remove those that have nothing and files that a cut left half-way.
+
+    Nothing may be running.
 
     Raises OSError, ValueError or KeyError for a folder that can't be read, naming it.
     """
@@ -151,6 +162,8 @@ def seal_left(paths: DataSetPaths) -> list[TrialRecord]:
                 records.append(_seal(paths, folder)[1])
         except (ValueError, KeyError) as error:
             raise ValueError(f"{folder}: can't be read as a running trial: {reason_of(error)}") from error
+    for rest in paths.leftovers():
+        rest.unlink(missing_ok=True)
     return records
 
 
@@ -168,11 +181,14 @@ def _seal(paths: DataSetPaths, folder: Path) -> tuple[Path, TrialRecord]:
     record.files = {name: file_sha256(folder / name) for name in DERIVED_FILES if (folder / name).exists()}
     record.sha256 = content_sha256(json.loads(record.model_dump_json()))
     write_atomically(folder / "trial.json", record.model_dump_json(indent=1).encode())
+    for rest in folder.glob(TEMPORARY):  # of a sealing that a cut ended
+        rest.unlink()
     target = paths.trial(machine, spec)
     folder.rename(target)
-    sync_folder(target.parent)
-    (target / "executions.jsonl").unlink()  # only now: until the rename they are what a cut leaves to go on from
-    (target / "spec.json").unlink()
+    with contextlib.suppress(OSError):  # it is sealed: nothing may take it for not written and try again
+        sync_folder(target.parent)
+        for name in WORKING_FILES:  # only now: until the rename they are what a cut leaves to go on from
+            (target / name).unlink()
     return target, record
 
 
@@ -191,11 +207,8 @@ def read_trial(folder: Path, root: Path | None = None) -> TrialRecord:
     """
     if root is not None and not (folder / "trial.json").resolve().is_relative_to(root.resolve()):
         raise ValueError("a link out of the data set")
-    try:
-        content = json.loads(read_text(folder / "trial.json"))
-    except RecursionError as error:
-        raise ValueError("trial.json: nested too deeply to be one of ours") from error
-    version = content.get("schema_version", "none") if isinstance(content, dict) else "none"
+    content = _object(folder / "trial.json")
+    version = content.get("schema_version", "none")
     if version != SCHEMA_VERSION:
         raise ValueError(f"trial.json: schema version {version}, this program reads {SCHEMA_VERSION}")
     try:
@@ -213,6 +226,18 @@ def content_sha256(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def _object(path: Path) -> dict[str, Any]:
+    """A file's JSON object. Raises OSError, or ValueError where it is none of ours."""
+    try:
+        content = json.loads(read_text(path))
+        json.dumps(content)  # a little deeper than it can be read it can't be hashed
+    except RecursionError as error:
+        raise ValueError(f"{path.name}: nested too deeply to be one of ours") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name}: holds no JSON object")  # noqa: TRY004 - a fault of the file, not of the program
+    return content
+
+
 def file_sha256(path: Path) -> str:
     """Hash of a file's bytes."""
     with path.open("rb") as stream:
@@ -221,7 +246,10 @@ def file_sha256(path: Path) -> str:
 
 def read_text(path: Path, errors: str = "strict") -> str:
     """A text file of a data set. Raises OSError, or ValueError where it is no UTF-8 or too large to be one of ours."""
-    size = path.stat().st_size
+    status = path.stat()
+    if stat.S_ISFIFO(status.st_mode):
+        raise ValueError(f"{path.name}: is a pipe, reading it would wait for ever")
+    size = status.st_size
     if size > SIZE_LIMIT_BYTES:
         raise ValueError(f"{path.name}: {size / 2**20:.0f} MiB, more than the {SIZE_LIMIT_BYTES // 2**20} MiB that is read")
     try:

@@ -6,6 +6,11 @@ import csv
 import errno
 import io
 import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +26,22 @@ from orchestrator.dataset.tables import Trials, read_all, rebuild
 from orchestrator.dataset.trials import (
     OWN_FIELDS,
     REPORT_FIELDS,
+    SIZE_LIMIT_BYTES,
     Measured,
     append,
+    content_sha256,
     discard_partial,
     emissions_csv,
+    file_sha256,
     first_of_each_prompt,
     output_txt,
+    partial_record,
     read_partial,
     read_trial,
     seal,
+    seal_left,
 )
-from orchestrator.nouns import Noun
+from orchestrator.nouns import Noun, TrialSpec
 from tests import builders
 
 REPORT_TABLE_1 = """timestamp project_name run_id duration emissions emissions_rate cpu_power gpu_power ram_power cpu_energy
@@ -71,6 +81,7 @@ def test_a_trial_from_its_first_execution_to_its_folder(paths: DataSetPaths) -> 
     assert read_trial(folder) == record
     assert record.executions == [item.execution for item in items]
     assert (record.spec, record.setup, record.asked, record.order) == (spec, spec.setup, spec.asked, "shuffled")
+    assert record.files == {name: file_sha256(folder / name) for name in ("emissions.csv", "output.txt")}
     assert record.environment == origin.environment
 
 
@@ -89,15 +100,18 @@ def test_an_attempt_has_a_folder_of_its_own(paths: DataSetPaths) -> None:
 
 
 def test_a_sealed_folder_is_never_overwritten(paths: DataSetPaths) -> None:
+    """Another attempt with the same name, as in two data sets copied into one, becomes the next free one."""
     spec = builders.spec()
     builders.seal_trial(paths, spec, [builders.measured(1, of=spec, text="first")])
-    before = tree(paths.trial("pc", spec))
-    append(paths, spec, builders.origin(spec), "shuffled", builders.measured(1, of=spec, text="second"))
-    with pytest.raises(OSError, match=paths.trial("pc", spec).name) as raised:
-        seal(paths, "pc", spec)
-    assert raised.value.errno in (errno.ENOTEMPTY, errno.EEXIST)
-    assert tree(paths.trial("pc", spec)) == before
-    assert read_partial(paths.partial("pc", spec))[3][0].execution.text == "second", "what was measured is still there"
+    builders.seal_trial(paths, builders.spec(attempt=2), [builders.measured(1, of=spec, text="second")])
+    before = tree(paths.root)
+    append(paths, spec, builders.origin(spec), "shuffled", builders.measured(1, of=spec, text="third"))
+    folder, record = seal(paths, "pc", spec)
+    assert folder.name == f"{spec.folder()}-a3"
+    assert (record.spec.attempt, record.columns.attempt) == (3, 3)
+    assert read_trial(folder) == record
+    assert {name: content for name, content in tree(paths.root).items() if folder.name not in name} == before
+    assert paths.partial_trials() == []
 
 
 def test_telemetry_is_written_where_there_is_some(paths: DataSetPaths) -> None:
@@ -213,12 +227,15 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing of ours catches it."""
 
 
-KILL_AT = ["open:emissions.csv", "replace:emissions.csv", "replace:output.txt", "replace:trial.json", "unlink:", "rename:"]
+KILL_AT = ["open:.emissions.csv", "replace:emissions.csv", "replace:output.txt", "replace:trial.json", "unlink:", "rename:"]
 
 
 @pytest.mark.parametrize("where", KILL_AT)
 @pytest.mark.parametrize("nth", [1, 2])
-def test_killed_anywhere_in_sealing(paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch, where: str, nth: int) -> None:
+@pytest.mark.parametrize("reopened", [False, True])
+def test_killed_anywhere_in_sealing(
+    paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch, where: str, nth: int, reopened: bool
+) -> None:
     """After a kill either the unfinished folder still gives every execution, or the sealed one does."""
     spec = builders.spec()
     items = [builders.measured(p.number, of=spec) for p in spec.prompts]
@@ -252,10 +269,12 @@ def test_killed_anywhere_in_sealing(paths: DataSetPaths, monkeypatch: pytest.Mon
     else:
         assert (paths.partial("pc", spec) / "spec.json").exists(), "without it the folder is swept away as empty"
         assert read_partial(paths.partial("pc", spec))[3] == items
-        _, record = seal(paths, "pc", spec)
+        _, record = (None, seal_left(paths)[0]) if reopened else seal(paths, "pc", spec)
     assert record.executions == [item.execution for item in items]
     assert read_trial(sealed) == record
-    assert {"emissions.csv", "output.txt", "trial.json"} <= {p.name for p in sealed.iterdir()}
+    if reopened:
+        seal_left(paths)
+        assert {p.name for p in sealed.iterdir()} == {"emissions.csv", "output.txt", "trial.json"}
     assert rebuild(paths) == (3, 1, [])
 
 
@@ -281,7 +300,7 @@ def test_what_is_not_a_trial_is_a_value_error(tmp_path: Path, text: str) -> None
 
 def test_bytes_that_are_no_text_are_a_value_error(tmp_path: Path) -> None:
     (tmp_path / "trial.json").write_bytes(b"\xff\xfe{}")
-    with pytest.raises(ValueError, match="codec"):
+    with pytest.raises(ValueError, match=r"^trial\.json: not UTF-8 at byte 0$"):
         read_trial(tmp_path)
 
 
@@ -292,13 +311,14 @@ def test_another_schema_version_is_named(tmp_path: Path) -> None:
     content["columns"]["column_of_the_future"] = 1
     del content["executions"][0]["text"]
     (tmp_path / "trial.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"^schema version 99, this program reads 1$"):
+    with pytest.raises(ValueError, match=r"^trial\.json: schema version 99, this program reads 1$"):
         read_trial(tmp_path)
 
 
 @many
 @given(record=builders.records())
 def test_any_trial_survives_its_json(record: TrialRecord, tmp_path: Path) -> None:
+    record.sha256 = content_sha256(json.loads(record.model_dump_json()))
     write_atomically(tmp_path / "trial.json", record.model_dump_json(indent=1).encode())
     assert read_trial(tmp_path) == record
 
@@ -311,7 +331,8 @@ def test_any_trial_survives_append_and_seal(record: TrialRecord, tmp_path_factor
     for execution, raw in zip(record.executions, record.codecarbon, strict=True):
         append(paths, record.spec, origin, record.order, Measured(execution=execution, codecarbon=raw))
     folder, sealed = seal(paths, record.columns.machine, record.spec)
-    assert sealed.model_copy(update={"sealed_at": record.sealed_at}) == record
+    written = {"sealed_at": record.sealed_at, "files": {}, "sha256": ""}
+    assert sealed.model_copy(update=written) == record
     assert read_trial(folder) == sealed
     assert (folder / "emissions.csv").read_text().split("\n", 1)[0].split(",")[:29] == REPORT_TABLE_1
 
@@ -342,6 +363,246 @@ def test_any_telemetry_survives_parquet(samples: list[TelemetrySample], tmp_path
     path = tmp_path / "telemetry.parquet"
     write_parquet(path, to_table(TelemetrySample, [sample.model_dump() for sample in samples]))
     assert [TelemetrySample.model_validate(row) for row in pq.read_table(path).to_pylist()] == samples
+
+
+# --- what is not as it was written -----------------------------------------------------------------------------------
+
+
+def edited(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change a trial.json by hand."""
+    content = json.loads((folder / "trial.json").read_text())
+    change(content)
+    (folder / "trial.json").write_text(json.dumps(content))
+
+
+@pytest.fixture
+def sealed(paths: DataSetPaths) -> Path:
+    spec = builders.spec()
+    builders.seal_trial(paths, spec, [builders.measured(p.number, of=spec) for p in spec.prompts])
+    return paths.trial("pc", spec)
+
+
+EDITS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "a value": lambda c: c["executions"][0].update(energy_j=19.9),
+    "an execution less": lambda c: c["executions"].pop(),
+    "the order": lambda c: c["executions"].reverse(),
+    "a file's hash": lambda c: c["files"].update({"output.txt": "0" * 64}),
+    "a field more": lambda c: c.update(remark="mine"),
+    "no hash": lambda c: c.pop("sha256"),
+    "an empty hash": lambda c: c.update(sha256=""),
+    "a deep field": lambda c: c["environment"]["versions"].update(torch="2.12"),
+}
+
+
+@pytest.mark.parametrize("change", EDITS)
+def test_an_edited_trial_is_refused(sealed: Path, change: str) -> None:
+    edited(sealed, EDITS[change])
+    with pytest.raises(ValueError, match="was edited after it was written"):
+        read_trial(sealed)
+
+
+def test_another_layout_of_the_same_content_is_no_edit(sealed: Path) -> None:
+    before = read_trial(sealed)
+    content = json.loads((sealed / "trial.json").read_text())
+    (sealed / "trial.json").write_text(json.dumps(dict(reversed(content.items())), indent=7, ensure_ascii=False))
+    assert read_trial(sealed) == before
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_numbers_that_json_has_not_are_no_edit(paths: DataSetPaths, value: float) -> None:
+    spec = builders.spec()
+    where = builders.origin(spec, environment={"pilot": {"tokens_per_s": value}})
+    builders.seal_trial(paths, spec, [builders.measured(1, of=spec, raw={"duration": value}, window_s=value)], where)
+    assert read_trial(paths.trial("pc", spec)).executions[0].window_s in (None, value)
+
+
+@pytest.mark.parametrize("change", [lambda c: c.pop("order"), lambda c: c["columns"].update(index="many")])
+def test_a_fault_against_the_schema_is_named(sealed: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    edited(sealed, change)
+    with pytest.raises(ValueError, match=r"^trial\.json: (order|columns\.index): "):
+        read_trial(sealed)
+
+
+@pytest.mark.parametrize("name", ["trial.json", "spec.json"])
+def test_deep_nesting_is_a_value_error(paths: DataSetPaths, sealed: Path, name: str) -> None:
+    """At every depth around the one at which Python gives up reading, checking or hashing it."""
+    spec = builders.spec(index=1)
+    folder = sealed if name == "trial.json" else begun(paths, spec, 1)
+    sound = (folder / name).read_text()
+    value = '"load_s": 1.5'
+    assert value in sound
+    for depth in (*range(900, 1001, 3), 200_000):
+        (folder / name).write_text(sound.replace(value, '"load_s": ' + "[" * depth + "]" * depth))
+        found, faults = read_all(paths, unfinished=True)
+        assert (len(found) + len(faults)) == (1 if name == "trial.json" else 2)
+    assert len(faults) == 1
+    assert "nested too deeply" in faults[0]
+
+
+def test_an_oversized_file_is_not_read(sealed: Path) -> None:
+    with (sealed / "trial.json").open("r+b") as stream:
+        stream.truncate(SIZE_LIMIT_BYTES + 1)  # sparse
+    with pytest.raises(ValueError, match="256 MiB, more than the 256 MiB that is read"):
+        read_trial(sealed)
+
+
+def test_a_pipe_is_not_waited_for(sealed: Path) -> None:
+    (sealed / "trial.json").unlink()
+    os.mkfifo(sealed / "trial.json")
+    with pytest.raises(ValueError, match="pipe"):
+        read_trial(sealed)
+
+
+def test_a_link_out_of_the_data_set_is_not_followed(paths: DataSetPaths, sealed: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "elsewhere"
+    sealed.rename(outside)
+    sealed.symlink_to(outside)
+    with pytest.raises(ValueError, match="a link out of the data set"):
+        read_trial(sealed, paths.root)
+    assert read_all(paths)[1] == [f"{sealed.relative_to(paths.root)}: a link out of the data set"]
+    assert read_trial(sealed).columns.index == 0, "without a root it is only a folder"
+
+
+def test_a_link_within_the_data_set_is(paths: DataSetPaths, sealed: Path) -> None:
+    inside = paths.root / "kept"
+    sealed.rename(inside)
+    sealed.symlink_to(inside)
+    assert read_trial(sealed, paths.root).columns.index == 0
+
+
+# --- running trials of a process that is no more ---------------------------------------------------------------------
+
+
+def begun(paths: DataSetPaths, spec: TrialSpec, *numbers: int) -> Path:
+    for number in numbers:
+        append(paths, spec, builders.origin(spec), "shuffled", builders.measured(number, of=spec))
+    return paths.partial("pc", spec)
+
+
+def test_all_that_a_cut_left_is_sealed(paths: DataSetPaths) -> None:
+    specs = [builders.spec(index=index) for index in range(3)]
+    for n, spec in enumerate(specs, 1):
+        begun(paths, spec, *range(1, n + 1))
+    records = seal_left(paths)
+    assert [[e.prompt for e in record.executions] for record in records] == [[1], [1, 2], [1, 2, 3]]
+    assert [read_trial(paths.trial("pc", spec), paths.root) for spec in specs] == records
+    assert paths.partial_trials() == []
+    assert seal_left(paths) == []
+
+
+@pytest.mark.parametrize("emptied", ["spec.json", "executions.jsonl"])
+def test_a_cut_before_the_first_execution_leaves_nothing(paths: DataSetPaths, emptied: str) -> None:
+    folder = begun(paths, builders.spec(), 1)
+    for name in {"spec.json": ("spec.json", "executions.jsonl"), "executions.jsonl": ("executions.jsonl",)}[emptied]:
+        (folder / name).unlink()
+    assert partial_record(folder) is None
+    assert seal_left(paths) == []
+    assert not folder.exists()
+    assert paths.sealed_trials() == []
+
+
+def test_a_torn_first_line_leaves_nothing(paths: DataSetPaths) -> None:
+    folder = begun(paths, builders.spec(), 1)
+    (folder / "executions.jsonl").write_bytes((folder / "executions.jsonl").read_bytes()[:-20])
+    assert seal_left(paths) == []
+    assert not folder.exists()
+
+
+def test_half_written_files_are_swept_away(paths: DataSetPaths, sealed: Path) -> None:
+    before = tree(paths.root)
+    folder = begun(paths, builders.spec(index=1), 1)
+    paths.sweeps.mkdir()
+    for place in (paths.root, paths.sweeps, sealed, folder):
+        (place / ".table.parquet.0123abcd.tmp").write_bytes(b"half")
+    (paths.root / ".mine").write_bytes(b"")
+    seal_left(paths)
+    names = {p.name for p in paths.root.rglob(".*")}
+    assert names == {".mine"}, "what isn't ours stays"
+    assert {name: content for name, content in tree(paths.root).items() if name in before} == before
+
+
+def test_nothing_is_appended_to_a_folder_that_was_removed(paths: DataSetPaths) -> None:
+    spec = builders.spec()
+    folder = begun(paths, spec, 1)
+    shutil.rmtree(folder)
+    with pytest.raises(FileNotFoundError) as raised:
+        append(paths, spec, builders.origin(spec), "shuffled", builders.measured(2, of=spec), begun=True)
+    assert raised.value.filename == str(folder)
+    assert not folder.exists()
+
+
+def test_a_link_is_no_running_trial(paths: DataSetPaths, tmp_path: Path) -> None:
+    folder = begun(paths, builders.spec(), 1)
+    outside = tmp_path / "elsewhere"
+    folder.rename(outside)
+    folder.symlink_to(outside)
+    before = tree(outside)
+    assert seal_left(paths) == []
+    assert tree(outside) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("", "Expecting value"),
+        ("[]", "spec.json: holds no JSON object"),
+        ("null", "spec.json: holds no JSON object"),
+        ("{}", "'spec' is missing"),
+        ('{"spec": {}, "origin": {}, "order": "shuffled"}', "sweep_id: Field required"),
+        ("[" * 100_000, "spec.json: nested too deeply"),
+        ("\udcff", "spec.json: not UTF-8 at byte 0"),
+    ],
+)
+def test_a_running_trial_that_can_not_be_read_is_named_and_kept(paths: DataSetPaths, content: str, why: str) -> None:
+    folder = begun(paths, builders.spec(), 1)
+    (folder / "spec.json").write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(ValueError, match=re.escape(f"{folder}: can't be read as a running trial: {why}")):
+        seal_left(paths)
+    assert (folder / "executions.jsonl").exists()
+    found, faults = read_all(paths, unfinished=True)
+    assert len(found) == 0
+    assert [why in fault for fault in faults] == [True]
+
+
+@pytest.mark.parametrize("full", ["emissions.csv", "output.txt", "trial.json"])
+def test_a_sealing_that_failed_can_be_repeated(paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch, full: str) -> None:
+    spec = builders.spec()
+    folder = begun(paths, spec, 1, 2)
+    real = Path.replace
+
+    def no_room(self: Path, target: Path) -> Path:
+        if target.name == full:
+            raise OSError(errno.ENOSPC, "no space")
+        return real(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", no_room)
+        with pytest.raises(OSError, match="no space"):
+            seal(paths, "pc", spec)
+    assert folder.exists()
+    target, record = seal(paths, "pc", spec)
+    assert [e.prompt for e in record.executions] == [1, 2]
+    assert read_trial(target) == record
+    assert sorted(p.name for p in target.iterdir()) == ["emissions.csv", "output.txt", "trial.json"]
+
+
+def test_a_disk_that_is_full_after_the_rename_unseals_nothing(paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removing a file takes room on file systems that copy on write."""
+    spec = builders.spec()
+    begun(paths, spec, 1)
+    real = Path.unlink
+
+    def no_room(self: Path, *, missing_ok: bool = False) -> None:
+        if self.name == "executions.jsonl":
+            raise OSError(errno.ENOSPC, "no space")
+        real(self, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", no_room)
+        target, record = seal(paths, "pc", spec)
+    assert read_trial(target) == record
+    seal_left(paths)
+    assert sorted(p.name for p in target.iterdir()) == ["emissions.csv", "output.txt", "trial.json"]
 
 
 # --- hostile texts ---------------------------------------------------------------------------------------------------
