@@ -126,10 +126,13 @@ class TableWriter:
         self._pending = 0
 
     def add(self, record: TrialRecord) -> None:
-        """Take in a sealed trial; the files follow at once while small, else when they have grown by a tenth."""
+        """Take in a sealed trial; writes nothing."""
         key = self._trials.add(record)
         self._rows[key] = self._trials.execution_rows(key)
         self._pending += len(record.executions)
+
+    def follow(self) -> None:
+        """Write what was taken in: at once while the files are small, else when they have grown by a tenth."""
         if self._written < FRESH_ROWS or self._pending > GROWTH * self._written:
             self.flush()
 

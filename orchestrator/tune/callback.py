@@ -30,7 +30,7 @@ from orchestrator.tune.trainable import Job
 T = TypeVar("T")
 
 MAX_LOSSES = 3
-"""How often a trial is handed out again after a worker died over it without finishing a prompt."""
+"""A trial is given up for this run after so many workers in a row died over it without finishing a prompt."""
 DISK_WAIT_S = 1800.0
 """How long a sweep pauses on a full disk before it ends."""
 DISK_POLL_S = 2.0
@@ -94,7 +94,11 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
         halt.running = self.n_running
         self._observers = observers
         self._running: dict[str, Running] = {}
+        self._ended: set[str] = set()
+        """Tune's trials that are over: a node that dies afterwards makes Tune report an error for them still."""
         self._closed = False
+        self.n_written = 0
+        """Executions."""
         self._one_at_a_time = threading.RLock()
         self.error: Exception | None = None
         """What went wrong in here first: Tune wraps what a callback raises."""
@@ -135,11 +139,10 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
         job, execution = running.job, measured.execution
         if execution.prompt in running.prompts:
             return
-        if not self._lock.held():
-            raise FileNotFoundError(errno.ENOENT, "the data set's folder was removed or replaced")
         begun = bool(running.prompts)
         self._written(lambda: append(self._paths, job.spec, origin, job.order, measured, begun=begun))
         running.prompts.add(execution.prompt)
+        self.n_written += 1
         if execution.error_kind == "oom":
             self._searcher.ran_out(job.spec.setup, origin.columns.machine, execution.effective_max_length)
         for observer in self._observers:
@@ -148,10 +151,12 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
     def _end(self, trial_id: str) -> Running:
         """Seal what a trial has, if anything; whole trials are told to whoever asked for them."""
         running = self._running.pop(trial_id)
+        self._ended.add(trial_id)
         if running.prompts and running.origin:
             machine, spec = running.origin.columns.machine, running.job.spec
             _, record = self._written(lambda: seal(self._paths, machine, spec))
-            self._written(lambda: self._tables.add(record))
+            self._tables.add(record)
+            self._written(self._tables.follow)
             if len(running.prompts) == len(spec.prompts):
                 self._searcher.finished(spec, self._tables.figures(record))
             for observer in self._observers:
@@ -161,7 +166,7 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
     def on_trial_error(self, trial: Any, **_info: Any) -> None:
         """A worker or its node died, or a step raised: the rest of its trial goes to another, but not for ever."""
         with self._guarded():
-            if self._closed:
+            if self._closed or trial.trial_id in self._ended:
                 return
             if trial.trial_id in self._running:
                 left = self._end(trial.trial_id).left()
@@ -170,7 +175,7 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
                 left = Running(job, begun_before_drain=False).left()
             if not left.spec.prompts:
                 return
-            retried = left.losses < MAX_LOSSES and not self.halt.ending()
+            retried = left.losses < MAX_LOSSES and not self.halt.ending() and not self._searcher.stopped
             if retried:
                 self._searcher.again(left)
             else:
@@ -183,14 +188,19 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
         with self._one_at_a_time:
             self._closed = True
             for trial_id in list(self._running):
-                self._end(trial_id)
-            self._tables.flush()
+                try:
+                    self._end(trial_id)
+                except OSError as error:  # the others can be sealed all the same
+                    self.error = self.error or error
+            self._written(self._tables.flush)
 
     def _written(self, write: Callable[[], T]) -> T:
         """Write, waiting for room on a full disk: what was measured is worth more than time."""
         until = time.monotonic() + DISK_WAIT_S
         told = False
         while True:
+            if not self._lock.held():  # whatever lies there now is none of ours to write into
+                raise FileNotFoundError(errno.ENOENT, "the data set's folder was removed or replaced")
             try:
                 return write()
             except OSError as error:

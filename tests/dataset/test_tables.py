@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from orchestrator.dataset.parquet import arrow_schema
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import ExecutionRow, SummaryRow, TrialRecord
 from orchestrator.dataset.tables import FRESH_ROWS, GROWTH, SHORT_TRIAL_S, TableWriter, Trials, read_all, rebuild
+from orchestrator.dataset.trials import append, seal
 from tests import builders
 
 
@@ -59,6 +61,7 @@ def test_a_trial_at_a_time_equals_from_scratch(paths: DataSetPaths, seed: int, m
     writer = TableWriter(paths, Trials())
     for record in sealed:
         writer.add(record)
+        writer.follow()
     writer.flush()
     one_by_one = written(paths)
     for path in (paths.executions, paths.summary):
@@ -82,6 +85,7 @@ def test_going_on_with_a_data_set_equals_from_scratch(paths: DataSetPaths, seed:
     writer = TableWriter(paths, known)
     for record in sealed[7:]:
         writer.add(record)
+        writer.follow()
     writer.flush()
     going_on = written(paths)
     rebuild(paths)
@@ -140,6 +144,17 @@ def test_the_newest_ok_attempt_counts(kinds: list[dict[str, Any]], counts: int) 
     assert row["attempt"] == counts
     assert len(found) == 1
     assert len(found.records()) == len(kinds), "older ones stay"
+
+
+def test_which_attempt_is_newer_is_not_a_matter_of_clocks() -> None:
+    """The second attempt ran and was sealed under a clock that is years behind."""
+    first, second = attempts({}, {"started_at": "1999-01-01T00:00:00.000+00:00"})
+    second.sealed_at = "1999-01-01T00:00:01+00:00"
+    for order in ([first, second], [second, first]):
+        found = Trials()
+        (key,) = {found.add(record) for record in order}
+        assert [row["text"] for row in found.execution_rows(key)] == ["2"]
+        assert found.summary_row(key)["attempt"] == 2
 
 
 def test_each_prompt_has_its_own_newest_ok_attempt() -> None:
@@ -297,6 +312,7 @@ def counted_rows(monkeypatch: pytest.MonkeyPatch, paths: DataSetPaths, n_trials:
     writer = TableWriter(paths, known)
     for index in range(start, start + n_trials):
         writer.add(nth(index))
+        writer.follow()
     writer.flush()
     return writes
 
@@ -321,8 +337,29 @@ def test_while_small_the_tables_follow_at_once(paths: DataSetPaths) -> None:
     writer = TableWriter(paths, Trials())
     for index in range(3):
         writer.add(builders.record(builders.spec(index=index)))
+        writer.follow()
         assert pq.read_metadata(paths.summary).num_rows == index + 1
         assert pq.read_metadata(paths.executions).num_rows == 3 * (index + 1)
+
+
+def test_a_write_that_failed_is_made_up_for(paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was taken in before stays taken in, once; the next call writes it."""
+    trials = Trials()
+    writer = TableWriter(paths, trials)
+    record = builders.record()
+    writer.add(record)
+
+    def full(_path: Path, _table: pa.Table) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "write_parquet", full)
+        for _ in range(2):
+            with pytest.raises(OSError, match="no space"):
+                writer.follow()
+    writer.follow()
+    assert trials.records() == [record]
+    assert (pq.read_metadata(paths.executions).num_rows, pq.read_metadata(paths.summary).num_rows) == (3, 1)
 
 
 # --- faults ----------------------------------------------------------------------------------------------------------
@@ -340,10 +377,39 @@ def test_unreadable_trials_are_listed_and_the_others_kept(paths: DataSetPaths) -
     n_executions, n_trials, faults = rebuild(paths)
     assert (n_executions, n_trials) == (1, 1)
     assert [fault.partition(": ")[0] for fault in faults] == [p.relative_to(paths.root).as_posix() for p in (torn, alien, locked)]
-    assert faults[1].endswith(": schema version 2, this program reads 1")
+    assert faults[1].endswith(": trial.json: schema version 2, this program reads 1")
     assert all("\n" not in fault for fault in faults)
     assert pq.read_table(paths.executions)["index"].to_pylist() == [3]
     assert whole.name.startswith("0003-")
+
+
+def test_unfinished_trials_count_where_asked(paths: DataSetPaths) -> None:
+    spec = builders.spec()
+    builders.seal_trial(paths, spec, [builders.measured(1, of=spec)])
+    second = builders.spec(attempt=2, prompts=spec.prompts[1:])
+    append(paths, second, builders.origin(second), "shuffled", builders.measured(2, of=second))
+    counts = []
+    for unfinished in (False, True):
+        found, faults = read_all(paths, unfinished=unfinished)
+        assert faults == []
+        (key,) = found
+        counts.append([row["prompt"] for row in found.execution_rows(key)])
+    assert counts == [[1], [1, 2]]
+
+
+def test_a_trial_that_is_sealed_while_it_is_read_is_no_fault(paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = builders.spec()
+    append(paths, spec, builders.origin(spec), "shuffled", builders.measured(1, of=spec))
+    real = tables.partial_record
+
+    def late(folder: Path) -> TrialRecord | None:
+        assert (folder / "spec.json").exists()
+        seal(paths, "pc", spec)
+        return real(folder)
+
+    monkeypatch.setattr(tables, "partial_record", late)
+    found, faults = read_all(paths, unfinished=True)
+    assert (len(found), faults) == (0, [])
 
 
 def test_hidden_folders_are_no_trials(paths: DataSetPaths) -> None:
