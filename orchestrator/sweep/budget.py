@@ -81,8 +81,10 @@ class Budget:
     def execution(self, spec: TrialSpec, _origin: Origin, execution: Execution) -> None:
         """An execution is done; where that reaches a limit, nothing more is begun."""
         left = self._under_way.get(spec.key(), {})
-        self._bound += left.pop(execution.prompt, 0)
-        self._window_s += execution.window_s or 0.0
+        bound = left.pop(execution.prompt, 0)
+        if execution.window_s is not None:  # else nothing was generated: it says nothing of what a token takes
+            self._bound += bound
+            self._window_s += execution.window_s
         self._energy_kwh += execution.energy_kwh or 0.0
         if flag := self._passed(0.0, 0.0):
             self._drain(flag)

@@ -26,6 +26,8 @@ class Halt(Stopper):  # type: ignore[misc]  # ray has no types
         """Why every trial would fail."""
         self.draining: str | None = None
         """Why no new prompt starts: a signal's name or a budget's flag."""
+        self._signalled = False
+        """A signal to drain came. A budget's draining is none: the first signal after it doesn't stop at once."""
         self.at_once = False
         self.interrupted = False
         """At once, by Ctrl-C."""
@@ -60,10 +62,11 @@ class Halt(Stopper):  # type: ignore[misc]  # ray has no types
             raise KeyboardInterrupt  # what stops at once doesn't: Python's own way
         if number == signal.SIGINT:
             self.interrupted = self.at_once = True
-        elif self.draining is None:
-            self.drain(signal.Signals(number).name)
-        else:
+        elif self._signalled:
             self.at_once = True
+        else:
+            self._signalled = True
+            self.drain(signal.Signals(number).name)
 
 
 @contextlib.contextmanager
