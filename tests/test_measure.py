@@ -19,6 +19,7 @@ from orchestrator.measure import (
     TOO_SHORT_S,
     WARM_UP_TOKENS,
     Bench,
+    Limits,
     execute,
     flags,
     merged,
@@ -67,15 +68,25 @@ class RecordingEngine:
     tokens: tuple[int, ...] = (5, 6, 7, 2)
     finish_reason: str = "eos"
     error: Exception | None = None
+    encode_error: Exception | None = None
+    decode_error: Exception | None = None
+    lost: Exception | None = None
+    """What synchronize() raises from now on."""
     info: EngineInfo = INFO
     asked: list[tuple[Effective, int, bool]] = field(default_factory=list)
+    timeouts_s: list[float | None] = field(default_factory=list)
 
     def encode(self, prompt: str) -> Encoded:
         self.scene.calls.append("encode")
+        if self.encode_error:
+            raise self.encode_error
         return Encoded(len(prompt.split()), prompt)
 
-    def generate(self, encoded: Encoded, effective: Effective, seed: int, *, fixed_length: bool) -> Generated:
+    def generate(
+        self, encoded: Encoded, effective: Effective, seed: int, *, fixed_length: bool, timeout_s: float | None = None
+    ) -> Generated:
         self.scene.calls.append("generate")
+        self.timeouts_s.append(timeout_s)
         self.asked.append((effective, seed, fixed_length))
         self.scene.now_s += self.seconds
         if self.error:
@@ -86,10 +97,14 @@ class RecordingEngine:
 
     def decode(self, generated: Generated) -> str:
         self.scene.calls.append("decode")
+        if self.decode_error:
+            raise self.decode_error
         return " ".join(map(str, generated.tokens))
 
     def synchronize(self) -> None:
         self.scene.calls.append("synchronize")
+        if self.lost:
+            raise self.lost
 
     def close(self) -> None:
         self.scene.calls.append("close engine")
@@ -391,7 +406,7 @@ def test_telemetry_becomes_rows_of_the_prompt() -> None:
 # --- failures --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["oom", "nan", "other"])
+@pytest.mark.parametrize("kind", ["oom", "nan", "timeout", "other"])
 def test_a_failed_generation_is_a_row_with_its_energy(kind: str) -> None:
     row = run(bench({"error": GenerationError(kind, "CUDA out of memory. Tried to allocate")}, meters=gpu()))
     assert (row.status, row.error_kind, row.error_message) == ("failed", kind, "CUDA out of memory. Tried to allocate")
@@ -418,6 +433,137 @@ def test_decode_is_not_asked_after_a_failure() -> None:
     on = bench({"error": GenerationError("oom", "no")})
     run(on)
     assert "decode" not in calls(on)
+
+
+NOTHING_GENERATED = (
+    "n_new_tokens", "finish_reason", "window_s", "ttft_s", "tokens_per_s", "energy_kwh", "energy_j", "gpu_energy_counter_j",
+    "cpu_energy_j", "ram_energy_j", "energy_per_token_j", "energy_basis", "energy_rel_uncertainty", "text",
+)  # fmt: skip
+
+
+def test_a_prompt_that_can_not_be_encoded_is_a_row_without_a_window() -> None:
+    on = bench({"encode_error": ValueError("not a text\nat all")}, meters=gpu())
+    row = run(on, order="design")
+    assert (row.status, row.error_kind, row.error_message) == ("failed", "other", "ValueError: not a text")
+    assert {name: getattr(row, name) for name in NOTHING_GENERATED} == dict.fromkeys(NOTHING_GENERATED)
+    assert row.n_prompt_tokens is None
+    assert (row.flags, row.notes) == ((), ("energy_j: nothing was generated",))
+    assert calls(on) == ["encode", "synchronize"]
+
+
+def test_a_typed_failure_of_encoding_keeps_its_kind() -> None:
+    row = run(bench({"encode_error": GenerationError("oom", "no room for the prompt")}))
+    assert (row.error_kind, row.error_message) == ("oom", "no room for the prompt")
+
+
+def test_a_text_that_can_not_be_decoded_is_a_failed_row_with_its_energy() -> None:
+    on = bench({"decode_error": UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no")}, meters=gpu())
+    row = run(on)
+    assert (row.status, row.error_kind) == ("failed", "other")
+    assert str(row.error_message).startswith("UnicodeDecodeError: ")
+    assert (row.text, row.n_new_tokens, row.finish_reason, row.energy_per_token_j) == (None, None, None, None)
+    assert (row.window_s, row.energy_j, row.n_prompt_tokens) == (4.0, 136.0, 7)
+
+
+@pytest.mark.parametrize("where", ["encode_error", "decode_error"])
+def test_a_lost_device_is_not_the_prompt_s_fault(where: str) -> None:
+    """The worker is to end: its trial goes to another one."""
+    on = bench({where: RuntimeError("CUDA error: unspecified launch failure")})
+    engine = on.engine
+    assert isinstance(engine, RecordingEngine)
+    if where == "encode_error":
+        engine.lost = RuntimeError("CUDA error: device lost")
+    else:
+        decode = engine.decode
+
+        def lost(generated: Generated) -> str:
+            engine.lost = RuntimeError("CUDA error: device lost")
+            return decode(generated)
+
+        engine.decode = lost  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="device lost"):
+        run(on)
+
+
+def test_a_device_lost_before_the_window_is_told() -> None:
+    on = bench({"lost": RuntimeError("CUDA error: device lost")})
+    with pytest.raises(RuntimeError, match="device lost"):
+        run(on)
+    assert "generate" not in calls(on)
+
+
+def test_an_interrupt_while_encoding_is_no_row() -> None:
+    on = bench()
+    engine = on.engine
+    assert isinstance(engine, RecordingEngine)
+
+    def interrupted(_prompt: str) -> Encoded:
+        raise KeyboardInterrupt
+
+    engine.encode = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        run(on)
+
+
+# --- limits ----------------------------------------------------------------------------------------------------------
+
+
+def limited(on: Bench, limits: Limits | None, **spec: Any) -> Execution:
+    trial = builders.spec(**spec)
+    return execute(on, trial, trial.prompts[0], "shuffled", limits=limits).execution
+
+
+@pytest.mark.parametrize(("limits", "timeout_s"), [(None, None), (Limits(), None), (Limits(timeout_s=2.5), 2.5)])
+def test_the_timeout_reaches_the_engine(limits: Limits | None, timeout_s: float | None) -> None:
+    on = bench()
+    limited(on, limits)
+    engine = on.engine
+    assert isinstance(engine, RecordingEngine)
+    assert engine.timeouts_s == [timeout_s]
+
+
+def test_a_warm_up_has_no_timeout() -> None:
+    on = bench()
+    warm_up(on, "words")
+    engine = on.engine
+    assert isinstance(engine, RecordingEngine)
+    assert engine.timeouts_s == [None] * 3
+
+
+@pytest.mark.parametrize(("known", "tried"), [(None, True), (121, True), (120, False), (119, False), (1, False)])
+def test_a_length_at_which_memory_ran_out_is_not_tried_again(known: int | None, tried: bool) -> None:
+    on = bench(meters=gpu())
+    row = limited(on, Limits(oom_tokens=known), asked=builders.configuration(max_length=120))
+    assert ("generate" in calls(on)) == tried
+    if not tried:
+        assert (row.status, row.error_kind) == ("failed", "oom")
+        assert row.error_message == f"not tried: memory ran out at {known} tokens before, this is 120"
+        assert {name: getattr(row, name) for name in NOTHING_GENERATED} == dict.fromkeys(NOTHING_GENERATED)
+        assert (row.effective_max_length, row.n_prompt_tokens) == (120, 7)
+        assert calls(on) == ["encode"], "no window, no meter"
+
+
+def test_the_length_that_counts_is_the_effective_one() -> None:
+    on = bench({"info": replace(INFO, context_length=60)})
+    assert limited(on, Limits(oom_tokens=61), asked=builders.configuration(max_length=120)).status == "ok"
+
+
+# --- drift -----------------------------------------------------------------------------------------------------------
+
+
+def test_drift_is_written_into_the_row() -> None:
+    spec = builders.spec()
+    changes = ("torch 2.13.0 -> 2.14.1", "GPU A -> B")
+    row = execute(bench(meters=gpu()), spec, spec.prompts[0], "shuffled", drift=changes).execution
+    assert row.flags == ("drift", "estimated_cpu")
+    assert row.notes == ("drift: torch 2.13.0 -> 2.14.1", "drift: GPU A -> B")
+
+
+def test_drift_is_written_into_a_row_without_a_window() -> None:
+    spec = builders.spec()
+    row = execute(bench(), spec, spec.prompts[0], "shuffled", limits=Limits(oom_tokens=1), drift=("torch 1 -> 2",)).execution
+    assert row.flags == ("drift",)
+    assert row.notes == ("drift: torch 1 -> 2", "energy_j: nothing was generated")
 
 
 # --- energy: basis, uncertainty, unknowns ----------------------------------------------------------------------------
@@ -532,6 +678,10 @@ def counters(counter: float | None, cc: float | None, integrated: float | None =
         ({}, {"n_parallel": 2}, {"shared_host"}),
         ({}, {"country_known": False}, {"no_country"}),
         ({}, {"order": "design"}, {"unshuffled"}),
+        ({}, {"drifted": True}, {"drift"}),
+        # nothing was generated
+        (counters(1000.0, 1050.0), {"window_s": None, "n_parallel": 2, "order": "design", "country_known": False}, set()),
+        ({}, {"window_s": None, "drifted": True}, {"drift"}),
         ({}, {"window_s": 0.1, "n_parallel": 3, "order": "design"}, {"shared_host", "too_short", "unshuffled"}),
     ],
 )

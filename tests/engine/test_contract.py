@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,10 +43,18 @@ class Subject:
     engine: Engine
     encoded: Encoded
 
-    def generate(self, seed: int = 1, *, fixed_length: bool = False, prompt: Encoded | None = None, **asked: Any) -> Generated:
+    def generate(
+        self,
+        seed: int = 1,
+        *,
+        fixed_length: bool = False,
+        prompt: Encoded | None = None,
+        timeout_s: float | None = None,
+        **asked: Any,
+    ) -> Generated:
         encoded = prompt or self.encoded
         effective = self.effective(encoded, **asked)
-        return self.engine.generate(encoded, effective, seed, fixed_length=fixed_length)
+        return self.engine.generate(encoded, effective, seed, fixed_length=fixed_length, timeout_s=timeout_s)
 
     def effective(self, encoded: Encoded | None = None, **asked: Any) -> Effective:
         n_prompt = (encoded or self.encoded).n_tokens
@@ -130,6 +139,22 @@ def test_max_length_up_to_the_prompt_gives_one_token(subject: Subject, above: in
 def test_the_first_token_s_time_is_told(subject: Subject) -> None:
     generated = subject.generate()
     assert generated.ttft_s is None or 0 <= generated.ttft_s < 60
+
+
+@pytest.mark.parametrize("fixed_length", [False, True])
+def test_a_generation_ends_at_the_first_token_after_its_timeout(subject: Subject, fixed_length: bool) -> None:
+    with pytest.raises(GenerationError) as raised:
+        subject.generate(timeout_s=1e-9, fixed_length=fixed_length)
+    assert raised.value.kind == "timeout"
+    assert str(raised.value) == "ended after 1e-09 s with 1 new tokens (--execution-timeout)"
+
+
+def test_a_timeout_that_is_not_reached_changes_nothing(subject: Subject) -> None:
+    before = subject.generate(5).tokens
+    assert subject.generate(5, timeout_s=3600.0).tokens == before
+    with pytest.raises(GenerationError):
+        subject.generate(6, timeout_s=1e-9)
+    assert subject.generate(5).tokens == before, "what was ended leaves nothing behind"
 
 
 def test_the_same_prompt_is_encoded_the_same(subject: Subject) -> None:
@@ -416,13 +441,13 @@ def test_an_asked_compute_type_is_taken(tiny: Callable[[str], Weights]) -> None:
 
 def test_the_memory_left_bounds_the_tokens(monkeypatch: pytest.MonkeyPatch, tiny: Callable[[str], Weights]) -> None:
     """2 layers x (key, value) x 4 heads x 16 x 4 bytes = 1024 bytes a token; a tenth is left free."""
-    monkeypatch.setattr(hf, "_available_ram_bytes", lambda: 1_024_000)
+    monkeypatch.setattr(hf, "_ram_bytes", lambda: (1_024_000, 2_048_000))
     weights = tiny("llama2")
     assert HfEngine(builders.setup(quantization="none", revision=weights.revision), weights, 1).info.memory_tokens == 900
 
 
 def test_mistral_s_cache_counts_its_key_value_heads(monkeypatch: pytest.MonkeyPatch, tiny: Callable[[str], Weights]) -> None:
-    monkeypatch.setattr(hf, "_available_ram_bytes", lambda: 1_024_000)
+    monkeypatch.setattr(hf, "_ram_bytes", lambda: (1_024_000, 2_048_000))
     weights = tiny("mistral")
     assert HfEngine(builders.setup(quantization="none", revision=weights.revision), weights, 1).info.memory_tokens == 1800
 
@@ -646,13 +671,14 @@ def failures() -> list[tuple[str, Exception, str]]:
         ("oom", torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nGPU 0 has"), "CUDA out of memory."),
         ("oom", RuntimeError(cpu), "[enforce fail"),
         ("nan", RuntimeError(nan), nan),
+        ("nan", RuntimeError("CUDA error: device-side assert triggered\nCUDA kernel errors"), "CUDA error: device-side assert"),
         ("other", RuntimeError("CUDA error: an illegal memory access was encountered"), "CUDA error"),
         ("other", RuntimeError("The size of tensor a must match\nmore"), "The size of tensor a must match"),
         ("other", RuntimeError(""), "RuntimeError"),
     ]
 
 
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", range(7))
 def test_known_failures_are_typed(monkeypatch: pytest.MonkeyPatch, real: Subject, number: int) -> None:
     kind, error, beginning = failures()[number]
 
@@ -664,8 +690,16 @@ def test_known_failures_are_typed(monkeypatch: pytest.MonkeyPatch, real: Subject
     with pytest.raises(GenerationError) as raised:
         real.generate()
     assert raised.value.kind == kind
-    assert str(raised.value).startswith(beginning)
-    assert "\n" not in str(raised.value)
+    text = str(raised.value)
+    if kind == "oom":
+        need, _, text = text.partition("; ")
+        assert re.fullmatch(
+            rf"weights 0\.0 GiB and the cache of {real.encoded.n_tokens + 16} tokens 0\.0 GiB, "
+            r"with \d+\.\d of \d+\.\d GiB free beside the weights",
+            need,
+        )
+    assert text.startswith(beginning)
+    assert "\n" not in text
 
 
 def test_after_a_failure_the_engine_goes_on(monkeypatch: pytest.MonkeyPatch, real: Subject) -> None:
