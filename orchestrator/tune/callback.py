@@ -217,8 +217,6 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
     def _guarded(self) -> Iterator[None]:
         """One thread at a time, and the first error kept."""
         with self._one_at_a_time:
-            if self._closed:
-                return
             try:
                 yield
             except Exception as error:

@@ -1,154 +1,590 @@
-"""The driver's callback, fed by hand: executions reach the disk once, whatever Tune does."""
+"""The driver's callback, fed as Tune does: executions reach the disk once, whatever workers, disk and signals do."""
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
-import signal
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
+from orchestrator.dataset import tables
+from orchestrator.dataset.lock import Lock
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.tables import TableWriter, Trials
-from orchestrator.dataset.trials import read_trial
-from orchestrator.nouns import Machine
-from orchestrator.tune.callback import DataSetCallback, Halt
-from orchestrator.tune.driver import _noticing_interrupts
-from orchestrator.tune.trainable import Job
+from orchestrator.dataset.tables import read_all
+from orchestrator.dataset.trials import read_partial, read_trial, seal_left
+from orchestrator.tune import callback as module
+from orchestrator.tune.callback import MAX_LOSSES, DataSetCallback
 from tests import builders
+from tests.tune.fake_tune import FakeTune, Trial, job
 
-
-@dataclass
-class Recorder:
-    """An observer that only remembers."""
-
-    events: list[str] = field(default_factory=list)
-
-    def ready(self, _origin: Any) -> None:
-        self.events.append("ready")
-
-    def execution(self, _origin: Any, execution: Any) -> None:
-        self.events.append(f"execution {execution.prompt}")
-
-    def sealed(self, record: Any) -> None:
-        self.events.append(f"sealed {record.spec.index}")
-
-    def lost(self, _job: Any, reason: str, *, retried: bool) -> None:
-        self.events.append(f"lost {reason} {retried}")
-
-
-class Trial:
-    """What the callback reads of Tune's trial."""
-
-    def __init__(self, job: Job, error_file: Path | None = None) -> None:
-        self.trial_id = f"trial-{job.spec.index}"
-        self.config = {"job": job.model_dump(mode="json")}
-        self.error_file = str(error_file) if error_file else None
+Sweep = Callable[..., FakeTune]
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> DataSetPaths:
-    return DataSetPaths(tmp_path)
+def sweep(paths: DataSetPaths, lock: Lock) -> Sweep:
+    """A sweep of some trials of three prompts."""
+
+    def make(n: int = 1, **searcher: Any) -> FakeTune:
+        return FakeTune(paths, lock, [job(index=index) for index in range(n)], **searcher)
+
+    return make
 
 
-@pytest.fixture
-def observer() -> Recorder:
-    return Recorder()
+def on_disk(paths: DataSetPaths) -> list[tuple[int, int, int, str | None]]:
+    """(index, prompt, attempt, text) of every execution of every sealed folder."""
+    assert paths.partial_trials() == []
+    records = [read_trial(folder, paths.root) for folder in paths.sealed_trials()]
+    return sorted((r.spec.index, e.prompt, r.spec.attempt, e.text) for r in records for e in r.executions)
 
 
-@pytest.fixture
-def callback(paths: DataSetPaths, observer: Recorder) -> DataSetCallback:
-    return DataSetCallback(paths, TableWriter(paths, Trials()), observer, [])
+def counted(paths: DataSetPaths) -> list[tuple[int, int, int]]:
+    return [(index, prompt, attempt) for index, prompt, attempt, _ in on_disk(paths)]
 
 
-def job(*todo: int, index: int = 0) -> Job:
-    machine = Machine(name="pc", accelerator="cpu")
-    spec = builders.spec(index=index)
-    return Job(spec=spec, todo=todo, order="shuffled", machine="pc", machines={"pc": machine}, threads=1, n_parallel=1)
+def lines(paths: DataSetPaths, trial: Trial) -> int:
+    return len((paths.partial("pc", trial.spec) / "executions.jsonl").read_text().splitlines())
 
 
-def result(prompt: int, of: Job) -> dict[str, Any]:
-    return {
-        "event": "execution",
-        "origin": builders.origin(of.spec).model_dump(mode="json"),
-        "measured": builders.measured(prompt=prompt).model_dump(mode="json"),
-    }
+# --- the way of a trial ----------------------------------------------------------------------------------------------
 
 
-def test_each_execution_is_on_the_disk_before_the_next(
-    callback: DataSetCallback, paths: DataSetPaths, observer: Recorder
-) -> None:
-    whole = job(1, 2, 3)
-    trial = Trial(whole)
-    callback.on_trial_result(trial=trial, result={"event": "ready", "origin": result(1, whole)["origin"]})
+def test_each_execution_is_on_the_disk_before_the_next(sweep: Sweep, paths: DataSetPaths) -> None:
+    run = sweep()
+    trial = run.start()
+    run.give(trial)
     for prompt in (1, 2):
-        callback.on_trial_result(trial=trial, result=result(prompt, whole))
-        lines = (paths.partial("pc", whole.spec) / "executions.jsonl").read_text().splitlines()
-        assert len(lines) == prompt
-    callback.on_trial_result(trial=trial, result=result(3, whole))
-    assert observer.events == ["ready", "execution 1", "execution 2", "execution 3", "sealed 0"]
-    record = read_trial(paths.trial("pc", whole.spec))
-    assert [e.prompt for e in record.executions] == [1, 2, 3]
-    assert not paths.partial("pc", whole.spec).exists()
-    assert paths.executions.exists()
-    assert paths.summary.exists()
+        run.give(trial, prompt)
+        assert lines(paths, trial) == prompt
+    run.give(trial, 3)
+    assert run.seen.events == ["ready", "execution 0 1", "execution 0 2", "execution 0 3", "sealed 0 a1"]
+    assert counted(paths) == [(0, 1, 1), (0, 2, 1), (0, 3, 1)]
+    assert pq.read_metadata(paths.executions).num_rows == 3
+    assert pq.read_metadata(paths.summary).num_rows == 1
+    assert run.callback.n_written == 3
 
 
-def test_a_trial_begun_again_doubles_nothing(
-    callback: DataSetCallback, paths: DataSetPaths, observer: Recorder, tmp_path: Path
+def test_a_prompt_that_is_told_twice_is_written_once(sweep: Sweep, paths: DataSetPaths) -> None:
+    run = sweep()
+    trial = run.start()
+    run.give(trial, 1, text="first")
+    run.give(trial, 1, text="again")
+    run.give(trial, 2)
+    run.give(trial, 3)
+    assert on_disk(paths)[0][-1] == "first"
+    assert run.seen.events.count("execution 0 1") == 1
+    assert run.callback.n_written == 3
+
+
+def test_results_of_a_trial_that_was_not_begun_are_ignored(sweep: Sweep, paths: DataSetPaths) -> None:
+    run = sweep()
+    stranger = Trial("stranger", {"job": job(index=7).model_dump(mode="json")})
+    run.give(stranger)
+    run.give(stranger, 1)
+    assert run.seen.events == []
+    assert not list(paths.root.glob("pc*"))
+
+
+def test_results_of_a_trial_that_ended_are_ignored(sweep: Sweep, paths: DataSetPaths) -> None:
+    """A worker that was given up may still finish its prompt."""
+    run = sweep()
+    trial = run.start()
+    run.give(trial, 1)
+    run.lose(trial)
+    events = list(run.seen.events)
+    run.give(trial, 2)
+    run.give(trial, 3)
+    assert run.seen.events == events
+    assert counted(paths) == [(0, 1, 1)]
+
+
+def test_two_trials_at_once_keep_apart(sweep: Sweep, paths: DataSetPaths) -> None:
+    run = sweep(2)
+    first, second = run.start(), run.start()
+    for prompt in (1, 2, 3):
+        run.give(second, prompt, text=f"second {prompt}")
+        run.give(first, prompt, text=f"first {prompt}")
+    assert [text for *_, text in on_disk(paths)] == [f"{name} {n}" for name in ("first", "second") for n in (1, 2, 3)]
+
+
+def test_memory_that_ran_out_is_told_to_the_searcher(sweep: Sweep) -> None:
+    run = sweep(2)
+    trial = run.start()
+    run.give(trial, 1, **builders.FAILED, effective_max_length=90)
+    run.give(trial, 2, **builders.FAILED, effective_max_length=80)
+    run.give(trial, 3, **(builders.FAILED | {"error_kind": "timeout"}), effective_max_length=10)
+    assert run.start().job.oom_tokens == {"pc": 80}
+
+
+def test_it_can_be_pickled_as_tune_does(sweep: Sweep) -> None:
+    assert isinstance(pickle.loads(pickle.dumps(sweep().callback)), DataSetCallback)
+
+
+# --- workers that are lost -------------------------------------------------------------------------------------------
+
+GONE = "its worker or node died"
+
+
+@pytest.mark.parametrize("n_done", [0, 1, 2])
+def test_what_a_lost_worker_left_goes_to_another(sweep: Sweep, paths: DataSetPaths, n_done: int) -> None:
+    run = sweep()
+    trial = run.start()
+    for prompt in range(1, n_done + 1):
+        run.give(trial, prompt, text="old")
+    run.lose(trial)
+    rest = list(range(n_done + 1, 4))
+    assert run.seen.events[-1] == f"lost 0 [{','.join(map(str, rest))}] again: {GONE}"
+    assert counted(paths) == [(0, p, 1) for p in range(1, n_done + 1)], "sealed with what it has"
+    again = run.start()
+    attempt = 2 if n_done else 1
+    assert (again.numbers(), again.spec.attempt, again.job.losses) == (rest, attempt, 0 if n_done else 1)
+    run.whole(again)
+    assert counted(paths) == [(0, p, 1 if p <= n_done else attempt) for p in (1, 2, 3)]
+    assert run.hand_out() is None
+    assert run.finished
+
+
+def test_a_worker_lost_before_its_trial_began(sweep: Sweep, paths: DataSetPaths) -> None:
+    run = sweep()
+    trial = run.hand_out()
+    assert trial is not None
+    run.lose(trial)
+    assert run.seen.events == [f"lost 0 [1,2,3] again: {GONE}"]
+    run.whole(run.start())
+    assert len(counted(paths)) == 3
+
+
+def test_a_worker_lost_after_the_last_prompt_changes_nothing(sweep: Sweep, paths: DataSetPaths) -> None:
+    """Tune may report the end of an actor whose trial is over."""
+    run = sweep()
+    trial = run.start()
+    run.whole(trial)
+    events = list(run.seen.events)
+    run.lose(trial)
+    assert run.seen.events == events
+    assert run.hand_out() is None
+    assert run.finished
+
+
+def test_a_loss_that_is_told_twice_counts_once(sweep: Sweep) -> None:
+    run = sweep()
+    trial = run.start()
+    run.lose(trial)
+    run.lose(trial)
+    assert len(run.seen.events) == 1
+    assert run.hand_out() is not None
+    assert run.hand_out() is None
+
+
+def test_a_trial_that_kills_its_workers_is_given_up(sweep: Sweep, paths: DataSetPaths) -> None:
+    run = sweep(2)
+    for losses in range(MAX_LOSSES):
+        trial = run.start()
+        if losses == 0:
+            other = run.start()
+        assert (trial.spec.index, trial.job.losses) == (0, losses)
+        run.lose(trial)
+    assert [event.rpartition("]")[2] for event in run.seen.events] == [f" again: {GONE}"] * 2 + [f" given up: {GONE}"]
+    assert run.hand_out() is None
+    run.whole(other)
+    assert run.hand_out() is None
+    assert run.finished
+    assert {index for index, *_ in on_disk(paths)} == {1}
+
+
+def test_progress_makes_up_for_losses(sweep: Sweep, paths: DataSetPaths) -> None:
+    """Each worker but every third finishes a prompt: that is a bad host, not a bad trial."""
+    run = sweep()
+    for prompt in (1, 2, 3):
+        for _ in range(MAX_LOSSES - 1):
+            run.lose(run.start())
+        trial = run.start()
+        run.give(trial, prompt)
+        if prompt < 3:
+            run.lose(trial)
+    assert counted(paths) == [(0, 1, 1), (0, 2, 2), (0, 3, 3)]
+    assert not any("given up" in event for event in run.seen.events)
+
+
+def test_the_reason_is_the_last_line_of_tune_s_error_file(sweep: Sweep, tmp_path: Path) -> None:
+    file = tmp_path / "error.txt"
+    file.write_bytes(b"Traceback ...\n  more\nray.exceptions.ActorDiedError: killed \xff" + b"x" * 400 + b"\n\n")
+    run = sweep()
+    run.lose(run.start(), file)
+    reason = run.seen.events[-1].partition("again: ")[2]
+    assert reason.startswith("ray.exceptions.ActorDiedError: killed ")
+    assert len(reason) == 300
+
+
+@pytest.mark.parametrize("make", [None, "empty", "missing"])
+def test_without_a_reason_it_is_the_worker(sweep: Sweep, tmp_path: Path, make: str | None) -> None:
+    file = tmp_path / "error.txt" if make else None
+    if make == "empty":
+        (tmp_path / "error.txt").write_text("\n")
+    run = sweep()
+    run.lose(run.start(), file)
+    assert run.seen.events[-1].endswith(GONE)
+
+
+def test_a_second_folder_of_the_same_attempt_is_bumped(sweep: Sweep, paths: DataSetPaths) -> None:
+    """Another data set was copied into this one after it was read."""
+    builders.seal_trial(paths, builders.spec(), [builders.measured(1, text="copied")])
+    run = sweep()
+    trial = run.start()
+    run.give(trial, 1)
+    run.lose(trial)
+    assert run.seen.events[1] == "sealed 0 a2"
+    run.whole(run.start())
+    assert counted(paths) == [(0, 1, 1), (0, 1, 2), (0, 2, 3), (0, 3, 3)]
+
+
+# --- the end ---------------------------------------------------------------------------------------------------------
+
+
+def test_draining_lets_the_running_prompt_finish(sweep: Sweep, paths: DataSetPaths) -> None:
+    run = sweep(2)
+    first, second = run.start(), run.start()
+    run.give(first, 1)
+    run.halt.drain("SIGUSR1")
+    assert not run.halt.stop_all()
+    run.give(first, 2)
+    assert not run.halt.stop_all(), "the other one still runs its first"
+    run.give(second)  # has loaded, and begins no prompt
+    assert run.halt.stop_all()
+    run.callback.close()
+    assert counted(paths) == [(0, 1, 1), (0, 2, 1)]
+    assert run.live == {}
+
+
+def test_a_trial_that_starts_while_draining_is_not_waited_for(sweep: Sweep, paths: DataSetPaths) -> None:
+    run = sweep(2)
+    first, waiting = run.start(), run.hand_out()
+    run.halt.drain("SIGTERM")
+    run.start(waiting)
+    assert run.callback.n_running() == 1
+    run.give(first, 1)
+    assert run.halt.stop_all()
+    run.callback.close()
+    assert counted(paths) == [(0, 1, 1)]
+
+
+def test_a_loss_while_draining_is_not_begun_again(sweep: Sweep, paths: DataSetPaths) -> None:
+    run = sweep()
+    trial = run.start()
+    run.give(trial, 1)
+    run.halt.drain("SIGTERM")
+    run.lose(trial)
+    assert run.seen.events[-1] == f"lost 0 [2,3] given up: {GONE}"
+    assert run.halt.stop_all()
+    assert counted(paths) == [(0, 1, 1)]
+
+
+def test_a_loss_after_the_searcher_ended_is_not_begun_again(sweep: Sweep, paths: DataSetPaths) -> None:
+    """A budget allows no further trial: Tune asks no more."""
+    answers = iter([None, "--max-hours"])
+    run = sweep(2, allows=lambda _job: next(answers))
+    trial = run.start()
+    assert run.hand_out() is None
+    assert run.finished
+    run.give(trial, 1)
+    run.lose(trial)
+    assert run.seen.events[-1] == f"lost 0 [2,3] given up: {GONE}"
+
+
+def test_a_worker_that_gives_up_ends_the_sweep(sweep: Sweep, paths: DataSetPaths) -> None:
+    run = sweep(2)
+    first, second = run.start(), run.start()
+    run.give(first, 1)
+    run.tell(second, {"event": "fatal", "message": "gated", "done": True})
+    assert run.halt.fatal == "gated"
+    assert run.halt.stop_all()
+    run.callback.close()
+    assert counted(paths) == [(0, 1, 1)]
+
+
+def test_close_seals_what_runs_and_takes_nothing_more(sweep: Sweep, paths: DataSetPaths) -> None:
+    run = sweep(3)
+    first, second, third = run.start(), run.start(), run.start()
+    run.give(first, 1)
+    run.give(second, 2)
+    run.callback.close()
+    before = on_disk(paths)
+    assert [row[:3] for row in before] == [(0, 1, 1), (1, 2, 1)]
+    run.give(first, 2)
+    run.give(third, 1)
+    run.lose(second)
+    run.callback.on_trial_start(trial=third)
+    run.give(third, 2)
+    run.callback.close()
+    assert on_disk(paths) == before
+    assert pq.read_metadata(paths.executions).num_rows == 2
+
+
+# --- the disk --------------------------------------------------------------------------------------------------------
+
+
+class Disk:
+    """Fails as it is told to: `failures` times (None: for ever) where `at` names the function and `where` its path."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+        self.slept: list[float] = []
+        monkeypatch.setattr(module.time, "sleep", self.slept.append)
+
+    def _failing(
+        self, real: Callable[..., Any], number: int, times: int | None, wanted: Callable[..., bool]
+    ) -> Callable[..., Any]:
+        left = [times]
+
+        def call(*arguments: Any, **more: Any) -> Any:
+            if wanted(*arguments) and left[0] != 0:
+                left[0] = None if left[0] is None else left[0] - 1
+                raise OSError(number, os.strerror(number))
+            return real(*arguments, **more)
+
+        return call
+
+    def append(self, number: int, times: int | None = None) -> None:
+        """Appending fails before anything is written."""
+        self._monkeypatch.setattr(module, "append", self._failing(module.append, number, times, lambda *_: True))
+
+    def torn_append(self, number: int, n_bytes: int) -> None:
+        """The next append stops in the middle of its line."""
+        real = module.append
+        torn: list[int] = []
+
+        def call(paths: DataSetPaths, spec: Any, *arguments: Any, **more: Any) -> None:
+            lines = paths.partial("pc", spec) / "executions.jsonl"
+            before = lines.stat().st_size if lines.exists() else 0
+            real(paths, spec, *arguments, **more)
+            if not torn:
+                torn.append(1)
+                os.truncate(lines, before + n_bytes)
+                raise OSError(number, os.strerror(number))
+
+        self._monkeypatch.setattr(module, "append", call)
+
+    def rename_to(self, name: str, number: int, times: int | None = None) -> None:
+        """A file can't be put in its place."""
+        wanted = lambda _self, target: target.name == name  # noqa: E731
+        self._monkeypatch.setattr(Path, "replace", self._failing(Path.replace, number, times, wanted))
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("prompt", [1, 2, 3])
+def test_a_full_disk_pauses_until_there_is_room(sweep: Sweep, paths: DataSetPaths, disk: Disk, number: int, prompt: int) -> None:
+    run = sweep()
+    trial = run.start()
+    for n in range(1, prompt):
+        run.give(trial, n)
+    disk.append(number, times=3)
+    for n in range(prompt, 4):
+        run.give(trial, n)
+    assert disk.slept == [module.DISK_POLL_S] * 3
+    assert [e for e in run.seen.events if e.startswith("paused")] == [f"paused {os.strerror(number)}"], "told once a pause"
+    assert counted(paths) == [(0, 1, 1), (0, 2, 1), (0, 3, 1)]
+    assert run.callback.error is None
+
+
+@pytest.mark.parametrize("n_bytes", [0, 1, 100, 10_000_000])
+@pytest.mark.parametrize("prompt", [1, 2])
+def test_a_torn_line_of_a_full_disk_loses_and_doubles_nothing(
+    sweep: Sweep, paths: DataSetPaths, disk: Disk, n_bytes: int, prompt: int
 ) -> None:
-    whole = job(1, 2)
-    error = tmp_path / "error.txt"
-    error.write_text("Traceback ...\nray.exceptions.ActorDiedError: killed\n")
-    trial = Trial(whole, error)
-    callback.on_trial_result(trial=trial, result=result(1, whole))
-    callback.on_trial_recover(trial=trial)
-    for prompt in (1, 2):
-        callback.on_trial_result(trial=trial, result=result(prompt, whole))
-    assert observer.events == ["execution 1", "lost ray.exceptions.ActorDiedError: killed True", "execution 2", "sealed 0"]
-    assert [e.prompt for e in read_trial(paths.trial("pc", whole.spec)).executions] == [1, 2]
+    """Up to a whole line: only making it durable failed."""
+    run = sweep()
+    trial = run.start()
+    if prompt == 2:
+        run.give(trial, 1)
+    whole = n_bytes > 10_000
+    disk.torn_append(errno.ENOSPC, len(builders.measured(prompt, of=trial.spec).model_dump_json()) + 1 if whole else n_bytes)
+    for n in range(prompt, 4):
+        run.give(trial, n)
+    assert [text for *_, text in on_disk(paths)] == [f"Text of prompt {n}." for n in (1, 2, 3)]
+    assert len(run.seen.events) == 5
 
 
-def test_a_trial_given_up_keeps_what_it_finished(callback: DataSetCallback, paths: DataSetPaths, observer: Recorder) -> None:
-    whole = job(1, 2)
-    callback.on_trial_result(trial=Trial(whole), result=result(1, whole))
-    callback.on_trial_error(trial=Trial(whole))
-    assert observer.events[-1] == "lost its worker or node died False"
-    assert len((paths.partial("pc", whole.spec) / "executions.jsonl").read_text().splitlines()) == 1
+@pytest.mark.parametrize("name", ["emissions.csv", "output.txt", "trial.json"])
+def test_a_full_disk_while_sealing_pauses(sweep: Sweep, paths: DataSetPaths, disk: Disk, name: str) -> None:
+    run = sweep()
+    trial = run.start()
+    disk.rename_to(name, errno.ENOSPC, times=2)
+    run.whole(trial)
+    assert run.seen.events[-2:] == ["paused No space left on device", "sealed 0 a1"]
+    assert len(counted(paths)) == 3
+    assert sorted(p.name for p in paths.trial("pc", trial.spec).iterdir()) == ["emissions.csv", "output.txt", "trial.json"]
 
 
-def test_a_disk_error_is_kept_for_the_driver(paths: DataSetPaths, observer: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    errors: list[Exception] = []
-    callback = DataSetCallback(paths, TableWriter(paths, Trials()), observer, errors)
+@pytest.mark.parametrize("name", ["executions.parquet", "summary.parquet"])
+def test_a_full_disk_while_the_tables_are_written_pauses(sweep: Sweep, paths: DataSetPaths, disk: Disk, name: str) -> None:
+    run = sweep(2)
+    disk.rename_to(name, errno.ENOSPC, times=2)
+    run.whole(run.start())
+    run.whole(run.start())
+    assert run.seen.events.count("paused No space left on device") == 1
+    assert [record.spec.index for record in run.trials.records()] == [0, 1], "taken in once"
+    assert pq.read_metadata(paths.executions).num_rows == 6
+    assert pq.read_metadata(paths.summary).num_rows == 2
 
-    def full(*_arguments: Any) -> None:
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("orchestrator.tune.callback.append", full)
+@pytest.mark.parametrize("drain", [True, False])
+def test_a_pause_ends_with_the_sweep(sweep: Sweep, disk: Disk, monkeypatch: pytest.MonkeyPatch, drain: bool) -> None:
+    """By a signal, or when it took too long."""
+    run = sweep()
+    trial = run.start()
+    run.give(trial, 1)
+    disk.append(errno.ENOSPC)
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+
+    def pass_time(seconds: float) -> None:
+        disk.slept.append(seconds)
+        now[0] += seconds
+        if drain and len(disk.slept) == 5:
+            run.halt.drain("SIGTERM")
+
+    monkeypatch.setattr(module.time, "sleep", pass_time)
     with pytest.raises(OSError, match="No space"):
-        callback.on_trial_result(trial=Trial(job(1)), result=result(1, job(1)))
-    assert [error.errno for error in errors if isinstance(error, OSError)] == [28]
+        run.give(trial, 2)
+    assert len(disk.slept) == (5 if drain else pytest.approx(module.DISK_WAIT_S / module.DISK_POLL_S, abs=2))
+    assert isinstance(run.callback.error, OSError)
 
 
-def test_it_can_be_pickled_as_tune_does(callback: DataSetCallback) -> None:
-    assert isinstance(pickle.loads(pickle.dumps(callback)), DataSetCallback)
+def test_a_disk_that_stays_full_keeps_what_was_written(sweep: Sweep, paths: DataSetPaths, disk: Disk, lock: Lock) -> None:
+    run = sweep()
+    trial = run.start()
+    run.give(trial, 1)
+    run.halt.drain("SIGTERM")
+    with pytest.MonkeyPatch.context() as full:
+        Disk(full).rename_to("emissions.csv", errno.ENOSPC)
+        with pytest.raises(OSError, match="No space"):
+            run.give(trial, 2)
+        run.callback.close()
+    assert isinstance(run.callback.error, OSError)
+    assert [e.prompt for e in (m.execution for m in read_partial(paths.partial("pc", trial.spec))[3])] == [1, 2]
+    seal_left(paths)
+    assert counted(paths) == [(0, 1, 1), (0, 2, 1)]
 
 
-def test_a_fatal_result_stops_the_sweep_with_its_first_reason() -> None:
-    halt = Halt()
-    assert halt("a", {"event": "execution"}) is False
-    assert halt.stop_all() is False
-    assert halt("a", {"event": "fatal", "message": "gated"}) is True
-    assert halt("b", {"event": "fatal", "message": "later"}) is True
-    assert (halt.stop_all(), halt.reason) == (True, "gated")
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EIO, errno.EACCES])
+def test_a_disk_that_is_broken_is_an_error_at_once(sweep: Sweep, disk: Disk, number: int) -> None:
+    run = sweep()
+    trial = run.start()
+    disk.append(number)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        run.give(trial, 1)
+    assert disk.slept == []
+    assert isinstance(run.callback.error, OSError)
+    assert run.callback.error.errno == number
+    assert run.seen.events == []
 
 
-def test_an_interrupt_that_ray_swallowed_stops_the_sweep_all_the_same() -> None:
-    halt, before = Halt(), signal.getsignal(signal.SIGINT)
-    with _noticing_interrupts(halt):
-        with pytest.raises(KeyboardInterrupt):  # as inside Ray
-            signal.raise_signal(signal.SIGINT)
-        assert halt.stop_all() is True
-    assert signal.getsignal(signal.SIGINT) is before
+def test_the_first_error_is_kept(sweep: Sweep, disk: Disk) -> None:
+    run = sweep(2)
+    first, second = run.start(), run.start()
+    with pytest.MonkeyPatch.context() as broken:
+        Disk(broken).append(errno.EROFS)
+        with pytest.raises(OSError, match="Read-only"):
+            run.give(first, 1)
+    disk.append(errno.EIO)
+    with pytest.raises(OSError, match="Input/output"):
+        run.give(second, 1)
+    assert isinstance(run.callback.error, OSError)
+    assert run.callback.error.errno == errno.EROFS
+
+
+def test_close_seals_the_others_where_one_can_not_be(sweep: Sweep, paths: DataSetPaths) -> None:
+    run = sweep(3)
+    trials = [run.start() for _ in range(3)]
+    for trial in trials:
+        run.give(trial, 1)
+    shutil.rmtree(paths.partial("pc", trials[1].spec))
+    run.callback.close()
+    assert isinstance(run.callback.error, FileNotFoundError)
+    assert counted(paths) == [(0, 1, 1), (2, 1, 1)]
+    assert pq.read_metadata(paths.executions).num_rows == 2
+
+
+# --- a folder that is not ours any more ------------------------------------------------------------------------------
+
+
+def test_a_trial_s_folder_removed_in_mid_trial_is_an_error(sweep: Sweep, paths: DataSetPaths, disk: Disk) -> None:
+    """Going on would seal a trial that lacks its first prompts and looks whole."""
+    run = sweep()
+    trial = run.start()
+    run.give(trial, 1)
+    shutil.rmtree(paths.partial("pc", trial.spec))
+    with pytest.raises(FileNotFoundError, match="running trial's folder was removed"):
+        run.give(trial, 2)
+    assert disk.slept == []
+    assert not paths.partial("pc", trial.spec).exists()
+
+
+@pytest.mark.parametrize("n_done", [0, 1])
+def test_a_data_set_removed_in_mid_trial_is_an_error_and_stays_removed(sweep: Sweep, paths: DataSetPaths, n_done: int) -> None:
+    run = sweep(2)
+    run.whole(run.start())
+    trial = run.start()
+    if n_done:
+        run.give(trial, 1)
+    shutil.rmtree(paths.root)
+    with pytest.raises(FileNotFoundError, match="removed or replaced"):
+        run.give(trial, 1 + n_done)
+    with pytest.raises(FileNotFoundError, match="removed or replaced"):
+        run.callback.close()
+    assert not paths.root.exists()
+
+
+@pytest.mark.parametrize("event", ["result", "last result", "loss", "close"])
+def test_nothing_is_written_into_a_data_set_that_took_the_place_of_ours(sweep: Sweep, paths: DataSetPaths, event: str) -> None:
+    run = sweep()
+    trial = run.start()
+    for prompt in range(1, 3 if event == "last result" else 2):
+        run.give(trial, prompt)
+    shutil.move(paths.root, paths.root.with_name("old"))
+    other = builders.spec(index=9)
+    builders.seal_trial(paths, other, [builders.measured(1, of=other)])
+    tables.rebuild(paths)
+    before = {p: p.read_bytes() for p in paths.root.rglob("*") if p.is_file()}
+    acts: dict[str, Callable[[], None]] = {
+        "result": lambda: run.give(trial, 2),
+        "last result": lambda: run.give(trial, 3),
+        "loss": lambda: run.lose(trial),
+        "close": run.callback.close,
+    }
+    with pytest.raises(FileNotFoundError, match="removed or replaced"):
+        acts[event]()
+    assert {p: p.read_bytes() for p in paths.root.rglob("*") if p.is_file()} == before
+
+
+def test_a_data_set_replaced_while_the_disk_is_full(sweep: Sweep, paths: DataSetPaths, disk: Disk, monkeypatch: Any) -> None:
+    run = sweep()
+    trial = run.start()
+    run.give(trial, 1)
+    disk.append(errno.ENOSPC)
+    monkeypatch.setattr(module.time, "sleep", lambda _s: shutil.rmtree(paths.root))
+    with pytest.raises(FileNotFoundError, match="removed or replaced"):
+        run.give(trial, 2)
+
+
+# --- clocks ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_order_of_trials_is_that_of_their_handing_out(sweep: Sweep, paths: DataSetPaths) -> None:
+    """Not of clocks, and over all runs: a later one begins where the earlier ended."""
+    run = sweep(3, first_order=5)
+    trials = [run.start() for _ in range(3)]
+    for trial, year in zip(reversed(trials), ("1999", "2001", "2050"), strict=True):
+        run.whole(trial, started_at=f"{year}-01-01T00:00:00.000+00:00")
+    found, _ = read_all(paths)
+    assert sorted((r.columns.order_index, r.spec.index) for r in found.records()) == [(5, 0), (6, 1), (7, 2)]
