@@ -7,6 +7,7 @@ the study, which would take them for new points.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -132,7 +133,8 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         asked = self._asked.pop(spec.key(), None)
         if asked is None:
             return
-        known = figures is not None and all(figures.get(name) is not None for name in self._objectives)
+        values = [None if figures is None else figures.get(name) for name in self._objectives]
+        known = all(value is not None and math.isfinite(value) for value in values)
         asked.search.on_trial_complete(asked.trial_id, figures if known else None, not known)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: ARG002

@@ -1,4 +1,4 @@
-"""The searchers, driven by hand as Tune would: no Ray is started."""
+"""The searcher, driven by hand as Tune would: no Ray is started."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import pytest
 from ray import tune
 from ray.tune.search import Searcher
 
-from orchestrator.nouns import QUANTIZATIONS, Configuration, Machine, Prompt, Setup, Space, TrialSpec
+from orchestrator.nouns import Configuration, Space, TrialSpec
 from orchestrator.reader import read
 from orchestrator.samplers import OptunaOptions
-from orchestrator.tune.searcher import DesignSearcher, Study, StudySearcher, domains
+from orchestrator.tune.searcher import Study, SweepSearcher, domains, model_key
 from orchestrator.tune.trainable import Job
+from tests import builders
+from tests.tune import fake_tune
 
-CPU = Machine(name="cpu", accelerator="cpu")
+FINISHED = Searcher.FINISHED
+MIDDLE = Configuration(max_length=500, top_p=0.5, top_k=50, temperature=1.0)
 
 
 @pytest.fixture
@@ -24,28 +27,15 @@ def space() -> Space:
     return read("search_spaces", "optuna", Space)[0]
 
 
-def job(index: int, asked: Configuration, use_case: str = "fantasyWorld", repeat: int = 1) -> Job:
-    setup = Setup(
-        seed=0,
-        model="smollm2",
-        revision="simulated",
-        engine="simulated",
-        quantization=QUANTIZATIONS["nf4"],
-        use_case=use_case,
-        prompts_sha256="0" * 64,
-    )
-    spec = TrialSpec(
-        sweep_id="optuna-0",
+def job(index: int, asked: Configuration = MIDDLE, use_case: str = "fantasyWorld", repeat: int = 1, **setup: Any) -> Job:
+    return fake_tune.job(
         strategy="optunaSampling",
         index=index,
         repeat=repeat,
-        order_index=index,
         asked=asked,
-        setup=setup,
-        prompts=(Prompt(number=1, text="Dance."),),
-        model_ref="smollm2",
+        setup=builders.setup(use_case=use_case, **setup),
+        prompts=builders.prompts(["Dance."]),
     )
-    return Job(spec=spec, todo=(1,), order="shuffled", machine="cpu", machines={"cpu": CPU}, threads=1, n_parallel=1)
 
 
 def study(name: str, budget: int, repeats: int = 1, **more: Any) -> Study:
@@ -55,23 +45,153 @@ def study(name: str, budget: int, repeats: int = 1, **more: Any) -> Study:
     return Study(name=name, budget=budget, jobs=jobs, seed=1, **more)
 
 
+def learning(space: Space, *studies: Study, jobs: list[Job] | None = None, **options: Any) -> SweepSearcher:
+    return SweepSearcher(jobs or [], studies=list(studies), space=space, options=OptunaOptions(**options))
+
+
+def job_of(suggestion: Any) -> Job:
+    assert isinstance(suggestion, dict), suggestion
+    return Job.model_validate(suggestion["job"])
+
+
 def spec_of(suggestion: Any) -> TrialSpec:
-    return Job.model_validate(suggestion["job"]).spec
+    return job_of(suggestion).spec
 
 
-MIDDLE = Configuration(max_length=500, top_p=0.5, top_k=50, temperature=1.0)
+def optuna_trials(searcher: SweepSearcher) -> list[Any]:
+    ((_, search),) = searcher._studies
+    return list(search._ot_study.trials)
 
 
-def test_design_searcher_keeps_order_and_ends() -> None:
-    searcher = DesignSearcher([job(i, MIDDLE) for i in range(3)])
-    assert [spec_of(searcher.suggest(str(i))).index for i in range(3)] == [0, 1, 2]
-    assert searcher.suggest("3") == Searcher.FINISHED
+# --- prepared jobs ---------------------------------------------------------------------------------------------------
 
 
-def test_stopped_searchers_hand_out_nothing(space: Space) -> None:
-    for searcher in (DesignSearcher([job(0, MIDDLE)]), StudySearcher(space, OptunaOptions(), [study("a", 1)], [])):
-        searcher.stopped = True
-        assert searcher.suggest("0") == Searcher.FINISHED
+def test_prepared_jobs_keep_their_order_and_end() -> None:
+    searcher = SweepSearcher([job(i) for i in (2, 0, 1)])
+    assert [spec_of(searcher.suggest(str(i))).index for i in range(3)] == [2, 0, 1]
+    for i in range(3):
+        assert searcher.suggest("waiting") is None, "one of those under way may come again"
+        searcher.on_trial_complete(str(i))
+    assert searcher.suggest("end") == FINISHED
+
+
+def test_nothing_to_do_is_the_end() -> None:
+    assert SweepSearcher([]).suggest("0") == FINISHED
+
+
+@pytest.mark.parametrize("error", [True, False])
+def test_a_lost_job_comes_again_at_the_end(error: bool) -> None:
+    searcher = SweepSearcher([job(0), job(1)])
+    lost = job_of(searcher.suggest("0"))
+    searcher.on_trial_complete("0", error=error)
+    searcher.again(lost)
+    assert [spec_of(searcher.suggest(i)).index for i in "12"] == [1, 0]
+    searcher.on_trial_complete("1")
+    assert searcher.suggest("3") is None
+    searcher.on_trial_complete("2")
+    assert searcher.suggest("3") == FINISHED
+
+
+def test_a_loss_of_the_last_one_is_not_the_end() -> None:
+    """Tune tells the searcher first that a trial is over, then the callback that it was lost, and asks only after both."""
+    searcher = SweepSearcher([job(0)])
+    lost = job_of(searcher.suggest("0"))
+    assert searcher.suggest("1") is None
+    searcher.on_trial_complete("0", error=True)
+    searcher.again(lost)
+    assert spec_of(searcher.suggest("1")).index == 0
+
+
+def test_what_is_unknown_ends_nothing() -> None:
+    searcher = SweepSearcher([job(0)])
+    searcher.suggest("0")
+    searcher.on_trial_complete("never heard of", {"done": True})
+    assert searcher.suggest("1") is None
+
+
+def test_places_are_numbered_at_handing_out() -> None:
+    searcher = SweepSearcher([job(0), job(1)], first_order=40)
+    lost = job_of(searcher.suggest("0"))
+    searcher.again(lost)
+    orders = [lost.spec.order_index] + [spec_of(searcher.suggest(i)).order_index for i in "12"]
+    assert orders == [40, 41, 42]
+
+
+def test_a_job_is_handed_out_as_it_was_prepared() -> None:
+    prepared = job(3)
+    assert job_of(SweepSearcher([prepared]).suggest("0")) == prepared
+
+
+# --- budgets ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_that_is_not_allowed_ends_the_sweep() -> None:
+    asked: list[int] = []
+
+    def allows(one: Job) -> str | None:
+        asked.append(one.spec.index)
+        return "--max-kwh" if one.spec.index == 1 else None
+
+    searcher = SweepSearcher([job(0), job(1), job(2)], allows=allows)
+    assert spec_of(searcher.suggest("0")).index == 0
+    assert searcher.stopped is None
+    for _ in range(3):
+        assert searcher.suggest("1") == FINISHED, "even while one is under way"
+    assert asked == [0, 1], "and no smaller one is looked for"
+    assert searcher.stopped == "--max-kwh"
+
+
+def test_a_study_is_not_asked_once_the_sweep_ends(space: Space) -> None:
+    searcher = learning(space, study("a", 5))
+    searcher._allows = lambda _job: "--max-hours"
+    assert searcher.suggest("0") == FINISHED
+    assert searcher.suggest("1") == FINISHED
+    assert len(optuna_trials(searcher)) == 1, "the one that was refused"
+
+
+def test_a_place_is_taken_only_by_what_is_handed_out() -> None:
+    answers = iter([None, "--max-hours"])
+    searcher = SweepSearcher([job(0), job(1)], allows=lambda _job: next(answers), first_order=7)
+    searcher.suggest("0")
+    searcher.suggest("1")
+    assert searcher._order == 8
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_jobs_know_the_shortest_length_at_which_memory_ran_out() -> None:
+    searcher = SweepSearcher([job(i) for i in range(4)], oom_tokens={model_key(job(0).spec.setup): {"pc": 900}})
+    assert job_of(searcher.suggest("0")).oom_tokens == {"pc": 900}
+    searcher.ran_out(job(0).spec.setup, "pc", 1000)
+    assert job_of(searcher.suggest("1")).oom_tokens == {"pc": 900}
+    searcher.ran_out(job(0).spec.setup, "pc", 800)
+    searcher.ran_out(job(0).spec.setup, "colab", 100)
+    assert job_of(searcher.suggest("2")).oom_tokens == {"pc": 800, "colab": 100}
+
+
+def test_another_use_case_or_seed_needs_the_same_memory() -> None:
+    searcher = SweepSearcher([job(0, use_case="danceCoreography", seed=99)])
+    searcher.ran_out(job(0).spec.setup, "pc", 800)
+    assert job_of(searcher.suggest("0")).oom_tokens == {"pc": 800}
+
+
+@pytest.mark.parametrize("setup", [{"quantization": "int8"}, {"model": "mistral"}, {"compute_dtype": "float32"}])
+def test_another_model_needs_other_memory(setup: dict[str, Any]) -> None:
+    searcher = SweepSearcher([job(0, **setup)])
+    searcher.ran_out(job(0).spec.setup, "pc", 800)
+    assert job_of(searcher.suggest("0")).oom_tokens == {}
+
+
+def test_a_job_that_comes_again_knows_what_was_learned_meanwhile() -> None:
+    searcher = SweepSearcher([job(0)])
+    lost = job_of(searcher.suggest("0"))
+    searcher.ran_out(lost.spec.setup, "pc", 800)
+    searcher.again(lost)
+    assert (lost.oom_tokens, job_of(searcher.suggest("1")).oom_tokens) == ({}, {"pc": 800})
+
+
+# --- studies ---------------------------------------------------------------------------------------------------------
 
 
 def test_domains_are_rays_own_and_cover_the_space(space: Space) -> None:
@@ -83,16 +203,17 @@ def test_domains_are_rays_own_and_cover_the_space(space: Space) -> None:
     assert built["temperature"].categories == [1.0]
 
 
-def best_of(space: Space, options: OptunaOptions, energy: Callable[[Configuration], float], trials: int) -> list[Configuration]:
+def best_of(space: Space, options: dict[str, Any], energy: Callable[[Configuration], float], trials: int) -> list[Configuration]:
     """Drive a study to its end; what it asked for."""
-    searcher = StudySearcher(space, options, [study("a", trials)], [])
+    searcher = learning(space, study("a", trials), **options)
     asked = []
     for number in range(trials):
         spec = spec_of(searcher.suggest(str(number)))
         asked.append(spec.asked)
-        results = {name: energy(spec.asked) for name in options.objectives}
-        searcher.on_trial_complete(str(number), {**results, "done": True})
-    assert searcher.suggest("end") == Searcher.FINISHED
+        figures = dict.fromkeys(OptunaOptions(**options).objectives, energy(spec.asked))
+        searcher.finished(spec, figures)
+        searcher.on_trial_complete(str(number), {"done": True})
+    assert searcher.suggest("end") == FINISHED
     return asked
 
 
@@ -100,7 +221,7 @@ def best_of(space: Space, options: OptunaOptions, energy: Callable[[Configuratio
 @pytest.mark.parametrize("objectives", [{"energy_per_token_j": "min"}, {"energy_per_token_j": "min", "tokens": "max"}])
 @pytest.mark.filterwarnings("ignore")
 def test_every_optuna_sampler_asks_inside_the_space(space: Space, sampler: Any, objectives: Any) -> None:
-    options = OptunaOptions(sampler=sampler, objectives=objectives, startup_trials=2)
+    options = {"sampler": sampler, "objectives": objectives, "startup_trials": 2}
     narrow = space.narrowed({"max_length": (200, 210), "top_k": (5, 5)})
     asked = best_of(narrow, options, lambda c: c.temperature, 4)
     assert len({c.model_dump_json() for c in asked}) == 4
@@ -112,18 +233,18 @@ def test_every_optuna_sampler_asks_inside_the_space(space: Space, sampler: Any, 
 
 
 def test_tpe_learns_from_the_energy_it_is_told(space: Space) -> None:
-    asked = best_of(space, OptunaOptions(startup_trials=5), lambda c: (c.temperature - 1.9) ** 2, 40)
+    asked = best_of(space, {"startup_trials": 5}, lambda c: (c.temperature - 1.9) ** 2, 40)
     early = sum(abs(c.temperature - 1.9) for c in asked[:10]) / 10
     late = sum(abs(c.temperature - 1.9) for c in asked[-10:]) / 10
     assert late < early / 2
 
 
 def test_same_seed_asks_the_same(space: Space) -> None:
-    assert best_of(space, OptunaOptions(), lambda c: c.top_p, 6) == best_of(space, OptunaOptions(), lambda c: c.top_p, 6)
+    assert best_of(space, {}, lambda c: c.top_p, 6) == best_of(space, {}, lambda c: c.top_p, 6)
 
 
 def test_studies_take_turns_and_repeats_follow_their_first(space: Space) -> None:
-    searcher = StudySearcher(space, OptunaOptions(), [study("a", 2, repeats=2), study("b", 1, repeats=2)], [])
+    searcher = learning(space, study("a", 2, repeats=2), study("b", 1, repeats=2))
     specs = [spec_of(searcher.suggest(str(i))) for i in range(6)]
     assert [(s.setup.use_case, s.index, s.repeat) for s in specs] == [
         ("a", 0, 1),
@@ -134,33 +255,53 @@ def test_studies_take_turns_and_repeats_follow_their_first(space: Space) -> None
         ("a", 1, 2),
     ]
     assert specs[0].asked == specs[1].asked
-    assert searcher.suggest("6") == Searcher.FINISHED
+    assert searcher.suggest("6") is None
 
 
 def test_only_first_repeats_are_told(space: Space) -> None:
-    searcher = StudySearcher(space, OptunaOptions(), [study("a", 1, repeats=2)], [])
-    searcher.suggest("first")
-    searcher.suggest("second")
-    searcher.on_trial_complete("second", {"energy_per_token_j": 1.0})
-    searcher.on_trial_complete("first", {"energy_per_token_j": 2.0})
-    (_, search), *_ = searcher._studies
-    assert [t.value for t in search._ot_study.trials] == [2.0]
+    searcher = learning(space, study("a", 1, repeats=2))
+    first, second = spec_of(searcher.suggest("first")), spec_of(searcher.suggest("second"))
+    searcher.finished(second, {"energy_per_token_j": 1.0})
+    searcher.finished(first, {"energy_per_token_j": 2.0})
+    assert [t.value for t in optuna_trials(searcher)] == [2.0]
 
 
-@pytest.mark.parametrize("result", [None, {}, {"energy_per_token_j": math.nan}])
-def test_unknown_energy_fails_the_optuna_trial(space: Space, result: Any) -> None:
-    searcher = StudySearcher(space, OptunaOptions(), [study("a", 2)], [])
-    searcher.suggest("0")
-    searcher.on_trial_complete("0", result)
-    (_, search), *_ = searcher._studies
-    assert [t.state.name for t in search._ot_study.trials] == ["FAIL"]
+@pytest.mark.parametrize("figures", [None, {}, *({"energy_per_token_j": value} for value in (None, math.nan, math.inf))])
+def test_unknown_energy_fails_the_optuna_trial(space: Space, figures: Any) -> None:
+    searcher = learning(space, study("a", 2))
+    searcher.finished(spec_of(searcher.suggest("0")), figures)
+    assert [t.state.name for t in optuna_trials(searcher)] == ["FAIL"]
     assert spec_of(searcher.suggest("1")).index == 1
+
+
+def test_one_unknown_of_two_objectives_fails_it_too(space: Space) -> None:
+    searcher = learning(space, study("a", 1), objectives={"energy_per_token_j": "min", "tokens": "max"})
+    searcher.finished(spec_of(searcher.suggest("0")), {"energy_per_token_j": 1.0, "tokens": None})
+    assert [t.state.name for t in optuna_trials(searcher)] == ["FAIL"]
+
+
+def test_a_lost_trial_is_told_once_it_is_whole(space: Space) -> None:
+    """Under Tune's new name and as its second attempt."""
+    searcher = learning(space, study("a", 1))
+    lost = job_of(searcher.suggest("0"))
+    searcher.on_trial_complete("0", error=True)
+    assert [t.state.name for t in optuna_trials(searcher)] == ["RUNNING"]
+    searcher.again(lost.model_copy(update={"spec": lost.spec.model_copy(update={"attempt": 2})}))
+    again = spec_of(searcher.suggest("1"))
+    searcher.finished(again, {"energy_per_token_j": 3.0})
+    searcher.finished(again, {"energy_per_token_j": 9.0})
+    assert [t.value for t in optuna_trials(searcher)] == [3.0]
+
+
+def test_what_no_study_asked_for_is_told_to_none(space: Space) -> None:
+    searcher = learning(space, study("a", 1), jobs=[job(7)])
+    searcher.finished(spec_of(searcher.suggest("0")), {"energy_per_token_j": 1.0})
+    assert optuna_trials(searcher) == []
 
 
 def test_unfinished_jobs_come_first_and_earlier_results_are_known(space: Space) -> None:
     earlier = [(MIDDLE, [0.5]), (MIDDLE.model_copy(update={"top_k": 7}), [0.25])]
-    searcher = StudySearcher(space, OptunaOptions(), [study("a", 1, known=earlier, asked=3)], [job(2, MIDDLE)])
+    searcher = learning(space, study("a", 1, known=earlier, asked=3), jobs=[job(2)])
     assert spec_of(searcher.suggest("0")).index == 2
     assert spec_of(searcher.suggest("1")).index == 3
-    (_, search), *_ = searcher._studies
-    assert [t.value for t in search._ot_study.trials[:2]] == [0.5, 0.25]
+    assert [t.value for t in optuna_trials(searcher)[:2]] == [0.5, 0.25]
