@@ -1,0 +1,89 @@
+"""Whether two runs measured under the same conditions: what counts, and against which trial."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.dataset.drift import DECIDING, Conditions, conditions, drift
+from orchestrator.dataset.schema import TrialRecord
+from tests import builders
+
+VERSIONS = dict.fromkeys((*DECIDING, "ray"), "1.0")
+
+
+def record(order: int, torch: str = "1.0", machine: str = "pc", **changes: Any) -> TrialRecord:
+    environment = {"versions": VERSIONS | {"torch": torch}, "drift": [], **changes.pop("environment", {})}
+    return builders.record(builders.spec(order_index=order, index=order), machine=machine, environment=environment, **changes)
+
+
+def now(gpu: str | None = None, **versions: str | None) -> Conditions:
+    found = {name: version for name, version in (VERSIONS | versions).items() if version is not None}
+    return Conditions(versions=found, gpu_name=gpu)
+
+
+def test_a_first_run_has_no_drift() -> None:
+    assert conditions([]) == {}
+    assert drift(None, now(torch="9")) == ()
+
+
+def test_the_same_conditions_are_no_drift() -> None:
+    assert drift(now("H100"), now("H100")) == ()
+
+
+@pytest.mark.parametrize("name", DECIDING)
+def test_each_deciding_package_counts(name: str) -> None:
+    assert drift(now(), now(**{name: "1.1"})) == (f"{name} 1.0 -> 1.1",)
+
+
+def test_others_do_not() -> None:
+    assert drift(now(), now(ray="2.0", python="3.12")) == ()
+
+
+@pytest.mark.parametrize(
+    ("begun", "later", "told"),
+    [
+        (now(bitsandbytes=None), now(), ("bitsandbytes none -> 1.0",)),
+        (now(), now(bitsandbytes=None), ("bitsandbytes 1.0 -> none",)),
+        (now("A100"), now("H100"), ("GPU A100 -> H100",)),
+        (now(None), now("H100"), ("GPU none -> H100",)),
+        (now("A100"), now(None, torch="2"), ("torch 1.0 -> 2", "GPU A100 -> none")),
+        (now(simulated=None), now(simulated=None), ()),
+    ],
+)
+def test_what_differs_is_told(begun: Conditions, later: Conditions, told: tuple[str, ...]) -> None:
+    assert drift(begun, later) == told
+
+
+def test_the_earliest_trial_of_each_machine_sets_the_conditions() -> None:
+    records = [
+        record(3, "1.3"),
+        record(1, "1.1", gpu_name="A100"),
+        record(2, "1.2"),
+        record(0, "2.0", machine="colab"),
+        record(9, "2.9", machine="colab"),
+    ]
+    for order in (records, records[::-1]):
+        found = conditions(order)
+        assert {name: (c.versions["torch"], c.gpu_name) for name, c in found.items()} == {
+            "pc": ("1.1", "A100"),
+            "colab": ("2.0", None),
+        }
+
+
+def test_earliest_is_by_the_order_of_handing_out_not_by_clocks() -> None:
+    late = record(5, "5", sealed_at="1999-01-01T00:00:00+00:00")
+    early = record(1, "1", sealed_at="2050-01-01T00:00:00+00:00")
+    assert conditions([late, early])["pc"].versions["torch"] == "1"
+
+
+def test_a_trial_that_drifted_sets_nothing() -> None:
+    """Else what was once accepted would become the rule, and the old conditions the drift."""
+    drifted = record(0, "0", environment={"drift": ["torch 1 -> 0"]})
+    assert conditions([drifted]) == {}
+    assert conditions([drifted, record(4, "4")])["pc"].versions["torch"] == "4"
+
+
+def test_records_without_such_fields_are_read() -> None:
+    assert conditions([builders.record(environment={})])["pc"] == Conditions(versions={}, gpu_name=None)

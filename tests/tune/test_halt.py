@@ -1,0 +1,222 @@
+"""How a sweep ends before it is done; signals are sent to a real process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from orchestrator.tune.halt import DRAIN_SIGNALS, Halt, signals_to
+
+# --- without signals -------------------------------------------------------------------------------------------------
+
+
+def test_nothing_ends_by_itself() -> None:
+    halt = Halt()
+    for event in ("ready", "execution", "other"):
+        assert halt("a", {"event": event}) is False
+    assert halt("a", {}) is False
+    assert not halt.stop_all()
+    assert not halt.ending()
+    assert (halt.draining, halt.draining_since, halt.fatal) == (None, None, None)
+
+
+def test_a_fatal_result_stops_the_sweep_with_its_first_reason() -> None:
+    halt = Halt()
+    halt.running = lambda: 3
+    assert halt("a", {"event": "fatal", "message": "gated"}) is True
+    assert halt("b", {"event": "fatal", "message": "later"}) is True
+    assert halt("c", {"event": "execution"}) is True
+    assert (halt.stop_all(), halt.fatal) == (True, "gated")
+
+
+def test_draining_waits_for_what_runs() -> None:
+    halt = Halt()
+    running = 2
+    halt.running = lambda: running
+    before = time.monotonic()
+    halt.drain("--max-hours")
+    assert halt.draining_since is not None
+    assert before <= halt.draining_since <= time.monotonic()
+    assert halt("a", {"event": "execution"}) is True, "no further prompt of this trial"
+    assert not halt.stop_all()
+    running = 0
+    assert halt.stop_all()
+    assert not halt.at_once
+
+
+def test_the_first_reason_to_drain_stays() -> None:
+    halt = Halt()
+    halt.drain("--max-kwh")
+    since = halt.draining_since
+    halt.drain("--max-hours")
+    halt.signalled(signal.SIGTERM)
+    assert (halt.draining, halt.draining_since) == ("--max-kwh", since)
+
+
+@pytest.mark.parametrize("number", DRAIN_SIGNALS)
+def test_a_signal_drains(number: signal.Signals) -> None:
+    halt = Halt()
+    halt.signalled(number)
+    assert (halt.draining, halt.at_once, halt.interrupted) == (number.name, False, False)
+
+
+@pytest.mark.parametrize("first", DRAIN_SIGNALS)
+@pytest.mark.parametrize("second", DRAIN_SIGNALS)
+def test_a_second_signal_stops_at_once(first: signal.Signals, second: signal.Signals) -> None:
+    halt = Halt()
+    halt.running = lambda: 1
+    halt.signalled(first)
+    assert not halt.stop_all()
+    halt.signalled(second)
+    assert halt.stop_all()
+    assert (halt.draining, halt.interrupted) == (first.name, False)
+
+
+def test_the_first_signal_after_a_budget_s_end_stops_nothing_at_once() -> None:
+    """A scheduler's warning while the last prompts finish anyway."""
+    halt = Halt()
+    halt.drain("--max-hours")
+    halt.signalled(signal.SIGUSR1)
+    assert not halt.at_once
+    halt.signalled(signal.SIGTERM)
+    assert halt.at_once
+
+
+def test_ctrl_c_stops_at_once_and_a_second_one_is_python_s() -> None:
+    halt = Halt()
+    halt.running = lambda: 1
+    halt.signalled(signal.SIGINT)
+    assert halt.stop_all()
+    assert (halt.interrupted, halt.draining) == (True, None)
+    with pytest.raises(KeyboardInterrupt):
+        halt.signalled(signal.SIGINT)
+
+
+def test_ctrl_c_while_draining_stops_at_once() -> None:
+    halt = Halt()
+    halt.signalled(signal.SIGTERM)
+    halt.signalled(signal.SIGINT)
+    assert (halt.at_once, halt.interrupted, halt.draining) == (True, True, "SIGTERM")
+
+
+# --- handlers --------------------------------------------------------------------------------------------------------
+
+
+def test_handlers_are_put_back() -> None:
+    numbers = (signal.SIGINT, *DRAIN_SIGNALS)
+    before = [signal.getsignal(number) for number in numbers]
+
+    def fails() -> None:
+        with signals_to(Halt()):
+            assert not set(before) & {signal.getsignal(number) for number in numbers}
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_handlers_that_another_library_replaced_are_installed_once_more() -> None:
+    halt = Halt()
+    with signals_to(halt) as install:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        install()
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+    assert (halt.draining, halt.interrupted) == ("SIGTERM", True)
+
+
+def test_off_the_main_thread_there_are_no_handlers() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    found: list[object] = []
+
+    def other() -> None:
+        with signals_to(Halt()) as install:
+            install()
+            found.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert found == [before]
+
+
+# --- a process -------------------------------------------------------------------------------------------------------
+
+DRIVER = """
+import signal, sys, time
+from orchestrator.tune.halt import Halt, signals_to
+halt = Halt()
+halt.running = lambda: 1
+if "nohup" in sys.argv:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+told = None
+with signals_to(halt) as install:
+    install()
+    print("ready", flush=True)
+    while True:
+        now = (halt.draining, halt.at_once, halt.interrupted)
+        if now != told:
+            told = now
+            print(*now, flush=True)
+        time.sleep(0.01)
+"""
+
+Driver = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def driver() -> Iterator[Driver]:
+    """A process that says what its halt says, whenever that changes."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def one(*arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", DRIVER, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        begun.append(process)
+        assert heard(process) == "ready"
+        assert heard(process) == "None False False"
+        return process
+
+    yield one
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+def heard(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_a_process_drains_then_stops_then_ends(driver: Driver) -> None:
+    process = driver()
+    process.send_signal(signal.SIGUSR1)
+    assert heard(process) == "SIGUSR1 False False"
+    process.send_signal(signal.SIGHUP)
+    assert heard(process) == "SIGUSR1 True False"
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    process.wait(20)
+    assert process.returncode in (1, -signal.SIGINT), "what stops at once and doesn't is ended by Ctrl-C"
+
+
+def test_nohup_stays_nohup(driver: Driver) -> None:
+    """A closed terminal is no reason; another signal still is."""
+    process = driver("nohup")
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    assert heard(process) == "SIGTERM False False"
+    process.send_signal(signal.SIGHUP)
+    os.kill(process.pid, signal.SIGINT)
+    assert heard(process) == "SIGTERM True True"
