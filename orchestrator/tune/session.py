@@ -58,6 +58,9 @@ ANSWER_S = 5.0
 KILL_S = 5.0
 """How long ended processes are waited for."""
 
+SCRATCH_BASE_LENGTH = 12
+"""The path of a Unix socket ends at 107 characters, of which Ray's names below its temporary folder take up to 95."""
+
 SCRATCH = "orch-"
 """Start of a scratch folder's name; the process id of its owner follows."""
 
@@ -82,9 +85,15 @@ class Session:
     """Tune's scratch folder, removed at the end."""
 
 
+def _scratch_base() -> Path:
+    """The folder for temporary files, or /tmp where that is too long for Ray's sockets (TMPDIR of a batch job, say)."""
+    base = Path(tempfile.gettempdir())
+    return base if len(str(base)) <= SCRATCH_BASE_LENGTH else Path("/tmp")  # noqa: S108 - mkdtemp makes a private one in it
+
+
 def _remove_orphans() -> None:
     """End the processes and remove the folders of private Rays whose driver was killed: Ray's own outlive it at times."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+    for folder in _scratch_base().glob(f"{SCRATCH}*"):
         owner = folder.name.removeprefix(SCRATCH).split("-")[0]
         if not owner.isdigit() or not os.access(folder, os.W_OK) or _owns(int(owner), folder):
             continue
@@ -124,13 +133,15 @@ def set_environment(address: str | None) -> None:
     """Set Ray's environment variables, some of which it reads when it is imported: call this before."""
     own = ENVIRONMENT if address else ENVIRONMENT | LOOPBACK_ONLY
     os.environ.update({name: value for name, value in own.items() if name not in os.environ})
+    if "TMPDIR" in os.environ:  # Ray's processes make sockets there, too
+        os.environ["TMPDIR"] = str(_scratch_base())
 
 
 @contextlib.contextmanager
 def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
     """Start or attach, and shut down or detach at the end. Raises UserError where the address doesn't answer."""
     _remove_orphans()
-    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-"))  # short: a Unix socket's path ends at 107 characters
+    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-", dir=_scratch_base()))
     token_file = None
     try:
         if address is None:
