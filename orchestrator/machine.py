@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from orchestrator.errors import UserError
 from orchestrator.nouns import Machine
 from orchestrator.reader import read
 
@@ -18,7 +19,19 @@ BY_GPU_NAME = {
 
 def read_machine(name: str) -> tuple[Machine, Path]:
     """The machine of a name or file. Raises UserError."""
-    return read(KIND, name, Machine)
+    machine, path = read(KIND, name, Machine)
+    if machine.country_iso_code is not None:
+        country(machine.country_iso_code, f"{path}: $.country_iso_code")
+    return machine, path
+
+
+def country(code: str, where: str) -> str:
+    """An ISO 3166-1 alpha-3 code in capitals. Raises UserError for another: CodeCarbon would take it for the world."""
+    import pycountry
+
+    if found := pycountry.countries.get(alpha_3=code):
+        return str(found.alpha_3)
+    raise UserError(f"{where}: {code} is no ISO 3166-1 alpha-3 code; write three capital letters such as ITA")
 
 
 def detect(gpu_names: list[str]) -> str:

@@ -49,6 +49,12 @@ class Parameter(Noun):
     low: float = Field(allow_inf_nan=False)
     high: float = Field(allow_inf_nan=False)
 
+    @field_validator("low", "high")
+    @classmethod
+    def _one_zero(cls, bound: float) -> float:
+        """-0.0 is 0.0: they are the same bound, and must have the same hash."""
+        return bound + 0.0
+
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.low > self.high:

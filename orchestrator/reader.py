@@ -81,9 +81,14 @@ def nearest(word: str, known: list[str]) -> str:
     return (f"did you mean {close[0]}? " if close else "") + "Known: " + ", ".join(known)
 
 
+def by_name(name: str) -> bool:
+    """Whether a name is looked up, and not a path."""
+    return not name.endswith((".yaml", ".yml")) and "/" not in name
+
+
 def find(kind: str, name: str) -> Path:
     """The file for a name or path. Raises UserError with what exists and the nearest name."""
-    if name.endswith((".yaml", ".yml")) or "/" in name:
+    if not by_name(name):
         path = Path(name)
         if not _is_file(path):
             raise UserError(f"{name}: no such file; give an existing .yaml file or a name of {kind}: {', '.join(names(kind))}")
@@ -140,12 +145,11 @@ def faults(error: ValidationError, model: type[BaseModel], where: str, root: str
 
 def printable(text: str) -> str:
     """Untrusted text on one line, with what a terminal would obey (escapes, line ends, writing direction) spelled out."""
-    return "".join(repr(c)[1:-1] if unicodedata.category(c) in _ACTING and c not in _JOINERS else c for c in text)
+    return "".join(c if c.isprintable() or c in _KEPT or unicodedata.category(c) == "Zs" else repr(c)[1:-1] for c in text)
 
 
-_ACTING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-_JOINERS = "\u200c\u200d"
-"""Parts of words in many scripts, and of emoji."""
+_KEPT = "\u200c\u200d"
+"""Joiners: parts of words in many scripts, and of emoji."""
 
 
 def _keys(model: Any, path: tuple[int | str, ...]) -> list[str]:
@@ -171,5 +175,7 @@ def read(kind: str, name: str, model: type[N]) -> tuple[N, Path]:
     path = find(kind, name)
     value = load_yaml(path)
     if isinstance(value, dict):
+        if by_name(name) and value.get("name", path.stem) != path.stem:
+            raise UserError(f"{path}: $.name: is {value['name']!r}, but the file is found as {path.stem}; leave the key out")
         value = {"name": path.stem, **value}
     return parse(model, value, str(path)), path

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from orchestrator import reader
 from orchestrator.errors import UserError
 from orchestrator.nouns import Machine, Parameters, Space, UseCase
-from orchestrator.reader import find, load_yaml, names, packaged_folder, read
+from orchestrator.reader import find, load_yaml, names, packaged_folder, printable, read
 
 MISTAGGED = ("!!bool maybe", '!!int ""', '!!float ""', "!!timestamp soon", "!!int +")
 """On these PyYAML fails with errors that are none of YAML's."""
@@ -203,7 +203,7 @@ def test_whatever_tree_stands_in_a_file_each_fault_is_a_line(tree: dict[object, 
             read("prompts", "tree.yaml", model)
         except UserError as error:
             assert error.lines
-            assert all(line.startswith("tree.yaml: ") and line.isprintable() for line in error.lines), error.lines
+            assert all(line.startswith("tree.yaml: ") and line == printable(line) for line in error.lines), error.lines
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

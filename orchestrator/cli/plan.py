@@ -24,10 +24,12 @@ def plan(*, as_json: bool, **flags: Any) -> None:
     from orchestrator.cli.text import console
     from orchestrator.meters.nvml import visible_gpus
     from orchestrator.sweep.request import Request, resolve_request
-    from orchestrator.sweep.run import known_revisions, prepare
+    from orchestrator.sweep.run import check_folder, known_revisions, prepare
 
+    request = Request(**flags)
+    check_folder(request.out)
     gpus = visible_gpus()
-    resolved = resolve_request(Request(**flags), [gpu.name for gpu in gpus])
+    resolved = resolve_request(request, [gpu.name for gpu in gpus])
     prepared = prepare(resolved, known_revisions(resolved))
     if as_json:
         click.echo(json.dumps({**prepared.plan.model_dump(mode="json"), "missing_executions": prepared.n_missing()}))

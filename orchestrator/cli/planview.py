@@ -38,7 +38,7 @@ def print_plan(console: Console, prepared: Prepared, gpus: list[Gpu]) -> None:
     else:
         for key, value in rows:
             console.print(Text(f"{key:<10} {value}"), soft_wrap=True)
-    for note in prepared.resolved.notes:
+    for note in (*prepared.resolved.notes, *prepared.notes):
         console.print(Text(f"Note: {note}", style="yellow"), soft_wrap=True)
 
 
@@ -46,12 +46,14 @@ def _rows(prepared: Prepared, gpus: list[Gpu]) -> list[tuple[str, str]]:
     plan, resolved, request = prepared.plan, prepared.resolved, prepared.resolved.request
     models = ", ".join(f"{m.label} ({resolved.quantization.name}, {request.engine})" for m in resolved.models)
     use_cases = ", ".join(f"{u.name} ({len(plan.prompts(u.name))} of {len(u.prompts)} prompts)" for u in plan.use_cases)
+    folders = dict.fromkeys(str(path.parent) for path in resolved.use_case_files)
+    prompt_files = [str(path) for path in resolved.use_case_files] if len(folders) > 1 else list(folders)
     rows = [
         ("Sweep", f"{plan.id}, seed {plan.seed}" + (", begun before: going on" if prepared.before else "")),
         ("Space", f"{resolved.space_file}: {_axes(plan.space)}"),
         ("Models", models),
-        ("Use cases", use_cases),
-        ("Machine", (plan.machine or "as each node is labelled") + _devices(gpus)),
+        ("Use cases", f"{use_cases} from {', '.join(prompt_files)}"),
+        ("Machine", _machine(prepared) + _devices(gpus)),
     ]
     if request.engine == "simulated" or any(m.kind == "synthetic" for m in resolved.models):
         rows.append(("SYNTHETIC", "random weights or no model at all: the text means nothing"))
@@ -84,6 +86,12 @@ def _axes(space: Space) -> str:
         axis = space.parameters[name]
         parts.append(f"{name} {axis.low:g}..{axis.high:g}" if axis.high > axis.low else f"{name} {axis.low:g}")
     return ", ".join(parts)
+
+
+def _machine(prepared: Prepared) -> str:
+    if prepared.plan.machine is None:
+        return "as each node is labelled"
+    return f"{prepared.plan.machine} by {prepared.resolved.machine_file}"
 
 
 def _devices(gpus: list[Gpu]) -> str:

@@ -6,6 +6,7 @@ The id hashes what decides the measurements (space, seed, setups, prompts), not 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections import defaultdict
@@ -20,12 +21,14 @@ from orchestrator import __version__
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
 from orchestrator.errors import UserError
 from orchestrator.models import Model
-from orchestrator.nouns import ANCHOR, Configuration, Noun, Prompt, Setup, Space, TrialSpec, UseCase, digest
-from orchestrator.samplers import configurations
+from orchestrator.nouns import ANCHOR, PARAMETERS, Configuration, Noun, Prompt, Setup, Space, TrialSpec, UseCase, digest
+from orchestrator.samplers import configurations, sampler_of
 from orchestrator.samplers.quality import DesignQuality, quality
 from orchestrator.sweep.request import Resolved
 
 PLAN_VERSION = 1
+CORRELATION, CORRELATION_FROM, SALTS = 0.3, 50, 100
+"""METHOD R9: bound of the rank correlation of order and parameters, from how many trials it holds, shuffles tried."""
 ANCHOR_FROM, ANCHOR_EVERY = 10, 10
 """Anchors begin at so many configurations, and stand this far apart (METHOD R10)."""
 
@@ -170,23 +173,25 @@ def _setup(resolved: Resolved, model: Model, use_case: UseCase, revision: str) -
 
 
 def _sweep_id(resolved: Resolved, setups: tuple[Setup, ...]) -> str:
-    """Without the weights' revision: one that changed between two runs is refused, not taken for another sweep."""
+    """Without the weights' revision: one that changed between two runs is refused, not taken for another sweep.
+
+    Nor does it matter in which order models and use cases were named, and whether an option's default was written out.
+    """
+    space = resolved.space
     parts = [
-        resolved.space.model_dump(exclude={"name"}),
+        space.model_dump(exclude={"name", "options"}),
+        sampler_of(space, str(resolved.space_file))[1].model_dump(),
         resolved.request.seed,
-        [setup.model_dump(exclude={"revision"}) for setup in setups],
-        [model.ref if model.kind != "local" else model.label for model in resolved.models],
-        [use_case.model_dump(exclude={"description"}) for use_case in resolved.use_cases],
+        sorted(digest(setup.model_dump(exclude={"revision"})) for setup in setups),
+        sorted(model.ref if model.kind != "local" else model.label for model in resolved.models),
+        sorted(digest(use_case.model_dump(exclude={"description"})) for use_case in resolved.use_cases),
         None if resolved.sampler.extensible else resolved.samples,
     ]
-    return f"{resolved.space.sampler}-{digest(parts)}"
+    return f"{space.sampler}-{digest(parts)}"
 
 
 def _trials(plan: SweepPlan) -> list[PlannedTrial]:
-    """Trials in order: a block a model (its weights are loaded once), shuffled inside it, anchors spread over it.
-
-    The shuffle sorts by hash, so that a larger sweep keeps the order of the smaller one.
-    """
+    """Trials in order: a block a model (its weights are loaded once), shuffled inside it, anchors spread over it."""
     blocks: dict[str, list[PlannedTrial]] = defaultdict(list)
     for setup in plan.setups:
         blocks[setup.model] += [
@@ -196,10 +201,36 @@ def _trials(plan: SweepPlan) -> list[PlannedTrial]:
         ]
     ordered = []
     for model, block in blocks.items():
-        if plan.order == "shuffled":
-            block.sort(key=lambda t: digest([plan.id, plan.seed, t.use_case, t.index, t.repeat]))
-        ordered += _with_anchors(plan, model, block)
+        ordered += _with_anchors(plan, model, _shuffled(plan, block) if plan.order == "shuffled" else block)
     return ordered
+
+
+def _shuffled(plan: SweepPlan, block: list[PlannedTrial]) -> list[PlannedTrial]:
+    """A block sorted by hash, so that a larger sweep keeps the order of the smaller one.
+
+    METHOD R9: drift must not alias with a parameter, so of a block of 50 trials and more the first salt is taken whose
+    order has rank correlations below 0.3; the first one nearly always has.
+    """
+    for salt in range(SALTS):
+        parts = [plan.id, plan.seed] if salt == 0 else [plan.id, plan.seed, salt]
+        order = sorted(block, key=lambda t: digest([*parts, t.use_case, t.index, t.repeat]))
+        if len(block) < CORRELATION_FROM or _aliasing(plan, order) < CORRELATION:
+            return order
+    return order
+
+
+def _aliasing(plan: SweepPlan, order: list[PlannedTrial]) -> float:
+    """The largest |Spearman rank correlation| between the order of execution and a parameter that varies."""
+    import numpy as np
+    from scipy.stats import rankdata
+
+    place = np.arange(len(order), dtype=float)
+    largest = 0.0
+    for name in PARAMETERS:
+        ranks = rankdata([getattr(plan.points[trial.index], name) for trial in order])
+        if ranks.std() > 0:
+            largest = max(largest, abs(float(np.corrcoef(place, ranks)[0, 1])))
+    return largest
 
 
 def _with_anchors(plan: SweepPlan, model: str, block: list[PlannedTrial]) -> list[PlannedTrial]:
@@ -238,6 +269,48 @@ def read_plan(path: Path) -> SweepPlan:
     if not whole:
         raise UserError(f"{path}: was edited by hand (its hash differs); restore it, or move it away to plan the sweep anew")
     return plan
+
+
+def neighbours(plan: SweepPlan, sweeps: Path) -> list[str]:
+    """A sentence for each other sweep in the data set that differs from a plan only in what a file says.
+
+    It was edited between two runs, or the design can't grow and was asked for with another count: either way this plan is a
+    new sweep beside the old one. Plans that can't be read are left out.
+    """
+    notes = []
+    for path in sorted(sweeps.glob("[!.]*.json")):
+        with contextlib.suppress(UserError):
+            other = read_plan(path)
+            if other.id != plan.id and _twins(other, plan) and (what := _differences(other, plan)):
+                notes.append(f"sweep {other.id} in this data set differs in {', '.join(what)}: this is a new sweep beside it")
+    return notes
+
+
+def _twins(one: SweepPlan, other: SweepPlan) -> bool:
+    """Whether two plans are of the same space by name, models, use cases and seed."""
+    return all(
+        [
+            one.space.name == other.space.name,
+            one.seed == other.seed,
+            one.models == other.models,
+            {u.name for u in one.use_cases} == {u.name for u in other.use_cases},
+        ]
+    )
+
+
+def _differences(old: SweepPlan, new: SweepPlan) -> list[str]:
+    found = []
+    for name in PARAMETERS:
+        before, after = old.space.parameters[name], new.space.parameters[name]
+        if before != after:
+            found.append(f"{name} ({before.low:g}..{before.high:g} -> {after.low:g}..{after.high:g})")
+    if old.space.options != new.space.options or old.space.sampler != new.space.sampler:
+        found.append("the sampler's options")
+    prompts = {u.name: u.prompts for u in old.use_cases}
+    found += [f"prompts of {u.name}" for u in new.use_cases if prompts[u.name] != u.prompts]
+    if old.samples != new.samples and not found:
+        found.append(f"samples ({old.samples} -> {new.samples})")
+    return found
 
 
 def begun_setups(resolved: Resolved) -> tuple[Setup, ...]:

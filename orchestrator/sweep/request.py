@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from orchestrator.engine import ENGINES
 from orchestrator.errors import UserError
-from orchestrator.machine import detect, read_machine
+from orchestrator.machine import country, detect, read_machine
 from orchestrator.models import Model, parse_model
 from orchestrator.nouns import DOMAIN, PARAMETERS, QUANTIZATIONS, Machine, Profile, Quantization, Space, UseCase
 from orchestrator.reader import faults as lines_of
@@ -25,6 +25,8 @@ from orchestrator.samplers import Sampler, sampler_of
 T = TypeVar("T")
 
 DEFAULT_SAMPLES = 20
+MOST_SAMPLES = 20_000
+"""More is a mistake: at a minute a trial it is a fortnight on one GPU for one model, use case and repeat."""
 GPU_MODEL, CPU_MODEL = "llama2", "smollm2"
 
 
@@ -65,7 +67,9 @@ class Resolved:
     models: tuple[Model, ...]
     quantization: Quantization
     use_cases: tuple[UseCase, ...]
+    use_case_files: tuple[Path, ...]
     machine: Machine
+    machine_file: Path
     machines: dict[str, Machine]
     machine_fixed: bool
     """Whether every trial runs as this machine; else each node says what it is."""
@@ -94,17 +98,20 @@ class _Faults:
 def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
     """Read and check everything; all faults at once where they don't hang on one another. Raises UserError."""
     faults = _Faults()
-    machine = faults.attempt(_machine_of, request, gpu_names)
+    read_machine_of = faults.attempt(_machine_of, request, gpu_names)
+    machine = read_machine_of[0] if read_machine_of else None
     profile = machine.profile if machine else Profile()
     read_space = faults.attempt(_space, request.space)
     default_models = (_default_model(machine),) if machine else ()
     models = [faults.attempt(parse_model, ref) for ref in dict.fromkeys(request.models or default_models)]
     use_case_names = request.use_cases or tuple(names("prompts"))
-    use_cases = [faults.attempt(read, "prompts", name, UseCase) for name in dict.fromkeys(use_case_names)]
+    use_cases = [faults.attempt(_use_case, name) for name in dict.fromkeys(use_case_names)]
     ranges = faults.attempt(_ranges, request.ranges)
     quantization = faults.attempt(_quantization, request.quantization or profile.quantization or "nf4")
     faults.attempt(_check_flags, request)
-    if faults.lines or machine is None or read_space is None or ranges is None or quantization is None:
+    # a node of a cluster may carry any label; alone, this machine's file is all that is needed
+    machines = faults.attempt(_all_machines) if request.address else {}
+    if not (read_machine_of and machine and read_space and quantization) or ranges is None or machines is None or faults.lines:
         raise UserError(*faults.lines)
     space, space_file, sampler = read_space
     known_models = tuple(_labelled(model, request.engine) for model in models if model)
@@ -116,7 +123,6 @@ def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
         space = space.narrowed(scale.ranges)
     except ValidationError as error:
         raise UserError(*lines_of(error, Space, "--range")) from error
-    machines = {name: read_machine(name)[0] for name in names("clusters")}
     return Resolved(
         request=request,
         space=space,
@@ -125,7 +131,9 @@ def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
         models=known_models,
         quantization=quantization,
         use_cases=known_use_cases,
+        use_case_files=tuple(found[1] for found in use_cases if found),
         machine=machine,
+        machine_file=read_machine_of[1],
         machines={**machines, machine.name: machine},
         machine_fixed=request.address is None or request.machine is not None,
         samples=scale.samples,
@@ -135,9 +143,19 @@ def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
     )
 
 
-def _machine_of(request: Request, gpu_names: list[str]) -> Machine:
-    machine, _ = read_machine(request.machine or detect(gpu_names))
-    return machine.model_copy(update={"country_iso_code": _country(request.country)}) if request.country is not None else machine
+def _machine_of(request: Request, gpu_names: list[str]) -> tuple[Machine, Path]:
+    machine, path = read_machine(request.machine or detect(gpu_names))
+    if request.country is None:
+        return machine, path
+    return machine.model_copy(update={"country_iso_code": country(request.country, "--country")}), path
+
+
+def _all_machines() -> dict[str, Machine]:
+    return {name: read_machine(name)[0] for name in names("clusters")}
+
+
+def _use_case(name: str) -> tuple[UseCase, Path]:
+    return read("prompts", name, UseCase)
 
 
 def _default_model(machine: Machine) -> str:
@@ -158,6 +176,8 @@ def _check_flags(request: Request) -> None:
     """Raise UserError for numbers below 1 and an unknown engine."""
     counts = {"samples": request.samples, "repeats": request.repeats, "prompts": request.prompts, "parallel": request.parallel}
     lines = [f"--{flag} {value}: must be 1 or more" for flag, value in counts.items() if value is not None and value < 1]
+    if request.samples is not None and request.samples > MOST_SAMPLES:
+        lines.append(f"--samples {request.samples}: more than {MOST_SAMPLES:,} configurations; take fewer, or several seeds")
     if request.engine not in ENGINES:
         lines.append(f"--engine: there is no {request.engine!r}: {nearest(request.engine, list(ENGINES))}")
     if lines:
@@ -222,30 +242,20 @@ def _quantization(name: str) -> Quantization:
     return QUANTIZATIONS[name]
 
 
-def _country(code: str) -> str:
-    """ISO 3166-1 alpha-3, checked: CodeCarbon takes an unknown one for the world average without a word."""
-    import pycountry
-
-    found = pycountry.countries.get(alpha_3=code)
-    if found is None:
-        raise UserError(f"--country {code}: not an ISO 3166-1 alpha-3 code; write three capital letters such as ITA")
-    return str(found.alpha_3)
-
-
 def _ranges(items: tuple[str, ...]) -> dict[str, tuple[float, float]]:
     """`max_length=100:200` or `top_k=50` (one value) -> bounds."""
     result: dict[str, tuple[float, float]] = {}
     errors = []
     for item in items:
         name, _, bounds = item.partition("=")
-        low, _, high = bounds.partition(":")
+        low, colon, high = bounds.partition(":")
         if name not in PARAMETERS:
             errors.append(f"--range {item}: there is no parameter {name!r}: {nearest(name, list(PARAMETERS))}")
             continue
         if name in result:
             errors.append(f"--range {item}: {name} is given twice")
         try:
-            result[name] = (float(low), float(high or low))
+            result[name] = (float(low), float(high if colon else low))
         except ValueError:
             widest = "{:g}:{:g}".format(*DOMAIN[name])
             errors.append(f"--range {item}: write it as {name}=low:high, within {name}={widest}")

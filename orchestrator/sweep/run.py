@@ -28,7 +28,16 @@ from orchestrator.nouns import Configuration, TrialSpec, digest
 from orchestrator.samplers import OptunaOptions, sampler_of
 from orchestrator.sweep.budget import Budget, Limits
 from orchestrator.sweep.estimate import token_bound, trial_bound, unasked_bound
-from orchestrator.sweep.plan import PlannedTrial, SweepPlan, begun_setups, check_same_weights, make_plan, read_plan, write_plan
+from orchestrator.sweep.plan import (
+    PlannedTrial,
+    SweepPlan,
+    begun_setups,
+    check_same_weights,
+    make_plan,
+    neighbours,
+    read_plan,
+    write_plan,
+)
 from orchestrator.sweep.remaining import Ledger, asked_of, specs_of
 from orchestrator.sweep.request import Resolved
 
@@ -68,6 +77,8 @@ class Prepared:
     """Executions of the plan that are in the data set, those that are to run again left out."""
     before: SweepPlan | None
     """The sweep's plan as an earlier run left it."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of the data set before it starts."""
     asked: dict[tuple[str, str], dict[int, TrialSpec]] = field(default_factory=dict)
     """Optuna: what was asked for of each model and use case, by index."""
 
@@ -164,6 +175,7 @@ def prepare(resolved: Resolved, revisions: dict[str, str], rerun: tuple[str, ...
         missing=list(missing.values()),
         done=[e for spec in specs for e in ledger.done(spec) if (spec.key(), e.prompt) not in again],
         before=before,
+        notes=() if before else tuple(neighbours(plan, paths.sweeps)),
         asked=asked_of(plan, trials.records()) if plan.learns() else {},
     )
 
@@ -202,12 +214,18 @@ def _staged(model: Model, say: Say) -> str:
     return found.revision
 
 
+def check_folder(out: Path) -> Path:
+    """What exists of a data set's path. Raises UserError where that is no folder."""
+    existing = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists() or p.is_symlink())
+    if not existing.is_dir():
+        raise UserError(f"--out {out}: {existing} is no folder; name one")
+    return existing
+
+
 def check_writable(out: Path) -> None:
     """Raise UserError where the data set's folder can't be made or written. Leaves nothing behind."""
     try:
-        existing = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists() or p.is_symlink())
-        if not existing.is_dir():
-            raise UserError(f"--out {out}: {existing} is no folder; name one")
+        existing = check_folder(out)
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:

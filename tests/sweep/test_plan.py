@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 
 from orchestrator.errors import UserError
 from orchestrator.nouns import ANCHOR, PARAMETERS
-from orchestrator.sweep.plan import SweepPlan, check_same_weights, make_plan, read_plan, write_plan
+from orchestrator.sweep.plan import SweepPlan, check_same_weights, make_plan, neighbours, read_plan, write_plan
 from orchestrator.sweep.request import Request, resolve_request
 from orchestrator.sweep.run import known_revisions
 
@@ -232,3 +232,52 @@ def test_other_weights_are_refused(plan: Plan) -> None:
     check_same_weights(before, before)
     with pytest.raises(UserError, match="was begun with simulated-smollm2 simulated and would go on with hub:1"):
         check_same_weights(before, after)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"use_cases": ("fantasyWorld", "danceCoreography")}, {"use_cases": ("danceCoreography", "fantasyWorld")}),
+        ({"models": ("smollm2", "mistral")}, {"models": ("mistral", "smollm2")}),
+        ({"ranges": ("top_p=0:1",)}, {"ranges": ("top_p=-0.0:1.0",)}),
+    ],
+)
+def test_spelling_does_not_change_the_id(plan: Plan, one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert plan(**one).id == plan(**other).id
+
+
+def test_defaults_written_out_do_not_change_the_id(plan: Plan, tmp_path: Path) -> None:
+    before = plan("lhs")
+    text = Path(resolve_request(Request(space="lhs", **USUAL), []).space_file).read_text()
+    assert "optimization: null" in text
+    (tmp_path / "search_spaces").mkdir()
+    short = "\n".join(line for line in text.splitlines() if "optimization" not in line)
+    (tmp_path / "search_spaces" / "lhs.yaml").write_text(short)
+    assert plan("lhs").id == before.id
+
+
+@pytest.mark.parametrize("samples", [50, 51, 64])
+def test_order_aliases_with_no_parameter_for_any_seed(plan: Plan, samples: int) -> None:
+    """METHOD R9, with one use case: chance alone would miss it for about one seed in ten."""
+    for seed in range(40):
+        made = plan("uniform", samples=samples, use_cases=("fantasyWorld",), seed=seed)
+        order = [made.points[t.index] for t in made.trials if t.strategy != ANCHOR]
+        for name in PARAMETERS:
+            rho = spearmanr(range(len(order)), [getattr(point, name) for point in order]).statistic
+            assert abs(rho) < 0.3, (seed, name)
+
+
+def test_what_was_edited_between_two_runs_is_named(plan: Plan, tmp_path: Path) -> None:
+    old = plan("lhs", ranges=())
+    write_plan(old, tmp_path / "sweeps" / f"{old.id}.json")
+    (tmp_path / "sweeps" / "broken.json").write_text("{")
+    assert neighbours(old, tmp_path / "sweeps") == []
+    assert neighbours(plan("lhs", ranges=(), seed=5), tmp_path / "sweeps") == [], "another seed is asked for on purpose"
+    (note,) = neighbours(plan("lhs", ranges=("top_k=5:50",)), tmp_path / "sweeps")
+    assert note == f"sweep {old.id} in this data set differs in top_k (0..100 -> 5..50): this is a new sweep beside it"
+    (note,) = neighbours(plan("lhs", ranges=(), samples=9), tmp_path / "sweeps")
+    assert "differs in samples (8 -> 9)" in note
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "fantasyWorld.yaml").write_text("prompts: [Something else.]\n")
+    (note,) = neighbours(plan("lhs", ranges=()), tmp_path / "sweeps")
+    assert "differs in prompts of fantasyWorld:" in note

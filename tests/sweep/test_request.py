@@ -124,7 +124,7 @@ def test_country() -> None:
     assert not any("country" in note for note in resolved.notes)
     assert resolve(country="ita").machine.country_iso_code == "ITA", "CodeCarbon takes another spelling for the world"
     for code in ("IT", "XXX", "", "ITALY"):
-        with pytest.raises(UserError, match=f"^--country {code}: not an ISO 3166-1"):
+        with pytest.raises(UserError, match=f"^--country: {code} is no ISO 3166-1"):
             resolve(country=code)
 
 
@@ -156,7 +156,7 @@ def test_all_faults_are_told_at_once() -> None:
 
 
 def test_one_fault_of_the_machine_hides_no_other_and_invents_none() -> None:
-    for flags, first in (({"machine": "cpuu"}, "clusters"), ({"country": "XXX"}, "--country XXX")):
+    for flags, first in (({"machine": "cpuu"}, "clusters"), ({"country": "XXX"}, "--country")):
         with pytest.raises(UserError) as raised:
             resolve(**flags)
         assert [line.split(":")[0] for line in raised.value.lines] == [first]
@@ -216,3 +216,40 @@ def test_two_of_the_same_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("name: fantasyWorld\nprompts: [Dance.]\n")
     with pytest.raises(UserError, match="share the folder name fantasyWorld"):
         resolve(use_cases=("fantasyWorld", "mine.yaml"))
+
+
+@pytest.mark.parametrize("item", ["max_length=100:", "top_p=:1", "top_k=:"])
+def test_a_range_with_an_empty_bound_is_refused(item: str) -> None:
+    with pytest.raises(UserError, match="write it as"):
+        resolve(ranges=(item,))
+
+
+def test_a_million_configurations_are_a_mistake() -> None:
+    with pytest.raises(UserError, match=r"^--samples 1000000: more than 20,000 configurations"):
+        resolve(samples=1_000_000)
+
+
+def test_a_broken_machine_file_stops_only_clusters(tmp_path: Path) -> None:
+    (tmp_path / "clusters").mkdir()
+    (tmp_path / "clusters" / "attic.yaml").write_text("accelerator: steam\n")
+    assert resolve().machine.name == "cpu"
+    with pytest.raises(UserError, match=r"attic.yaml: \$.accelerator"):
+        resolve(address="127.0.0.1:6379")
+    with pytest.raises(UserError, match=r"attic.yaml: \$.accelerator"):
+        resolve(machine="attic")
+
+
+@pytest.mark.parametrize(("kind", "flag"), [("clusters", "machine"), ("prompts", "use_cases")])
+def test_a_file_says_no_other_name_than_its_own(tmp_path: Path, kind: str, flag: str) -> None:
+    (tmp_path / kind).mkdir()
+    content = "name: other\naccelerator: cpu\n" if kind == "clusters" else "name: other\nprompts: [Write.]\n"
+    (tmp_path / kind / "mine.yaml").write_text(content)
+    with pytest.raises(UserError, match=r"mine.yaml: \$.name: is 'other', but the file is found as mine"):
+        resolve(**{flag: "mine" if flag == "machine" else ("mine",)})
+
+
+def test_a_country_in_a_file_is_checked_too(tmp_path: Path) -> None:
+    (tmp_path / "clusters").mkdir()
+    (tmp_path / "clusters" / "home.yaml").write_text("accelerator: cpu\ncountry_iso_code: XXX\n")
+    with pytest.raises(UserError, match=r"home.yaml: \$.country_iso_code: XXX is no ISO 3166-1"):
+        resolve(machine="home")
