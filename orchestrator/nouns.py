@@ -208,6 +208,10 @@ def resolve(
     )
 
 
+LONGEST_PROMPT = 100_000
+"""Characters: several times the context of the models that are known here; more is a mistake."""
+
+
 class UseCase(Noun):
     """Prompts of one kind, in order; the folder of the data set has its name."""
 
@@ -219,6 +223,11 @@ class UseCase(Noun):
     @model_validator(mode="after")
     def _no_empty_or_twin(self) -> Self:
         faults = [f"prompts[{i}] is empty" for i, prompt in enumerate(self.prompts) if not prompt.strip()]
+        faults += [
+            f"prompts[{i}] has {len(prompt):,} characters, more than {LONGEST_PROMPT:,}"
+            for i, prompt in enumerate(self.prompts)
+            if len(prompt) > LONGEST_PROMPT
+        ]
         first: dict[str, int] = {}
         faults += [
             f"prompts[{i}] repeats prompts[{first[prompt]}]"

@@ -20,16 +20,22 @@ from orchestrator.nouns import Noun
 
 N = TypeVar("N", bound=Noun)
 
-SIZE_LIMIT_BYTES = 16 * 2**20
+SIZE_LIMIT_BYTES = 2 * 2**20
 """No file a person writes is larger; more is a mistake (a data file named by accident)."""
 
 
 class _StrictLoader(yaml.SafeLoader):
     """YAML's safe loader that refuses what the plain one takes in silence.
 
-    A key given twice (the last would win), a merge (few lines of them unfold into billions of keys), and escapes for
-    characters that no file or hash can hold.
+    A key given twice (the last would win), aliases and merges (few lines of them unfold into billions of values), and
+    escapes for characters that no file or hash can hold.
     """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not supported; write the value out", mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()

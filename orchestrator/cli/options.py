@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -105,6 +106,18 @@ OPTIONS = [
 ]
 
 
+class _Positive(click.FloatRange):
+    """A finite number above 0: a range alone lets nan pass."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is no number above 0.", param, ctx)
+        return number
+
+
+POSITIVE = _Positive(min=0, min_open=True)
+
 RUN_OPTIONS = [
     click.option(
         "--rerun",
@@ -117,17 +130,13 @@ RUN_OPTIONS = [
     click.option(
         "--execution-timeout",
         "execution_timeout_s",
-        type=click.FloatRange(min=0, min_open=True),
+        type=POSITIVE,
         metavar="SECONDS",
         help="End a prompt after so long; it becomes a failed row (timeout).",
     ),
-    click.option("--max-hours", type=click.FloatRange(min=0, min_open=True), metavar="H", help="Wall time of this run."),
-    click.option(
-        "--max-kwh", type=click.FloatRange(min=0, min_open=True), metavar="KWH", help="Energy of this run, by CodeCarbon."
-    ),
-    click.option(
-        "--max-gpu-hours", type=click.FloatRange(min=0, min_open=True), metavar="H", help="GPUs times wall time of this run."
-    ),
+    click.option("--max-hours", type=POSITIVE, metavar="H", help="Wall time of this run."),
+    click.option("--max-kwh", type=POSITIVE, metavar="KWH", help="Energy of this run, by CodeCarbon."),
+    click.option("--max-gpu-hours", type=POSITIVE, metavar="H", help="GPUs times wall time of this run."),
     click.option(
         "--accept-drift",
         is_flag=True,
