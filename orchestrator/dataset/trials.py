@@ -26,7 +26,6 @@ from pydantic import ValidationError
 from orchestrator.dataset.parquet import to_table, write_parquet
 from orchestrator.dataset.paths import (
     PARTIAL_SUFFIX,
-    TEMPORARY,
     WORKING_FILES,
     DataSetPaths,
     make_folder,
@@ -181,8 +180,6 @@ def _seal(paths: DataSetPaths, folder: Path) -> tuple[Path, TrialRecord]:
     record.files = {name: file_sha256(folder / name) for name in DERIVED_FILES if (folder / name).exists()}
     record.sha256 = content_sha256(json.loads(record.model_dump_json()))
     write_atomically(folder / "trial.json", record.model_dump_json(indent=1).encode())
-    for rest in folder.glob(TEMPORARY):  # of a sealing that a cut ended
-        rest.unlink()
     target = paths.trial(machine, spec)
     folder.rename(target)
     with contextlib.suppress(OSError):  # it is sealed: nothing may take it for not written and try again
