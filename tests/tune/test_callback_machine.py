@@ -240,4 +240,4 @@ class SweepLife(RuleBasedStateMachine):
 
 
 TestSweepLife = SweepLife.TestCase
-TestSweepLife.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+TestSweepLife.settings = settings(max_examples=20, stateful_step_count=25, deadline=None)
