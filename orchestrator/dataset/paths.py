@@ -59,7 +59,9 @@ class DataSetPaths:
 
     def partial_trials(self) -> list[Path]:
         """Folders of all unfinished trials, sorted. A link is none of ours."""
-        return sorted(p for p in self.root.glob(f"*/*/*/*/.*{PARTIAL_SUFFIX}") if p.is_dir() and not p.is_symlink())
+        root = self.root.resolve()
+        found = (p for p in self.root.glob(f"*/*/*/*/.*{PARTIAL_SUFFIX}") if p.is_dir() and not p.is_symlink())
+        return sorted(p for p in found if p.resolve().is_relative_to(root))
 
     def leftovers(self) -> list[Path]:
         """Files that a cut left and nothing needs: half-written ones, and those of a running trial in a sealed one."""

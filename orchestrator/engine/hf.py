@@ -19,6 +19,8 @@ from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import architecture_of, parse_model
 from orchestrator.nouns import Effective, Quantization, Setup
 
+SCARCE_BYTES = 128 * 2**20
+"""A GPU with less than this free is full."""
 MEMORY_MARGIN = 0.9
 """Share of the free memory that the key-value cache may take; the rest is left to activations and fragmentation."""
 
@@ -155,12 +157,20 @@ class HfEngine:
     def _failed(self, error: RuntimeError, n_tokens: int) -> GenerationError:
         """A failed generation by its kind; gives the memory it held back to the device."""
         text = str(error)
-        if isinstance(error, self._torch.cuda.OutOfMemoryError) or ("alloc" in text and "memory" in text):
-            return GenerationError("oom", f"{self._need(n_tokens)}; {_first_line(error)}")
         # on a GPU the sampler's check of its probabilities is an assertion in a kernel, after which the process has lost it
         if ("inf" in text and "nan" in text) or "device-side assert" in text:
-            return GenerationError("nan", _first_line(error))
+            return GenerationError("nan", f"probabilities with nan or inf: {_first_line(error)}")
+        out_of_memory = isinstance(error, self._torch.cuda.OutOfMemoryError) or ("alloc" in text and "memory" in text)
+        if out_of_memory or self._memory_is_scarce():
+            return GenerationError("oom", f"{self._need(n_tokens)}; {_first_line(error)}")
         return GenerationError("other", _first_line(error))
+
+    def _memory_is_scarce(self) -> bool:
+        """Whether the GPU is full: libraries below torch then fail with errors of their own that don't speak of memory."""
+        try:
+            return bool(self._cuda and self._torch.cuda.mem_get_info()[0] < SCARCE_BYTES)
+        except RuntimeError:  # the device is lost
+            return False
 
     def _need(self, n_tokens: int) -> str:
         """What a text of so many tokens needs, against what there is."""

@@ -247,6 +247,8 @@ def begun(resolved: Resolved, revisions: dict[str, str], options: RunOptions, sa
             except ValueError as error:
                 raise UserError(f"{error}; restore it or move it out of the data set") from error
             yield prepare(resolved, revisions, options.rerun), lock
+    except (ConnectionError, TimeoutError):
+        raise  # Ray's, not the disk's
     except OSError as error:
         raise UserError(f"{error.filename or paths.root}: can't be read or written ({error.strerror})") from error
 

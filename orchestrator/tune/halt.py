@@ -62,6 +62,8 @@ class Halt(Stopper):  # type: ignore[misc]  # ray has no types
             raise KeyboardInterrupt  # what stops at once doesn't: Python's own way
         if number == signal.SIGINT:
             self.interrupted = self.at_once = True
+        elif self._signalled and number == signal.SIGHUP:
+            return  # a closing terminal sends it more than once
         elif self._signalled:
             self.at_once = True
         else:

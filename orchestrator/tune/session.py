@@ -165,6 +165,7 @@ def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
             dashboard = f"http://{url}" if url else None
         else:
             dashboard = _attach(address)
+        _quiet()
         alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         yield Session(
             nodes=tuple(Node(cpus=offer.get("CPU", 0.0), gpus=int(offer.get("GPU", 0))) for offer in alive),
@@ -178,6 +179,16 @@ def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
 
             ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _quiet() -> None:
+    """Keep Ray from printing the last log lines of a worker or node that died into ours; the callback tells it in a line.
+
+    It prints them whatever its log level, and there is no setting against it.
+    """
+    import ray._private.worker
+
+    ray._private.worker.print_to_stdstream = lambda *_arguments, **_options: None  # noqa: SLF001
 
 
 def _own_token() -> Path:

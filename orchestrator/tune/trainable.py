@@ -221,7 +221,10 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
             if self._origin is None:
                 self._drift = _drift(job, loaded)
                 self._origin = _origin(job, loaded, self._drift, loaded_here=loaded_here)
-        except (UserError, GenerationError) as error:
+        except GenerationError as error:
+            message = f"{job.spec.setup.model}: already the warm-up failed ({error.kind}): {error}"
+            return {"event": "fatal", "message": message, "done": True}
+        except UserError as error:
             return {"event": "fatal", "message": str(error), "done": True}
         origin = self._origin.model_dump(mode="json")
         if loaded_here:
