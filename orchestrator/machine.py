@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from orchestrator.errors import UserError
@@ -20,6 +21,9 @@ BY_GPU_NAME = {
 def read_machine(name: str) -> tuple[Machine, Path]:
     """The machine of a name or file. Raises UserError."""
     machine, path = read(KIND, name, Machine)
+    for key, value in machine:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{path}: $.{key}: must be a finite number")
     if machine.country_iso_code is not None:
         country(machine.country_iso_code, f"{path}: $.country_iso_code")
     return machine, path

@@ -15,7 +15,7 @@ from pydantic import PositiveInt
 
 from orchestrator.errors import UserError
 from orchestrator.nouns import Noun, Quantization
-from orchestrator.reader import nearest
+from orchestrator.reader import nearest, short
 
 
 class Architecture(Noun):
@@ -195,7 +195,9 @@ def parse_model(ref: str) -> Model:
     if _HUB_ID.fullmatch(repo):
         return Model(ref, slug(repo.replace("/", "--")), "hub", repo=repo, revision=revision or None)
     known = [*KNOWN, *(f"synthetic-{alias}" for alias in KNOWN)]
-    raise UserError(f"--model: there is no {ref!r}: {nearest(ref, known)}; or a hub id org/name[@revision], or a folder")
+    raise UserError(
+        f"--model: there is no {short(repr(ref))}: {nearest(ref, known)}; or a hub id org/name[@revision], or a folder"
+    )
 
 
 def _synthetic(ref: str) -> Model:

@@ -22,27 +22,41 @@ N = TypeVar("N", bound=Noun)
 
 SIZE_LIMIT_BYTES = 2 * 2**20
 """No file a person writes is larger; more is a mistake (a data file named by accident)."""
+MOST_VALUES = 20_000
+"""Keys and values in a file: reading takes time by their number, half a minute for the ones of 2 MiB."""
+LONGEST_NUMBER = 40
+"""Digits and signs: floats have 17 digits, and the longest range ends at 10000."""
+MOST_FAULTS, LONGEST_WORD = 50, 300
+"""More lines, or characters of what a file says in one, help nobody: it is a data file named by accident."""
 
 
 class _StrictLoader(yaml.SafeLoader):
     """YAML's safe loader that refuses what the plain one takes in silence.
 
-    A key given twice (the last would win), aliases and merges (few lines of them unfold into billions of values), and
-    escapes for characters that no file or hash can hold.
+    A key given twice (the last would win), aliases and merges (few lines of them unfold into billions of values), more
+    values than a person writes, numbers in base 60 (1:30 is 90) or of thousands of digits, tags for bytes and sets (a set
+    has another order in each process), and escapes for characters that no file or hash can hold.
     """
 
+    n_values = 0
+
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not supported; write the value out", mark)
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            raise _refused("aliases (*name) are not supported; write the value out", event)
+        self.n_values += 1
+        if self.n_values > MOST_VALUES:
+            raise _refused(f"more than {MOST_VALUES:,} values; this is not a file of settings", event)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            key = str(key_node.value)
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise _refused("a key must be one word", key_node)
             if key_node.tag == "tag:yaml.org,2002:merge":
                 raise _refused("merging by << is not supported; write the keys out", key_node)
+            key = str(key_node.value)
             if key in seen:
                 raise _refused(f"the key {key!r} is given twice", key_node)
             seen.add(key)
@@ -54,13 +68,28 @@ class _StrictLoader(yaml.SafeLoader):
             raise _refused(f"the character {bad[0]!r} can't stand in a text", node)
         return value
 
+    def construct_number(self, node: yaml.ScalarNode) -> Any:
+        text = str(self.construct_scalar(node))
+        if ":" in text:
+            raise _refused(f"{text[:LONGEST_NUMBER]} is a number in base 60 to YAML; put a text in quotes", node)
+        if len(text) > LONGEST_NUMBER:
+            raise _refused(f"a number of {len(text):,} characters; at most {LONGEST_NUMBER}", node)
+        return yaml.SafeLoader.yaml_constructors[node.tag](self, node)
+
+
+for _tag in ("int", "float"):
+    _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_tag}", _StrictLoader.construct_number)
+for _tag in ("binary", "set", "omap", "pairs"):
+    del _StrictLoader.yaml_constructors[f"tag:yaml.org,2002:{_tag}"]
+
 
 _NO_TEXT = re.compile(r"[\0\ud800-\udfff]")
 """NUL, and halves of a surrogate pair: YAML's escapes can write them, UTF-8 can't or the hash of prompts would be ambiguous."""
 
 
-def _refused(problem: str, node: yaml.Node) -> yaml.constructor.ConstructorError:
-    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+def _refused(problem: str, at: yaml.Node | yaml.Event) -> yaml.constructor.ConstructorError:
+    mark: Any = at.start_mark
+    return yaml.constructor.ConstructorError(None, None, problem, mark)
 
 
 def packaged_folder(kind: str) -> Path:
@@ -130,7 +159,7 @@ def load_yaml(path: Path) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UserError(f"{path}:{where} is not valid YAML: {problem}") from error
+        raise UserError(f"{path}:{where} is not valid YAML: {short(problem)}") from error
     except (LookupError, AttributeError, TypeError) as error:  # how yaml fails on a tag such as `!!int ""` or `!!bool maybe`
         raise UserError(f"{path}: is not valid YAML: a value doesn't have the type that its !! tag names") from error
 
@@ -139,7 +168,7 @@ def faults(error: ValidationError, model: type[BaseModel], where: str, root: str
     """One line a fault, each with its path in the file: `file: $.parameters.top_p.high: ...`."""
     lines = []
     for item in error.errors(include_url=False, include_context=False):
-        path = root + "".join(f"[{p}]" if isinstance(p, int) else f".{printable(p)}" for p in item["loc"] if p != "[key]")
+        path = root + "".join(f"[{p}]" if isinstance(p, int) else f".{printable(short(p))}" for p in item["loc"] if p != "[key]")
         message = str(item["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
         if item["type"] == "missing":
             message = "is missing"
@@ -147,6 +176,11 @@ def faults(error: ValidationError, model: type[BaseModel], where: str, root: str
             message = f"there is no such key: {nearest(str(item['loc'][-1]), _keys(model, item['loc'][:-1]))}"
         lines += [f"{where}: {path}: {line}" for line in message.splitlines()]
     return lines
+
+
+def short(text: str) -> str:
+    """The start of a text that may be as long as a file."""
+    return text if len(text) <= LONGEST_WORD else text[:LONGEST_WORD] + " ..."
 
 
 def printable(text: str) -> str:
@@ -173,7 +207,9 @@ def parse(model: type[N], value: Any, where: str, root: str = "$") -> N:
     try:
         return model.model_validate({str(k): v for k, v in value.items()})
     except ValidationError as error:
-        raise UserError(*faults(error, model, where, root)) from error
+        lines = faults(error, model, where, root)
+        more = [f"{where}: ... and {len(lines) - MOST_FAULTS:,} more"] if len(lines) > MOST_FAULTS else []
+        raise UserError(*lines[:MOST_FAULTS], *more) from error
 
 
 def read(kind: str, name: str, model: type[N]) -> tuple[N, Path]:
@@ -182,6 +218,8 @@ def read(kind: str, name: str, model: type[N]) -> tuple[N, Path]:
     value = load_yaml(path)
     if isinstance(value, dict):
         if by_name(name) and value.get("name", path.stem) != path.stem:
-            raise UserError(f"{path}: $.name: is {value['name']!r}, but the file is found as {path.stem}; leave the key out")
+            raise UserError(
+                f"{path}: $.name: is {short(repr(value['name']))}, but the file is found as {path.stem}; leave the key out"
+            )
         value = {"name": path.stem, **value}
     return parse(model, value, str(path)), path

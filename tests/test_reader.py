@@ -134,7 +134,16 @@ def test_all_faults_of_a_file_each_with_its_path() -> None:
         ("a: 1\n<<: {name: x}\n", "line 2 is not valid YAML: merging by << is not supported"),
         *((f"prompts: [{tagged}]\n", "a value doesn't have the type that its !! tag names") for tagged in MISTAGGED),
         ("prompts: [2001-13-01]\n", "month must be in 1..12"),
-        ("prompts: [" + "1" * 5000 + "]\n", "is not valid YAML: Exceeds the limit"),
+        ("prompts: [" + "1" * 5000 + "]\n", "line 1 is not valid YAML: a number of 5,000 characters; at most 40"),
+        ("prompts: [0x" + "f" * 5000 + "]\n", "line 1 is not valid YAML: a number of 5,002 characters; at most 40"),
+        ("prompts: [1" + ":5" * 500 + "]\n", "is a number in base 60 to YAML; put a text in quotes"),
+        ("prompts: [1" + ":5" * 500 + ".5]\n", "is a number in base 60 to YAML; put a text in quotes"),
+        ("prompts: [!!float 1:30]\n", "1:30 is a number in base 60 to YAML"),
+        ('prompts: [!!binary "YQBi"]\n', "could not determine a constructor for the tag 'tag:yaml.org,2002:binary'"),
+        ("prompts: !!set {a, b}\n", "could not determine a constructor for the tag 'tag:yaml.org,2002:set'"),
+        ("prompts: !!omap [a: b]\n", "could not determine a constructor for the tag 'tag:yaml.org,2002:omap'"),
+        ("? {a: b}\n: c\n", "line 1 is not valid YAML: a key must be one word"),
+        ("prompts: ['" + "a" * 100_001 + "']\n", "$: prompts[0] has 100,001 characters, more than 100,000"),
         ("prompts: &a [*a]\n", "line 1 is not valid YAML: aliases (*name) are not supported; write the value out"),
         (b"\xfe\xff\x00a", "not UTF-8 at byte 0; save it as UTF-8"),
     ],
@@ -152,6 +161,25 @@ def test_few_lines_that_would_unfold_into_billions_of_values(line: str) -> None:
     for before, here in itertools.pairwise("abcdefghijklmnopqrst"):
         text += line.format(here=here, nine=", ".join([f"*{before}"] * 9)) + "\n"
     assert fault(text)[0] == "mine.yaml: line 2 is not valid YAML: aliases (*name) are not supported; write the value out"
+
+
+@pytest.mark.parametrize("text", ["x: [" + "1, " * 300_000 + "1]\n", "".join(f"k{i}: {{a: {i}}}\n" for i in range(60_000))])
+def test_more_values_than_a_person_writes(text: str) -> None:
+    (line,) = fault(text, Space)
+    assert line.endswith("is not valid YAML: more than 20,000 values; this is not a file of settings")
+
+
+def test_many_faults_and_long_ones_are_cut() -> None:
+    lines = fault("".join(f"key{i}: 1\n" for i in range(8_000)) + f"? {'long' * 1000}\n: 1\n", Space)
+    assert (len(lines), lines[-1]) == (51, "mine.yaml: ... and 7,953 more")
+    for text in ("name: mine\nprompts: [Dance.]\n? {}\n: 1\n", "? {0}\n: 1\n? {0}\n: 2\n", "prompts: !{} x\n"):
+        (line,) = fault(text.format("k" * 100_000))
+        assert len(line) < 500, line[:500]
+
+
+def test_the_longest_prompt_is_read() -> None:
+    Path("mine.yaml").write_text("prompts: ['" + "a" * 100_000 + "']\n")
+    assert len(read("prompts", "mine.yaml", UseCase)[0].prompts[0]) == 100_000
 
 
 def test_a_file_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field
 
 from orchestrator.errors import UserError
 from orchestrator.nouns import PARAMETERS, Configuration, Noun, Space
-from orchestrator.reader import nearest, parse
+from orchestrator.reader import nearest, parse, short
 from orchestrator.samplers import grid, lhs, sobol, uniform
 
 
@@ -84,7 +84,7 @@ def sampler_of(space: Space, where: str) -> tuple[Sampler, Noun]:
     """The table's row for a space and its checked options. Raises UserError naming the faulty key of `where`."""
     sampler = SAMPLERS.get(space.sampler)
     if sampler is None:
-        raise UserError(f"{where}: $.sampler: there is no {space.sampler!r}: {nearest(space.sampler, list(SAMPLERS))}")
+        raise UserError(f"{where}: $.sampler: there is no {short(repr(space.sampler))}: {nearest(space.sampler, list(SAMPLERS))}")
     return sampler, parse(sampler.options, space.options, where, "$.options")
 
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+MOST_OPTIMIZED = 5000
+"""Points: random-cd takes minutes of 20,000, lloyd gigabytes."""
+
 
 def design(count: int, dimensions: int, seed: int, options: Any) -> list[list[float]]:
     """A Latin hypercube of exactly `count` points: each axis has one point in each of `count` strata.
 
-    Not extensible: the strata depend on the count. Raises ValueError for a count that strength 2 or lloyd can't have.
+    Not extensible: the strata depend on the count. Raises ValueError for a count that strength 2 or an optimization can't have.
     """
     import numpy as np
     from scipy.stats import qmc
 
     if options.optimization == "lloyd" and count <= dimensions:
         msg = f"lloyd needs more points than the {dimensions} axes"
+        raise ValueError(msg)
+    if options.optimization is not None and count > MOST_OPTIMIZED:
+        msg = f"optimization {options.optimization} is for at most {MOST_OPTIMIZED:,} points; take null"
         raise ValueError(msg)
     sampler = qmc.LatinHypercube(
         d=dimensions,

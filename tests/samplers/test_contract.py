@@ -118,6 +118,14 @@ def test_lloyd_wants_more_points_than_axes(count: int) -> None:
     assert len(draw("lhs", 5, optimization="lloyd")) == 5
 
 
+@pytest.mark.parametrize("optimization", ["random-cd", "lloyd"])
+def test_optimization_is_for_designs_that_it_can_do(optimization: str) -> None:
+    with pytest.raises(UserError) as raised:
+        draw("lhs", 20_000, optimization=optimization)
+    said = f"optimization {optimization} is for at most 5,000 points; take null"
+    assert raised.value.lines == (f"space: $.options: {said} (--samples 20000)",)
+
+
 def test_without_scrambling_points_stand_in_the_middle_of_their_strata() -> None:
     assert sorted(asked.temperature for asked in draw("lhs", 4, scramble=False)) == pytest.approx([0.25, 0.75, 1.25, 1.75])
 
@@ -235,3 +243,9 @@ def test_a_grid_with_a_narrowed_axis_has_each_point_once() -> None:
 def test_optuna_draws_nothing_ahead() -> None:
     with pytest.raises(UserError, match="draws no design ahead"):
         draw("optuna", 4)
+
+
+def test_a_sampler_as_long_as_a_file_is_cut() -> None:
+    with pytest.raises(UserError) as raised:
+        sampler_of(space("lhs").model_copy(update={"sampler": "s" * 100_000}), "mine.yaml")
+    assert len(raised.value.lines[0]) < 500
