@@ -19,7 +19,7 @@ from orchestrator.machine import country, detect, read_machine
 from orchestrator.models import Model, parse_model
 from orchestrator.nouns import DOMAIN, PARAMETERS, QUANTIZATIONS, Machine, Profile, Quantization, Space, UseCase
 from orchestrator.reader import faults as lines_of
-from orchestrator.reader import names, nearest, read
+from orchestrator.reader import names, nearest, read, short
 from orchestrator.samplers import Sampler, sampler_of
 
 T = TypeVar("T")
@@ -27,6 +27,8 @@ T = TypeVar("T")
 DEFAULT_SAMPLES = 20
 MOST_SAMPLES = 20_000
 """More is a mistake: at a minute a trial it is a fortnight on one GPU for one model, use case and repeat."""
+MOST_TRIALS = 200_000
+"""Of all models, use cases and repeats: planning them takes a minute and a gigabyte."""
 GPU_MODEL, CPU_MODEL = "llama2", "smollm2"
 
 
@@ -107,8 +109,9 @@ def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
     use_case_names = request.use_cases or tuple(names("prompts"))
     use_cases = [faults.attempt(_use_case, name) for name in dict.fromkeys(use_case_names)]
     ranges = faults.attempt(_ranges, request.ranges)
-    quantization = faults.attempt(_quantization, request.quantization or profile.quantization or "nf4")
-    faults.attempt(_check_flags, request)
+    bits = profile.quantization or "nf4" if request.quantization is None else request.quantization
+    quantization = faults.attempt(_quantization, bits)
+    faults.attempt(_check_flags, request, profile)
     # a node of a cluster may carry any label; alone, this machine's file is all that is needed
     machines = faults.attempt(_all_machines) if request.address else {}
     if not (read_machine_of and machine and read_space and quantization) or ranges is None or machines is None or faults.lines:
@@ -119,6 +122,7 @@ def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
     _check_twins("--model", [model.label for model in known_models], "run them into different --out folders")
     _check_twins("--use-case", [use_case.name for use_case in known_use_cases], "rename one in its file")
     scale = _scaled(request, machine, space, ranges, max(len(use_case.prompts) for use_case in known_use_cases))
+    _check_size(scale.samples, len(known_models), len(known_use_cases), request.repeats)
     try:
         space = space.narrowed(scale.ranges)
     except ValidationError as error:
@@ -144,7 +148,7 @@ def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
 
 
 def _machine_of(request: Request, gpu_names: list[str]) -> tuple[Machine, Path]:
-    machine, path = read_machine(request.machine or detect(gpu_names))
+    machine, path = read_machine(detect(gpu_names) if request.machine is None else request.machine)
     if request.country is None:
         return machine, path
     return machine.model_copy(update={"country_iso_code": country(request.country, "--country")}), path
@@ -172,16 +176,26 @@ def _space(name: str) -> tuple[Space, Path, Sampler]:
     return space, path, sampler_of(space, str(path))[0]
 
 
-def _check_flags(request: Request) -> None:
-    """Raise UserError for numbers below 1 and an unknown engine."""
+def _check_flags(request: Request, profile: Profile) -> None:
+    """Raise UserError for numbers below 1, too many samples and an unknown engine."""
     counts = {"samples": request.samples, "repeats": request.repeats, "prompts": request.prompts, "parallel": request.parallel}
     lines = [f"--{flag} {value}: must be 1 or more" for flag, value in counts.items() if value is not None and value < 1]
-    if request.samples is not None and request.samples > MOST_SAMPLES:
-        lines.append(f"--samples {request.samples}: more than {MOST_SAMPLES:,} configurations; take fewer, or several seeds")
+    samples = profile.samples if request.samples is None else request.samples
+    if samples is not None and samples > MOST_SAMPLES:
+        where = "samples of the machine's profile" if request.samples is None else "--samples"
+        lines.append(f"{where} {samples}: more than {MOST_SAMPLES:,} configurations; take fewer, or several seeds")
     if request.engine not in ENGINES:
         lines.append(f"--engine: there is no {request.engine!r}: {nearest(request.engine, list(ENGINES))}")
     if lines:
         raise UserError(*lines)
+
+
+def _check_size(samples: int, models: int, use_cases: int, repeats: int) -> None:
+    """Raise UserError for more trials than can be planned."""
+    trials = samples * models * use_cases * repeats
+    if trials > MOST_TRIALS:
+        product = f"{samples} configurations x {models} models x {use_cases} use cases x {repeats} repeats"
+        raise UserError(f"{product} are {trials:,} trials, more than {MOST_TRIALS:,}; split it into several sweeps")
 
 
 def _check_twins(flag: str, given: list[str], remedy: str) -> None:
@@ -238,7 +252,7 @@ def _cautions(request: Request, machine: Machine, gpu_names: list[str]) -> list[
 
 def _quantization(name: str) -> Quantization:
     if name not in QUANTIZATIONS:
-        raise UserError(f"--quantization: there is no {name!r}: {nearest(name, list(QUANTIZATIONS))}")
+        raise UserError(f"--quantization: there is no {short(repr(name))}: {nearest(name, list(QUANTIZATIONS))}")
     return QUANTIZATIONS[name]
 
 

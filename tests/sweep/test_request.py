@@ -224,9 +224,33 @@ def test_a_range_with_an_empty_bound_is_refused(item: str) -> None:
         resolve(ranges=(item,))
 
 
-def test_a_million_configurations_are_a_mistake() -> None:
+def test_a_million_configurations_are_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^--samples 1000000: more than 20,000 configurations"):
         resolve(samples=1_000_000)
+    (tmp_path / "keen.yaml").write_text("accelerator: cpu\nprofile: {samples: 1000000}\n")
+    with pytest.raises(UserError, match=r"^samples of the machine's profile 1000000: more than 20,000 configurations"):
+        resolve(machine="keen.yaml")
+    assert resolve(machine="keen.yaml", samples=20_000).samples == 20_000
+
+
+def test_more_trials_than_can_be_planned() -> None:
+    with pytest.raises(UserError) as raised:
+        resolve(samples=20_000, repeats=4, use_cases=("fantasyWorld",), models=("smollm2", "llama2", "mistral"))
+    product = "20000 configurations x 3 models x 1 use cases x 4 repeats are 240,000 trials"
+    assert raised.value.lines == (f"{product}, more than 200,000; split it into several sweeps",)
+    with pytest.raises(UserError, match="split it into several sweeps"):
+        resolve(space="optuna", repeats=10**30)
+
+
+@pytest.mark.parametrize("flag", ["machine", "quantization"])
+def test_an_empty_name_is_no_default(flag: str) -> None:
+    with pytest.raises(UserError, match="there is no ''"):
+        resolve(**{flag: ""})
+
+
+def test_only_the_own_machine_is_read_without_a_cluster() -> None:
+    assert set(resolve().machines) == {"cpu"}
+    assert set(resolve(address="127.0.0.1:6379").machines) == {"colab", "cpu", "gpu", "leonardo", "pc"}
 
 
 def test_a_broken_machine_file_stops_only_clusters(tmp_path: Path) -> None:
@@ -253,3 +277,19 @@ def test_a_country_in_a_file_is_checked_too(tmp_path: Path) -> None:
     (tmp_path / "clusters" / "home.yaml").write_text("accelerator: cpu\ncountry_iso_code: XXX\n")
     with pytest.raises(UserError, match=r"home.yaml: \$.country_iso_code: XXX is no ISO 3166-1"):
         resolve(machine="home")
+
+
+@pytest.mark.parametrize("key", ["pue", "cpu_power_w", "ram_power_w", "carbon_intensity_g_per_kwh"])
+@pytest.mark.parametrize("value", [".inf", ".nan", "'inf'", "1e999", "'1e999'"])
+def test_a_machine_has_finite_numbers(tmp_path: Path, key: str, value: str) -> None:
+    (tmp_path / "lab.yaml").write_text(f"accelerator: cpu\n{key}: {value}\n")
+    with pytest.raises(UserError, match=rf"^lab\.yaml: \$\.{key}: must be "):
+        resolve(machine="lab.yaml")
+
+
+@pytest.mark.parametrize("key", ["model", "quantization"])
+def test_a_name_as_long_as_a_file_is_cut(tmp_path: Path, key: str) -> None:
+    (tmp_path / "lab.yaml").write_text(f"accelerator: cpu\nprofile: {{{key}: {'k' * 100_000}}}\n")
+    with pytest.raises(UserError, match=f"^--{key}: there is no 'kkk") as raised:
+        resolve(machine="lab.yaml")
+    assert all(len(line) < 1000 for line in raised.value.lines)
