@@ -183,7 +183,7 @@ def _sweep_id(resolved: Resolved, setups: tuple[Setup, ...]) -> str:
         sampler_of(space, str(resolved.space_file))[1].model_dump(),
         resolved.request.seed,
         sorted(digest(setup.model_dump(exclude={"revision"})) for setup in setups),
-        sorted(model.ref if model.kind != "local" else model.label for model in resolved.models),
+        sorted(model.ref if model.kind == "hub" else model.label for model in resolved.models),
         sorted(digest(use_case.model_dump(exclude={"description"})) for use_case in resolved.use_cases),
         None if resolved.sampler.extensible else resolved.samples,
     ]
@@ -279,7 +279,7 @@ def neighbours(plan: SweepPlan, sweeps: Path) -> list[str]:
     """
     notes = []
     for path in sorted(sweeps.glob("[!.]*.json")):
-        with contextlib.suppress(UserError):
+        with contextlib.suppress(UserError, RecursionError):
             other = read_plan(path)
             if other.id != plan.id and _twins(other, plan) and (what := _differences(other, plan)):
                 notes.append(f"sweep {other.id} in this data set differs in {', '.join(what)}: this is a new sweep beside it")
@@ -287,15 +287,10 @@ def neighbours(plan: SweepPlan, sweeps: Path) -> list[str]:
 
 
 def _twins(one: SweepPlan, other: SweepPlan) -> bool:
-    """Whether two plans are of the same space by name, models, use cases and seed."""
-    return all(
-        [
-            one.space.name == other.space.name,
-            one.seed == other.seed,
-            one.models == other.models,
-            {u.name for u in one.use_cases} == {u.name for u in other.use_cases},
-        ]
-    )
+    """Whether two plans have the same space by name, models, use cases, seed and flags of the setup."""
+    of_files = {"revision", "prompts_sha256"}
+    flags = [{digest(setup.model_dump(exclude=of_files)) for setup in plan.setups} for plan in (one, other)]
+    return one.space.name == other.space.name and one.models == other.models and flags[0] == flags[1]
 
 
 def _differences(old: SweepPlan, new: SweepPlan) -> list[str]:

@@ -113,6 +113,44 @@ def test_plan_says_which_file_it_took(call: Callable[..., Outcome]) -> None:
     assert said["mine.yaml"].endswith("temperature 0..1.25")
 
 
+def test_plan_names_the_prompts_and_the_machine_that_it_took(call: Callable[..., Outcome]) -> None:
+    def said(*flags: str) -> list[str]:
+        return [
+            line.split(" from " if line.startswith("Use") else " by ")[1] for line in call("plan", *flags).out.splitlines()[3:5]
+        ]
+
+    packaged = packaged_folder("prompts").parent
+    assert said("--space", "lhs") == [f"{packaged}/prompts", f"{packaged}/clusters/cpu.yaml (no GPU)"]
+    for kind, text in (("prompts", "prompts: [Dance.]\n"), ("clusters", "accelerator: cpu\n")):
+        Path(kind).mkdir()
+        name = "cpu" if kind == "clusters" else "fantasyWorld"
+        Path(kind, f"{name}.yaml").write_text(text)
+    others = [f"{packaged}/prompts/{name}.yaml" for name in ("creativeStorytelling", "danceCoreography")]
+    files = ", ".join([*others, f"{Path.cwd()}/prompts/fantasyWorld.yaml"])
+    assert said("--space", "lhs") == [files, f"{Path.cwd()}/clusters/cpu.yaml (no GPU)"]
+
+
+def test_plan_tells_of_a_space_that_was_edited(call: Callable[..., Outcome]) -> None:
+    plan = make_plan(resolve_request(Request(space="lhs"), []), {"smollm2": "gguf:x"})
+    write_plan(plan, DataSetPaths(Path("measurements")).sweep(plan.id))
+    assert "this is a new sweep" not in call("plan", "--space", "lhs").out
+    Path("search_spaces").mkdir()
+    text = (packaged_folder("search_spaces") / "lhs.yaml").read_text()
+    Path("search_spaces", "lhs.yaml").write_text(text.replace("high: 2.0", "high: 1.5"))
+    change = f"sweep {plan.id} in this data set differs in temperature (0..2 -> 0..1.5): this is a new sweep beside it"
+    assert f"Note: {change}" in call("plan", "--space", "lhs").out.splitlines()
+
+
+@pytest.mark.parametrize("out", ["file", "file/below"])
+def test_plan_refuses_a_file_as_data_set_as_tune_does(call: Callable[..., Outcome], out: str) -> None:
+    Path("file").write_text("")
+    done = {verb: call(verb, "--space", "lhs", "--out", out) for verb in ("plan", "tune")}
+    assert done["plan"] == done["tune"]
+    assert (done["plan"].code, done["plan"].err) == (2, f"error: --out {out}: {Path.cwd()}/file is no folder; name one\n")
+    long = call("plan", "--space", "lhs", "--out", "x" * 300)
+    assert (long.code, long.err.count("\n")) == (2, 1)
+
+
 def test_plan_json_is_the_whole_plan(call: Callable[..., Outcome]) -> None:
     plan = json.loads(call("plan", "--space", "lhs", "--json").out)
     assert len(plan["points"]) == 4

@@ -240,6 +240,10 @@ def test_other_weights_are_refused(plan: Plan) -> None:
         ({"use_cases": ("fantasyWorld", "danceCoreography")}, {"use_cases": ("danceCoreography", "fantasyWorld")}),
         ({"models": ("smollm2", "mistral")}, {"models": ("mistral", "smollm2")}),
         ({"ranges": ("top_p=0:1",)}, {"ranges": ("top_p=-0.0:1.0",)}),
+        (
+            {"models": ("synthetic-llama2:hidden_size=256,vocab_size=600",)},
+            {"models": ("synthetic-llama2:vocab_size=600,hidden_size=256",)},
+        ),
     ],
 )
 def test_spelling_does_not_change_the_id(plan: Plan, one: dict[str, Any], other: dict[str, Any]) -> None:
@@ -270,7 +274,11 @@ def test_order_aliases_with_no_parameter_for_any_seed(plan: Plan, samples: int) 
 def test_what_was_edited_between_two_runs_is_named(plan: Plan, tmp_path: Path) -> None:
     old = plan("lhs", ranges=())
     write_plan(old, tmp_path / "sweeps" / f"{old.id}.json")
-    (tmp_path / "sweeps" / "broken.json").write_text("{")
+    for name, broken in {"broken": "{", "list": "[]", "deep": "[" * 100_000, "nul": "\0", "number": "1" * 5000}.items():
+        (tmp_path / "sweeps" / f"{name}.json").write_text(broken)
+    (tmp_path / "sweeps" / "folder.json").mkdir()
+    for other in ({"quantization": "int8"}, {"chat_template": "off"}, {"models": ("mistral",)}, {"use_cases": ("fantasyWorld",)}):
+        assert neighbours(plan("lhs", **{"ranges": (), "samples": 9, **other}), tmp_path / "sweeps") == [], "asked for on purpose"
     assert neighbours(old, tmp_path / "sweeps") == []
     assert neighbours(plan("lhs", ranges=(), seed=5), tmp_path / "sweeps") == [], "another seed is asked for on purpose"
     (note,) = neighbours(plan("lhs", ranges=("top_k=5:50",)), tmp_path / "sweeps")
