@@ -76,8 +76,16 @@ def test_corpus_of_trials(call: Call, case: Path, tmp_path: Path) -> None:
 def test_a_ten_megabyte_prompt(call: Call, tmp_path: Path) -> None:
     (tmp_path / "long.yaml").write_text("prompts: [" + "word " * 2_000_000 + "]\n")
     assert call("plan", "--space", "lhs", "--use-case", "long.yaml", *SIMULATED) == 2
-    (tmp_path / "larger.yaml").write_text("prompts: [" + "word " * 4_000_000 + "]\n")
-    assert call("plan", "--space", "lhs", "--use-case", "larger.yaml", *SIMULATED) == 2
+
+
+@pytest.mark.parametrize(
+    "piece", ["1, ", "- ", "? ", "[", "{a: ", "&a ", "!!int ", "1:5:", "k: ", "\n", "#", "'", "\u2028", "\t"]
+)
+def test_a_piece_a_hundred_thousand_times(call: Call, tmp_path: Path, piece: str) -> None:
+    """Refused, and soon: nothing takes more than time in proportion to the file."""
+    for before in ("", "sampler: ["):
+        (tmp_path / "pieces.yaml").write_text(before + piece * 100_000)
+        assert call("plan", "--space", "pieces.yaml", *SIMULATED) == 2
 
 
 def files() -> list[Path]:
