@@ -163,7 +163,7 @@ GREEDY = [
 ]
 
 
-@pytest.mark.parametrize(("configuration", "dormant"), GREEDY, ids=str)
+@pytest.mark.parametrize(("configuration", "dormant"), GREEDY, ids=lambda value: " ".join(sorted(value)) if isinstance(value, set) else str(value))
 def test_edges_that_are_greedy(configuration: Configuration, dormant: set[str]) -> None:
     effective = resolve(configuration)
     assert effective.do_sample is False

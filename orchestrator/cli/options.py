@@ -25,7 +25,11 @@ out_option = click.option(
 
 
 def _existing(_context: click.Context, _option: click.Parameter, out: Path) -> Path:
-    if not out.is_dir():
+    try:
+        found = out.is_dir()
+    except OSError:  # a name that no system takes
+        found = False
+    if not found:
         raise UserError(f"--out {out}: no such folder; name a data set written by `orchestrator tune`")
     return out
 

@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from orchestrator.cli.options import sweep_options
-from orchestrator.errors import UserError
 
 
 @click.command()
@@ -28,10 +27,7 @@ def plan(*, as_json: bool, **flags: Any) -> None:
     from orchestrator.sweep.run import check_folder, known_revisions, prepare
 
     request = Request(**flags)
-    try:
-        check_folder(request.out)
-    except OSError as error:  # a name that no system takes, or no permission to look
-        raise UserError(f"--out {request.out}: can't be read ({error.strerror}); name a folder of yours") from error
+    check_folder(request.out)
     gpus = visible_gpus()
     resolved = resolve_request(request, [gpu.name for gpu in gpus])
     prepared = prepare(resolved, known_revisions(resolved))

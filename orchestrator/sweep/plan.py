@@ -15,8 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
 from orchestrator import __version__
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
 from orchestrator.errors import UserError
@@ -264,7 +262,7 @@ def read_plan(path: Path) -> SweepPlan:
         whole = content["sha256"] == _seal(plan)
     except OSError as error:
         raise UserError(f"{path}: can't be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: not a sweep's plan any more (edited by hand?); move it away to plan the sweep anew") from error
     if not whole:
         raise UserError(f"{path}: was edited by hand (its hash differs); restore it, or move it away to plan the sweep anew")

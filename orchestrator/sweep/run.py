@@ -215,8 +215,11 @@ def _staged(model: Model, say: Say) -> str:
 
 
 def check_folder(out: Path) -> Path:
-    """What exists of a data set's path. Raises UserError where that is no folder."""
-    existing = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists() or p.is_symlink())
+    """What exists of a data set's path. Raises UserError where that is no folder, or no path that a system takes."""
+    try:
+        existing = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists() or p.is_symlink())
+    except OSError as error:
+        raise UserError(f"--out {out}: can't be read ({error.strerror}); name a folder of yours") from error
     if not existing.is_dir():
         raise UserError(f"--out {out}: {existing} is no folder; name one")
     return existing

@@ -34,6 +34,7 @@ MAX_LOSSES = 3
 DISK_WAIT_S = 1800.0
 """How long a sweep pauses on a full disk before it ends."""
 DISK_POLL_S = 2.0
+REASON_LENGTH = 160
 
 
 class Observer(Protocol):
@@ -225,9 +226,10 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
 
 
 def _reason(trial: Any) -> str:
-    """Last line of the error that Tune wrote down for a trial."""
+    """The error that Tune wrote down for a trial, on one line."""
     with contextlib.suppress(OSError, TypeError):
         lines = Path(trial.error_file).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        named = [line for line in lines if "Error: " in line]
         if lines:
-            return lines[-1][:300]
+            return (named or lines)[-1][:REASON_LENGTH]
     return "its worker or node died"

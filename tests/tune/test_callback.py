@@ -19,7 +19,7 @@ from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.tables import read_all
 from orchestrator.dataset.trials import read_partial, read_trial, seal_left
 from orchestrator.tune import callback as module
-from orchestrator.tune.callback import MAX_LOSSES, DataSetCallback
+from orchestrator.tune.callback import MAX_LOSSES, REASON_LENGTH, DataSetCallback
 from tests import builders
 from tests.tune.fake_tune import FakeTune, Trial, job
 
@@ -218,7 +218,7 @@ def test_the_reason_is_the_last_line_of_tune_s_error_file(sweep: Sweep, tmp_path
     run.lose(run.start(), file)
     reason = run.seen.events[-1].partition("again: ")[2]
     assert reason.startswith("ray.exceptions.ActorDiedError: killed ")
-    assert len(reason) == 300
+    assert len(reason) == REASON_LENGTH
 
 
 @pytest.mark.parametrize("make", [None, "empty", "missing"])

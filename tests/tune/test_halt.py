@@ -68,7 +68,7 @@ def test_a_signal_drains(number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("first", DRAIN_SIGNALS)
-@pytest.mark.parametrize("second", DRAIN_SIGNALS)
+@pytest.mark.parametrize("second", [signal.SIGUSR1, signal.SIGTERM])
 def test_a_second_signal_stops_at_once(first: signal.Signals, second: signal.Signals) -> None:
     halt = Halt()
     halt.running = lambda: 1
@@ -77,6 +77,14 @@ def test_a_second_signal_stops_at_once(first: signal.Signals, second: signal.Sig
     halt.signalled(second)
     assert halt.stop_all()
     assert (halt.draining, halt.interrupted) == (first.name, False)
+
+
+def test_a_closing_terminal_may_send_its_signal_twice() -> None:
+    halt = Halt()
+    halt.running = lambda: 1
+    halt.signalled(signal.SIGHUP)
+    halt.signalled(signal.SIGHUP)
+    assert (halt.draining, halt.stop_all()) == ("SIGHUP", False)
 
 
 def test_the_first_signal_after_a_budget_s_end_stops_nothing_at_once() -> None:
@@ -202,7 +210,7 @@ def test_a_process_drains_then_stops_then_ends(driver: Driver) -> None:
     process = driver()
     process.send_signal(signal.SIGUSR1)
     assert heard(process) == "SIGUSR1 False False"
-    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
     assert heard(process) == "SIGUSR1 True False"
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)
