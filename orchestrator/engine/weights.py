@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,6 +37,11 @@ KEPT_FILES = (".safetensors", ".json", ".jinja", "tokenizer.model", "merges.txt"
 
 SAMPLES, SAMPLE_BYTES = 64, 2**16
 """What is read of a weights file to tell it from another."""
+
+FILLING = ".filling-"
+"""Start of the name of a cache folder that is being made."""
+ABANDONED_S = 86400.0
+"""After so long without a new file, one was left by a process that was killed."""
 
 T = TypeVar("T")
 
@@ -353,7 +359,10 @@ def _beside(target: Path, need_bytes: int) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _check_disk(target.parent, need_bytes, target.name)
-        folder = Path(tempfile.mkdtemp(prefix=".filling-", dir=target.parent))
+        for left in target.parent.glob(f"{FILLING}*"):
+            if time.time() - left.stat().st_mtime > ABANDONED_S:
+                shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=FILLING, dir=target.parent))
         yield folder
         folder.chmod(0o755)
         for file in folder.rglob("*"):

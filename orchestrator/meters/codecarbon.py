@@ -118,7 +118,7 @@ class CodeCarbonMeter:
             values["gpu_energy_cc_j"] = values["energy_kwh"] = values["energy_j"] = None
             why = "CodeCarbon read no GPU energy"
             notes |= dict.fromkeys(("gpu_energy_cc_j", "energy_kwh", "energy_j"), why)
-        return Reading(values, notes, asdict(data))
+        return Reading(values, notes, asdict(data) | {"experiment_id": None})  # CodeCarbon writes the text "None" for none
 
     @staticmethod
     def _cpu_method(tracker: Any) -> str | None:

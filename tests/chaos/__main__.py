@@ -243,6 +243,8 @@ def arguments_of(sweep: Sweep) -> tuple[list[str], int]:
     draw = sweep.draw
     samples, repeats, prompts = draw.randint(2, 3), draw.randint(1, 2), draw.randint(2, 3)
     space = draw.choice(["sobol", "uniform", "lhs", "grid", "optuna"])
+    if sweep.real:  # long enough for three kills
+        space, samples, repeats, prompts = "uniform", 3, 1, 3
     samples = 2 if space == "grid" else samples
     engine, longest = ("transformers", 110) if sweep.real else ("simulated", 160)
     arguments = [

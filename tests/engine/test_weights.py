@@ -6,6 +6,7 @@ import errno
 import hashlib
 import io
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -601,6 +602,17 @@ def test_a_cut_while_filling_leaves_no_folder(
             resolve(RANDOM)
     assert list(places.models.iterdir()) == []
     assert locate(RANDOM) is None
+
+
+def test_what_a_killed_process_left_is_removed_after_a_day(places: SimpleNamespace) -> None:
+    old, young = places.models / ".filling-old", places.models / ".filling-young"
+    for folder in (old, young):
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"half")
+    os.utime(old, (0, 0))
+    resolve(RANDOM)
+    assert not old.exists()
+    assert young.exists(), "another process may be filling it now"
 
 
 def test_a_disk_that_fills_up_while_filling_is_one_sentence(monkeypatch: pytest.MonkeyPatch, places: SimpleNamespace) -> None:
