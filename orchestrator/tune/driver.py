@@ -93,7 +93,7 @@ def run(
     except OSError as unwritten:
         error = error or unwritten
     cause = callback.error or error
-    if isinstance(cause, OSError):
+    if isinstance(cause, OSError) and cause.errno is not None:  # the system's, not Ray's
         where = cause.filename or "the data set"
         raise UserError(
             f"{where}: can't be written ({cause.strerror}); what was finished before is kept, run the same command again"

@@ -16,9 +16,6 @@ from orchestrator.dataset.trials import REPORT_FIELDS
 from orchestrator.samplers import SAMPLERS
 from tests.real.conftest import Orchestrator
 
-pytestmark = pytest.mark.xdist_group("model")
-"""One after another: two models at once would share the two cores."""
-
 USE_CASES = {"fantasyWorld", "creativeStorytelling", "danceCoreography"}
 SAMPLES = {name: 2 if name == "lhs" else 1 for name in SAMPLERS}
 """One each keeps CI short; two where the test of equal texts looks."""

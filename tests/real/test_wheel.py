@@ -12,9 +12,6 @@ import pytest
 
 from tests.real.conftest import Orchestrator
 
-pytestmark = pytest.mark.xdist_group("model")
-"""One after another: two models at once would share the two cores."""
-
 ROOT = Path(__file__).parents[2]
 
 
