@@ -22,6 +22,8 @@ from orchestrator.dataset.schema import TrialRecord
 from tests.real.conftest import Orchestrator
 from tests.real.test_sweep_life import hashes, keys, processes_of, wait_for
 
+pytestmark = pytest.mark.slow
+
 SMALL = (
     *("--space", "uniform", "--samples", "2", "--engine", "simulated", "--model", "smollm2", "--use-case", "fantasyWorld"),
     *("--prompts", "3", "--range", "max_length=120:160"),
