@@ -65,8 +65,7 @@ class Orchestrator:
 def real_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache that holds the small model."""
     kept = os.environ.get("ORCHESTRATOR_TEST_CACHE")
-    cache = Path(kept) if kept else tmp_path_factory.getbasetemp().parent / "real-cache"  # one for all of xdist's workers
-    cache.mkdir(exist_ok=True)
+    cache = Path(kept) if kept else tmp_path_factory.mktemp("cache")
     Orchestrator(cache, cache).run("models", "stage", "smollm2")
     return cache
 
