@@ -13,16 +13,6 @@ from orchestrator.errors import UserError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-out_option = click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("measurements"),
-    show_default=True,
-    metavar="FOLDER",
-    help="The data set.",
-)
-"""Of verbs that may make one."""
-
 
 def _existing(_context: click.Context, _option: click.Parameter, out: Path) -> Path:
     try:
@@ -34,15 +24,21 @@ def _existing(_context: click.Context, _option: click.Parameter, out: Path) -> P
     return out
 
 
-existing_out_option = click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("measurements"),
-    show_default=True,
-    metavar="FOLDER",
-    help="The data set.",
-    callback=_existing,
-)
+def _out(callback: Callable[..., Path] | None = None) -> Callable[[F], F]:
+    return click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        default=Path("measurements"),
+        show_default=True,
+        metavar="FOLDER",
+        help="The data set.",
+        callback=callback,
+    )
+
+
+out_option = _out()
+"""Of verbs that may make one."""
+existing_out_option = _out(_existing)
 """Of verbs that read one."""
 
 OPTIONS = [
@@ -150,15 +146,16 @@ RUN_OPTIONS = [
 """The options of `tune` alone, each a field of RunOptions (sweep/run.py) but for the limits."""
 
 
-def run_options(command: F) -> F:
-    """Add all of RUN_OPTIONS to a command, in their order."""
-    for option in reversed(RUN_OPTIONS):
-        command = option(command)
-    return command
+def _all_of(options: list[Callable[[F], F]]) -> Callable[[F], F]:
+    """A decorator that adds options to a command, in their order."""
+
+    def add(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
-def sweep_options(command: F) -> F:
-    """Add all of OPTIONS to a command, in their order."""
-    for option in reversed(OPTIONS):
-        command = option(command)
-    return command
+sweep_options = _all_of(OPTIONS)
+run_options = _all_of(RUN_OPTIONS)

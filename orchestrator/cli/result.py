@@ -10,13 +10,11 @@ from rich.table import Table
 from orchestrator.cli.live import Live
 from orchestrator.cli.text import duration, energy, number
 from orchestrator.nouns import ANCHOR
+from orchestrator.sweep.remaining import by_kind
 from orchestrator.sweep.run import Outcome, Prepared
 
 ROWS = 20
 """Trials shown; the rest is in summary.parquet."""
-
-
-AGAIN = "the same command again goes on"
 
 
 def as_json(live: Live, prepared: Prepared, outcome: Outcome) -> dict[str, Any]:
@@ -49,11 +47,10 @@ def print_result(live: Live, prepared: Prepared, outcome: Outcome) -> None:
     elif not outcome.drained and not prepared.n_missing():
         live.say(f"Nothing was missing: all {prepared.n_done} executions are in {prepared.paths.root}.")
     if failed := prepared.n_failed():
-        kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(failed.items()))
-        live.say(f"Failed in earlier runs: {kinds}; --rerun failed tries them again.")
+        live.say(f"Failed in earlier runs: {by_kind(failed)}; --rerun failed tries them again.")
     if outcome.drained:
         took = f" in {time.monotonic() - outcome.draining_since:.1f} s" if outcome.draining_since is not None else ""
-        live.say(f"Drained{took} ({outcome.drained}): {outcome.left} executions are left; {AGAIN}.")
+        live.say(f"Drained{took} ({outcome.drained}): {outcome.left} executions are left; the same command again goes on.")
 
 
 def _print_records(live: Live, prepared: Prepared) -> None:

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import existing_out_option
-from orchestrator.cli.text import duration, energy
+from orchestrator.cli.text import J_PER_WH, duration, energy
 from orchestrator.reader import printable
 
 if TYPE_CHECKING:
     from orchestrator.sweep.status import Status, SweepStatus
-
-J_PER_KWH = 3.6e6
 
 
 @click.command()
@@ -56,13 +54,14 @@ def _lines(found: Status) -> Iterator[str]:
 
 
 def _sweep_lines(sweep: SweepStatus) -> Iterator[str]:
-    failed = ", ".join(f"{n} {kind}" for kind, n in sorted(sweep.failed.items()))
+    from orchestrator.sweep.remaining import by_kind
+
     count = f"{sweep.id}: {sweep.done} of {sweep.planned} executions done, {sweep.missing} left"
-    yield count + (f", FAILED: {failed}" if failed else "")
+    yield count + (f", FAILED: {by_kind(sweep.failed)}" if sweep.failed else "")
     for leaf, (done, planned) in sweep.leaves.items():
         yield f"  {leaf}: {done} of {planned}"
     if sweep.machines:
         yield "  on " + ", ".join(f"{name}: {n}" for name, n in sorted(sweep.machines.items()))
     if sweep.missing and sweep.per_hour and sweep.left_s is not None:
-        left = "energy unknown" if sweep.left_kwh is None else energy(sweep.left_kwh * J_PER_KWH)
+        left = "energy unknown" if sweep.left_kwh is None else energy(sweep.left_kwh * 1000 * J_PER_WH)
         yield f"  {sweep.per_hour:,.1f} executions an hour lately: about {duration(sweep.left_s)} and {left} left"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 from orchestrator.dataset.lock import holder_of, seems_alive
@@ -11,7 +10,7 @@ from orchestrator.dataset.tables import Trials
 from orchestrator.dataset.validate import Finding, validate_folders
 from orchestrator.errors import UserError
 from orchestrator.sweep.plan import SweepPlan, read_plan
-from orchestrator.sweep.remaining import Ledger, specs_of
+from orchestrator.sweep.remaining import Ledger, by_kind, failures, specs_of
 
 
 def validate(out: Path) -> tuple[Trials, list[Finding]]:
@@ -52,14 +51,12 @@ def _completeness(plan: SweepPlan, trials: Trials) -> list[Finding]:
     ledger = Ledger(trials, plan.machine)
     specs = specs_of(plan, trials.records())
     missing = max(0, plan.n_executions() - sum(len(ledger.done(spec)) for spec in specs))
-    failed = Counter(e.error_kind or "other" for spec in specs for e in ledger.done(spec) if e.status == "failed")
+    failed = failures(e for spec in specs for e in ledger.done(spec))
     findings = []
     if missing:
         what = f"incomplete: {missing} of {plan.n_executions()} executions are missing; `tune` goes on with it"
         findings.append(Finding("error", where, what))
     if failed:
-        kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(failed.items()))
-        findings.append(
-            Finding("warning", where, f"{failed.total()} executions failed ({kinds}); `tune --rerun failed` tries them")
-        )
+        what = f"{failed.total()} executions failed ({by_kind(failed)}); `tune --rerun failed` tries them"
+        findings.append(Finding("warning", where, what))
     return findings

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.dataset.schema import Execution, TrialRecord
@@ -44,6 +44,16 @@ def asked_of(plan: SweepPlan, records: Iterable[TrialRecord]) -> dict[tuple[str,
         if record.spec.sweep_id == plan.id and pair in wanted:
             asked.setdefault(pair, {}).setdefault(record.spec.index, record.spec)
     return asked
+
+
+def failures(executions: Iterable[Execution]) -> Counter[str]:
+    """How many of them failed, by kind."""
+    return Counter(e.error_kind or "other" for e in executions if e.status == "failed")
+
+
+def by_kind(failed: Mapping[str, int]) -> str:
+    """'2 nan, 1 oom', for a person."""
+    return ", ".join(f"{n} {kind}" for kind, n in sorted(failed.items()))
 
 
 @dataclass

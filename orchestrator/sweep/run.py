@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from orchestrator.models import Model
 from orchestrator.nouns import Configuration, TrialSpec, digest
 from orchestrator.samplers import OptunaOptions, sampler_of
 from orchestrator.sweep.budget import Budget, Limits
-from orchestrator.sweep.estimate import token_bound, trial_bound, unasked_bound
+from orchestrator.sweep.estimate import trial_bound, unasked_bound
 from orchestrator.sweep.plan import (
     PlannedTrial,
     SweepPlan,
@@ -38,7 +39,7 @@ from orchestrator.sweep.plan import (
     read_plan,
     write_plan,
 )
-from orchestrator.sweep.remaining import Ledger, asked_of, specs_of
+from orchestrator.sweep.remaining import Ledger, asked_of, failures, specs_of
 from orchestrator.sweep.request import Resolved
 
 if TYPE_CHECKING:
@@ -87,6 +88,10 @@ class Prepared:
         """All trials of the data set, of other sweeps too."""
         return self.trials.records()
 
+    def of_sweep(self) -> list[TrialRecord]:
+        """Those that this sweep's runs measured."""
+        return [record for record in self.records if record.spec.sweep_id == self.plan.id]
+
     @property
     def n_done(self) -> int:
         """Executions of the plan that are in the data set."""
@@ -94,7 +99,7 @@ class Prepared:
 
     def n_failed(self) -> Counter[str]:
         """Of these the failed ones, by kind."""
-        return Counter(e.error_kind or "other" for e in self.done if e.status == "failed")
+        return failures(self.done)
 
     def left(self) -> dict[tuple[str, str], int]:
         """Configurations that a learning sampler may still ask for, by model and use case."""
@@ -122,8 +127,7 @@ class Prepared:
     def prompt_bound(self, spec: TrialSpec, number: int) -> int:
         """The same of one prompt of a trial."""
         model = next(m for m in self.resolved.models if m.label == spec.setup.model)
-        text = next(p.text for p in spec.prompts if p.number == number)
-        return token_bound(spec.asked, text, model, beyond_context=spec.setup.beyond_context)
+        return trial_bound(spec, (number,), model)
 
 
 @dataclass(frozen=True)
@@ -282,7 +286,7 @@ def run_sweep(prepared: Prepared, lock: Lock, options: RunOptions, observer: Obs
         place = placement(session, resolved.parallel)
         watcher.started(session, place.at_once)
         budget = _budget(prepared, options, place, halt)
-        baseline = conditions(r for r in prepared.trials.records() if r.spec.sweep_id == plan.id)
+        baseline = conditions(prepared.of_sweep())
         searcher = _searcher(prepared, _JobFactory(prepared, options, place, baseline), budget)
         callback = DataSetCallback(Store(paths, tables, lock), searcher, halt, [budget, observer])
         run(searcher, callback, session, place, on_drain=watcher.draining)
@@ -293,7 +297,7 @@ def run_sweep(prepared: Prepared, lock: Lock, options: RunOptions, observer: Obs
 
 def _budget(prepared: Prepared, options: RunOptions, place: Placement, halt: Halt) -> Budget:
     n_gpus = place.at_once if place.gpu else 0
-    if options.limits.gpu_hours < float("inf") and not n_gpus:
+    if options.limits.gpu_hours < math.inf and not n_gpus:
         raise UserError("--max-gpu-hours: there is no GPU here; use --max-hours")
     return Budget(options.limits, n_gpus, prepared.prompt_bound, halt.drain)
 
@@ -337,7 +341,7 @@ def _searcher(prepared: Prepared, factory: _JobFactory, budget: Budget) -> Sweep
     from orchestrator.tune.searcher import SweepSearcher
 
     plan = prepared.plan
-    orders = [r.spec.order_index for r in prepared.trials.records() if r.spec.sweep_id == plan.id]
+    orders = [record.spec.order_index for record in prepared.of_sweep()]
     found = sampler_of(plan.space, str(prepared.resolved.space_file))[1]
     options = found if isinstance(found, OptunaOptions) else None
     return SweepSearcher(
@@ -385,7 +389,7 @@ def _oom_tokens(prepared: Prepared, options: RunOptions) -> dict[str, dict[str, 
     known: dict[str, dict[str, int]] = {}
     if options.force or not {"oom", "failed"}.isdisjoint(options.rerun):
         return known
-    for record in prepared.trials.records():
+    for record in prepared.records:
         of_machine = known.setdefault(model_key(record.setup), {})
         name = record.columns.machine
         for execution in record.executions:

@@ -13,7 +13,7 @@ from orchestrator.dataset.schema import Execution
 from orchestrator.dataset.tables import Trials, read_all
 from orchestrator.sweep.check import read_plans
 from orchestrator.sweep.plan import SweepPlan
-from orchestrator.sweep.remaining import Ledger, specs_of
+from orchestrator.sweep.remaining import Ledger, failures, specs_of
 
 RECENT = 20
 """So many of the newest executions tell the rate."""
@@ -96,7 +96,7 @@ def _of_sweep(plan: SweepPlan, trials: Trials) -> SweepStatus:
         id=plan.id,
         planned=plan.n_executions(),
         done=len(ok),
-        failed=dict(Counter(e.error_kind or "other" for e in finished if e.status == "failed")),
+        failed=dict(failures(finished)),
         missing=missing,
         machines=dict(machines),
         leaves={name: (n_done, n) for name, (n_done, n) in sorted(leaves.items())},

@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ import pytest
 from orchestrator.dataset import lock as module
 from orchestrator.dataset.lock import LOCK_FILE, Holder, held, holder_of, seems_alive
 from orchestrator.errors import UserError
+from tests.processes import Start, heard, processes
 
 HOLD = """
 import sys
@@ -48,30 +48,11 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "measurements"
 
 
-Start = Callable[[Path], "subprocess.Popen[str]"]
-
-
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Processes that are ready to take a data set; ended with the test."""
-    begun: list[subprocess.Popen[str]] = []
-
-    def one(out: Path) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", HOLD, str(out)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        begun.append(process)
-        return process
-
-    yield one
-    for process in begun:
-        process.kill()
-        process.communicate()
-
-
-def heard(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
+    """Processes that are ready to take the data set they are given; ended with the test."""
+    with processes(HOLD, stdin=subprocess.PIPE) as start:
+        yield start
 
 
 def tell(process: subprocess.Popen[str]) -> None:
@@ -82,7 +63,7 @@ def tell(process: subprocess.Popen[str]) -> None:
 
 def holding(start: Start, out: Path) -> subprocess.Popen[str]:
     """A process that holds a data set."""
-    process = start(out)
+    process = start(str(out))
     assert heard(process) == "ready"
     tell(process)
     assert heard(process) == "held"
@@ -285,7 +266,7 @@ def test_where_flock_means_nothing_the_holder_s_file_decides(start: Start, out: 
 
 
 def test_of_many_processes_at_once_exactly_one_wins(start: Start, out: Path) -> None:
-    racers = [start(out) for _ in range(6)]
+    racers = [start(str(out)) for _ in range(6)]
     for racer in racers:
         assert heard(racer) == "ready"
     for racer in racers:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from orchestrator.tune.halt import DRAIN_SIGNALS, Halt, signals_to
+from tests.processes import Start, heard, processes
 
 # --- without signals -------------------------------------------------------------------------------------------------
 
@@ -178,35 +178,22 @@ with signals_to(halt) as install:
         time.sleep(0.01)
 """
 
-Driver = Callable[..., "subprocess.Popen[str]"]
-
 
 @pytest.fixture
-def driver() -> Iterator[Driver]:
+def driver() -> Iterator[Start]:
     """A process that says what its halt says, whenever that changes."""
-    begun: list[subprocess.Popen[str]] = []
+    with processes(DRIVER, stderr=subprocess.PIPE) as start:
 
-    def one(*arguments: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", DRIVER, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        begun.append(process)
-        assert heard(process) == "ready"
-        assert heard(process) == "None False False"
-        return process
+        def ready(*arguments: str) -> subprocess.Popen[str]:
+            process = start(*arguments)
+            assert heard(process) == "ready"
+            assert heard(process) == "None False False"
+            return process
 
-    yield one
-    for process in begun:
-        process.kill()
-        process.communicate()
+        yield ready
 
 
-def heard(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
-
-
-def test_a_process_drains_then_stops_then_ends(driver: Driver) -> None:
+def test_a_process_drains_then_stops_then_ends(driver: Start) -> None:
     process = driver()
     process.send_signal(signal.SIGUSR1)
     assert heard(process) == "SIGUSR1 False False"
@@ -218,7 +205,7 @@ def test_a_process_drains_then_stops_then_ends(driver: Driver) -> None:
     assert process.returncode in (1, -signal.SIGINT), "what stops at once and doesn't is ended by Ctrl-C"
 
 
-def test_nohup_stays_nohup(driver: Driver) -> None:
+def test_nohup_stays_nohup(driver: Start) -> None:
     """A closed terminal is no reason; another signal still is."""
     process = driver("nohup")
     process.send_signal(signal.SIGHUP)
