@@ -181,6 +181,8 @@ def resolve(
     if max_length <= prompt_tokens:
         max_length = prompt_tokens + 1
         limits.append("prompt")
+    if max_length == asked.max_length:  # lowered and raised again
+        limits.clear()
     reasons = {
         "temperature": asked.temperature < GREEDY_BELOW_TEMPERATURE,
         "top_p": asked.top_p <= 0.0,

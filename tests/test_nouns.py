@@ -350,6 +350,11 @@ def test_spaces_survive_json_and_give_the_same_configurations(space: Space, poin
     assert Configuration.at(again, point) == Configuration.at(space, point)
 
 
+def test_a_length_that_is_lowered_and_raised_to_what_was_asked_is_not_limited() -> None:
+    asked = Configuration(max_length=101, top_p=1.0, top_k=0, temperature=1.0)
+    assert resolve(asked, prompt_tokens=100, context_length=50) == resolve(asked)
+
+
 @given(spaces(), st.lists(UNIT, min_size=4, max_size=4), st.integers(0, 5000), st.integers(1, 5000), st.booleans())
 def test_what_runs_is_always_a_program(space: Space, point: list[float], prompt: int, context: int, beyond: bool) -> None:
     configuration = Configuration.at(space, point)
