@@ -11,6 +11,7 @@ from orchestrator.cli.models import models
 from orchestrator.cli.plan import plan
 from orchestrator.cli.status import status
 from orchestrator.cli.summarize import summarize
+from orchestrator.cli.text import lasting_streams
 from orchestrator.cli.tune import tune
 from orchestrator.cli.validate import validate
 from orchestrator.errors import UserError
@@ -40,20 +41,21 @@ for verb in (tune, plan, status, summarize, validate, models):
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 ok, 2 user error in a line each, 3 failures found, 75 to be resumed, 130 interrupted."""
-    try:
-        code = cli.main(args=arguments, prog_name="orchestrator", standalone_mode=False)
-    except UserError as error:
-        fail(error.lines)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        sys.exit(0)
-    except click.ClickException as error:
-        where = f"{error.ctx.command_path}: " if getattr(error, "ctx", None) else ""  # type: ignore[attr-defined]
-        fail((f"{where}{error.format_message().strip()}",))
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted. What was finished is kept; the same command again goes on.", err=True)
-        sys.exit(EXIT_INTERRUPTED)
-    sys.exit(code if isinstance(code, int) else 0)
+    with lasting_streams():
+        try:
+            code = cli.main(args=arguments, prog_name="orchestrator", standalone_mode=False)
+        except UserError as error:
+            fail(error.lines)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message())
+            sys.exit(0)
+        except click.ClickException as error:
+            where = f"{error.ctx.command_path}: " if getattr(error, "ctx", None) else ""  # type: ignore[attr-defined]
+            fail((f"{where}{error.format_message().strip()}",))
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("Interrupted. What was finished is kept; the same command again goes on.", err=True)
+            sys.exit(EXIT_INTERRUPTED)
+        sys.exit(code if isinstance(code, int) else 0)
 
 
 def fail(lines: tuple[str, ...]) -> None:

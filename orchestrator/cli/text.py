@@ -2,11 +2,59 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, TextIO
+
 from rich.console import Console
 
 J_PER_WH = 3600.0
 LOG_WIDTH = 120
 """Columns where there is no terminal (a log file)."""
+
+
+class _Lasting:
+    """A stream whose reader may go away (a closed terminal, `| head`): what is written after that is dropped."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, or drop."""
+        with self._outlasting():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or drop."""
+        with self._outlasting():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _outlasting(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (errno.EPIPE, errno.EIO):  # a pipe's, a terminal's; on a full disk only this text is lost
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._stream.fileno())
+                os.close(nowhere)
+
+
+@contextlib.contextmanager
+def lasting_streams() -> Iterator[None]:
+    """A sweep goes on when nobody reads what it says."""
+    with (
+        contextlib.redirect_stdout(_Lasting(sys.stdout)),
+        contextlib.redirect_stderr(_Lasting(sys.stderr)),
+    ):
+        yield
 
 
 def console(*, quiet: bool = False) -> Console:
