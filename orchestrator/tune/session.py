@@ -7,10 +7,13 @@ of its own that is removed at the end.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import hashlib
 import importlib.util
 import os
 import secrets
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -61,8 +64,11 @@ KILL_S = 5.0
 SCRATCH_BASE_LENGTH = 12
 """The path of a Unix socket ends at 107 characters, of which Ray's names below its temporary folder take up to 95."""
 
-SCRATCH = "orch-"
-"""Start of a scratch folder's name; the process id of its owner follows."""
+SCRATCH = f"orch-{hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]}-"
+"""Start of a scratch folder's name. With the host in it, since hosts may share their folder for temporary files."""
+
+FOR_THE_DRIVER = {signal.SIGUSR1, signal.SIGHUP}
+"""What a batch system or a closing terminal sends to all processes of a job: Ray's are to live on while the driver drains."""
 
 
 @dataclass(frozen=True)
@@ -94,23 +100,55 @@ def _scratch_base() -> Path:
 def _remove_orphans() -> None:
     """End the processes and remove the folders of private Rays whose driver was killed: Ray's own outlive it at times."""
     for folder in _scratch_base().glob(f"{SCRATCH}*"):
-        owner = folder.name.removeprefix(SCRATCH).split("-")[0]
-        if not owner.isdigit() or not os.access(folder, os.W_OK) or _owns(int(owner), folder):
-            continue
-        left = [process for process in psutil.process_iter(["name", "cmdline"]) if _names(process, folder)]
-        for process in left:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(left, timeout=KILL_S)
-        shutil.rmtree(folder, ignore_errors=True)
+        with _locked(folder) as orphaned:
+            if not orphaned:
+                continue
+            left = [process for process in psutil.process_iter(["name", "cmdline"]) if _names(process, folder)]
+            for process in left:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            psutil.wait_procs(left, timeout=KILL_S)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _owns(pid: int, folder: Path) -> bool:
-    """Whether the process that made a folder lives; another one that got its number began later."""
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Hold a folder's lock, which ends with its owner. False: its owner lives, or it is none of ours."""
     try:
-        return psutil.Process(pid).create_time() <= folder.stat().st_mtime + 1
-    except (psutil.Error, OSError):
-        return False
+        handle = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
+    except OSError:
+        yield False
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        yield False
+    else:
+        yield os.access(folder, os.W_OK)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _scratch_folder() -> Iterator[Path]:
+    """A folder for Ray's and Tune's files, locked before it gets the name under which other runs look for orphans."""
+    made = Path(tempfile.mkdtemp(prefix="orch.", dir=_scratch_base()))
+    with _locked(made):
+        folder = made.rename(made.with_name(made.name.replace("orch.", SCRATCH)))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _kept_from_children(signals: set[signal.Signals]) -> Iterator[None]:
+    """Block signals; processes begun meanwhile, and those that they begin, never get them. Here they come at the end."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _names(process: psutil.Process, folder: Path) -> bool:
@@ -141,44 +179,42 @@ def set_environment(address: str | None) -> None:
 def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
     """Start or attach, and shut down or detach at the end. Raises UserError where the address doesn't answer."""
     _remove_orphans()
-    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-", dir=_scratch_base()))
-    token_file = None
-    try:
-        if address is None:
-            token_file = _own_token()
+    with _scratch_folder() as scratch:
+        token_file = _own_token() if address is None else None
         import ray
 
-        if address is None:
-            context = ray.init(
-                address="local",
-                num_cpus=max(os.cpu_count() or 1, n_gpus, 1),
-                num_gpus=n_gpus,
-                include_dashboard=dashboard_available(),
-                dashboard_host="127.0.0.1",
-                log_to_driver=False,
-                logging_level="ERROR",
-                object_store_memory=200 * 2**20,  # rows only: no weights travel through it
-                _temp_dir=str(scratch / "ray"),
-                _node_ip_address="127.0.0.1",
+        try:
+            dashboard = _start(scratch, n_gpus) if address is None else _attach(address)
+            _quiet()
+            alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            yield Session(
+                nodes=tuple(Node(cpus=offer.get("CPU", 0.0), gpus=int(offer.get("GPU", 0))) for offer in alive),
+                dashboard=dashboard,
+                token_file=token_file,
+                storage=scratch / "tune",
             )
-            url = context.dashboard_url
-            dashboard = f"http://{url}" if url else None
-        else:
-            dashboard = _attach(address)
-        _quiet()
-        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        yield Session(
-            nodes=tuple(Node(cpus=offer.get("CPU", 0.0), gpus=int(offer.get("GPU", 0))) for offer in alive),
-            dashboard=dashboard,
-            token_file=token_file,
-            storage=scratch / "tune",
-        )
-    finally:
-        with contextlib.suppress(ImportError):
-            import ray
-
+        finally:
             ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _start(scratch: Path, n_gpus: int) -> str | None:
+    """A private Ray; gives the dashboard's URL."""
+    import ray
+
+    with _kept_from_children(FOR_THE_DRIVER):
+        context = ray.init(
+            address="local",
+            num_cpus=max(os.cpu_count() or 1, n_gpus, 1),
+            num_gpus=n_gpus,
+            include_dashboard=dashboard_available(),
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+            logging_level="ERROR",
+            object_store_memory=200 * 2**20,  # rows only: no weights travel through it
+            _temp_dir=str(scratch / "ray"),
+            _node_ip_address="127.0.0.1",
+        )
+    return f"http://{context.dashboard_url}" if context.dashboard_url else None
 
 
 def _quiet() -> None:
