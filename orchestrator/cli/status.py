@@ -43,7 +43,11 @@ def _lines(found: Status) -> Iterator[str]:
     if found.holder is None:
         yield f"{found.out}: nothing runs"
     else:
-        says = "running" if found.alive else "its run died, the next `tune` goes on"
+        says = {
+            True: "running",
+            False: "its run died, the next `tune` goes on",
+            None: "its run has given no sign for a while; `tune` watches whether it is alive",
+        }[found.alive]
         yield f"{found.out}: {says} ({found.holder.line()})"
     if not found.sweeps:
         yield "No sweep was begun here."

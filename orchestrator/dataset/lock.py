@@ -37,8 +37,8 @@ class Holder(Noun):
 
     host: str
     pid: int
-    process_began: float
-    """Start of the process, seconds since the epoch: process ids are used again."""
+    process: str
+    """What tells the process from a later one with its number."""
     since: str
 
     def line(self) -> str:
@@ -86,14 +86,29 @@ def holder_of(out: Path) -> Holder | None:
         return None
 
 
-def seems_alive(holder: Holder) -> bool:
-    """Whether a holder lives, as far as this host can tell: of another host it is taken for granted."""
-    if holder.host != socket.gethostname():
-        return True
-    try:
-        return abs(psutil.Process(holder.pid).create_time() - holder.process_began) < 2.0  # noqa: PLR2004 - clock ticks
-    except psutil.Error:
-        return False
+def seems_alive(out: Path, holder: Holder) -> bool | None:
+    """Whether a holder lives, for read-only verbs; None: on another host, and it has given no sign for a while."""
+    if holder.host == socket.gethostname():
+        return _lives(holder)
+    with contextlib.suppress(OSError):
+        if abs(time.time() - (out / LOCK_FILE).stat().st_mtime) < STALE_S:
+            return True
+    return None
+
+
+def _lives(holder: Holder) -> bool:
+    """Whether a holder of this host lives."""
+    return holder.process == _process(holder.pid)
+
+
+def _process(pid: int) -> str | None:
+    """Boot and start of a process; None: there is none. By Linux's ticks since the boot, which no clock moves."""
+    with contextlib.suppress(OSError, IndexError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
+    with contextlib.suppress(psutil.Error):
+        return f"{psutil.Process(pid).create_time():.0f}"
+    return None
 
 
 @contextlib.contextmanager
@@ -130,7 +145,7 @@ def _written(handle: int) -> Holder:
     mine = Holder(
         host=socket.gethostname(),
         pid=os.getpid(),
-        process_began=psutil.Process().create_time(),
+        process=_process(os.getpid()) or "",
         since=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     os.ftruncate(handle, 0)
@@ -151,7 +166,7 @@ def _refuse_living(out: Path, *, locked: bool, say: Callable[[str], None]) -> No
     """Raise UserError where another process holds the data set. `locked`: we have the system's lock."""
     holder = holder_of(out)
     here = holder is not None and holder.host == socket.gethostname()
-    if not locked or (holder and seems_alive(holder) and (here or _moves(out / LOCK_FILE, holder, say))):
+    if not locked or (holder and (_lives(holder) if here else _moves(out / LOCK_FILE, holder, say))):
         who = holder.line() if holder else "another process"
         raise UserError(f"--out {out}: {who} runs a sweep there; wait for it, stop it, or name another folder")
 

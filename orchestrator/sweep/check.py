@@ -17,7 +17,7 @@ def validate(out: Path) -> tuple[Trials, list[Finding]]:
     """Every readable trial of a data set, and all findings, errors first."""
     paths = DataSetPaths(out)
     holder = holder_of(out)
-    trials, findings = validate_folders(paths, running=holder is not None and seems_alive(holder))
+    trials, findings = validate_folders(paths, running=holder is not None and seems_alive(out, holder) is not False)
     plans, unreadable = read_plans(paths)
     findings += unreadable
     for plan in plans:

@@ -51,7 +51,8 @@ class Status:
     out: Path
     holder: Holder | None
     """Who says that it runs a sweep there."""
-    alive: bool
+    alive: bool | None
+    """Whether that lives; None: unknown, it is on another host and has given no sign for a while."""
     sweeps: tuple[SweepStatus, ...]
     unreadable: tuple[str, ...]
 
@@ -65,7 +66,7 @@ def status(out: Path) -> Status:
     return Status(
         out=out,
         holder=holder,
-        alive=holder is not None and seems_alive(holder),
+        alive=holder is not None and seems_alive(out, holder),
         sweeps=tuple(_of_sweep(plan, trials) for plan in plans),
         unreadable=(*faults, *(f"{finding.where}: {finding.what}" for finding in findings)),
     )

@@ -73,7 +73,7 @@ def holding(start: Start, out: Path) -> subprocess.Popen[str]:
 def forge(out: Path, **changes: Any) -> Path:
     """The file of a holder that is not this process, without the system's lock."""
     out.mkdir(parents=True, exist_ok=True)
-    holder = {"host": "elsewhere", "pid": 4711, "process_began": 1e9, "since": "2026-01-02T03:04:05+00:00"} | changes
+    holder = {"host": "elsewhere", "pid": 4711, "process": "another boot 1", "since": "2026-01-02T03:04:05+00:00"} | changes
     (out / LOCK_FILE).write_text(json.dumps(holder))
     return out / LOCK_FILE
 
@@ -94,7 +94,7 @@ def test_a_held_data_set_says_who_holds_it(out: Path) -> None:
         holder = holder_of(out)
         assert holder is not None
         assert (holder.host, holder.pid) == (socket.gethostname(), os.getpid())
-        assert seems_alive(holder)
+        assert seems_alive(out, holder)
         assert holder.line() == f"process {os.getpid()} on {socket.gethostname()} since {holder.since}"
         assert lock.held()
     assert holder_of(out) is None
@@ -225,7 +225,7 @@ def test_the_lock_of_a_killed_process_is_taken_at_once(start: Start, out: Path, 
     first.wait(20)
     left = holder_of(out)
     assert left is not None, "it couldn't remove its file"
-    assert not seems_alive(left)
+    assert seems_alive(out, left) is False
     said: list[str] = []
     with held(out, said.append) as lock:
         assert lock.held()
@@ -241,14 +241,21 @@ def test_a_stopped_process_still_holds(start: Start, out: Path) -> None:
     first.send_signal(signal.SIGCONT)
 
 
-@pytest.mark.parametrize("began_s", [-3600.0, 3600.0])
-def test_an_id_that_was_used_again_is_no_holder(out: Path, began_s: float) -> None:
+def test_an_id_that_was_used_again_is_no_holder(out: Path) -> None:
     """The id is of a living process, this one, but that began at another time."""
-    here = psutil.Process()
-    forge(out, host=socket.gethostname(), pid=here.pid, process_began=here.create_time() + began_s)
-    assert not seems_alive(holder_of(out))  # type: ignore[arg-type]
+    forge(out, host=socket.gethostname(), pid=os.getpid())
+    assert seems_alive(out, holder_of(out)) is False  # type: ignore[arg-type]
     with held(out, quiet) as lock:
         assert lock.held()
+
+
+def test_a_process_is_told_from_another_whatever_the_clock_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = module._process(os.getpid())
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    monkeypatch.setattr(psutil.Process, "create_time", lambda _process: 0.0)
+    assert module._process(os.getpid()) == before
+    assert before != module._process(1)
+    assert module._process(2**22 + 1) is None
 
 
 def test_where_flock_means_nothing_the_holder_s_file_decides(start: Start, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -386,14 +393,21 @@ def test_another_host_that_lets_go_while_it_is_watched(out: Path, impatient: flo
         assert path.exists()
 
 
-def test_another_host_is_taken_to_live_by_verbs_that_only_read(out: Path) -> None:
-    forge(out)
-    assert seems_alive(holder_of(out))  # type: ignore[arg-type]
+def test_another_host_lives_for_verbs_that_only_read_while_it_beats(out: Path) -> None:
+    path = forge(out)
+    holder = holder_of(out)
+    assert holder is not None
+    assert seems_alive(out, holder) is True
+    for age_s in (-2 * module.STALE_S, 2 * module.STALE_S):
+        os.utime(path, (time.time() - age_s,) * 2)
+        assert seems_alive(out, holder) is None, "nobody here knows"
+    path.unlink()
+    assert seems_alive(out, holder) is None
 
 
 def test_a_holder_is_what_was_written(out: Path) -> None:
-    forge(out, host="h", pid=1, process_began=2.5, since="s")
-    assert holder_of(out) == Holder(host="h", pid=1, process_began=2.5, since="s")
+    forge(out, host="h", pid=1, process="boot 2", since="s")
+    assert holder_of(out) == Holder(host="h", pid=1, process="boot 2", since="s")
 
 
 def test_times_leave_several_beats_before_a_lock_is_stale() -> None:
