@@ -16,7 +16,6 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -86,7 +85,7 @@ def append(paths: DataSetPaths, spec: TrialSpec, origin: Origin, order: str, mea
             raise FileNotFoundError(errno.ENOENT, "a running trial's folder was removed", str(folder))
         make_folder(folder)
         content = {"spec": spec.model_dump(mode="json"), "origin": origin.model_dump(mode="json"), "order": order}
-        write_atomically(head, json.dumps(content).encode())
+        write_atomically(head, json.dumps({"schema_version": SCHEMA_VERSION, **content}).encode())
     new = not lines.exists()
     with lines.open("a+b") as stream:
         if stream.tell() and stream.seek(-1, os.SEEK_END) >= 0 and stream.read(1) != b"\n":
@@ -99,29 +98,37 @@ def append(paths: DataSetPaths, spec: TrialSpec, origin: Origin, order: str, mea
 
 
 def read_partial(folder: Path) -> tuple[TrialSpec, Origin, str, list[Measured]]:
-    """A running or cut-off trial. A torn line is left out: its execution never finished being written.
+    """A running or cut-off trial, each prompt once: a write that failed half-way may have been repeated.
+
+    A torn line is left out: its execution never finished being written.
 
     Raises OSError without a spec.json, ValueError (pydantic's included) or KeyError where it isn't one of ours.
     """
     head = _object(folder / "spec.json")
-    measured = []
+    _check_version("spec.json", head)
+    measured: dict[int, Measured] = {}
     lines = folder / "executions.jsonl"
     for line in read_text(lines, errors="replace").split("\n") if lines.exists() else []:
-        with contextlib.suppress(ValidationError):
-            measured.append(Measured.model_validate_json(line))
-    return TrialSpec.model_validate(head["spec"]), Origin.model_validate(head["origin"]), head["order"], measured
+        try:
+            item = Measured.model_validate_json(line)
+        except ValidationError as error:
+            if error.errors(include_input=False)[0]["type"] == "json_invalid":
+                continue
+            raise
+        measured.setdefault(item.execution.prompt, item)
+    return TrialSpec.model_validate(head["spec"]), Origin.model_validate(head["origin"]), head["order"], list(measured.values())
 
 
 def partial_record(folder: Path) -> TrialRecord | None:
     """What a running or cut-off trial would be if it were sealed now; None before its first execution is written."""
-    if not (folder / "spec.json").exists():
+    if not (folder / "executions.jsonl").exists():
         return None
     spec, origin, order, measured = read_partial(folder)
     return _record(spec, origin, order, measured) if measured else None
 
 
 def _record(spec: TrialSpec, origin: Origin, order: str, measured: list[Measured]) -> TrialRecord:
-    measured = sorted(first_of_each_prompt(measured), key=lambda m: m.execution.prompt)
+    measured = sorted(measured, key=lambda m: m.execution.prompt)
     return TrialRecord(
         schema_version=SCHEMA_VERSION,
         columns=origin.columns,
@@ -159,7 +166,7 @@ def seal_left(paths: DataSetPaths) -> list[TrialRecord]:
                 discard_partial(folder)
             else:
                 records.append(_seal(paths, folder)[1])
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, FileNotFoundError) as error:
             raise ValueError(f"{folder}: can't be read as a running trial: {reason_of(error)}") from error
     for rest in paths.leftovers():
         rest.unlink(missing_ok=True)
@@ -189,14 +196,6 @@ def _seal(paths: DataSetPaths, folder: Path) -> tuple[Path, TrialRecord]:
     return target, record
 
 
-def first_of_each_prompt(measured: Iterable[Measured]) -> list[Measured]:
-    """A retried trial may repeat a prompt that was already written: the first one counts."""
-    kept: dict[int, Measured] = {}
-    for item in measured:
-        kept.setdefault(item.execution.prompt, item)
-    return list(kept.values())
-
-
 def read_trial(folder: Path, root: Path | None = None) -> TrialRecord:
     """A sealed trial. Raises OSError, or ValueError where trial.json isn't one of ours, is of another version or was edited.
 
@@ -205,9 +204,7 @@ def read_trial(folder: Path, root: Path | None = None) -> TrialRecord:
     if root is not None and not (folder / "trial.json").resolve().is_relative_to(root.resolve()):
         raise ValueError("a link out of the data set")
     content = _object(folder / "trial.json")
-    version = content.get("schema_version", "none")
-    if version != SCHEMA_VERSION:
-        raise ValueError(f"trial.json: schema version {version}, this program reads {SCHEMA_VERSION}")
+    _check_version("trial.json", content)
     try:
         record = TrialRecord.model_validate(content, strict=False)
     except ValidationError as error:
@@ -215,6 +212,12 @@ def read_trial(folder: Path, root: Path | None = None) -> TrialRecord:
     if record.sha256 != content_sha256(content):
         raise ValueError("trial.json: was edited after it was written (its hash differs)")
     return record
+
+
+def _check_version(name: str, content: dict[str, Any]) -> None:
+    version = content.get("schema_version", "none")
+    if version != SCHEMA_VERSION:
+        raise ValueError(f"{name}: schema version {version}, this program reads {SCHEMA_VERSION}")
 
 
 def content_sha256(content: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from orchestrator.dataset.parquet import arrow_schema, to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
-from orchestrator.dataset.schema import ExecutionRow, SummaryRow, TelemetrySample, TrialRecord
+from orchestrator.dataset.schema import SCHEMA_VERSION, ExecutionRow, SummaryRow, TelemetrySample, TrialRecord
 from orchestrator.dataset.tables import Trials, read_all, rebuild
 from orchestrator.dataset.trials import (
     OWN_FIELDS,
@@ -33,7 +33,6 @@ from orchestrator.dataset.trials import (
     discard_partial,
     emissions_csv,
     file_sha256,
-    first_of_each_prompt,
     output_txt,
     partial_record,
     read_partial,
@@ -121,7 +120,8 @@ def test_telemetry_is_written_where_there_is_some(paths: DataSetPaths) -> None:
         memory_used_bytes=3_900_000_000, throttle_reasons=4,
     )  # fmt: skip
     item = builders.measured(1, of=spec).model_copy(update={"telemetry": (sample, sample)})
-    builders.seal_trial(paths, spec, [item, builders.measured(2, of=spec)])
+    # a write that failed half-way and was repeated has its power once
+    builders.seal_trial(paths, spec, [item, item, builders.measured(2, of=spec)])
     table = pq.read_table(paths.trial("pc", spec) / "telemetry.parquet")
     assert table.to_pylist() == [sample.model_dump()] * 2
     assert table.schema.equals(arrow_schema(TelemetrySample), check_metadata=True)
@@ -186,10 +186,29 @@ def test_a_trial_without_executions_yet(paths: DataSetPaths) -> None:
 def test_the_first_of_two_executions_of_a_prompt_counts(paths: DataSetPaths) -> None:
     spec = builders.spec()
     items = [builders.measured(n, of=spec, text=text) for n, text in ((2, "a"), (1, "b"), (2, "c"), (1, "d"))]
-    assert [m.execution.text for m in first_of_each_prompt(items)] == ["a", "b"]
     record = builders.seal_trial(paths, spec, items)
     assert [(e.prompt, e.text) for e in record.executions] == [(1, "b"), (2, "a")]
     assert len(record.codecarbon) == 2
+
+
+def test_a_line_of_another_version_is_refused_not_dropped(paths: DataSetPaths) -> None:
+    """Only what isn't JSON was torn by a cut; everything else was measured."""
+    folder = begun(paths, builders.spec(), 2)
+    lines = folder / "executions.jsonl"
+    whole = lines.read_text()
+    lines.write_text(whole.replace('"window_s"', '"window_hours"'))
+    with pytest.raises(ValueError, match=r"can't be read as a running trial: .*window"):
+        seal_left(paths)
+    assert folder.exists()
+    lines.write_text(whole)
+    head = folder / "spec.json"
+    head.write_text(head.read_text().replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 0'))
+    with pytest.raises(ValueError, match="schema version 0"):
+        seal_left(paths)
+    head.unlink()
+    with pytest.raises(ValueError, match=r"No such file"):
+        seal_left(paths)
+    assert lines.read_text() == whole
 
 
 def test_a_write_that_is_cut_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -547,8 +566,12 @@ def test_a_link_is_no_running_trial(paths: DataSetPaths, tmp_path: Path) -> None
         ("", "Expecting value"),
         ("[]", "spec.json: holds no JSON object"),
         ("null", "spec.json: holds no JSON object"),
-        ("{}", "'spec' is missing"),
-        ('{"spec": {}, "origin": {}, "order": "shuffled"}', "sweep_id: Field required"),
+        ("{}", f"spec.json: schema version none, this program reads {SCHEMA_VERSION}"),
+        (f'{{"schema_version": {SCHEMA_VERSION}}}', "'spec' is missing"),
+        (
+            f'{{"schema_version": {SCHEMA_VERSION}, "spec": {{}}, "origin": {{}}, "order": "shuffled"}}',
+            "sweep_id: Field required",
+        ),
         ("[" * 100_000, "spec.json: nested too deeply"),
         ("\udcff", "spec.json: not UTF-8 at byte 0"),
     ],
