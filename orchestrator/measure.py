@@ -36,6 +36,8 @@ DISAGREEMENT = 0.10
 """METHOD R2: counter and integrated power see the same GPU by different sensors."""
 WARM_UP_TOKENS = (4, 4, 24)
 """New tokens of the discarded generations (METHOD R6: three); the last, long enough to time, is the pilot."""
+WARM_UP_PROMPT = "Describe a lighthouse to somebody who has never seen the sea."
+"""Always the same, so that pilots compare, and so that no prompt of a use case can fail before it has a row."""
 
 
 class Pilot(Noun):
@@ -102,10 +104,10 @@ def window(bench: Bench, work: Callable[[], Generated]) -> tuple[Generated | Gen
     return outcome, ended - began, readings
 
 
-def warm_up(bench: Bench, prompt: str) -> Pilot:
+def warm_up(bench: Bench) -> Pilot:
     """Three discarded generations; the last is measured as the pilot. Also pays CodeCarbon's slow first start."""
     engine = bench.engine
-    encoded = engine.encode(prompt)
+    encoded = engine.encode(WARM_UP_PROMPT)
     began = bench.clock()
     energies: list[float | None] = []
     n_new, window_s = 0, 0.0
@@ -130,9 +132,7 @@ def warm_up(bench: Bench, prompt: str) -> Pilot:
     )
 
 
-def execute(
-    bench: Bench, spec: TrialSpec, prompt: Prompt, order: str, *, limits: Limits | None = None, drift: tuple[str, ...] = ()
-) -> Measured:
+def execute(bench: Bench, spec: TrialSpec, prompt: Prompt, order: str, limits: Limits | None = None) -> Measured:
     """One prompt of a trial under its configuration; what fails because of the prompt is a row too.
 
     Raises what the engine's synchronize() or a meter raises: then the device is lost, and not the prompt's fault.
@@ -208,11 +208,9 @@ def execute(
             pue=bench.pue,
             country_known=bench.country_known,
             order=order,
-            drifted=bool(drift),
         ),
         "notes": (
             *(f"{column}: {why}" for column, why in sorted(reading.notes.items())),
-            *(f"drift: {change}" for change in drift),
             *(["energy_j: nothing was generated"] if window_s is None else []),
         ),
         "text": text,
@@ -275,12 +273,9 @@ def flags(
     pue: float,
     country_known: bool,
     order: str,
-    drifted: bool = False,
 ) -> tuple[str, ...]:
     """Labels for caution on one execution, sorted; `window_s` None: nothing was generated."""
     values, found = reading.values, set(reading.flags)
-    if drifted:
-        found.add("drift")
     if window_s is None:
         return tuple(sorted(found))
     if window_s < TOO_SHORT_S:

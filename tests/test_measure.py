@@ -249,12 +249,12 @@ def test_close_lets_go_of_everything() -> None:
 
 def test_three_generations_are_discarded() -> None:
     on = bench()
-    pilot = warm_up(on, "three words here")
+    pilot = warm_up(on)
     engine = on.engine
     assert isinstance(engine, RecordingEngine)
     assert calls(on).count("generate") == 3
     assert "decode" not in calls(on)
-    assert [effective.max_length for effective, _, _ in engine.asked] == [3 + n for n in WARM_UP_TOKENS] == [7, 7, 27]
+    assert [effective.max_length for effective, _, _ in engine.asked] == [11 + n for n in WARM_UP_TOKENS] == [15, 15, 35]
     assert all(fixed for _, _, fixed in engine.asked), "a warm-up that may end early is none"
     assert pilot.tokens_per_s == 24 / 4.0
     assert pilot.energy_j_per_token == 36.0 / 24
@@ -264,12 +264,12 @@ def test_three_generations_are_discarded() -> None:
 
 
 def test_the_pilot_on_a_gpu_is_of_the_counter() -> None:
-    pilot = warm_up(bench(meters=gpu(counter=48.0)), "words")
+    pilot = warm_up(bench(meters=gpu(counter=48.0)))
     assert (pilot.energy_j_per_token, pilot.energy_basis, pilot.warm_up_energy_j) == (2.0, "gpu_energy_counter_j", 144.0)
 
 
 def test_a_warm_up_of_unknown_energy_is_unknown() -> None:
-    pilot = warm_up(bench(meters=gpu(counter=None)), "words")
+    pilot = warm_up(bench(meters=gpu(counter=None)))
     assert (pilot.energy_j_per_token, pilot.energy_basis, pilot.warm_up_energy_j) == (None, None, None)
     assert pilot.tokens_per_s == 6.0
 
@@ -280,14 +280,14 @@ def test_one_unknown_makes_the_warm_up_s_energy_unknown() -> None:
     assert isinstance(meter, RecordingMeter)
     known = iter([{"energy_j": None}, {"energy_j": 1.0}, {"energy_j": 12.0}])
     meter.end = lambda: Reading(next(known))  # type: ignore[method-assign]
-    pilot = warm_up(on, "words")
+    pilot = warm_up(on)
     assert pilot.warm_up_energy_j is None
     assert pilot.energy_j_per_token == 0.5
 
 
 def test_a_warm_up_that_fails_is_told() -> None:
     with pytest.raises(GenerationError, match="no memory") as raised:
-        warm_up(bench({"error": GenerationError("oom", "no memory")}), "words")
+        warm_up(bench({"error": GenerationError("oom", "no memory")}))
     assert raised.value.kind == "oom"
 
 
@@ -524,7 +524,7 @@ def test_the_timeout_reaches_the_engine(limits: Limits | None, timeout_s: float 
 
 def test_a_warm_up_has_no_timeout() -> None:
     on = bench()
-    warm_up(on, "words")
+    warm_up(on)
     engine = on.engine
     assert isinstance(engine, RecordingEngine)
     assert engine.timeouts_s == [None] * 3
@@ -546,24 +546,6 @@ def test_a_length_at_which_memory_ran_out_is_not_tried_again(known: int | None, 
 def test_the_length_that_counts_is_the_effective_one() -> None:
     on = bench({"info": replace(INFO, context_length=60)})
     assert limited(on, Limits(oom_tokens=61), asked=builders.configuration(max_length=120)).status == "ok"
-
-
-# --- drift -----------------------------------------------------------------------------------------------------------
-
-
-def test_drift_is_written_into_the_row() -> None:
-    spec = builders.spec()
-    changes = ("torch 2.13.0 -> 2.14.1", "GPU A -> B")
-    row = execute(bench(meters=gpu()), spec, spec.prompts[0], "shuffled", drift=changes).execution
-    assert row.flags == ("drift", "estimated_cpu")
-    assert row.notes == ("drift: torch 2.13.0 -> 2.14.1", "drift: GPU A -> B")
-
-
-def test_drift_is_written_into_a_row_without_a_window() -> None:
-    spec = builders.spec()
-    row = execute(bench(), spec, spec.prompts[0], "shuffled", limits=Limits(oom_tokens=1), drift=("torch 1 -> 2",)).execution
-    assert row.flags == ("drift",)
-    assert row.notes == ("drift: torch 1 -> 2", "energy_j: nothing was generated")
 
 
 # --- energy: basis, uncertainty, unknowns ----------------------------------------------------------------------------
@@ -678,10 +660,8 @@ def counters(counter: float | None, cc: float | None, integrated: float | None =
         ({}, {"n_parallel": 2}, {"shared_host"}),
         ({}, {"country_known": False}, {"no_country"}),
         ({}, {"order": "design"}, {"unshuffled"}),
-        ({}, {"drifted": True}, {"drift"}),
         # nothing was generated
         (counters(1000.0, 1050.0), {"window_s": None, "n_parallel": 2, "order": "design", "country_known": False}, set()),
-        ({}, {"window_s": None, "drifted": True}, {"drift"}),
         ({}, {"window_s": 0.1, "n_parallel": 3, "order": "design"}, {"shared_host", "too_short", "unshuffled"}),
     ],
 )

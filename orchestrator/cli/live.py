@@ -162,9 +162,9 @@ class Live:
         what = "the rest of its trial goes to another" if retried else "given up for now; the same command again tries it"
         self.say(f"{spec.setup.model} {spec.setup.use_case} {spec.index:04d}: {reason}; {what}")
 
-    def paused(self, reason: str) -> None:
+    def paused(self, line: str) -> None:
         """The disk is full."""
-        self.say(f"{reason}: paused until there is room (what was finished is kept)")
+        self.say(line)
 
     def draining(self, why: str, running: int) -> None:
         """Nothing more is begun."""

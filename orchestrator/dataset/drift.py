@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
-from orchestrator.dataset.schema import TrialRecord
+from orchestrator.dataset.schema import Execution, TrialRecord
+from orchestrator.dataset.trials import Origin
 from orchestrator.nouns import Noun
 
 DECIDING = ("torch", "transformers", "bitsandbytes", "accelerate", "codecarbon", "simulated")
@@ -32,10 +34,30 @@ def conditions(records: Iterable[TrialRecord]) -> dict[str, Conditions]:
     }
 
 
-def drift(begun: Conditions | None, now: Conditions) -> tuple[str, ...]:
-    """What differs, each as 'torch 2.13.0 -> 2.14.1'; () for a first run."""
-    if begun is None:
-        return ()
+def drift(begun: Conditions, now: Conditions) -> tuple[str, ...]:
+    """What differs, each as 'torch 2.13.0 -> 2.14.1'."""
     pairs = {name: (begun.versions.get(name), now.versions.get(name)) for name in DECIDING}
     pairs["GPU"] = (begun.gpu_name, now.gpu_name)
     return tuple(f"{name} {before or 'none'} -> {after or 'none'}" for name, (before, after) in pairs.items() if before != after)
+
+
+class Baseline:
+    """What a sweep was begun with on each machine; where nothing ran yet, what the first process there shows."""
+
+    def __init__(self, begun: Mapping[str, Conditions] = MappingProxyType({}), *, accept: bool = False) -> None:
+        self._begun = dict(begun)
+        self.accept = accept
+        """Go on under other conditions, and say so in the rows."""
+
+    def changes(self, origin: Origin) -> tuple[str, ...]:
+        """How a process differs from what the sweep was begun with on its machine."""
+        now = Conditions(versions=origin.environment.get("versions", {}), gpu_name=origin.columns.gpu_name)
+        return drift(self._begun.setdefault(origin.columns.machine, now), now)
+
+
+def marked(execution: Execution, changes: tuple[str, ...]) -> Execution:
+    """An execution that says what had changed."""
+    if not changes:
+        return execution
+    flags = tuple(sorted({*execution.flags, "drift"}))
+    return execution.model_copy(update={"flags": flags, "notes": (*execution.notes, *(f"drift: {c}" for c in changes))})

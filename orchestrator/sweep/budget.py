@@ -100,5 +100,5 @@ class Budget:
         """What is left of it is asked for anew."""
         self._under_way.pop(job.spec.key(), None)
 
-    def paused(self, reason: str) -> None:
+    def paused(self, line: str) -> None:
         """Time goes on."""

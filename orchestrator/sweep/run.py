@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from orchestrator.dataset.drift import Conditions, conditions
+from orchestrator.dataset.drift import Baseline, conditions
 from orchestrator.dataset.lock import Lock, held
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import Execution, TrialRecord
@@ -91,6 +91,11 @@ class Prepared:
     def of_sweep(self) -> list[TrialRecord]:
         """Those that this sweep's runs measured."""
         return [record for record in self.records if record.spec.sweep_id == self.plan.id]
+
+    def counted(self) -> list[TrialRecord]:
+        """Those that count for this sweep, whichever measured them."""
+        planned = {spec.key() for spec in specs_of(self.plan, self.records)}
+        return [record for record in self.records if record.spec.key() in planned]
 
     @property
     def n_done(self) -> int:
@@ -286,9 +291,10 @@ def run_sweep(prepared: Prepared, lock: Lock, options: RunOptions, observer: Obs
         place = placement(session, resolved.parallel)
         watcher.started(session, place.at_once)
         budget = _budget(prepared, options, place, halt)
-        baseline = conditions(prepared.of_sweep())
-        searcher = _searcher(prepared, _JobFactory(prepared, options, place, baseline), budget)
-        callback = DataSetCallback(Store(paths, tables, lock), searcher, halt, [budget, observer])
+        baseline = Baseline(conditions(prepared.counted()) | conditions(prepared.of_sweep()), accept=options.accept_drift)
+        allows = lambda job: halt.draining or budget.begin(job)  # noqa: E731
+        searcher = _searcher(prepared, _JobFactory(prepared, options, place), allows)
+        callback = DataSetCallback(Store(paths, tables, lock, baseline), searcher, halt, [budget, observer])
         run(searcher, callback, session, place, on_drain=watcher.draining)
         left = prepared.n_missing() - callback.n_written
         drained = halt.draining or searcher.stopped if left else None  # a signal after the last prompt drains nothing
@@ -309,7 +315,6 @@ class _JobFactory:
     prepared: Prepared
     options: RunOptions
     place: Placement
-    baseline: dict[str, Conditions]
 
     def job(self, spec: TrialSpec) -> Job:
         from orchestrator.tune.trainable import Job
@@ -323,8 +328,6 @@ class _JobFactory:
             threads=None if self.place.gpu else max(1, int(self.place.cpu)),
             n_parallel=self.place.per_host,
             timeout_s=self.options.execution_timeout_s,
-            baseline=self.baseline,
-            accept_drift=self.options.accept_drift,
         )
 
     def asked(self, model: str, use_case: str, index: int, configuration: Configuration) -> list[Job]:
@@ -337,7 +340,7 @@ class _JobFactory:
         return jobs
 
 
-def _searcher(prepared: Prepared, factory: _JobFactory, budget: Budget) -> SweepSearcher:
+def _searcher(prepared: Prepared, factory: _JobFactory, allows: Callable[[Job], str | None]) -> SweepSearcher:
     from orchestrator.tune.searcher import SweepSearcher
 
     plan = prepared.plan
@@ -349,14 +352,14 @@ def _searcher(prepared: Prepared, factory: _JobFactory, budget: Budget) -> Sweep
         studies=[_study(prepared, factory, key, n, options) for key, n in prepared.left().items()] if options else [],
         space=plan.space,
         options=options,
-        allows=budget.begin,
+        allows=allows,
         first_order=max(orders, default=-1) + 1,
         oom_tokens=_oom_tokens(prepared, factory.options),
     )
 
 
 def _study(prepared: Prepared, factory: _JobFactory, key: tuple[str, str], budget: int, options: OptunaOptions) -> Study:
-    from orchestrator.tune.searcher import Study
+    from orchestrator.tune.searcher import Study, study_name
 
     plan, trials = prepared.plan, prepared.trials
     model, use_case = key
@@ -372,7 +375,7 @@ def _study(prepared: Prepared, factory: _JobFactory, key: tuple[str, str], budge
                 known.append((record.asked, [float(value) for value in values]))
     asked = prepared.asked.get(key, {})
     return Study(
-        name=f"{model}/{use_case}",
+        name=study_name(model, use_case),
         budget=budget,
         jobs=partial(factory.asked, model, use_case),
         # a resumed study must not draw its first random points again

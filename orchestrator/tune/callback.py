@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from ray.tune import Callback
 
+from orchestrator.dataset.drift import Baseline, marked
 from orchestrator.dataset.lock import Lock
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import Execution, TrialRecord
@@ -34,6 +35,8 @@ MAX_LOSSES = 3
 DISK_WAIT_S = 1800.0
 """How long a sweep pauses on a full disk before it ends."""
 DISK_POLL_S = 2.0
+FULL = (errno.ENOSPC, errno.EDQUOT)
+PAUSED = "paused until there is room (what was finished is kept)"
 REASON_LENGTH = 160
 
 
@@ -52,8 +55,8 @@ class Observer(Protocol):
     def lost(self, job: Job, reason: str, *, retried: bool) -> None:
         """A worker or its node died during a trial, or a step raised."""
 
-    def paused(self, reason: str) -> None:
-        """The disk is full; results wait for room. Told once a pause."""
+    def paused(self, line: str) -> None:
+        """The disk is full, and results wait for room or are given up; told once each."""
 
 
 @dataclass
@@ -61,8 +64,10 @@ class Running:
     """A trial of Tune's that was started and hasn't ended."""
 
     job: Job
-    begun_before_drain: bool
     origin: Origin | None = None
+    """Where it runs; told before its first prompt is begun."""
+    drift: tuple[str, ...] = ()
+    """How that differs from what the sweep was begun with."""
     prompts: set[int] = field(default_factory=set)
     """Written."""
 
@@ -81,6 +86,7 @@ class Store:
     paths: DataSetPaths
     tables: TableWriter
     lock: Lock
+    baseline: Baseline = field(default_factory=Baseline)
 
 
 class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
@@ -90,6 +96,7 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
         self._paths = store.paths
         self._tables = store.tables
         self._lock = store.lock
+        self._baseline = store.baseline
         self._searcher = searcher
         self.halt = halt
         halt.running = self.n_running
@@ -109,16 +116,15 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
         return {}
 
     def n_running(self) -> int:
-        """Trials that have a prompt which was begun before the draining."""
-        return sum(running.begun_before_drain for running in list(self._running.values()))
+        """Trials that have begun their prompts; what only loads a model may be ended at any time."""
+        return sum(running.origin is not None for running in list(self._running.values()))
 
     def on_trial_start(self, trial: Any, **_info: Any) -> None:
         """A worker takes a trial."""
         with self._guarded():
             if self._closed:
                 return
-            job = Job.model_validate(trial.config["job"])
-            self._running[trial.trial_id] = Running(job, begun_before_drain=not self.halt.ending())
+            self._running[trial.trial_id] = Running(Job.model_validate(trial.config["job"]))
 
     def on_trial_result(self, trial: Any, result: dict[str, Any], **_info: Any) -> None:
         """Take in what a step gave."""
@@ -126,20 +132,33 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
             running = self._running.get(trial.trial_id)
             if running is None:
                 return
-            if result.get("event") in ("ready", "execution"):
-                running.origin = Origin.model_validate(result["origin"])
-            if result.get("event") == "ready" and running.origin:
-                for observer in self._observers:
-                    observer.ready(running.origin)
+            if result.get("event") == "ready":
+                self._ready(running, Origin.model_validate(result["origin"]))
             elif result.get("event") == "execution" and running.origin:
                 self._take(running, running.origin, Measured.model_validate(result["measured"]))
             if result.get("done"):
                 self._end(trial.trial_id)
 
+    def _ready(self, running: Running, origin: Origin) -> None:
+        changes = self._baseline.changes(origin)
+        if changes and not self._baseline.accept:
+            self.halt.fatal = self.halt.fatal or (
+                f"sweep {running.job.spec.sweep_id} was begun on {origin.columns.machine} under other conditions: "
+                f"{'; '.join(changes)}; restore them, start a new data set with --out, or mix them with --accept-drift, "
+                "which is written into the rows"
+            )
+            return
+        running.drift = changes
+        running.origin = origin.model_copy(update={"environment": origin.environment | {"drift": list(changes)}})
+        if origin.environment.get("loaded_here"):
+            for observer in self._observers:
+                observer.ready(running.origin)
+
     def _take(self, running: Running, origin: Origin, measured: Measured) -> None:
-        job, execution = running.job, measured.execution
+        job, execution = running.job, marked(measured.execution, running.drift)
         if execution.prompt in running.prompts:
             return
+        measured = measured.model_copy(update={"execution": execution})
         begun = bool(running.prompts)
         self._written(lambda: append(self._paths, job.spec, origin, job.order, measured, begun=begun))
         running.prompts.add(execution.prompt)
@@ -173,7 +192,7 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
                 left = self._end(trial.trial_id).left()
             else:  # it died before it started
                 job = Job.model_validate(trial.config["job"])
-                left = Running(job, begun_before_drain=False).left()
+                left = Running(job).left()
             if not left.spec.prompts:
                 return
             retried = left.losses < MAX_LOSSES and not self.halt.ending() and not self._searcher.stopped
@@ -205,12 +224,15 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
             try:
                 return write()
             except OSError as error:
-                full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-                if not full or self.halt.ending() or time.monotonic() > until:
+                if error.errno not in FULL:
                     raise
-                if not told:
+                over = self.halt.ending() or time.monotonic() > until
+                if over or not told:
+                    what = "nobody made room, so what waited to be written is run again" if over else PAUSED
                     for observer in self._observers:
-                        observer.paused(f"{self._paths.root}: {error.strerror}")
+                        observer.paused(f"{self._paths.root}: {error.strerror}: {what}")
+                if over:
+                    raise
                 told = True
                 time.sleep(DISK_POLL_S)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ray import tune
 
 from orchestrator.errors import ModelUnavailableError, UserError
-from orchestrator.tune.callback import DataSetCallback
+from orchestrator.tune.callback import FULL, DataSetCallback
 from orchestrator.tune.halt import Halt
 from orchestrator.tune.searcher import SweepSearcher
 from orchestrator.tune.session import Session
@@ -20,7 +20,7 @@ from orchestrator.tune.trainable import Measure
 
 POLL_S = 0.2
 STOP_S = 10.0
-"""How long a stop at once waits for Tune to end its workers, before Ray itself is shut down over them."""
+"""How long Tune may take to end its workers, loading ones too, before Ray itself is shut down over them."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Placement:
 def placement(session: Session, parallel: int) -> Placement:
     """One GPU a trial on the nodes that have GPUs; without any, `parallel` trials share the CPUs of each node.
 
-    All trials of one Tuner must ask for the same, so the smallest node decides. Raises UserError where nothing can run.
+    All trials of one Tuner must ask for the same, so the smallest node decides. Raises UserError where nothing can run, and
+    for nodes of unequal CPUs without GPUs: Ray would put several trials on a large one, and each row says how many share a host.
     """
     with_gpus = [node for node in session.nodes if node.gpus]
     if with_gpus:
@@ -46,7 +47,12 @@ def placement(session: Session, parallel: int) -> Placement:
     with_cpus = [node for node in session.nodes if node.cpus]
     if not with_cpus:
         raise UserError("the Ray cluster offers neither GPUs nor CPUs; add a node with `ray start --address ...`")
-    cpu = min(node.cpus for node in with_cpus) / parallel
+    if len(offers := sorted({node.cpus for node in with_cpus})) > 1:
+        raise UserError(
+            f"the nodes of the Ray cluster offer {' and '.join(f'{cpus:g}' for cpus in offers)} CPUs, and how many trials "
+            f"share a host would be unknown; start each with `ray start --num-cpus {offers[0]:g}`"
+        )
+    cpu = offers[0] / parallel
     return Placement(cpu=cpu, gpu=0, at_once=parallel * len(with_cpus), per_host=parallel)
 
 
@@ -93,6 +99,8 @@ def run(
     except OSError as unwritten:
         error = error or unwritten
     cause = callback.error or error
+    if isinstance(cause, OSError) and cause.errno in FULL and halt.draining:
+        return  # told; the next run runs what waited
     if isinstance(cause, OSError) and cause.errno is not None:  # the system's, not Ray's
         where = cause.filename or "the data set"
         raise UserError(
@@ -129,7 +137,7 @@ def _fit(tuner: tune.Tuner, halt: Halt, on_drain: Callable[[str, int], None]) ->
         if halt.draining and not told:
             told = True
             on_drain(halt.draining, halt.running())
-        if halt.at_once and stop_by == math.inf:
+        if halt.stop_all() and stop_by == math.inf:
             stop_by = time.monotonic() + STOP_S
     return errors[0] if errors else None
 

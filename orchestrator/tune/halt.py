@@ -34,7 +34,7 @@ class Halt(Stopper):  # type: ignore[misc]  # ray has no types
         self.draining_since: float | None = None
         """By time.monotonic()."""
         self.running: Callable[[], int] = lambda: 0
-        """How many trials have a prompt that was begun before the draining."""
+        """How many trials have a prompt that runs."""
 
     def drain(self, why: str) -> None:
         """Start nothing more. The first reason stays."""

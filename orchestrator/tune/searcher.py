@@ -79,6 +79,7 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         self._ready: deque[Job] = deque(jobs)
         self._out: set[str] = set()
         self._objectives = list(options.objectives) if options else []
+        self._space = space
         self._studies = deque((study, _optuna(space, options, study)) for study in studies or [] if space and options)
         self._asked: dict[TrialKey, Asked] = {}
         self._allows = allows
@@ -129,13 +130,17 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         known[machine] = min(tokens, known.get(machine, tokens))
 
     def finished(self, spec: TrialSpec, figures: dict[str, Any] | None) -> None:
-        """Tell the study that asked for a trial; one whose figures are unknown counts as failed."""
+        """Tell the study that asked for a trial, in this run or an earlier one; here unknown figures count as failed."""
         asked = self._asked.pop(spec.key(), None)
-        if asked is None:
-            return
         values = [None if figures is None else figures.get(name) for name in self._objectives]
-        known = all(value is not None and math.isfinite(value) for value in values)
-        asked.search.on_trial_complete(asked.trial_id, figures if known else None, not known)
+        finite = [value for value in values if value is not None and math.isfinite(value)]
+        known = len(finite) == len(values)
+        if asked is not None:
+            asked.search.on_trial_complete(asked.trial_id, figures if known else None, not known)
+        elif known and spec.repeat == 1 and self._space is not None:
+            for study, search in self._studies:
+                if study.name == study_name(spec.setup.model, spec.setup.use_case):
+                    _add(search, self._space, spec.asked, finite)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: ARG002
         """Tune's trial is over; what was measured comes by `finished`, from the data set."""
@@ -146,6 +151,11 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing."""
+
+
+def study_name(model: str, use_case: str) -> str:
+    """There is a study for each pair."""
+    return f"{model}/{use_case}"
 
 
 def model_key(setup: Setup) -> str:
@@ -166,16 +176,22 @@ def _optuna(space: Space, options: OptunaOptions, study: Study) -> OptunaSearch:
         "random": lambda: optuna.samplers.RandomSampler(seed=study.seed),
     }
     names, modes = list(options.objectives), list(options.objectives.values())
-    distributions = OptunaSearch.convert_search_space(domains(space))
     search = OptunaSearch(
-        space=distributions,
+        space=OptunaSearch.convert_search_space(domains(space)),
         metric=names if len(names) > 1 else names[0],
         mode=modes if len(modes) > 1 else modes[0],
         sampler=makers[options.sampler](),
     )
     for asked, values in study.known:
-        # OptunaSearch.add_evaluated_point takes a single objective only, so the study itself is told
-        search._ot_study.add_trial(  # noqa: SLF001
-            optuna.trial.create_trial(params=asked.model_dump(), distributions=distributions, values=values)
-        )
+        _add(search, space, asked, values)
     return search
+
+
+def _add(search: OptunaSearch, space: Space, asked: Configuration, values: list[float]) -> None:
+    """A finished trial that a study didn't ask for: add_evaluated_point takes a single objective, so the study itself is told."""
+    import optuna
+
+    distributions = OptunaSearch.convert_search_space(domains(space))
+    search._ot_study.add_trial(  # noqa: SLF001
+        optuna.trial.create_trial(params=asked.model_dump(), distributions=distributions, values=values)
+    )

@@ -22,7 +22,6 @@ from pydantic import Field
 from ray import tune
 
 from orchestrator import __version__
-from orchestrator.dataset.drift import Conditions, drift
 from orchestrator.dataset.schema import Execution, TrialColumns
 from orchestrator.dataset.trials import Origin
 from orchestrator.engine import ENGINES, Engine, GenerationError
@@ -36,6 +35,8 @@ from orchestrator.nouns import Machine, Noun, Prompt, Setup, TrialSpec
 
 HUNG_FACTOR, HUNG_EXTRA_S = 2.0, 60.0
 """An execution is taken for hung after so many times its timeout and so many seconds more."""
+HUNG_LOAD_S = 3600.0
+"""A model that isn't loaded and warm after this is taken for hung, too, where there is a timeout."""
 
 
 class Job(Noun):
@@ -53,9 +54,6 @@ class Job(Noun):
     """Of one execution."""
     oom_tokens: dict[str, int] = Field(default_factory=dict)
     """Machine -> length at which memory ran out before: as much is not tried again."""
-    baseline: dict[str, Conditions] = Field(default_factory=dict)
-    """Machine -> what the sweep was begun with there."""
-    accept_drift: bool = False
     losses: int = 0
     """How many workers died over it without finishing a prompt."""
 
@@ -109,7 +107,7 @@ def loaded_for(job: Job) -> tuple[Loaded, bool]:
         n_parallel=n_parallel,
         country_known=machine.country_iso_code is not None,
     )
-    pilot = warm_up(bench, job.spec.prompts[0].text)
+    pilot = warm_up(bench)
     _loaded = Loaded(key, engine, bench, machine, pilot, gpu)
     return _loaded, True
 
@@ -124,24 +122,12 @@ def _machine(job: Job) -> Machine:
     return job.machines[name]
 
 
-def _drift(job: Job, loaded: Loaded) -> tuple[str, ...]:
-    """How this process differs from what the sweep was begun with on such a machine. Raises UserError unless accepted."""
-    now = Conditions(versions=_versions(loaded), gpu_name=loaded.gpu.name if loaded.gpu else None)
-    changes = drift(job.baseline.get(loaded.machine.name), now)
-    if changes and not job.accept_drift:
-        raise UserError(
-            f"sweep {job.spec.sweep_id} was begun on {loaded.machine.name} under other conditions: {'; '.join(changes)}; "
-            "restore them, start a new data set with --out, or mix them with --accept-drift, which is written into the rows"
-        )
-    return changes
-
-
 def _versions(loaded: Loaded) -> dict[str, str]:
     own = {name: importlib.metadata.version(name) for name in ("ray", "codecarbon")}
     return {**own, **loaded.engine.info.versions}
 
 
-def _origin(job: Job, loaded: Loaded, changes: tuple[str, ...], *, loaded_here: bool) -> Origin:
+def _origin(job: Job, loaded: Loaded, *, loaded_here: bool) -> Origin:
     spec, setup, info = job.spec, job.spec.setup, loaded.engine.info
     columns = TrialColumns(
         machine=loaded.machine.name,
@@ -181,7 +167,6 @@ def _origin(job: Job, loaded: Loaded, changes: tuple[str, ...], *, loaded_here: 
         "platform": platform.platform(),
         "versions": _versions(loaded),
         "machine": loaded.machine.model_dump(mode="json"),
-        "drift": list(changes),
         "load_s": info.load_s,
         "loaded_here": loaded_here,
         "weights_bytes": info.weights_bytes,
@@ -194,7 +179,10 @@ def _origin(job: Job, loaded: Loaded, changes: tuple[str, ...], *, loaded_here: 
 
 
 class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
-    """One trial. The first step on a fresh process also loads, warms up and tells the pilot's figures."""
+    """One trial. Its first step tells where it runs, on a fresh process after loading and warming up; each other is a prompt.
+
+    Telling is a step of its own so that the driver can end the trial before any prompt is begun.
+    """
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the job; loads nothing."""
@@ -208,37 +196,39 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
     def _take(self, config: dict[str, Any]) -> None:
         self._job = Job.model_validate(config["job"])
         self._queue: list[Prompt] = list(self._job.spec.prompts)
-        self._origin: Origin | None = None
-        self._drift: tuple[str, ...] = ()
+        self._ready: Loaded | None = None
         self._energy_kwh = self._energy_j = self._basis_j = self._window_s = 0.0
         self._tokens = 0
 
     def step(self) -> dict[str, Any]:
-        """Load if need be (a step of its own), else run the next prompt."""
+        """Get ready, or run the next prompt."""
+        if self._ready is None:
+            return self._get_ready()
+        return self._run(self._ready, self._queue.pop(0))
+
+    def _get_ready(self) -> dict[str, Any]:
         job = self._job
         try:
-            loaded, loaded_here = loaded_for(job)
-            if self._origin is None:
-                self._drift = _drift(job, loaded)
-                self._origin = _origin(job, loaded, self._drift, loaded_here=loaded_here)
+            with _ended_if_hung(job.timeout_s and HUNG_LOAD_S):
+                self._ready, loaded_here = loaded_for(job)
         except GenerationError as error:
             message = f"{job.spec.setup.model}: already the warm-up failed ({error.kind}): {error}"
             return {"event": "fatal", "message": message, "done": True}
         except UserError as error:
             return {"event": "fatal", "message": str(error), "done": True}
-        origin = self._origin.model_dump(mode="json")
-        if loaded_here:
-            return {"event": "ready", "origin": origin}
+        return {"event": "ready", "origin": _origin(job, self._ready, loaded_here=loaded_here).model_dump(mode="json")}
+
+    def _run(self, loaded: Loaded, prompt: Prompt) -> dict[str, Any]:
+        job = self._job
         began = time.perf_counter()
         limits = Limits(job.timeout_s, _least(loaded.oom_tokens, job.oom_tokens.get(loaded.machine.name)))
-        with _ended_if_hung(job.timeout_s):
-            measured = execute(loaded.bench, job.spec, self._queue.pop(0), job.order, limits=limits, drift=self._drift)
+        with _ended_if_hung(job.timeout_s and HUNG_FACTOR * job.timeout_s + HUNG_EXTRA_S):
+            measured = execute(loaded.bench, job.spec, prompt, job.order, limits)
         execution = measured.execution
         if execution.error_kind == "oom":
             loaded.oom_tokens = _least(loaded.oom_tokens, execution.effective_max_length)
         return {
             "event": "execution",
-            "origin": origin,
             "measured": measured.model_dump(mode="json"),
             "busy_s": time.perf_counter() - began,
             **self._metrics(execution),
@@ -277,15 +267,15 @@ def _least(*values: int | None) -> int | None:
 
 
 @contextlib.contextmanager
-def _ended_if_hung(timeout_s: float | None) -> Iterator[None]:
-    """End the process where an execution doesn't come back long after its timeout (a kernel that hangs).
+def _ended_if_hung(after_s: float | None) -> Iterator[None]:
+    """End the process where what runs here doesn't come back in time (a kernel that hangs); None: never.
 
     The driver then begins the trial again in a new one.
     """
-    if timeout_s is None:
+    if after_s is None:
         yield
         return
-    faulthandler.dump_traceback_later(HUNG_FACTOR * timeout_s + HUNG_EXTRA_S, exit=True, file=2)
+    faulthandler.dump_traceback_later(after_s, exit=True, file=2)
     try:
         yield
     finally:

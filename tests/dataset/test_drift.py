@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.dataset.drift import DECIDING, Conditions, conditions, drift
+from orchestrator.dataset.drift import DECIDING, Baseline, Conditions, conditions, drift, marked
 from orchestrator.dataset.schema import TrialRecord
+from orchestrator.dataset.trials import Origin
 from tests import builders
 
 VERSIONS = dict.fromkeys((*DECIDING, "ray"), "1.0")
@@ -23,9 +24,31 @@ def now(gpu: str | None = None, **versions: str | None) -> Conditions:
     return Conditions(versions=found, gpu_name=gpu)
 
 
+def at(machine: str = "pc", gpu: str | None = None, torch: str = "1.0") -> Origin:
+    return builders.origin(machine=machine, gpu_name=gpu, environment={"versions": VERSIONS | {"torch": torch}})
+
+
 def test_a_first_run_has_no_drift() -> None:
     assert conditions([]) == {}
-    assert drift(None, now(torch="9")) == ()
+    assert Baseline().changes(at(torch="9")) == ()
+
+
+def test_the_first_process_on_a_machine_sets_its_conditions() -> None:
+    """Two nodes of one kind that differ would mix measurements in the first run already."""
+    baseline = Baseline({"colab": now(torch="2")})
+    assert baseline.changes(at()) == ()
+    assert baseline.changes(at("other", torch="3")) == ()
+    assert baseline.changes(at("pc", "H100", "1.1")) == ("torch 1.0 -> 1.1", "GPU none -> H100")
+    assert baseline.changes(at()) == (), "what drifted sets nothing"
+    assert baseline.changes(at("colab")) == ("torch 2 -> 1.0",)
+
+
+def test_drift_is_marked_in_the_row() -> None:
+    row = builders.execution(flags=("too_short",), notes=("one",))
+    assert marked(row, ()) == row
+    found = marked(row, ("torch 1 -> 2", "GPU A -> B"))
+    assert (found.flags, found.notes) == (("drift", "too_short"), ("one", "drift: torch 1 -> 2", "drift: GPU A -> B"))
+    assert found.model_copy(update={"flags": row.flags, "notes": row.notes}) == row
 
 
 def test_the_same_conditions_are_no_drift() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -140,8 +143,9 @@ def test_a_full_disk_pauses_the_sweep(orchestrator: Orchestrator, trials: Trials
         said = lines_until(driver.stdout, "paused")
         driver.send_signal(signal.SIGTERM)
         rest, _ = driver.communicate(timeout=90)
-        assert driver.returncode == 2, [*said, rest]
-        assert "can't be written (No space left on device)" in rest
+        assert driver.returncode == 75, [*said, rest]
+        assert "nobody made room, so what waited to be written is run again" in rest
+        assert "Drained in" in rest
         assert "Traceback" not in rest
         ballast.unlink()
         orchestrator.run("tune", *more)
@@ -199,7 +203,7 @@ def test_nothing_is_open_or_told_to_others(orchestrator: Orchestrator) -> None:
         authorized = urllib.request.Request(api, headers={"Authorization": f"Bearer {token}"})  # noqa: S310
         assert planted not in urllib.request.urlopen(authorized, timeout=20).read().decode()  # noqa: S310
         time.sleep(3)  # Ray writes what it knows of its processes every few seconds
-        (scratch,) = Path("/tmp").glob(f"orch-{driver.pid}-*")  # noqa: S108
+        (scratch,) = [folder for folder in Path("/tmp").glob("orch-*") if (folder / "ray") in temporary_folders(pids)]  # noqa: S108
         assert len(list(scratch.rglob("*.log"))) > 5
         assert [p for p in scratch.rglob("*") if p.is_file() and contains(p, planted, token)] == []
     finally:
@@ -210,6 +214,55 @@ def test_nothing_is_open_or_told_to_others(orchestrator: Orchestrator) -> None:
     assert [p for p in out.rglob("*") if p.is_file() and contains(p, planted, token)] == []
     assert not scratch.exists()
     assert wait_for(lambda: [True] if not processes_of(orchestrator) else [], seconds=20), processes_of(orchestrator)
+
+
+def temporary_folders(pids: set[int]) -> set[Path]:
+    """Those that Ray's processes have on their command lines."""
+    lines = [psutil.Process(pid).cmdline() for pid in pids if psutil.pid_exists(pid)]
+    return {Path(part.partition("=")[2]) for line in lines for part in line if part.startswith(("--temp_dir=", "--temp-dir="))}
+
+
+def test_a_closed_terminal_drains(orchestrator: Orchestrator, trials: Trials) -> None:
+    """Its processes get SIGHUP, and nothing can be printed any more."""
+    out = orchestrator.folder / "measurements"
+    ours, theirs = pty.openpty()
+    driver = subprocess.Popen(
+        ["setsid", "--ctty", *orchestrator.command("tune", *SMALL)],
+        cwd=orchestrator.folder,
+        env=orchestrator.environment(**SLOW),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    threading.Thread(target=read_all, args=(ours,), daemon=True).start()
+    assert first_execution(out)
+    for pid in processes_of(orchestrator):  # a batch system signals all processes of a job
+        if pid != driver.pid:
+            os.kill(pid, signal.SIGUSR1)
+    before = sum(len(p.read_text().splitlines()) for p in out.rglob("executions.jsonl")) + len(keys(trials(out)))
+    os.close(ours)
+    assert driver.wait(timeout=60) == 75
+    done = keys(trials(out))
+    assert before < len(done) < 6, "the running prompt was finished, and no other begun"
+    assert wait_for(lambda: [True] if not processes_of(orchestrator) else [], seconds=20), processes_of(orchestrator)
+    orchestrator.run("tune", *SMALL)
+    assert (len(keys(trials(out))), set(keys(trials(out)).values())) == (6, {1})
+
+
+def read_all(terminal: int) -> None:
+    with contextlib.suppress(OSError):
+        while os.read(terminal, 4096):
+            pass
+
+
+def test_it_goes_on_when_nobody_reads_what_it_says(orchestrator: Orchestrator, trials: Trials) -> None:
+    driver = start(orchestrator, *SMALL, ORCHESTRATOR_SIMULATED_TOKEN_S="0.005")
+    assert driver.stdout
+    driver.stdout.readline()
+    driver.stdout.close()
+    assert driver.wait(timeout=90) == 0
+    assert len(keys(trials(orchestrator.folder / "measurements"))) == 6
 
 
 def contains(path: Path, *secrets: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from orchestrator.dataset.drift import Baseline
 from orchestrator.dataset.lock import Lock
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.tables import TableWriter, Trials
@@ -48,8 +49,8 @@ class Recorder:
         left = ",".join(str(p.number) for p in job.spec.prompts)
         self.events.append(f"lost {job.spec.index} [{left}] {'again' if retried else 'given up'}: {reason}")
 
-    def paused(self, reason: str) -> None:
-        self.events.append(f"paused {reason.rpartition(': ')[2]}")
+    def paused(self, line: str) -> None:
+        self.events.append(f"paused {line.partition(': ')[2]}")
 
 
 @dataclass
@@ -77,14 +78,23 @@ class Trial:
 class FakeTune:
     """Trials as Tune would have them, with searcher, callback and halt of a sweep on a real folder."""
 
-    def __init__(self, paths: DataSetPaths, lock: Lock, jobs: list[Job], trials: Trials | None = None, **searcher: Any) -> None:
+    def __init__(
+        self,
+        paths: DataSetPaths,
+        lock: Lock,
+        jobs: list[Job],
+        trials: Trials | None = None,
+        *,
+        baseline: Baseline | None = None,
+        **searcher: Any,
+    ) -> None:
         self.paths = paths
         self.halt = Halt()
         self.seen = Recorder()
         self.trials = trials or Trials()
         self.searcher = SweepSearcher(jobs, **searcher)
         self.callback = DataSetCallback(
-            Store(paths, TableWriter(paths, self.trials), lock), self.searcher, self.halt, [self.seen]
+            Store(paths, TableWriter(paths, self.trials), lock, baseline or Baseline()), self.searcher, self.halt, [self.seen]
         )
         self.live: dict[str, Trial] = {}
         self.finished = False
@@ -102,23 +112,25 @@ class FakeTune:
         self.live[trial_id] = trial
         return trial
 
-    def start(self, trial: Trial | None = None) -> Trial:
-        """A worker takes a trial."""
+    def start(self, trial: Trial | None = None, *, loading: bool = False) -> Trial:
+        """A worker takes a trial, with a model that is loaded or is only just being loaded."""
         trial = trial or self.hand_out()
         assert trial is not None
         self.callback.on_trial_start(trial=trial)
         trial.started = True
+        if not loading:
+            self.ready(trial)
         return trial
 
-    def give(self, trial: Trial, prompt: int | None = None, **changes: Any) -> None:
-        """A worker's result; without `prompt` that it is ready."""
-        origin = builders.origin(trial.spec).model_dump(mode="json")
-        result: dict[str, Any] = {"event": "ready", "origin": origin}
-        if prompt is not None:
-            measured = builders.measured(prompt, of=trial.spec, **changes).model_dump(mode="json")
-            last = prompt == trial.numbers()[-1]
-            result = {"event": "execution", "origin": origin, "measured": measured, "done": last}
-        self.tell(trial, result)
+    def ready(self, trial: Trial, *, loaded_here: bool = False, environment: dict[str, Any] | None = None) -> None:
+        """A worker tells where it runs, before its first prompt."""
+        origin = builders.origin(trial.spec, environment={"loaded_here": loaded_here, **(environment or {})})
+        self.tell(trial, {"event": "ready", "origin": origin.model_dump(mode="json")})
+
+    def give(self, trial: Trial, prompt: int, **changes: Any) -> None:
+        """A worker's result."""
+        measured = builders.measured(prompt, of=trial.spec, **changes).model_dump(mode="json")
+        self.tell(trial, {"event": "execution", "measured": measured, "done": prompt == trial.numbers()[-1]})
 
     def tell(self, trial: Trial, result: dict[str, Any]) -> None:
         """Any result, as Tune hands it on."""

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.dataset import tables
+from orchestrator.dataset.drift import Baseline, Conditions
 from orchestrator.dataset.lock import Lock
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.tables import read_all
@@ -56,8 +57,8 @@ def lines(paths: DataSetPaths, trial: Trial) -> int:
 
 def test_each_execution_is_on_the_disk_before_the_next(sweep: Sweep, paths: DataSetPaths) -> None:
     run = sweep()
-    trial = run.start()
-    run.give(trial)
+    trial = run.start(loading=True)
+    run.ready(trial, loaded_here=True)
     for prompt in (1, 2):
         run.give(trial, prompt)
         assert lines(paths, trial) == prompt
@@ -84,7 +85,7 @@ def test_a_prompt_that_is_told_twice_is_written_once(sweep: Sweep, paths: DataSe
 def test_results_of_a_trial_that_was_not_begun_are_ignored(sweep: Sweep, paths: DataSetPaths) -> None:
     run = sweep()
     stranger = Trial("stranger", {"job": job(index=7).model_dump(mode="json")})
-    run.give(stranger)
+    run.ready(stranger)
     run.give(stranger, 1)
     assert run.seen.events == []
     assert not list(paths.root.glob("pc*"))
@@ -254,19 +255,31 @@ def test_draining_lets_the_running_prompt_finish(sweep: Sweep, paths: DataSetPat
     assert not run.halt.stop_all()
     run.give(first, 2)
     assert not run.halt.stop_all(), "the other one still runs its first"
-    run.give(second)  # has loaded, and begins no prompt
+    run.give(second, 1)
     assert run.halt.stop_all()
     run.callback.close()
-    assert counted(paths) == [(0, 1, 1), (0, 2, 1)]
+    assert counted(paths) == [(0, 1, 1), (0, 2, 1), (1, 1, 1)]
     assert run.live == {}
 
 
-def test_a_trial_that_starts_while_draining_is_not_waited_for(sweep: Sweep, paths: DataSetPaths) -> None:
+def test_draining_does_not_wait_for_a_model_that_is_loaded(sweep: Sweep, paths: DataSetPaths) -> None:
+    run = sweep(2)
+    first, second = run.start(), run.start(loading=True)
+    run.halt.drain("SIGTERM")
+    assert run.callback.n_running() == 1
+    run.give(first, 1)
+    assert run.halt.stop_all()
+    run.callback.close()
+    assert counted(paths) == [(0, 1, 1)]
+    assert second.trial_id in run.live
+
+
+def test_a_trial_that_is_handed_out_before_draining_begins_no_prompt(sweep: Sweep, paths: DataSetPaths) -> None:
     run = sweep(2)
     first, waiting = run.start(), run.hand_out()
     run.halt.drain("SIGTERM")
-    run.start(waiting)
-    assert run.callback.n_running() == 1
+    waiting = run.start(waiting)
+    assert waiting.trial_id not in run.live, "it ended as soon as it told that it is ready"
     run.give(first, 1)
     assert run.halt.stop_all()
     run.callback.close()
@@ -323,6 +336,41 @@ def test_close_seals_what_runs_and_takes_nothing_more(sweep: Sweep, paths: DataS
     run.callback.close()
     assert on_disk(paths) == before
     assert pq.read_metadata(paths.executions).num_rows == 2
+
+
+# --- drift -----------------------------------------------------------------------------------------------------------
+
+OTHER = {"versions": {"torch": "9.9"}}
+CHANGE = "torch 2.11 -> 9.9"
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_other_conditions_end_the_sweep_before_a_prompt(sweep: Sweep, paths: DataSetPaths, begun: bool) -> None:
+    """Than those of an earlier run, or of another node of the same kind in the first run."""
+    run = sweep(2, baseline=Baseline({"pc": Conditions(versions={"torch": "2.11"}, gpu_name=None)} if begun else {}))
+    if not begun:
+        run.give(run.start(), 1)
+    second = run.start(loading=True)
+    run.ready(second, environment=OTHER)
+    assert run.halt.fatal
+    assert f"was begun on pc under other conditions: {CHANGE}; restore them" in run.halt.fatal
+    assert run.halt.stop_all()
+    run.give(second, 1)
+    run.callback.close()
+    assert counted(paths) == ([] if begun else [(0, 1, 1)])
+
+
+def test_accepted_drift_is_written_into_the_rows(sweep: Sweep, paths: DataSetPaths) -> None:
+    run = sweep(2, baseline=Baseline({"pc": Conditions(versions={"torch": "2.11"}, gpu_name=None)}, accept=True))
+    same, other = run.start(), run.start(loading=True)
+    run.ready(other, environment=OTHER)
+    run.whole(same)
+    run.whole(other)
+    assert run.halt.fatal is None
+    first, second = (read_trial(folder) for folder in paths.sealed_trials())
+    assert (first.environment["drift"], second.environment["drift"]) == ([], [CHANGE])
+    assert not any("drift" in word for e in first.executions for word in (*e.flags, *e.notes))
+    assert all("drift" in e.flags and e.notes[-1] == f"drift: {CHANGE}" for e in second.executions)
 
 
 # --- the disk --------------------------------------------------------------------------------------------------------
@@ -391,7 +439,8 @@ def test_a_full_disk_pauses_until_there_is_room(sweep: Sweep, paths: DataSetPath
     for n in range(prompt, 4):
         run.give(trial, n)
     assert disk.slept == [module.DISK_POLL_S] * 3
-    assert [e for e in run.seen.events if e.startswith("paused")] == [f"paused {os.strerror(number)}"], "told once a pause"
+    told = [e for e in run.seen.events if e.startswith("paused")]
+    assert told == [f"paused {os.strerror(number)}: {module.PAUSED}"], "once a pause"
     assert counted(paths) == [(0, 1, 1), (0, 2, 1), (0, 3, 1)]
     assert run.callback.error is None
 
@@ -420,7 +469,7 @@ def test_a_full_disk_while_sealing_pauses(sweep: Sweep, paths: DataSetPaths, dis
     trial = run.start()
     disk.rename_to(name, errno.ENOSPC, times=2)
     run.whole(trial)
-    assert run.seen.events[-2:] == ["paused No space left on device", "sealed 0 a1"]
+    assert run.seen.events[-2:] == [f"paused No space left on device: {module.PAUSED}", "sealed 0 a1"]
     assert len(counted(paths)) == 3
     assert sorted(p.name for p in paths.trial("pc", trial.spec).iterdir()) == ["emissions.csv", "output.txt", "trial.json"]
 
@@ -431,7 +480,7 @@ def test_a_full_disk_while_the_tables_are_written_pauses(sweep: Sweep, paths: Da
     disk.rename_to(name, errno.ENOSPC, times=2)
     run.whole(run.start())
     run.whole(run.start())
-    assert run.seen.events.count("paused No space left on device") == 1
+    assert run.seen.events.count(f"paused No space left on device: {module.PAUSED}") == 1
     assert [record.spec.index for record in run.trials.records()] == [0, 1], "taken in once"
     assert pq.read_metadata(paths.executions).num_rows == 6
     assert pq.read_metadata(paths.summary).num_rows == 2
@@ -458,6 +507,7 @@ def test_a_pause_ends_with_the_sweep(sweep: Sweep, disk: Disk, monkeypatch: pyte
         run.give(trial, 2)
     assert len(disk.slept) == (5 if drain else pytest.approx(module.DISK_WAIT_S / module.DISK_POLL_S, abs=2))
     assert isinstance(run.callback.error, OSError)
+    assert [e.rpartition(", so ")[2] for e in run.seen.events[-1:]] == ["what waited to be written is run again"]
 
 
 def test_a_disk_that_stays_full_keeps_what_was_written(sweep: Sweep, paths: DataSetPaths, disk: Disk, lock: Lock) -> None:

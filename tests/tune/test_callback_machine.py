@@ -111,7 +111,7 @@ class SweepLife(RuleBasedStateMachine):
     @rule(data=st.data())
     def worker_loads(self, data: st.DataObject) -> None:
         if trial := self.worker(data):
-            self.now.give(trial)
+            self.now.ready(trial, loaded_here=True)
 
     @rule(data=st.data(), n_bytes=st.sampled_from([0, 1, 200, None]), times=st.integers(1, 3))
     def prompt_is_done_on_a_full_disk(self, data: st.DataObject, n_bytes: int | None, times: int) -> None:
@@ -191,7 +191,7 @@ class SweepLife(RuleBasedStateMachine):
         holder = (self.paths.root / LOCK_FILE).read_bytes()
         self.stack.close()
         self.run = None
-        (self.paths.root / LOCK_FILE).write_bytes(holder.replace(b'"process_began": ', b'"process_began": 1'))
+        (self.paths.root / LOCK_FILE).write_bytes(holder.replace(b'"process": "', b'"process": "another '))
         for folder in self.paths.partial_trials():
             with (folder / "executions.jsonl").open("ab") as stream:
                 stream.write(torn.replace(b"\n", b""))
