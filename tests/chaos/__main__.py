@@ -60,6 +60,7 @@ class Sweep:
     mode: str
     folder: Path
     draw: random.Random
+    most_faults: int = 5
     real: bool = False
     """On the real small model instead of the simulated engine."""
     faults: list[str] = field(default_factory=list)
@@ -274,7 +275,7 @@ def one_sweep(sweep: Sweep) -> None:
 
 def run_until_complete(sweep: Sweep, arguments: list[str], cluster: subprocess.Popen[str] | None) -> None:
     draw = sweep.draw
-    to_come = KILLS if sweep.real else [draw.choice(FAULTS[sweep.mode]) for _ in range(draw.randint(1, 5))]
+    to_come = KILLS if sweep.real else [draw.choice(FAULTS[sweep.mode]) for _ in range(draw.randint(1, sweep.most_faults))]
     for _ in range(12):
         n_faults = 1 if sweep.real else draw.choice([1, 2, 3])
         faults, to_come = to_come[:n_faults], to_come[n_faults:]
@@ -293,6 +294,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sweeps", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--faults", type=int, default=5, help="most of one sweep")
     parser.add_argument("--real", action="store_true", help="the real small model, three kills a sweep")
     parser.add_argument("--mode", choices=["private", "cluster", "both"], default="both")
     options = parser.parse_args()
@@ -302,7 +304,8 @@ def main() -> None:
     for number in range(options.sweeps):
         mode = options.mode if options.mode != "both" else ("private", "cluster")[number % 2]
         folder = Path(tempfile.mkdtemp(prefix="chaos-"))
-        sweep = Sweep(number, mode, folder, random.Random(f"{options.seed}-{number}"), options.real)
+        draw = random.Random(f"{options.seed}-{number}")
+        sweep = Sweep(number, mode, folder, draw, options.faults, options.real)
         start = time.monotonic()
         try:
             one_sweep(sweep)

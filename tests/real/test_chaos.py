@@ -1,4 +1,4 @@
-"""Two sweeps of the chaos program; docs/reliability.md tells of a long run."""
+"""The chaos program, shortly; docs/reliability.md tells of a long run."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
 
-
-def test_two_sweeps_under_random_faults() -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--sweeps", "2", "--seed", "8", "--faults", "2"),
+        pytest.param(("--sweeps", "6", "--seed", "9"), marks=pytest.mark.slow),
+    ],
+)
+def test_sweeps_under_random_faults(options: tuple[str, ...]) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.chaos", "--sweeps", "2", "--seed", "8"],
+        [sys.executable, "-m", "tests.chaos", *options],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,

@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -24,8 +24,6 @@ import pytest
 from orchestrator.dataset.schema import TrialRecord
 from tests.real.conftest import Orchestrator
 from tests.real.test_sweep_life import hashes, keys, processes_of, wait_for
-
-pytestmark = pytest.mark.slow
 
 SMALL = (
     *("--space", "uniform", "--samples", "2", "--engine", "simulated", "--model", "smollm2", "--use-case", "fantasyWorld"),
@@ -53,6 +51,7 @@ def first_execution(out: Path) -> bool:
     return bool(wait_for(lambda: [*out.rglob("executions.jsonl"), *out.rglob("trial.json")]))
 
 
+@pytest.mark.slow
 def test_drained_held_and_bounded(orchestrator: Orchestrator, trials: Trials) -> None:
     out = orchestrator.folder / "measurements"
     driver = start(orchestrator, *SMALL, **SLOW)
@@ -88,6 +87,7 @@ def test_drained_held_and_bounded(orchestrator: Orchestrator, trials: Trials) ->
     assert orders == list(range(len(orders))), "the order in which attempts were handed out, over all runs"
 
 
+@pytest.mark.slow
 def test_timed_out_rerun_and_drifted(orchestrator: Orchestrator, trials: Trials, tmp_path: Path) -> None:
     out = orchestrator.folder / "measurements"
     small = (*SMALL[:-4], "--prompts", "2", *SMALL[-2:], "--fixed-length")
@@ -115,46 +115,56 @@ def test_timed_out_rerun_and_drifted(orchestrator: Orchestrator, trials: Trials,
     assert len(trials(out)) == 4, "the first attempts are still there"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
-def test_a_full_disk_pauses_the_sweep(orchestrator: Orchestrator, trials: Trials, tmp_path: Path) -> None:
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small one of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True, check=False)
     if mounted.returncode:
         pytest.skip(f"no small disk can be mounted here: {mounted.stderr.decode().strip()}")
-    try:
-        out, ballast = disk / "data", disk / "ballast"
-        driver = start(orchestrator, *SMALL, "--out", str(out), **SLOW)
-        assert first_execution(out)
-        fill(ballast)
-        assert driver.stdout
-        said = lines_until(driver.stdout, "paused until there is room")
-        assert said[-1].startswith(f"{out}: No space left on device: paused"), said
-        ballast.unlink()
-        rest, _ = driver.communicate(timeout=90)
-        assert driver.returncode == 0, rest
-        # full again, and nobody makes room: what was finished is kept
-        more = [*SMALL, "--out", str(out), "--samples", "4"]
-        driver = start(orchestrator, *more, **SLOW)
-        assert wait_for(lambda: list(out.rglob("executions.jsonl")))
-        done = keys(trials(out))
-        fill(ballast)
-        assert driver.stdout
-        said = lines_until(driver.stdout, "paused")
-        driver.send_signal(signal.SIGTERM)
-        rest, _ = driver.communicate(timeout=90)
-        assert driver.returncode == 75, [*said, rest]
-        assert "nobody made room, so what waited to be written is run again" in rest
-        assert "Drained in" in rest
-        assert "Traceback" not in rest
-        ballast.unlink()
-        orchestrator.run("tune", *more)
-        counted = keys(trials(out))
-        assert (len(counted), set(counted.values())) == (12, {1})
-        assert done <= counted
-        orchestrator.run("validate", "--out", str(out))
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=False)
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+def test_a_full_disk_pauses_the_sweep(orchestrator: Orchestrator, trials: Trials, disk: Path) -> None:
+    out, ballast = disk / "data", disk / "ballast"
+    driver = start(orchestrator, *SMALL, "--out", str(out), **SLOW)
+    assert first_execution(out)
+    fill(ballast)
+    assert driver.stdout
+    said = lines_until(driver.stdout, "paused until there is room")
+    assert said[-1].startswith(f"{out}: No space left on device: paused"), said
+    ballast.unlink()
+    rest, _ = driver.communicate(timeout=90)
+    assert driver.returncode == 0, rest
+    assert (len(keys(trials(out))), set(keys(trials(out)).values())) == (6, {1})
+    orchestrator.run("validate", "--out", str(out))
+
+
+@pytest.mark.slow
+def test_a_sweep_ended_on_a_full_disk_keeps_what_was_finished(orchestrator: Orchestrator, trials: Trials, disk: Path) -> None:
+    out, ballast = disk / "data", disk / "ballast"
+    driver = start(orchestrator, *SMALL, "--out", str(out), **SLOW)
+    assert wait_for(lambda: list(out.rglob("executions.jsonl")))
+    done = keys(trials(out))
+    fill(ballast)
+    assert driver.stdout
+    said = lines_until(driver.stdout, "paused")
+    driver.send_signal(signal.SIGTERM)
+    rest, _ = driver.communicate(timeout=90)
+    assert driver.returncode == 75, [*said, rest]
+    assert "nobody made room, so what waited to be written is run again" in rest
+    assert "Drained in" in rest
+    assert "Traceback" not in rest
+    ballast.unlink()
+    orchestrator.run("tune", *SMALL, "--out", str(out))
+    counted = keys(trials(out))
+    assert (len(counted), set(counted.values())) == (6, {1})
+    assert done <= counted
+    orchestrator.run("validate", "--out", str(out))
 
 
 def lines_until(stream: IO[str], part: str) -> list[str]:
@@ -178,6 +188,7 @@ def fill(ballast: Path) -> None:
                 continue
 
 
+@pytest.mark.slow
 def test_nothing_is_open_or_told_to_others(orchestrator: Orchestrator) -> None:
     planted = "hf_" + "planted" * 5
     out = orchestrator.folder / "measurements"
@@ -256,6 +267,7 @@ def read_all(terminal: int) -> None:
             pass
 
 
+@pytest.mark.slow
 def test_it_goes_on_when_nobody_reads_what_it_says(orchestrator: Orchestrator, trials: Trials) -> None:
     driver = start(orchestrator, *SMALL, ORCHESTRATOR_SIMULATED_TOKEN_S="0.005")
     assert driver.stdout

@@ -1,4 +1,7 @@
-"""All five samplers x three use cases on the real small model in nf4: real Ray, transformers, bitsandbytes, CodeCarbon."""
+"""Samplers x three use cases on the real small model in nf4: real Ray, transformers, bitsandbytes, CodeCarbon.
+
+All five are slow; the short form is the default one and the one that learns.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,24 @@ from orchestrator.samplers import SAMPLERS
 from tests.real.conftest import Orchestrator
 
 USE_CASES = {"fantasyWorld", "creativeStorytelling", "danceCoreography"}
+SHORT = ("lhs", "optuna")
 SAMPLES = {name: 2 if name == "lhs" else 1 for name in SAMPLERS}
-"""One each keeps CI short; two where the test of equal texts looks."""
+"""One each keeps it short; two where the test of equal texts looks."""
 SMALL = ("--prompts", "1", "--range", "max_length=100:104", "--seed", "7", "--country", "ITA")
 
 
+@pytest.fixture(scope="module", params=[SHORT, pytest.param(tuple(SAMPLERS), marks=pytest.mark.slow)], ids=["two", "all"])
+def samplers(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Names of those that run."""
+    names: tuple[str, ...] = request.param
+    return names
+
+
 @pytest.fixture(scope="module")
-def swept(real_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One data set that all five samplers wrote into, one command each."""
+def swept(samplers: tuple[str, ...], real_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One data set that the samplers wrote into, one command each."""
     out = tmp_path_factory.mktemp("data") / "measurements"
-    for name in SAMPLERS:
+    for name in samplers:
         n = SAMPLES[name]
         result = Orchestrator(out.parent, real_cache).tune("--space", name, "--samples", str(n), *SMALL)
         assert (result["trials_run"], result["executions_run"], result["failed"]) == (3 * n, 3 * n, 0)
@@ -34,16 +45,18 @@ def swept(real_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_every_leaf_is_there(swept: Path) -> None:
+def test_every_leaf_is_there(swept: Path, samplers: tuple[str, ...]) -> None:
     leaves = {p.relative_to(swept).as_posix() for p in swept.glob("cpu/smollm2/*/*")}
-    assert leaves == {f"cpu/smollm2/{s.folder}/{use_case}" for s in SAMPLERS.values() for use_case in USE_CASES}
+    assert leaves == {f"cpu/smollm2/{SAMPLERS[s].folder}/{use_case}" for s in samplers for use_case in USE_CASES}
     assert not [p for p in swept.rglob("*") if p.name.startswith(".")], "hidden leftovers"
 
 
-def test_model_was_loaded_once_a_sweep(swept: Path, trials: Callable[[Path], list[TrialRecord]]) -> None:
-    for sampler in SAMPLERS.values():
-        records = [r for r in trials(swept) if r.columns.strategy == sampler.folder]
-        assert sum(r.environment["loaded_here"] for r in records) == 1, sampler.folder
+def test_model_was_loaded_once_a_sweep(
+    swept: Path, samplers: tuple[str, ...], trials: Callable[[Path], list[TrialRecord]]
+) -> None:
+    for name in samplers:
+        records = [r for r in trials(swept) if r.columns.strategy == SAMPLERS[name].folder]
+        assert sum(r.environment["loaded_here"] for r in records) == 1, name
 
 
 def test_executions_are_measured_and_generated(swept: Path, trials: Callable[[Path], list[TrialRecord]]) -> None:
@@ -65,9 +78,9 @@ def test_executions_are_measured_and_generated(swept: Path, trials: Callable[[Pa
             assert "estimated_cpu" in execution.flags or execution.cpu_method == "rapl"
 
 
-def test_emissions_csv_begins_with_the_reports_fields(swept: Path) -> None:
+def test_emissions_csv_begins_with_the_reports_fields(swept: Path, samplers: tuple[str, ...]) -> None:
     files = sorted(swept.glob("*/*/*/*/*/emissions.csv"))
-    assert len(files) == 3 * sum(SAMPLES.values())
+    assert len(files) == 3 * sum(SAMPLES[name] for name in samplers)
     for file in files:
         header, row = list(csv.reader(file.open()))
         assert tuple(header[:29]) == REPORT_FIELDS
@@ -75,11 +88,12 @@ def test_emissions_csv_begins_with_the_reports_fields(swept: Path) -> None:
         assert row[header.index("country_name")] == "Italy"
 
 
-def test_tables_of_the_callback_equal_those_from_scratch(swept: Path) -> None:
+def test_tables_of_the_callback_equal_those_from_scratch(swept: Path, samplers: tuple[str, ...]) -> None:
     paths = DataSetPaths(swept)
     before = pq.read_table(paths.executions), pq.read_table(paths.summary)
     executions, trials, faults = rebuild(paths)
-    assert (executions, trials, faults) == (18, 18, [])
+    n = 3 * sum(SAMPLES[name] for name in samplers)
+    assert (executions, trials, faults) == (n, n, [])
     assert before[0].equals(pq.read_table(paths.executions), check_metadata=True)
     assert before[1].equals(pq.read_table(paths.summary), check_metadata=True)
 

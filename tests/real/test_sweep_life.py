@@ -42,7 +42,7 @@ def test_the_same_command_again_runs_nothing(orchestrator: Orchestrator) -> None
     assert hashes(orchestrator.folder / "measurements") == before
 
 
-@pytest.mark.parametrize("space", ["sobol", "uniform", "optuna"])
+@pytest.mark.parametrize("space", ["optuna", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sobol", "uniform"))])
 def test_more_samples_extend_a_design(
     orchestrator: Orchestrator, trials: Callable[[Path], list[TrialRecord]], space: str
 ) -> None:
