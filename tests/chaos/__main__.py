@@ -44,8 +44,8 @@ FAULTS = {
     "cluster": [*SIGNALS, "two signals", "worker SIGKILL", "node killed", "node killed", "node killed"],
 }
 
-
-KILLS = ["driver SIGKILL", "worker SIGKILL", "driver SIGKILL"]
+KILLS = ["driver SIGKILL", "driver SIGKILL", "worker SIGKILL"]
+"""Of a sweep on the real model, one a run; the worker's last, since its run goes on to the end."""
 
 
 class BrokenPromiseError(Exception):
