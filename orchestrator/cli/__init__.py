@@ -7,6 +7,7 @@ import sys
 import click
 
 from orchestrator import __version__
+from orchestrator.cli.merge import merge
 from orchestrator.cli.models import models
 from orchestrator.cli.plan import plan
 from orchestrator.cli.status import status
@@ -35,7 +36,7 @@ def cli() -> None:
     """  # noqa: D301 - click wants the character
 
 
-for verb in (tune, plan, status, summarize, validate, models):
+for verb in (tune, plan, status, summarize, validate, merge, models):
     cli.add_command(verb)
 
 

@@ -101,6 +101,11 @@ OPTIONS = [
     click.option(
         "--order", type=click.Choice(["shuffled", "design"]), default="shuffled", show_default=True, help="Order of the trials."
     ),
+    click.option(
+        "--shard",
+        metavar="I/N",
+        help="Only the I-th of N parts, for machines that can't reach each other; `merge` joins them.",
+    ),
     out_option,
     click.option("--address", metavar="HOST:PORT", help="A running Ray cluster. [default: a private Ray on this machine]"),
 ]

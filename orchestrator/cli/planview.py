@@ -63,6 +63,9 @@ def _rows(prepared: Prepared, gpus: list[Gpu]) -> list[tuple[str, str]]:
             unfilled = f"{plan.samples} points: the largest grid of at most {resolved.samples}; the rest is not filled"
             rows.append(("Grid", unfilled))
     rows.append(("Trials", _trials(prepared)))
+    if resolved.shard:
+        n = len(prepared.done) + prepared.n_missing()
+        rows.append(("Shard", f"{resolved.shard}: {n} of the {plan.n_executions()} executions are for this machine"))
     if prepared.n_done:
         rows.append(("Done", f"{prepared.n_done} executions; {prepared.n_missing()} left to run"))
     bound = prepared.token_bound()

@@ -12,6 +12,7 @@ from orchestrator.nouns import TrialSpec
 PARTIAL_SUFFIX = ".partial"
 WORKING_FILES = ("executions.jsonl", "spec.json")
 """Of a running trial; a sealed one has trial.json instead."""
+MERGING = ".merging"
 TEMPORARY = ".*.tmp"
 """Files being written; what a cut leaves of them is worth nothing."""
 
@@ -40,6 +41,11 @@ class DataSetPaths:
     def summary(self) -> Path:
         """Derived: a row a trial."""
         return self.root / "summary.parquet"
+
+    @property
+    def merging(self) -> Path:
+        """Trials that are being copied from another data set."""
+        return self.root / MERGING
 
     def leaf(self, machine: str, spec: TrialSpec) -> Path:
         """measurements/<machine>/<model>/<strategy>/<useCase>."""

@@ -151,6 +151,8 @@ def _strangers(paths: DataSetPaths, *, running: bool) -> Iterator[Finding]:
                 yield Finding("error", where, "a link out of the data set: it is not followed")
             elif name.startswith(".") and name.endswith(".tmp") and not running:
                 yield Finding("warning", where, "a temporary file that a cut left; it can be removed")
+            elif path == paths.merging and not running:
+                yield Finding("warning", where, "what a merge that was cut had not copied whole; merge again, or remove it")
             elif name.endswith(PARTIAL_SUFFIX) and len(path.relative_to(paths.root).parts) != 5:  # noqa: PLR2004 - a leaf's depth
                 yield Finding("warning", where, "an unfinished trial in the wrong place: nothing will go on with it")
 

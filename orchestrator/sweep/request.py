@@ -6,6 +6,7 @@ told with the flag that lifts it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,18 @@ from orchestrator.engine import ENGINES
 from orchestrator.errors import UserError
 from orchestrator.machine import country, detect, read_machine
 from orchestrator.models import Model, parse_model
-from orchestrator.nouns import DOMAIN, PARAMETERS, QUANTIZATIONS, Machine, Profile, Quantization, Space, UseCase
+from orchestrator.nouns import (
+    ANCHOR,
+    DOMAIN,
+    PARAMETERS,
+    QUANTIZATIONS,
+    Machine,
+    Profile,
+    Quantization,
+    Space,
+    TrialSpec,
+    UseCase,
+)
 from orchestrator.reader import faults as lines_of
 from orchestrator.reader import names, nearest, read, short
 from orchestrator.samplers import Sampler, sampler_of
@@ -54,6 +66,7 @@ class Request:
     country: str | None = None
     parallel: int | None = None
     order: str = "shuffled"
+    shard: str | None = None
     out: Path = Path("measurements")
     address: str | None = None
 
@@ -78,8 +91,31 @@ class Resolved:
     samples: int
     n_prompts: int | None
     parallel: int
+    shard: Shard | None
+    """Which part of the plan is run; None: all of it."""
     notes: tuple[str, ...]
     """What a person should know before it starts."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of so many parts of a plan, for machines that can't reach each other.
+
+    By a configuration's number, so that all its models, use cases and repeats are run on one machine, and a larger design
+    leaves each where it was; anchors are dealt out, too.
+    """
+
+    number: int
+    of: int
+
+    def has(self, spec: TrialSpec) -> bool:
+        """Whether a trial is in it."""
+        turn = spec.repeat - 1 if spec.strategy == ANCHOR else spec.index
+        return turn % self.of == self.number - 1
+
+    def __str__(self) -> str:
+        """As it is written on the command line."""
+        return f"{self.number}/{self.of}"
 
 
 class _Faults:
@@ -112,6 +148,7 @@ def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
     bits = profile.quantization or "nf4" if request.quantization is None else request.quantization
     quantization = faults.attempt(_quantization, bits)
     faults.attempt(_check_flags, request, profile)
+    shard = faults.attempt(_shard, request.shard)
     # a node of a cluster may carry any label; alone, this machine's file is all that is needed
     machines = faults.attempt(_all_machines) if request.address else {}
     if not (read_machine_of and machine and read_space and quantization) or ranges is None or machines is None or faults.lines:
@@ -122,6 +159,12 @@ def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
     _check_twins("--model", [model.label for model in known_models], "run them into different --out folders")
     _check_twins("--use-case", [use_case.name for use_case in known_use_cases], "rename one in its file")
     scale = _scaled(request, machine, space, ranges, max(len(use_case.prompts) for use_case in known_use_cases))
+    if shard and sampler.design is None:
+        raise UserError(
+            f"--shard {shard}: {space.sampler} asks for its configurations as it goes, so there is nothing to share out"
+        )
+    if shard and shard.of > scale.samples:
+        raise UserError(f"--shard {shard}: there are only {scale.samples} configurations to share out; take fewer parts")
     _check_size(scale.samples, len(known_models), len(known_use_cases), request.repeats)
     try:
         space = space.narrowed(scale.ranges)
@@ -143,6 +186,7 @@ def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
         samples=scale.samples,
         n_prompts=scale.n_prompts,
         parallel=request.parallel or machine.parallel_trials or 1,
+        shard=shard,
         notes=(*scale.notes, *_cautions(request, machine, gpu_names)),
     )
 
@@ -254,6 +298,17 @@ def _quantization(name: str) -> Quantization:
     if name not in QUANTIZATIONS:
         raise UserError(f"--quantization: there is no {short(repr(name))}: {nearest(name, list(QUANTIZATIONS))}")
     return QUANTIZATIONS[name]
+
+
+def _shard(text: str | None) -> Shard | None:
+    """`2/3` -> the second of three."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,5})/(\d{1,5})", text, re.ASCII)
+    number, of = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= number <= of:
+        raise UserError(f"--shard {short(text)}: write it as I/N, e.g. 2/3 for the second of three")
+    return Shard(number, of)
 
 
 def _ranges(items: tuple[str, ...]) -> dict[str, tuple[float, float]]:

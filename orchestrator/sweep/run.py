@@ -173,7 +173,7 @@ def prepare(resolved: Resolved, revisions: dict[str, str], rerun: tuple[str, ...
             *(f"{paths.root}/{fault}: can't be read as a trial; restore it or move it out of the data set" for fault in faults)
         )
     ledger = Ledger(trials, plan.machine, rerun)
-    specs = specs_of(plan, trials.records())
+    specs = [spec for spec in specs_of(plan, trials.records()) if resolved.shard is None or resolved.shard.has(spec)]
     missing = {spec.key(): left for spec in specs if (left := ledger.missing(spec))}
     again = {(key, prompt.number) for key, spec in missing.items() for prompt in spec.prompts}
     return Prepared(

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import UserError
+from orchestrator.nouns import ANCHOR
 from orchestrator.sweep.request import DEFAULT_SAMPLES, Request, resolve_request
+from orchestrator.sweep.run import known_revisions, prepare
 
 
 @pytest.fixture(autouse=True)
@@ -293,3 +295,45 @@ def test_a_name_as_long_as_a_file_is_cut(tmp_path: Path, key: str) -> None:
     with pytest.raises(UserError, match=f"^--{key}: there is no 'kkk") as raised:
         resolve(machine="lab.yaml")
     assert all(len(line) < 1000 for line in raised.value.lines)
+
+
+# --- shards ----------------------------------------------------------------------------------------------------------
+
+
+def keys_of(shard: str | None, **flags: Any) -> set[tuple[Any, ...]]:
+    """Trials that a machine runs."""
+    resolved = resolve(**{"engine": "simulated", "shard": shard, **flags})
+    prepared = prepare(resolved, known_revisions(resolved))
+    return {(s.strategy, s.setup.model, s.setup.use_case, s.index, s.repeat) for s in prepared.missing}
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 11])
+@pytest.mark.parametrize("space", ["sobol", "lhs"])
+def test_shards_share_out_a_plan(n: int, space: str) -> None:
+    flags: dict[str, Any] = {"space": space, "samples": 11, "repeats": 2, "models": ("smollm2", "llama2")}
+    parts = [keys_of(f"{i}/{n}", **flags) for i in range(1, n + 1)]
+    assert set.union(*parts) == keys_of(None, **flags)
+    assert sum(map(len, parts)) == len(keys_of(None, **flags)), "each trial once"
+    for part in parts:
+        of = [{key[3] for key in part if key[0] != ANCHOR and key[2] == use_case} for use_case in {key[2] for key in part}]
+        assert all(indices == of[0] for indices in of), "a configuration's use cases stay together"
+
+
+def test_a_larger_design_leaves_a_shard_its_trials() -> None:
+    assert keys_of("2/3", space="sobol", samples=5) < keys_of("2/3", space="sobol", samples=9)
+
+
+@pytest.mark.parametrize("text", ["", "2", "0/3", "4/3", "1/0", "-1/3", "1/3/2", "a/b", "1/1e9", "²/3", "1/99999999999"])
+def test_a_shard_that_is_none(text: str) -> None:
+    with pytest.raises(UserError, match=r"--shard .*: write it as I/N, e.g. 2/3"):
+        resolve(shard=text)
+
+
+def test_what_learns_has_nothing_to_share_out() -> None:
+    with pytest.raises(UserError, match="--shard 1/2: optuna asks for its configurations as it goes"):
+        resolve(space="optuna", shard="1/2")
+
+
+def test_an_empty_shard_is_refused() -> None:
+    with pytest.raises(UserError, match="--shard 3/5: there are only 4 configurations"):
+        resolve(shard="3/5")

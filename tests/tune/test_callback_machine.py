@@ -185,16 +185,18 @@ class SweepLife(RuleBasedStateMachine):
         assert [p.name for p in self.paths.root.rglob(".*")] == [], "nothing hidden is left"
 
     @precondition(lambda self: self.run and self.n_results_of_driver() > 1)
-    @rule(torn=st.binary(max_size=30), trash=st.booleans())
-    def driver_is_killed(self, torn: bytes, trash: bool) -> None:
-        """At once: a line may be torn, a file half-written, the lock's file left."""
+    @rule(n_bytes=st.sampled_from([0, 1, 30, 500]), zeros=st.booleans(), trash=st.booleans())
+    def driver_is_killed(self, n_bytes: int, zeros: bool, trash: bool) -> None:
+        """At once: a line may be torn or not be on the disk yet, a file half-written, the lock's file left."""
+        line = builders.measured(1, text="x" * 500).model_dump_json().encode()
+        torn = b"\0" * n_bytes if zeros else line[:n_bytes]
         holder = (self.paths.root / LOCK_FILE).read_bytes()
         self.stack.close()
         self.run = None
         (self.paths.root / LOCK_FILE).write_bytes(holder.replace(b'"process": "', b'"process": "another '))
         for folder in self.paths.partial_trials():
             with (folder / "executions.jsonl").open("ab") as stream:
-                stream.write(torn.replace(b"\n", b""))
+                stream.write(torn)
             if trash:
                 (folder / ".trial.json.01234567.tmp").write_bytes(b"half")
                 (folder / "emissions.csv").write_bytes(b"old")

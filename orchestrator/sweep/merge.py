@@ -1,0 +1,207 @@
+"""Put data sets of machines that can't reach each other together: copy what is new, keep what is there, refuse what conflicts.
+
+Everything is checked before the first byte is written. The result doesn't depend on the order of the sources, nor on how
+often they are merged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from orchestrator.dataset.lock import held
+from orchestrator.dataset.paths import DataSetPaths, make_folder, sync_folder, write_atomically
+from orchestrator.dataset.schema import TrialRecord
+from orchestrator.dataset.tables import Trials, rebuild
+from orchestrator.dataset.trials import DERIVED_FILES
+from orchestrator.dataset.validate import validate_folders
+from orchestrator.errors import UserError
+from orchestrator.sweep.check import read_plans
+from orchestrator.sweep.plan import SweepPlan, write_plan
+from orchestrator.sweep.remaining import Ledger, specs_of
+
+SHOWN = 20
+"""Conflicts that are told."""
+
+
+@dataclass
+class Side:
+    """One data set: its sealed trials by place, and its plans."""
+
+    root: Path
+    sealed: dict[PurePosixPath, TrialRecord] = field(default_factory=dict)
+    """machine/model/strategy/use case/folder -> what lies there."""
+    unfinished: list[str] = field(default_factory=list)
+    """Trials that run or were cut off; not merged."""
+    plans: dict[str, SweepPlan] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What one data set adds."""
+
+    root: Path
+    new: tuple[PurePosixPath, ...]
+    identical: int
+    unfinished: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SweepGap:
+    """A sweep of the merged data set against its plan."""
+
+    id: str
+    planned: int
+    missing: int
+
+
+@dataclass(frozen=True)
+class Merge:
+    """What a merge does, or would do."""
+
+    out: Path
+    sources: tuple[Source, ...]
+    plans: tuple[SweepPlan, ...]
+    """As they stand afterwards."""
+    sweeps: tuple[SweepGap, ...]
+
+    def n_new(self) -> int:
+        """Trial folders that are copied."""
+        return sum(len(source.new) for source in self.sources)
+
+
+def merge(sources: Sequence[Path], out: Path, say: Callable[[str], None], *, dry_run: bool = False) -> Merge:
+    """Copy into `out` what the sources have and it hasn't, and rebuild its tables.
+
+    Raises UserError, before anything is written, naming every conflict, every faulty source, or who runs a sweep in `out`.
+    """
+    roots = {path.resolve(): path for path in sources}
+    if out.resolve() in roots:
+        raise UserError(f"--out {out}: is one of the data sets to merge; name another folder, it may be a new one")
+    sides = [_side(root) for root in roots.values()]
+    found = _planned(sides, _side(out) if out.exists() else Side(out))
+    if dry_run:
+        return found
+    try:
+        with held(out, say):
+            found = _planned(sides, _side(out))  # nobody writes into it any more
+            _write(found)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or out}: can't be written ({error.strerror}); what was copied is whole, merge again"
+        ) from error
+    return found
+
+
+def _side(root: Path) -> Side:
+    """Read and check a data set. Raises UserError where it isn't sound."""
+    paths = DataSetPaths(root)
+    trials, findings = validate_folders(paths, running=True)  # tables may lag behind: they are made anew
+    plans, unreadable = read_plans(paths)
+    faults = [f for f in (*findings, *unreadable) if f.severity == "error" and f.where not in _tables(paths)]
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise UserError(f"{root}: {faults[0].where}: {faults[0].what}{more}; see `orchestrator validate --out {root}`")
+    side = Side(root, plans={plan.id: plan for plan in plans})
+    for record in trials.records():
+        folder = paths.trial(record.columns.machine, record.spec)
+        place = PurePosixPath(folder.relative_to(root))
+        if (folder / "trial.json").exists():
+            side.sealed[place] = record
+        else:
+            side.unfinished.append(str(place))
+    return side
+
+
+def _tables(paths: DataSetPaths) -> set[str]:
+    return {paths.executions.name, paths.summary.name}
+
+
+def _planned(sides: list[Side], target: Side) -> Merge:
+    """What is to be copied from where. Raises UserError naming every conflict."""
+    taken = {place: (target.root, record) for place, record in target.sealed.items()}
+    plans = dict(target.plans)
+    conflicts: list[str] = []
+    sources = []
+    for side in sides:
+        new = []
+        for place, record in sorted(side.sealed.items()):
+            if place not in taken:
+                taken[place] = (side.root, record)
+                new.append(place)
+            elif taken[place][1].sha256 != record.sha256:
+                conflicts.append(_conflict(place, taken[place][0], side.root))
+        for plan in side.plans.values():
+            joined = _joined(plans.get(plan.id, plan), plan)
+            if joined is None:
+                conflicts.append(
+                    f"sweeps/{plan.id}.json: {side.root} ran this sweep with other weights ({_weights(plan)}) than the others "
+                    f"({_weights(plans[plan.id])}); leave one of them out"
+                )
+            else:
+                plans[plan.id] = joined
+        n_identical = len(side.sealed) - len(new)
+        sources.append(Source(side.root, tuple(new), n_identical, tuple(side.unfinished)))
+    if conflicts:
+        more = [f"... and {len(conflicts) - SHOWN} more conflicts"] if len(conflicts) > SHOWN else []
+        raise UserError(*conflicts[:SHOWN], *more)
+    gaps = tuple(_gap(plan, [record for _, record in taken.values()]) for _, plan in sorted(plans.items()))
+    return Merge(target.root, tuple(sources), tuple(plan for _, plan in sorted(plans.items())), gaps)
+
+
+def _conflict(place: PurePosixPath, one: Path, other: Path) -> str:
+    return (
+        f"{place}: measured in {one} and, differently, in {other}; leave one of the two out, or give one of the machines "
+        "a name of its own (--machine) before it measures"
+    )
+
+
+def _joined(one: SweepPlan, other: SweepPlan) -> SweepPlan | None:
+    """The larger of two plans of one sweep; None where their weights differ. The order of the two doesn't matter."""
+    if set(one.setups) != set(other.setups):
+        return None
+    larger = max(one, other, key=lambda plan: (plan.n_executions(), plan.model_dump_json(exclude={"created_at", "machine"})))
+    return larger.model_copy(
+        update={
+            "machine": one.machine if one.machine == other.machine else None,
+            "created_at": min(one.created_at, other.created_at),
+        }
+    )
+
+
+def _weights(plan: SweepPlan) -> str:
+    return ", ".join(sorted({f"{setup.model} {setup.revision}" for setup in plan.setups}))
+
+
+def _gap(plan: SweepPlan, records: Iterable[TrialRecord]) -> SweepGap:
+    trials = Trials()
+    for record in records:
+        trials.add(record)
+    ledger = Ledger(trials, plan.machine)
+    done = sum(len(ledger.done(spec)) for spec in specs_of(plan, trials.records()))
+    return SweepGap(plan.id, plan.n_executions(), max(0, plan.n_executions() - done))
+
+
+def _write(found: Merge) -> None:
+    """Copy trials, each whole by one rename; then the plans, then the tables."""
+    paths = DataSetPaths(found.out)
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(paths.merging)  # of a merge that was cut
+    for source in found.sources:
+        for place in source.new:
+            staged = paths.merging / place.name
+            for name in (*DERIVED_FILES, "trial.json"):
+                with contextlib.suppress(FileNotFoundError):  # telemetry is there where there is a GPU
+                    write_atomically(staged / name, (source.root / place / name).read_bytes())
+            target = found.out / place
+            make_folder(target.parent)
+            staged.rename(target)
+            sync_folder(target.parent)
+    with contextlib.suppress(FileNotFoundError):
+        paths.merging.rmdir()
+    for plan in found.plans:
+        write_plan(plan, paths.sweep(plan.id))
+    rebuild(paths)
