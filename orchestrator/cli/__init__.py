@@ -7,6 +7,7 @@ import sys
 import click
 
 from orchestrator import __version__
+from orchestrator.cli.doctor import doctor
 from orchestrator.cli.merge import merge
 from orchestrator.cli.models import models
 from orchestrator.cli.plan import plan
@@ -36,7 +37,7 @@ def cli() -> None:
     """  # noqa: D301 - click wants the character
 
 
-for verb in (tune, plan, status, summarize, validate, merge, models):
+for verb in (doctor, tune, plan, status, summarize, validate, merge, models):
     cli.add_command(verb)
 
 

@@ -69,5 +69,5 @@ def _lines(found: Merge, copied: str) -> list[str]:
         lines += [f"  left out: {place} runs or was cut off; `tune` there goes on with it" for place in source.unfinished]
     for sweep in found.sweeps:
         missing = f"{sweep.missing} are missing" if sweep.missing else "complete"
-        lines.append(f"{sweep.id}: {sweep.planned - sweep.missing} of {sweep.planned} executions, {missing}")
+        lines.append(f"{sweep.id}: {sweep.planned - sweep.missing} of {sweep.planned} executions: {missing}")
     return [*lines, f"{found.n_new()} trials {copied} to {found.out}"]

@@ -21,6 +21,7 @@ CHARACTERS_PER_BYTE_TOKEN = 1.0
 """Models of random weights have a token a byte."""
 GPU_OVERHEAD_BYTES = 700 * 2**20
 """CUDA context and activations at batch 1."""
+GPU_VALUE_BYTES, CPU_VALUE_BYTES = 2, 4
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,8 @@ def stored_figures(records: list[TrialRecord], plan: SweepPlan) -> Figures | Non
 def memory_fit(plan: SweepPlan, models: list[Model], quantization: Quantization, gpus: list[Gpu], *, local: bool) -> list[Fit]:
     """Memory of each model whose sizes are known. On a CPU float32, on a GPU 2 bytes a value."""
     largest = int(plan.space.parameters.max_length.high)
-    dtype_bytes = 2 if gpus else 4
-    available = None
-    if local:
-        available = min(g.memory_bytes for g in gpus) - GPU_OVERHEAD_BYTES if gpus else _ram_bytes()
+    dtype_bytes = value_bytes(gpus)
+    available = available_bytes(gpus) if local else None
     fits = []
     for model in models:
         if model.architecture is None:
@@ -122,6 +121,16 @@ def memory_fit(plan: SweepPlan, models: list[Model], quantization: Quantization,
             )
         )
     return fits
+
+
+def value_bytes(gpus: list[Gpu]) -> int:
+    """Of a number that isn't quantized: float16 or bfloat16 on a GPU, float32 without one."""
+    return GPU_VALUE_BYTES if gpus else CPU_VALUE_BYTES
+
+
+def available_bytes(gpus: list[Gpu]) -> int:
+    """What weights and cache may take: of the smallest GPU, without one of the host's memory that is free now."""
+    return min(gpu.memory_bytes for gpu in gpus) - GPU_OVERHEAD_BYTES if gpus else _ram_bytes()
 
 
 def _ram_bytes() -> int:
