@@ -292,7 +292,7 @@ def run_sweep(prepared: Prepared, lock: Lock, options: RunOptions, observer: Obs
         watcher.started(session, place.at_once)
         budget = _budget(prepared, options, place, halt)
         baseline = Baseline(conditions(prepared.counted()) | conditions(prepared.of_sweep()), accept=options.accept_drift)
-        allows = lambda job: halt.draining or budget.begin(job)  # noqa: E731
+        allows = lambda job: halt.draining or halt.fatal or budget.begin(job)  # noqa: E731
         searcher = _searcher(prepared, _JobFactory(prepared, options, place), allows)
         callback = DataSetCallback(Store(paths, tables, lock, baseline), searcher, halt, [budget, observer])
         run(searcher, callback, session, place, on_drain=watcher.draining)

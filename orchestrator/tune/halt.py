@@ -53,8 +53,8 @@ class Halt(Stopper):  # type: ignore[misc]  # ray has no types
         return self.ending()
 
     def stop_all(self) -> bool:
-        """End the sweep: at once, or when the last running prompt is done."""
-        return self.at_once or self.fatal is not None or (self.draining is not None and self.running() == 0)
+        """End the sweep: at once, or when the last running prompt is done, which a node that is wrong shall not cost."""
+        return self.at_once or (self.ending() and self.running() == 0)
 
     def signalled(self, number: int) -> None:
         """A signal came: Ctrl-C and every second one stop at once, the others drain."""

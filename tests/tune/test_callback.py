@@ -315,9 +315,11 @@ def test_a_worker_that_gives_up_ends_the_sweep(sweep: Sweep, paths: DataSetPaths
     run.give(first, 1)
     run.tell(second, {"event": "fatal", "message": "gated", "done": True})
     assert run.halt.fatal == "gated"
+    assert not run.halt.stop_all(), "the other one still runs its second"
+    run.give(first, 2)
     assert run.halt.stop_all()
     run.callback.close()
-    assert counted(paths) == [(0, 1, 1)]
+    assert counted(paths) == [(0, 1, 1), (0, 2, 1)]
 
 
 def test_close_seals_what_runs_and_takes_nothing_more(sweep: Sweep, paths: DataSetPaths) -> None:
@@ -349,15 +351,19 @@ def test_other_conditions_end_the_sweep_before_a_prompt(sweep: Sweep, paths: Dat
     """Than those of an earlier run, or of another node of the same kind in the first run."""
     run = sweep(2, baseline=Baseline({"pc": Conditions(versions={"torch": "2.11"}, gpu_name=None)} if begun else {}))
     if not begun:
-        run.give(run.start(), 1)
+        first = run.start()
+        run.give(first, 1)
     second = run.start(loading=True)
     run.ready(second, environment=OTHER)
     assert run.halt.fatal
     assert f"was begun on pc under other conditions: {CHANGE}; restore them" in run.halt.fatal
-    assert run.halt.stop_all()
     run.give(second, 1)
+    if not begun:
+        assert not run.halt.stop_all(), "what runs where all is as it was is not lost"
+        run.give(first, 2)
+    assert run.halt.stop_all()
     run.callback.close()
-    assert counted(paths) == ([] if begun else [(0, 1, 1)])
+    assert counted(paths) == ([] if begun else [(0, 1, 1), (0, 2, 1)])
 
 
 def test_accepted_drift_is_written_into_the_rows(sweep: Sweep, paths: DataSetPaths) -> None:

@@ -28,12 +28,14 @@ def test_nothing_ends_by_itself() -> None:
 
 
 def test_a_fatal_result_stops_the_sweep_with_its_first_reason() -> None:
-    halt = Halt()
-    halt.running = lambda: 3
+    halt, running = Halt(), [3]
+    halt.running = lambda: running[0]
     assert halt("a", {"event": "fatal", "message": "gated"}) is True
     assert halt("b", {"event": "fatal", "message": "later"}) is True
     assert halt("c", {"event": "execution"}) is True
-    assert (halt.stop_all(), halt.fatal) == (True, "gated")
+    assert (halt.stop_all(), halt.fatal) == (False, "gated")
+    running[0] = 0
+    assert halt.stop_all(), "what ran is done"
 
 
 def test_draining_waits_for_what_runs() -> None:
