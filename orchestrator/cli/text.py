@@ -41,19 +41,31 @@ class _Lasting:
         try:
             yield
         except OSError as error:
-            if error.errno in (errno.EPIPE, errno.EIO):  # a pipe's, a terminal's; on a full disk only this text is lost
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, self._stream.fileno())
-                os.close(nowhere)
+            if error.errno in (errno.EPIPE, errno.EIO):  # a pipe's, a terminal's; a full disk may have room again
+                self._give_up()
+
+    def end(self) -> None:
+        """Let nothing be left that Python's own last flush would fail over, with an exit code of its own."""
+        try:
+            self._stream.flush()
+        except OSError:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
 
 
 @contextlib.contextmanager
 def lasting_streams() -> Iterator[None]:
-    """A sweep goes on when nobody reads what it says."""
-    with (
-        contextlib.redirect_stdout(_Lasting(sys.stdout)),
-        contextlib.redirect_stderr(_Lasting(sys.stderr)),
-    ):
+    """A sweep goes on when nobody reads what it says. Streams that were closed before are left as they are."""
+    with contextlib.ExitStack() as stack:
+        for stream, redirected in ((sys.stdout, contextlib.redirect_stdout), (sys.stderr, contextlib.redirect_stderr)):
+            if stream is not None:
+                lasting = _Lasting(stream)
+                stack.enter_context(redirected(lasting))
+                stack.callback(lasting.end)
         yield
 
 

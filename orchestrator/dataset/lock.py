@@ -2,7 +2,8 @@
 
 Two mechanisms, since a data set may lie on a file system shared by hosts: flock, which ends with its process, and a file
 with host, process and a heartbeat, for file systems on which flock means nothing between hosts (some of Lustre's and all of
-Drive's). Clocks are never compared: a heartbeat is alive if it moves while we watch.
+Drive's). Who may write never hangs on a clock: a heartbeat is alive if it moves while we watch. Verbs that only read don't
+watch, and take a recent one for alive.
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ def _process(pid: int) -> str | None:
     """Boot and start of a process; None: there is none. By Linux's ticks since the boot, which no clock moves."""
     with contextlib.suppress(OSError, IndexError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if state in ("Z", "X") else f"{boot} {fields[18]}"  # one that nobody reaped is dead
     with contextlib.suppress(psutil.Error):
         return f"{psutil.Process(pid).create_time():.0f}"
     return None

@@ -164,9 +164,9 @@ def read_all(paths: DataSetPaths, *, unfinished: bool = False) -> tuple[Trials, 
         try:
             if record := partial_record(folder):
                 trials.add(record)
-        except FileNotFoundError:
-            continue  # a running sweep sealed it meanwhile
         except (OSError, ValueError, KeyError) as error:
+            if not folder.exists():
+                continue  # a running sweep sealed it meanwhile
             faults.append(f"{folder.relative_to(paths.root)}: {reason_of(error)}")
     return trials, faults
 

@@ -60,9 +60,9 @@ def validate_folders(paths: DataSetPaths, *, running: bool) -> tuple[Trials, lis
         where = folder.relative_to(paths.root).as_posix()
         try:
             record_or_none = partial_record(folder)
-        except FileNotFoundError:
-            continue  # sealed meanwhile
         except (OSError, ValueError, KeyError) as error:
+            if not folder.exists():
+                continue  # sealed meanwhile
             findings.append(Finding("error", where, f"an unfinished trial that can't be read: {reason_of(error)}"))
             continue
         if record_or_none is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchestrator.dataset.lock import holder_of, seems_alive
+from orchestrator.dataset.lock import LOCK_FILE, holder_of, seems_alive
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.tables import Trials
 from orchestrator.dataset.validate import Finding, validate_folders
@@ -17,7 +17,11 @@ def validate(out: Path) -> tuple[Trials, list[Finding]]:
     """Every readable trial of a data set, and all findings, errors first."""
     paths = DataSetPaths(out)
     holder = holder_of(out)
-    trials, findings = validate_folders(paths, running=holder is not None and seems_alive(out, holder) is not False)
+    alive = holder is not None and seems_alive(out, holder)
+    trials, findings = validate_folders(paths, running=alive is True)
+    if holder and alive is None:
+        what = f"{holder.line()} has given no sign for a while; if it lives, tables and unfinished trials may lag behind it"
+        findings.append(Finding("warning", LOCK_FILE, what))
     plans, unreadable = read_plans(paths)
     findings += unreadable
     for plan in plans:

@@ -297,7 +297,8 @@ def run_sweep(prepared: Prepared, lock: Lock, options: RunOptions, observer: Obs
         callback = DataSetCallback(Store(paths, tables, lock, baseline), searcher, halt, [budget, observer])
         run(searcher, callback, session, place, on_drain=watcher.draining)
         left = prepared.n_missing() - callback.n_written
-        drained = halt.draining or searcher.stopped if left else None  # a signal after the last prompt drains nothing
+        unfinished = left or callback.error is not None  # a full disk may have kept the last trial from being sealed
+        drained = halt.draining or searcher.stopped if unfinished else None  # a signal after the last prompt drains nothing
         return Outcome(left=left, drained=drained, draining_since=halt.draining_since)
 
 

@@ -212,7 +212,11 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
                     self._end(trial_id)
                 except OSError as error:  # the others can be sealed all the same
                     self.error = self.error or error
-            self._written(self._tables.flush)
+            try:
+                self._written(self._tables.flush)
+            except OSError as error:
+                self.error = self.error or error
+                raise
 
     def _written(self, write: Callable[[], T]) -> T:
         """Write, waiting for room on a full disk: what was measured is worth more than time."""

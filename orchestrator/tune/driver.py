@@ -99,8 +99,8 @@ def run(
     except OSError as unwritten:
         error = error or unwritten
     cause = callback.error or error
-    if isinstance(cause, OSError) and cause.errno in FULL and halt.draining:
-        return  # told; the next run runs what waited
+    if isinstance(cause, OSError) and cause.errno in FULL and (halt.draining or halt.at_once):
+        cause = None  # told; the next run runs what waited
     if isinstance(cause, OSError) and cause.errno is not None:  # the system's, not Ray's
         where = cause.filename or "the data set"
         raise UserError(
@@ -110,7 +110,7 @@ def run(
         raise cause
     if halt.interrupted:
         raise KeyboardInterrupt
-    if halt.fatal:
+    if halt.fatal and not halt.draining:  # after a signal the next run tells it
         raise ModelUnavailableError(halt.fatal)
 
 
@@ -134,9 +134,10 @@ def _fit(tuner: tune.Tuner, halt: Halt, on_drain: Callable[[str, int], None]) ->
     told = False
     while thread.is_alive() and time.monotonic() < stop_by:
         thread.join(POLL_S)
-        if halt.draining and not told:
+        why = halt.draining or (halt.fatal if halt.running() else None)
+        if why and not told:
             told = True
-            on_drain(halt.draining, halt.running())
+            on_drain(why, halt.running())
         if halt.stop_all() and stop_by == math.inf:
             stop_by = time.monotonic() + STOP_S
     return errors[0] if errors else None

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -47,3 +50,37 @@ def test_what_so_many_tokens_take() -> None:
 def test_a_pilot_of_no_tokens_is_no_crash() -> None:
     assert takes(10, Figures(0.0, None, "x")).startswith("at most about ")
     assert not math.isnan(float(duration(math.inf).split()[0]))
+
+
+ECHO = """
+import os, sys
+from orchestrator.cli.text import lasting_streams
+with lasting_streams():
+    for line in range(3):
+        print("words", flush=line > 0)
+        if line == 0:
+            sys.stdin.readline()
+    os.write(int(sys.argv[1]), b"went on")
+sys.exit(75)
+"""
+
+
+@pytest.mark.parametrize("gone", ["reader", "room", "stream"])
+def test_a_program_goes_on_when_nobody_can_read_it_and_ends_with_its_own_code(gone: str) -> None:
+    ours, theirs = os.pipe()
+    shell = {"reader": '"$@"', "room": '"$@" > /dev/full', "stream": '"$@" >&-'}[gone]
+    command = ["sh", "-c", shell, "sh", sys.executable, "-c", ECHO, str(theirs)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[theirs], text=True
+    )
+    os.close(theirs)
+    assert process.stdin
+    assert process.stdout
+    assert process.stderr
+    process.stdout.close()
+    process.stdin.write("\n")
+    process.stdin.close()
+    assert process.stderr.read() == ""
+    assert process.wait(20) == 75
+    assert os.read(ours, 100) == b"went on"
+    os.close(ours)

@@ -249,6 +249,18 @@ def test_an_id_that_was_used_again_is_no_holder(out: Path) -> None:
         assert lock.held()
 
 
+def test_a_dead_process_that_nobody_reaped_holds_nothing(start: Start, out: Path) -> None:
+    """In a container whose first process waits for nobody."""
+    first = holding(start, out)
+    first.kill()
+    os.waitid(os.P_PID, first.pid, os.WEXITED | os.WNOWAIT)
+    left = holder_of(out)
+    assert left is not None
+    assert seems_alive(out, left) is False
+    with held(out, quiet) as lock:
+        assert lock.held()
+
+
 def test_a_process_is_told_from_another_whatever_the_clock_does(monkeypatch: pytest.MonkeyPatch) -> None:
     before = module._process(os.getpid())
     monkeypatch.setattr(time, "time", lambda: 0.0)

@@ -209,6 +209,7 @@ def test_a_line_of_another_version_is_refused_not_dropped(paths: DataSetPaths) -
     with pytest.raises(ValueError, match=r"No such file"):
         seal_left(paths)
     assert lines.read_text() == whole
+    assert [line.partition(": ")[2] for line in read_all(paths, unfinished=True)[1]] == ["No such file or directory"]
 
 
 def test_a_write_that_is_cut_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
