@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import out_option
-from orchestrator.errors import UserError
+from orchestrator.cli.options import check_data_set, out_option
 from orchestrator.reader import printable
 
 if TYPE_CHECKING:
@@ -34,10 +33,11 @@ def merge(*, sources: tuple[Path, ...], out: Path, dry_run: bool, as_json: bool)
       orchestrator merge from-pc from-colab from-leonardo --out measurements
     """  # noqa: D301 - click wants the character
     from orchestrator.sweep.merge import merge as merge_data_sets
+    from orchestrator.sweep.run import check_folder
 
     for source in sources:
-        if not source.is_dir():
-            raise UserError(f"{source}: no such folder; name data sets written by `orchestrator tune`")
+        check_data_set(source, "")
+    check_folder(out)
     found = merge_data_sets(sources, out, lambda line: click.echo(printable(line), err=True), dry_run=dry_run)
     if as_json:
         click.echo(json.dumps(_as_json(found)))

@@ -14,13 +14,18 @@ from orchestrator.errors import UserError
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _existing(_context: click.Context, _option: click.Parameter, out: Path) -> Path:
+def check_data_set(folder: Path, where: str) -> None:
+    """Raise UserError where a folder doesn't exist; `where` stands before its name."""
     try:
-        found = out.is_dir()
+        found = folder.is_dir()
     except OSError:  # a name that no system takes
         found = False
     if not found:
-        raise UserError(f"--out {out}: no such folder; name a data set written by `orchestrator tune`")
+        raise UserError(f"{where}{folder}: no such folder; name a data set written by `orchestrator tune`")
+
+
+def _existing(_context: click.Context, _option: click.Parameter, out: Path) -> Path:
+    check_data_set(out, "--out ")
     return out
 
 

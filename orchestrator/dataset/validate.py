@@ -36,10 +36,11 @@ class Finding:
         return f"{self.severity}: {self.where}: {self.what}"
 
 
-def validate_folders(paths: DataSetPaths, *, running: bool) -> tuple[Trials, list[Finding]]:
+def validate_folders(paths: DataSetPaths, *, running: bool, tables: bool = True) -> tuple[Trials, list[Finding]]:
     """Every readable trial, cut-off ones included, and what is wrong with the data set.
 
-    `running`: a sweep writes it just now, so unfinished trials and tables that lag behind are no fault.
+    `running`: a sweep writes it just now, so unfinished trials and tables that lag behind are no fault. `tables`:
+    read them, too; not where they are made anew in any case.
     """
     trials, findings = Trials(), list(_strangers(paths, running=running))
     attempts: dict[tuple[Any, ...], list[str]] = defaultdict(list)
@@ -55,7 +56,8 @@ def validate_folders(paths: DataSetPaths, *, running: bool) -> tuple[Trials, lis
         findings += [Finding("error", where, what) for what in _folder_faults(paths, folder, record)]
     for first, *others in attempts.values():
         findings += [Finding("error", other, f"the same attempt of the same trial as {first}") for other in others]
-    findings += _table_faults(paths, trials, running=running)
+    if tables:
+        findings += _table_faults(paths, trials, running=running)
     for folder in paths.partial_trials():
         where = folder.relative_to(paths.root).as_posix()
         try:

@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import Model
@@ -212,6 +214,15 @@ def _ask_hub(model: Model) -> Any:
         url = hub.hf_hub_url(str(model.repo), "config.json", revision=info.sha)
         hub.get_hf_file_metadata(url, timeout=HUB_TIMEOUT_S)
     return info
+
+
+def reach_hub() -> None:
+    """Open a connection to the hub, or to the mirror that HF_ENDPOINT names. Raises OSError (TimeoutError included)."""
+    from huggingface_hub import constants
+
+    url = urlsplit(constants.ENDPOINT)
+    address = (url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
+    _within(HUB_TIMEOUT_S, lambda: socket.create_connection(address, HUB_TIMEOUT_S).close())
 
 
 def _within(seconds: float, call: Callable[[], T]) -> T:

@@ -10,7 +10,7 @@ from orchestrator.dataset.tables import Trials
 from orchestrator.dataset.validate import Finding, validate_folders
 from orchestrator.errors import UserError
 from orchestrator.sweep.plan import SweepPlan, read_plan
-from orchestrator.sweep.remaining import Ledger, by_kind, failures, specs_of
+from orchestrator.sweep.remaining import by_kind, failures, finished_of, n_missing
 
 
 def validate(out: Path) -> tuple[Trials, list[Finding]]:
@@ -52,10 +52,9 @@ def read_plans(paths: DataSetPaths) -> tuple[list[SweepPlan], list[Finding]]:
 
 def _completeness(plan: SweepPlan, trials: Trials) -> list[Finding]:
     where = f"sweeps/{plan.id}.json"
-    ledger = Ledger(trials, plan.machine)
-    specs = specs_of(plan, trials.records())
-    missing = max(0, plan.n_executions() - sum(len(ledger.done(spec)) for spec in specs))
-    failed = failures(e for spec in specs for e in ledger.done(spec))
+    finished = finished_of(plan, trials)
+    missing = n_missing(plan, finished)
+    failed = failures(e for _, done in finished for e in done)
     findings = []
     if missing:
         what = f"incomplete: {missing} of {plan.n_executions()} executions are missing; `tune` goes on with it"

@@ -11,20 +11,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.engine.weights import cache_folder
+from orchestrator.engine.weights import cache_folder, reach_hub
+from orchestrator.errors import UserError
 from orchestrator.machine import detect, read_machine
+from orchestrator.measure import merged
 from orchestrator.meters import Reading, Scene, meters_for
 from orchestrator.meters.nvml import Gpu, visible_gpus
 from orchestrator.models import KNOWN, Architecture
 from orchestrator.nouns import QUANTIZATIONS, Machine, Quantization
 from orchestrator.sweep.estimate import available_bytes, value_bytes
+from orchestrator.sweep.run import check_folder
 
-HUB = "huggingface.co"
-ANSWER_S = 3.0
 WINDOW_S = 0.5
 """Of the window in which the meters are tried: several steps of a GPU's counter."""
 LITTLE_DISK_BYTES = 20 * 2**30
 """Less free space than this doesn't take the weights of a model of 7 B and their parts while they are fetched."""
+LITTLE_DATA_BYTES = 2**30
 PACKAGES = ("torch", "transformers", "bitsandbytes", "accelerate", "ray", "codecarbon", "optuna")
 
 
@@ -77,8 +79,8 @@ def diagnose(out: Path) -> Diagnosis:
         _gpus(gpus),
         *_meters(machine, gpus),
         _country(machine, machine_file),
-        _disk("disk for weights", cache_folder(), LITTLE_DISK_BYTES, "ORCHESTRATOR_CACHE names another folder"),
-        _disk("disk for data", out, 2**30, "--out names another folder"),
+        _disk("disk for weights", cache_folder(), LITTLE_DISK_BYTES, "ORCHESTRATOR_CACHE"),
+        _disk("disk for data", out, LITTLE_DATA_BYTES, "--out"),
         _hub(),
         _ray(),
     )
@@ -128,14 +130,14 @@ def _meters(machine: Machine, gpus: list[Gpu]) -> Iterator[Check]:
     """Open every meter for a moment, on each GPU."""
     uuids: list[str | None] = [gpu.uuid for gpu in gpus]
     for uuid in uuids or [None]:
-        reading = Reading({})
+        readings = []
         for meter in meters_for(Scene(machine, uuid)):
             meter.settle()
             meter.begin()
             time.sleep(WINDOW_S)
-            answer = meter.end()
+            readings.append(meter.end())
             meter.close()
-            reading = Reading(reading.values | answer.values, reading.notes | answer.notes)
+        reading = merged(readings)
         if uuid:
             yield _gpu_energy(f"GPU energy {uuid[-4:]}" if len(gpus) > 1 else "GPU energy", reading)
     yield _cpu_energy(reading)
@@ -163,8 +165,12 @@ def _country(machine: Machine, file: Path) -> Check:
     return Check("country", "unknown", ok=False, remedy=remedy)
 
 
-def _disk(name: str, folder: Path, need_bytes: int, remedy: str) -> Check:
-    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+def _disk(name: str, folder: Path, need_bytes: int, named_by: str) -> Check:
+    remedy = f"{named_by} names another folder"
+    try:
+        existing = check_folder(folder, named_by)
+    except UserError as error:
+        return Check(name, str(error), ok=False, remedy=remedy)
     free = shutil.disk_usage(existing).free
     writable = os.access(existing, os.W_OK)
     found = f"{free / 2**30:.0f} GiB free in {folder}" + ("" if writable else ", which can't be written")
@@ -172,10 +178,12 @@ def _disk(name: str, folder: Path, need_bytes: int, remedy: str) -> Check:
 
 
 def _hub() -> Check:
-    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
         return Check("model hub", "not asked (HF_HUB_OFFLINE): models must be staged before")
     remedy = "stage models elsewhere (`models stage`) and copy the cache, or use smollm2, which comes from the package index"
-    return _answers("model hub", lambda: socket.create_connection((HUB, 443), ANSWER_S).close(), f"{HUB} answers", remedy)
+    return _answers("model hub", reach_hub, f"{constants.ENDPOINT} answers", remedy)
 
 
 def _ray() -> Check:

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from orchestrator.dataset.lock import held
 from orchestrator.dataset.paths import DataSetPaths, make_folder, sync_folder, write_atomically
 from orchestrator.dataset.schema import TrialRecord
-from orchestrator.dataset.tables import Trials, rebuild
+from orchestrator.dataset.tables import TableWriter, Trials
 from orchestrator.dataset.trials import DERIVED_FILES
 from orchestrator.dataset.validate import validate_folders
 from orchestrator.errors import UserError
 from orchestrator.sweep.check import read_plans
 from orchestrator.sweep.plan import SweepPlan, write_plan
-from orchestrator.sweep.remaining import Ledger, specs_of
+from orchestrator.sweep.remaining import finished_of, n_missing
 
 SHOWN = 20
 """Conflicts that are told."""
@@ -66,6 +66,8 @@ class Merge:
     sources: tuple[Source, ...]
     plans: tuple[SweepPlan, ...]
     """As they stand afterwards."""
+    trials: Trials
+    """The same of the sealed trials."""
     sweeps: tuple[SweepGap, ...]
 
     def n_new(self) -> int:
@@ -82,12 +84,13 @@ def merge(sources: Sequence[Path], out: Path, say: Callable[[str], None], *, dry
     if out.resolve() in roots:
         raise UserError(f"--out {out}: is one of the data sets to merge; name another folder, it may be a new one")
     sides = [_side(root) for root in roots.values()]
-    found = _planned(sides, _side(out) if out.exists() else Side(out))
+    if dry_run or not out.exists():  # a conflict leaves no new folder behind
+        found = _planned(sides, _side(out) if out.exists() else Side(out))
     if dry_run:
         return found
     try:
         with held(out, say):
-            found = _planned(sides, _side(out))  # nobody writes into it any more
+            found = _planned(sides, _side(out))
             _write(found)
     except OSError as error:
         raise UserError(
@@ -99,9 +102,9 @@ def merge(sources: Sequence[Path], out: Path, say: Callable[[str], None], *, dry
 def _side(root: Path) -> Side:
     """Read and check a data set. Raises UserError where it isn't sound."""
     paths = DataSetPaths(root)
-    trials, findings = validate_folders(paths, running=True)  # tables may lag behind: they are made anew
+    trials, findings = validate_folders(paths, running=True, tables=False)  # they are made anew
     plans, unreadable = read_plans(paths)
-    faults = [f for f in (*findings, *unreadable) if f.severity == "error" and f.where not in _tables(paths)]
+    faults = [f for f in (*findings, *unreadable) if f.severity == "error"]
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise UserError(f"{root}: {faults[0].where}: {faults[0].what}{more}; see `orchestrator validate --out {root}`")
@@ -114,10 +117,6 @@ def _side(root: Path) -> Side:
         else:
             side.unfinished.append(str(place))
     return side
-
-
-def _tables(paths: DataSetPaths) -> set[str]:
-    return {paths.executions.name, paths.summary.name}
 
 
 def _planned(sides: list[Side], target: Side) -> Merge:
@@ -148,8 +147,12 @@ def _planned(sides: list[Side], target: Side) -> Merge:
     if conflicts:
         more = [f"... and {len(conflicts) - SHOWN} more conflicts"] if len(conflicts) > SHOWN else []
         raise UserError(*conflicts[:SHOWN], *more)
-    gaps = tuple(_gap(plan, [record for _, record in taken.values()]) for _, plan in sorted(plans.items()))
-    return Merge(target.root, tuple(sources), tuple(plan for _, plan in sorted(plans.items())), gaps)
+    trials = Trials()
+    for _, record in taken.values():
+        trials.add(record)
+    joined_plans = tuple(plan for _, plan in sorted(plans.items()))
+    gaps = tuple(SweepGap(plan.id, plan.n_executions(), n_missing(plan, finished_of(plan, trials))) for plan in joined_plans)
+    return Merge(target.root, tuple(sources), joined_plans, trials, gaps)
 
 
 def _conflict(place: PurePosixPath, one: Path, other: Path) -> str:
@@ -176,15 +179,6 @@ def _weights(plan: SweepPlan) -> str:
     return ", ".join(sorted({f"{setup.model} {setup.revision}" for setup in plan.setups}))
 
 
-def _gap(plan: SweepPlan, records: Iterable[TrialRecord]) -> SweepGap:
-    trials = Trials()
-    for record in records:
-        trials.add(record)
-    ledger = Ledger(trials, plan.machine)
-    done = sum(len(ledger.done(spec)) for spec in specs_of(plan, trials.records()))
-    return SweepGap(plan.id, plan.n_executions(), max(0, plan.n_executions() - done))
-
-
 def _write(found: Merge) -> None:
     """Copy trials, each whole by one rename; then the plans, then the tables."""
     paths = DataSetPaths(found.out)
@@ -204,4 +198,4 @@ def _write(found: Merge) -> None:
         paths.merging.rmdir()
     for plan in found.plans:
         write_plan(plan, paths.sweep(plan.id))
-    rebuild(paths)
+    TableWriter(paths, found.trials).flush()

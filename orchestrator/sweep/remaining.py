@@ -35,6 +35,17 @@ def specs_of(plan: SweepPlan, records: Iterable[TrialRecord]) -> list[TrialSpec]
     ]
 
 
+def finished_of(plan: SweepPlan, trials: Trials) -> list[tuple[TrialSpec, list[Execution]]]:
+    """Every trial of a plan with the executions that count for it, failed ones included."""
+    ledger = Ledger(trials, plan.machine)
+    return [(spec, ledger.done(spec)) for spec in specs_of(plan, trials.records())]
+
+
+def n_missing(plan: SweepPlan, finished: Iterable[tuple[TrialSpec, list[Execution]]]) -> int:
+    """How many executions a plan still misses."""
+    return max(0, plan.n_executions() - sum(len(done) for _, done in finished))
+
+
 def asked_of(plan: SweepPlan, records: Iterable[TrialRecord]) -> dict[tuple[str, str], dict[int, TrialSpec]]:
     """What a learning sampler has asked for: by model and use case, then by index."""
     wanted = {(setup.model, setup.use_case) for setup in plan.setups}

@@ -223,14 +223,17 @@ def _staged(model: Model, say: Say) -> str:
     return found.revision
 
 
-def check_folder(out: Path) -> Path:
-    """What exists of a data set's path. Raises UserError where that is no folder, or no path that a system takes."""
+def check_folder(out: Path, where: str = "--out") -> Path:
+    """What exists of a folder's path. Raises UserError where that is no folder, or no path that a system takes.
+
+    `where`: what the user named it by.
+    """
     try:
         existing = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists() or p.is_symlink())
     except OSError as error:
-        raise UserError(f"--out {out}: can't be read ({error.strerror}); name a folder of yours") from error
+        raise UserError(f"{where} {out}: can't be read ({error.strerror}); name a folder of yours") from error
     if not existing.is_dir():
-        raise UserError(f"--out {out}: {existing} is no folder; name one")
+        raise UserError(f"{where} {out}: {existing} is no folder; name one")
     return existing
 
 
@@ -292,8 +295,8 @@ def run_sweep(prepared: Prepared, lock: Lock, options: RunOptions, observer: Obs
         watcher.started(session, place.at_once)
         budget = _budget(prepared, options, place, halt)
         baseline = Baseline(conditions(prepared.counted()) | conditions(prepared.of_sweep()), accept=options.accept_drift)
-        allows = lambda job: halt.draining or halt.fatal or budget.begin(job)  # noqa: E731
-        searcher = _searcher(prepared, _JobFactory(prepared, options, place), allows)
+        factory = _JobFactory(prepared, options, place)
+        searcher = _searcher(prepared, factory, lambda job: halt.draining or halt.fatal or budget.begin(job))
         callback = DataSetCallback(Store(paths, tables, lock, baseline), searcher, halt, [budget, observer])
         run(searcher, callback, session, place, on_drain=watcher.draining)
         left = prepared.n_missing() - callback.n_written

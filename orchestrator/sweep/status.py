@@ -13,7 +13,7 @@ from orchestrator.dataset.schema import Execution
 from orchestrator.dataset.tables import Trials, read_all
 from orchestrator.sweep.check import read_plans
 from orchestrator.sweep.plan import SweepPlan
-from orchestrator.sweep.remaining import Ledger, failures, specs_of
+from orchestrator.sweep.remaining import failures, finished_of, n_missing
 
 RECENT = 20
 """So many of the newest executions tell the rate."""
@@ -73,14 +73,13 @@ def status(out: Path) -> Status:
 
 
 def _of_sweep(plan: SweepPlan, trials: Trials) -> SweepStatus:
-    ledger = Ledger(trials, plan.machine)
+    of_plan = finished_of(plan, trials)
     machines: Counter[str] = Counter()
     leaves: dict[str, list[int]] = {}
     finished: list[Execution] = []
     keys = set()
-    for spec in specs_of(plan, trials.records()):
+    for spec, done in of_plan:
         keys.add(spec.key())
-        done = ledger.done(spec)
         finished += done
         leaf = leaves.setdefault(f"{spec.setup.model}/{spec.strategy}/{spec.setup.use_case}", [0, 0])
         leaf[0] += len(done)
@@ -91,7 +90,7 @@ def _of_sweep(plan: SweepPlan, trials: Trials) -> SweepStatus:
                 machines[columns.machine] += 1
     ok = [e for e in finished if e.status == "ok"]
     known = [e.energy_kwh for e in ok if e.energy_kwh is not None]
-    missing = max(0, plan.n_executions() - len(finished))
+    missing = n_missing(plan, of_plan)
     per_hour = _per_hour(finished)
     return SweepStatus(
         id=plan.id,

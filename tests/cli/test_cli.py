@@ -149,6 +149,9 @@ def test_plan_refuses_a_file_as_data_set_as_tune_does(call: Callable[..., Outcom
     assert (done["plan"].code, done["plan"].err) == (2, f"error: --out {out}: {Path.cwd()}/file is no folder; name one\n")
     long = call("plan", "--space", "lhs", "--out", "x" * 300)
     assert (long.code, long.err.count("\n")) == (2, 1)
+    for source, target in (("x" * 300, "all"), ("missing", "all"), (".", "x" * 300)):
+        bad = call("merge", source, "--out", target)
+        assert (bad.code, bad.err.count("\n")) == (2, 1)
 
 
 def test_plan_json_is_the_whole_plan(call: Callable[..., Outcome]) -> None:

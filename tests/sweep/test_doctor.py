@@ -56,6 +56,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     monkeypatch.setattr(module, "WINDOW_S", 0.001)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=now["free"]))
     monkeypatch.setattr("orchestrator.sweep.estimate._ram_bytes", lambda: 16 * GIB)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     return now
 
 
@@ -111,9 +112,17 @@ def test_a_folder_that_can_not_be_written(monkeypatch: pytest.MonkeyPatch) -> No
     assert checks()["disk for data"].found.endswith("which can't be written")
 
 
+@pytest.mark.parametrize("out", ["x" * 300, "file/below"])
+def test_a_folder_that_can_not_be(out: str) -> None:
+    Path("file").write_text("")
+    found = checks(Path(out))["disk for data"]
+    assert not found.ok
+    assert found.found.startswith(f"--out {out}: ")
+
+
 def test_the_hub_is_asked_unless_it_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert checks()["model hub"].found.startswith("not asked (HF_HUB_OFFLINE)")
-    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
 
     def unreachable(*_arguments: object) -> socket.socket:
         raise OSError(101, "Network is unreachable")
@@ -122,6 +131,16 @@ def test_the_hub_is_asked_unless_it_is_switched_off(monkeypatch: pytest.MonkeyPa
     hub = checks()["model hub"]
     assert (hub.ok, hub.found) == (False, "Network is unreachable")
     assert "models stage" in (hub.remedy or "")
+    asked: list[object] = []
+
+    class Open:
+        def close(self) -> None:
+            asked.append("closed")
+
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://mirror.example:8080/hub")
+    monkeypatch.setattr(socket, "create_connection", lambda address, _timeout: asked.append(address) or Open())
+    assert checks()["model hub"].found == "http://mirror.example:8080/hub answers"
+    assert asked == [("mirror.example", 8080), "closed"]
 
 
 def test_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
