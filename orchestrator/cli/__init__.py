@@ -8,6 +8,7 @@ import click
 
 from orchestrator import __version__
 from orchestrator.cli.doctor import doctor
+from orchestrator.cli.exits import INTERRUPTED, USER_ERROR
 from orchestrator.cli.merge import merge
 from orchestrator.cli.models import models
 from orchestrator.cli.plan import plan
@@ -18,9 +19,6 @@ from orchestrator.cli.tune import tune
 from orchestrator.cli.validate import validate
 from orchestrator.errors import UserError
 from orchestrator.reader import printable
-
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -56,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
             fail((f"{where}{error.format_message().strip()}",))
         except (KeyboardInterrupt, click.Abort):
             click.echo("Interrupted. What was finished is kept; the same command again goes on.", err=True)
-            sys.exit(EXIT_INTERRUPTED)
+            sys.exit(INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -64,4 +62,4 @@ def fail(lines: tuple[str, ...]) -> None:
     """Print user errors, a line each, and exit."""
     for line in lines:
         click.echo(f"error: {printable(line)}", err=True)
-    sys.exit(EXIT_USER_ERROR)
+    sys.exit(USER_ERROR)

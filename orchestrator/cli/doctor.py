@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.exits import FAULTS
 from orchestrator.cli.options import out_option
 from orchestrator.reader import printable
 
 if TYPE_CHECKING:
     from orchestrator.sweep.doctor import Diagnosis, Room
-
-EXIT_NOT_OK = 3
 GIB = 2**30
 
 
@@ -40,7 +39,7 @@ def doctor(out: Path, *, as_json: bool) -> int:
     else:
         for line in _lines(found):
             click.echo(printable(line))
-    return 0 if found.ok() else EXIT_NOT_OK
+    return 0 if found.ok() else FAULTS
 
 
 def _lines(found: Diagnosis) -> Iterator[str]:

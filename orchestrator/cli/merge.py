@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FOLDER...")
 @out_option
 @click.option("--dry-run", is_flag=True, help="Only say what would be copied, and what conflicts.")
+@click.option("--accept-drift", is_flag=True, help="Mix what machines of one name measured under different conditions.")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
-def merge(*, sources: tuple[Path, ...], out: Path, dry_run: bool, as_json: bool) -> None:
+def merge(*, sources: tuple[Path, ...], out: Path, dry_run: bool, accept_drift: bool, as_json: bool) -> None:
     """Copy the trials and plans of other data sets into one, and rebuild its tables.
 
     Nothing that is there is changed, and identical copies are no matter: merge the same folders again whenever they have
-    grown. Where two data sets have measured the same attempt of a trial on a machine of the same name, all such conflicts
-    are named and nothing is written.
+    grown. Where two data sets have measured the same attempt of a trial on a machine of the same name, or a sweep's trials on
+    such machines with other versions or GPUs, all conflicts are named and nothing is written.
 
     \b
     Example:
@@ -38,7 +39,9 @@ def merge(*, sources: tuple[Path, ...], out: Path, dry_run: bool, as_json: bool)
     for source in sources:
         check_data_set(source, "")
     check_folder(out)
-    found = merge_data_sets(sources, out, lambda line: click.echo(printable(line), err=True), dry_run=dry_run)
+    found = merge_data_sets(
+        sources, out, lambda line: click.echo(printable(line), err=True), dry_run=dry_run, accept_drift=accept_drift
+    )
     if as_json:
         click.echo(json.dumps(_as_json(found)))
         return

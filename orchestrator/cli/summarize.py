@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.exits import FAULTS
 from orchestrator.cli.options import existing_out_option
-
-EXIT_LEFT_OUT = 3
 
 
 @click.command()
@@ -40,4 +39,4 @@ def summarize(out: Path, *, as_json: bool) -> int:
         click.echo(json.dumps({"executions": executions, "trials": trials, "left_out": faults}))
     else:
         click.echo(f"{executions} executions of {trials} trials -> {paths.executions}, {paths.summary}")
-    return EXIT_LEFT_OUT if faults else 0
+    return FAULTS if faults else 0

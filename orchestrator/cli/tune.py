@@ -8,11 +8,8 @@ from typing import Any
 
 import click
 
+from orchestrator.cli.exits import DRAINED, FAULTS
 from orchestrator.cli.options import run_options, sweep_options
-
-EXIT_FAILED = 3
-EXIT_DRAINED = 75
-"""EX_TEMPFAIL of sysexits.h: to be run again."""
 
 
 @click.command()
@@ -52,6 +49,7 @@ def tune(
     from orchestrator.sweep.plan import begun_setups
     from orchestrator.sweep.request import Request, resolve_request
     from orchestrator.sweep.run import RunOptions, begun, check_writable, run_sweep, staged_revisions
+    from orchestrator.tune.halt import Drained, Halt, signals_to
 
     request = Request(**flags)
     limits = Limits(max_hours or math.inf, max_kwh or math.inf, max_gpu_hours or math.inf)
@@ -61,16 +59,22 @@ def tune(
     resolved = resolve_request(request, [gpu.name for gpu in gpus])
     check_writable(request.out)
     begun_setups(resolved)  # tells an impossible design or an edited plan before weights are fetched for it
-    revisions = staged_revisions(resolved, live.say)
-    with begun(resolved, revisions, options, live.say) as (prepared, lock):
-        try:
-            outcome = run_sweep(prepared, lock, options, live, live)
-        finally:
-            live.finished()
+    halt = Halt()
+    try:
+        with signals_to(halt):
+            revisions = staged_revisions(resolved, live.say)
+            with begun(resolved, revisions, options, live.say) as (prepared, lock):
+                try:
+                    outcome = run_sweep(prepared, lock, options, halt=halt, observer=live, watcher=live)
+                finally:
+                    live.finished()
+    except Drained as drained:
+        click.echo(f"Drained ({drained}) before anything was begun; the same command again goes on.", err=as_json)
+        return DRAINED
     if as_json:
         click.echo(json.dumps(result.as_json(live, prepared, outcome)))
     else:
         result.print_result(live, prepared, outcome)
     if outcome.drained:
-        return EXIT_DRAINED
-    return EXIT_FAILED if live.totals.failed or prepared.n_failed() else 0
+        return DRAINED
+    return FAULTS if live.totals.failed or prepared.n_failed() else 0

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.exits import FAULTS
 from orchestrator.cli.options import existing_out_option
 
-EXIT_ERRORS = 3
 SHOWN = 200
 
 
@@ -42,4 +42,4 @@ def validate(out: Path, *, as_json: bool) -> int:
         if len(findings) > SHOWN:
             click.echo(f"... and {len(findings) - SHOWN} more (--json has all)")
         click.echo(f"{executions} executions of {len(trials)} trials: {errors} errors, {len(findings) - errors} warnings")
-    return EXIT_ERRORS if errors else 0
+    return FAULTS if errors else 0

@@ -20,18 +20,27 @@ class Conditions(Noun):
     gpu_name: str | None
 
 
-def conditions(records: Iterable[TrialRecord]) -> dict[str, Conditions]:
-    """Machine -> the conditions of its earliest trial that ran without drift."""
-    first: dict[str, TrialRecord] = {}
+def conditions(records: Iterable[TrialRecord]) -> dict[str, list[Conditions]]:
+    """Machine -> the conditions under which its trials ran without drift, in the order of the records.
+
+    More than one where data sets were merged, or sweeps share trials.
+    """
+    found: dict[str, list[Conditions]] = {}
     for record in records:
-        name = record.columns.machine
-        earlier = name not in first or record.columns.order_index < first[name].columns.order_index
-        if earlier and not record.environment.get("drift"):
-            first[name] = record
-    return {
-        name: Conditions(versions=record.environment.get("versions", {}), gpu_name=record.columns.gpu_name)
-        for name, record in first.items()
-    }
+        if record.environment.get("drift"):
+            continue
+        now = Conditions(versions=record.environment.get("versions", {}), gpu_name=record.columns.gpu_name)
+        known = found.setdefault(record.columns.machine, [])
+        if all(drift(one, now) for one in known):
+            known.append(now)
+    return found
+
+
+def mixed(found: Mapping[str, list[Conditions]]) -> list[str]:
+    """Machines whose trials ran under more than one set of conditions, each as 'pc: torch 2.13.0 -> 2.14.1'."""
+    return [
+        f"{machine}: {'; '.join(drift(first, other))}" for machine, (first, *others) in sorted(found.items()) for other in others
+    ]
 
 
 def drift(begun: Conditions, now: Conditions) -> tuple[str, ...]:

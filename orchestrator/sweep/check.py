@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from orchestrator.dataset.drift import conditions, mixed
 from orchestrator.dataset.lock import LOCK_FILE, holder_of, seems_alive
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.tables import Trials
 from orchestrator.dataset.validate import Finding, validate_folders
 from orchestrator.errors import UserError
 from orchestrator.sweep.plan import SweepPlan, read_plan
-from orchestrator.sweep.remaining import by_kind, failures, finished_of, n_missing
+from orchestrator.sweep.remaining import by_kind, failures, finished_of, n_missing, relevant
 
 
 def validate(out: Path) -> tuple[Trials, list[Finding]]:
@@ -62,4 +63,6 @@ def _completeness(plan: SweepPlan, trials: Trials) -> list[Finding]:
     if failed:
         what = f"{failed.total()} executions failed ({by_kind(failed)}); `tune --rerun failed` tries them"
         findings.append(Finding("warning", where, what))
-    return findings
+    changes = mixed(conditions(relevant(plan, trials.records())))
+    what = "measured under different conditions, and no row is marked with it: "
+    return findings + [Finding("warning", where, what + change) for change in changes]

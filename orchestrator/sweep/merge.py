@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from orchestrator.dataset.drift import conditions, mixed
 from orchestrator.dataset.lock import held
 from orchestrator.dataset.paths import DataSetPaths, make_folder, sync_folder, write_atomically
 from orchestrator.dataset.schema import TrialRecord
@@ -21,7 +22,7 @@ from orchestrator.dataset.validate import validate_folders
 from orchestrator.errors import UserError
 from orchestrator.sweep.check import read_plans
 from orchestrator.sweep.plan import SweepPlan, write_plan
-from orchestrator.sweep.remaining import finished_of, n_missing
+from orchestrator.sweep.remaining import finished_of, n_missing, relevant
 
 SHOWN = 20
 """Conflicts that are told."""
@@ -75,8 +76,17 @@ class Merge:
         return sum(len(source.new) for source in self.sources)
 
 
-def merge(sources: Sequence[Path], out: Path, say: Callable[[str], None], *, dry_run: bool = False) -> Merge:
+def merge(
+    sources: Sequence[Path],
+    out: Path,
+    say: Callable[[str], None],
+    *,
+    dry_run: bool = False,
+    accept_drift: bool = False,
+) -> Merge:
     """Copy into `out` what the sources have and it hasn't, and rebuild its tables.
+
+    Trials of one sweep that machines of one name measured under different conditions are a conflict, unless `accept_drift`.
 
     Raises UserError, before anything is written, naming every conflict, every faulty source, or who runs a sweep in `out`.
     """
@@ -85,12 +95,12 @@ def merge(sources: Sequence[Path], out: Path, say: Callable[[str], None], *, dry
         raise UserError(f"--out {out}: is one of the data sets to merge; name another folder, it may be a new one")
     sides = [_side(root) for root in roots.values()]
     if dry_run or not out.exists():  # a conflict leaves no new folder behind
-        found = _planned(sides, _side(out) if out.exists() else Side(out))
+        found = _planned(sides, _side(out) if out.exists() else Side(out), accept_drift=accept_drift)
     if dry_run:
         return found
     try:
         with held(out, say):
-            found = _planned(sides, _side(out))
+            found = _planned(sides, _side(out), accept_drift=accept_drift)
             _write(found)
     except OSError as error:
         raise UserError(
@@ -119,7 +129,7 @@ def _side(root: Path) -> Side:
     return side
 
 
-def _planned(sides: list[Side], target: Side) -> Merge:
+def _planned(sides: list[Side], target: Side, *, accept_drift: bool) -> Merge:
     """What is to be copied from where. Raises UserError naming every conflict."""
     taken = {place: (target.root, record) for place, record in target.sealed.items()}
     plans = dict(target.plans)
@@ -144,12 +154,14 @@ def _planned(sides: list[Side], target: Side) -> Merge:
                 plans[plan.id] = joined
         n_identical = len(side.sealed) - len(new)
         sources.append(Source(side.root, tuple(new), n_identical, tuple(side.unfinished)))
-    if conflicts:
-        more = [f"... and {len(conflicts) - SHOWN} more conflicts"] if len(conflicts) > SHOWN else []
-        raise UserError(*conflicts[:SHOWN], *more)
     trials = Trials()
     for _, record in taken.values():
         trials.add(record)
+    if not accept_drift:
+        conflicts += [line for plan in plans.values() for line in _drifted(plan, trials)]
+    if conflicts:
+        more = [f"... and {len(conflicts) - SHOWN} more conflicts"] if len(conflicts) > SHOWN else []
+        raise UserError(*conflicts[:SHOWN], *more)
     joined_plans = tuple(plan for _, plan in sorted(plans.items()))
     gaps = tuple(SweepGap(plan.id, plan.n_executions(), n_missing(plan, finished_of(plan, trials))) for plan in joined_plans)
     return Merge(target.root, tuple(sources), joined_plans, trials, gaps)
@@ -160,6 +172,14 @@ def _conflict(place: PurePosixPath, one: Path, other: Path) -> str:
         f"{place}: measured in {one} and, differently, in {other}; leave one of the two out, or give one of the machines "
         "a name of its own (--machine) before it measures"
     )
+
+
+def _drifted(plan: SweepPlan, trials: Trials) -> list[str]:
+    return [
+        f"sweeps/{plan.id}.json: its trials were measured under different conditions on {change}; give one of the machines a "
+        "name of its own (--machine) before it measures, or mix them with --accept-drift"
+        for change in mixed(conditions(relevant(plan, trials.records())))
+    ]
 
 
 def _joined(one: SweepPlan, other: SweepPlan) -> SweepPlan | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.dataset.schema import Execution, TrialRecord
@@ -39,6 +39,13 @@ def finished_of(plan: SweepPlan, trials: Trials) -> list[tuple[TrialSpec, list[E
     """Every trial of a plan with the executions that count for it, failed ones included."""
     ledger = Ledger(trials, plan.machine)
     return [(spec, ledger.done(spec)) for spec in specs_of(plan, trials.records())]
+
+
+def relevant(plan: SweepPlan, records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Trials that a sweep's runs measured, in their order, then those of other sweeps that count for it."""
+    planned = {spec.key() for spec in specs_of(plan, records)}
+    found = [record for record in records if record.spec.sweep_id == plan.id or record.spec.key() in planned]
+    return sorted(found, key=lambda record: (record.spec.sweep_id != plan.id, record.columns.order_index))
 
 
 def n_missing(plan: SweepPlan, finished: Iterable[tuple[TrialSpec, list[Execution]]]) -> int:

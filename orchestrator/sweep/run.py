@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from orchestrator.dataset.drift import Baseline, conditions
+from orchestrator.dataset.drift import Baseline, conditions, mixed
 from orchestrator.dataset.lock import Lock, held
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import Execution, TrialRecord
@@ -39,7 +39,7 @@ from orchestrator.sweep.plan import (
     read_plan,
     write_plan,
 )
-from orchestrator.sweep.remaining import Ledger, asked_of, failures, specs_of
+from orchestrator.sweep.remaining import Ledger, asked_of, failures, relevant, specs_of
 from orchestrator.sweep.request import Resolved
 
 if TYPE_CHECKING:
@@ -91,11 +91,6 @@ class Prepared:
     def of_sweep(self) -> list[TrialRecord]:
         """Those that this sweep's runs measured."""
         return [record for record in self.records if record.spec.sweep_id == self.plan.id]
-
-    def counted(self) -> list[TrialRecord]:
-        """Those that count for this sweep, whichever measured them."""
-        planned = {spec.key() for spec in specs_of(self.plan, self.records)}
-        return [record for record in self.records if record.spec.key() in planned]
 
     @property
     def n_done(self) -> int:
@@ -268,8 +263,10 @@ def begun(resolved: Resolved, revisions: dict[str, str], options: RunOptions, sa
         raise UserError(f"{error.filename or paths.root}: can't be read or written ({error.strerror})") from error
 
 
-def run_sweep(prepared: Prepared, lock: Lock, options: RunOptions, observer: Observer, watcher: Watcher) -> Outcome:
-    """Run what is missing. Raises UserError and ModelUnavailableError; KeyboardInterrupt passes with all finished kept."""
+def run_sweep(
+    prepared: Prepared, lock: Lock, options: RunOptions, *, halt: Halt, observer: Observer, watcher: Watcher
+) -> Outcome:
+    """Run what is missing until `halt` says no. Raises UserError; KeyboardInterrupt passes with all finished kept."""
     resolved, plan, paths = prepared.resolved, prepared.plan, prepared.paths
     before = prepared.before
     if before is None or plan.n_executions() >= before.n_executions():  # a smaller request doesn't forget the larger plan
@@ -277,6 +274,7 @@ def run_sweep(prepared: Prepared, lock: Lock, options: RunOptions, observer: Obs
         write_plan(plan.model_copy(update={"created_at": created_at}), paths.sweep(plan.id))
     tables = TableWriter(paths, prepared.trials)
     watcher.planned(prepared)
+    baseline = _baseline(prepared, accept=options.accept_drift)
     if not prepared.n_missing():
         tables.flush()
         return Outcome()
@@ -285,16 +283,15 @@ def run_sweep(prepared: Prepared, lock: Lock, options: RunOptions, observer: Obs
     set_environment(resolved.request.address)
     from orchestrator.tune.callback import DataSetCallback, Store
     from orchestrator.tune.driver import placement, run
-    from orchestrator.tune.halt import Halt, signals_to
+    from orchestrator.tune.halt import signals_to
 
-    halt = Halt()
     n_gpus = len(visible_gpus()) if resolved.request.address is None and resolved.request.engine != "simulated" else 0
+    halt.under_way = True
     with signals_to(halt) as install, ray_session(resolved.request.address, n_gpus) as session:
         install()
         place = placement(session, resolved.parallel)
         watcher.started(session, place.at_once)
         budget = _budget(prepared, options, place, halt)
-        baseline = Baseline(conditions(prepared.counted()) | conditions(prepared.of_sweep()), accept=options.accept_drift)
         factory = _JobFactory(prepared, options, place)
         searcher = _searcher(prepared, factory, lambda job: halt.draining or halt.fatal or budget.begin(job))
         callback = DataSetCallback(Store(paths, tables, lock, baseline), searcher, halt, [budget, observer])
@@ -303,6 +300,17 @@ def run_sweep(prepared: Prepared, lock: Lock, options: RunOptions, observer: Obs
         unfinished = left or callback.error is not None  # a full disk may have kept the last trial from being sealed
         drained = halt.draining or searcher.stopped if unfinished else None  # a signal after the last prompt drains nothing
         return Outcome(left=left, drained=drained, draining_since=halt.draining_since)
+
+
+def _baseline(prepared: Prepared, *, accept: bool) -> Baseline:
+    """What the sweep was begun with. Raises UserError where its trials ran under different conditions already."""
+    found = conditions(relevant(prepared.plan, prepared.records))
+    if not accept and (changes := mixed(found)):
+        raise UserError(
+            f"sweep {prepared.plan.id}: trials that count for it ran under different conditions ({', '.join(changes)}); go on "
+            "under the first of these with --accept-drift, or start a new data set with --out"
+        )
+    return Baseline({machine: first for machine, (first, *_) in found.items()}, accept=accept)
 
 
 def _budget(prepared: Prepared, options: RunOptions, place: Placement, halt: Halt) -> Budget:

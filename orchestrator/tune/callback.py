@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from ray.tune import Callback
+from ray.tune import Callback, Stopper
 
 from orchestrator.dataset.drift import Baseline, marked
 from orchestrator.dataset.lock import Lock
@@ -126,17 +126,24 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
                 return
             self._running[trial.trial_id] = Running(Job.model_validate(trial.config["job"]))
 
-    def on_trial_result(self, trial: Any, result: dict[str, Any], **_info: Any) -> None:
-        """Take in what a step gave."""
+    def take(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Take in what a step gave; the same once more changes nothing."""
         with self._guarded():
-            running = self._running.get(trial.trial_id)
+            running = self._running.get(trial_id)
             if running is None:
                 return
-            if result.get("event") == "ready":
+            event = result.get("event")
+            if event == "fatal":
+                self.halt.fatal = self.halt.fatal or str(result["message"])
+            elif event == "ready" and running.origin is None:
                 self._ready(running, Origin.model_validate(result["origin"]))
-            elif result.get("event") == "execution" and running.origin:
+            elif event == "execution" and running.origin:
                 self._take(running, running.origin, Measured.model_validate(result["measured"]))
-            if result.get("done"):
+
+    def on_trial_result(self, trial: Any, result: dict[str, Any], **_info: Any) -> None:
+        """End a trial after its last result; the stopper took that in."""
+        with self._guarded():
+            if result.get("done") and trial.trial_id in self._running:
                 self._end(trial.trial_id)
 
     def _ready(self, running: Running, origin: Origin) -> None:
@@ -249,6 +256,26 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
             except Exception as error:
                 self.error = self.error or error
                 raise
+
+
+class DataSetStopper(Stopper):  # type: ignore[misc]  # ray has no types
+    """Whether a trial goes on after a result.
+
+    Tune asks the stopper before it tells its callbacks. So results are taken in here: one that reaches a limit, or comes from a
+    node that is refused, ends its trial before the worker begins another prompt.
+    """
+
+    def __init__(self, callback: DataSetCallback) -> None:
+        self._callback = callback
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Take a result in; whether its trial ends with it."""
+        self._callback.take(trial_id, result)
+        return self._callback.halt.ending()
+
+    def stop_all(self) -> bool:
+        """Whether the sweep ends."""
+        return self._callback.halt.stop_all()
 
 
 def _reason(trial: Any) -> str:

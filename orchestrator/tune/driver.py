@@ -11,14 +11,16 @@ from dataclasses import dataclass
 
 from ray import tune
 
-from orchestrator.errors import ModelUnavailableError, UserError
-from orchestrator.tune.callback import FULL, DataSetCallback
+from orchestrator.errors import UserError
+from orchestrator.tune.callback import FULL, DataSetCallback, DataSetStopper
 from orchestrator.tune.halt import Halt
 from orchestrator.tune.searcher import SweepSearcher
-from orchestrator.tune.session import Session
+from orchestrator.tune.session import Session, own_node_lives
 from orchestrator.tune.trainable import Measure
 
 POLL_S = 0.2
+LOOK_S = 5.0
+"""How often Ray is asked whether our own node lives."""
 STOP_S = 10.0
 """How long Tune may take to end its workers, loading ones too, before Ray itself is shut down over them."""
 
@@ -68,8 +70,7 @@ def run(
 
     `on_drain` hears once why nothing more is begun, and how many prompts still run.
 
-    Raises ModelUnavailableError where no trial could run, UserError where the data set can't be written, KeyboardInterrupt
-    after a Ctrl-C.
+    Raises UserError where the sweep can't go on or the data set can't be written, KeyboardInterrupt after a Ctrl-C.
     """
     halt = callback.halt
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -88,7 +89,7 @@ def run(
             name="sweep",
             storage_path=str(session.storage),
             verbose=0,
-            stop=halt,
+            stop=DataSetStopper(callback),
             callbacks=[callback],
             failure_config=tune.FailureConfig(max_failures=0),  # the callback hands out again what a lost worker left
         ),
@@ -111,7 +112,7 @@ def run(
     if halt.interrupted:
         raise KeyboardInterrupt
     if halt.fatal and not halt.draining:  # after a signal the next run tells it
-        raise ModelUnavailableError(halt.fatal)
+        raise UserError(halt.fatal)
 
 
 def _fit(tuner: tune.Tuner, halt: Halt, on_drain: Callable[[str, int], None]) -> Exception | None:
@@ -131,9 +132,15 @@ def _fit(tuner: tune.Tuner, halt: Halt, on_drain: Callable[[str, int], None]) ->
     thread = threading.Thread(target=fit, name="tune", daemon=True)
     thread.start()
     stop_by = math.inf
+    look_at = time.monotonic() + LOOK_S
     told = False
     while thread.is_alive() and time.monotonic() < stop_by:
         thread.join(POLL_S)
+        if time.monotonic() > look_at and not halt.at_once:
+            look_at = time.monotonic() + LOOK_S
+            if not own_node_lives():
+                halt.drain("Ray's node died")
+                halt.at_once = True
         why = halt.draining or (halt.fatal if halt.running() else None)
         if why and not told:
             told = True

@@ -11,19 +11,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
-
-from ray.tune import Stopper
 
 DRAIN_SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP)
 
 
-class Halt(Stopper):  # type: ignore[misc]  # ray has no types
-    """What Tune asks after every result; set by signal handlers, by the budget and by workers' reports."""
+class Drained(BaseException):
+    """A signal asked to drain before anything was begun."""
+
+
+class Halt:
+    """Whether a sweep is to end, and why; set by signal handlers, by the budget and by workers' reports."""
 
     def __init__(self) -> None:
+        self.under_way = False
+        """Trials may be begun. Before, there is nothing to wait for, and a signal ends what is prepared."""
         self.fatal: str | None = None
-        """Why every trial would fail."""
+        """Why the sweep can't go on."""
         self.draining: str | None = None
         """Why no new prompt starts: a signal's name or a budget's flag."""
         self._signalled = False
@@ -46,20 +49,19 @@ class Halt(Stopper):  # type: ignore[misc]  # ray has no types
         """Whether nothing new may start."""
         return self.at_once or self.fatal is not None or self.draining is not None
 
-    def __call__(self, _trial_id: str, result: dict[str, Any]) -> bool:
-        """End a trial after this result: its worker gave up, or no further prompt may start."""
-        if result.get("event") == "fatal":
-            self.fatal = self.fatal or str(result["message"])
-        return self.ending()
-
     def stop_all(self) -> bool:
         """End the sweep: at once, or when the last running prompt is done, which a node that is wrong shall not cost."""
         return self.at_once or (self.ending() and self.running() == 0)
 
     def signalled(self, number: int) -> None:
-        """A signal came: Ctrl-C and every second one stop at once, the others drain."""
-        if number == signal.SIGINT and self.at_once:
+        """A signal came: Ctrl-C and every second one stop at once, the others drain.
+
+        Raises KeyboardInterrupt or Drained where nothing is under way yet.
+        """
+        if number == signal.SIGINT and (self.at_once or not self.under_way):
             raise KeyboardInterrupt  # what stops at once doesn't: Python's own way
+        if not self.under_way:
+            raise Drained(signal.Signals(number).name)
         if number == signal.SIGINT:
             self.interrupted = self.at_once = True
         elif self._signalled and number == signal.SIGHUP:

@@ -260,6 +260,17 @@ def check_answers(address: str) -> None:
         ) from error
 
 
+def own_node_lives() -> bool:
+    """Whether the cluster still counts on the node that this process is attached to; without it no worker can be asked for.
+
+    Ray itself doesn't tell: trials that wait for a worker would wait for ever.
+    """
+    import ray
+
+    own = ray.get_runtime_context().get_node_id()
+    return any(node["Alive"] for node in ray.nodes() if node["NodeID"] == own)
+
+
 def _attach(address: str) -> str | None:
     import ray
 

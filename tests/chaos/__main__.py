@@ -48,6 +48,20 @@ KILLS = ["driver SIGKILL", "driver SIGKILL", "worker SIGKILL"]
 """Of a sweep on the real model, one a run; the worker's last, since its run goes on to the end."""
 
 
+EXIT_CODES = {
+    "driver SIGKILL": {-signal.SIGKILL},
+    "driver SIGUSR2": {-signal.SIGUSR2},
+    "driver SIGINT": {130, -signal.SIGINT},  # Python's own way while it starts
+    "driver SIGTERM": {75, -signal.SIGTERM},
+    "driver SIGUSR1": {75, -signal.SIGUSR1},
+    "driver SIGHUP": {75, -signal.SIGHUP},
+    "two signals": {75, -signal.SIGTERM},
+    "raylet SIGKILL": {75},
+}
+"""What a fault may make of a run, besides 0: a driver that hasn't got to its first line has no handlers yet. What isn't
+here is no reason for a run not to end well: workers and nodes are replaced."""
+
+
 class BrokenPromiseError(Exception):
     """What was promised doesn't hold."""
 
@@ -179,7 +193,7 @@ def run_once(sweep: Sweep, arguments: list[str], faults: list[str], cluster: sub
     except subprocess.TimeoutExpired:
         os.killpg(driver.pid, signal.SIGKILL)
         raise BrokenPromiseError(f"a run didn't end within {limit:.0f} s after {faults}") from None
-    if code == 75 and faults:
+    if code == 75 and any(f in SIGNALS or f == "two signals" for f in faults):
         sweep.drained_s.append(time.monotonic() - struck)
     return code
 
@@ -280,8 +294,13 @@ def run_until_complete(sweep: Sweep, arguments: list[str], cluster: subprocess.P
         n_faults = 1 if sweep.real else draw.choice([1, 2, 3])
         faults, to_come = to_come[:n_faults], to_come[n_faults:]
         sweep.runs += 1
+        before = len(sweep.faults)
         code = run_once(sweep, arguments, faults, cluster)
+        struck = sweep.faults[before:]
         sweep.codes.append(code)
+        allowed = {0}.union(*(EXIT_CODES.get(fault, set()) for fault in struck))
+        if code not in allowed:
+            raise BrokenPromiseError(f"a run ended with {code} after {struck}; the log tells more")
         check_unchanged(sweep)
         if code == 0:
             return

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.dataset.drift import DECIDING, Baseline, Conditions, conditions, drift, marked
+from orchestrator.dataset.drift import DECIDING, Baseline, Conditions, conditions, drift, marked, mixed
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.trials import Origin
 from tests import builders
@@ -79,34 +79,32 @@ def test_what_differs_is_told(begun: Conditions, later: Conditions, told: tuple[
     assert drift(begun, later) == told
 
 
-def test_the_earliest_trial_of_each_machine_sets_the_conditions() -> None:
+def test_each_machine_s_conditions_are_told_in_the_order_of_its_trials() -> None:
     records = [
-        record(3, "1.3"),
         record(1, "1.1", gpu_name="A100"),
         record(2, "1.2"),
+        record(3, "1.1", gpu_name="A100"),
         record(0, "2.0", machine="colab"),
-        record(9, "2.9", machine="colab"),
     ]
-    for order in (records, records[::-1]):
-        found = conditions(order)
-        assert {name: (c.versions["torch"], c.gpu_name) for name, c in found.items()} == {
-            "pc": ("1.1", "A100"),
-            "colab": ("2.0", None),
-        }
+    found = conditions(records)
+    assert {name: [(c.versions["torch"], c.gpu_name) for c in of_machine] for name, of_machine in found.items()} == {
+        "pc": [("1.1", "A100"), ("1.2", None)],
+        "colab": [("2.0", None)],
+    }
+    assert mixed(found) == ["pc: torch 1.1 -> 1.2; GPU A100 -> none"]
 
 
-def test_earliest_is_by_the_order_of_handing_out_not_by_clocks() -> None:
-    late = record(5, "5", sealed_at="1999-01-01T00:00:00+00:00")
-    early = record(1, "1", sealed_at="2050-01-01T00:00:00+00:00")
-    assert conditions([late, early])["pc"].versions["torch"] == "1"
+def test_what_may_differ_mixes_nothing() -> None:
+    one, other = record(0), record(1, environment={"versions": VERSIONS | {"ray": "9.9"}})
+    assert mixed(conditions([one, other])) == []
 
 
 def test_a_trial_that_drifted_sets_nothing() -> None:
     """Else what was once accepted would become the rule, and the old conditions the drift."""
     drifted = record(0, "0", environment={"drift": ["torch 1 -> 0"]})
     assert conditions([drifted]) == {}
-    assert conditions([drifted, record(4, "4")])["pc"].versions["torch"] == "4"
+    assert [c.versions["torch"] for c in conditions([drifted, record(4, "4")])["pc"]] == ["4"]
 
 
 def test_records_without_such_fields_are_read() -> None:
-    assert conditions([builders.record(environment={})])["pc"] == Conditions(versions={}, gpu_name=None)
+    assert conditions([builders.record(environment={})])["pc"] == [Conditions(versions={}, gpu_name=None)]

@@ -38,10 +38,12 @@ fi
 
 if part oom "memory runs out"; then
   flags="--model $small --samples 3 --prompts 2 --range max_length=1000:2000 --fixed-length --quantization none"
-  sleep 1000 | (wait_for "$out/oom.log" "warm after"; exec $python tests/gpu/ballast.py 40) > "$out/ballast.log" 2>&1 &
+  mkfifo "$out/hold"
+  (wait_for "$out/oom.log" "warm after"; exec $python tests/gpu/ballast.py 40) < "$out/hold" > "$out/ballast.log" 2>&1 &
+  ballast=$!; exec 3> "$out/hold"
   CUDA_VISIBLE_DEVICES=0 tune oom $flags > "$out/oom.log" 2>&1; echo "exit $?"
   cat "$out/ballast.log"; rows oom
-  pkill -f gpu/ballast.py; pkill -f "sleep 1000"; sleep 2
+  exec 3>&-; wait $ballast; rm "$out/hold"
   CUDA_VISIBLE_DEVICES=0 tune oom $flags --rerun oom > "$out/oom2.log" 2>&1; echo "rerun: exit $?"; rows oom
 fi
 
@@ -54,7 +56,7 @@ if part kill "a worker is killed, then a drain, on every GPU"; then
   flags="--model $small --samples 6 --prompts 3 --range max_length=200:300 --fixed-length"
   $python -m orchestrator tune --space uniform --use-case fantasyWorld --country ITA --out "$out/kill" $flags > "$out/kill.log" 2>&1 &
   driver=$!
-  wait_for "$out/kill.log" "\[1/6\]"; pkill -9 -o -f "^ray::(Measure|ResourceTr)"; wait_for "$out/kill.log" "another"; wait_for "$out/kill.log" "\[2/6\]"
+  wait_for "$out/kill.log" "\[1/6\]"; kill -9 "$(pgrep -o -P "$(pgrep -P $driver -x raylet)" -f "^ray::(Measure|ResourceTr)")"; wait_for "$out/kill.log" "another"; wait_for "$out/kill.log" "\[2/6\]"
   kill -USR1 $driver; wait $driver; echo "exit $?"; grep -E "another|SIGUSR1" "$out/kill.log"; rows kill
   tune kill $flags > "$out/kill2.log" 2>&1; echo "exit $?"; rows kill
 fi

@@ -36,10 +36,12 @@ def plan_of(samples: int, machine: str | None = "pc", revision: str = "gguf:1", 
     return plan.model_copy(update={"machine": machine, "created_at": "2026-01-02T00:00:00+00:00", **changes})
 
 
-def run(root: Path, spec: TrialSpec, machine: str, *prompts: int, text: str = "", whole: bool = True) -> Path:
+def run(
+    root: Path, spec: TrialSpec, machine: str, *prompts: int, text: str = "", whole: bool = True, torch: str = "2.11"
+) -> Path:
     """Measure some prompts of a trial; its folder."""
     paths = DataSetPaths(root)
-    origin = builders.origin(spec, machine=machine)
+    origin = builders.origin(spec, machine=machine, environment={"versions": {"torch": torch}})
     for number in prompts or [p.number for p in spec.prompts]:
         words = text or f"{machine} {spec.index} {number}"
         append(paths, spec, origin, "shuffled", builders.measured(number, of=spec, text=words))
@@ -204,6 +206,11 @@ def other_weights(_a: Path, b: Path) -> None:
     write_plan(plan, DataSetPaths(b).sweep(plan.id))
 
 
+def other_conditions(a: Path, b: Path) -> None:
+    *_, spec = plan_of(4).specs()
+    run(b, spec, "pc", torch="9.9")
+
+
 def edited_trial(_a: Path, b: Path) -> None:
     (file,) = b.glob("*/*/*/*/*/trial.json")
     file.write_text(file.read_text().replace("colab 1 1", "much better"))
@@ -242,6 +249,7 @@ def edited_plan(_a: Path, b: Path) -> None:
     [
         (measured_twice, r"^pc/smollm2/\S+-r1: measured in \S+/a and, differently, in \S+/b; leave one"),
         (other_weights, r"ran this sweep with other weights \(smollm2 hub:2\) than the others \(smollm2 gguf:1\)"),
+        (other_conditions, r"were measured under different conditions on pc: torch 2.11 -> 9.9; give one of the machines"),
         (edited_trial, r"/b: colab/\S+: trial.json: was edited after it was written"),
         (edited_text, r"/b: colab/\S+: output.txt: was edited after it was written"),
         (other_version, r"/b: colab/\S+: trial.json: schema version 99"),
@@ -264,6 +272,18 @@ def test_a_conflict_writes_nothing(
         merge(sources, out, quiet)
     assert (tree(a), tree(b)) == before
     assert not (tmp_path / "new").exists()
+
+
+def test_conditions_that_differ_are_mixed_when_asked(data_set: Make, tmp_path: Path) -> None:
+    a = data_set("a", (0, "pc"), plan=plan_of(4))
+    b = data_set("b", (1, "colab"), plan=plan_of(4))
+    other_conditions(a, b)
+    rebuild(DataSetPaths(b))
+    assert merge([a, b], tmp_path / "new", quiet, accept_drift=True).n_new() == 3
+    told = [f for f in validate(tmp_path / "new")[1] if f.severity == "warning"]
+    assert [f.what.rpartition(": ")[2] for f in told] == ["torch 2.11 -> 9.9"]
+    with pytest.raises(UserError, match="different conditions"):
+        merge([a, b], tmp_path / "new", quiet)
 
 
 def test_all_conflicts_are_told_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from orchestrator.dataset.lock import Lock
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.tables import TableWriter, Trials
 from orchestrator.nouns import Machine, TrialSpec
-from orchestrator.tune.callback import DataSetCallback, Store
+from orchestrator.tune.callback import DataSetCallback, DataSetStopper, Store
 from orchestrator.tune.halt import Halt
 from orchestrator.tune.searcher import SweepSearcher
 from orchestrator.tune.trainable import Job
@@ -96,6 +96,7 @@ class FakeTune:
         self.callback = DataSetCallback(
             Store(paths, TableWriter(paths, self.trials), lock, baseline or Baseline()), self.searcher, self.halt, [self.seen]
         )
+        self.stopper = DataSetStopper(self.callback)
         self.live: dict[str, Trial] = {}
         self.finished = False
         self._ids = itertools.count()
@@ -134,7 +135,7 @@ class FakeTune:
 
     def tell(self, trial: Trial, result: dict[str, Any]) -> None:
         """Any result, as Tune hands it on."""
-        if self.halt(trial.trial_id, result):
+        if self.stopper(trial.trial_id, result):
             result = result | {"done": True}
         self.callback.on_trial_result(trial=trial, result=result)
         if result.get("done"):

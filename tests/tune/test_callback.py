@@ -262,6 +262,26 @@ def test_draining_lets_the_running_prompt_finish(sweep: Sweep, paths: DataSetPat
     assert run.live == {}
 
 
+def test_the_result_that_reaches_a_limit_is_its_trial_s_last(sweep: Sweep, paths: DataSetPaths) -> None:
+    """Tune asks whether a trial goes on before it tells the callbacks."""
+    run = sweep(2)
+    run.seen.execution = lambda *_: run.halt.drain("--max-kwh")  # type: ignore[method-assign]
+    trial = run.start()
+    run.give(trial, 1)
+    assert run.live == {}
+    assert run.halt.stop_all()
+    assert counted(paths) == [(0, 1, 1)]
+
+
+def test_a_result_that_tune_asks_about_twice_is_taken_in_once(sweep: Sweep, paths: DataSetPaths) -> None:
+    run = sweep()
+    trial = run.start(loading=True)
+    for result in (ready := {"event": "ready", "origin": builders.origin(trial.spec).model_dump(mode="json")}), ready:
+        assert run.stopper(trial.trial_id, result) is False
+    run.whole(trial)
+    assert counted(paths) == [(0, 1, 1), (0, 2, 1), (0, 3, 1)]
+
+
 def test_draining_does_not_wait_for_a_model_that_is_loaded(sweep: Sweep, paths: DataSetPaths) -> None:
     run = sweep(2)
     first, second = run.start(), run.start(loading=True)
@@ -357,6 +377,7 @@ def test_other_conditions_end_the_sweep_before_a_prompt(sweep: Sweep, paths: Dat
     run.ready(second, environment=OTHER)
     assert run.halt.fatal
     assert f"was begun on pc under other conditions: {CHANGE}; restore them" in run.halt.fatal
+    assert second.trial_id not in run.live, "its worker begins none"
     run.give(second, 1)
     if not begun:
         assert not run.halt.stop_all(), "what runs where all is as it was is not lost"

@@ -1,13 +1,17 @@
-"""Where trials go: what one asks of a node, how many run at once."""
+"""Where trials go and how a run ends: what a trial asks of a node, and which of several reasons is told."""
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.errors import UserError
+from orchestrator.tune import driver
 from orchestrator.tune.driver import Placement, placement
+from orchestrator.tune.halt import Halt
 from orchestrator.tune.session import Node, Session
 
 
@@ -38,3 +42,73 @@ def test_a_cluster_without_anything_is_refused() -> None:
 def test_unequal_cpus_are_refused_since_nobody_would_know_how_many_trials_share_a_host() -> None:
     with pytest.raises(UserError, match=r"offer 4 and 32 CPUs, .* `ray start --num-cpus 4`"):
         placement(session(Node(32, 0), Node(4, 0), Node(4, 0)), 1)
+
+
+# --- the end ---------------------------------------------------------------------------------------------------------
+
+FULL = OSError(errno.ENOSPC, "No space left", "/data/executions.jsonl")
+BROKEN = OSError(errno.EIO, "Input/output error", "/data/trial.json")
+BUG = ValueError("a bug")
+
+
+class Played:
+    """A callback after a sweep: what went wrong in it, and what sealing the rest gives."""
+
+    def __init__(self, error: Exception | None, closing: OSError | None, **halted: Any) -> None:
+        self.error, self.closing = error, closing
+        self.halt = Halt()
+        for name, value in halted.items():
+            setattr(self.halt, name, value)
+        self.closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+        if self.closing:
+            raise self.closing
+
+
+@pytest.mark.parametrize(
+    "case",
+    [  # the callback's error, closing's, the fit's, what halt says: what is raised
+        (None, None, None, {}, None),
+        # a full disk: an error of its own, but after a signal the next run goes on
+        (FULL, None, RuntimeError("wrapped"), {}, (UserError, "^/data/executions.jsonl: can't be written .No space left.; what")),
+        (FULL, FULL, RuntimeError("wrapped"), {"draining": "SIGTERM"}, None),
+        (None, FULL, None, {"draining": "SIGTERM"}, None),
+        (None, FULL, None, {}, (UserError, "No space left")),
+        (FULL, FULL, None, {"at_once": True, "interrupted": True}, (KeyboardInterrupt, "^$")),
+        # a broken disk: always told
+        (BROKEN, None, None, {"draining": "SIGTERM"}, (UserError, "^/data/trial.json: can't be written .Input/output error.")),
+        (OSError(errno.ENOENT, "removed"), None, None, {"draining": "SIGTERM"}, (UserError, "^the data set: can't be written")),
+        # bugs keep their traceback, but what was stopped at once is torn anyway
+        (BUG, None, RuntimeError("wrapped"), {}, (ValueError, "a bug")),
+        (BUG, None, None, {"draining": "SIGTERM"}, (ValueError, "a bug")),
+        (None, None, ConnectionError("Ray's"), {}, (ConnectionError, "Ray's")),
+        (None, None, ConnectionError("Ray's"), {"at_once": True, "interrupted": True}, (KeyboardInterrupt, "^$")),
+        (BUG, None, None, {"at_once": True, "draining": "SIGTERM"}, None),
+        # why no trial could run; after a signal the next run tells it
+        (None, None, None, {"fatal": "gated"}, (UserError, "^gated$")),
+        (None, None, None, {"fatal": "gated", "draining": "SIGTERM"}, None),
+        (None, None, None, {"fatal": "gated", "at_once": True, "interrupted": True}, (KeyboardInterrupt, "^$")),
+    ],
+)
+def test_which_end_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    case: tuple[Exception | None, OSError | None, Exception | None, dict[str, Any], tuple[type[BaseException], str] | None],
+) -> None:
+    error, closing, fitted, halted, told = case
+    monkeypatch.setattr(driver, "_fit", lambda *_: fitted)
+    monkeypatch.setattr(driver.tune, "Tuner", lambda *_, **__: None)
+    callback = Played(error, closing, **halted)
+    where = Session(nodes=(), dashboard=None, token_file=None, storage=tmp_path)
+
+    def run() -> None:
+        driver.run(None, callback, where, Placement(1, 0, 1, 1), on_drain=lambda *_: None)  # type: ignore[arg-type]
+
+    if told is None:
+        run()
+    else:
+        with pytest.raises(told[0], match=told[1]):
+            run()
+    assert callback.closed == 1, "what ran is sealed, however it ended"

@@ -11,50 +11,65 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator.tune.halt import DRAIN_SIGNALS, Halt, signals_to
+from orchestrator.tune.halt import DRAIN_SIGNALS, Drained, Halt, signals_to
 from tests.processes import Start, heard, processes
 
 # --- without signals -------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def halt() -> Halt:
+    """Of a sweep that is under way, with a prompt that runs."""
+    halt = Halt()
+    halt.under_way = True
+    halt.running = lambda: 1
+    return halt
+
+
 def test_nothing_ends_by_itself() -> None:
     halt = Halt()
-    for event in ("ready", "execution", "other"):
-        assert halt("a", {"event": event}) is False
-    assert halt("a", {}) is False
     assert not halt.stop_all()
     assert not halt.ending()
     assert (halt.draining, halt.draining_since, halt.fatal) == (None, None, None)
 
 
-def test_a_fatal_result_stops_the_sweep_with_its_first_reason() -> None:
-    halt, running = Halt(), [3]
+def test_what_stops_the_sweep_waits_for_what_runs(halt: Halt) -> None:
+    running = [3]
     halt.running = lambda: running[0]
-    assert halt("a", {"event": "fatal", "message": "gated"}) is True
-    assert halt("b", {"event": "fatal", "message": "later"}) is True
-    assert halt("c", {"event": "execution"}) is True
-    assert (halt.stop_all(), halt.fatal) == (False, "gated")
+    halt.fatal = "gated"
+    assert (halt.ending(), halt.stop_all()) == (True, False)
     running[0] = 0
     assert halt.stop_all(), "what ran is done"
 
 
-def test_draining_waits_for_what_runs() -> None:
+@pytest.mark.parametrize("number", DRAIN_SIGNALS)
+def test_before_anything_is_begun_a_signal_ends_the_preparation(number: signal.Signals) -> None:
     halt = Halt()
+    with pytest.raises(Drained, match=number.name):
+        halt.signalled(number)
+    assert not halt.ending()
+
+
+def test_before_anything_is_begun_ctrl_c_is_python_s() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        Halt().signalled(signal.SIGINT)
+
+
+def test_draining_waits_for_what_runs(halt: Halt) -> None:
     running = 2
     halt.running = lambda: running
     before = time.monotonic()
     halt.drain("--max-hours")
     assert halt.draining_since is not None
     assert before <= halt.draining_since <= time.monotonic()
-    assert halt("a", {"event": "execution"}) is True, "no further prompt of this trial"
+    assert halt.ending(), "no further prompt"
     assert not halt.stop_all()
     running = 0
     assert halt.stop_all()
     assert not halt.at_once
 
 
-def test_the_first_reason_to_drain_stays() -> None:
-    halt = Halt()
+def test_the_first_reason_to_drain_stays(halt: Halt) -> None:
     halt.drain("--max-kwh")
     since = halt.draining_since
     halt.drain("--max-hours")
@@ -63,17 +78,14 @@ def test_the_first_reason_to_drain_stays() -> None:
 
 
 @pytest.mark.parametrize("number", DRAIN_SIGNALS)
-def test_a_signal_drains(number: signal.Signals) -> None:
-    halt = Halt()
+def test_a_signal_drains(number: signal.Signals, halt: Halt) -> None:
     halt.signalled(number)
     assert (halt.draining, halt.at_once, halt.interrupted) == (number.name, False, False)
 
 
 @pytest.mark.parametrize("first", DRAIN_SIGNALS)
 @pytest.mark.parametrize("second", [signal.SIGUSR1, signal.SIGTERM])
-def test_a_second_signal_stops_at_once(first: signal.Signals, second: signal.Signals) -> None:
-    halt = Halt()
-    halt.running = lambda: 1
+def test_a_second_signal_stops_at_once(first: signal.Signals, second: signal.Signals, halt: Halt) -> None:
     halt.signalled(first)
     assert not halt.stop_all()
     halt.signalled(second)
@@ -81,17 +93,14 @@ def test_a_second_signal_stops_at_once(first: signal.Signals, second: signal.Sig
     assert (halt.draining, halt.interrupted) == (first.name, False)
 
 
-def test_a_closing_terminal_may_send_its_signal_twice() -> None:
-    halt = Halt()
-    halt.running = lambda: 1
+def test_a_closing_terminal_may_send_its_signal_twice(halt: Halt) -> None:
     halt.signalled(signal.SIGHUP)
     halt.signalled(signal.SIGHUP)
     assert (halt.draining, halt.stop_all()) == ("SIGHUP", False)
 
 
-def test_the_first_signal_after_a_budget_s_end_stops_nothing_at_once() -> None:
+def test_the_first_signal_after_a_budget_s_end_stops_nothing_at_once(halt: Halt) -> None:
     """A scheduler's warning while the last prompts finish anyway."""
-    halt = Halt()
     halt.drain("--max-hours")
     halt.signalled(signal.SIGUSR1)
     assert not halt.at_once
@@ -99,9 +108,7 @@ def test_the_first_signal_after_a_budget_s_end_stops_nothing_at_once() -> None:
     assert halt.at_once
 
 
-def test_ctrl_c_stops_at_once_and_a_second_one_is_python_s() -> None:
-    halt = Halt()
-    halt.running = lambda: 1
+def test_ctrl_c_stops_at_once_and_a_second_one_is_python_s(halt: Halt) -> None:
     halt.signalled(signal.SIGINT)
     assert halt.stop_all()
     assert (halt.interrupted, halt.draining) == (True, None)
@@ -109,8 +116,7 @@ def test_ctrl_c_stops_at_once_and_a_second_one_is_python_s() -> None:
         halt.signalled(signal.SIGINT)
 
 
-def test_ctrl_c_while_draining_stops_at_once() -> None:
-    halt = Halt()
+def test_ctrl_c_while_draining_stops_at_once(halt: Halt) -> None:
     halt.signalled(signal.SIGTERM)
     halt.signalled(signal.SIGINT)
     assert (halt.at_once, halt.interrupted, halt.draining) == (True, True, "SIGTERM")
@@ -133,8 +139,7 @@ def test_handlers_are_put_back() -> None:
     assert [signal.getsignal(number) for number in numbers] == before
 
 
-def test_handlers_that_another_library_replaced_are_installed_once_more() -> None:
-    halt = Halt()
+def test_handlers_that_another_library_replaced_are_installed_once_more(halt: Halt) -> None:
     with signals_to(halt) as install:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -166,6 +171,7 @@ import signal, sys, time
 from orchestrator.tune.halt import Halt, signals_to
 halt = Halt()
 halt.running = lambda: 1
+halt.under_way = "early" not in sys.argv
 if "nohup" in sys.argv:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 told = None
@@ -205,6 +211,12 @@ def test_a_process_drains_then_stops_then_ends(driver: Start) -> None:
     process.send_signal(signal.SIGINT)
     process.wait(20)
     assert process.returncode in (1, -signal.SIGINT), "what stops at once and doesn't is ended by Ctrl-C"
+
+
+def test_an_early_signal_ends_a_process_and_what_it_started(driver: Start) -> None:
+    process = driver("early")
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=20)[1].endswith("Drained: SIGTERM\n")
 
 
 def test_nohup_stays_nohup(driver: Start) -> None:

@@ -1,0 +1,199 @@
+"""The trial on its machine, without Ray: its steps, what stays loaded, what is reported, and a process that hangs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ray.tune import Trainable
+
+from orchestrator.dataset.trials import Measured, Origin
+from orchestrator.engine import GenerationError
+from orchestrator.errors import UserError
+from orchestrator.measure import Limits, Pilot
+from orchestrator.nouns import Prompt
+from orchestrator.tune import trainable
+from orchestrator.tune.trainable import Job, Measure
+from tests import builders
+from tests.processes import processes
+from tests.tune.fake_tune import job
+
+PILOT = Pilot(tokens_per_s=20.0, energy_j_per_token=0.5, energy_basis="energy_j", warm_up_s=1.0, warm_up_energy_j=9.0)
+
+
+class Machine:
+    """Stands for engine, meters and generation; remembers what was loaded, and what was run under which limits."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.loads: list[str] = []
+        self.closed = 0
+        self.run: list[tuple[int, Limits]] = []
+        self.failing: Exception | None = None
+        self.measured: dict[int, dict[str, Any]] = {}
+        monkeypatch.setattr(trainable, "_loaded", None)
+        monkeypatch.setattr(trainable, "list_gpus", list)
+        monkeypatch.setattr(trainable, "meters_for", lambda _scene: [self])
+        monkeypatch.setattr(trainable, "execute", self.execute)
+        monkeypatch.setattr(trainable, "warm_up", self.warm_up)
+        engine = trainable.ENGINES["simulated"]
+        monkeypatch.setitem(trainable.ENGINES, "simulated", lambda *given: self.loads.append(given[1]) or engine(*given))
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def warm_up(self, _bench: Any) -> Pilot:
+        if self.failing:
+            raise self.failing
+        return PILOT
+
+    def execute(self, _bench: Any, spec: Any, prompt: Prompt, _order: str, limits: Limits) -> Measured:
+        self.run.append((prompt.number, limits))
+        return builders.measured(prompt.number, of=spec, **self.measured.get(prompt.number, {}))
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(monkeypatch)
+
+
+def simulated(**changes: Any) -> Job:
+    own = {name: changes.pop(name) for name in list(changes) if name in Job.model_fields}
+    setup = builders.setup(engine="simulated", **changes.pop("setup", {}))
+    return job(builders.spec(setup=setup, model_ref="smollm2", **changes), **own)
+
+
+def trial(of: Job) -> Measure:
+    return Measure(config={"job": of.model_dump(mode="json")})
+
+
+def steps(of: Trainable) -> Iterator[dict[str, Any]]:
+    """Until it is done."""
+    while True:
+        result = of.step()
+        yield result
+        if result.get("done"):
+            return
+
+
+def test_the_first_step_tells_where_it_runs_and_each_other_is_a_prompt(machine: Machine) -> None:
+    measure = trial(simulated())
+    assert machine.loads == [], "nothing is loaded before the first step"
+    ready, *rest = steps(measure)
+    assert (ready["event"], "done" in ready) == ("ready", False)
+    origin = Origin.model_validate(ready["origin"])
+    assert (origin.columns.machine, origin.columns.engine, origin.environment["loaded_here"]) == ("pc", "simulated", True)
+    assert origin.environment["pilot"] == PILOT.model_dump()
+    assert [(r["event"], r["done"]) for r in rest] == [("execution", False), ("execution", False), ("execution", True)]
+    assert [Measured.model_validate(r["measured"]).execution.prompt for r in rest] == [1, 2, 3]
+
+
+def test_the_model_stays_loaded_until_another_is_asked_for(machine: Machine) -> None:
+    measure = trial(simulated())
+    assert next(steps(measure))["origin"]["environment"]["loaded_here"] is True
+    for same in (simulated(index=1), simulated(setup={"use_case": "other", "seed": 7})):
+        assert measure.reset_config({"job": same.model_dump(mode="json")})
+        assert next(steps(measure))["origin"]["environment"]["loaded_here"] is False
+    assert (len(machine.loads), machine.closed) == (1, 0)
+    measure.reset_config({"job": simulated(setup={"revision": "another"}).model_dump(mode="json")})
+    assert next(steps(measure))["origin"]["environment"]["loaded_here"] is True
+    assert (len(machine.loads), machine.closed) == (2, 1), "the old one is given back first"
+
+
+def test_the_metrics_add_up_over_a_trial_s_prompts(machine: Machine) -> None:
+    machine.measured = {2: builders.FAILED}
+    measure = trial(simulated())
+    _, first, failed, last = steps(measure)
+    one = builders.execution(1, of=simulated().spec)
+    assert one.energy_j is not None
+    assert one.window_s is not None
+    assert one.n_new_tokens is not None
+    assert (first["energy_j"], first["tokens"]) == (one.energy_j, one.n_new_tokens)
+    assert failed["energy_j"] == first["energy_j"], "what failed counts for nothing"
+    assert last["energy_j"] == pytest.approx(2 * one.energy_j)
+    assert last["tokens_per_s"] == pytest.approx(one.n_new_tokens / one.window_s)
+    measure.reset_config({"job": simulated(index=1).model_dump(mode="json")})
+    assert next(r["tokens"] for r in steps(measure) if r["event"] == "execution") == one.n_new_tokens, "each trial its own"
+
+
+def test_an_unknown_energy_makes_the_sum_unknown(machine: Machine) -> None:
+    machine.measured = {1: {"energy_j": None, "energy_kwh": None}}
+    *_, last = steps(trial(simulated()))
+    assert math.isnan(last["energy_j"])
+    assert last["tokens"] > 0
+
+
+def test_memory_that_ran_out_bounds_what_is_tried_next(machine: Machine) -> None:
+    """By what this process met, or what the driver knows of others on such machines."""
+    machine.measured = {1: builders.FAILED | {"effective_max_length": 90}, 2: builders.FAILED | {"effective_max_length": 120}}
+    measure = trial(simulated(timeout_s=30.0))
+    list(steps(measure))
+    assert machine.run == [(1, Limits(30.0, None)), (2, Limits(30.0, 90)), (3, Limits(30.0, 90))]
+    measure.reset_config({"job": simulated(index=1, oom_tokens={"pc": 70, "colab": 10}).model_dump(mode="json")})
+    list(steps(measure))
+    assert {limits.oom_tokens for _, limits in machine.run[3:]} == {70}
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (GenerationError("nan", "no number"), "smollm2: already the warm-up failed (nan): no number"),
+        (UserError("the weights are gated", "ask for them"), "the weights are gated\nask for them"),
+    ],
+)
+def test_a_model_that_can_not_run_ends_the_sweep(machine: Machine, error: Exception, told: str) -> None:
+    machine.failing = error
+    (result,) = steps(trial(simulated()))
+    assert (result["event"], result["message"]) == ("fatal", told)
+    machine.failing = None
+    assert next(steps(trial(simulated())))["event"] == "ready", "nothing of it stays"
+
+
+def test_a_machine_without_a_file_ends_the_sweep(machine: Machine) -> None:
+    (result,) = steps(trial(simulated(machine="attic")))
+    assert result["event"] == "fatal"
+    assert "there is no clusters/attic.yaml" in result["message"]
+
+
+# --- a process that hangs --------------------------------------------------------------------------------------------
+
+HANGS = """
+import sys, time
+from orchestrator.tune import trainable
+from tests.tune.test_trainable import PILOT, simulated, trial
+from tests import builders
+
+trainable.HUNG_FACTOR, trainable.HUNG_EXTRA_S, trainable.HUNG_LOAD_S = 0.0, 0.5, 0.5
+where, timeout_s = sys.argv[1], float(sys.argv[2]) or None
+hang = lambda *_: time.sleep(float(sys.argv[3]))
+trainable.meters_for = lambda _scene: []
+trainable.warm_up = hang if where == "load" else lambda _bench: PILOT
+trainable.execute = lambda bench, spec, prompt, *_: hang() or builders.measured(prompt.number, of=spec)
+measure = trial(simulated(timeout_s=timeout_s))
+measure.step()
+print("ready", flush=True)
+measure.step()
+print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "timeout_s", "hangs_s", "said"),
+    [
+        ("load", 1, 100, ""),
+        ("generate", 1, 100, "ready\n"),
+        ("generate", 1, 0.1, "ready\ndone\n"),
+        ("generate", 0, 1, "ready\ndone\n"),  # no timeout was asked for: nothing is taken for hung
+    ],
+)
+def test_a_kernel_that_hangs_ends_its_process(where: str, timeout_s: float, hangs_s: float, said: str) -> None:
+    began = time.monotonic()
+    with processes(HANGS, stderr=-1) as start:
+        process = start(where, str(timeout_s), str(hangs_s))
+        out, err = process.communicate(timeout=90)
+    assert out == said
+    ended = "done" not in said
+    assert (process.returncode, "Timeout (0:00:00.5" in err) == (1, True) if ended else (0, False)
+    assert time.monotonic() - began < hangs_s or not ended
