@@ -283,12 +283,10 @@ def run_sweep(
     set_environment(resolved.request.address)
     from orchestrator.tune.callback import DataSetCallback, Store
     from orchestrator.tune.driver import placement, run
-    from orchestrator.tune.halt import signals_to
 
     n_gpus = len(visible_gpus()) if resolved.request.address is None and resolved.request.engine != "simulated" else 0
     halt.under_way = True
-    with signals_to(halt) as install, ray_session(resolved.request.address, n_gpus) as session:
-        install()
+    with ray_session(resolved.request.address, n_gpus) as session:
         place = placement(session, resolved.parallel)
         watcher.started(session, place.at_once)
         budget = _budget(prepared, options, place, halt)

@@ -183,9 +183,9 @@ def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
         token_file = _own_token() if address is None else None
         import ray
 
+        _tame()
         try:
             dashboard = _start(scratch, n_gpus) if address is None else _attach(address)
-            _quiet()
             alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
             yield Session(
                 nodes=tuple(Node(cpus=offer.get("CPU", 0.0), gpus=int(offer.get("GPU", 0))) for offer in alive),
@@ -217,14 +217,17 @@ def _start(scratch: Path, n_gpus: int) -> str | None:
     return f"http://{context.dashboard_url}" if context.dashboard_url else None
 
 
-def _quiet() -> None:
-    """Keep Ray from printing the last log lines of a worker or node that died into ours; the callback tells it in a line.
+def _tame() -> None:
+    """Keep Ray from what no setting forbids.
 
-    It prints them whatever its log level, and there is no setting against it.
+    It prints the last log lines of a worker or node that died into ours, whatever its log level; the callback tells it in a
+    line. And it takes over SIGTERM, so that one that comes while it starts ends the process with an exit code of its own.
     """
+    import ray._private.utils
     import ray._private.worker
 
     ray._private.worker.print_to_stdstream = lambda *_arguments, **_options: None  # noqa: SLF001
+    ray._private.utils.set_sigterm_handler = lambda _handler: None  # noqa: SLF001
 
 
 def _own_token() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import subprocess
@@ -10,8 +11,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import ray
 
 from orchestrator.tune.halt import DRAIN_SIGNALS, Drained, Halt, signals_to
+from orchestrator.tune.session import _tame
 from tests.processes import Start, heard, processes
 
 # --- without signals -------------------------------------------------------------------------------------------------
@@ -139,14 +142,14 @@ def test_handlers_are_put_back() -> None:
     assert [signal.getsignal(number) for number in numbers] == before
 
 
-def test_handlers_that_another_library_replaced_are_installed_once_more(halt: Halt) -> None:
-    with signals_to(halt) as install:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        install()
-        signal.raise_signal(signal.SIGTERM)
-        signal.raise_signal(signal.SIGINT)
-    assert (halt.draining, halt.interrupted) == ("SIGTERM", True)
+def test_ray_s_own_handler_stays_out() -> None:
+    """It would end the process with an exit code of its own while Ray starts."""
+    before = signal.getsignal(signal.SIGTERM)
+    _tame()
+    ray._private.utils.set_sigterm_handler(lambda *_: None)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert "_private.utils.set_sigterm_handler" in inspect.getsource(ray._private.worker.init)
+    assert "print_to_stdstream" in inspect.getsource(ray._private.worker)
 
 
 def test_off_the_main_thread_there_are_no_handlers() -> None:
@@ -154,8 +157,7 @@ def test_off_the_main_thread_there_are_no_handlers() -> None:
     found: list[object] = []
 
     def other() -> None:
-        with signals_to(Halt()) as install:
-            install()
+        with signals_to(Halt()):
             found.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=other)
@@ -175,8 +177,7 @@ halt.under_way = "early" not in sys.argv
 if "nohup" in sys.argv:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 told = None
-with signals_to(halt) as install:
-    install()
+with signals_to(halt):
     print("ready", flush=True)
     while True:
         now = (halt.draining, halt.at_once, halt.interrupted)
