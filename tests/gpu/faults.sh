@@ -29,8 +29,8 @@ PY
 }
 wait_for() { for _ in $(seq 300); do grep -q "$2" "$1" 2>/dev/null && return; sleep 0.2; done; echo "never: $2"; tail -5 "$1"; }
 
+$python -m orchestrator models stage "$small"  # before anything waits for a line of the sweep
 if part nan "NaN in sampling"; then
-  $python -m orchestrator models stage "$small"
   $python tests/gpu/poison.py "$small" "$out/poisoned"
   tune nan --model "$out/poisoned" --samples 3 --prompts 2 --range max_length=300:400 > "$out/nan.log" 2>&1; echo "exit $?"
   grep -E "lost|another|FAILED|error|nan" "$out/nan.log" | cut -c1-160 | head -12; rows nan
@@ -38,12 +38,12 @@ fi
 
 if part oom "memory runs out"; then
   flags="--model $small --samples 3 --prompts 2 --range max_length=1000:2000 --fixed-length --quantization none"
-  mkfifo "$out/hold"
-  (wait_for "$out/oom.log" "warm after"; exec $python tests/gpu/ballast.py 40) < "$out/hold" > "$out/ballast.log" 2>&1 &
-  ballast=$!; exec 3> "$out/hold"
+  (wait_for "$out/oom.log" "warm after"; exec $python tests/gpu/ballast.py 40) \
+    < <(exec tail --pid=$$ -f /dev/null) > "$out/ballast.log" 2>&1 &
+  ballast=$!
   CUDA_VISIBLE_DEVICES=0 tune oom $flags > "$out/oom.log" 2>&1; echo "exit $?"
   cat "$out/ballast.log"; rows oom
-  exec 3>&-; wait $ballast; rm "$out/hold"
+  kill $ballast; wait $ballast; sleep 2
   CUDA_VISIBLE_DEVICES=0 tune oom $flags --rerun oom > "$out/oom2.log" 2>&1; echo "rerun: exit $?"; rows oom
 fi
 
