@@ -100,7 +100,12 @@ OPTIONS = [
         metavar="P=LOW:HIGH",
         help="Narrow one parameter, e.g. max_length=100:200. Repeatable.",
     ),
-    click.option("--machine", metavar="NAME", help="Kind of machine, a file in clusters/. [default: detected]"),
+    click.option(
+        "--machine",
+        metavar="NAME|any|each",
+        help="Kind of machine, a file in clusters/. In a cluster: only nodes of this label; any: whichever is free; each: every "
+        "kind runs the whole plan. [default: detected; in a cluster any]",
+    ),
     click.option("--country", metavar="ISO3", help="Country of the grid, e.g. ITA. [default: the machine's file]"),
     click.option("--parallel", type=int, metavar="N", help="Trials at once without a GPU. [default: 1]"),
     click.option(

@@ -64,7 +64,7 @@ def _rows(prepared: Prepared, gpus: list[Gpu]) -> list[tuple[str, str]]:
             rows.append(("Grid", unfilled))
     rows.append(("Trials", _trials(prepared)))
     if resolved.shard:
-        n = len(prepared.done) + prepared.n_missing()
+        n = prepared.n_done + prepared.n_missing()
         rows.append(("Shard", f"{resolved.shard}: {n} of the {plan.n_executions()} executions are for this machine"))
     if prepared.n_done:
         rows.append(("Done", f"{prepared.n_done} executions; {prepared.n_missing()} left to run"))
@@ -92,6 +92,8 @@ def _axes(space: Space) -> str:
 
 
 def _machine(prepared: Prepared) -> str:
+    if prepared.plan.each:
+        return f"each of {', '.join(prepared.plan.each)}"
     if prepared.plan.machine is None:
         return "as each node is labelled"
     return f"{prepared.plan.machine} by {prepared.resolved.machine_file}"
@@ -106,6 +108,7 @@ def _trials(prepared: Prepared) -> str:
     plan = prepared.plan
     factors = (
         f"{plan.samples} configurations x {len(plan.models)} models x {len(plan.use_cases)} use cases x {plan.repeats} repeats"
+        + (f" x {len(plan.each)} machines" if plan.each else "")
     )
-    anchors = sum(trial.strategy == ANCHOR for trial in plan.trials)
+    anchors = sum(trial.strategy == ANCHOR for trial in plan.trials) * len(plan.kinds())
     return f"{plan.n_trials()} = {factors}" + (f" + {anchors} anchors" if anchors else "") + f"; {plan.n_executions()} executions"

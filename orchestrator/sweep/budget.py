@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.trials import Origin
-from orchestrator.nouns import TrialKey, TrialSpec
+from orchestrator.nouns import TrialSpec
 
 if TYPE_CHECKING:
     from orchestrator.tune.trainable import Job
@@ -46,8 +46,8 @@ class Budget:
         self._drain = drain
         self._clock = clock
         self._began = clock()
-        self._under_way: dict[TrialKey, dict[int, int]] = {}
-        """Bounds of the prompts that begun trials have left."""
+        self._under_way: dict[int, dict[int, int]] = {}
+        """Order of a begun trial -> bounds of the prompts that it has left."""
         self._bound = 0
         self._window_s = 0.0
         self._energy_kwh = 0.0
@@ -59,7 +59,7 @@ class Budget:
         mine = sum(bounds.values())
         flag = self._passed(self._foreseen(mine)[0], self._foreseen(mine + others)[1])
         if flag is None:
-            self._under_way[job.spec.key()] = bounds
+            self._under_way[job.spec.order_index] = bounds
         return flag
 
     def _foreseen(self, bound: int) -> tuple[float, float]:
@@ -80,7 +80,7 @@ class Budget:
 
     def execution(self, spec: TrialSpec, _origin: Origin, execution: Execution) -> None:
         """An execution is done; where that reaches a limit, nothing more is begun."""
-        left = self._under_way.get(spec.key(), {})
+        left = self._under_way.get(spec.order_index, {})
         bound = left.pop(execution.prompt, 0)
         if execution.window_s is not None:  # else nothing was generated: it says nothing of what a token takes
             self._bound += bound
@@ -91,14 +91,14 @@ class Budget:
 
     def sealed(self, record: TrialRecord) -> None:
         """A trial is over, or will be begun again."""
-        self._under_way.pop(record.spec.key(), None)
+        self._under_way.pop(record.spec.order_index, None)
 
     def ready(self, origin: Origin) -> None:
         """Nothing to count."""
 
     def lost(self, job: Job, reason: str, *, retried: bool) -> None:  # noqa: ARG002 - an observer's
         """What is left of it is asked for anew."""
-        self._under_way.pop(job.spec.key(), None)
+        self._under_way.pop(job.spec.order_index, None)
 
     def paused(self, line: str) -> None:
         """Time goes on."""

@@ -89,7 +89,7 @@ def stored_figures(records: list[TrialRecord], plan: SweepPlan) -> Figures | Non
         execution
         for record in records
         if (record.columns.model, record.columns.quantization, record.columns.engine) in setups
-        and plan.machine in (None, record.columns.machine)
+        and not {None, record.columns.machine}.isdisjoint(plan.kinds())
         for execution in record.executions
         if execution.status == "ok" and execution.tokens_per_s
     ]

@@ -186,13 +186,20 @@ def _joined(one: SweepPlan, other: SweepPlan) -> SweepPlan | None:
     """The larger of two plans of one sweep; None where their weights differ. The order of the two doesn't matter."""
     if set(one.setups) != set(other.setups):
         return None
-    larger = max(one, other, key=lambda plan: (plan.n_executions(), plan.model_dump_json(exclude={"created_at", "machine"})))
+    larger = max(one, other, key=_size)
     return larger.model_copy(
         update={
             "machine": one.machine if one.machine == other.machine else None,
+            "each": tuple(sorted({*one.each, *other.each})),
             "created_at": min(one.created_at, other.created_at),
         }
     )
+
+
+def _size(plan: SweepPlan) -> tuple[int, str]:
+    """What one kind of machine runs of a plan; the text makes the larger of two equal ones the same in either order."""
+    text = plan.model_dump_json(exclude={"created_at", "machine", "each"})
+    return plan.n_executions() // len(plan.kinds()), text
 
 
 def _weights(plan: SweepPlan) -> str:

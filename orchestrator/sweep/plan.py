@@ -57,6 +57,8 @@ class SweepPlan(Noun):
     order: Literal["shuffled", "design"]
     machine: str | None
     """None: whatever node a trial runs on."""
+    each: tuple[str, ...] = ()
+    """Kinds of machine of which each runs all trials; (): `machine` says it."""
     models: dict[str, str]
     """Label -> what stands after --model."""
     use_cases: tuple[UseCase, ...]
@@ -102,19 +104,26 @@ class SweepPlan(Noun):
         for order_index, trial in enumerate(self.trials):
             yield self.spec(trial, order_index)
 
+    def kinds(self) -> tuple[str | None, ...]:
+        """Machines that run all trials; None: on whatever machine each of them ran."""
+        return self.each or (self.machine,)
+
     def learns(self) -> bool:
         """Whether configurations are asked for as results come in."""
         return not self.points
 
     def n_trials(self) -> int:
         """Trials in all, those that a learning sampler has yet to ask for included."""
-        return len(self.setups) * self.samples * self.repeats if self.learns() else len(self.trials)
+        trials = len(self.setups) * self.samples * self.repeats if self.learns() else len(self.trials)
+        return trials * len(self.kinds())
 
     def n_executions(self) -> int:
         """Executions in all."""
         if self.learns():
-            return sum(len(self.prompts(s.use_case)) for s in self.setups) * self.samples * self.repeats
-        return sum(len(self.prompts(trial.use_case)) for trial in self.trials)
+            executions = sum(len(self.prompts(s.use_case)) for s in self.setups) * self.samples * self.repeats
+        else:
+            executions = sum(len(self.prompts(trial.use_case)) for trial in self.trials)
+        return executions * len(self.kinds())
 
 
 def make_plan(resolved: Resolved, revisions: dict[str, str]) -> SweepPlan:
@@ -140,6 +149,7 @@ def make_plan(resolved: Resolved, revisions: dict[str, str]) -> SweepPlan:
         n_prompts=resolved.n_prompts,
         order="shuffled" if request.order == "shuffled" else "design",
         machine=resolved.machine.name if resolved.machine_fixed else None,
+        each=resolved.each,
         models={model.label: model.ref for model in resolved.models},
         use_cases=resolved.use_cases,
         setups=setups,
@@ -244,13 +254,9 @@ def _with_anchors(plan: SweepPlan, model: str, block: list[PlannedTrial]) -> lis
     return result
 
 
-def _seal(plan: SweepPlan) -> str:
-    return digest(plan.model_dump(mode="json"), 64)
-
-
 def write_plan(plan: SweepPlan, path: Path) -> None:
     """Write the plan with a hash of its content."""
-    content = {"sha256": _seal(plan), "plan": plan.model_dump(mode="json")}
+    content = {"sha256": digest(plan.model_dump(mode="json"), 64), "plan": plan.model_dump(mode="json")}
     write_atomically(path, json.dumps(content, indent=1).encode())
 
 
@@ -259,7 +265,7 @@ def read_plan(path: Path) -> SweepPlan:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         plan = SweepPlan.model_validate(content["plan"])
-        whole = content["sha256"] == _seal(plan)
+        whole = content["sha256"] == digest(content["plan"], 64)
     except OSError as error:
         raise UserError(f"{path}: can't be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -37,8 +37,16 @@ def specs_of(plan: SweepPlan, records: Iterable[TrialRecord]) -> list[TrialSpec]
 
 def finished_of(plan: SweepPlan, trials: Trials) -> list[tuple[TrialSpec, list[Execution]]]:
     """Every trial of a plan with the executions that count for it, failed ones included."""
-    ledger = Ledger(trials, plan.machine)
-    return [(spec, ledger.done(spec)) for spec in specs_of(plan, trials.records())]
+    found = []
+    for kind in plan.kinds():
+        ledger = Ledger(trials, kind)
+        found += [(spec, ledger.done(spec)) for spec in specs_of(plan, of_kind(plan, trials.records(), kind))]
+    return found
+
+
+def of_kind(plan: SweepPlan, records: Sequence[TrialRecord], kind: str | None) -> Sequence[TrialRecord]:
+    """What a learning sampler may know: where each machine runs the whole plan, each has studies of its own."""
+    return [record for record in records if record.columns.machine == kind] if plan.each else records
 
 
 def relevant(plan: SweepPlan, records: Sequence[TrialRecord]) -> list[TrialRecord]:

@@ -42,6 +42,8 @@ MOST_SAMPLES = 20_000
 MOST_TRIALS = 200_000
 """Of all models, use cases and repeats: planning them takes a minute and a gigabyte."""
 GPU_MODEL, CPU_MODEL = "llama2", "smollm2"
+ANY, EACH = "any", "each"
+"""--machine for a cluster: a trial runs on whichever is free, or every kind runs all of them."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class Resolved:
     machines: dict[str, Machine]
     machine_fixed: bool
     """Whether every trial runs as this machine; else each node says what it is."""
+    each: tuple[str, ...]
+    """Kinds of machine of a cluster of which each runs the whole plan; (): they share it."""
     samples: int
     n_prompts: int | None
     parallel: int
@@ -149,6 +153,7 @@ def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
     quantization = faults.attempt(_quantization, bits)
     faults.attempt(_check_flags, request, profile)
     shard = faults.attempt(_shard, request.shard)
+    faults.attempt(_check_machine, request)
     # a node of a cluster may carry any label; alone, this machine's file is all that is needed
     machines = faults.attempt(_all_machines) if request.address else {}
     if not (read_machine_of and machine and read_space and quantization) or ranges is None or machines is None or faults.lines:
@@ -170,6 +175,7 @@ def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
         space = space.narrowed(scale.ranges)
     except ValidationError as error:
         raise UserError(*lines_of(error, Space, "--range")) from error
+    each = _kinds(request.address, machines) if request.address and request.machine == EACH else ()
     return Resolved(
         request=request,
         space=space,
@@ -182,7 +188,8 @@ def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
         machine=machine,
         machine_file=read_machine_of[1],
         machines={**machines, machine.name: machine},
-        machine_fixed=request.address is None or request.machine is not None,
+        machine_fixed=request.address is None or request.machine not in (None, ANY, EACH),
+        each=each,
         samples=scale.samples,
         n_prompts=scale.n_prompts,
         parallel=request.parallel or machine.parallel_trials or 1,
@@ -191,8 +198,28 @@ def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
     )
 
 
+def _kinds(address: str, machines: dict[str, Machine]) -> tuple[str, ...]:
+    """The kinds of machine that a cluster has now."""
+    from orchestrator.tune.session import check_answers, kinds_of, set_environment
+
+    check_answers(address)
+    set_environment(address)
+    kinds = kinds_of(address)
+    if unknown := sorted(set(kinds) - set(machines)):
+        raise UserError(f"--machine each: there is no clusters/{unknown[0]}.yaml for the nodes labelled machine={unknown[0]}")
+    return kinds
+
+
+def _check_machine(request: Request) -> None:
+    if request.machine in (ANY, EACH) and request.address is None:
+        raise UserError(
+            f"--machine {request.machine}: there is one machine here; name a Ray cluster with --address, or leave --machine out"
+        )
+
+
 def _machine_of(request: Request, gpu_names: list[str]) -> tuple[Machine, Path]:
-    machine, path = read_machine(detect(gpu_names) if request.machine is None else request.machine)
+    detected = request.machine in (None, ANY, EACH)
+    machine, path = read_machine(detect(gpu_names) if detected else str(request.machine))
     if request.country is None:
         return machine, path
     return machine.model_copy(update={"country_iso_code": country(request.country, "--country")}), path

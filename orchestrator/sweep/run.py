@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
 import subprocess
@@ -39,12 +40,12 @@ from orchestrator.sweep.plan import (
     read_plan,
     write_plan,
 )
-from orchestrator.sweep.remaining import Ledger, asked_of, failures, relevant, specs_of
+from orchestrator.sweep.remaining import Ledger, asked_of, failures, of_kind, relevant, specs_of
 from orchestrator.sweep.request import Resolved
 
 if TYPE_CHECKING:
     from orchestrator.tune.callback import Observer
-    from orchestrator.tune.driver import Placement
+    from orchestrator.tune.driver import Placement, Slots
     from orchestrator.tune.halt import Halt
     from orchestrator.tune.searcher import Study, SweepSearcher
     from orchestrator.tune.session import Session
@@ -65,6 +66,27 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
+class Part:
+    """What one kind of machine has and misses of a plan, or all machines together."""
+
+    machine: str | None
+    """None: whatever machine is free."""
+    missing: list[TrialSpec]
+    """Trials with the prompts that they still have to run."""
+    done: list[Execution]
+    """Executions that are in the data set, those that are to run again left out."""
+    asked: dict[tuple[str, str], dict[int, TrialSpec]]
+    """Optuna: what was asked for of each model and use case, by index."""
+
+    def left(self, plan: SweepPlan) -> dict[tuple[str, str], int]:
+        """Configurations that a learning sampler may still ask for, by model and use case."""
+        if not plan.learns():
+            return {}
+        keys = [(s.model, s.use_case) for s in plan.setups]
+        return {key: max(0, plan.samples - len(self.asked.get(key, {}))) for key in keys}
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A plan beside what the data set has of it."""
 
@@ -72,16 +94,12 @@ class Prepared:
     plan: SweepPlan
     paths: DataSetPaths
     trials: Trials
-    missing: list[TrialSpec]
-    """Trials with the prompts that they still have to run."""
-    done: list[Execution]
-    """Executions of the plan that are in the data set, those that are to run again left out."""
+    parts: list[Part]
+    """One, or one for each kind of machine that runs the whole plan."""
     before: SweepPlan | None
     """The sweep's plan as an earlier run left it."""
     notes: tuple[str, ...] = ()
     """What a person should know of the data set before it starts."""
-    asked: dict[tuple[str, str], dict[int, TrialSpec]] = field(default_factory=dict)
-    """Optuna: what was asked for of each model and use case, by index."""
 
     @property
     def records(self) -> list[TrialRecord]:
@@ -95,34 +113,35 @@ class Prepared:
     @property
     def n_done(self) -> int:
         """Executions of the plan that are in the data set."""
-        return len(self.done)
+        return sum(len(part.done) for part in self.parts)
 
     def n_failed(self) -> Counter[str]:
         """Of these the failed ones, by kind."""
-        return failures(self.done)
+        return failures(e for part in self.parts for e in part.done)
 
-    def left(self) -> dict[tuple[str, str], int]:
-        """Configurations that a learning sampler may still ask for, by model and use case."""
-        if not self.plan.learns():
-            return {}
-        keys = [(s.model, s.use_case) for s in self.plan.setups]
-        return {key: max(0, self.plan.samples - len(self.asked.get(key, {}))) for key in keys}
+    def _missing(self) -> list[TrialSpec]:
+        return [spec for part in self.parts for spec in part.missing]
+
+    def _left(self) -> Counter[tuple[str, str]]:
+        """Trials that a learning sampler may still ask for, by model and use case."""
+        return sum((Counter({key: n * self.plan.repeats for key, n in p.left(self.plan).items()}) for p in self.parts), Counter())
 
     def n_missing(self) -> int:
         """Executions that are to be run now."""
-        unasked = sum(n * len(self.plan.prompts(use_case)) for (_, use_case), n in self.left().items())
-        return sum(len(spec.prompts) for spec in self.missing) + unasked * self.plan.repeats
+        unasked = sum(n * len(self.plan.prompts(use_case)) for (_, use_case), n in self._left().items())
+        return sum(len(spec.prompts) for spec in self._missing()) + unasked
 
     def n_missing_trials(self) -> int:
         """Trials that are to be run now."""
-        return len(self.missing) + sum(self.left().values()) * self.plan.repeats
+        return len(self._missing()) + self._left().total()
 
     def token_bound(self) -> int:
         """The most new tokens they can give, about."""
         models = {model.label: model for model in self.resolved.models}
-        left = {key: n * self.plan.repeats for key, n in self.left().items()}
-        planned = sum(trial_bound(spec, tuple(p.number for p in spec.prompts), models[spec.setup.model]) for spec in self.missing)
-        return planned + unasked_bound(self.plan, models, left)
+        planned = sum(
+            trial_bound(spec, tuple(p.number for p in spec.prompts), models[spec.setup.model]) for spec in self._missing()
+        )
+        return planned + unasked_bound(self.plan, models, self._left())
 
     def prompt_bound(self, spec: TrialSpec, number: int) -> int:
         """The same of one prompt of a trial."""
@@ -167,20 +186,28 @@ def prepare(resolved: Resolved, revisions: dict[str, str], rerun: tuple[str, ...
         raise UserError(
             *(f"{paths.root}/{fault}: can't be read as a trial; restore it or move it out of the data set" for fault in faults)
         )
-    ledger = Ledger(trials, plan.machine, rerun)
-    specs = [spec for spec in specs_of(plan, trials.records()) if resolved.shard is None or resolved.shard.has(spec)]
-    missing = {spec.key(): left for spec in specs if (left := ledger.missing(spec))}
-    again = {(key, prompt.number) for key, spec in missing.items() for prompt in spec.prompts}
     return Prepared(
         resolved=resolved,
         plan=plan,
         paths=paths,
         trials=trials,
-        missing=list(missing.values()),
-        done=[e for spec in specs for e in ledger.done(spec) if (spec.key(), e.prompt) not in again],
+        parts=[_part(resolved, plan, trials, kind, rerun) for kind in plan.kinds()],
         before=before,
         notes=() if before else tuple(neighbours(plan, paths.sweeps)),
-        asked=asked_of(plan, trials.records()) if plan.learns() else {},
+    )
+
+
+def _part(resolved: Resolved, plan: SweepPlan, trials: Trials, kind: str | None, rerun: tuple[str, ...]) -> Part:
+    ledger = Ledger(trials, kind, rerun)
+    records = of_kind(plan, trials.records(), kind)
+    specs = [spec for spec in specs_of(plan, records) if resolved.shard is None or resolved.shard.has(spec)]
+    missing = {spec.key(): left for spec in specs if (left := ledger.missing(spec))}
+    again = {(key, prompt.number) for key, spec in missing.items() for prompt in spec.prompts}
+    return Part(
+        machine=kind,
+        missing=list(missing.values()),
+        done=[e for spec in specs for e in ledger.done(spec) if (spec.key(), e.prompt) not in again],
+        asked=asked_of(plan, records) if plan.learns() else {},
     )
 
 
@@ -270,8 +297,8 @@ def run_sweep(
     resolved, plan, paths = prepared.resolved, prepared.plan, prepared.paths
     before = prepared.before
     if before is None or plan.n_executions() >= before.n_executions():  # a smaller request doesn't forget the larger plan
-        created_at = before.created_at if before else plan.created_at
-        write_plan(plan.model_copy(update={"created_at": created_at}), paths.sweep(plan.id))
+        kept = {"created_at": before.created_at, "each": tuple(sorted({*before.each, *plan.each}))} if before else {}
+        write_plan(plan.model_copy(update=kept), paths.sweep(plan.id))
     tables = TableWriter(paths, prepared.trials)
     watcher.planned(prepared)
     baseline = _baseline(prepared, accept=options.accept_drift)
@@ -282,21 +309,27 @@ def run_sweep(
 
     set_environment(resolved.request.address)
     from orchestrator.tune.callback import DataSetCallback, Store
-    from orchestrator.tune.driver import placement, run
+    from orchestrator.tune.driver import Lane, Slots, placement, run
 
     n_gpus = len(visible_gpus()) if resolved.request.address is None and resolved.request.engine != "simulated" else 0
     halt.under_way = True
     with ray_session(resolved.request.address, n_gpus) as session:
-        place = placement(session, resolved.parallel)
-        watcher.started(session, place.at_once)
-        budget = _budget(prepared, options, place, halt)
-        factory = _JobFactory(prepared, options, place)
-        searcher = _searcher(prepared, factory, lambda job: halt.draining or halt.fatal or budget.begin(job))
-        callback = DataSetCallback(Store(paths, tables, lock, baseline), searcher, halt, [budget, observer])
-        run(searcher, callback, session, place, on_drain=watcher.draining)
-        left = prepared.n_missing() - callback.n_written
-        unfinished = left or callback.error is not None  # a full disk may have kept the last trial from being sealed
-        drained = halt.draining or searcher.stopped if unfinished else None  # a signal after the last prompt drains nothing
+        places = [placement(session, resolved.parallel, part.machine) for part in prepared.parts]
+        watcher.started(session, sum(place.at_once for place in places))
+        budget = _budget(prepared, options, places, halt)
+        store = Store(paths, tables, lock, baseline)
+        orders = itertools.count(1 + max((record.spec.order_index for record in prepared.of_sweep()), default=-1))
+        lanes = []
+        for part, place in zip(prepared.parts, places, strict=True):
+            factory = _JobFactory(prepared, part, options, place)
+            slots = Slots(place.at_once)
+            searcher = _searcher(factory, orders, slots, lambda job: halt.draining or halt.fatal or budget.begin(job))
+            lanes.append(Lane(searcher, DataSetCallback(store, searcher, halt, [budget, observer]), place, slots))
+        run(lanes, halt, session, on_drain=watcher.draining)
+        left = prepared.n_missing() - sum(lane.callback.n_written for lane in lanes)
+        unfinished = left or any(lane.callback.error for lane in lanes)  # a full disk may have kept a trial from being sealed
+        stopped = halt.draining or next((lane.searcher.stopped for lane in lanes if lane.searcher.stopped), None)
+        drained = stopped if unfinished else None  # a signal after the last prompt drains nothing
         return Outcome(left=left, drained=drained, draining_since=halt.draining_since)
 
 
@@ -311,8 +344,8 @@ def _baseline(prepared: Prepared, *, accept: bool) -> Baseline:
     return Baseline({machine: first for machine, (first, *_) in found.items()}, accept=accept)
 
 
-def _budget(prepared: Prepared, options: RunOptions, place: Placement, halt: Halt) -> Budget:
-    n_gpus = place.at_once if place.gpu else 0
+def _budget(prepared: Prepared, options: RunOptions, places: list[Placement], halt: Halt) -> Budget:
+    n_gpus = sum(place.at_once for place in places if place.gpu)
     if options.limits.gpu_hours < math.inf and not n_gpus:
         raise UserError("--max-gpu-hours: there is no GPU here; use --max-hours")
     return Budget(options.limits, n_gpus, prepared.prompt_bound, halt.drain)
@@ -323,6 +356,7 @@ class _JobFactory:
     """Turns trials into what a worker gets."""
 
     prepared: Prepared
+    part: Part
     options: RunOptions
     place: Placement
 
@@ -333,7 +367,7 @@ class _JobFactory:
         return Job(
             spec=spec,
             order=plan.order,
-            machine=plan.machine,
+            machine=self.part.machine,
             machines=self.prepared.resolved.machines,
             threads=None if self.place.gpu else max(1, int(self.place.cpu)),
             n_parallel=self.place.per_host,
@@ -350,46 +384,47 @@ class _JobFactory:
         return jobs
 
 
-def _searcher(prepared: Prepared, factory: _JobFactory, allows: Callable[[Job], str | None]) -> SweepSearcher:
+def _searcher(factory: _JobFactory, orders: Iterator[int], slots: Slots, allows: Callable[[Job], str | None]) -> SweepSearcher:
     from orchestrator.tune.searcher import SweepSearcher
 
-    plan = prepared.plan
-    orders = [record.spec.order_index for record in prepared.of_sweep()]
+    prepared, part, plan = factory.prepared, factory.part, factory.prepared.plan
     found = sampler_of(plan.space, str(prepared.resolved.space_file))[1]
     options = found if isinstance(found, OptunaOptions) else None
     return SweepSearcher(
-        [factory.job(spec) for spec in prepared.missing],
-        studies=[_study(prepared, factory, key, n, options) for key, n in prepared.left().items()] if options else [],
+        [factory.job(spec) for spec in part.missing],
+        studies=[_study(factory, key, n, options) for key, n in part.left(plan).items()] if options else [],
         space=plan.space,
         options=options,
         allows=allows,
-        first_order=max(orders, default=-1) + 1,
+        orders=orders,
+        slots=lambda: slots.n,
         oom_tokens=_oom_tokens(prepared, factory.options),
     )
 
 
-def _study(prepared: Prepared, factory: _JobFactory, key: tuple[str, str], budget: int, options: OptunaOptions) -> Study:
+def _study(factory: _JobFactory, key: tuple[str, str], budget: int, options: OptunaOptions) -> Study:
     from orchestrator.tune.searcher import Study, study_name
 
-    plan, trials = prepared.plan, prepared.trials
+    plan, trials, part = factory.prepared.plan, factory.prepared.trials, factory.part
     model, use_case = key
-    unfinished = {spec.key() for spec in prepared.missing}
+    unfinished = {spec.key() for spec in part.missing}
     known = []
     for trial in trials:
         record = trials.attempts(trial)[0]
         of_study = record.spec.sweep_id == plan.id and (record.setup.model, record.setup.use_case) == key
+        of_study = of_study and (not plan.each or record.columns.machine == part.machine)
         if of_study and record.spec.repeat == 1 and record.spec.key() not in unfinished:
             figures = trials.figures(trial)
             values = [figures[name] for name in options.objectives]
             if None not in values:
                 known.append((record.asked, [float(value) for value in values]))
-    asked = prepared.asked.get(key, {})
+    asked = part.asked.get(key, {})
     return Study(
         name=study_name(model, use_case),
         budget=budget,
         jobs=partial(factory.asked, model, use_case),
         # a resumed study must not draw its first random points again
-        seed=int(digest([plan.seed, model, use_case, len(asked)], 8), 16),
+        seed=int(digest([plan.seed, model, use_case, len(asked), *([part.machine] if plan.each else [])], 8), 16),
         known=known,
         asked=max(asked, default=-1) + 1,
     )

@@ -86,7 +86,7 @@ def _of_sweep(plan: SweepPlan, trials: Trials) -> SweepStatus:
         leaf[1] += len(spec.prompts)
     for key in trials:
         for columns, _, record in trials.counted(key):
-            if record.spec.key() in keys and plan.machine in (None, columns.machine):
+            if record.spec.key() in keys and not {None, columns.machine}.isdisjoint(plan.kinds()):
                 machines[columns.machine] += 1
     ok = [e for e in finished if e.status == "ok"]
     known = [e.energy_kwh for e in ok if e.energy_kwh is not None]

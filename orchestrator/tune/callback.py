@@ -87,6 +87,8 @@ class Store:
     tables: TableWriter
     lock: Lock
     baseline: Baseline = field(default_factory=Baseline)
+    guard: threading.RLock = field(default_factory=threading.RLock)
+    """Held while a result is taken in: the trials of several kinds of machine come by several threads."""
 
 
 class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
@@ -99,7 +101,6 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
         self._baseline = store.baseline
         self._searcher = searcher
         self.halt = halt
-        halt.running = self.n_running
         self._observers = observers
         self._running: dict[str, Running] = {}
         self._ended: set[str] = set()
@@ -107,7 +108,7 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
         self._closed = False
         self.n_written = 0
         """Executions."""
-        self._one_at_a_time = threading.RLock()
+        self._one_at_a_time = store.guard
         self.error: Exception | None = None
         """What went wrong in here first: Tune wraps what a callback raises."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ray import tune
@@ -15,12 +16,13 @@ from orchestrator.errors import UserError
 from orchestrator.tune.callback import FULL, DataSetCallback, DataSetStopper
 from orchestrator.tune.halt import Halt
 from orchestrator.tune.searcher import SweepSearcher
-from orchestrator.tune.session import Session, own_node_lives
+from orchestrator.tune.session import Node, Session, living_nodes
 from orchestrator.tune.trainable import Measure
 
 POLL_S = 0.2
 LOOK_S = 5.0
-"""How often Ray is asked whether our own node lives."""
+"""How often Ray is asked which nodes live."""
+MANY = 10_000
 STOP_S = 10.0
 """How long Tune may take to end its workers, loading ones too, before Ray itself is shut down over them."""
 
@@ -33,20 +35,43 @@ class Placement:
     gpu: int
     at_once: int
     per_host: int
+    label: str | None = None
+    """Only on nodes with this label `machine`; None: on any."""
+
+    def room(self, nodes: Sequence[Node]) -> int:
+        """How many such trials nodes hold at once, at least one: without a node they wait."""
+        mine = [node for node in nodes if self.label in (None, node.machine)]
+        return max(1, sum(node.gpus if self.gpu else min(self.per_host, int(node.cpus / self.cpu)) for node in mine))
+
+    def bundles(self) -> tune.PlacementGroupFactory:
+        """The same for Tune."""
+        selector = [{"machine": self.label}] if self.label else None
+        return tune.PlacementGroupFactory([{"CPU": self.cpu, "GPU": self.gpu}], bundle_label_selector=selector)
 
 
-def placement(session: Session, parallel: int) -> Placement:
+def placement(session: Session, parallel: int, machine: str | None) -> Placement:
     """One GPU a trial on the nodes that have GPUs; without any, `parallel` trials share the CPUs of each node.
 
-    All trials of one Tuner must ask for the same, so the smallest node decides. Raises UserError where nothing can run, and
-    for nodes of unequal CPUs without GPUs: Ray would put several trials on a large one, and each row says how many share a host.
+    Where nodes are labelled, only those of `machine` count (None: all). All trials of one Tuner must ask for the same, so the
+    smallest node decides. Raises UserError where nothing can run, and for nodes of unequal CPUs without GPUs: Ray would put
+    several trials on a large one, and each row says how many share a host.
     """
-    with_gpus = [node for node in session.nodes if node.gpus]
+    labels = sorted({node.machine for node in session.nodes if node.machine})
+    label = machine if labels else None
+    if label and label not in labels:
+        raise UserError(f"--machine {label}: no node of the cluster carries that label; there are {', '.join(labels)}")
+    return dataclasses.replace(
+        _placement([node for node in session.nodes if label in (None, node.machine)], parallel), label=label
+    )
+
+
+def _placement(nodes: list[Node], parallel: int) -> Placement:
+    with_gpus = [node for node in nodes if node.gpus]
     if with_gpus:
         cpu = min(1.0, *(node.cpus / node.gpus for node in with_gpus))
         gpus = [node.gpus for node in with_gpus]
         return Placement(cpu=cpu, gpu=1, at_once=sum(gpus), per_host=max(gpus))
-    with_cpus = [node for node in session.nodes if node.cpus]
+    with_cpus = [node for node in nodes if node.cpus]
     if not with_cpus:
         raise UserError("the Ray cluster offers neither GPUs nor CPUs; add a node with `ray start --address ...`")
     if len(offers := sorted({node.cpus for node in with_cpus})) > 1:
@@ -58,48 +83,40 @@ def placement(session: Session, parallel: int) -> Placement:
     return Placement(cpu=cpu, gpu=0, at_once=parallel * len(with_cpus), per_host=parallel)
 
 
-def run(
-    searcher: SweepSearcher,
-    callback: DataSetCallback,
-    session: Session,
-    place: Placement,
-    *,
-    on_drain: Callable[[str, int], None],
-) -> None:
-    """Run until the searcher ends or the callback's `halt` says so. What runs then is sealed with what it has.
+@dataclass
+class Slots:
+    """How many trials may be out at once; nodes come and go."""
+
+    n: int
+
+
+@dataclass(frozen=True)
+class Lane:
+    """The trials of one kind of machine, or of whatever machine is free: one Tuner, whose trials all ask for the same."""
+
+    searcher: SweepSearcher
+    callback: DataSetCallback
+    place: Placement
+    slots: Slots
+
+
+def run(lanes: Sequence[Lane], halt: Halt, session: Session, *, on_drain: Callable[[str, int], None]) -> None:
+    """Run until all searchers end or `halt` says so. What runs then is sealed with what it has.
 
     `on_drain` hears once why nothing more is begun, and how many prompts still run.
 
     Raises UserError where the sweep can't go on or the data set can't be written, KeyboardInterrupt after a Ctrl-C.
     """
-    halt = callback.halt
+    halt.running = lambda: sum(lane.callback.n_running() for lane in lanes)
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails is told by the callback
-    tuner = tune.Tuner(
-        tune.with_resources(Measure, {"cpu": place.cpu, "gpu": place.gpu}),
-        tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            num_samples=-1,
-            max_concurrent_trials=place.at_once,
-            reuse_actors=True,
-            trial_name_creator=_trial_name,
-            trial_dirname_creator=lambda trial: str(trial.trial_id),
-        ),
-        run_config=tune.RunConfig(
-            name="sweep",
-            storage_path=str(session.storage),
-            verbose=0,
-            stop=DataSetStopper(callback),
-            callbacks=[callback],
-            failure_config=tune.FailureConfig(max_failures=0),  # the callback hands out again what a lost worker left
-        ),
-    )
-    error = _fit(tuner, halt, on_drain)
-    try:
-        callback.close()
-    except OSError as unwritten:
-        error = error or unwritten
-    cause = callback.error or error
+    error = _fit([_tuner(lane, session) for lane in lanes], lanes, halt, on_drain)
+    for lane in lanes:
+        try:
+            lane.callback.close()
+        except OSError as unwritten:
+            error = error or unwritten
+    cause = next((lane.callback.error for lane in lanes if lane.callback.error), error)
     if isinstance(cause, OSError) and cause.errno in FULL and (halt.draining or halt.at_once):
         cause = None  # told; the next run runs what waited
     if isinstance(cause, OSError) and cause.errno is not None:  # the system's, not Ray's
@@ -115,32 +132,60 @@ def run(
         raise UserError(halt.fatal)
 
 
-def _fit(tuner: tune.Tuner, halt: Halt, on_drain: Callable[[str, int], None]) -> Exception | None:
-    """Fit beside this thread, which stays free for signals.
+def _tuner(lane: Lane, session: Session) -> tune.Tuner:
+    """A Tuner, with what it runs registered under a name of its own: Tune looks it up by name, and with it its resources."""
+    place = lane.place
+    name = f"Measure-{place.label or 'any'}"
+    tune.register_trainable(name, tune.with_resources(Measure, place.bundles()))
+    return tune.Tuner(
+        name,
+        tune_config=tune.TuneConfig(
+            search_alg=lane.searcher,
+            num_samples=-1,
+            max_concurrent_trials=MANY,  # the searcher knows how many
+            reuse_actors=True,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=tune.RunConfig(
+            name=f"sweep-{place.label or 'any'}",
+            storage_path=str(session.storage),
+            verbose=0,
+            stop=DataSetStopper(lane.callback),
+            callbacks=[lane.callback],
+            failure_config=tune.FailureConfig(max_failures=0),  # the callback hands out again what a lost worker left
+        ),
+    )
+
+
+def _fit(
+    tuners: Sequence[tune.Tuner], lanes: Sequence[Lane], halt: Halt, on_drain: Callable[[str, int], None]
+) -> Exception | None:
+    """Fit beside this thread, which stays free for signals; the first error.
 
     A Ctrl-C raised inside some calls of Ray is lost, and Tune puts its own handler for SIGUSR1 in our place if it runs on the
     main thread.
     """
     errors: list[Exception] = []
 
-    def fit() -> None:
+    def fit(tuner: tune.Tuner) -> None:
         try:
             tuner.fit()
         except Exception as error:  # noqa: BLE001 - raised again by the main thread
             errors.append(error)
+            halt.fatal = halt.fatal or f"the trials beside it ended with an error: {error}"
 
-    thread = threading.Thread(target=fit, name="tune", daemon=True)
-    thread.start()
+    threads = [threading.Thread(target=fit, args=(tuner,), name="tune", daemon=True) for tuner in tuners]
+    for thread in threads:
+        thread.start()
     stop_by = math.inf
     look_at = time.monotonic() + LOOK_S
     told = False
-    while thread.is_alive() and time.monotonic() < stop_by:
-        thread.join(POLL_S)
+    while any(thread.is_alive() for thread in threads) and time.monotonic() < stop_by:
+        next((thread for thread in threads if thread.is_alive()), threads[0]).join(POLL_S)
         if time.monotonic() > look_at and not halt.at_once:
             look_at = time.monotonic() + LOOK_S
-            if not own_node_lives():
-                halt.drain("Ray's node died")
-                halt.at_once = True
+            _look(lanes, halt)
         why = halt.draining or (halt.fatal if halt.running() else None)
         if why and not told:
             told = True
@@ -148,6 +193,19 @@ def _fit(tuner: tune.Tuner, halt: Halt, on_drain: Callable[[str, int], None]) ->
         if halt.stop_all() and stop_by == math.inf:
             stop_by = time.monotonic() + STOP_S
     return errors[0] if errors else None
+
+
+def _look(lanes: Sequence[Lane], halt: Halt) -> None:
+    """Give nodes that joined work; end where our own node died, without which no worker can be asked for.
+
+    Ray itself doesn't tell: trials that wait for a worker would wait for ever.
+    """
+    nodes, own_lives = living_nodes()
+    for lane in lanes:
+        lane.slots.n = lane.place.room(nodes)
+    if not own_lives:
+        halt.drain("Ray's node died")
+        halt.at_once = True
 
 
 def _trial_name(trial: tune.experiment.Trial) -> str:

@@ -7,9 +7,10 @@ the study, which would take them for new points.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,8 +61,8 @@ class Asked:
 class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
     """Prepared jobs first, then the studies in turn. A job whose worker was lost comes again at the end.
 
-    `allows` is asked before a job is handed out; where it gives a reason against it, the sweep ends. Orders are numbered
-    from `first_order`.
+    `allows` is asked before a job is handed out; where it gives a reason against it, the sweep ends. `orders` numbers what is
+    handed out; searchers that run side by side share it. No more than `slots` are out at once.
     """
 
     def __init__(
@@ -72,7 +73,8 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         space: Space | None = None,
         options: OptunaOptions | None = None,
         allows: Callable[[Job], str | None] = lambda _job: None,
-        first_order: int = 0,
+        orders: Iterator[int] | None = None,
+        slots: Callable[[], float] = lambda: math.inf,
         oom_tokens: dict[str, dict[str, int]] | None = None,
     ) -> None:
         super().__init__()
@@ -83,24 +85,27 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         self._studies = deque((study, _optuna(space, options, study)) for study in studies or [] if space and options)
         self._asked: dict[TrialKey, Asked] = {}
         self._allows = allows
-        self._order = first_order
+        self._orders = itertools.count() if orders is None else orders
+        self._slots = slots
         self._oom_tokens = oom_tokens or {}
         self.stopped: str | None = None
         """Why nothing more is handed out, once it isn't."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next job; None while lost ones may still come back; then the end."""
+        """The next job; None while all slots are taken or lost ones may still come back; then the end."""
+        full = len(self._out) >= self._slots()
+        if full and not self.stopped:
+            return None
         job = None if self.stopped else self._next(trial_id)
         if job is not None:
+            spec = job.spec.model_copy(update={"order_index": next(self._orders)})
+            job = job.model_copy(update={"spec": spec, "oom_tokens": dict(self._oom_tokens.get(model_key(spec.setup), {}))})
             self.stopped = self._allows(job)
         if self.stopped or (job is None and not self._out):
             return str(Searcher.FINISHED)
         if job is None:
             return None
         self._out.add(trial_id)
-        spec = job.spec.model_copy(update={"order_index": self._order})
-        self._order += 1
-        job = job.model_copy(update={"spec": spec, "oom_tokens": dict(self._oom_tokens.get(model_key(spec.setup), {}))})
         return {"job": job.model_dump(mode="json")}
 
     def _next(self, trial_id: str) -> Job | None:

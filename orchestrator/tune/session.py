@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -77,6 +78,8 @@ class Node:
 
     cpus: float
     gpus: int
+    machine: str | None = None
+    """Its label `machine`."""
 
 
 @dataclass(frozen=True)
@@ -186,9 +189,8 @@ def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
         _tame()
         try:
             dashboard = _start(scratch, n_gpus) if address is None else _attach(address)
-            alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
             yield Session(
-                nodes=tuple(Node(cpus=offer.get("CPU", 0.0), gpus=int(offer.get("GPU", 0))) for offer in alive),
+                nodes=tuple(living_nodes()[0]),
                 dashboard=dashboard,
                 token_file=token_file,
                 storage=scratch / "tune",
@@ -263,15 +265,30 @@ def check_answers(address: str) -> None:
         ) from error
 
 
-def own_node_lives() -> bool:
-    """Whether the cluster still counts on the node that this process is attached to; without it no worker can be asked for.
+def _node(found: dict[str, Any]) -> Node:
+    offer = found["Resources"]
+    return Node(cpus=offer.get("CPU", 0.0), gpus=int(offer.get("GPU", 0)), machine=found["Labels"].get("machine"))
 
-    Ray itself doesn't tell: trials that wait for a worker would wait for ever.
-    """
+
+def kinds_of(address: str) -> tuple[str, ...]:
+    """The kinds of machine that a cluster has now, by its nodes' labels. Raises UserError where a node carries none."""
+    with ray_session(address, 0) as session:
+        labels = {node.machine for node in session.nodes if node.cpus or node.gpus}
+    if None in labels or not labels:
+        raise UserError(
+            f"--machine each: a node of the cluster at {address} doesn't say which machine it is; "
+            "join it with `orchestrator cluster join --machine NAME`"
+        )
+    return tuple(sorted(label for label in labels if label))
+
+
+def living_nodes() -> tuple[list[Node], bool]:
+    """The nodes that the cluster counts on now, and whether the one that this process is attached to is among them."""
     import ray
 
     own = ray.get_runtime_context().get_node_id()
-    return any(node["Alive"] for node in ray.nodes() if node["NodeID"] == own)
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    return [_node(node) for node in alive], any(node["NodeID"] == own for node in alive)
 
 
 def _attach(address: str) -> str | None:

@@ -304,7 +304,7 @@ def keys_of(shard: str | None, **flags: Any) -> set[tuple[Any, ...]]:
     """Trials that a machine runs."""
     resolved = resolve(**{"engine": "simulated", "shard": shard, **flags})
     prepared = prepare(resolved, known_revisions(resolved))
-    return {(s.strategy, s.setup.model, s.setup.use_case, s.index, s.repeat) for s in prepared.missing}
+    return {(s.strategy, s.setup.model, s.setup.use_case, s.index, s.repeat) for s in prepared.parts[0].missing}
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 11])

@@ -96,6 +96,7 @@ class FakeTune:
         self.callback = DataSetCallback(
             Store(paths, TableWriter(paths, self.trials), lock, baseline or Baseline()), self.searcher, self.halt, [self.seen]
         )
+        self.halt.running = self.callback.n_running
         self.stopper = DataSetStopper(self.callback)
         self.live: dict[str, Trial] = {}
         self.finished = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import pickle
 import shutil
@@ -659,7 +660,7 @@ def test_a_data_set_replaced_while_the_disk_is_full(sweep: Sweep, paths: DataSet
 
 def test_the_order_of_trials_is_that_of_their_handing_out(sweep: Sweep, paths: DataSetPaths) -> None:
     """Not of clocks, and over all runs: a later one begins where the earlier ended."""
-    run = sweep(3, first_order=5)
+    run = sweep(3, orders=itertools.count(5))
     trials = [run.start() for _ in range(3)]
     for trial, year in zip(reversed(trials), ("1999", "2001", "2050"), strict=True):
         run.whole(trial, started_at=f"{year}-01-01T00:00:00.000+00:00")

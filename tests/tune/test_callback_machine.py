@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import shutil
 import tempfile
@@ -73,7 +74,9 @@ class SweepLife(RuleBasedStateMachine):
         ledger = Ledger(trials, "pc")
         missing = [left for spec in self.plan if (left := ledger.missing(spec))]
         orders = [record.spec.order_index for record in trials.records()]
-        self.run = FakeTune(self.paths, lock, [job(spec) for spec in missing], trials, first_order=max(orders, default=-1) + 1)
+        self.run = FakeTune(
+            self.paths, lock, [job(spec) for spec in missing], trials, orders=itertools.count(max(orders, default=-1) + 1)
+        )
 
     @property
     def now(self) -> FakeTune:

@@ -31,17 +31,34 @@ def session(*nodes: Node) -> Session:
     ],
 )
 def test_placement(nodes: list[Node], parallel: int, expected: Placement) -> None:
-    assert placement(session(*nodes), parallel) == expected
+    assert placement(session(*nodes), parallel, None) == expected
+
+
+def test_labels_decide_where_there_are_any() -> None:
+    nodes = Node(8, 0, "pc"), Node(4, 2, "colab"), Node(16, 4, "leonardo"), Node(16, 4, "leonardo")
+    assert placement(session(*nodes), 1, "leonardo") == Placement(1, 1, 8, 4, "leonardo")
+    assert placement(session(*nodes), 1, "pc") == Placement(8, 0, 1, 1, "pc")
+    assert placement(session(*nodes), 1, None) == Placement(1, 1, 10, 4)
+    assert placement(session(Node(8, 0), Node(8, 0)), 1, "pc") == Placement(8, 0, 2, 1), "nobody says: it is what the user says"
+    with pytest.raises(UserError, match=r"--machine attic: no node .* there are colab, leonardo, pc"):
+        placement(session(*nodes), 1, "attic")
+
+
+def test_nodes_that_come_and_go_change_how_much_runs_at_once() -> None:
+    gpu, cpu = Placement(1, 1, 4, 4, "leonardo"), Placement(4, 0, 2, 2)
+    assert gpu.room([Node(16, 4, "leonardo"), Node(8, 1, "colab"), Node(16, 4, "leonardo")]) == 8
+    assert gpu.room([]) == 1, "what is handed out waits for a node"
+    assert cpu.room([Node(8, 0), Node(0, 0), Node(8, 0), Node(4, 0)]) == 5
 
 
 def test_a_cluster_without_anything_is_refused() -> None:
     with pytest.raises(UserError, match="neither GPUs nor CPUs"):
-        placement(session(Node(0, 0)), 1)
+        placement(session(Node(0, 0)), 1, None)
 
 
 def test_unequal_cpus_are_refused_since_nobody_would_know_how_many_trials_share_a_host() -> None:
     with pytest.raises(UserError, match=r"offer 4 and 32 CPUs, .* `ray start --num-cpus 4`"):
-        placement(session(Node(32, 0), Node(4, 0), Node(4, 0)), 1)
+        placement(session(Node(32, 0), Node(4, 0), Node(4, 0)), 1, None)
 
 
 # --- the end ---------------------------------------------------------------------------------------------------------
@@ -99,16 +116,17 @@ def test_which_end_is_told(
 ) -> None:
     error, closing, fitted, halted, told = case
     monkeypatch.setattr(driver, "_fit", lambda *_: fitted)
-    monkeypatch.setattr(driver.tune, "Tuner", lambda *_, **__: None)
+    monkeypatch.setattr(driver, "_tuner", lambda *_: None)
     callback = Played(error, closing, **halted)
     where = Session(nodes=(), dashboard=None, token_file=None, storage=tmp_path)
 
     def run() -> None:
-        driver.run(None, callback, where, Placement(1, 0, 1, 1), on_drain=lambda *_: None)  # type: ignore[arg-type]
+        lane = driver.Lane(None, callback, Placement(1, 0, 1, 1), driver.Slots(1))  # type: ignore[arg-type]
+        driver.run([lane, lane], callback.halt, where, on_drain=lambda *_: None)
 
     if told is None:
         run()
     else:
         with pytest.raises(told[0], match=told[1]):
             run()
-    assert callback.closed == 1, "what ran is sealed, however it ended"
+    assert callback.closed == 2, "what ran is sealed on every machine, however it ended"

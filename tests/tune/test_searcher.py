@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -110,7 +111,7 @@ def test_what_is_unknown_ends_nothing() -> None:
 
 
 def test_places_are_numbered_at_handing_out() -> None:
-    searcher = SweepSearcher([job(0), job(1)], first_order=40)
+    searcher = SweepSearcher([job(0), job(1)], orders=itertools.count(40))
     lost = job_of(searcher.suggest("0"))
     searcher.again(lost)
     orders = [lost.spec.order_index] + [spec_of(searcher.suggest(i)).order_index for i in "12"]
@@ -147,14 +148,6 @@ def test_a_study_is_not_asked_once_the_sweep_ends(space: Space) -> None:
     assert searcher.suggest("0") == FINISHED
     assert searcher.suggest("1") == FINISHED
     assert len(optuna_trials(searcher)) == 1, "the one that was refused"
-
-
-def test_a_place_is_taken_only_by_what_is_handed_out() -> None:
-    answers = iter([None, "--max-hours"])
-    searcher = SweepSearcher([job(0), job(1)], allows=lambda _job: next(answers), first_order=7)
-    searcher.suggest("0")
-    searcher.suggest("1")
-    assert searcher._order == 8
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------
@@ -305,3 +298,19 @@ def test_unfinished_jobs_come_first_and_earlier_results_are_known(space: Space) 
     assert spec_of(searcher.suggest("0")).index == 2
     assert spec_of(searcher.suggest("1")).index == 3
     assert [t.value for t in optuna_trials(searcher)[:2]] == [0.5, 0.25]
+
+
+def test_no_more_is_out_than_there_are_slots() -> None:
+    slots = [2]
+    searcher = SweepSearcher([job(index) for index in range(4)], slots=lambda: slots[0])
+    assert [isinstance(searcher.suggest(name), dict) for name in "abc"] == [True, True, False]
+    slots[0] = 3  # a node joined
+    assert isinstance(searcher.suggest("c"), dict)
+    slots[0] = 1  # two left
+    searcher.on_trial_complete("a")
+    searcher.on_trial_complete("b")
+    assert searcher.suggest("d") is None
+    searcher.on_trial_complete("c")
+    assert isinstance(searcher.suggest("d"), dict)
+    searcher.on_trial_complete("d")
+    assert searcher.suggest("e") == Searcher.FINISHED
