@@ -25,6 +25,7 @@ import psutil
 
 from orchestrator.engine.weights import cache_folder
 from orchestrator.errors import UserError
+from orchestrator.tune.attachment import attachment
 
 DASHBOARD_PACKAGES = (
     "aiohttp",
@@ -56,6 +57,8 @@ LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 Without it Ray turns a node's address 127.0.0.1 into the host's, and most ports listen on all interfaces.
 """
 
+LOOPBACK = "127.0.0.1"
+
 ANSWER_S = 5.0
 """A cluster's port that doesn't answer within this time is taken for dead."""
 
@@ -80,6 +83,8 @@ class Node:
     gpus: int
     machine: str | None = None
     """Its label `machine`."""
+    host: str = ""
+    alive: bool = True
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ class Session:
     """Tune's scratch folder, removed at the end."""
 
 
-def _scratch_base() -> Path:
+def scratch_base() -> Path:
     """The folder for temporary files, or /tmp where that is too long for Ray's sockets (TMPDIR of a batch job, say)."""
     base = Path(tempfile.gettempdir())
     return base if len(str(base)) <= SCRATCH_BASE_LENGTH else Path("/tmp")  # noqa: S108 - mkdtemp makes a private one in it
@@ -102,16 +107,26 @@ def _scratch_base() -> Path:
 
 def _remove_orphans() -> None:
     """End the processes and remove the folders of private Rays whose driver was killed: Ray's own outlive it at times."""
-    for folder in _scratch_base().glob(f"{SCRATCH}*"):
+    for folder in scratch_base().glob(f"{SCRATCH}*"):
         with _locked(folder) as orphaned:
             if not orphaned:
                 continue
-            left = [process for process in psutil.process_iter(["name", "cmdline"]) if _names(process, folder)]
-            for process in left:
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
-            psutil.wait_procs(left, timeout=KILL_S)
+            end_processes(folder)
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
+    """Processes that work for the Ray of a folder."""
+    return [process for process in psutil.process_iter(["name", "cmdline"]) if _names(process, folder)]
+
+
+def end_processes(folder: Path) -> None:
+    """Kill them: there is nothing in Ray that we would miss."""
+    left = processes_of(folder)
+    for process in left:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(left, timeout=KILL_S)
 
 
 @contextlib.contextmanager
@@ -135,7 +150,7 @@ def _locked(folder: Path) -> Iterator[bool]:
 @contextlib.contextmanager
 def _scratch_folder() -> Iterator[Path]:
     """A folder for Ray's and Tune's files, locked before it gets the name under which other runs look for orphans."""
-    made = Path(tempfile.mkdtemp(prefix="orch.", dir=_scratch_base()))
+    made = Path(tempfile.mkdtemp(prefix="orch.", dir=scratch_base()))
     with _locked(made):
         folder = made.rename(made.with_name(made.name.replace("orch.", SCRATCH)))
         try:
@@ -173,9 +188,13 @@ def dashboard_available() -> bool:
 def set_environment(address: str | None) -> None:
     """Set Ray's environment variables, some of which it reads when it is imported: call this before."""
     own = ENVIRONMENT if address else ENVIRONMENT | LOOPBACK_ONLY
+    ours = attachment()
+    if address and ours and ours.address == address:
+        own = own | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(own_token())}
+        own |= LOOPBACK_ONLY if ours.host == LOOPBACK else {}
     os.environ.update({name: value for name, value in own.items() if name not in os.environ})
     if "TMPDIR" in os.environ:  # Ray's processes make sockets there, too
-        os.environ["TMPDIR"] = str(_scratch_base())
+        os.environ["TMPDIR"] = str(scratch_base())
 
 
 @contextlib.contextmanager
@@ -183,7 +202,10 @@ def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
     """Start or attach, and shut down or detach at the end. Raises UserError where the address doesn't answer."""
     _remove_orphans()
     with _scratch_folder() as scratch:
-        token_file = _own_token() if address is None else None
+        token_file = own_token() if address is None else None
+        if token_file:
+            # the mode is left to ray.init(), which turns tokens on for a private Ray: set here it might come too late
+            os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file)
         import ray
 
         _tame()
@@ -232,12 +254,8 @@ def _tame() -> None:
     ray._private.utils.set_sigterm_handler = lambda _handler: None  # noqa: SLF001
 
 
-def _own_token() -> Path:
-    """Our token for private Rays, made once; Ray would otherwise write one into the home folder that other commands meet.
-
-    RAY_AUTH_MODE is left to ray.init(), which turns tokens on for a private Ray: a mode set here would come too late
-    where ray is imported already.
-    """
+def own_token() -> Path:
+    """Our token, made once; Ray would otherwise write one into the home folder that other commands meet."""
     token_file = cache_folder() / "ray_token"
     if not token_file.exists():
         token_file.parent.mkdir(parents=True, exist_ok=True)
@@ -246,7 +264,6 @@ def _own_token() -> Path:
             os.fdopen(os.open(token_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as f,
         ):
             f.write(secrets.token_hex(32))
-    os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file)
     return token_file
 
 
@@ -267,13 +284,26 @@ def check_answers(address: str) -> None:
 
 def _node(found: dict[str, Any]) -> Node:
     offer = found["Resources"]
-    return Node(cpus=offer.get("CPU", 0.0), gpus=int(offer.get("GPU", 0)), machine=found["Labels"].get("machine"))
+    return Node(
+        cpus=offer.get("CPU", 0.0),
+        gpus=int(offer.get("GPU", 0)),
+        machine=found["Labels"].get("machine"),
+        host=found["NodeManagerAddress"],
+        alive=found["Alive"],
+    )
+
+
+def nodes_of(address: str) -> list[Node]:
+    """The nodes of a cluster, dead ones too. Raises UserError where it doesn't answer."""
+    import ray
+
+    with ray_session(address, 0):
+        return [_node(node) for node in ray.nodes()]
 
 
 def kinds_of(address: str) -> tuple[str, ...]:
     """The kinds of machine that a cluster has now, by its nodes' labels. Raises UserError where a node carries none."""
-    with ray_session(address, 0) as session:
-        labels = {node.machine for node in session.nodes if node.cpus or node.gpus}
+    labels = {node.machine for node in nodes_of(address) if node.alive and (node.cpus or node.gpus)}
     if None in labels or not labels:
         raise UserError(
             f"--machine each: a node of the cluster at {address} doesn't say which machine it is; "
