@@ -310,10 +310,12 @@ def run_sweep(
     set_environment(resolved.request.address)
     from orchestrator.tune.callback import DataSetCallback, Store
     from orchestrator.tune.driver import Lane, Slots, placement, run
+    from orchestrator.tune.halt import signals_to
 
     n_gpus = len(visible_gpus()) if resolved.request.address is None and resolved.request.engine != "simulated" else 0
     halt.under_way = True
-    with ray_session(resolved.request.address, n_gpus) as session:
+    with signals_to(halt) as install, ray_session(resolved.request.address, n_gpus) as session:
+        install()
         places = [placement(session, resolved.parallel, part.machine) for part in prepared.parts]
         watcher.started(session, sum(place.at_once for place in places))
         budget = _budget(prepared, options, places, halt)

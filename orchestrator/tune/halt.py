@@ -74,10 +74,14 @@ class Halt:
 
 
 @contextlib.contextmanager
-def signals_to(halt: Halt) -> Iterator[None]:
-    """Send signals to `halt` instead of ending the process. Does nothing off the main thread, where Python has no signals."""
+def signals_to(halt: Halt) -> Iterator[Callable[[], None]]:
+    """Send signals to `halt` instead of ending the process.
+
+    Gives a function that installs the handlers once more: Ray's own for crashes takes SIGTERM, too, when it starts. Does
+    nothing off the main thread, where Python has no signals.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield lambda: None
         return
 
     def handle(number: int, _frame: FrameType | None) -> None:
@@ -86,10 +90,14 @@ def signals_to(halt: Halt) -> Iterator[None]:
     ignored = [n for n in DRAIN_SIGNALS if signal.getsignal(n) is signal.SIG_IGN]  # nohup: a closed terminal is no reason
     mine = [signal.SIGINT, *(n for n in DRAIN_SIGNALS if n not in ignored)]
     before = {number: signal.getsignal(number) for number in mine}
-    for number in mine:
-        signal.signal(number, handle)
+
+    def install() -> None:
+        for number in mine:
+            signal.signal(number, handle)
+
+    install()
     try:
-        yield
+        yield install
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
