@@ -173,7 +173,8 @@ def _fit(
             tuner.fit()
         except Exception as error:  # noqa: BLE001 - raised again by the main thread
             errors.append(error)
-            halt.fatal = halt.fatal or f"the trials beside it ended with an error: {error}"
+            if len(tuners) > 1:
+                halt.fatal = halt.fatal or "the trials of another machine ended with an error"
 
     threads = [threading.Thread(target=fit, args=(tuner,), name="tune", daemon=True) for tuner in tuners]
     for thread in threads:
