@@ -77,12 +77,15 @@ def test_no_prompt_stands_twice_among_use_cases() -> None:
 
 @pytest.mark.parametrize("kind", ["search_spaces", "prompts", "clusters"])
 def test_every_shipped_file_is_one_that_is_read(kind: str) -> None:
-    assert sorted(path.name for path in packaged_folder(kind).iterdir()) == [f"{name}.yaml" for name in names(kind)]
+    others = {"clusters": ["colab.ipynb"]}.get(kind, [])
+    assert sorted(path.name for path in packaged_folder(kind).iterdir()) == sorted(
+        [*others, *(f"{name}.yaml" for name in names(kind))]
+    )
 
 
 def test_machines() -> None:
     machines = {name: read("clusters", name, Machine)[0] for name in names("clusters")}
-    assert set(machines) == {"cpu", "gpu", "pc", "colab", "leonardo"}
+    assert set(machines) == {"cpu", "gpu", "pc", "colab", "lan", "leonardo"}
     assert all(machine.name == name for name, machine in machines.items())
     assert {name: machine.accelerator for name, machine in machines.items() if machine.accelerator == "cpu"} == {"cpu": "cpu"}
     assert {name for name, machine in machines.items() if machine.country_iso_code == "ITA"} == {"pc", "leonardo"}

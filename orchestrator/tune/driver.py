@@ -73,11 +73,11 @@ def _placement(nodes: list[Node], parallel: int) -> Placement:
         return Placement(cpu=cpu, gpu=1, at_once=sum(gpus), per_host=max(gpus))
     with_cpus = [node for node in nodes if node.cpus]
     if not with_cpus:
-        raise UserError("the Ray cluster offers neither GPUs nor CPUs; add a node with `ray start --address ...`")
+        raise UserError("the Ray cluster offers neither GPUs nor CPUs; add a node with `orchestrator cluster join`")
     if len(offers := sorted({node.cpus for node in with_cpus})) > 1:
         raise UserError(
             f"the nodes of the Ray cluster offer {' and '.join(f'{cpus:g}' for cpus in offers)} CPUs, and how many trials "
-            f"share a host would be unknown; start each with `ray start --num-cpus {offers[0]:g}`"
+            f"share a host would be unknown; start each with `orchestrator cluster join --cpus {offers[0]:g}`"
         )
     cpu = offers[0] / parallel
     return Placement(cpu=cpu, gpu=0, at_once=parallel * len(with_cpus), per_host=parallel)

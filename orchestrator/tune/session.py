@@ -273,12 +273,12 @@ def check_answers(address: str) -> None:
     if address == "auto":
         return
     if not colon or not port.isdigit():
-        raise UserError(f"--address {address}: write it as HOST:PORT, as `ray start --head` prints it")
+        raise UserError(f"--address {address}: write it as HOST:PORT, as `orchestrator cluster start` prints it")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
     except (OSError, OverflowError) as error:
         raise UserError(
-            f"--address {address}: no Ray cluster answers there ({error}); start one with `ray start --head`"
+            f"--address {address}: no Ray cluster answers there ({error}); start one with `orchestrator cluster start`"
         ) from error
 
 
@@ -329,7 +329,7 @@ def _attach(address: str) -> str | None:
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"--address {address}: no Ray cluster answers there ({reason}); start one with `ray start --head`, and set "
-            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH where it asks for a token"
+            f"--address {address}: no Ray cluster answers there ({reason}); start one with `orchestrator cluster start`, "
+            "and set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH where another one asks for a token"
         ) from error
     return f"http://{context.dashboard_url}" if context.dashboard_url else None

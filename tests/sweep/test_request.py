@@ -252,7 +252,7 @@ def test_an_empty_name_is_no_default(flag: str) -> None:
 
 def test_only_the_own_machine_is_read_without_a_cluster() -> None:
     assert set(resolve().machines) == {"cpu"}
-    assert set(resolve(address="127.0.0.1:6379").machines) == {"colab", "cpu", "gpu", "leonardo", "pc"}
+    assert set(resolve(address="127.0.0.1:6379").machines) == {"colab", "cpu", "gpu", "lan", "leonardo", "pc"}
 
 
 def test_a_broken_machine_file_stops_only_clusters(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_a_cluster_without_anything_is_refused() -> None:
 
 
 def test_unequal_cpus_are_refused_since_nobody_would_know_how_many_trials_share_a_host() -> None:
-    with pytest.raises(UserError, match=r"offer 4 and 32 CPUs, .* `ray start --num-cpus 4`"):
+    with pytest.raises(UserError, match=r"offer 4 and 32 CPUs, .* `orchestrator cluster join --cpus 4`"):
         placement(session(Node(32, 0), Node(4, 0), Node(4, 0)), 1, None)
 
 
