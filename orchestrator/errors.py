@@ -11,3 +11,7 @@ class UserError(Exception):
 
 class ModelUnavailableError(UserError):
     """The weights of a model can't be had (gated, no network, no disk, wrong revision) or can't be loaded."""
+
+
+class ModelTooLargeError(ModelUnavailableError):
+    """The weights of a model don't fit in a machine's memory; on another they may."""

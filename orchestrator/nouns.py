@@ -316,6 +316,8 @@ class Machine(Noun):
     ram_power_w: float | None = Field(default=None, gt=0)
     parallel_trials: int | None = Field(default=None, ge=1)
     """How many trials at once on one machine without a GPU; with GPUs it is one a GPU."""
+    gpu_memory_gib: float | None = Field(default=None, gt=0)
+    """Of one GPU. In a cluster a kind of machine that can't hold the model gets no trials."""
     profile: Profile = Profile()
 
 

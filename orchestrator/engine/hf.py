@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator.engine import Encoded, EngineInfo, Generated, GenerationError, timed_out
 from orchestrator.engine.weights import Weights, resolve
-from orchestrator.errors import ModelUnavailableError
+from orchestrator.errors import ModelTooLargeError, ModelUnavailableError
 from orchestrator.models import architecture_of, parse_model
 from orchestrator.nouns import Effective, Quantization, Setup
 
@@ -75,7 +75,7 @@ class HfEngine:
             self.synchronize()
         except torch.cuda.OutOfMemoryError as error:
             free, total = torch.cuda.mem_get_info()
-            raise ModelUnavailableError(
+            raise ModelTooLargeError(
                 f"{setup.model} with {setup.quantization.name} doesn't fit on the GPU: {free / 2**30:.1f} of "
                 f"{total / 2**30:.1f} GiB were free; use --quantization nf4, a smaller model or another machine"
             ) from error

@@ -13,6 +13,7 @@ from orchestrator.meters.nvml import Gpu
 from orchestrator.models import Model
 from orchestrator.nouns import Configuration, Quantization, TrialSpec, resolve
 from orchestrator.sweep.plan import SweepPlan
+from orchestrator.sweep.request import Resolved
 
 TOKENS_PER_WORD = 1.15
 """English prompts by sub-word tokenizers, rather low: the bound on new tokens is then rather high."""
@@ -121,6 +122,16 @@ def memory_fit(plan: SweepPlan, models: list[Model], quantization: Quantization,
             )
         )
     return fits
+
+
+def too_small(plan: SweepPlan, resolved: Resolved) -> tuple[str, ...]:
+    """Kinds of machine of a cluster whose GPU, by their files, doesn't hold the weights of a model of the sweep."""
+    if plan.machine is not None or resolved.request.engine == "simulated":
+        return ()
+    weights = [m.architecture.weights_bytes(resolved.quantization, GPU_VALUE_BYTES) for m in resolved.models if m.architecture]
+    need = (max(weights, default=0) + GPU_OVERHEAD_BYTES) / 2**30
+    kinds = {name: resolved.machines[name] for name in plan.each or resolved.machines}
+    return tuple(sorted(name for name, machine in kinds.items() if machine.gpu_memory_gib and machine.gpu_memory_gib < need))
 
 
 def value_bytes(gpus: list[Gpu]) -> int:

@@ -29,7 +29,7 @@ from orchestrator.models import Model
 from orchestrator.nouns import Configuration, TrialSpec, digest
 from orchestrator.samplers import OptunaOptions, sampler_of
 from orchestrator.sweep.budget import Budget, Limits
-from orchestrator.sweep.estimate import trial_bound, unasked_bound
+from orchestrator.sweep.estimate import too_small, trial_bound, unasked_bound
 from orchestrator.sweep.plan import (
     PlannedTrial,
     SweepPlan,
@@ -193,8 +193,13 @@ def prepare(resolved: Resolved, revisions: dict[str, str], rerun: tuple[str, ...
         trials=trials,
         parts=[_part(resolved, plan, trials, kind, rerun) for kind in plan.kinds()],
         before=before,
-        notes=() if before else tuple(neighbours(plan, paths.sweeps)),
+        notes=(*([] if before else neighbours(plan, paths.sweeps)), *_small_machines(plan, resolved)),
     )
+
+
+def _small_machines(plan: SweepPlan, resolved: Resolved) -> list[str]:
+    what = "run it, and their rows will say that" if plan.each else "get no trials, since"
+    return [f"nodes labelled {name} {what} a model doesn't fit in their GPU" for name in too_small(plan, resolved)]
 
 
 def _part(resolved: Resolved, plan: SweepPlan, trials: Trials, kind: str | None, rerun: tuple[str, ...]) -> Part:
@@ -316,7 +321,8 @@ def run_sweep(
     halt.under_way = True
     with signals_to(halt) as install, ray_session(resolved.request.address, n_gpus) as session:
         install()
-        places = [placement(session, resolved.parallel, part.machine) for part in prepared.parts]
+        small = too_small(plan, resolved)
+        places = [placement(session, resolved.parallel, part.machine, () if plan.each else small) for part in prepared.parts]
         watcher.started(session, sum(place.at_once for place in places))
         budget = _budget(prepared, options, places, halt)
         store = Store(paths, tables, lock, baseline)
@@ -374,6 +380,7 @@ class _JobFactory:
             threads=None if self.place.gpu else max(1, int(self.place.cpu)),
             n_parallel=self.place.per_host,
             timeout_s=self.options.execution_timeout_s,
+            may_not_fit=bool(plan.each),
         )
 
     def asked(self, model: str, use_case: str, index: int, configuration: Configuration) -> list[Job]:

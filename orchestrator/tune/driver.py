@@ -37,32 +37,41 @@ class Placement:
     per_host: int
     label: str | None = None
     """Only on nodes with this label `machine`; None: on any."""
+    without: tuple[str, ...] = ()
+    """Labels of nodes that get none."""
+
+    def takes(self, node: Node) -> bool:
+        """Whether such a trial may run on a node."""
+        return node.machine not in self.without if self.label is None else node.machine == self.label
 
     def room(self, nodes: Sequence[Node]) -> int:
         """How many such trials nodes hold at once, at least one: without a node they wait."""
-        mine = [node for node in nodes if self.label in (None, node.machine)]
+        mine = [node for node in nodes if self.takes(node)]
         return max(1, sum(node.gpus if self.gpu else min(self.per_host, int(node.cpus / self.cpu)) for node in mine))
 
     def bundles(self) -> tune.PlacementGroupFactory:
         """The same for Tune."""
-        selector = [{"machine": self.label}] if self.label else None
+        wanted = self.label or (f"!in({','.join(self.without)})" if self.without else None)
+        selector = [{"machine": wanted}] if wanted else None
         return tune.PlacementGroupFactory([{"CPU": self.cpu, "GPU": self.gpu}], bundle_label_selector=selector)
 
 
-def placement(session: Session, parallel: int, machine: str | None) -> Placement:
+def placement(session: Session, parallel: int, machine: str | None, small: tuple[str, ...] = ()) -> Placement:
     """One GPU a trial on the nodes that have GPUs; without any, `parallel` trials share the CPUs of each node.
 
-    Where nodes are labelled, only those of `machine` count (None: all). All trials of one Tuner must ask for the same, so the
-    smallest node decides. Raises UserError where nothing can run, and for nodes of unequal CPUs without GPUs: Ray would put
-    several trials on a large one, and each row says how many share a host.
+    Where nodes are labelled, only those of `machine` count (None: all but those that are too `small`). All trials of one Tuner
+    must ask for the same, so the smallest node decides. Raises UserError where nothing can run, and for nodes of unequal CPUs
+    without GPUs: Ray would put several trials on a large one, and each row says how many share a host.
     """
     labels = sorted({node.machine for node in session.nodes if node.machine})
     label = machine if labels else None
     if label and label not in labels:
         raise UserError(f"--machine {label}: no node of the cluster carries that label; there are {', '.join(labels)}")
-    return dataclasses.replace(
-        _placement([node for node in session.nodes if label in (None, node.machine)], parallel), label=label
-    )
+    where = Placement(cpu=0, gpu=0, at_once=0, per_host=0, label=label, without=small)
+    nodes = [node for node in session.nodes if where.takes(node)]
+    if small and not nodes:
+        raise UserError(f"a model doesn't fit on {', '.join(labels)}, and the cluster has nothing else; choose a smaller one")
+    return dataclasses.replace(_placement(nodes, parallel), label=label, without=small)
 
 
 def _placement(nodes: list[Node], parallel: int) -> Placement:

@@ -25,7 +25,8 @@ from orchestrator import __version__
 from orchestrator.dataset.schema import Execution, TrialColumns
 from orchestrator.dataset.trials import Origin
 from orchestrator.engine import ENGINES, Engine, GenerationError
-from orchestrator.errors import UserError
+from orchestrator.engine.unfit import Unfit
+from orchestrator.errors import ModelTooLargeError, UserError
 from orchestrator.machine import detect
 from orchestrator.measure import Bench, Limits, Pilot, execute, warm_up
 from orchestrator.meters import Scene, meters_for
@@ -54,6 +55,8 @@ class Job(Noun):
     """Of one execution."""
     oom_tokens: dict[str, int] = Field(default_factory=dict)
     """Machine -> length at which memory ran out before: as much is not tried again."""
+    may_not_fit: bool = False
+    """A model that doesn't fit here becomes rows that say so, since other kinds of machine run it; else it ends the sweep."""
     losses: int = 0
     """How many workers died over it without finishing a prompt."""
 
@@ -66,7 +69,8 @@ class Loaded:
     engine: Engine
     bench: Bench
     machine: Machine
-    pilot: Pilot
+    pilot: Pilot | None
+    """None where the model doesn't fit."""
     gpu: Gpu | None
     oom_tokens: int | None = None
     """Shortest length at which memory ran out in this process."""
@@ -94,22 +98,33 @@ def loaded_for(job: Job) -> tuple[Loaded, bool]:
         _loaded.bench.close()
         _loaded = None
     machine = _machine(job)
-    engine = ENGINES[setup.engine](setup, job.spec.model_ref, job.threads)
+    engine = _engine(job)
+    fits = not isinstance(engine, Unfit)
     gpus = list_gpus()
     gpu = next((g for g in gpus if g.uuid == engine.info.gpu_uuid), None)
     n_parallel = min(job.n_parallel, len(gpus)) if gpu else job.n_parallel
     scene = Scene(machine, engine.info.gpu_uuid, n_parallel, project_name=job.spec.sweep_id)
     bench = Bench(
         engine=engine,
-        meters=meters_for(scene),
+        meters=meters_for(scene) if fits else [],
         telemetry=Telemetry(engine.info.gpu_uuid) if engine.info.gpu_uuid else None,
         pue=machine.pue,
         n_parallel=n_parallel,
         country_known=machine.country_iso_code is not None,
     )
-    pilot = warm_up(bench)
+    pilot = warm_up(bench) if fits else None
     _loaded = Loaded(key, engine, bench, machine, pilot, gpu)
-    return _loaded, True
+    return _loaded, fits
+
+
+def _engine(job: Job) -> Engine:
+    setup = job.spec.setup
+    try:
+        return ENGINES[setup.engine](setup, job.spec.model_ref, job.threads)
+    except ModelTooLargeError as error:
+        if not job.may_not_fit:
+            raise
+        return Unfit(setup, str(error))
 
 
 def _machine(job: Job) -> Machine:
@@ -172,7 +187,7 @@ def _origin(job: Job, loaded: Loaded, *, loaded_here: bool) -> Origin:
         "weights_bytes": info.weights_bytes,
         "context_length": info.context_length,
         "memory_tokens": info.memory_tokens,
-        "pilot": loaded.pilot.model_dump(),
+        "pilot": loaded.pilot.model_dump() if loaded.pilot else None,
         "power_semantics": loaded.bench.telemetry.power_semantics if loaded.bench.telemetry else None,
     }
     return Origin(columns=columns, environment=environment)

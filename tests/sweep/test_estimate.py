@@ -15,7 +15,7 @@ from orchestrator.meters.nvml import Gpu
 from orchestrator.models import KNOWN, parse_model
 from orchestrator.nouns import QUANTIZATIONS, Configuration
 from orchestrator.sweep import estimate
-from orchestrator.sweep.estimate import Fit, memory_fit, stored_figures, token_bound, trial_bound, unasked_bound
+from orchestrator.sweep.estimate import Fit, memory_fit, stored_figures, token_bound, too_small, trial_bound, unasked_bound
 from orchestrator.sweep.plan import SweepPlan, make_plan
 from orchestrator.sweep.request import Request, resolve_request
 from orchestrator.sweep.run import known_revisions
@@ -171,3 +171,20 @@ def test_the_verdict_on_memory(available: float, verdict: str) -> None:
     fit = Fit("llama2", weights_bytes=4 * GIB, cache_bytes=2 * GIB, available_bytes=None, tokens=4096)
     line = replace(fit, available_bytes=int(available * GIB)).line()
     assert line == f"llama2: weights 4.00 GiB + cache 2.00 GiB at 4096 tokens of {verdict}"
+
+
+@pytest.mark.parametrize(
+    ("flags", "small"),
+    [
+        ({"models": ("llama2",)}, ("pc",)),
+        ({"models": ("mistral", "smollm2"), "quantization": "none"}, ("pc",)),
+        ({"models": ("smollm2",)}, ()),
+        ({"models": ("llama2",), "machine": "pc"}, ()),  # asked for
+        ({"models": ("llama2",), "engine": "simulated"}, ()),
+        ({"models": ("llama2",), "address": None}, ()),
+    ],
+)
+def test_kinds_of_machine_whose_gpu_does_not_hold_a_model(flags: dict[str, Any], small: tuple[str, ...]) -> None:
+    request = Request(**{"space": "sobol", "samples": 2, "address": "10.0.0.1:6379", **flags})
+    resolved = resolve_request(request, [])
+    assert too_small(make_plan(resolved, dict.fromkeys([m.label for m in resolved.models], "r")), resolved) == small

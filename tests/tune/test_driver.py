@@ -44,6 +44,16 @@ def test_labels_decide_where_there_are_any() -> None:
         placement(session(*nodes), 1, "attic")
 
 
+def test_kinds_that_are_too_small_for_the_model_get_no_trials() -> None:
+    nodes = Node(8, 1, "pc"), Node(4, 1, "colab"), Node(16, 4)
+    place = placement(session(*nodes), 1, None, ("pc",))
+    assert place == Placement(1, 1, 5, 4, None, ("pc",))
+    assert place.room(nodes) == 5
+    assert "!in(pc)" in repr(place.bundles())
+    with pytest.raises(UserError, match="doesn't fit on colab, pc, and the cluster has nothing else"):
+        placement(session(*nodes[:2]), 1, None, ("colab", "pc"))
+
+
 def test_nodes_that_come_and_go_change_how_much_runs_at_once() -> None:
     gpu, cpu = Placement(1, 1, 4, 4, "leonardo"), Placement(4, 0, 2, 2)
     assert gpu.room([Node(16, 4, "leonardo"), Node(8, 1, "colab"), Node(16, 4, "leonardo")]) == 8

@@ -12,8 +12,8 @@ from ray.tune import Trainable
 
 from orchestrator.dataset.trials import Measured, Origin
 from orchestrator.engine import GenerationError
-from orchestrator.errors import UserError
-from orchestrator.measure import Limits, Pilot
+from orchestrator.errors import ModelTooLargeError, UserError
+from orchestrator.measure import Limits, Pilot, execute
 from orchestrator.nouns import Prompt
 from orchestrator.tune import trainable
 from orchestrator.tune.trainable import Job, Measure
@@ -149,6 +149,31 @@ def test_a_model_that_can_not_run_ends_the_sweep(machine: Machine, error: Except
     assert (result["event"], result["message"]) == ("fatal", told)
     machine.failing = None
     assert next(steps(trial(simulated())))["event"] == "ready", "nothing of it stays"
+
+
+def test_where_other_machines_run_it_too_a_model_that_does_not_fit_becomes_rows(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = []
+
+    def too_large(*given: Any) -> None:
+        loads.append(given)
+        raise ModelTooLargeError("llama2 doesn't fit on the GPU: 3.1 of 4.0 GiB were free")
+
+    monkeypatch.setitem(trainable.ENGINES, "simulated", too_large)
+    monkeypatch.setattr(trainable, "execute", execute)
+    (result,) = steps(trial(simulated()))
+    assert result["event"] == "fatal"
+    measure = trial(simulated(may_not_fit=True))
+    ready, *rest = steps(measure)
+    origin = Origin.model_validate(ready["origin"])
+    assert (origin.columns.device, origin.environment["loaded_here"], origin.environment["pilot"]) == ("none", False, None)
+    rows = [Measured.model_validate(r["measured"]).execution for r in rest]
+    assert {(e.status, e.error_kind, e.energy_j, e.window_s) for e in rows} == {("failed", "oom", None, None)}
+    assert all("3.1 of 4.0 GiB" in (e.error_message or "") for e in rows)
+    measure.reset_config({"job": simulated(index=1, may_not_fit=True).model_dump(mode="json")})
+    assert len(list(steps(measure))) == 4
+    assert len(loads) == 2, "it isn't tried again in this process"
 
 
 def test_a_machine_without_a_file_ends_the_sweep(machine: Machine) -> None:
