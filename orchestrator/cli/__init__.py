@@ -7,6 +7,7 @@ import sys
 import click
 
 from orchestrator import __version__
+from orchestrator.cli.cluster import cluster
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.exits import INTERRUPTED, USER_ERROR
 from orchestrator.cli.merge import merge
@@ -35,7 +36,7 @@ def cli() -> None:
     """  # noqa: D301 - click wants the character
 
 
-for verb in (doctor, tune, plan, status, summarize, validate, merge, models):
+for verb in (doctor, tune, plan, status, summarize, validate, merge, models, cluster):
     cli.add_command(verb)
 
 

@@ -16,6 +16,7 @@ import shutil
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,11 @@ SCRATCH_BASE_LENGTH = 12
 
 SCRATCH = f"orch-{hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]}-"
 """Start of a scratch folder's name. With the host in it, since hosts may share their folder for temporary files."""
+
+WAIT_NODES = "ORCHESTRATOR_NODES"
+"""Environment variable: so many nodes are waited for, since the ones that come later get no trials of this run."""
+NODES_S = 180.0
+"""How long; then the run goes on with those that are there."""
 
 FOR_THE_DRIVER = {signal.SIGUSR1, signal.SIGHUP}
 """What a batch system or a closing terminal sends to all processes of a job: Ray's are to live on while the driver drains."""
@@ -186,7 +192,8 @@ def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
         _tame()
         try:
             dashboard = _start(scratch, n_gpus) if address is None else _attach(address)
-            alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            wanted = os.environ.get(WAIT_NODES, "")
+            alive = _alive(int(wanted) if address and wanted.isdecimal() else 1)
             yield Session(
                 nodes=tuple(Node(cpus=offer.get("CPU", 0.0), gpus=int(offer.get("GPU", 0))) for offer in alive),
                 dashboard=dashboard,
@@ -195,6 +202,18 @@ def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
             )
         finally:
             ray.shutdown()
+
+
+def _alive(wanted: int) -> list[dict[str, float]]:
+    """What each living node offers, when there are so many or time is up."""
+    import ray
+
+    until = time.monotonic() + NODES_S
+    while True:
+        offers = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if len(offers) >= wanted or time.monotonic() > until:
+            return offers
+        time.sleep(0.5)
 
 
 def _start(scratch: Path, n_gpus: int) -> str | None:

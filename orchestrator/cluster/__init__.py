@@ -1,0 +1,1 @@
+"""Places where sweeps run on several machines: batch systems."""
