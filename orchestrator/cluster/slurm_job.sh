@@ -17,13 +17,13 @@ finished() { find "$out" -name trial.json 2>/dev/null | wc -l; }
 before=$(finished)
 
 # SLURM signals this shell alone (B:), and only the driver is told: a signal to all processes would end Ray's, too
-driver='' drained=0 told=0 stopped=0 heard=0
+driver='' drained=0 told=0 stopped=0
 tell() { # once: a second signal would end the running prompts
-  [ -n "$driver" ] && ((!told)) && told=1 && kill -USR1 "$driver"
+  [ -n "$driver" ] && ((!told)) && told=1 && kill -USR1 "$driver" 2>/dev/null
 }
-trap 'heard=1 drained=1; say "SIGUSR1: draining"; tell' USR1
+trap 'drained=1; say "SIGUSR1: draining"; tell' USR1
 # time up, or `scancel`: SLURM has sent it to all processes, and kills them soon
-trap 'heard=1 stopped=1; say "SIGTERM: stopping"' TERM
+trap 'stopped=1; say "SIGTERM: stopping"' TERM
 
 # Ray runs the code of whoever knows its token, so each job has its own in a file that only its user can read. Names and
 # port hang on the job, since two jobs may share a node; a temporary folder has a short path, since Unix sockets live in it.
@@ -110,7 +110,10 @@ if ((!drained && !stopped)); then
   "${run[@]}" python -u -m orchestrator tune "${tune[@]}" --machine "$machine" --address "$address" </dev/null &
   driver=$!
   ((!drained)) || tell # the signal came just before
-  while heard=0; wait "$driver"; rc=$?; ((heard)); do :; done # `wait` returns early when a signal is trapped
+  # not `wait` from the start: it returns early when a signal is trapped, at times with a status that never was
+  while kill -0 "$driver" 2>/dev/null; do sleep 1; done
+  wait "$driver"
+  rc=$?
 fi
 driver=''
 say "tune ended with $rc"

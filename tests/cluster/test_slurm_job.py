@@ -34,11 +34,10 @@ def job(call: Callable[..., Outcome], commands: Commands, tmp_path: Path) -> Cal
     commands.folder.rename(tmp_path / "bin")
     commands.folder = tmp_path / "bin"
     commands.add("getent", "echo '127.0.1.1 STREAM n1'; echo '10.77.0.11 STREAM n1'")
-    commands.add("ray", "[ $1 = health-check ] || { echo started; exec sleep 60; }")
+    # SIGTERM meets the shell above it, which waits for it
+    commands.add("ray", "[ $1 = health-check ] || while [ -e $RAY_AUTH_TOKEN_PATH ]; do sleep 0.05; done")
     # the step's own command, in our place; its options end at the first word without a dash
-    commands.add(
-        "srun", 'while [[ $1 == -* ]]; do shift; done; [ "$1" = rm ] && exit; setsid "$@" & trap "kill -- -$!" TERM; wait'
-    )
+    commands.add("srun", 'while [[ $1 == -* ]]; do shift; done; [ "$1" = rm ] && exit; exec "$@"')
     commands.add("sbatch", "echo 12346")
 
     def run(tune: str, *, chain: int = 3, link: int = 0) -> tuple[int, str]:
@@ -107,8 +106,8 @@ def test_a_chain_ends(job: Callable[..., tuple[int, str]], commands: Commands) -
 
 
 def test_what_ray_and_the_driver_are_told(job: Callable[..., tuple[int, str]], commands: Commands) -> None:
-    printed = "sleep 0.5; env | grep -E '^(RAY|HF|TRANSF|PIP|ORCH|SRUN)' >driver.env; stat -c %a .slurm-12345.token >>driver.env; exit 0"
-    assert job(printed)[0] == 0
+    shown = "env | grep -E '^(RAY|HF|ORCH|SRUN)' >driver.env; stat -c %a .slurm-12345.token >>driver.env"
+    assert job(f"while (($(grep -c start {commands.folder}/ray.calls) < 2)); do sleep 0.1; done; {shown}; exit 0")[0] == 0
     address = "10.77.0.11:22345"
     (driver,) = commands.calls("python")
     assert driver == f"-u -m orchestrator {' '.join(LHS)} --machine mine --address {address}"
