@@ -78,7 +78,7 @@ def base() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="orchestrator-slurm-", dir="/var/tmp"))
     shared = [str(path) for path in {ROOT, Path(sys.prefix)} if path.is_relative_to("/tmp")]  # noqa: S108
     try:
-        up = subprocess.run([TWO_NODES, "up", folder, *shared], capture_output=True, text=True, check=False)
+        up = subprocess.run([TWO_NODES, "up", folder, *shared], capture_output=True, text=True, timeout=90, check=False)
         if up.returncode and "Operation not permitted" in up.stderr:
             pytest.skip(f"nodes can't be made here: {up.stderr.strip()}")
         assert up.returncode == 0, up.stderr

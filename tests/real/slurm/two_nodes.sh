@@ -103,6 +103,8 @@ start_node() { # NAME SHARED...
     while kill -0 $slurmd 2>/dev/null; do wait -n || true; done' node "$node" "$base" "$@"
 }
 
+munge_answers() { [ -S /run/munge/munge.socket.2 ] && timeout 2 munge --no-input >/dev/null 2>&1; }
+
 up() {
   mkdir -p "$base"/{log,state,dev,bin}
   : >"$base/pids"
@@ -113,17 +115,17 @@ up() {
     printf '#!/bin/sh\nexec ip netns exec slurm-login %s "$@"\n' "$(command -v $command)" >"$base/bin/$command"
     chmod +x "$base/bin/$command"
   done
-  if [ ! -S /run/munge/munge.socket.2 ]; then
+  if ! munge_answers; then # a socket alone says nothing: one that was killed leaves it
     mkdir -p /run/munge
     chown munge: /run/munge
-    start munged.log setpriv --reuid munge --regid munge --clear-groups munged --foreground
-    for _ in $(seq 50); do [ -S /run/munge/munge.socket.2 ] && break; sleep 0.1; done
+    start munged.log setpriv --reuid munge --regid munge --clear-groups munged --foreground --force
+    for _ in $(seq 50); do munge_answers && break; sleep 0.1; done
   fi
   start slurmctld.out ip netns exec slurm-login unshare --uts sh -c 'hostname slurm-login; exec slurmctld -D'
   start_node slurm-n1 "$@"
   start_node slurm-n2 "$@"
   for _ in $(seq 150); do
-    [ "$("$base/bin/sinfo" --noheader --states=idle --format=%D 2>/dev/null)" = 2 ] && return
+    [ "$(timeout 5 "$base/bin/sinfo" --noheader --states=idle --format=%D 2>/dev/null)" = 2 ] && return
     sleep 0.2
   done
   echo "the nodes didn't come up; see $base/log" >&2
@@ -131,9 +133,11 @@ up() {
 }
 
 down() {
-  # the namespaces' first processes take all the others with them (--kill-child); `unshare` itself heeds no SIGTERM
-  while read -r pid; do kill -9 "$pid" 2>/dev/null || true; done <"$base/pids"
-  sleep 0.5
+  # SIGKILL: the namespaces' first processes take all the others with them (--kill-child), and `unshare` heeds no SIGTERM
+  for signal in TERM KILL; do
+    while read -r pid; do kill -$signal "$pid" 2>/dev/null || true; done <"$base/pids"
+    sleep 0.5
+  done
   for host in slurm-login slurm-n1 slurm-n2; do
     ip netns del $host 2>/dev/null || true
     rm -rf "/etc/netns/$host"
