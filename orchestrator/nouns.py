@@ -8,9 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 PARAMETERS = ("max_length", "top_p", "top_k", "temperature")
 """The four swept hyperparameters, in the order of the report; the axes of every design."""
@@ -301,6 +310,49 @@ class Profile(Noun):
         return ranges
 
 
+SlurmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""An account, partition or quality of service: it stands unquoted in a line of #SBATCH."""
+ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+/-]{0,127}$")]
+"""As `module load` takes it, e.g. cuda/12.2."""
+
+
+def _absolute(path: str) -> str:
+    """Job scripts quote it, so neither ~ nor variables are resolved in it."""
+    if not path.startswith("/") or not path.isprintable():
+        raise ValueError("must be an absolute path that all nodes see, without ~, variables or control characters")
+    return path
+
+
+NodePath = Annotated[str, AfterValidator(_absolute)]
+
+
+class Slurm(Noun):
+    """How jobs are submitted on a machine that is run by SLURM."""
+
+    account: SlurmName | None = None
+    """Whom the hours are billed to; a person's or a group's, so it is in no data set."""
+    partition: SlurmName | None = None
+    qos: SlurmName | None = None
+    gpus_per_node: int | None = Field(default=None, ge=1, le=64)
+    cpus_per_node: int | None = Field(default=None, ge=1, le=4096)
+    """Cores of the whole node; a job with fewer GPUs asks for their share."""
+    memory_mb_per_node: int | None = Field(default=None, ge=1, le=2**27)
+    """What SLURM gives out of a node; shared out like the cores."""
+    interface: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$")] | None = None
+    """Network interface for Ray, e.g. ib0; without one the address that a node's host name has."""
+    modules: tuple[ModuleName, ...] = ()
+    venv: NodePath | None = None
+    """Virtual environment to run from; without one that of the Python which wrote the script."""
+    container: NodePath | None = None
+    """Apptainer image that has the program, in place of an environment."""
+
+    @model_validator(mode="after")
+    def _one_environment(self) -> Self:
+        if self.venv and self.container:
+            raise ValueError("venv and container exclude each other; leave one out")
+        return self
+
+
 class Machine(Noun):
     """A kind of hardware; its name is a level of the data set's folders and the label `machine` of a Ray node."""
 
@@ -319,6 +371,8 @@ class Machine(Noun):
     gpu_memory_gib: float | None = Field(default=None, gt=0)
     """Of one GPU. In a cluster a kind of machine that can't hold the model gets no trials."""
     profile: Profile = Profile()
+    slurm: Slurm = Field(default=Slurm(), exclude=True)
+    """Never written out with the machine: whose account paid for a measurement doesn't belong into published data."""
 
 
 class Prompt(Noun):

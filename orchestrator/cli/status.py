@@ -24,18 +24,22 @@ if TYPE_CHECKING:
 def status(out: Path, *, as_json: bool) -> None:
     """Show what is done, failed and left of each sweep, at which rate, and who runs it.
 
+    Where SLURM is, also the jobs in its queue that were submitted for the data set (`cluster slurm`).
+
     \b
     Example:
       orchestrator status --out measurements
     """  # noqa: D301 - click wants the character
+    from orchestrator.cluster.queue import queued
     from orchestrator.sweep.status import status as read_status
 
-    found = read_status(out)
+    found, queue = read_status(out), queued(out)
     if as_json:
         holder = found.holder and found.holder.line()
-        click.echo(json.dumps({**dataclasses.asdict(found), "out": str(found.out), "holder": holder}))
+        jobs = [dataclasses.asdict(job) for job in queue]
+        click.echo(json.dumps({**dataclasses.asdict(found), "out": str(found.out), "holder": holder, "queue": jobs}))
         return
-    for line in _lines(found):
+    for line in (*_lines(found), *(job.line() for job in queue)):
         click.echo(printable(line))
 
 

@@ -47,6 +47,11 @@ class DataSetPaths:
         """Trials that are being copied from another data set."""
         return self.root / MERGING
 
+    @property
+    def slurm_jobs(self) -> Path:
+        """Jobs that were submitted to run sweeps here, a JSON object a line; about the machine, not the data."""
+        return self.root / ".slurm.jsonl"
+
     def leaf(self, machine: str, spec: TrialSpec) -> Path:
         """measurements/<machine>/<model>/<strategy>/<useCase>."""
         return self.root / machine / spec.setup.model / spec.strategy / spec.setup.use_case
