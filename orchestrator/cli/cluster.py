@@ -107,8 +107,8 @@ def _parsed(command: tuple[str, ...]) -> dict[str, Any]:
 def _resolved(parsed: dict[str, Any], machine: str) -> Resolved:
     """What the job will resolve, as far as it hangs on no GPU. Raises UserError."""
     from orchestrator.sweep.plan import begun_setups
+    from orchestrator.sweep.prepare import check_folder
     from orchestrator.sweep.request import Request, resolve_request
-    from orchestrator.sweep.run import check_folder
 
     flags = {field.name: parsed[field.name] for field in dataclasses.fields(Request)}
     resolved = resolve_request(Request(**{**flags, "machine": machine, "address": "auto"}), [])
@@ -178,7 +178,7 @@ def _submit(job: Job, request: Request) -> None:
     """Submit, note and tell. Raises UserError."""
     from orchestrator.cluster import slurm as jobs
     from orchestrator.cluster.queue import note
-    from orchestrator.sweep.run import check_writable
+    from orchestrator.sweep.prepare import check_writable
 
     faults = [
         f"{ref}: its weights are not here, and jobs have no network; run `orchestrator models stage {ref}` first"

@@ -20,7 +20,7 @@ from orchestrator.dataset.trials import Origin
 from orchestrator.nouns import TrialSpec
 from orchestrator.reader import printable
 from orchestrator.sweep.estimate import Figures
-from orchestrator.sweep.run import Prepared
+from orchestrator.sweep.prepare import Prepared
 
 if TYPE_CHECKING:
     from orchestrator.meters.nvml import Gpu

@@ -34,7 +34,7 @@ def merge(*, sources: tuple[Path, ...], out: Path, dry_run: bool, accept_drift: 
       orchestrator merge from-pc from-colab from-leonardo --out measurements
     """  # noqa: D301 - click wants the character
     from orchestrator.sweep.merge import merge as merge_data_sets
-    from orchestrator.sweep.run import check_folder
+    from orchestrator.sweep.prepare import check_folder
 
     for source in sources:
         check_data_set(source, "")

@@ -23,8 +23,8 @@ def plan(*, as_json: bool, **flags: Any) -> None:
     from orchestrator.cli.planview import print_plan
     from orchestrator.cli.text import console
     from orchestrator.meters.nvml import visible_gpus
+    from orchestrator.sweep.prepare import check_folder, known_revisions, prepare
     from orchestrator.sweep.request import Request, resolve_request
-    from orchestrator.sweep.run import check_folder, known_revisions, prepare
 
     request = Request(**flags)
     check_folder(request.out)

@@ -12,7 +12,7 @@ from orchestrator.cli.text import duration, energy
 from orchestrator.meters.nvml import Gpu
 from orchestrator.nouns import ANCHOR, PARAMETERS, Space
 from orchestrator.sweep.estimate import Figures, memory_fit, stored_figures
-from orchestrator.sweep.run import Prepared
+from orchestrator.sweep.prepare import Prepared
 
 
 def takes(tokens: int, figures: Figures, at_once: int = 1) -> str:

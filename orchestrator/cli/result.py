@@ -10,8 +10,9 @@ from rich.table import Table
 from orchestrator.cli.live import Live
 from orchestrator.cli.text import duration, energy, number
 from orchestrator.nouns import ANCHOR
+from orchestrator.sweep.prepare import Prepared
 from orchestrator.sweep.remaining import by_kind
-from orchestrator.sweep.run import Outcome, Prepared
+from orchestrator.sweep.run import Outcome
 
 ROWS = 20
 """Trials shown; the rest is in summary.parquet."""

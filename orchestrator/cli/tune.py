@@ -46,9 +46,11 @@ def tune(
     from orchestrator.cli.live import Live
     from orchestrator.meters.nvml import visible_gpus
     from orchestrator.sweep.budget import Limits
+    from orchestrator.sweep.jobs import RunOptions
     from orchestrator.sweep.plan import begun_setups
+    from orchestrator.sweep.prepare import check_writable, staged_revisions
     from orchestrator.sweep.request import Request, resolve_request
-    from orchestrator.sweep.run import RunOptions, begun, check_writable, run_sweep, staged_revisions
+    from orchestrator.sweep.run import begun, run_sweep
     from orchestrator.tune.halt import Drained, Halt, signals_to
 
     request = Request(**flags)

@@ -23,7 +23,8 @@ from orchestrator.dataset.paths import write_atomically
 from orchestrator.errors import UserError
 from orchestrator.reader import short
 from orchestrator.tune.attachment import Attachment, attachment, attachment_file
-from orchestrator.tune.session import LOOPBACK, LOOPBACK_ONLY, check_answers, end_processes, own_token, processes_of, scratch_base
+from orchestrator.tune.scratch import end_processes, processes_of, scratch_base
+from orchestrator.tune.session import LOOPBACK, LOOPBACK_ONLY, check_answers, own_token
 
 HEALTH_CHECK = {
     "RAY_health_check_initial_delay_ms": "3000",

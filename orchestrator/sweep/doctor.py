@@ -20,7 +20,7 @@ from orchestrator.meters.nvml import Gpu, visible_gpus
 from orchestrator.models import KNOWN, Architecture
 from orchestrator.nouns import QUANTIZATIONS, Machine, Quantization
 from orchestrator.sweep.estimate import available_bytes, value_bytes
-from orchestrator.sweep.run import check_folder
+from orchestrator.sweep.prepare import check_folder
 
 WINDOW_S = 0.5
 """Of the window in which the meters are tried: several steps of a GPU's counter."""

@@ -7,25 +7,20 @@ of its own that is removed at the end.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import importlib.util
 import os
 import secrets
-import shutil
 import signal
 import socket
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from orchestrator.engine.weights import cache_folder
 from orchestrator.errors import UserError
 from orchestrator.tune.attachment import attachment
+from orchestrator.tune.scratch import remove_orphans, scratch_base, scratch_folder
 
 DASHBOARD_PACKAGES = (
     "aiohttp",
@@ -62,15 +57,6 @@ LOOPBACK = "127.0.0.1"
 ANSWER_S = 5.0
 """A cluster's port that doesn't answer within this time is taken for dead."""
 
-KILL_S = 5.0
-"""How long ended processes are waited for."""
-
-SCRATCH_BASE_LENGTH = 12
-"""The path of a Unix socket ends at 107 characters, of which Ray's names below its temporary folder take up to 95."""
-
-SCRATCH = f"orch-{hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]}-"
-"""Start of a scratch folder's name. With the host in it, since hosts may share their folder for temporary files."""
-
 FOR_THE_DRIVER = {signal.SIGUSR1, signal.SIGHUP}
 """What a batch system or a closing terminal sends to all processes of a job: Ray's are to live on while the driver drains."""
 
@@ -99,66 +85,6 @@ class Session:
     """Tune's scratch folder, removed at the end."""
 
 
-def scratch_base() -> Path:
-    """The folder for temporary files, or /tmp where that is too long for Ray's sockets (TMPDIR of a batch job, say)."""
-    base = Path(tempfile.gettempdir())
-    return base if len(str(base)) <= SCRATCH_BASE_LENGTH else Path("/tmp")  # noqa: S108 - mkdtemp makes a private one in it
-
-
-def _remove_orphans() -> None:
-    """End the processes and remove the folders of private Rays whose driver was killed: Ray's own outlive it at times."""
-    for folder in scratch_base().glob(f"{SCRATCH}*"):
-        with _locked(folder) as orphaned:
-            if not orphaned:
-                continue
-            end_processes(folder)
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def processes_of(folder: Path) -> list[psutil.Process]:
-    """Processes that work for the Ray of a folder."""
-    return [process for process in psutil.process_iter(["name", "cmdline"]) if _names(process, folder)]
-
-
-def end_processes(folder: Path) -> None:
-    """Kill them: there is nothing in Ray that we would miss."""
-    left = processes_of(folder)
-    for process in left:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    psutil.wait_procs(left, timeout=KILL_S)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """Hold a folder's lock, which ends with its owner. False: its owner lives, or it is none of ours."""
-    try:
-        handle = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
-    except OSError:
-        yield False
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        yield False
-    else:
-        yield os.access(folder, os.W_OK)
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def _scratch_folder() -> Iterator[Path]:
-    """A folder for Ray's and Tune's files, locked before it gets the name under which other runs look for orphans."""
-    made = Path(tempfile.mkdtemp(prefix="orch.", dir=scratch_base()))
-    with _locked(made):
-        folder = made.rename(made.with_name(made.name.replace("orch.", SCRATCH)))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
 @contextlib.contextmanager
 def _kept_from_children(signals: set[signal.Signals]) -> Iterator[None]:
     """Block signals; processes begun meanwhile, and those that they begin, never get them. Here they come at the end."""
@@ -167,15 +93,6 @@ def _kept_from_children(signals: set[signal.Signals]) -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _names(process: psutil.Process, folder: Path) -> bool:
-    """Whether a process works for the Ray of a folder: named on its command line, or by its logs where Ray hides that."""
-    try:
-        files = [file.path for file in process.open_files()] if process.info["name"].startswith("ray::") else []
-    except psutil.Error:
-        return False
-    return any(str(folder) in text for text in (*(process.info["cmdline"] or ()), *files))
 
 
 def dashboard_available() -> bool:
@@ -200,8 +117,8 @@ def set_environment(address: str | None) -> None:
 @contextlib.contextmanager
 def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
     """Start or attach, and shut down or detach at the end. Raises UserError where the address doesn't answer."""
-    _remove_orphans()
-    with _scratch_folder() as scratch:
+    remove_orphans()
+    with scratch_folder() as scratch:
         token_file = own_token() if address is None else None
         if token_file:
             # the mode is left to ray.init(), which turns tokens on for a private Ray: set here it might come too late

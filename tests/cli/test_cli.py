@@ -15,8 +15,8 @@ from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.models import Model
 from orchestrator.reader import packaged_folder
 from orchestrator.sweep.plan import make_plan, write_plan
+from orchestrator.sweep.prepare import known_revisions
 from orchestrator.sweep.request import Request, resolve_request
-from orchestrator.sweep.run import known_revisions
 from tests import builders
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -37,7 +37,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setattr("orchestrator.meters.nvml.visible_gpus", list)
     monkeypatch.setattr("orchestrator.sweep.estimate._ram_bytes", lambda: 16 * 2**30)
-    monkeypatch.setattr("orchestrator.sweep.run._staged", no_staging)
+    monkeypatch.setattr("orchestrator.sweep.prepare._staged", no_staging)
 
     def run(*arguments: str) -> Outcome:
         with pytest.raises(SystemExit) as ended:

@@ -30,7 +30,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     """Run the command line; its exit code. Fails on a traceback and on output that acts on a terminal."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("orchestrator.meters.nvml.visible_gpus", list)
-    monkeypatch.setattr("orchestrator.sweep.run._staged", lambda _model, _say: "simulated")
+    monkeypatch.setattr("orchestrator.sweep.prepare._staged", lambda _model, _say: "simulated")
     monkeypatch.setattr("orchestrator.sweep.run.run_sweep", None)  # nothing here may get so far as to run
 
     def run(*arguments: str) -> int:

@@ -17,8 +17,8 @@ from orchestrator.nouns import QUANTIZATIONS, Configuration
 from orchestrator.sweep import estimate
 from orchestrator.sweep.estimate import Fit, memory_fit, stored_figures, token_bound, too_small, trial_bound, unasked_bound
 from orchestrator.sweep.plan import SweepPlan, make_plan
+from orchestrator.sweep.prepare import known_revisions
 from orchestrator.sweep.request import Request, resolve_request
-from orchestrator.sweep.run import known_revisions
 from tests import builders
 
 LLAMA2, SMOLLM2 = KNOWN["llama2"], KNOWN["smollm2"]

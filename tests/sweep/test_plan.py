@@ -14,8 +14,8 @@ from scipy.stats import spearmanr
 from orchestrator.errors import UserError
 from orchestrator.nouns import ANCHOR, PARAMETERS
 from orchestrator.sweep.plan import SweepPlan, check_same_weights, make_plan, neighbours, read_plan, write_plan
+from orchestrator.sweep.prepare import known_revisions
 from orchestrator.sweep.request import Request, resolve_request
-from orchestrator.sweep.run import known_revisions
 
 USUAL: dict[str, Any] = {"engine": "simulated", "samples": 8, "models": ("smollm2",), "ranges": ("max_length=100:200",)}
 

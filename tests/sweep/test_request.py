@@ -9,8 +9,8 @@ import pytest
 
 from orchestrator.errors import UserError
 from orchestrator.nouns import ANCHOR
+from orchestrator.sweep.prepare import known_revisions, prepare
 from orchestrator.sweep.request import DEFAULT_SAMPLES, Request, resolve_request
-from orchestrator.sweep.run import known_revisions, prepare
 
 
 @pytest.fixture(autouse=True)
