@@ -86,8 +86,7 @@ def slurm(*, command: tuple[str, ...], submit: bool, **asked: Any) -> None:
     if submit:
         _submit(job, resolved.request)
         return
-    for line in _warnings(job):
-        click.echo(printable(line), err=True)
+    _warn(job)
     click.echo(jobs.script(job), nl=False)
 
 
@@ -158,7 +157,7 @@ def _slurm(of_machine: Slurm, asked: dict[str, Any]) -> Slurm:
     return of_machine.model_copy(update=given)
 
 
-def _warnings(job: Job) -> list[str]:
+def _warn(job: Job) -> None:
     from orchestrator.cluster.slurm import PLACEHOLDER
 
     lines = []
@@ -171,7 +170,8 @@ def _warnings(job: Job) -> list[str]:
         lines.append(
             "warning: others may work on the same nodes, and CPU and RAM energy is then theirs, too; --exclusive keeps them off"
         )
-    return lines
+    for line in lines:
+        click.echo(printable(line), err=True)
 
 
 def _submit(job: Job, request: Request) -> None:
@@ -189,13 +189,13 @@ def _submit(job: Job, request: Request) -> None:
     if faults:
         raise UserError(*faults)
     check_writable(request.out)
+    _warn(job)
     number = jobs.submit(jobs.script(job), job.folder)
     try:
         note(job.out, number)
     except OSError as error:
         click.echo(f"warning: {job.out}: can't be written ({error.strerror}), `orchestrator status` won't know the job", err=True)
     for line in (
-        *(line for line in _warnings(job)),
         f"Submitted as job {number}: {job.nodes} nodes for {job.hours:g} h, log {job.folder}/slurm-{number}.log",
         f"See how far it is: orchestrator status --out {request.out}",
         f"Drain it: scancel --batch --signal=USR1 {number}    (then it goes on in a follow-up job, if --chain has any left)",

@@ -23,14 +23,14 @@ tell() { # once: a second signal would end the running prompts
 }
 trap 'drained=1; say "SIGUSR1: draining"; tell' USR1
 # time up, or `scancel`: SLURM has sent it to all processes, and kills them soon
-trap 'stopped=1; say "SIGTERM: stopping"' TERM
+trap 'stopped=1; rm -f "$RAY_AUTH_TOKEN_PATH"; say "SIGTERM: stopping"' TERM
 
 # Ray runs the code of whoever knows its token, so each job has its own in a file that only its user can read. Names and
 # port hang on the job, since two jobs may share a node; a temporary folder has a short path, since Unix sockets live in it.
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$folder/.slurm-$job.token"
 random() { head -c "$1" /dev/urandom | od -An -tx1 | tr -d ' \n'; }
 (umask 077 && random 32 >"$RAY_AUTH_TOKEN_PATH") || exit 1
-temp=/tmp/ray-$job-$(random 3)
+temp=/tmp/ray-$job-$(random 3) # for us alone; in it Ray's own, which Ray opens to everybody
 export temp
 port=$((20000 + job % 10000))
 
@@ -72,7 +72,7 @@ export SRUN_CPUS_PER_TASK=$cpus # srun doesn't take it over from sbatch
 # a step beside others (--overlap), on which the death of one node doesn't end the rest
 step=(srun --export=ALL --overlap --ntasks-per-node=1 --kill-on-bad-exit=0 --wait=0)
 # rows are all that travels between nodes, and /tmp and /dev/shm may be memory
-ray=("${run[@]}" ray start --block --log-color=false --temp-dir="$temp" --labels="machine=$label" --num-cpus="$cpus"
+ray=("${run[@]}" ray start --block --log-color=false --temp-dir="$temp/r" --labels="machine=$label" --num-cpus="$cpus"
   --num-gpus="${SLURM_GPUS_ON_NODE:-0}" --object-store-memory=200000000)
 [ "${SLURM_MEM_PER_NODE:-0}" -eq 0 ] || ray+=(--memory=$((SLURM_MEM_PER_NODE * 1048576 * 9 / 10)))
 

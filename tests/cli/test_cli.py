@@ -162,7 +162,9 @@ def test_plan_json_is_the_whole_plan(call: Callable[..., Outcome]) -> None:
     assert plan["strategy"] == "latinHypercubeSampling"
 
 
-@pytest.mark.parametrize("verb", [(), *((name,) for name in cli.commands), ("models", "list"), ("models", "stage")], ids=" ".join)
+@pytest.mark.parametrize(
+    "verb", [(), *((name,) for name in cli.commands), ("models", "list"), ("models", "stage"), ("cluster", "slurm")], ids=" ".join
+)
 def test_help(call: Callable[..., Outcome], verb: tuple[str, ...]) -> None:
     done = call(*verb, "--help")
     assert done.code == 0

@@ -208,6 +208,7 @@ def test_submit(call: Call, commands: Commands) -> None:
     assert (noted["job"], noted["after"], noted["link"]) == ("4711", None, 0)
     assert line.startswith('{"job": "4711", '), "the job looks for this text"
     assert "EUHPC" not in line
+    assert "others may work" in call(*SLURM, *ACCOUNT, "--gpus", "1", "--submit", "--", *LHS, "--out", "data").err
 
 
 def test_what_sbatch_says_is_told(call: Call, commands: Commands) -> None:

@@ -53,11 +53,14 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_options_named_in_the_docs_exist(page: Path) -> None:
     known = {
         name
-        for command in [*cli.commands.values(), *cli.commands["models"].commands.values()]  # type: ignore[attr-defined]
+        for command in [
+            *cli.commands.values(),
+            *(c for group in ("models", "cluster") for c in cli.commands[group].commands.values()),
+        ]  # type: ignore[attr-defined]
         for parameter in command.params
         for name in parameter.opts
     }
-    shown = re.findall(r"orchestrator (?:tune|plan|summarize)[^`\n|]*", page.read_text(encoding="utf-8"))
+    shown = re.findall(r"orchestrator (?:tune|plan|summarize|cluster)[^`\n|]*", page.read_text(encoding="utf-8"))
     used = {option for line in shown for option in re.findall(r"--[a-z-]+", line)}
     assert used <= known | {"--help"}
 

@@ -65,7 +65,8 @@ def _impossible() -> str | None:
         return "namespaces can't be made here (a container without CAP_SYS_ADMIN?)"
     if why := _packages():
         return why
-    if any(process.info["name"] in ("slurmctld", "slurmd") for process in psutil.process_iter(["name"])):
+    running = {p.info["name"] for p in psutil.process_iter(["name", "status"]) if p.info["status"] != psutil.STATUS_ZOMBIE}
+    if running & {"slurmctld", "slurmd"}:
         return "a SLURM runs here already"
     return None
 

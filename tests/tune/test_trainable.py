@@ -14,7 +14,7 @@ from orchestrator.dataset.trials import Measured, Origin
 from orchestrator.engine import GenerationError
 from orchestrator.errors import ModelTooLargeError, UserError
 from orchestrator.measure import Limits, Pilot, execute
-from orchestrator.nouns import Prompt
+from orchestrator.nouns import Prompt, Slurm
 from orchestrator.tune import trainable
 from orchestrator.tune.trainable import Job, Measure
 from tests import builders
@@ -88,6 +88,19 @@ def test_the_first_step_tells_where_it_runs_and_each_other_is_a_prompt(machine: 
     assert origin.environment["pilot"] == PILOT.model_dump()
     assert [(r["event"], r["done"]) for r in rest] == [("execution", False), ("execution", False), ("execution", True)]
     assert [Measured.model_validate(r["measured"]).execution.prompt for r in rest] == [1, 2, 3]
+
+
+def test_whose_account_pays_is_in_no_record(machine: Machine) -> None:
+    """Neither in what a trial's folder says of its machine, nor in what Tune gets."""
+    of_job = simulated()
+    paid = {name: of.model_copy(update={"slurm": Slurm(account="EUHPC_X01_001")}) for name, of in of_job.machines.items()}
+    of_job = of_job.model_copy(update={"machines": paid})
+    assert "EUHPC" not in of_job.model_dump_json()
+    measure = trial(of_job)
+    measure._job = of_job
+    ready = next(steps(measure))
+    assert "slurm" not in ready["origin"]["environment"]["machine"]
+    assert "EUHPC" not in str(ready)
 
 
 def test_the_model_stays_loaded_until_another_is_asked_for(machine: Machine) -> None:
