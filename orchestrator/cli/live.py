@@ -122,6 +122,9 @@ class Live:
             self.say(f"Takes {takes(self._bound, figures, self._at_once)}")
         self._show("running")
 
+    def begun(self, spec: TrialSpec, origin: Origin) -> None:
+        """The bar shows what is finished."""
+
     def execution(self, spec: TrialSpec, origin: Origin, execution: Execution) -> None:
         """One more prompt is done."""
         totals = self.totals

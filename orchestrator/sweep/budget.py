@@ -96,6 +96,9 @@ class Budget:
     def ready(self, origin: Origin) -> None:
         """Nothing to count."""
 
+    def begun(self, spec: TrialSpec, origin: Origin) -> None:
+        """It was counted when it was asked for."""
+
     def lost(self, job: Job, reason: str, *, retried: bool) -> None:  # noqa: ARG002 - an observer's
         """What is left of it is asked for anew."""
         self._under_way.pop(job.spec.order_index, None)

@@ -100,15 +100,18 @@ def run_sweep(
     from orchestrator.tune.callback import DataSetCallback, Store
     from orchestrator.tune.driver import Lane, Slots, placement, run
     from orchestrator.tune.halt import signals_to
+    from orchestrator.tune.metrics import Metrics
+    from orchestrator.tune.targets import announced
 
     n_gpus = len(visible_gpus()) if resolved.request.address is None and resolved.request.engine != "simulated" else 0
     halt.under_way = True
-    with signals_to(halt) as install, ray_session(resolved.request.address, n_gpus) as session:
+    with signals_to(halt) as install, ray_session(resolved.request.address, n_gpus) as session, announced(session.nodes):
         install()
         small = too_small(plan, resolved)
         places = [placement(session, resolved.parallel, part.machine, () if plan.each else small) for part in prepared.parts]
         watcher.started(session, sum(place.at_once for place in places))
         budget = _budget(prepared, options, places, halt)
+        observers: list[Observer] = [budget, observer, Metrics(plan.id, prepared.n_missing_trials())]
         store = Store(paths, tables, lock, baseline)
         orders = itertools.count(1 + max((record.spec.order_index for record in prepared.of_sweep()), default=-1))
         lanes = []
@@ -116,7 +119,7 @@ def run_sweep(
             factory = JobFactory(prepared, part, options, place)
             slots = Slots(place.at_once)
             searcher = searcher_of(factory, orders, slots, lambda job: halt.draining or halt.fatal or budget.begin(job))
-            lanes.append(Lane(searcher, DataSetCallback(store, searcher, halt, [budget, observer]), place, slots))
+            lanes.append(Lane(searcher, DataSetCallback(store, searcher, halt, observers), place, slots))
         run(lanes, halt, session, on_drain=watcher.draining)
         left = prepared.n_missing() - sum(lane.callback.n_written for lane in lanes)
         unfinished = left or any(lane.callback.error for lane in lanes)  # a full disk may have kept a trial from being sealed

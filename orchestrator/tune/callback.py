@@ -46,6 +46,9 @@ class Observer(Protocol):
     def ready(self, origin: Origin) -> None:
         """A process has loaded its model and run its pilot."""
 
+    def begun(self, spec: TrialSpec, origin: Origin) -> None:
+        """A trial runs: its worker has told where, and begins its first prompt."""
+
     def execution(self, spec: TrialSpec, origin: Origin, execution: Execution) -> None:
         """An execution is in the data set."""
 
@@ -161,6 +164,8 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
         if origin.environment.get("loaded_here"):
             for observer in self._observers:
                 observer.ready(running.origin)
+        for observer in self._observers:
+            observer.begun(running.job.spec, running.origin)
 
     def _take(self, running: Running, origin: Origin, measured: Measured) -> None:
         job, execution = running.job, marked(measured.execution, running.drift)

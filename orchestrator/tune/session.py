@@ -71,6 +71,8 @@ class Node:
     """Its label `machine`."""
     host: str = ""
     alive: bool = True
+    metrics: str | None = None
+    """HOST:PORT where Prometheus finds its metrics."""
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,7 @@ def _node(found: dict[str, Any]) -> Node:
         machine=found["Labels"].get("machine"),
         host=found["NodeManagerAddress"],
         alive=found["Alive"],
+        metrics=f"{found['NodeManagerAddress']}:{found['MetricsExportPort']}" if found.get("MetricsExportPort") else None,
     )
 
 

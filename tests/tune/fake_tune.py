@@ -39,6 +39,9 @@ class Recorder:
     def ready(self, _origin: Any) -> None:
         self.events.append("ready")
 
+    def begun(self, spec: TrialSpec, _origin: Any) -> None:
+        """Told in tests of who needs it (test_metrics)."""
+
     def execution(self, spec: TrialSpec, _origin: Any, execution: Any) -> None:
         self.events.append(f"execution {spec.index} {execution.prompt}")
 
