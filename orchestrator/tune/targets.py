@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from orchestrator.engine.weights import cache_folder
-from orchestrator.tune.scratch import SCRATCH, Node
+from orchestrator.tune.scratch import SCRATCH
+from orchestrator.tune.session import Node
 
 LOG = logging.getLogger(__name__)
 

@@ -16,7 +16,8 @@ from orchestrator.dataset.lock import Lock
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.tune import targets
 from orchestrator.tune.metrics import BUCKETS, METRICS, Metrics
-from orchestrator.tune.session import SCRATCH, Node
+from orchestrator.tune.scratch import SCRATCH
+from orchestrator.tune.session import Node
 from orchestrator.tune.targets import announced, targets_folder
 from tests import builders
 from tests.tune.fake_tune import FakeTune, job
