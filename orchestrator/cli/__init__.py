@@ -18,6 +18,7 @@ from orchestrator.cli.summarize import summarize
 from orchestrator.cli.text import lasting_streams
 from orchestrator.cli.tune import tune
 from orchestrator.cli.validate import validate
+from orchestrator.cli.watch import watch
 from orchestrator.errors import UserError
 from orchestrator.reader import printable
 
@@ -36,7 +37,7 @@ def cli() -> None:
     """  # noqa: D301 - click wants the character
 
 
-for verb in (doctor, tune, plan, status, summarize, validate, merge, models, cluster):
+for verb in (doctor, tune, plan, status, watch, summarize, validate, merge, models, cluster):
     cli.add_command(verb)
 
 

@@ -44,21 +44,25 @@ def status(out: Path, *, as_json: bool) -> None:
 
 
 def _lines(found: Status) -> Iterator[str]:
-    if found.holder is None:
-        yield f"{found.out}: nothing runs"
-    else:
-        says = {
-            True: "running",
-            False: "its run died, the next `tune` goes on",
-            None: "its run has given no sign for a while; `tune` watches whether it is alive",
-        }[found.alive]
-        yield f"{found.out}: {says} ({found.holder.line()})"
+    yield who_runs(found)
     if not found.sweeps:
         yield "No sweep was begun here."
     for sweep in found.sweeps:
         yield from _sweep_lines(sweep)
     for line in found.unreadable:
         yield f"left out: {line}"
+
+
+def who_runs(found: Status) -> str:
+    """Whether a sweep runs in a data set, and whose."""
+    if found.holder is None:
+        return f"{found.out}: nothing runs"
+    says = {
+        True: "running",
+        False: "its run died, the next `tune` goes on",
+        None: "its run has given no sign for a while; `tune` watches whether it is alive",
+    }[found.alive]
+    return f"{found.out}: {says} ({found.holder.line()})"
 
 
 def _sweep_lines(sweep: SweepStatus) -> Iterator[str]:

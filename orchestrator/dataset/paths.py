@@ -64,15 +64,21 @@ class DataSetPaths:
         """The same while it runs: hidden beside, renamed at the end."""
         return self.leaf(machine, spec) / f".{spec.folder()}{PARTIAL_SUFFIX}"
 
+    def leaves(self) -> list[Path]:
+        """Folders of all leaves, sorted."""
+        return sorted(p for p in self.root.glob("*/*/*/*") if p.is_dir())
+
     def sealed_trials(self) -> list[Path]:
         """Folders of all sealed trials, sorted."""
         return sorted(p.parent for p in self.root.glob("*/*/*/*/*/trial.json") if not p.parent.name.startswith("."))
 
     def partial_trials(self) -> list[Path]:
         """Folders of all unfinished trials, sorted. A link is none of ours."""
-        root = self.root.resolve()
-        found = (p for p in self.root.glob(f"*/*/*/*/.*{PARTIAL_SUFFIX}") if p.is_dir() and not p.is_symlink())
-        return sorted(p for p in found if p.resolve().is_relative_to(root))
+        return sorted(p for p in self.root.glob(f"*/*/*/*/.*{PARTIAL_SUFFIX}") if self.is_partial(p))
+
+    def is_partial(self, folder: Path) -> bool:
+        """Whether a folder of that name is a trial of ours: no link, and none on its way leads out of the data set."""
+        return folder.is_dir() and not folder.is_symlink() and folder.resolve().is_relative_to(self.root.resolve())
 
     def leftovers(self) -> list[Path]:
         """Files that a cut left and nothing needs: half-written ones, and those of a running trial in a sealed one."""

@@ -6,7 +6,8 @@ rewritten only after its rows have grown by a tenth, and at the end. `rebuild` r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from orchestrator.dataset.parquet import to_table, write_parquet
@@ -154,20 +155,35 @@ def read_all(paths: DataSetPaths, *, unfinished: bool = False) -> tuple[Trials, 
 
     `unfinished`: running and cut-off trials count with the executions they have.
     """
+    found: list[TrialRecord | str | None] = [read_sealed(paths, folder) for folder in paths.sealed_trials()]
+    found += [read_running(paths, folder) for folder in paths.partial_trials()] if unfinished else []
+    return gathered(found)
+
+
+def read_sealed(paths: DataSetPaths, folder: Path) -> TrialRecord | str:
+    """A sealed trial, or a line why it can't be read."""
+    try:
+        return read_trial(folder, paths.root)
+    except (OSError, ValueError) as error:
+        return f"{folder.relative_to(paths.root)}: {reason_of(error)}"
+
+
+def read_running(paths: DataSetPaths, folder: Path) -> TrialRecord | str | None:
+    """What a running or cut-off trial has, or a line why it can't be read; None: nothing yet, or it was sealed meanwhile."""
+    try:
+        return partial_record(folder)
+    except (OSError, ValueError, KeyError) as error:
+        return f"{folder.relative_to(paths.root)}: {reason_of(error)}" if folder.exists() else None
+
+
+def gathered(found: Iterable[TrialRecord | str | None]) -> tuple[Trials, list[str]]:
+    """What the two above gave, sorted out."""
     trials, faults = Trials(), []
-    for folder in paths.sealed_trials():
-        try:
-            trials.add(read_trial(folder, paths.root))
-        except (OSError, ValueError) as error:
-            faults.append(f"{folder.relative_to(paths.root)}: {reason_of(error)}")
-    for folder in paths.partial_trials() if unfinished else ():
-        try:
-            if record := partial_record(folder):
-                trials.add(record)
-        except (OSError, ValueError, KeyError) as error:
-            if not folder.exists():
-                continue  # a running sweep sealed it meanwhile
-            faults.append(f"{folder.relative_to(paths.root)}: {reason_of(error)}")
+    for item in found:
+        if isinstance(item, str):
+            faults.append(item)
+        elif item is not None:
+            trials.add(item)
     return trials, faults
 
 

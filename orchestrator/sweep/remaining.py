@@ -97,17 +97,15 @@ class Ledger:
         self._rerun = [RERUN[name] for name in rerun]
         self._done: dict[TrialKey, Done] = defaultdict(Done)
         for key in trials:
-            for columns, execution, record in trials.counted(key):
-                if machine not in (None, columns.machine):
-                    continue
-                done = self._done[record.spec.key()]
+            attempts = trials.attempts(key)
+            if machine not in (None, attempts[0].columns.machine):
+                continue
+            done = self._done[attempts[0].spec.key()]  # a hash: once for all attempts, which share it and the machine
+            for _, execution, _ in trials.counted(key):
                 before = done.executions.get(execution.prompt)
                 if before is None or before.status == "failed":
                     done.executions[execution.prompt] = execution
-            for record in trials.attempts(key):
-                if machine in (None, record.columns.machine):
-                    done = self._done[record.spec.key()]
-                    done.attempt = max(done.attempt, record.spec.attempt)
+            done.attempt = max(done.attempt, *(record.spec.attempt for record in attempts))
 
     def missing(self, spec: TrialSpec) -> TrialSpec | None:
         """A planned trial with the prompts that it still has to run, as its next attempt; None: there are none."""

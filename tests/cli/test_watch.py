@@ -1,0 +1,238 @@
+"""`watch`: one view held by a golden file, its end, and that nothing of a data set acts on a terminal."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from orchestrator.cli import main
+from orchestrator.cli.watchview import N_FAULTS, N_LEAVES, view
+from orchestrator.dataset.lock import held
+from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.trials import append
+from orchestrator.sweep import status as module
+from orchestrator.sweep.plan import SweepPlan, make_plan, write_plan
+from orchestrator.sweep.request import Request, resolve_request
+from orchestrator.sweep.run import known_revisions
+from orchestrator.sweep.status import LastTrial, Status, StatusReader, SweepStatus, status
+from tests import builders
+from tests.cli.test_cli import golden
+
+OUT = Path("measurements")
+
+verb = importlib.import_module("orchestrator.cli.watch")
+"""The module: as an attribute it is the command."""
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepPlan:
+    """A begun sweep of twelve trials of two prompts in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    resolved = resolve_request(Request(space="lhs", engine="simulated", models=("llama2",)), [])
+    plan = make_plan(resolved, known_revisions(resolved))
+    write_plan(plan, DataSetPaths(OUT).sweep(plan.id))
+    return plan
+
+
+def run(plan: SweepPlan, trials: slice) -> None:
+    """Some of its trials, the second one failed by half, one without energy."""
+    for i, spec in list(enumerate(plan.specs()))[trials]:
+        start = {"started_at": f"2026-01-02T03:{i:02d}:05.678+00:00"}
+        items = [builders.measured(1, of=spec, **start), builders.measured(2, of=spec, **start)]
+        if i == 1:
+            items[1] = builders.measured(2, of=spec, **start, **builders.FAILED)
+        if i == 2:
+            items[0] = builders.measured(1, of=spec, **start, energy_j=None, energy_kwh=None, energy_per_token_j=None)
+        builders.seal_trial(DataSetPaths(OUT), spec, items, builders.origin(spec, machine="cpu"))
+
+
+def begin(plan: SweepPlan, index: int) -> None:
+    """One prompt of a trial."""
+    spec = list(plan.specs())[index]
+    append(DataSetPaths(OUT), spec, builders.origin(spec, machine="cpu"), "shuffled", builders.measured(1, of=spec))
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(["watch", *arguments])
+    assert not ended.value.code
+    return capsys.readouterr().out
+
+
+def lines(text: str) -> str:
+    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+
+
+def test_one_view(plan: SweepPlan, capsys: pytest.CaptureFixture[str]) -> None:
+    run(plan, slice(0, 7))
+    begin(plan, 7)
+    (OUT / "cpu" / "x" / "y" / "z" / "0000-broken-r1").mkdir(parents=True)
+    (OUT / "cpu" / "x" / "y" / "z" / "0000-broken-r1" / "trial.json").write_text("{")
+    before = sorted(OUT.rglob("*"))
+    golden("watch.txt", lines(call(capsys, "--once")))
+    assert lines(call(capsys)) == (Path(__file__).parents[1] / "golden" / "watch.txt").read_text(), "no terminal: once, too"
+    assert sorted(OUT.rglob("*")) == before, "it only reads"
+
+
+def test_who_runs_it(plan: SweepPlan, capsys: pytest.CaptureFixture[str]) -> None:
+    with held(OUT, lambda _line: None):
+        assert call(capsys, "--once").startswith("measurements: running (process ")
+    assert call(capsys, "--once").startswith("measurements: nothing runs\n")
+    assert "0 of 24 executions  0%" in call(capsys, "--once")
+
+
+def test_a_data_set_without_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "--once", "--out", str(tmp_path)) == f"{tmp_path}: nothing runs\nNo sweep was begun here.\n"
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What a terminal gets."""
+    screen = io.StringIO()
+    shown = Console(file=screen, force_terminal=True, width=120, height=60, highlight=False)
+    monkeypatch.setattr("orchestrator.cli.text.console", lambda: shown)
+    return screen
+
+
+def sleeps(monkeypatch: pytest.MonkeyPatch, *happenings: Callable[[], object], look_s: float = 0.0) -> list[float]:
+    """Let things happen between two looks, each of which takes so much of a core."""
+    slept: list[float] = []
+    left = list(happenings)
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        left.pop(0)()
+
+    clock = itertools.count(0.0, look_s)
+    monkeypatch.setattr(verb, "time", SimpleNamespace(sleep=sleep, process_time=clock.__next__))
+    return slept
+
+
+def test_it_follows_a_sweep_until_it_is_complete(
+    plan: SweepPlan, terminal: io.StringIO, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept = sleeps(monkeypatch, lambda: run(plan, slice(0, 6)), lambda: run(plan, slice(6, 12)))
+    call(capsys, "--interval", "7")
+    assert slept == [7.0, 7.0]
+    for share in ("0%", "50%", "100%"):
+        assert share in terminal.getvalue()
+
+
+def test_ctrl_c_ends_it_and_is_no_error(
+    plan: SweepPlan, terminal: io.StringIO, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    sleeps(monkeypatch, interrupt)
+    call(capsys)
+    assert plan.id in terminal.getvalue()
+
+
+def test_it_never_takes_much_of_a_core(
+    plan: SweepPlan, terminal: io.StringIO, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept = sleeps(monkeypatch, lambda: None, lambda: run(plan, slice(0, 12)), look_s=1.0)
+    call(capsys)
+    assert slept == [2.0, 20.0]
+
+
+def sweep(**changes: object) -> SweepStatus:
+    values: dict[str, object] = {
+        "id": "lhs-1",
+        "planned": 4,
+        "done": 4,
+        "failed": {},
+        "missing": 0,
+        "machines": {},
+        "leaves": {},
+        "per_hour": None,
+        "left_s": None,
+        "left_kwh": None,
+        "trials": {"finished": 2, "under_way": 0, "waiting": 0},
+        "energy_kwh": None,
+        "energy_unknown": 4,
+        "last": (),
+    }
+    return SweepStatus(**(values | changes))  # type: ignore[arg-type]
+
+
+def shown(found: Status) -> str:
+    out = io.StringIO()
+    Console(file=out, force_terminal=True, width=200).print(view(found))
+    return out.getvalue()
+
+
+def of(*sweeps: SweepStatus, **changes: object) -> Status:
+    values: dict[str, object] = {"out": OUT, "holder": None, "alive": False, "sweeps": sweeps, "unreadable": ()}
+    return Status(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_nothing_of_a_data_set_acts_on_the_terminal() -> None:
+    bad = "\x1b]0;title\x07\x1b[2J[red]markup[/red]\u202e"
+    last = LastTrial(bad, bad, bad, bad, 2, 1, 7, 1.0, 2.0, 3.0)
+    text = shown(
+        of(
+            sweep(id=bad, failed={bad: 1}, machines={bad: 1}, leaves={bad: (1, 4)}, last=(last,)),
+            out=Path(bad),
+            unreadable=(bad,),
+        )
+    )
+    assert not [act for act in ("\x1b]", "\x07", "\x1b[2J", "\u202e") if act in text]
+    assert "[red]markup[/red]" in text
+    assert r"\x1b]0;title\x07" in text
+
+
+def test_unknown_energy_and_what_doesnt_fit_are_said() -> None:
+    leaves = {f"m/s/{i:02d}": (4 if i == 0 else 1, 4) for i in range(N_LEAVES + 3)}
+    text = shown(of(sweep(leaves=leaves, missing=1), unreadable=tuple("abcde")))
+    assert "unknown so far (a lower bound, unknown of 4)" in text
+    assert "and 3 more; `orchestrator status` names them" in text
+    assert "m/s/00" not in text, "finished ones go first"
+    assert f"and {5 - N_FAULTS} more; `orchestrator validate` names them" in text
+
+
+@pytest.mark.parametrize(
+    ("first", "now", "ends"),
+    [
+        (of(), of(), False),
+        (of(sweep(missing=2)), of(sweep(missing=2)), False),
+        (of(sweep(missing=2)), of(sweep()), True),
+        (of(sweep(missing=2)), of(sweep(), holder="somebody", alive=True), False),
+        (of(sweep(missing=2)), of(sweep(), holder="somebody", alive=None), False),
+        (of(sweep(missing=2)), of(sweep(), holder="somebody", alive=False), True),
+        # an old one that was never finished beside the one that ran
+        (of(sweep(missing=2), sweep(id="old", missing=5)), of(sweep(), sweep(id="old", missing=5)), True),
+        (of(sweep(missing=2), sweep(id="old", missing=5)), of(sweep(missing=1), sweep(id="old", missing=5)), False),
+        (of(), of(sweep()), True),
+        (of(sweep()), of(sweep()), True),
+    ],
+)
+def test_when_it_ends(first: Status, now: Status, ends: bool) -> None:
+    assert verb.complete(first, now) == ends
+
+
+def test_looking_again_is_the_same_as_looking_afresh(plan: SweepPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[str] = []
+    of_sweep = module._of_sweep
+    monkeypatch.setattr(module, "_of_sweep", lambda plan, trials: computed.append(plan.id) or of_sweep(plan, trials))
+    reader = StatusReader(OUT)
+    steps = [lambda: run(plan, slice(0, 2)), lambda: begin(plan, 2), lambda: run(plan, slice(3, 5))]
+    steps += [lambda: write_plan(plan.model_copy(update={"samples": 9}), DataSetPaths(OUT).sweep(plan.id))]
+    for step in steps:
+        step()
+        found = reader.look()
+        assert found == status(OUT)
+        computed.clear()
+        assert reader.look() == found
+        assert computed == [], "nothing changed, nothing is added up"
+    (only,) = found.sweeps
+    assert only.trials == {"finished": 4, "under_way": 1, "waiting": 7}
+    assert only.last[0].trial == f"{list(plan.specs())[4].index:04d}-r1"
