@@ -19,8 +19,8 @@ from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.trials import append
 from orchestrator.sweep import status as module
 from orchestrator.sweep.plan import SweepPlan, make_plan, write_plan
+from orchestrator.sweep.prepare import known_revisions
 from orchestrator.sweep.request import Request, resolve_request
-from orchestrator.sweep.run import known_revisions
 from orchestrator.sweep.status import LastTrial, Status, StatusReader, SweepStatus, status
 from tests import builders
 from tests.cli.test_cli import golden
