@@ -121,7 +121,7 @@ def _ray_start(flags: list[str], found: Attachment, offer: Offer) -> None:
     """Run `ray start` and write down what it started. Raises UserError with Ray's reason."""
     offered = [f"--num-{name}={n}" for name, n in (("cpus", offer.cpus), ("gpus", offer.gpus)) if n is not None]
     command = [
-        *(str(Path(sys.executable).with_name("ray")), "start", *flags, *_ports(offer.ports), *offered),
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", *flags, *_ports(offer.ports), *offered),
         *(f"--node-ip-address={found.host}", f"--labels=machine={found.machine}", f"--temp-dir={found.folder}/ray"),
         *(f"--object-store-memory={OBJECT_STORE_BYTES}", "--disable-usage-stats"),
     ]

@@ -43,7 +43,7 @@ class PlayedRay:
 
     def flags(self) -> list[str]:
         """Of the last call, without what is random."""
-        return [part for part in self.commands[-1][2:] if not part.startswith("--temp-dir=")]
+        return [part for part in self.commands[-1][4:] if not part.startswith("--temp-dir=")]
 
 
 @pytest.fixture
