@@ -35,6 +35,8 @@ HEALTH_CHECK = {
 """Of the head: a host that is cut off counts as lost after half a minute (Ray's default: a minute), a busy one doesn't."""
 OBJECT_STORE_BYTES = 200_000_000
 """Rows only: no weights travel through it."""
+DASHBOARD_PORT = 8265
+"""Ray's own; another Ray of this host may have it, and then it is the next that is free."""
 START_S = 120.0
 """`ray start` gives up by itself after half a minute a step."""
 FIXED_PORTS = (
@@ -67,7 +69,8 @@ def start(offer: Offer, port: int) -> Attachment:
     _refuse_two()
     if _answers(host, port):
         raise UserError(f"--port {port}: something answers at {host}:{port} already; take another port")
-    dashboard = ["--include-dashboard=true", "--dashboard-host=127.0.0.1"]
+    free = next((p for p in range(DASHBOARD_PORT, DASHBOARD_PORT + 100) if not _answers(LOOPBACK, p)), DASHBOARD_PORT)
+    dashboard = ["--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={free}"]
     found = _attachment(f"{host}:{port}", host, offer, head=True)
     _ray_start(["--head", f"--port={port}", *dashboard], found, offer)
     return found

@@ -66,11 +66,13 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def test_a_head_listens_on_loopback_and_asks_for_a_token(ray: PlayedRay) -> None:
+def test_a_head_listens_on_loopback_and_asks_for_a_token(ray: PlayedRay, monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
+    monkeypatch.setattr(node, "_answers", lambda _host, port: port in (8265, 8266))  # other Rays' dashboards
     found = start(Offer("pc"), port)
     assert ray.flags() == [
-        "--head", f"--port={port}", "--include-dashboard=true", "--dashboard-host=127.0.0.1", "--node-ip-address=127.0.0.1",
+        "--head", f"--port={port}", "--include-dashboard=true", "--dashboard-host=127.0.0.1", "--dashboard-port=8267",
+        "--node-ip-address=127.0.0.1",
         "--labels=machine=pc", "--object-store-memory=200000000", "--disable-usage-stats",
     ]  # fmt: skip
     environment = ray.environments[-1]
