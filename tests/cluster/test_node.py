@@ -89,7 +89,9 @@ def test_an_address_opens_it_to_others_on_the_ports_that_are_asked_for(ray: Play
     assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in ray.environments[-1]
     flags = ray.flags()
     assert {"--node-ip-address=10.0.0.7", "--num-cpus=4", "--num-gpus=1"} <= set(flags)
-    ports = {int(flag.rpartition("=")[2]) for flag in flags if "-port=" in flag and not flag.startswith("--port")}
+    ports = {
+        int(flag.rpartition("=")[2]) for flag in flags if "-port=" in flag and not flag.startswith(("--port", "--dashboard-port"))
+    }
     assert ports == {*range(20000, 20007), 20015}
 
 
