@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from orchestrator.cli import cli, main
+from orchestrator.cli import cli
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.models import Model
 from orchestrator.reader import packaged_folder
@@ -18,15 +17,9 @@ from orchestrator.sweep.plan import make_plan, write_plan
 from orchestrator.sweep.prepare import known_revisions
 from orchestrator.sweep.request import Request, resolve_request
 from tests import builders
+from tests.commandline import Outcome, caller
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-
-
-@dataclass
-class Outcome:
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture
@@ -38,14 +31,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.setattr("orchestrator.meters.nvml.visible_gpus", list)
     monkeypatch.setattr("orchestrator.sweep.estimate._ram_bytes", lambda: 16 * 2**30)
     monkeypatch.setattr("orchestrator.sweep.prepare._staged", no_staging)
-
-    def run(*arguments: str) -> Outcome:
-        with pytest.raises(SystemExit) as ended:
-            main(list(arguments))
-        captured = capsys.readouterr()
-        return Outcome(int(ended.value.code or 0), captured.out, captured.err)
-
-    return run
+    return caller(capsys)
 
 
 def no_staging(model: Model, _say: object) -> str:

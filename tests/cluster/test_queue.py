@@ -11,7 +11,8 @@ import pytest
 from orchestrator.cluster.queue import MOST_JOBS, note, noted, queued
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.validate import validate_folders
-from tests.cluster.conftest import Commands, Outcome
+from tests.cluster.conftest import Commands
+from tests.commandline import Outcome
 
 SQUEUE = r"""printf '7|RUNNING|None|23:10:02\n8|PENDING|Dependency|1-00:00:00\n99|RUNNING|None|1:00\nodd\n'"""
 

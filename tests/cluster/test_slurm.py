@@ -12,7 +12,8 @@ import pytest
 
 from orchestrator.cluster.slurm import BODY
 from orchestrator.reader import packaged_folder
-from tests.cluster.conftest import Commands, Outcome
+from tests.cluster.conftest import Commands
+from tests.commandline import Outcome
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SLURM = ("cluster", "slurm")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import Commands, Outcome
+from tests.cluster.conftest import Commands
+from tests.commandline import Outcome
 
 MACHINE = "accelerator: gpu\ncountry_iso_code: ITA\nslurm: {account: me, gpus_per_node: 2, venv: %s}\n"
 LHS = ("tune", "--space", "lhs", "--engine", "simulated", "--out", "data")

@@ -1,0 +1,31 @@
+"""The command line, called in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from orchestrator.cli import main
+
+
+@dataclass
+class Outcome:
+    """What it said, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+def caller(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """A function that runs it with some arguments."""
+
+    def run(*arguments: str) -> Outcome:
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        captured = capsys.readouterr()
+        return Outcome(int(ended.value.code or 0), captured.out, captured.err)
+
+    return run
