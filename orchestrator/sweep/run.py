@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.tune.driver import Placement
     from orchestrator.tune.halt import Halt
     from orchestrator.tune.session import Session
+    from orchestrator.tune.trainable import Job
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,10 @@ def run_sweep(
         write_plan(plan.model_copy(update=kept), paths.sweep(plan.id))
     tables = TableWriter(paths, prepared.trials)
     watcher.planned(prepared)
-    baseline = _baseline(prepared, accept=options.accept_drift)
     if not prepared.n_missing():
         tables.flush()
         return Outcome()
+    baseline = _baseline(prepared, accept=options.accept_drift)
     from orchestrator.tune.session import ray_session, set_environment
 
     set_environment(resolved.request.address)
@@ -114,11 +115,16 @@ def run_sweep(
         observers: list[Observer] = [budget, observer, Metrics(plan.id, prepared.n_missing_trials())]
         store = Store(paths, tables, lock, baseline)
         orders = itertools.count(1 + max((record.spec.order_index for record in prepared.of_sweep()), default=-1))
+
+        def allows(job: Job) -> str | None:
+            with store.guard:  # several searchers ask, and observers count meanwhile
+                return halt.draining or halt.fatal or budget.begin(job)
+
         lanes = []
         for part, place in zip(prepared.parts, places, strict=True):
             factory = JobFactory(prepared, part, options, place)
             slots = Slots(place.at_once)
-            searcher = searcher_of(factory, orders, slots, lambda job: halt.draining or halt.fatal or budget.begin(job))
+            searcher = searcher_of(factory, orders, slots, allows)
             lanes.append(Lane(searcher, DataSetCallback(store, searcher, halt, observers), place, slots))
         run(lanes, halt, session, on_drain=watcher.draining)
         left = prepared.n_missing() - sum(lane.callback.n_written for lane in lanes)
