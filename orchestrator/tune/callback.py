@@ -93,6 +93,10 @@ class Store:
     guard: threading.RLock = field(default_factory=threading.RLock)
     """Held while a result is taken in: the trials of several kinds of machine come by several threads."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles what it is given into a state we never restore from: leave the handles out."""
+        return {}
+
 
 class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
     """Writes executions as they come, seals trials, keeps the tables up to date."""
@@ -116,7 +120,7 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
         """What went wrong in here first: Tune wraps what a callback raises."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its callbacks into a state we never restore from: leave the handles out."""
+        """As for the store."""
         return {}
 
     def n_running(self) -> int:
