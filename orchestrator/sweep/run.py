@@ -112,7 +112,8 @@ def run_sweep(
         places = [placement(session, resolved.parallel, part.machine, () if plan.each else small) for part in prepared.parts]
         watcher.started(session, sum(place.at_once for place in places))
         budget = _budget(prepared, options, places, halt)
-        observers: list[Observer] = [budget, observer, Metrics(plan.id, prepared.n_missing_trials())]
+        metrics = Metrics(plan.id, prepared.n_missing_trials())
+        observers: list[Observer] = [budget, observer, metrics]
         store = Store(paths, tables, lock, baseline)
         orders = itertools.count(1 + max((record.spec.order_index for record in prepared.of_sweep()), default=-1))
 
@@ -126,7 +127,7 @@ def run_sweep(
             slots = Slots(place.at_once)
             searcher = searcher_of(factory, orders, slots, allows)
             lanes.append(Lane(searcher, DataSetCallback(store, searcher, halt, observers), place, slots))
-        run(lanes, halt, session, on_drain=watcher.draining)
+        run(lanes, halt, session, on_drain=watcher.draining, on_look=metrics.tell_again)
         left = prepared.n_missing() - sum(lane.callback.n_written for lane in lanes)
         unfinished = left or any(lane.callback.error for lane in lanes)  # a full disk may have kept a trial from being sealed
         stopped = halt.draining or next((lane.searcher.stopped for lane in lanes if lane.searcher.stopped), None)

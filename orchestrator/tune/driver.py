@@ -109,17 +109,24 @@ class Lane:
     slots: Slots
 
 
-def run(lanes: Sequence[Lane], halt: Halt, session: Session, *, on_drain: Callable[[str, int], None]) -> None:
+def run(
+    lanes: Sequence[Lane],
+    halt: Halt,
+    session: Session,
+    *,
+    on_drain: Callable[[str, int], None],
+    on_look: Callable[[], None] = lambda: None,
+) -> None:
     """Run until all searchers end or `halt` says so. What runs then is sealed with what it has.
 
-    `on_drain` hears once why nothing more is begun, and how many prompts still run.
+    `on_drain` hears once why nothing more is begun, and how many prompts still run; `on_look` is called every LOOK_S.
 
     Raises UserError where the sweep can't go on or the data set can't be written, KeyboardInterrupt after a Ctrl-C.
     """
     halt.running = lambda: sum(lane.callback.n_running() for lane in lanes)
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails is told by the callback
-    error = _fit([_tuner(lane, session) for lane in lanes], lanes, halt, on_drain)
+    error = _fit([_tuner(lane, session) for lane in lanes], lanes, halt, on_drain, on_look)
     for lane in lanes:
         try:
             lane.callback.close()
@@ -168,7 +175,11 @@ def _tuner(lane: Lane, session: Session) -> tune.Tuner:
 
 
 def _fit(
-    tuners: Sequence[tune.Tuner], lanes: Sequence[Lane], halt: Halt, on_drain: Callable[[str, int], None]
+    tuners: Sequence[tune.Tuner],
+    lanes: Sequence[Lane],
+    halt: Halt,
+    on_drain: Callable[[str, int], None],
+    on_look: Callable[[], None],
 ) -> Exception | None:
     """Fit beside this thread, which stays free for signals; the first error.
 
@@ -196,6 +207,7 @@ def _fit(
         if time.monotonic() > look_at and not halt.at_once:
             look_at = time.monotonic() + LOOK_S
             _look(lanes, halt)
+            on_look()
         why = halt.draining or (halt.fatal if halt.running() else None)
         if why and not told:
             told = True
@@ -219,6 +231,6 @@ def _look(lanes: Sequence[Lane], halt: Halt) -> None:
 
 
 def _trial_name(trial: tune.experiment.Trial) -> str:
-    """What the Ray dashboard shows: model, use case, folder."""
+    """What Tune calls it in its errors and logs: model, use case, folder. Ray's dashboard shows no trials, only their actors."""
     spec = trial.config["job"]["spec"]
     return f"{spec['setup']['model']}-{spec['setup']['use_case']}-{spec['index']:04d}-r{spec['repeat']}"

@@ -4,6 +4,9 @@ They are made and recorded in the driver, whose metrics Ray exports like a worke
 A record is some microseconds in memory, between two windows. They begin anew with each run, and end with a private Ray: the
 data set is the truth. A figure that is unknown is counted apart, never as 0.
 
+Ray forgets a gauge that isn't told anew within twice its export interval (20 s): the driver's loop tells the trials' states and
+the last windows of places that run a trial. So a place that runs none has no power after a while.
+
 Doesn't know a histogram's true sum: Ray sends buckets and makes the sum of their middles. Means come from the counters.
 """
 
@@ -42,6 +45,8 @@ class Metric:
 
 
 PLACE = ("machine", "host", "gpu")
+Place = tuple[str, str, str]
+"""Values of these labels."""
 
 METRICS = {
     "orchestrator_energy_joules_total": Metric("Counter", "energy of the executions by CodeCarbon, as column energy_j"),
@@ -92,8 +97,10 @@ class Metrics:
         self._sweep_id = sweep_id
         self._n_trials = n_trials
         self._made: dict[str, Any] = {}
-        self._running: set[int] = set()
-        """By their place in the order, which each attempt has of its own."""
+        self._running: dict[int, Place] = {}
+        """By their number in the order, which each attempt has of its own."""
+        self._windows: dict[Place, dict[str, float | None]] = {}
+        """The figures of each place's last window."""
         self._with_failures: set[tuple[TrialKey, str]] = set()
         self._ended = {"finished": 0, "failed": 0, "given_up": 0}
         self._make(library)
@@ -126,9 +133,9 @@ class Metrics:
     def ready(self, origin: Origin) -> None:
         """Nothing to count."""
 
-    def begun(self, spec: TrialSpec, origin: Origin) -> None:  # noqa: ARG002 - an observer's
+    def begun(self, spec: TrialSpec, origin: Origin) -> None:
         """A trial runs."""
-        self._running.add(spec.order_index)
+        self._running[spec.order_index] = _place(origin.columns)
         self._tell_trials()
 
     @_harmless
@@ -158,17 +165,32 @@ class Metrics:
 
     def _tell_window(self, columns: TrialColumns, execution: Execution) -> None:
         """The last window of a place; what is unknown of it is no number, not the one before."""
-        place = {"machine": columns.machine, "host": columns.host, "gpu": columns.gpu_uuid or NO_GPU}
-        self._set("orchestrator_tokens_per_second", execution.tokens_per_s, **place)
-        self._set("orchestrator_power_watts", _watts(execution.energy_j, execution.window_s), **place)
+        place = _place(columns)
+        figures = {
+            "orchestrator_tokens_per_second": execution.tokens_per_s,
+            "orchestrator_power_watts": _watts(execution.energy_j, execution.window_s),
+        }
         if columns.gpu_uuid:
             joules = execution.gpu_energy_counter_j
             joules = execution.gpu_energy_integrated_j if joules is None else joules
-            self._set("orchestrator_gpu_power_watts", _watts(joules, execution.window_s), **place)
+            figures["orchestrator_gpu_power_watts"] = _watts(joules, execution.window_s)
+        self._windows[place] = figures
+        self._set_all(place)
+
+    def _set_all(self, place: Place) -> None:
+        for name, value in self._windows.get(place, {}).items():
+            self._set(name, value, **dict(zip(PLACE, place, strict=True)))
+
+    @_harmless
+    def tell_again(self) -> None:
+        """Tell the gauges that still hold, lest Ray forget them. From any thread."""
+        self._tell_trials()
+        for place in set(self._running.copy().values()):
+            self._set_all(place)
 
     def sealed(self, record: TrialRecord) -> None:
         """A trial is over, or what is left of it waits again."""
-        self._running.discard(record.spec.order_index)
+        self._running.pop(record.spec.order_index, None)
         if len(record.executions) == len(record.spec.prompts):
             failed = (record.spec.key(), record.columns.machine) in self._with_failures
             self._ended["failed" if failed else "finished"] += 1
@@ -176,7 +198,7 @@ class Metrics:
 
     def lost(self, job: Job, reason: str, *, retried: bool) -> None:  # noqa: ARG002 - an observer's
         """Its worker died."""
-        self._running.discard(job.spec.order_index)
+        self._running.pop(job.spec.order_index, None)
         self._ended["given_up"] += not retried
         self._count_loss()
         self._tell_trials()
@@ -187,6 +209,10 @@ class Metrics:
 
     def paused(self, line: str) -> None:
         """Nothing to count."""
+
+
+def _place(columns: TrialColumns) -> Place:
+    return columns.machine, columns.host, columns.gpu_uuid or NO_GPU
 
 
 def _watts(joules: float | None, seconds: float | None) -> float | None:

@@ -199,6 +199,10 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
     Telling is a step of its own so that the driver can end the trial before any prompt is begun.
     """
 
+    def __repr__(self) -> str:
+        """What Ray's dashboard shows of its actor: Ray asks once, and the process may come to another model."""
+        return f"sweep {self._job.spec.sweep_id}"
+
     def setup(self, config: dict[str, Any]) -> None:
         """Take the job; loads nothing."""
         self._take(config)

@@ -182,6 +182,26 @@ def test_a_lost_worker_lets_its_trial_wait_and_states_always_add_up(run: Run) ->
     assert run.seen.of("workers_lost_total") == {(): 4}
 
 
+def test_gauges_that_still_hold_are_told_again(run: Run) -> None:
+    """Ray forgets a gauge after twenty seconds, and a window may take minutes."""
+
+    def again() -> tuple[dict[str, float], set[str]]:
+        for known in run.seen.values.values():
+            known.clear()
+        run.metrics.tell_again()
+        return run.seen.trials(), {name for name, known in run.seen.values.items() if known} - {"orchestrator_trials"}
+
+    assert again() == ({"waiting": 2}, set())
+    trial = run.tune.start()
+    assert again() == ({"waiting": 1, "running": 1}, set())
+    run.tune.give(trial, 1)
+    windows = {"orchestrator_power_watts", "orchestrator_tokens_per_second"}
+    assert again() == ({"waiting": 1, "running": 1}, windows)
+    run.tune.give(trial, 2)
+    run.tune.give(trial, 3)
+    assert again() == ({"waiting": 1, "finished": 1}, set()), "nothing runs there: its power is forgotten"
+
+
 def test_a_drained_trial_waits(run: Run) -> None:
     trial = run.tune.start()
     run.tune.give(trial, 1)
