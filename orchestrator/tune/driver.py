@@ -47,7 +47,9 @@ class Placement:
     def room(self, nodes: Sequence[Node]) -> int:
         """How many such trials nodes hold at once, at least one: without a node they wait."""
         mine = [node for node in nodes if self.takes(node)]
-        return max(1, sum(node.gpus if self.gpu else min(self.per_host, int(node.cpus / self.cpu)) for node in mine))
+        if self.gpu:
+            return max(1, sum(node.gpus for node in mine))
+        return max(1, sum(min(self.per_host, int(round(node.cpus / self.cpu, 6))) for node in mine))  # 9 / (9 / 7) is below 7
 
     def bundles(self) -> tune.PlacementGroupFactory:
         """The same for Tune."""

@@ -59,6 +59,7 @@ def test_nodes_that_come_and_go_change_how_much_runs_at_once() -> None:
     assert gpu.room([Node(16, 4, "leonardo"), Node(8, 1, "colab"), Node(16, 4, "leonardo")]) == 8
     assert gpu.room([]) == 1, "what is handed out waits for a node"
     assert cpu.room([Node(8, 0), Node(0, 0), Node(8, 0), Node(4, 0)]) == 5
+    assert placement(session(Node(9, 0)), 7, None).room([Node(9, 0)]) == 7
 
 
 def test_a_cluster_without_anything_is_refused() -> None:
