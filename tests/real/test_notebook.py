@@ -53,7 +53,8 @@ def _said(cell: Any) -> str:
     return "".join(outputs) + "".join(" image/png" for output in cell.outputs if "image/png" in output.get("data", {}))
 
 
-@pytest.mark.parametrize("engine", ["simulated", pytest.param("transformers", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["simulated", "transformers"])
 def test_all_cells_run_and_run_again(
     orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch, real_cache: Path, engine: str
 ) -> None:

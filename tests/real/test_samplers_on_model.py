@@ -1,6 +1,6 @@
 """Samplers x three use cases on the real small model in nf4: real Ray, transformers, bitsandbytes, CodeCarbon.
 
-All five are slow; the short form is the default one and the one that learns.
+All five are slow; the short form is the default one.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from orchestrator.samplers import SAMPLERS
 from tests.real.conftest import Orchestrator
 
 USE_CASES = {"fantasyWorld", "creativeStorytelling", "danceCoreography"}
-SHORT = ("lhs", "optuna")
+SHORT = ("lhs",)
 SAMPLES = {name: 2 if name == "lhs" else 1 for name in SAMPLERS}
 """One each keeps it short; two where the test of equal texts looks."""
 SMALL = ("--prompts", "1", "--range", "max_length=100:104", "--seed", "7", "--country", "ITA")
 
 
-@pytest.fixture(scope="module", params=[SHORT, pytest.param(tuple(SAMPLERS), marks=pytest.mark.slow)], ids=["two", "all"])
+@pytest.fixture(scope="module", params=[SHORT, pytest.param(tuple(SAMPLERS), marks=pytest.mark.slow)], ids=["one", "all"])
 def samplers(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """Names of those that run."""
     names: tuple[str, ...] = request.param
