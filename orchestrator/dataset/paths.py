@@ -43,6 +43,26 @@ class DataSetPaths:
         return self.root / "summary.parquet"
 
     @property
+    def verdicts(self) -> Path:
+        """Derived: the machine's verdicts on the texts."""
+        return self.root / "verdicts.parquet"
+
+    @property
+    def reviews(self) -> Path:
+        """Persons' decisions about the texts, a JSON object a line; only ever added to."""
+        return self.root / "reviews.jsonl"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.root / "report.html"
+
+    @property
+    def readme(self) -> Path:
+        """The data card."""
+        return self.root / "README.md"
+
+    @property
     def merging(self) -> Path:
         """Trials that are being copied from another data set."""
         return self.root / MERGING
@@ -86,6 +106,11 @@ class DataSetPaths:
         for folder in self.sealed_trials():
             found += [*folder.glob(TEMPORARY), *(p for name in WORKING_FILES if (p := folder / name).exists())]
         return found
+
+
+def execution_id(machine: str, spec: TrialSpec, prompt: int) -> str:
+    """Names an execution within a data set: its trial's folder and its prompt's number."""
+    return f"{DataSetPaths(Path()).trial(machine, spec).as_posix()}#{prompt}"
 
 
 def write_atomically(path: Path, data: bytes) -> None:

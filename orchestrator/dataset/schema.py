@@ -145,7 +145,15 @@ class TelemetrySample(Noun):
     throttle_reasons: Annotated[int | None, Column("NVML's bit mask of reasons for lower clocks", null="refused by the GPU")]
 
 
-class ExecutionRow(Execution, TrialColumns):
+class JudgedColumns(Noun):
+    """What verdicts and reviews add to an execution, besides `usable` and `reasons`."""
+
+    execution: Annotated[str, Column("id: the trial's folder, #, the prompt's number; as in verdicts.parquet and reviews.jsonl")]
+    quality: Annotated[float | None, Column("0 to 1; see docs/evaluation.md", "1", "not evaluated")]
+    decided_by: Annotated[str | None, Column("whose word `usable` is: rules or review", null="not evaluated")]
+
+
+class ExecutionRow(JudgedColumns, Execution, TrialColumns):
     """A row of executions.parquet; bases in this order put the trial's columns first."""
 
 
@@ -154,19 +162,33 @@ class SummaryRow(TrialColumns):
 
     n_executions: Annotated[int, Column("executions counted")]
     n_ok: Annotated[int, Column("of these, generated without error")]
-    n_prompt_tokens: Annotated[int, Column("tokens of the prompts, ok executions", "tokens")]
-    n_new_tokens: Annotated[int, Column("tokens generated, ok executions", "tokens")]
-    window_s: Annotated[float, Column("sum of the windows, ok executions", "s")]
-    tokens_per_s: Annotated[float | None, Column("new tokens over windows", "1/s", "no ok execution")]
-    energy_kwh: Annotated[
-        float | None, Column("sum of CodeCarbon's totals, ok executions", "kWh", "one is not measured or none is ok")
+    n_usable: Annotated[int | None, Column("of the ok ones, usable", null="none was evaluated")]
+    n_discarded: Annotated[int, Column("of the ok ones, not usable: the rest is kept, and what the sums below run over")]
+    quality: Annotated[
+        float | None, Column("mean over the evaluated executions, discarded ones included", "1", "none was evaluated")
     ]
-    energy_j: Annotated[float | None, Column("the same in joules", "J", "one is not measured or none is ok")]
-    gpu_energy_counter_j: Annotated[float | None, Column("sum over the GPU's counter", "J", "one is not measured or none is ok")]
+    n_prompt_tokens: Annotated[int, Column("tokens of the prompts, kept executions", "tokens")]
+    n_new_tokens: Annotated[int, Column("tokens generated, kept executions", "tokens")]
+    window_s: Annotated[float, Column("sum of the windows, kept executions", "s")]
+    tokens_per_s: Annotated[float | None, Column("new tokens over windows", "1/s", "no kept execution")]
+    energy_kwh: Annotated[
+        float | None, Column("sum of CodeCarbon's totals, kept executions", "kWh", "one is not measured or none is kept")
+    ]
+    energy_j: Annotated[float | None, Column("the same in joules", "J", "one is not measured or none is kept")]
+    gpu_energy_counter_j: Annotated[
+        float | None, Column("sum over the GPU's counter", "J", "one is not measured or none is kept")
+    ]
     energy_per_token_j: Annotated[
-        float | None, Column("sum of energy_basis over sum of tokens", "J", "one is not measured or none is ok")
+        float | None, Column("sum of energy_basis over sum of tokens", "J", "one is not measured or none is kept")
     ]
     energy_basis: Annotated[str | None, Column("what energy_per_token_j is of", null="mixed or not measured")]
+    wasted_energy_j: Annotated[
+        float | None, Column("energy of energy_basis that the discarded executions took", "J", "not evaluated or not measured")
+    ]
+    energy_per_usable_j: Annotated[
+        float | None,
+        Column("energy of energy_basis of all ok executions over n_usable", "J", "not evaluated, not measured or none usable"),
+    ]
     load_s: Annotated[float | None, Column("loading the model, where this trial did", "s", "it was loaded already")]
     flags: Annotated[tuple[str, ...], Column("labels of any execution, and short_trial")]
 

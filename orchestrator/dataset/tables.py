@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.dataset.parquet import to_table, write_parquet
-from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.paths import DataSetPaths, execution_id
 from orchestrator.dataset.schema import Execution, ExecutionRow, SummaryRow, TrialColumns, TrialRecord
 from orchestrator.dataset.trials import partial_record, read_trial, reason_of
+from orchestrator.dataset.verdicts import UNJUDGED, Judgements, Outcome, read_decisions, read_verdicts
 
 SHORT_TRIAL_S = 60.0
 """METHOD R7: below it a trial is flagged; publishable power wants a minute of load."""
@@ -31,6 +32,7 @@ class Trials:
 
     def __init__(self) -> None:
         self._records: dict[Key, list[TrialRecord]] = {}
+        self.judgements = Judgements()
 
     @staticmethod
     def key(record: TrialRecord) -> Key:
@@ -71,42 +73,70 @@ class Trials:
 
     def execution_rows(self, key: Key) -> list[dict[str, Any]]:
         """Rows of executions.parquet."""
-        return [{**columns.model_dump(), **execution.model_dump()} for columns, execution, _ in self.counted(key)]
+        rows = []
+        for columns, execution, record in self.counted(key):
+            name = execution_id(columns.machine, record.spec, execution.prompt)
+            judged = self.judgements.outcome(name, execution.text)
+            rows.append({**columns.model_dump(), **execution.model_dump(), "execution": name, **judged.model_dump()})
+        return rows
 
     def summary_row(self, key: Key) -> dict[str, Any]:
-        """Row of summary.parquet."""
+        """Row of summary.parquet: sums over the executions that are ok and not discarded."""
+        judged = {
+            execution.prompt: self.judgements.outcome(
+                execution_id(columns.machine, record.spec, execution.prompt), execution.text
+            )
+            for columns, execution, record in self.counted(key)
+        }
+        return self._summary_row(key, judged)
+
+    def _summary_row(self, key: Key, judged: dict[int, Outcome]) -> dict[str, Any]:
+        """The row, with what counts for each prompt's text; a prompt that isn't in `judged` was not evaluated."""
         counted = self.counted(key)
         ok = [execution for _, execution, _ in counted if execution.status == "ok"]
+        outcomes = [judged.get(execution.prompt, UNJUDGED) for execution in ok]
+        kept = [execution for execution, outcome in zip(ok, outcomes, strict=True) if outcome.usable is not False]
+        discarded = [execution for execution, outcome in zip(ok, outcomes, strict=True) if outcome.usable is False]
+        n_usable = sum(bool(outcome.usable) for outcome in outcomes)
+        evaluated = any(outcome.usable is not None for outcome in outcomes)
+        qualities = [outcome.quality for outcome in outcomes if outcome.quality is not None]
         newest = max((columns for columns, _, _ in counted), key=lambda columns: columns.attempt)
         loads = [record.environment.get("load_s") for _, _, record in counted if record.environment.get("loaded_here")]
-        tokens = sum(execution.n_new_tokens or 0 for execution in ok)
-        window_s = sum(execution.window_s or 0.0 for execution in ok)
+        tokens = sum(execution.n_new_tokens or 0 for execution in kept)
+        window_s = sum(execution.window_s or 0.0 for execution in kept)
         bases = {execution.energy_basis for execution in ok}
         basis = bases.pop() if len(bases) == 1 else None
-        spent = _total(ok, basis) if basis else None
+        spent = _total(kept, basis) if basis else None
+        spent_on_all = _total(ok, basis) if basis else None
+        wasted = (_total(discarded, basis) if discarded else 0.0) if basis and evaluated else None
         flags = {flag for _, execution, _ in counted for flag in execution.flags}
-        if window_s < SHORT_TRIAL_S:
+        if sum(execution.window_s or 0.0 for execution in ok) < SHORT_TRIAL_S:
             flags.add("short_trial")
         return {
             **newest.model_dump(),
             "n_executions": len(counted),
             "n_ok": len(ok),
-            "n_prompt_tokens": sum(execution.n_prompt_tokens or 0 for execution in ok),
+            "n_usable": n_usable if evaluated else None,
+            "n_discarded": len(discarded),
+            "quality": sum(qualities) / len(qualities) if qualities else None,
+            "n_prompt_tokens": sum(execution.n_prompt_tokens or 0 for execution in kept),
             "n_new_tokens": tokens,
             "window_s": window_s,
             "tokens_per_s": tokens / window_s if window_s else None,
-            "energy_kwh": _total(ok, "energy_kwh"),
-            "energy_j": _total(ok, "energy_j"),
-            "gpu_energy_counter_j": _total(ok, "gpu_energy_counter_j"),
+            "energy_kwh": _total(kept, "energy_kwh"),
+            "energy_j": _total(kept, "energy_j"),
+            "gpu_energy_counter_j": _total(kept, "gpu_energy_counter_j"),
             "energy_per_token_j": spent / tokens if spent is not None and tokens else None,
             "energy_basis": basis,
+            "wasted_energy_j": wasted,
+            "energy_per_usable_j": spent_on_all / n_usable if spent_on_all is not None and n_usable else None,
             "load_s": loads[0] if loads else None,
             "flags": tuple(sorted(flags)),
         }
 
     def figures(self, key: Key) -> dict[str, Any]:
-        """The same with the number of new tokens under the name of Tune's metric."""
-        row = self.summary_row(key)
+        """The same over all ok executions, whatever was judged, with the number of new tokens under the name of Tune's metric."""
+        row = self._summary_row(key, {})
         return {**row, "tokens": row["n_new_tokens"]}
 
 
@@ -122,6 +152,8 @@ class TableWriter:
     def __init__(self, paths: DataSetPaths, trials: Trials) -> None:
         self._paths = paths
         self._trials = trials
+        self._judged = judgement_stamp(paths)
+        trials.judgements, self.faults = read_judgements(paths)
         self._rows = {key: trials.execution_rows(key) for key in trials}
         self._written = sum(len(rows) for rows in self._rows.values())
         self._pending = 0
@@ -142,7 +174,11 @@ class TableWriter:
         return self._trials.figures(self._trials.key(record))
 
     def flush(self) -> None:
-        """Write both files as they should be now."""
+        """Write both files as they should be now, with what was judged meanwhile."""
+        if (stamp := judgement_stamp(self._paths)) != self._judged:
+            self._judged = stamp
+            self._trials.judgements, self.faults = read_judgements(self._paths)
+            self._rows = {key: self._trials.execution_rows(key) for key in self._rows}
         keys = sorted(self._rows)
         write_parquet(self._paths.executions, to_table(ExecutionRow, (row for key in keys for row in self._rows[key])))
         write_parquet(self._paths.summary, to_table(SummaryRow, map(self._trials.summary_row, keys)))
@@ -158,6 +194,28 @@ def read_all(paths: DataSetPaths, *, unfinished: bool = False) -> tuple[Trials, 
     found: list[TrialRecord | str | None] = [read_sealed(paths, folder) for folder in paths.sealed_trials()]
     found += [read_running(paths, folder) for folder in paths.partial_trials()] if unfinished else []
     return gathered(found)
+
+
+def read_judgements(paths: DataSetPaths) -> tuple[Judgements, list[str]]:
+    """What was judged, and a line for a file that can't be read: without its verdicts texts count as not evaluated."""
+    faults = []
+    verdicts, decisions = {}, []
+    try:
+        verdicts = read_verdicts(paths)
+    except (OSError, ValueError) as error:
+        faults.append(f"{paths.verdicts.name}: {reason_of(error)}")
+    try:
+        decisions = read_decisions(paths)
+    except (OSError, ValueError) as error:
+        faults.append(reason_of(error) if isinstance(error, ValueError) else f"{paths.reviews.name}: {reason_of(error)}")
+    return Judgements(verdicts, decisions), faults
+
+
+def judgement_stamp(paths: DataSetPaths) -> tuple[tuple[int, int] | None, ...]:
+    """What changes when something was judged."""
+    return tuple(
+        (path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else None for path in (paths.verdicts, paths.reviews)
+    )
 
 
 def read_sealed(paths: DataSetPaths, folder: Path) -> TrialRecord | str:
@@ -192,4 +250,5 @@ def rebuild(paths: DataSetPaths) -> tuple[int, int, list[str]]:
     trials, faults = read_all(paths)
     writer = TableWriter(paths, trials)
     writer.flush()
+    faults += writer.faults
     return sum(len(trials.execution_rows(key)) for key in trials), len(trials), faults

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from orchestrator.dataset.parquet import read_parquet, to_table
 from orchestrator.dataset.paths import PARTIAL_SUFFIX, DataSetPaths
 from orchestrator.dataset.schema import Execution, ExecutionRow, SummaryRow, TrialRecord
-from orchestrator.dataset.tables import Trials
+from orchestrator.dataset.tables import Trials, read_judgements
 from orchestrator.dataset.trials import file_sha256, partial_record, read_trial, reason_of
 from orchestrator.nouns import Noun, TrialSpec, generation_seed
 
@@ -160,7 +160,9 @@ def _strangers(paths: DataSetPaths, *, running: bool) -> Iterator[Finding]:
 
 
 def _table_faults(paths: DataSetPaths, trials: Trials, *, running: bool) -> Iterator[Finding]:
-    """Tables that are not what the sealed folders give."""
+    """Judgements that can't be read, and tables that are not what the sealed folders give with them."""
+    trials.judgements, faults = read_judgements(paths)
+    yield from (Finding("error", *fault.split(": ", 1)) for fault in faults)
     wanted: list[tuple[Path, type[Noun], list[dict[str, Any]]]] = [
         (paths.executions, ExecutionRow, [row for key in trials for row in trials.execution_rows(key)]),
         (paths.summary, SummaryRow, [trials.summary_row(key) for key in trials]),

@@ -16,9 +16,10 @@ from orchestrator.dataset.drift import conditions, mixed
 from orchestrator.dataset.lock import held
 from orchestrator.dataset.paths import DataSetPaths, make_folder, sync_folder, write_atomically
 from orchestrator.dataset.schema import TrialRecord
-from orchestrator.dataset.tables import TableWriter, Trials
+from orchestrator.dataset.tables import TableWriter, Trials, read_judgements
 from orchestrator.dataset.trials import DERIVED_FILES
-from orchestrator.dataset.validate import validate_folders
+from orchestrator.dataset.validate import Finding, validate_folders
+from orchestrator.dataset.verdicts import Decision, Verdict, append_decision, read_decisions, write_verdicts
 from orchestrator.errors import UserError
 from orchestrator.sweep.check import read_plans
 from orchestrator.sweep.plan import SweepPlan, write_plan
@@ -38,6 +39,8 @@ class Side:
     unfinished: list[str] = field(default_factory=list)
     """Trials that run or were cut off; not merged."""
     plans: dict[str, SweepPlan] = field(default_factory=dict)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    decisions: list[Decision] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,10 @@ class Merge:
     trials: Trials
     """The same of the sealed trials."""
     sweeps: tuple[SweepGap, ...]
+    verdicts: dict[str, Verdict]
+    """The same, by execution."""
+    decisions: tuple[Decision, ...]
+    """Of persons, those that `out` doesn't have."""
 
     def n_new(self) -> int:
         """Trial folders that are copied."""
@@ -114,11 +121,14 @@ def _side(root: Path) -> Side:
     paths = DataSetPaths(root)
     trials, findings = validate_folders(paths, running=True, tables=False)  # they are made anew
     plans, unreadable = read_plans(paths)
+    judgements, unread = read_judgements(paths)
+    findings += [Finding("error", *fault.split(": ", 1)) for fault in unread]
     faults = [f for f in (*findings, *unreadable) if f.severity == "error"]
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise UserError(f"{root}: {faults[0].where}: {faults[0].what}{more}; see `orchestrator validate --out {root}`")
-    side = Side(root, plans={plan.id: plan for plan in plans})
+    plans_by_id = {plan.id: plan for plan in plans}
+    side = Side(root, plans=plans_by_id, verdicts=judgements.verdicts, decisions=read_decisions(paths))
     for record in trials.records():
         folder = paths.trial(record.columns.machine, record.spec)
         place = PurePosixPath(folder.relative_to(root))
@@ -164,7 +174,17 @@ def _planned(sides: list[Side], target: Side, *, accept_drift: bool) -> Merge:
         raise UserError(*conflicts[:SHOWN], *more)
     joined_plans = tuple(plan for _, plan in sorted(plans.items()))
     gaps = tuple(SweepGap(plan.id, plan.n_executions(), n_missing(plan, finished_of(plan, trials))) for plan in joined_plans)
-    return Merge(target.root, tuple(sources), joined_plans, trials, gaps)
+    decisions = dict.fromkeys(decision for side in sides for decision in side.decisions if decision not in target.decisions)
+    return Merge(target.root, tuple(sources), joined_plans, trials, gaps, _verdicts([target, *sides]), tuple(decisions))
+
+
+def _verdicts(sides: list[Side]) -> dict[str, Verdict]:
+    """All of them; of two on one execution (by different rules) always the same one. `evaluate` makes them alike."""
+    found: dict[str, Verdict] = {}
+    for side in sides:
+        for execution, verdict in side.verdicts.items():
+            found[execution] = max(found.get(execution, verdict), verdict, key=lambda verdict: verdict.model_dump_json())
+    return found
 
 
 def _conflict(place: PurePosixPath, one: Path, other: Path) -> str:
@@ -225,4 +245,8 @@ def _write(found: Merge) -> None:
         paths.merging.rmdir()
     for plan in found.plans:
         write_plan(plan, paths.sweep(plan.id))
+    for decision in found.decisions:
+        append_decision(paths, decision)
+    if found.verdicts:
+        write_verdicts(paths, found.verdicts.values())
     TableWriter(paths, found.trials).flush()

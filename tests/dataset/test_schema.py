@@ -15,6 +15,7 @@ from orchestrator.dataset.schema import (
     Column,
     Execution,
     ExecutionRow,
+    JudgedColumns,
     SummaryRow,
     TelemetrySample,
     TrialColumns,
@@ -67,7 +68,7 @@ def test_the_key_of_an_execution_is_in_its_row() -> None:
 
 
 def test_an_execution_row_is_the_trials_columns_then_the_executions() -> None:
-    assert list(ExecutionRow.model_fields) == [*TrialColumns.model_fields, *Execution.model_fields]
+    assert list(ExecutionRow.model_fields) == [*TrialColumns.model_fields, *Execution.model_fields, *JudgedColumns.model_fields]
     assert list(SummaryRow.model_fields)[: len(TrialColumns.model_fields)] == list(TrialColumns.model_fields)
 
 

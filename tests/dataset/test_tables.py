@@ -211,6 +211,9 @@ def test_a_summary_by_hand() -> None:
     assert {name: row[name] for name in list(SummaryRow.model_fields)[list(SummaryRow.model_fields).index("n_executions") :]} == {
         "n_executions": 3,
         "n_ok": 2,
+        "n_usable": None,
+        "n_discarded": 0,
+        "quality": None,
         "n_prompt_tokens": 15,
         "n_new_tokens": 40,
         "window_s": 8.0,
@@ -220,6 +223,8 @@ def test_a_summary_by_hand() -> None:
         "gpu_energy_counter_j": None,
         "energy_per_token_j": 1.5,
         "energy_basis": "energy_j",
+        "wasted_energy_j": None,
+        "energy_per_usable_j": None,
         "load_s": None,
         "flags": ("estimated_cpu", "short_trial", "too_short"),
     }

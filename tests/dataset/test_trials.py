@@ -237,7 +237,7 @@ def test_parquet_is_written_in_one_step(tmp_path: Path, monkeypatch: pytest.Monk
         raise OSError(errno.ENOSPC, "no space")
 
     monkeypatch.setattr(Path, "replace", full)
-    row = builders.columns().model_dump() | builders.execution().model_dump()
+    row = builders.columns().model_dump() | builders.execution().model_dump() | {"execution": "pc#1"}
     with pytest.raises(OSError, match="no space"):
         write_parquet(path, to_table(ExecutionRow, [row]))
     assert tree(tmp_path) == {path.name: before}

@@ -1,0 +1,34 @@
+"""The data dictionary: every table of a data set as Markdown, from the schema."""
+
+from __future__ import annotations
+
+from orchestrator.dataset.parquet import describe
+from orchestrator.dataset.schema import SCHEMA_VERSION, ExecutionRow, SummaryRow, TelemetrySample
+from orchestrator.dataset.verdicts import Verdict
+
+
+def data_dictionary() -> str:
+    """Sections of Markdown, a table of columns in each."""
+    return f"""Schema version {SCHEMA_VERSION}; the same meanings and units stand in the metadata of each Parquet field.
+
+## executions.parquet: a row an execution
+{describe(ExecutionRow)}
+
+## summary.parquet: a row a trial
+{describe(SummaryRow)}
+
+## verdicts.parquet: a row an evaluated execution
+{describe(Verdict)}
+
+## reviews.jsonl: persons' decisions, a JSON object a line
+`execution` and `text_sha256` as in verdicts.parquet, `reviewer`, `decision` (keep, discard, undecided), `note`, `at` (UTC). Lines
+are only ever added; a reviewer's latest one about an execution counts, the majority of reviewers overrules the machine.
+
+## telemetry.parquet: the GPU's state during a trial (only where there is a GPU)
+{describe(TelemetrySample)}
+
+## emissions.csv: a row an execution
+The 29 fields of CodeCarbon's record in the order of the measurement report's Table 1, CodeCarbon's newer fields, then columns of
+executions.parquet. Energies there are in kWh, powers in W, durations in s, emissions in kg CO2 equivalent. CodeCarbon's powers
+are unweighted means that include the start of the window: take energy over duration instead.
+"""

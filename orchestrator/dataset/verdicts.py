@@ -1,0 +1,188 @@
+"""What was judged about the texts: the machine's verdicts (derived), persons' decisions (append-only), and what follows.
+
+Both name an execution by its id (paths.execution_id) and the hash of the text that was judged, so that neither is ever
+taken for a word on another text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import ValidationError
+
+from orchestrator.dataset.parquet import read_parquet, to_table, write_parquet
+from orchestrator.dataset.paths import DataSetPaths, sync_folder
+from orchestrator.dataset.schema import Column
+from orchestrator.nouns import Noun
+
+REASONS = ("empty", "too_short", "repetition", "gibberish", "off_topic", "prompt_echo", "wrong_language", "judge")
+"""Why a text is not usable. That its limit cut it off is none of them."""
+
+
+class Signals(Noun):
+    """What was measured on a text."""
+
+    n_words: Annotated[int, Column("words of the text")]
+    distinct_1: Annotated[float | None, Column("share of different words, first 100 words", "1", "no words")]
+    distinct_2: Annotated[float | None, Column("share of different word pairs, worst 100 words", "1", "fewer than 2 words")]
+    distinct_3: Annotated[float | None, Column("share of different word triples, first 100 words", "1", "fewer than 3 words")]
+    zlib_ratio: Annotated[float | None, Column("compressed over plain size, worst 100 words", "1", "no words")]
+    dictionary_share: Annotated[float | None, Column("share of words known in the prompt's language", "1", "no words")]
+    language: Annotated[str | None, Column("language it reads like, ISO 639-1", null="can't be told")]
+    language_share: Annotated[float | None, Column("share of words known in that language", "1", "can't be told")]
+    echo_ratio: Annotated[float | None, Column("share of its word 5-grams that stand in the prompt", "1", "fewer than 5 words")]
+    max_repeat_run: Annotated[int, Column("longest direct succession of the same words or phrase, in repetitions")]
+    prompt_overlap: Annotated[float | None, Column("share of the prompt's content words found in it", "1", "the prompt has none")]
+    similarity: Annotated[float | None, Column("cosine of the embeddings of prompt and text", "1", "no embedding model was used")]
+    judge_score: Annotated[float | None, Column("the judge's score", "1", "no judge was asked, or it gave no score")]
+
+
+class Verdict(Signals):
+    """A row of verdicts.parquet: the machine's word on a text, with the signals behind it."""
+
+    execution: Annotated[str, Column("id of the execution: its trial's folder, #, its prompt's number")]
+    text_sha256: Annotated[str, Column("hash of the text")]
+    usable: Annotated[bool, Column("whether the rules find the text usable")]
+    reasons: Annotated[tuple[str, ...], Column("why not: " + ", ".join(REASONS))]
+    quality: Annotated[float, Column("0 (far beyond a threshold) to 1 (far from all of them); see docs/evaluation.md", "1")]
+    rules: Annotated[str, Column("version and hash of the rules")]
+    embedding_model: Annotated[str | None, Column("model of `similarity`", null="none was used")]
+    judge: Annotated[str | None, Column("model of `judge_score`", null="none was asked")]
+
+
+class Decision(Noun):
+    """A line of reviews.jsonl: a person's word on a text. A reviewer's latest one about an execution counts."""
+
+    execution: str
+    text_sha256: str
+    reviewer: str
+    decision: Literal["keep", "discard", "undecided"]
+    note: str = ""
+    at: str
+    """UTC, ISO 8601, with microseconds: `now()`."""
+
+
+class Outcome(Noun):
+    """What counts for an execution."""
+
+    usable: bool | None
+    reasons: tuple[str, ...] | None
+    quality: float | None
+    decided_by: Literal["rules", "review"] | None
+
+
+UNJUDGED = Outcome(usable=None, reasons=None, quality=None, decided_by=None)
+
+
+def now() -> str:
+    """The time of a decision."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def text_sha256(text: str) -> str:
+    """Hash of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_verdicts(paths: DataSetPaths) -> dict[str, Verdict]:
+    """The machine's verdicts by execution; none where none were given. Raises OSError, or ValueError for another's file."""
+    if not paths.verdicts.exists():
+        return {}
+    rows = read_parquet(paths.verdicts).to_pylist()
+    return {row["execution"]: Verdict.model_validate(row) for row in rows}
+
+
+def write_verdicts(paths: DataSetPaths, verdicts: Iterable[Verdict]) -> None:
+    """Write verdicts.parquet anew, in one step, ordered by execution."""
+    rows = (verdict.model_dump() for verdict in sorted(verdicts, key=lambda verdict: verdict.execution))
+    write_parquet(paths.verdicts, to_table(Verdict, rows))
+
+
+def read_decisions(paths: DataSetPaths) -> list[Decision]:
+    """Persons' decisions in the order of their writing; a last line that a cut tore is left out.
+
+    Raises OSError, or ValueError naming a line that is none of ours.
+    """
+    if not paths.reviews.exists():
+        return []
+    decisions = []
+    *lines, last = paths.reviews.read_text(encoding="utf-8", errors="replace").split("\n")
+    for number, line in enumerate([*lines, last], 1):
+        if not line.strip():
+            continue
+        try:
+            decisions.append(Decision.model_validate_json(line))
+        except ValidationError as error:
+            if number == len(lines) + 1:  # no newline after it: it was being written
+                continue
+            raise ValueError(f"{paths.reviews.name}: line {number} is no decision of a reviewer") from error
+    return decisions
+
+
+def append_decision(paths: DataSetPaths, decision: Decision) -> None:
+    """Add a line, on the disk when this returns. Raises OSError where it couldn't be written."""
+    new = not paths.reviews.exists()
+    line = json.dumps(decision.model_dump(), ensure_ascii=False).encode() + b"\n"
+    with paths.reviews.open("a+b") as stream:
+        if stream.tell() and stream.seek(-1, os.SEEK_END) >= 0 and stream.read(1) != b"\n":
+            stream.truncate(_end_of_lines(paths))  # a cut left a torn line
+        stream.write(line)
+        stream.flush()
+        os.fsync(stream.fileno())
+    if new:
+        sync_folder(paths.root)
+
+
+def _end_of_lines(paths: DataSetPaths) -> int:
+    return paths.reviews.read_bytes().rfind(b"\n") + 1
+
+
+def standing(decisions: Iterable[Decision]) -> dict[str, dict[str, Decision]]:
+    """Execution -> reviewer -> the decision that stands: the latest by its time; who took it back has none."""
+    found: dict[str, dict[str, Decision]] = {}
+    for decision in sorted(decisions, key=lambda decision: decision.at):  # files of two machines may have been joined
+        of_execution = found.setdefault(decision.execution, {})
+        of_execution.pop(decision.reviewer, None)
+        if decision.decision != "undecided":
+            of_execution[decision.reviewer] = decision
+    return {execution: reviewers for execution, reviewers in found.items() if reviewers}
+
+
+def outcome(verdict: Verdict | None, decisions: Iterable[Decision] = ()) -> Outcome:
+    """What counts: the majority of persons; without one, the machine's verdict."""
+    votes = Counter(decision.decision for decision in decisions)
+    quality = verdict.quality if verdict else None
+    if votes["keep"] > votes["discard"]:
+        return Outcome(usable=True, reasons=(), quality=quality, decided_by="review")
+    if votes["discard"] > votes["keep"]:
+        # a reason that the machine gave, too, says more than that a person discarded it
+        reasons = verdict.reasons if verdict and not verdict.usable else ("review",)
+        return Outcome(usable=False, reasons=reasons, quality=quality, decided_by="review")
+    if verdict is None:
+        return UNJUDGED
+    return Outcome(usable=verdict.usable, reasons=verdict.reasons, quality=quality, decided_by="rules")
+
+
+class Judgements:
+    """Verdicts and standing decisions of a data set, to be asked for one execution at a time."""
+
+    def __init__(self, verdicts: dict[str, Verdict] | None = None, decisions: Iterable[Decision] = ()) -> None:
+        self.verdicts = verdicts or {}
+        self.standing = standing(decisions)
+
+    def outcome(self, execution: str, text: str | None) -> Outcome:
+        """What counts for an execution with this text; words on another text don't."""
+        verdict, decisions = self.verdicts.get(execution), self.standing.get(execution, {})
+        if text is None or not (verdict or decisions):
+            return UNJUDGED
+        sha256 = text_sha256(text)
+        return outcome(
+            verdict if verdict and verdict.text_sha256 == sha256 else None,
+            [decision for decision in decisions.values() if decision.text_sha256 == sha256],
+        )

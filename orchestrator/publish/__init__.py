@@ -1,0 +1,1 @@
+"""Publish: the data card, metadata and checksums of a data set; import of others."""

@@ -1,0 +1,1 @@
+"""Report: what the measurements say, in figures and tables."""

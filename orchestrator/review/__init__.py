@@ -1,0 +1,1 @@
+"""Review: a page on loopback where a person keeps or discards outputs."""
