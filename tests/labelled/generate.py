@@ -66,6 +66,7 @@ def write(i: int, quantization: str, asked: Configuration) -> list[dict[str, Any
     more = {"quantization_config": record} if record else {}
     model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, device_map={"": 0} if cuda else None, **more).eval()
     tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # other versions of transformers leave it out
     asked_prompts = prompts(i)
     chats = [[{"role": "user", "content": text}] for _, _, text in asked_prompts]
     heads = [tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True) for chat in chats]
