@@ -1,0 +1,55 @@
+"""A verdict on a text: signals, rules, reasons. Pure, so that texts can be shared out to many processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from orchestrator.dataset.paths import execution_id
+from orchestrator.dataset.tables import Trials
+from orchestrator.dataset.verdicts import Verdict, text_sha256
+from orchestrator.evaluate.rules import Rules
+from orchestrator.evaluate.signals import prompt_language, signals_of
+
+
+class Text(NamedTuple):
+    """What is judged."""
+
+    execution: str
+    use_case: str
+    prompt: str
+    text: str
+    similarity: float | None = None
+    judge_score: float | None = None
+
+
+def verdict_on(text: Text, rules: Rules, *, embedding_model: str | None = None, judge: str | None = None) -> Verdict:
+    """The machine's verdict by the rules."""
+    signals = signals_of(text.text, text.prompt) | {"similarity": text.similarity, "judge_score": text.judge_score}
+    reasons, quality = rules.judge(signals, text.use_case, prompt_language(text.prompt))
+    return Verdict(
+        execution=text.execution,
+        text_sha256=text_sha256(text.text),
+        usable=not reasons,
+        reasons=reasons,
+        quality=quality,
+        rules=rules.name,
+        embedding_model=embedding_model if text.similarity is not None else None,
+        judge=judge if text.judge_score is not None else None,
+        **signals,
+    )
+
+
+def verdicts_on(texts: Sequence[Text], rules: Rules, embedding_model: str | None, judge: str | None) -> list[Verdict]:
+    """The same for many."""
+    return [verdict_on(text, rules, embedding_model=embedding_model, judge=judge) for text in texts]
+
+
+def texts_of(trials: Trials) -> Iterable[Text]:
+    """Every text that counts and means something: of executions that are ok and of real models."""
+    for key in trials:
+        for columns, execution, record in trials.counted(key):
+            if execution.status == "ok" and execution.text is not None and not columns.synthetic:
+                prompt = next(prompt.text for prompt in record.spec.prompts if prompt.number == execution.prompt)
+                name = execution_id(columns.machine, record.spec, execution.prompt)
+                yield Text(name, columns.use_case, prompt, execution.text)
