@@ -9,6 +9,7 @@ import click
 from orchestrator import __version__
 from orchestrator.cli.cluster import cluster
 from orchestrator.cli.doctor import doctor
+from orchestrator.cli.evaluate import evaluate
 from orchestrator.cli.exits import INTERRUPTED, USER_ERROR
 from orchestrator.cli.merge import merge
 from orchestrator.cli.models import models
@@ -37,7 +38,7 @@ def cli() -> None:
     """  # noqa: D301 - click wants the character
 
 
-for verb in (doctor, tune, plan, status, watch, summarize, validate, merge, models, cluster):
+for verb in (doctor, tune, plan, status, watch, evaluate, summarize, validate, merge, models, cluster):
     cli.add_command(verb)
 
 

@@ -53,6 +53,11 @@ class DataSetPaths:
         return self.root / "reviews.jsonl"
 
     @property
+    def judgements(self) -> Path:
+        """What a judging model was asked and said, a JSON object a line."""
+        return self.root / "judgements.jsonl"
+
+    @property
     def report(self) -> Path:
         """The report."""
         return self.root / "report.html"

@@ -28,7 +28,7 @@ def known(word: str, language: str) -> bool:
     import simplemma
 
     parts = word.replace("’", "'").split("'")  # noqa: RUF001
-    return all(len(part) <= 2 or simplemma.is_known(part, lang=language) for part in parts)  # noqa: PLR2004 - 's, ll, dell'
+    return all((len(part) <= 2 and part.isascii()) or simplemma.is_known(part, lang=language) for part in parts)  # noqa: PLR2004 - 's
 
 
 @lru_cache(maxsize=200_000)

@@ -1,0 +1,129 @@
+"""Evaluate a data set: a verdict on each text that has none by these rules, then the tables with what follows."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.tables import TableWriter, Trials, read_all
+from orchestrator.dataset.verdicts import Verdict, read_verdicts, text_sha256, write_verdicts
+from orchestrator.errors import UserError
+from orchestrator.evaluate.judge import Judge
+from orchestrator.evaluate.rules import Rules
+from orchestrator.evaluate.verdict import Text, texts_of, verdicts_on
+
+if TYPE_CHECKING:
+    from orchestrator.engine.embedding import Embedding
+
+CHUNK = 500
+"""Texts a worker gets at once: some seconds of work."""
+WORTH_RAY = 5_000
+"""Texts from which on starting Ray takes less time than it saves."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was done, and how the whole data set stands now, persons' decisions included."""
+
+    judged: int
+    known: int
+    """Texts whose verdict by these rules was there."""
+    kept: int
+    discarded: int
+    reasons: dict[str, int]
+    overruled: int
+    """Of the texts, those on which a person decided."""
+    synthetic: int
+    failed: int
+    wasted_j: float | None
+    """Energy of the discarded executions; None where one isn't measured."""
+    faults: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def evaluate(
+    out: Path, rules: Rules, *, embedding: str | None = None, judge: Judge | None = None, say: Callable[[str], None] = print
+) -> Evaluation:
+    """Judge what has no verdict by these rules and models yet. Raises UserError where the data set can't be written."""
+    paths = DataSetPaths(out)
+    trials, faults = read_all(paths)
+    try:
+        before = read_verdicts(paths)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{paths.verdicts}: can't be read; remove it, `evaluate` makes it anew") from error
+    texts = list(texts_of(trials))
+    model = _model(embedding)
+    name, judged_by = (model.name if model else None), (judge.name if judge else None)
+    new = [text for text in texts if not _stands(before.get(text.execution), text, rules.name, name, judged_by)]
+    notes: list[str] = []
+    if new:
+        say(f"{len(new)} of {len(texts)} texts to judge by rules {rules.name}")
+    if model:
+        new = _compared(new, model)
+    if judge:
+        new, unanswered = judge.asked(new, paths)
+        notes += unanswered
+    verdicts = {text.execution: before[text.execution] for text in texts if text.execution in before}
+    for some in _judged(new, functools.partial(verdicts_on, rules=rules, embedding_model=name, judge=judged_by)):
+        verdicts.update((verdict.execution, verdict) for verdict in some)
+    try:
+        write_verdicts(paths, verdicts.values())
+        writer = TableWriter(paths, trials)
+        writer.flush()
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or out}: can't be written ({error.strerror}); nothing that was there is lost"
+        ) from error
+    return _counted(trials, len(new), len(texts), (*faults, *writer.faults), tuple(notes))
+
+
+def _model(name: str | None) -> Embedding | None:
+    from orchestrator.engine import embedding
+
+    return embedding.load(name) if name else None
+
+
+def _stands(verdict: Verdict | None, text: Text, rules: str, embedding: str | None, judge: str | None) -> bool:
+    """Whether a verdict needs no renewal."""
+    if verdict is None or verdict.text_sha256 != text_sha256(text.text) or verdict.rules != rules:
+        return False
+    return verdict.embedding_model == embedding and verdict.judge == judge
+
+
+def _compared(texts: list[Text], model: Embedding) -> list[Text]:
+    found = model.similarities([(text.prompt, text.text) for text in texts])
+    return [text._replace(similarity=similarity) for text, similarity in zip(texts, found, strict=True)]
+
+
+def _judged(texts: list[Text], judge: Callable[[Sequence[Text]], list[Verdict]]) -> Iterator[list[Verdict]]:
+    if len(texts) < WORTH_RAY:
+        yield judge(texts)
+        return
+    from orchestrator.tune.spread import spread
+
+    yield from spread(judge, texts, CHUNK)
+
+
+def _counted(trials: Trials, judged: int, texts: int, faults: tuple[str, ...], notes: tuple[str, ...]) -> Evaluation:
+    rows = [row for key in trials for row in trials.execution_rows(key)]
+    ok = [row for row in rows if row["status"] == "ok"]
+    discarded = [row for row in ok if row["usable"] is False]
+    spent = [row[row["energy_basis"]] if row["energy_basis"] else None for row in discarded]
+    return Evaluation(
+        judged=judged,
+        known=texts - judged,
+        kept=sum(row["usable"] is True for row in ok),
+        discarded=len(discarded),
+        reasons=dict(Counter(reason for row in discarded for reason in row["reasons"]).most_common()),
+        overruled=sum(row["decided_by"] == "review" for row in ok),
+        synthetic=sum(row["synthetic"] for row in ok),
+        failed=len(rows) - len(ok),
+        wasted_j=None if None in spent else sum(value for value in spent if value is not None),
+        faults=faults,
+        notes=notes,
+    )
