@@ -15,9 +15,11 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -285,8 +287,18 @@ class Setup(Noun):
     length_mode: Literal["natural", "fixed"] = "natural"
     """'fixed' forbids an early end: as many tokens as max_length admits."""
     beyond_context: bool = False
+    cpu_offload: bool = False
+    """Layers that the GPU has no room for stay in the host's memory, unquantized, and pass through the GPU at each token."""
     use_case: str
     prompts_sha256: str
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without offload as before there was any, so that hashes and ids of earlier data sets stay what they are."""
+        values: dict[str, Any] = serialize(self)
+        if not self.cpu_offload:
+            values.pop("cpu_offload", None)
+        return values
 
 
 class Profile(Noun):

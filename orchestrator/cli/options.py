@@ -84,6 +84,11 @@ OPTIONS = [
         help="auto: where the model has one.",
     ),
     click.option("--fixed-length", is_flag=True, help="Forbid an early end: every text has max_length tokens."),
+    click.option(
+        "--cpu-offload",
+        is_flag=True,
+        help="Keep layers that the GPU has no room for in the host's memory: slow, unquantized, recorded as offload_fraction.",
+    ),
     click.option("--beyond-context", is_flag=True, help="Let max_length pass the model's context instead of lowering it."),
     click.option(
         "--use-case",

@@ -63,7 +63,9 @@ class TrialColumns(Noun):
     chat_template: Annotated[bool, Column("whether the model's chat template was applied")]
     attention: Annotated[str, Column("implementation of attention")]
     cache: Annotated[str, Column("kind of key-value cache")]
-    offload_fraction: Annotated[float, Column("share of the weights that lay outside the GPU")]
+    offload_fraction: Annotated[
+        float, Column("share of the weights' bytes outside the GPU (--cpu-offload); not quantized there", "1")
+    ]
     threads: Annotated[int | None, Column("CPU threads of the engine", null="on a GPU")]
     host: Annotated[str, Column("hash of the host's name")]
     gpu_uuid: Annotated[str | None, Column("identity of the GPU", null="no GPU")]

@@ -21,6 +21,8 @@ from orchestrator.nouns import Effective, Quantization, Setup
 
 SCARCE_BYTES = 128 * 2**20
 """A GPU with less than this free is full."""
+OFFLOAD_ROOM = 0.2
+"""Share of the GPU's free memory that is left to cache and activations where layers are offloaded (--cpu-offload)."""
 MEMORY_MARGIN = 0.9
 """Share of the free memory that the key-value cache may take; the rest is left to activations and fragmentation."""
 
@@ -59,11 +61,11 @@ class HfEngine:
         began = time.perf_counter()
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(weights.path, local_files_only=True, trust_remote_code=False)
-            asked = _bitsandbytes(setup.quantization, dtype)
+            asked = _bitsandbytes(setup.quantization, dtype, cpu_offload=setup.cpu_offload)
             model, report = AutoModelForCausalLM.from_pretrained(
                 weights.path,
                 dtype=dtype,
-                device_map={"": 0} if self._cuda else None,
+                **self._placement(cpu_offload=setup.cpu_offload),
                 local_files_only=True,
                 trust_remote_code=False,
                 use_safetensors=True,
@@ -77,9 +79,14 @@ class HfEngine:
             free, total = torch.cuda.mem_get_info()
             raise ModelTooLargeError(
                 f"{setup.model} with {setup.quantization.name} doesn't fit on the GPU: {free / 2**30:.1f} of "
-                f"{total / 2**30:.1f} GiB were free; use --quantization nf4, a smaller model or another machine"
+                f"{total / 2**30:.1f} GiB were free; use --quantization nf4, a smaller model, another machine or --cpu-offload"
             ) from error
         except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+            if setup.cpu_offload and "offload" in str(error):  # transformers wants a folder for what RAM doesn't hold
+                raise ModelTooLargeError(
+                    f"{setup.model} with {setup.quantization.name} doesn't fit in the GPU's and the host's memory together; use a "
+                    "smaller model or another machine"
+                ) from error
             raise ModelUnavailableError(
                 f"{setup.model} can't be loaded from {weights.origin}: {type(error).__name__}: {_first_line(error)}"
             ) from error
@@ -111,8 +118,18 @@ class HfEngine:
             weights_bytes=int(self._model.get_memory_footprint()),
             gpu_uuid=f"GPU-{torch.cuda.get_device_properties(0).uuid}" if self._cuda else None,
             synthetic=weights.origin == "random",
+            offload_fraction=offload_fraction(self._model) if self._cuda else 0.0,
             versions=_versions(),
         )
+
+    def _placement(self, *, cpu_offload: bool) -> dict[str, Any]:
+        """Where the layers lie: on the GPU whole or, where that is asked for, as many as it has room for."""
+        if not self._cuda:
+            return {"device_map": None}
+        if not cpu_offload:
+            return {"device_map": {"": 0}}
+        room = {0: int((1 - OFFLOAD_ROOM) * self._torch.cuda.mem_get_info()[0]), "cpu": _ram_bytes()[0]}
+        return {"device_map": "auto", "max_memory": room}
 
     def encode(self, prompt: str) -> Encoded:
         """Ids on the device; with the model's chat template where it has one and the setup allows it."""
@@ -123,7 +140,7 @@ class HfEngine:
             batch = self._tokenizer(text, return_tensors="pt", add_special_tokens=False)
         else:
             batch = self._tokenizer(prompt, return_tensors="pt")
-        ids = batch["input_ids"].to(self._model.device)
+        ids = batch["input_ids"].to("cuda:0" if self._cuda else "cpu")
         return Encoded(int(ids.shape[1]), ids)
 
     def generate(
@@ -255,8 +272,18 @@ def _compute_dtype(asked: str, torch: Any) -> Any:
     return torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float16  # noqa: PLR2004
 
 
-def _bitsandbytes(quantization: Quantization, dtype: Any) -> Any:
-    """The record as transformers' BitsAndBytesConfig; None for no quantization."""
+def offload_fraction(model: Any) -> float:
+    """Share of a model's bytes that lie outside the GPU. Layers that pass through it are on the 'meta' device between tokens."""
+    sizes = [(p.nelement() * p.element_size(), p.device.type) for p in model.parameters()]
+    total = sum(size for size, _ in sizes)
+    return sum(size for size, device in sizes if device != "cuda") / total if total else 0.0
+
+
+def _bitsandbytes(quantization: Quantization, dtype: Any, *, cpu_offload: bool = False) -> Any:
+    """The record as transformers' BitsAndBytesConfig; None for no quantization.
+
+    Its flag for offloaded layers has 8 bit in its name, and is read for 4 bit, too.
+    """
     from transformers import BitsAndBytesConfig
 
     if quantization.bits == 4:  # noqa: PLR2004
@@ -265,9 +292,12 @@ def _bitsandbytes(quantization: Quantization, dtype: Any) -> Any:
             bnb_4bit_quant_type=quantization.quant_type,
             bnb_4bit_use_double_quant=quantization.double_quant,
             bnb_4bit_compute_dtype=dtype,
+            llm_int8_enable_fp32_cpu_offload=cpu_offload,
         )
     if quantization.bits == 8:  # noqa: PLR2004
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=quantization.int8_threshold)
+        return BitsAndBytesConfig(
+            load_in_8bit=True, llm_int8_threshold=quantization.int8_threshold, llm_int8_enable_fp32_cpu_offload=cpu_offload
+        )
     return None
 
 

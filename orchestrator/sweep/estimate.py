@@ -43,6 +43,7 @@ class Fit:
     cache_bytes: int
     available_bytes: int | None
     tokens: int
+    offload: bool = False
 
     def line(self) -> str:
         """One line for a person."""
@@ -53,7 +54,9 @@ class Fit:
             return f"{need} (memory of the nodes is not known here)"
         fits = self.weights_bytes + self.cache_bytes <= self.available_bytes
         verdict = "fits" if fits else "does NOT fit whole: max_length will be lowered to what does, and recorded"
-        if self.weights_bytes > self.available_bytes:
+        if self.offload and not fits:
+            verdict = "does NOT fit whole: some layers stay in the host's memory (--cpu-offload), which is slow"
+        elif self.weights_bytes > self.available_bytes:
             verdict = "does NOT fit: choose a smaller model or --quantization nf4"
         return f"{need} of {self.available_bytes / gib:.1f} GiB: {verdict}"
 
@@ -119,6 +122,7 @@ def memory_fit(plan: SweepPlan, models: list[Model], quantization: Quantization,
                 cache_bytes=tokens * model.architecture.cache_bytes_per_token(dtype_bytes),
                 available_bytes=available,
                 tokens=tokens,
+                offload=bool(gpus) and any(s.cpu_offload for s in plan.setups),
             )
         )
     return fits
@@ -126,7 +130,7 @@ def memory_fit(plan: SweepPlan, models: list[Model], quantization: Quantization,
 
 def too_small(plan: SweepPlan, resolved: Resolved) -> tuple[str, ...]:
     """Kinds of machine of a cluster whose GPU, by their files, doesn't hold the weights of a model of the sweep."""
-    if plan.machine is not None or resolved.request.engine == "simulated":
+    if plan.machine is not None or resolved.request.engine == "simulated" or resolved.request.cpu_offload:
         return ()
     weights = [m.architecture.weights_bytes(resolved.quantization, GPU_VALUE_BYTES) for m in resolved.models if m.architecture]
     need = (max(weights, default=0) + GPU_OVERHEAD_BYTES) / 2**30

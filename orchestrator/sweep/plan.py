@@ -175,6 +175,7 @@ def _setup(resolved: Resolved, model: Model, use_case: UseCase, revision: str) -
         chat_template="off" if request.chat_template == "off" else "auto",
         length_mode="fixed" if request.fixed_length else "natural",
         beyond_context=request.beyond_context,
+        cpu_offload=request.cpu_offload,
         use_case=use_case.name,
         prompts_sha256=hashlib.sha256("\0".join(use_case.prompts).encode()).hexdigest(),
     )

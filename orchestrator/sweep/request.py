@@ -61,6 +61,7 @@ class Request:
     chat_template: str = "auto"
     fixed_length: bool = False
     beyond_context: bool = False
+    cpu_offload: bool = False
     use_cases: tuple[str, ...] = ()
     prompts: int | None = None
     ranges: tuple[str, ...] = ()
@@ -151,7 +152,7 @@ def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
     ranges = faults.attempt(_ranges, request.ranges)
     bits = profile.quantization or "nf4" if request.quantization is None else request.quantization
     quantization = faults.attempt(_quantization, bits)
-    faults.attempt(_check_flags, request, profile)
+    faults.attempt(_check_flags, request, profile, gpu_names)
     shard = faults.attempt(_shard, request.shard)
     faults.attempt(_check_machine, request)
     # a node of a cluster may carry any label; alone, this machine's file is all that is needed
@@ -247,14 +248,18 @@ def _space(name: str) -> tuple[Space, Path, Sampler]:
     return space, path, sampler_of(space, str(path))[0]
 
 
-def _check_flags(request: Request, profile: Profile) -> None:
-    """Raise UserError for numbers below 1, too many samples and an unknown engine."""
+def _check_flags(request: Request, profile: Profile, gpu_names: list[str]) -> None:
+    """Raise UserError for numbers below 1, too many samples, an unknown engine, and offload from no GPU."""
     counts = {"samples": request.samples, "repeats": request.repeats, "prompts": request.prompts, "parallel": request.parallel}
     lines = [f"--{flag} {value}: must be 1 or more" for flag, value in counts.items() if value is not None and value < 1]
     samples = profile.samples if request.samples is None else request.samples
     if samples is not None and samples > MOST_SAMPLES:
         where = "samples of the machine's profile" if request.samples is None else "--samples"
         lines.append(f"{where} {samples}: more than {MOST_SAMPLES:,} configurations; take fewer, or several seeds")
+    if request.cpu_offload and request.engine == "simulated":
+        lines.append("--cpu-offload: the simulated engine has no layers; leave it out, or take --engine transformers")
+    elif request.cpu_offload and request.address is None and not gpu_names:
+        lines.append("--cpu-offload: this machine has no GPU, so all layers are in its memory anyway; leave it out")
     if request.engine not in ENGINES:
         lines.append(f"--engine: there is no {request.engine!r}: {nearest(request.engine, list(ENGINES))}")
     if lines:

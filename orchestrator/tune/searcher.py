@@ -165,7 +165,8 @@ def study_name(model: str, use_case: str) -> str:
 
 def model_key(setup: Setup) -> str:
     """What decides how much memory a length takes, but for the machine."""
-    return f"{setup.model} {setup.quantization.name} {setup.compute_dtype}"
+    offload = " cpu_offload" if setup.cpu_offload else ""
+    return f"{setup.model} {setup.quantization.name} {setup.compute_dtype}{offload}"
 
 
 def _optuna(space: Space, options: OptunaOptions, study: Study) -> OptunaSearch:
