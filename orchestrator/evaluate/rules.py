@@ -58,7 +58,7 @@ class Limit(Noun):
 
     def passes(self, value: float) -> bool:
         """Whether a value keeps to it."""
-        return value >= self.at_least if self.at_least is not None else value <= (self.at_most or 0.0)
+        return self.score(value) >= 0.5  # noqa: PLR2004 - so that quality and usable can't contradict each other
 
     def score(self, value: float) -> float:
         """0.5 at the limit, 1 at `good` and beyond, 0 as far on the other side; straight between."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -19,7 +20,7 @@ _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")  # noqa: RUF001 - the typog
 
 def words_of(text: str) -> list[str]:
     """Runs of letters of any script, apostrophes within included, as they stand."""
-    return _WORD.findall(text)
+    return _WORD.findall(unicodedata.normalize("NFC", text))  # an accent written as a mark of its own would end a word
 
 
 @lru_cache(maxsize=200_000)
@@ -28,7 +29,8 @@ def known(word: str, language: str) -> bool:
     import simplemma
 
     parts = word.replace("’", "'").split("'")  # noqa: RUF001
-    return all((len(part) <= 2 and part.isascii()) or simplemma.is_known(part, lang=language) for part in parts)  # noqa: PLR2004 - 's
+    short = 2  # 's, ll, d', sì, où; but two signs of another script say nothing for a language in Latin ones
+    return all((len(part) <= short and part < "\u0250") or simplemma.is_known(part, lang=language) for part in parts)
 
 
 @lru_cache(maxsize=200_000)

@@ -50,7 +50,7 @@ def test_names_are_not_words_that_a_dictionary_should_know() -> None:
 
 
 def test_distinct_by_hand() -> None:
-    words = "a b a b a".split()
+    words = ["a", "b", "a", "b", "a"]
     assert (distinct(words, 1), distinct(words, 2), distinct(["a"], 2)) == (2 / 5, 2 / 4, None)
 
 
