@@ -15,7 +15,24 @@ SURE = 0.8
 LIKELY = 0.5
 """Share below which a language can't be told."""
 
+SHORT = 2
+"""Letters of parts that are not looked up: 's, ll, d', sì, où."""
+
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")  # noqa: RUF001 - the typographic apostrophe stands in texts
+
+INVARIANT = {
+    "it": "sempre adesso domani due tre quattro cinque otto nove cento mille trenta quaranta cinquanta sessanta settanta ottanta "
+    "novanta bar sport film crisi tesi foto auto moto radio blu",
+    "fr": "temps corps voix repas bras dos pays assez trop toujours jamais souvent parfois ailleurs dehors dessus longtemps tôt tard "
+    "vite peu beaucoup très déjà plutôt dont plusieurs seulement",
+    "es": "antes",
+}
+"""Common words without other forms, which these dictionaries lack: without them sane Italian and French come near the limit."""
+
+_ITALIAN_ACCENT = re.compile(r"[a-zà-ù]{2,}[àèéìòù]")
+"""città, virtù, lunedì: invariant nouns, likewise lacking."""
+_ITALIAN_CLITIC = re.compile(r"(.+[aei]r|.+ndo)(?:mi|ti|ci|vi|si|lo|la|li|le|ne|gli)")
+"""aiutarmi, guardandola: an infinitive without its e, or a gerund, and a pronoun."""
 
 
 def words_of(text: str) -> list[str]:
@@ -26,11 +43,26 @@ def words_of(text: str) -> list[str]:
 @lru_cache(maxsize=200_000)
 def known(word: str, language: str) -> bool:
     """Whether a lower-case word is in a language's dictionary; contractions and elisions by their parts."""
+    return all(_part_known(part, language) for part in word.replace("’", "'").split("'"))  # noqa: RUF001
+
+
+def _part_known(part: str, language: str) -> bool:
     import simplemma
 
-    parts = word.replace("’", "'").split("'")  # noqa: RUF001
-    short = 2  # 's, ll, d', sì, où; but two signs of another script say nothing for a language in Latin ones
-    return all((len(part) <= short and part < "\u0250") or simplemma.is_known(part, lang=language) for part in parts)
+    if len(part) <= SHORT and part < "\u0250":  # in Latin letters; two signs of another script say nothing for these languages
+        return True
+    if simplemma.is_known(part, lang=language) or part in _invariant(language):
+        return True
+    if language != "it":
+        return False
+    clitic = _ITALIAN_CLITIC.fullmatch(part)
+    stem = clitic[1] + ("e" if clitic[1].endswith("r") else "") if clitic else ""
+    return bool(_ITALIAN_ACCENT.fullmatch(part)) or (bool(stem) and simplemma.is_known(stem, lang=language))
+
+
+@lru_cache
+def _invariant(language: str) -> frozenset[str]:
+    return frozenset(INVARIANT.get(language, "").split())
 
 
 @lru_cache(maxsize=200_000)
