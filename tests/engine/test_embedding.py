@@ -57,7 +57,7 @@ def test_a_folder_is_named_without_its_path(model: Embedding, folder: Path) -> N
 
 
 def test_a_folder_without_a_model_is_told_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ModelUnavailableError, match="--embedding .*can't be loaded") as caught:
+    with pytest.raises(ModelUnavailableError, match=r"--embedding .*can't be loaded") as caught:
         load(str(tmp_path))
     assert len(caught.value.lines) == 1
 
