@@ -27,7 +27,8 @@ INVARIANT = {
     "tard vite peu beaucoup très déjà plutôt dont plusieurs seulement jusqu lorsqu puisqu quelqu aujourd hui",
     "es": "antes",
 }
-"""Common words without other forms, and elided ones, which these dictionaries lack: without them sane Italian and French come near the limit."""
+"""Common words without other forms, and elided ones, which these dictionaries lack:
+without them sane Italian and French come near the limit."""
 
 _ITALIAN_ACCENT = re.compile(r"[a-zà-ù]{2,}[àèéìòù]")
 """città, virtù, lunedì: invariant nouns, likewise lacking."""
