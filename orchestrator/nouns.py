@@ -338,6 +338,15 @@ def _absolute(path: str) -> str:
 NodePath = Annotated[str, AfterValidator(_absolute)]
 
 
+class Listening(Noun):
+    """Where a node of a Ray cluster listens; the flags of `cluster start` and `join` beat it."""
+
+    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:-]{0,252}$")] | None = None
+    """An address or a name of this machine; None: 127.0.0.1 for a head, for others the address that reaches the head."""
+    ports: Annotated[str, Field(pattern=r"^[0-9]{4,5}-[0-9]{4,5}$")] | None = None
+    """LOW-HIGH; None: any free ones."""
+
+
 class Slurm(Noun):
     """How jobs are submitted on a machine that is run by SLURM."""
 
@@ -383,6 +392,8 @@ class Machine(Noun):
     gpu_memory_gib: float | None = Field(default=None, gt=0)
     """Of one GPU. In a cluster a kind of machine that can't hold the model gets no trials."""
     profile: Profile = Profile()
+    listen: Listening = Field(default=Listening(), exclude=True)
+    """Never written out with the machine: a network's addresses don't belong into published data."""
     slurm: Slurm = Field(default=Slurm(), exclude=True)
     """Never written out with the machine: whose account paid for a measurement doesn't belong into published data."""
 

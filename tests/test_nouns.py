@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import pytest
@@ -18,6 +19,7 @@ from orchestrator.nouns import (
     Configuration,
     Parameter,
     Profile,
+    Setup,
     Space,
     TrialSpec,
     UseCase,
@@ -371,3 +373,14 @@ def test_what_runs_is_always_a_program(space: Space, point: list[float], prompt:
 def test_shipped_spaces_survive_json() -> None:
     space = read("search_spaces", "optuna", Space)[0]
     assert Space.model_validate_json(space.model_dump_json()) == space
+
+
+def test_without_offload_a_setup_is_written_and_hashed_as_before_there_was_any() -> None:
+    plain, offloaded = builders.setup(), builders.setup(cpu_offload=True)
+    assert "cpu_offload" not in plain.model_dump()
+    assert "cpu_offload" not in json.loads(plain.model_dump_json())
+    assert offloaded.model_dump()["cpu_offload"] is True
+    for one in (plain, offloaded):
+        assert Setup.model_validate_json(one.model_dump_json()) == one
+    assert builders.spec(setup=plain).config_hash() != builders.spec(setup=offloaded).config_hash()
+    assert builders.spec().config_hash() == "5051b345db57", "as in data sets written before"

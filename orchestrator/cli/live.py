@@ -97,6 +97,8 @@ class Live:
             attached = self.prepared.resolved.request.address is not None
             why = "the cluster runs without one" if attached else "its packages are missing (pip install 'ray[default]')"
             self.say(f"Ray dashboard: none, {why}")
+        if session.metrics and session.dashboard:
+            self.say(f"Watch from elsewhere: orchestrator watch --address {session.metrics}")
         self.totals = Totals()
         self._progress.add_task("", total=self.prepared.n_missing(), counts="", figures="")
         if self.console.is_terminal:

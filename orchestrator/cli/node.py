@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from orchestrator.reader import printable
 
+if TYPE_CHECKING:
+    from orchestrator.cluster.node import Offer
+
 F = TypeVar("F", bound=Callable[..., Any])
 
-PORTS = click.option("--ports", metavar="LOW-HIGH", help="Listen on these only, for a firewall. [default: any free ones]")
+PORTS = click.option(
+    "--ports", metavar="LOW-HIGH", help="Listen on these only, for a firewall. [default: its file's, else any free]"
+)
 CPUS = click.option("--cpus", type=click.IntRange(1), metavar="N", help="CPUs to offer. [default: all]")
 GPUS = click.option("--gpus", type=click.IntRange(0), metavar="N", help="GPUs to offer. [default: all]")
 MACHINE = click.option("--machine", metavar="NAME", help="Kind of machine, a file in clusters/. [default: detected]")
@@ -21,7 +26,7 @@ MACHINE = click.option("--machine", metavar="NAME", help="Kind of machine, a fil
 
 @click.command()
 @MACHINE
-@click.option("--host", metavar="ADDRESS", help="This machine's address for the others. [default: 127.0.0.1, nobody else]")
+@click.option("--host", metavar="ADDRESS", help="This machine's address for the others. [default: its file's, else 127.0.0.1]")
 @click.option("--port", type=click.IntRange(1024, 65535), default=6379, show_default=True, metavar="PORT", help="For joining.")
 @PORTS
 @CPUS
@@ -36,7 +41,7 @@ def start(*, machine: str | None, port: int, **offered: Any) -> None:
     from orchestrator.cluster import node
     from orchestrator.tune.session import LOOPBACK, own_token
 
-    found = node.start(node.Offer(_kind(machine), **offered), port)
+    found = node.start(_offer(machine, **offered), port)
     _say(f"This machine ({found.machine}) is the head of a Ray cluster at {found.address}.")
     if found.host == LOOPBACK:
         _say("It listens on 127.0.0.1: other machines can't join it (--host ADDRESS lets them).")
@@ -50,7 +55,9 @@ def start(*, machine: str | None, port: int, **offered: Any) -> None:
 @click.command()
 @click.argument("address", metavar="HOST:PORT")
 @MACHINE
-@click.option("--host", metavar="ADDRESS", help="This machine's address for the others. [default: as it reaches the head]")
+@click.option(
+    "--host", metavar="ADDRESS", help="This machine's address for the others. [default: its file's, else as it reaches the head]"
+)
 @click.option("--token-file", type=click.Path(path_type=Path), metavar="FILE", help="The head's token. [default: the one here]")
 @PORTS
 @CPUS
@@ -64,7 +71,7 @@ def join(*, address: str, machine: str | None, token_file: Path | None, **offere
     """  # noqa: D301 - click wants the character
     from orchestrator.cluster import node
 
-    found = node.join(address, node.Offer(_kind(machine), **offered), token_file)
+    found = node.join(address, _offer(machine, **offered), token_file)
     _say(f"This machine ({found.machine}) is a node of the cluster at {found.address}, as {found.host}.")
     _say("Leave it: orchestrator cluster stop    (trials that run here go to another machine)")
 
@@ -104,12 +111,14 @@ def stop() -> None:
     _say(f"Stopped: {'the cluster' if found.head else 'this node of the cluster'} at {found.address}.")
 
 
-def _kind(machine: str | None) -> str:
-    """The kind of this machine. Raises UserError where there is no such file."""
+def _offer(machine: str | None, *, host: str | None, ports: str | None, cpus: int | None, gpus: int | None) -> Offer:
+    """What this machine gives, and where it listens: by flags, else by its file. Raises UserError where there is none."""
+    from orchestrator.cluster.node import Offer
     from orchestrator.machine import detect, read_machine
     from orchestrator.meters.nvml import visible_gpus
 
-    return read_machine(machine or detect([gpu.name for gpu in visible_gpus()]))[0].name
+    found = read_machine(machine or detect([gpu.name for gpu in visible_gpus()]))[0]
+    return Offer(found.name, host or found.listen.host, ports or found.listen.ports, cpus, gpus)
 
 
 def _say(line: str) -> None:

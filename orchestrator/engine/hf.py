@@ -84,8 +84,8 @@ class HfEngine:
         except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
             if setup.cpu_offload and "offload" in str(error):  # transformers wants a folder for what RAM doesn't hold
                 raise ModelTooLargeError(
-                    f"{setup.model} with {setup.quantization.name} doesn't fit in the GPU's and the host's memory together; use a "
-                    "smaller model or another machine"
+                    f"{setup.model} with {setup.quantization.name} doesn't fit in the GPU's and the host's memory together; "
+                    "use a smaller model or another machine"
                 ) from error
             raise ModelUnavailableError(
                 f"{setup.model} can't be loaded from {weights.origin}: {type(error).__name__}: {_first_line(error)}"

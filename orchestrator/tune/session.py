@@ -83,6 +83,8 @@ class Session:
     dashboard: str | None
     """URL, or None where there is no dashboard."""
     token_file: Path | None
+    metrics: str | None
+    """HOST:PORT of this sweep's metrics: those of the node that the driver is on."""
     storage: Path
     """Tune's scratch folder, removed at the end."""
 
@@ -134,6 +136,7 @@ def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
                 nodes=tuple(living_nodes()[0]),
                 dashboard=dashboard,
                 token_file=token_file,
+                metrics=_own_metrics(),
                 storage=scratch / "tune",
             )
         finally:
@@ -239,6 +242,13 @@ def living_nodes() -> tuple[list[Node], bool]:
     own = ray.get_runtime_context().get_node_id()
     alive = [node for node in ray.nodes() if node["Alive"]]
     return [_node(node) for node in alive], any(node["NodeID"] == own for node in alive)
+
+
+def _own_metrics() -> str | None:
+    import ray
+
+    own = ray.get_runtime_context().get_node_id()
+    return next((_node(node).metrics for node in ray.nodes() if node["NodeID"] == own), None)
 
 
 def _attach(address: str) -> str | None:

@@ -13,11 +13,13 @@ import pytest
 from rich.console import Console
 
 from orchestrator.cli import main
+from orchestrator.cli.metricsview import metrics_view
 from orchestrator.cli.watchview import N_FAULTS, N_LEAVES, view
 from orchestrator.dataset.lock import held
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.trials import append
 from orchestrator.sweep import status as module
+from orchestrator.sweep.metricspage import sweeps_of
 from orchestrator.sweep.plan import SweepPlan, make_plan, write_plan
 from orchestrator.sweep.prepare import known_revisions
 from orchestrator.sweep.request import Request, resolve_request
@@ -236,3 +238,23 @@ def test_looking_again_is_the_same_as_looking_afresh(plan: SweepPlan, monkeypatc
     (only,) = found.sweeps
     assert only.trials == {"finished": 4, "under_way": 1, "waiting": 7}
     assert only.last[0].trial == f"{list(plan.specs())[4].index:04d}-r1"
+
+
+def test_the_view_by_metrics_is_what_the_golden_file_shows() -> None:
+    page = (Path(__file__).parents[1] / "golden" / "metrics-page.txt").read_text(encoding="utf-8")
+    out = io.StringIO()
+    Console(file=out, width=100, highlight=False).print(metrics_view(sweeps_of(page, "here:1")))
+    golden("watch-address.txt", out.getvalue())
+
+
+def test_before_the_first_figures_it_says_so() -> None:
+    out = io.StringIO()
+    Console(file=out, width=200).print(metrics_view([]))
+    assert "no sweep has told any yet" in out.getvalue()
+
+
+def test_an_address_where_nothing_answers_is_a_user_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["watch", "--address", "127.0.0.1:1"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("error: --address 127.0.0.1:1: no metrics there")

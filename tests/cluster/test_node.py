@@ -12,9 +12,11 @@ from typing import Any
 import psutil
 import pytest
 
+from orchestrator.cli.node import _offer
 from orchestrator.cluster import node
 from orchestrator.cluster.node import HEALTH_CHECK, LEAST_PORTS, Offer, join, start, stop
 from orchestrator.errors import UserError
+from orchestrator.machine import read_machine
 from orchestrator.tune.attachment import attachment, attachment_file
 from orchestrator.tune.session import own_token, set_environment
 from tests.processes import processes
@@ -191,3 +193,15 @@ def test_ports_that_make_no_sense(ray: PlayedRay, ports: str) -> None:
     with pytest.raises(UserError, match=rf"--ports .* at least {LEAST_PORTS} ports"):
         start(Offer("pc", ports=ports), free_port())
     assert ray.commands == []
+
+
+def test_a_machines_file_says_where_it_listens_and_flags_beat_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "clusters").mkdir()
+    text = "name: lab\naccelerator: cpu\nlisten: {host: 10.0.0.7, ports: 20000-20100}\n"
+    (tmp_path / "clusters" / "lab.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    given = {"host": None, "ports": None, "cpus": None, "gpus": None}
+    assert _offer("lab", **given) == Offer("lab", host="10.0.0.7", ports="20000-20100")
+    assert _offer("lab", **(given | {"host": "10.0.0.8", "cpus": 2})) == Offer("lab", "10.0.0.8", "20000-20100", 2)
+    assert _offer("cpu", **given) == Offer("cpu"), "loopback, any port"
+    assert "listen" not in read_machine("lab")[0].model_dump(), "addresses stay out of data sets"

@@ -1,4 +1,5 @@
 """Signals on typical texts and on any text at all."""
+# ruff: noqa: RUF001 - typographic apostrophes are what texts have
 
 from __future__ import annotations
 

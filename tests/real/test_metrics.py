@@ -90,6 +90,7 @@ def test_prometheus_and_the_dashboard_during_a_sweep(orchestrator: Orchestrator,
         assert wait_for(lambda: list(folder.glob("*.json"))), log.read_text()
         assert wait_for(lambda: [True] if prometheus.knows("ray_orchestrator_tokens_total") else []), log.read_text()
         check_dashboard(orchestrator, log.read_text())
+        check_watch(orchestrator, log.read_text())
         assert driver.wait(timeout=60) == 0, log.read_text()
     finally:
         if driver.poll() is None:
@@ -142,6 +143,16 @@ def check_panels(prometheus: Prometheus) -> None:
     for panel in dashboard["panels"]:
         for target in panel["targets"]:
             prometheus.query(target["expr"].replace("$sweep", ".*").replace("$__rate_interval", "1m").replace("$__range", "5m"))
+
+
+def check_watch(orchestrator: Orchestrator, said: str) -> None:
+    """The address that `tune` prints shows the sweep to `watch`."""
+    found = re.search(r"orchestrator watch (--address \S+)", said)
+    assert found, said
+    seen = orchestrator.run("watch", *found[1].split(), "--once")
+    assert seen.returncode == 0, seen.stderr
+    assert re.search(r"uniform-[0-9a-f]{12}", seen.stdout), seen.stdout
+    assert re.search(r"executions +[1-9][0-9]* ok in this run", seen.stdout), seen.stdout
 
 
 def check_dashboard(orchestrator: Orchestrator, said: str) -> None:

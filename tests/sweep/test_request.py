@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.errors import UserError
 from orchestrator.nouns import ANCHOR
+from orchestrator.sweep.plan import make_plan
 from orchestrator.sweep.prepare import known_revisions, prepare
 from orchestrator.sweep.request import DEFAULT_SAMPLES, Request, resolve_request
 
@@ -337,3 +338,20 @@ def test_what_learns_has_nothing_to_share_out() -> None:
 def test_an_empty_shard_is_refused() -> None:
     with pytest.raises(UserError, match="--shard 3/5: there are only 4 configurations"):
         resolve(shard="3/5")
+
+
+@pytest.mark.parametrize(
+    ("changes", "gpus", "message"),
+    [
+        ({"engine": "simulated"}, ["A100"], "--cpu-offload: the simulated engine has no layers"),
+        ({}, [], "--cpu-offload: this machine has no GPU"),
+    ],
+)
+def test_offload_is_refused_where_it_means_nothing(changes: dict[str, Any], gpus: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        resolve_request(Request(space="lhs", cpu_offload=True, **changes), gpus)
+
+
+def test_offload_is_part_of_the_setup() -> None:
+    resolved = resolve_request(Request(space="lhs", cpu_offload=True, models=("smollm2",)), ["Tesla T4"])
+    assert all(setup.cpu_offload for setup in make_plan(resolved, {"smollm2": "hub:1"}).setups)

@@ -16,7 +16,7 @@ from orchestrator.tune.session import Node, Session
 
 
 def session(*nodes: Node) -> Session:
-    return Session(nodes=nodes, dashboard=None, token_file=None, storage=Path("unused"))
+    return Session(nodes=nodes, dashboard=None, token_file=None, metrics=None, storage=Path("unused"))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_which_end_is_told(
     monkeypatch.setattr(driver, "_fit", lambda *_: fitted)
     monkeypatch.setattr(driver, "_tuner", lambda *_: None)
     callback = Played(error, closing, **halted)
-    where = Session(nodes=(), dashboard=None, token_file=None, storage=tmp_path)
+    where = Session(nodes=(), dashboard=None, token_file=None, metrics=None, storage=tmp_path)
 
     def run() -> None:
         lane = driver.Lane(None, callback, Placement(1, 0, 1, 1), driver.Slots(1))  # type: ignore[arg-type]
