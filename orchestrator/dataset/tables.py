@@ -151,7 +151,8 @@ class TableWriter:
 
     def __init__(self, paths: DataSetPaths, trials: Trials) -> None:
         self._paths = paths
-        self._trials = trials
+        self.trials = trials
+        """What the tables are made of."""
         self._judged = judgement_stamp(paths)
         trials.judgements, self.faults = read_judgements(paths)
         self._rows = {key: trials.execution_rows(key) for key in trials}
@@ -160,8 +161,8 @@ class TableWriter:
 
     def add(self, record: TrialRecord) -> None:
         """Take in a sealed trial; writes nothing."""
-        key = self._trials.add(record)
-        self._rows[key] = self._trials.execution_rows(key)
+        key = self.trials.add(record)
+        self._rows[key] = self.trials.execution_rows(key)
         self._pending += len(record.executions)
 
     def follow(self) -> None:
@@ -169,19 +170,15 @@ class TableWriter:
         if self._written < FRESH_ROWS or self._pending > GROWTH * self._written:
             self.flush()
 
-    def figures(self, record: TrialRecord) -> dict[str, Any]:
-        """The summary of the trial that a record belongs to, over all its attempts; for a sampler that learns."""
-        return self._trials.figures(self._trials.key(record))
-
     def flush(self) -> None:
         """Write both files as they should be now, with what was judged meanwhile."""
         if (stamp := judgement_stamp(self._paths)) != self._judged:
             self._judged = stamp
-            self._trials.judgements, self.faults = read_judgements(self._paths)
-            self._rows = {key: self._trials.execution_rows(key) for key in self._rows}
+            self.trials.judgements, self.faults = read_judgements(self._paths)
+            self._rows = {key: self.trials.execution_rows(key) for key in self._rows}
         keys = sorted(self._rows)
         write_parquet(self._paths.executions, to_table(ExecutionRow, (row for key in keys for row in self._rows[key])))
-        write_parquet(self._paths.summary, to_table(SummaryRow, map(self._trials.summary_row, keys)))
+        write_parquet(self._paths.summary, to_table(SummaryRow, map(self.trials.summary_row, keys)))
         self._written = sum(len(rows) for rows in self._rows.values())
         self._pending = 0
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Container, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from orchestrator.dataset.paths import execution_id
-from orchestrator.dataset.tables import Trials
+from orchestrator.dataset.schema import TrialRecord
+from orchestrator.dataset.tables import Key, Trials
 from orchestrator.dataset.verdicts import Verdict, text_sha256
-from orchestrator.evaluate.rules import Rules
+from orchestrator.evaluate.rules import Rules, read_rules
 from orchestrator.evaluate.signals import prompt_language, signals_of
 
 
@@ -45,11 +46,33 @@ def verdicts_on(texts: Sequence[Text], rules: Rules, embedding_model: str | None
     return [verdict_on(text, rules, embedding_model=embedding_model, judge=judge) for text in texts]
 
 
+def learned_figures(trials: Trials, key: Key, objectives: Container[str]) -> dict[str, Any]:
+    """What a learning sampler is told of a trial: its figures, and the mean quality of its texts where that is an objective.
+
+    By the packaged rules and without models, so that a study's figures don't hang on what was evaluated meanwhile. Texts of
+    random weights are rated, too: the study of a dry run should learn as a real one does.
+    """
+    figures = trials.figures(key)
+    if "quality" not in objectives:
+        return figures
+    rules = read_rules()
+    found = [
+        verdict_on(Text("", columns.use_case, prompt_of(record, execution.prompt), execution.text), rules).quality
+        for columns, execution, record in trials.counted(key)
+        if execution.status == "ok" and execution.text is not None
+    ]
+    return figures | {"quality": sum(found) / len(found) if found else None}
+
+
+def prompt_of(record: TrialRecord, number: int) -> str:
+    """The text of a prompt of a trial."""
+    return next(prompt.text for prompt in record.spec.prompts if prompt.number == number)
+
+
 def texts_of(trials: Trials) -> Iterable[Text]:
     """Every text that counts and means something: of executions that are ok and of real models."""
     for key in trials:
         for columns, execution, record in trials.counted(key):
             if execution.status == "ok" and execution.text is not None and not columns.synthetic:
-                prompt = next(prompt.text for prompt in record.spec.prompts if prompt.number == execution.prompt)
                 name = execution_id(columns.machine, record.spec, execution.prompt)
-                yield Text(name, columns.use_case, prompt, execution.text)
+                yield Text(name, columns.use_case, prompt_of(record, execution.prompt), execution.text)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from orchestrator.evaluate.verdict import learned_figures
 from orchestrator.nouns import Configuration, TrialSpec, digest
 from orchestrator.samplers import OptunaOptions, sampler_of
 from orchestrator.sweep.budget import Limits
@@ -98,7 +99,7 @@ def _study(factory: JobFactory, key: tuple[str, str], budget: int, options: Optu
         of_study = record.spec.sweep_id == plan.id and (record.setup.model, record.setup.use_case) == key
         of_study = of_study and (not plan.each or record.columns.machine == part.machine)
         if of_study and record.spec.repeat == 1 and record.spec.key() not in unfinished:
-            figures = trials.figures(trial)
+            figures = learned_figures(trials, trial, options.objectives)
             values = [figures[name] for name in options.objectives]
             if None not in values:
                 known.append((record.asked, [float(value) for value in values]))

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.dataset.paths import DataSetPaths
@@ -18,6 +18,7 @@ from orchestrator.engine.weights import expected_revision, locate
 from orchestrator.errors import ModelUnavailableError, UserError
 from orchestrator.models import Model
 from orchestrator.nouns import TrialSpec
+from orchestrator.samplers import FORMER_OBJECTIVES, OptunaOptions
 from orchestrator.sweep.estimate import too_small, trial_bound, unasked_bound
 from orchestrator.sweep.plan import (
     SweepPlan,
@@ -119,8 +120,8 @@ class Prepared:
 
 def prepare(resolved: Resolved, revisions: dict[str, str], rerun: tuple[str, ...] = ()) -> Prepared:
     """Make the plan and find what is missing of it. Reads only. Raises UserError."""
-    plan = make_plan(resolved, revisions)
     paths = DataSetPaths(resolved.request.out)
+    resolved, plan = _as_begun(resolved, revisions, paths)
     before = read_plan(paths.sweep(plan.id)) if paths.sweep(plan.id).exists() else None
     if before:
         check_same_weights(before, plan)
@@ -138,6 +139,18 @@ def prepare(resolved: Resolved, revisions: dict[str, str], rerun: tuple[str, ...
         before=before,
         notes=(*([] if before else neighbours(plan, paths.sweeps)), *_small_machines(plan, resolved)),
     )
+
+
+def _as_begun(resolved: Resolved, revisions: dict[str, str], paths: DataSetPaths) -> tuple[Resolved, SweepPlan]:
+    """The plan; of a study that was begun when the default objectives were others, with those, if the file names none."""
+    plan = make_plan(resolved, revisions)
+    if resolved.sampler.options is not OptunaOptions or "objectives" in resolved.space.options or paths.sweep(plan.id).exists():
+        return resolved, plan
+    space = resolved.space.model_copy(update={"options": {**resolved.space.options, "objectives": FORMER_OBJECTIVES}})
+    note = f"this study keeps the objective that it was begun with: {', '.join(FORMER_OBJECTIVES)}; newer ones have quality, too"
+    former = replace(resolved, space=space, notes=(*resolved.notes, note))
+    as_begun = make_plan(former, revisions)
+    return (former, as_begun) if paths.sweep(as_begun.id).exists() else (resolved, plan)
 
 
 def _small_machines(plan: SweepPlan, resolved: Resolved) -> list[str]:

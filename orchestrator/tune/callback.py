@@ -23,6 +23,7 @@ from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.tables import TableWriter
 from orchestrator.dataset.trials import Measured, Origin, append, seal
+from orchestrator.evaluate.verdict import learned_figures
 from orchestrator.nouns import TrialSpec
 from orchestrator.tune.halt import Halt
 from orchestrator.tune.searcher import SweepSearcher
@@ -195,7 +196,8 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
             self._tables.add(record)
             self._written(self._tables.follow)
             if len(running.prompts) == len(spec.prompts):
-                self._searcher.finished(spec, self._tables.figures(record))
+                key = self._tables.trials.key(record)
+                self._searcher.finished(spec, learned_figures(self._tables.trials, key, self._searcher.objectives))
             for observer in self._observers:
                 observer.sealed(record)
         return running

@@ -80,7 +80,7 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         super().__init__()
         self._ready: deque[Job] = deque(jobs)
         self._out: set[str] = set()
-        self._objectives = list(options.objectives) if options else []
+        self.objectives = list(options.objectives) if options else []
         self._space = space
         self._studies = deque((study, _optuna(space, options, study)) for study in studies or [] if space and options)
         self._asked: dict[TrialKey, Asked] = {}
@@ -137,7 +137,7 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
     def finished(self, spec: TrialSpec, figures: dict[str, Any] | None) -> None:
         """Tell the study that asked for a trial, in this run or an earlier one; here unknown figures count as failed."""
         asked = self._asked.pop(spec.key(), None)
-        values = [None if figures is None else figures.get(name) for name in self._objectives]
+        values = [None if figures is None else figures.get(name) for name in self.objectives]
         finite = [value for value in values if value is not None and math.isfinite(value)]
         known = len(finite) == len(values)
         if asked is not None:

@@ -28,6 +28,7 @@ from orchestrator.dataset.verdicts import (
     text_sha256,
     write_verdicts,
 )
+from orchestrator.evaluate.verdict import learned_figures
 from tests import builders
 
 
@@ -196,8 +197,11 @@ def test_a_sweep_that_runs_takes_in_what_is_judged_meanwhile(tmp_path: Path) -> 
 
 def test_what_a_learning_sampler_is_told_does_not_hang_on_verdicts(tmp_path: Path) -> None:
     paths, record = judged_trial(tmp_path)
-    writer = TableWriter(paths, read_all(paths)[0])
-    assert writer.figures(record)["energy_j"] == 60.0
+    trials = TableWriter(paths, read_all(paths)[0]).trials
+    figures = learned_figures(trials, trials.key(record), ["energy_j"])
+    assert (figures["energy_j"], figures["quality"]) == (60.0, None)
+    rated = learned_figures(trials, trials.key(record), ["energy_j", "quality"])
+    assert 0 <= rated["quality"] <= 1
 
 
 def test_unreadable_judgements_are_a_fault_that_costs_only_themselves(tmp_path: Path) -> None:

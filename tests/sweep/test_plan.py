@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from typing import Any
 import pytest
 from scipy.stats import spearmanr
 
+from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.errors import UserError
 from orchestrator.nouns import ANCHOR, PARAMETERS
+from orchestrator.samplers import FORMER_OBJECTIVES, sampler_of
 from orchestrator.sweep.plan import SweepPlan, check_same_weights, make_plan, neighbours, read_plan, write_plan
-from orchestrator.sweep.prepare import known_revisions
+from orchestrator.sweep.prepare import known_revisions, prepare
 from orchestrator.sweep.request import Request, resolve_request
 
 USUAL: dict[str, Any] = {"engine": "simulated", "samples": 8, "models": ("smollm2",), "ranges": ("max_length=100:200",)}
@@ -289,3 +292,21 @@ def test_what_was_edited_between_two_runs_is_named(plan: Plan, tmp_path: Path) -
     (tmp_path / "prompts" / "fantasyWorld.yaml").write_text("prompts: [Something else.]\n")
     (note,) = neighbours(plan("lhs", ranges=()), tmp_path / "sweeps")
     assert "differs in prompts of fantasyWorld:" in note
+
+
+def test_a_study_begun_before_there_was_a_quality_keeps_its_objective(tmp_path: Path) -> None:
+    request = Request(space="optuna", engine="simulated", models=("smollm2",), out=tmp_path)
+    resolved = resolve_request(request, [])
+    revisions = known_revisions(resolved)
+    new = prepare(resolved, revisions).plan
+    assert sampler_of(new.space, "")[1].objectives == {"energy_per_token_j": "min", "quality": "max"}
+    options = {**resolved.space.options, "objectives": FORMER_OBJECTIVES}
+    former = make_plan(replace(resolved, space=resolved.space.model_copy(update={"options": options})), revisions)
+    assert former.id != new.id
+    write_plan(former, DataSetPaths(tmp_path).sweep(former.id))
+    kept = prepare(resolved, revisions)
+    assert kept.plan.id == former.id
+    assert sampler_of(kept.plan.space, "")[1].objectives == FORMER_OBJECTIVES
+    assert any("keeps the objective" in note for note in kept.resolved.notes)
+    write_plan(new, DataSetPaths(tmp_path).sweep(new.id))
+    assert prepare(resolved, revisions).plan.id == new.id, "one that was begun with both goes on with both"

@@ -47,7 +47,8 @@ def study(name: str, budget: int, repeats: int = 1, **more: Any) -> Study:
 
 
 def learning(space: Space, *studies: Study, jobs: list[Job] | None = None, **options: Any) -> SweepSearcher:
-    return SweepSearcher(jobs or [], studies=list(studies), space=space, options=OptunaOptions(**options))
+    one = {"objectives": {"energy_per_token_j": "min"}}
+    return SweepSearcher(jobs or [], studies=list(studies), space=space, options=OptunaOptions(**(one | options)))
 
 
 def job_of(suggestion: Any) -> Job:
@@ -211,7 +212,7 @@ def best_of(space: Space, options: dict[str, Any], energy: Callable[[Configurati
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "nsga3", "gp", "random"])
-@pytest.mark.parametrize("objectives", [{"energy_per_token_j": "min"}, {"energy_per_token_j": "min", "tokens": "max"}])
+@pytest.mark.parametrize("objectives", [{"energy_per_token_j": "min"}, OptunaOptions().objectives])
 @pytest.mark.filterwarnings("ignore")
 def test_every_optuna_sampler_asks_inside_the_space(space: Space, sampler: Any, objectives: Any) -> None:
     options = {"sampler": sampler, "objectives": objectives, "startup_trials": 2}
@@ -314,3 +315,12 @@ def test_no_more_is_out_than_there_are_slots() -> None:
     assert isinstance(searcher.suggest("d"), dict)
     searcher.on_trial_complete("d")
     assert searcher.suggest("e") == Searcher.FINISHED
+
+
+def test_by_default_it_learns_from_joules_per_token_and_quality(space: Space) -> None:
+    assert OptunaOptions().objectives == {"energy_per_token_j": "min", "quality": "max"}
+    searcher = learning(space, study("a", 2), **OptunaOptions().model_dump(include={"objectives"}))
+    first, second = spec_of(searcher.suggest("0")), spec_of(searcher.suggest("1"))
+    searcher.finished(first, {"energy_per_token_j": 2.0, "quality": 0.9})
+    searcher.finished(second, {"energy_per_token_j": 2.0, "quality": None})
+    assert [trial.values for trial in optuna_trials(searcher)] == [[2.0, 0.9], None]
