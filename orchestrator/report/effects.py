@@ -1,0 +1,144 @@
+"""What a hyperparameter does to the energy of an answer: in all, and with the answer's length taken out.
+
+A linear model of the logarithm of an execution's energy on the four hyperparameters, with a level of its own for each machine,
+model and quantization and for each use case, by least squares (statsmodels). Executions of one configuration share its
+deviations, so standard errors are clustered by configuration (Liang & Zeger 1986; small-sample correction and t with
+clusters - 1 degrees of freedom, Cameron & Miller 2015, section VI).
+
+A hyperparameter that lengthens the text costs more for that alone. `adjusted` adds the logarithm of the new tokens, its square
+(energy is about a + b * tokens, which is no power of the length) and the prompt's tokens: what is left is the effect at equal
+length.
+
+top_p, top_k and temperature do nothing in greedy executions: there they are set to their mean, and greedy has a level of its own.
+top_k = 0 means off, so it stands above the largest value, not below the smallest.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.nouns import DOMAIN, PARAMETERS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CONFIDENCE = 0.95
+LEAST_POINTS = 10
+"""Configurations below which four effects and their errors can't be told apart."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The change of energy from the lowest to the highest value that was measured."""
+
+    parameter: str
+    adjusted: bool
+    """Whether the length of the text is taken out."""
+    low: float
+    high: float
+    percent: float | None
+    """None where it can't be told, for the reason in `note`."""
+    lower: float | None
+    upper: float | None
+    """The 95 % interval."""
+    note: str = ""
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        return self.lower is not None and self.upper is not None and (self.lower > 0 or self.upper < 0)
+
+
+def effects(kept: pd.DataFrame, *, adjusted: bool) -> list[Effect]:
+    """One of each hyperparameter, from executions that count (frame.Data.kept)."""
+    import numpy as np
+    import statsmodels.api as sm
+
+    axes = {name: _axis(kept, name) for name in PARAMETERS}
+    n_points = kept["point"].nunique() if len(kept) else 0
+    if n_points < LEAST_POINTS:
+        why = f"{n_points} configurations are too few: {LEAST_POINTS} are needed"
+        return [_unknown(kept, name, why, adjusted=adjusted) for name in PARAMETERS]
+    varied = [name for name, axis in axes.items() if axis is not None]
+    design = _design(kept, {name: axes[name] for name in varied}, adjusted=adjusted)
+    _, clusters = np.unique(kept["point"].to_numpy(), return_inverse=True)
+    fit = sm.OLS(np.log(kept["spent_j"].to_numpy(float)), design.to_numpy(float)).fit(
+        cov_type="cluster", cov_kwds={"groups": clusters, "use_correction": True}, use_t=True
+    )
+    intervals = fit.conf_int(1 - CONFIDENCE)
+    found = []
+    for name in PARAMETERS:
+        if name not in varied:
+            found.append(_unknown(kept, name, "it has one value only", adjusted=adjusted))
+            continue
+        at = design.columns.get_loc(name)
+        beta, (lower, upper) = fit.params[at], intervals[at]
+        if not np.isfinite([beta, lower, upper]).all():
+            found.append(_unknown(kept, name, "it can't be told apart from the others here", adjusted=adjusted))
+            continue
+        low, high = _range(kept, name)
+        percent, lower, upper = (100 * math.expm1(min(value, 50.0)) for value in (beta, lower, upper))
+        found.append(Effect(name, adjusted, low, high, percent, lower, upper))
+    return found
+
+
+def _values(kept: pd.DataFrame, name: str) -> pd.Series:
+    values = kept[name].astype(float)
+    return values.where(values > 0, DOMAIN["top_k"][1] + 1) if name == "top_k" else values
+
+
+def _range(kept: pd.DataFrame, name: str) -> tuple[float, float]:
+    return (float(kept[name].min()), float(kept[name].max())) if len(kept) else DOMAIN[name]
+
+
+def _axis(kept: pd.DataFrame, name: str) -> pd.Series | None:
+    """A hyperparameter from 0 (its lowest value) to 1, at its mean where it does nothing; None where it doesn't vary."""
+    values = _values(kept, name)
+    if name != "max_length":
+        values = values.where(kept["effective_do_sample"].astype(bool))
+    low, high = values.min(), values.max()
+    if not high > low:
+        return None
+    scaled: pd.Series = (values - low) / (high - low)
+    filled: pd.Series = scaled.fillna(scaled.mean())
+    return filled
+
+
+def _design(kept: pd.DataFrame, axes: dict[str, pd.Series | None], *, adjusted: bool) -> pd.DataFrame:
+    """Columns of the model: the axes first, then what is held fixed; columns that say nothing new are left out."""
+    import numpy as np
+    import pandas as pd
+
+    parts = [pd.DataFrame(axes)]
+    if adjusted:
+        length = np.log(kept["n_new_tokens"].astype(float))
+        length = length - length.mean()
+        parts.append(pd.DataFrame({"length": length, "length2": length**2, "prompt": kept["n_prompt_tokens"].astype(float)}))
+    greedy = ~kept["effective_do_sample"].astype(bool)
+    parts.append(pd.DataFrame({"greedy": greedy.astype(float)}))
+    parts.append(pd.get_dummies(kept["group"], prefix="group", dtype=float))
+    parts.append(pd.get_dummies(kept["use_case"], prefix="use_case", dtype=float).iloc[:, 1:])
+    design = pd.concat(parts, axis=1)
+    return design[_independent(design)]
+
+
+def _independent(design: pd.DataFrame) -> list[str]:
+    """Columns that are no combination of those before them."""
+    import numpy as np
+
+    names: list[str] = []
+    basis = np.empty((len(design), 0))
+    for name in design.columns:
+        column = design[name].to_numpy(float)
+        rest = column - basis @ (basis.T @ column)
+        norm = float(np.linalg.norm(rest))
+        if norm > 1e-8 * max(1.0, float(np.linalg.norm(column))):
+            names.append(name)
+            basis = np.column_stack([basis, rest / norm])
+    return names
+
+
+def _unknown(kept: pd.DataFrame, name: str, why: str, *, adjusted: bool) -> Effect:
+    return Effect(name, adjusted, *_range(kept, name), percent=None, lower=None, upper=None, note=why)

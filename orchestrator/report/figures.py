@@ -1,0 +1,191 @@
+"""The charts, each a function from the data to a figure; None where there is nothing to draw. Units stand on every axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.nouns import PARAMETERS
+from orchestrator.report.effects import effects
+from orchestrator.report.frame import Data
+from orchestrator.report.style import RC, looks
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+MOST_POINTS = 3_000
+"""Of a scatter: more are thinned out evenly, said so."""
+UNITS = {"max_length": "tokens", "top_p": "1", "top_k": "candidates", "temperature": "1"}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One row of the table of charts."""
+
+    title: str
+    draw: Callable[[Data], Figure | None]
+
+
+def _axes(width: float = 7.0, height: float = 3.6, **more: Any) -> tuple[Figure, Any]:
+    """A figure of its own, known to no window system."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with rc_context(RC):
+        figure = Figure(figsize=(width, height))
+        FigureCanvasAgg(figure)
+        return figure, figure.subplots(**more)
+
+
+def thinned(frame: pd.DataFrame) -> pd.DataFrame:
+    """At most MOST_POINTS rows, evenly out of all."""
+    return frame.iloc[:: max(1, -(-len(frame) // MOST_POINTS))]
+
+
+def energy_by_length(data: Data) -> Figure | None:
+    """Energy of each execution against its new tokens, a colour a machine, model and quantization."""
+    kept = data.kept
+    if kept.empty:
+        return None
+    figure, axes = _axes()
+    for group, (colour, marker) in looks(data.all["group"]).items():
+        some = thinned(kept[kept["group"] == group])
+        if len(some):
+            axes.scatter(
+                some["n_new_tokens"], some["spent_j"], s=12, alpha=0.6, color=colour, marker=marker, label=group, rasterized=True
+            )
+    axes.set(xlabel="new tokens (tokens)", ylabel="energy of an answer (J)")
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def effects_chart(data: Data) -> Figure | None:
+    """Change of energy over each hyperparameter's range, with 95 % intervals: in all, and at equal length."""
+    both = {adjusted: effects(data.kept, adjusted=adjusted) for adjusted in (False, True)}
+    if all(effect.percent is None for found in both.values() for effect in found):
+        return None
+    figure, axes = _axes(height=2.8)
+    for adjusted, (colour, marker), label, shift in (
+        (False, ("#D55E00", "s"), "in all", -0.14),
+        (True, ("#0072B2", "o"), "at equal length", 0.14),
+    ):
+        for row, effect in enumerate(both[adjusted]):
+            if effect.percent is not None and effect.lower is not None and effect.upper is not None:
+                bars = [[effect.percent - effect.lower], [effect.upper - effect.percent]]
+                name = label if row == 0 else None
+                axes.errorbar(effect.percent, row + shift, xerr=bars, fmt=marker, color=colour, capsize=3, label=name)
+    axes.axvline(0, color="#555555", linewidth=0.8)
+    axes.set_yticks(range(len(PARAMETERS)), PARAMETERS)
+    axes.invert_yaxis()
+    axes.set(
+        xlabel="change of an answer's energy from lowest to highest value (%)", ylabel="hyperparameter (see table for units)"
+    )
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def side_by_side(data: Data) -> Figure | None:
+    """Joules per token of each group and use case: quartiles and whiskers to 1.5 of their range."""
+    kept = data.kept
+    if kept.empty:
+        return None
+    per_token = kept["spent_j"] / kept["n_new_tokens"]
+    keys = sorted({(group, use_case) for group, use_case in zip(kept["group"], kept["use_case"], strict=True)})
+    colours = looks(data.all["group"])
+    figure, axes = _axes(height=1.2 + 0.32 * len(keys))
+    for row, (group, use_case) in enumerate(keys):
+        some = per_token[(kept["group"] == group) & (kept["use_case"] == use_case)]
+        box = axes.boxplot([some], positions=[row], orientation="horizontal", widths=0.6, patch_artist=True, showfliers=False)
+        box["boxes"][0].set(facecolor=colours[group][0], alpha=0.6)
+        box["medians"][0].set(color="black")
+    axes.set_yticks(range(len(keys)), [f"{group}\n{use_case}" for group, use_case in keys], fontsize=7)
+    axes.set(xlabel="energy per new token (J/token)", ylabel="machine / model / quantization")
+    return figure
+
+
+def front(points: pd.DataFrame) -> pd.Series:
+    """Which rows of (`cost`, `quality`) no other row beats in one without losing in the other."""
+    ordered = points.sort_values(["cost", "quality"], ascending=[True, False])
+    best = ordered["quality"].cummax().shift(fill_value=float("-inf"))
+    return (ordered["quality"] > best).reindex(points.index)
+
+
+def pareto_points(data: Data) -> pd.DataFrame:
+    """Mean J/token and mean quality of each configuration of a group, over its ok executions, discarded ones included."""
+    ok = data.all[(data.all["status"] == "ok") & data.all["spent_j"].gt(0) & data.all["n_new_tokens"].gt(0)]
+    ok = ok[ok["quality"].notna()]
+    sums = ok.groupby(["group", "point"]).agg(
+        spent=("spent_j", "sum"), tokens=("n_new_tokens", "sum"), quality=("quality", "mean")
+    )
+    sums["cost"] = sums["spent"] / sums["tokens"]
+    return sums.reset_index()
+
+
+def energy_and_quality(data: Data) -> Figure | None:
+    """Configurations by joules per token and quality; those that none beats in both are joined."""
+    points = pareto_points(data)
+    if points.empty:
+        return None
+    figure, axes = _axes()
+    for group, (colour, marker) in looks(data.all["group"]).items():
+        some = points[points["group"] == group]
+        if len(some):
+            axes.scatter(some["cost"], some["quality"], s=18, color=colour, marker=marker, alpha=0.6, label=group)
+            best = some[front(some)].sort_values("cost")
+            axes.plot(best["cost"], best["quality"], color=colour, linewidth=1.2)
+    axes.set(xlabel="energy per new token (J/token)", ylabel="mean quality of the texts (0 to 1)")
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def quality_by_temperature(data: Data) -> Figure | None:
+    """Share of usable texts in bands of temperature, greedy apart."""
+    judged = data.all[data.all["usable"].notna()]
+    if judged.empty:
+        return None
+    import pandas as pd
+
+    names = ["greedy", "0 to 0.5", "0.5 to 1", "1 to 1.5", "1.5 to 2"]
+    bands = pd.cut(judged["temperature"], [-1, 0.5, 1, 1.5, 2], labels=names[1:]).astype(str)
+    bands = bands.where(judged["effective_do_sample"].astype(bool), "greedy")
+    shares = judged["usable"].astype(float).groupby(bands).agg(["mean", "size"]).reindex(names).dropna()
+    figure, axes = _axes(height=2.8)
+    axes.bar(range(len(shares)), 100 * shares["mean"], color="#009E73", edgecolor="black", hatch="//")
+    axes.set_xticks(range(len(shares)), [f"{name}\nn = {int(n)}" for name, n in shares["size"].items()])
+    axes.set(xlabel="temperature (1)", ylabel="usable texts (%)", ylim=(0, 100))
+    return figure
+
+
+def coverage(data: Data) -> Figure | None:
+    """Where the configurations lie, each pair of hyperparameters; greedy ones apart."""
+    if data.all.empty:
+        return None
+    points = data.all.drop_duplicates("point")
+    figure, grid = _axes(7.0, 6.0, nrows=3, ncols=3)
+    sampled = points["effective_do_sample"].astype(bool)
+    for row, below in enumerate(PARAMETERS[1:]):
+        for column, across in enumerate(PARAMETERS[:3]):
+            axes = grid[row][column]
+            if column > row:
+                axes.set_visible(False)
+                continue
+            for chosen, colour, marker, name in ((sampled, "#0072B2", "o", "sampled"), (~sampled, "#D55E00", "x", "greedy")):
+                some = thinned(points[chosen])
+                axes.scatter(some[across], some[below], s=10, color=colour, marker=marker, label=name)
+            axes.set_xlabel(f"{across} ({UNITS[across]})" if row == 2 else "")  # noqa: PLR2004 - the last row
+            axes.set_ylabel(f"{below} ({UNITS[below]})" if column == 0 else "")
+    grid[0][0].legend(frameon=False, fontsize=7)
+    return figure
+
+
+CHARTS: dict[str, Chart] = {
+    "energy-length": Chart("Energy against length", energy_by_length),
+    "effects": Chart("Effect of each hyperparameter", effects_chart),
+    "side-by-side": Chart("Machines, models, quantizations, use cases", side_by_side),
+    "energy-quality": Chart("Energy against quality", energy_and_quality),
+    "usable": Chart("Usable texts by temperature", quality_by_temperature),
+    "coverage": Chart("Coverage of the design", coverage),
+}

@@ -1,0 +1,67 @@
+"""The executions of a data set as a table to analyse: what counts, what it spent, what it is compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.dataset.parquet import arrow_schema, read_parquet
+from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.schema import ExecutionRow
+from orchestrator.dataset.trials import reason_of
+from orchestrator.errors import UserError
+from orchestrator.nouns import PARAMETERS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEFT_OUT = ("throttled",)
+"""Flags whose executions no effect is computed from (METHOD R12); they stay in the data and are counted."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a report is made of."""
+
+    all: pd.DataFrame
+    """Every execution; besides the schema's columns: `spent_j` (the column that energy_basis names), `group` (machine, model,
+    quantization: within one, energies may be compared) and `point` (a configuration, over models, use cases and repeats)."""
+    kept: pd.DataFrame
+    """Of these, ok, not discarded, measured, and with none of the flags LEFT_OUT."""
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether any text was judged."""
+        return bool(self.all["usable"].notna().any())
+
+
+def read_data(paths: DataSetPaths) -> Data:
+    """The executions of a data set. Raises UserError where its table is missing or older than this program."""
+    try:
+        table = read_parquet(paths.executions)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{paths.executions}: can't be read ({reason_of(error)}); `orchestrator summarize` makes it anew"
+        ) from error
+    missing = [name for name in arrow_schema(ExecutionRow).names if name not in table.schema.names]
+    if missing:
+        raise UserError(f"{paths.executions}: lacks the column {missing[0]}; `orchestrator summarize` makes it anew")
+    return data_of(table.drop_columns(["text"]).to_pandas())
+
+
+def data_of(executions: pd.DataFrame) -> Data:
+    """The same from rows of executions.parquet."""
+    import numpy as np
+
+    frame = executions.copy()
+    basis = frame["energy_basis"]
+    frame["spent_j"] = np.nan
+    for name in basis.dropna().unique():
+        frame.loc[basis == name, "spent_j"] = frame.loc[basis == name, name].astype(float)
+    frame["group"] = frame["machine"] + " / " + frame["model"] + " / " + frame["quantization"]
+    frame["point"] = frame["strategy"] + " " + frame[list(PARAMETERS)].astype(str).agg(" ".join, axis=1)
+    flagged = frame["flags"].map(lambda flags: any(flag in LEFT_OUT for flag in flags)).astype(bool)
+    discarded = frame["usable"].map(lambda usable: usable is False or usable is np.False_).astype(bool)
+    frame["discarded"] = (frame["status"] == "ok") & discarded
+    counted = (frame["status"] == "ok") & ~discarded & ~flagged & frame["spent_j"].gt(0) & frame["n_new_tokens"].gt(0)
+    return Data(all=frame, kept=frame[counted].copy())
