@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
@@ -92,5 +93,5 @@ def publish(
     if not authors:
         click.echo('Note: no --author is given; CITATION.cff says "anonymous".')
     if not check:
-        click.echo(f'Upload: hf upload ORG/NAME {out} . --repo-type dataset --exclude ".*" --exclude "*/.*"')
+        click.echo(f'Upload: hf upload ORG/NAME {shlex.quote(str(out))} . --repo-type dataset --exclude ".*" --exclude "*/.*"')
     return 0

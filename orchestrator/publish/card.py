@@ -9,10 +9,9 @@ import yaml
 
 from orchestrator import __version__
 from orchestrator.dataset.dictionary import data_dictionary
-from orchestrator.publish.content import GROUP, Content
+from orchestrator.publish.content import GROUP, TABLES, Content
 from orchestrator.publish.publication import Publication
 
-HOME = "https://pypi.org/project/llm-energy-orchestrator/"
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 """The hub's categories by number of rows."""
 TRUST = {
@@ -29,19 +28,19 @@ def card(publication: Publication, content: Content) -> str:
 {yaml.safe_dump(_front_matter(publication, content), sort_keys=False, allow_unicode=True)}---
 # {_shown(publication.title)}
 What the generation hyperparameters `max_length`, `top_p`, `top_k` and `temperature` cost in energy when large language
-models answer: {content.executions} executions (one prompt under one configuration, one measurement window each) of {content.trials} trials,
-with the texts that were generated. Measured with llm-energy-orchestrator {__version__}; the newest trial is of {content.date}.
+models answer: {content.executions} executions (one prompt under one configuration, one measurement window each) of
+{content.trials} trials, with the texts that were generated. Measured with llm-energy-orchestrator {__version__};
+the newest measurement is of {content.date}.
 
 {_synthetic(content)}## Use it
 ```python
 from datasets import load_dataset
 
 folder = "."  # or its name on the hub
-executions = load_dataset(folder, "executions", split="train")  # a row a prompt, with its text
-summary = load_dataset(folder, "summary", split="train")  # a row a trial
+{_loads(content)}
 ```
-`trial.json` in each folder `<machine>/<model>/<strategy>/<useCase>/<trial>/` holds everything about a trial; the tables are derived
-from these files. `sha256sum -c checksums.sha256` checks a copy.
+`trial.json` in each folder `<machine>/<model>/<strategy>/<useCase>/<trial>/` holds everything about a trial; the tables are
+derived from these files. `sha256sum -c checksums.sha256` checks a copy.
 
 ## What it holds
 {_groups(content)}
@@ -51,9 +50,9 @@ executions.parquet, and no sum in summary.parquet counts them. Energies are thos
 executions{_gaps(content)}.
 {_imported(content)}
 ## How it was measured
-Tokenize, drain the GPU's queue, open the meters, generate, drain, close the meters, decode: nothing but generation lies in a window.
-Models are loaded and warmed up outside of it. `energy_per_token_j` is the energy of `energy_basis` over the new tokens. What is
-unknown is null, with the reason in `notes`; it is never 0.
+Tokenize, drain the GPU's queue, open the meters, generate, drain, close the meters, decode: nothing but generation lies in a
+window. Models are loaded and warmed up outside of it. `energy_per_token_j` is the energy of `energy_basis` over the new tokens.
+What is unknown is null, with the reason in `notes`; it is never 0.
 
 {_table(("machine", "GPU", "energy basis", "CPU method", "executions", "trust"), _meters(content))}
 
@@ -81,20 +80,20 @@ Also in `CITATION.cff`; with a DOI from Zenodo or the hub, cite that.
 
 def bibtex(publication: Publication, content: Content) -> str:
     """An entry for this data set."""
-    authors = " and ".join(author.name for author in publication.authors) or "{anonymous}"
+    authors = " and ".join(author.name for author in publication.authors) or "anonymous"
     fields = {
-        "title": "{" + publication.title + "}",
+        "title": publication.title,
         "author": authors,
         "year": content.date[:4],
         "version": publication.version(content),
     }
-    lines = [f"  {name} = {{{_tex(value)}}}," for name, value in fields.items()]
+    fields = {name: _tex(value) for name, value in fields.items()}
+    lines = [f"  {name} = {{{value}}}," for name, value in (fields | {"title": "{" + fields["title"] + "}"}).items()]
     return "\n".join([f"@misc{{llm-energy-{content.date},", *lines, "}"])
 
 
 def _front_matter(publication: Publication, content: Content) -> dict[str, object]:
-    tables = ["executions", "summary", *(["imported"] if content.imported else [])]
-    configs = [{"config_name": name, "data_files": f"{name}.parquet"} for name in tables]
+    configs = [{"config_name": name, "data_files": f"{name}.parquet"} for name in content.tables]
     size = next((name for limit, name in SIZES if content.executions < limit), "1M<n<10M")
     return {
         "pretty_name": publication.title,
@@ -105,6 +104,10 @@ def _front_matter(publication: Publication, content: Content) -> dict[str, objec
         "tags": ["energy", "llm", "inference", "hyperparameters", "codecarbon", "sustainability"],
         "configs": [{**configs[0], "default": True}, *configs[1:]],
     }
+
+
+def _loads(content: Content) -> str:
+    return "\n".join(f'{name} = load_dataset(folder, "{name}", split="train")  # {TABLES[name]}' for name in content.tables)
 
 
 def _groups(content: Content) -> str:
@@ -175,5 +178,7 @@ def _shown(text: str) -> str:
 
 
 def _tex(text: str) -> str:
-    """Untrusted text in a field of BibTeX; braces that we put around a title stay."""
-    return "".join({"\\": " ", "`": "'"}.get(c, f"\\{c}" if c in "&%$#_" else c) for c in text if c.isprintable())
+    """Untrusted text in a field of BibTeX."""
+    return "".join(
+        {"\\": " ", "{": "(", "}": ")", "`": "'"}.get(c, f"\\{c}" if c in "&%$#_" else c) for c in text if c.isprintable()
+    )

@@ -13,8 +13,15 @@ from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.tables import Trials
 from orchestrator.dataset.trials import read_text
-from orchestrator.publish.licences import licence_of_texts
+from orchestrator.publish.licences import licence_by_name, licence_of_texts
 
+TABLES = {
+    "executions": "a row an execution: one prompt under one configuration on one machine",
+    "summary": "a row a trial: one configuration on the prompts of a use case",
+    "verdicts": "a row an evaluated execution: the signals measured on its text and what the rules make of them",
+    "imported": "a row a measurement that was made without this program",
+}
+"""Tables that are published, and what a row of them is."""
 GROUP = ("machine", "model", "quantization", "strategy", "use_case")
 
 
@@ -59,6 +66,8 @@ class Content:
     licences: dict[str, str] = field(default_factory=dict)
     """Model -> licence of its texts."""
     flags: Counter[str] = field(default_factory=Counter)
+    tables: list[str] = field(default_factory=list)
+    """Those that are there and hold something."""
     versions: set[str] = field(default_factory=set)
     languages: set[str] = field(default_factory=set)
     trials: int = 0
@@ -93,9 +102,16 @@ def content_of(paths: DataSetPaths, trials: Trials) -> Content:
         _add_record(found, record)
     files = read_provenance(paths)
     if files:
-        found.imported = read_parquet(paths.imported).num_rows
+        imported = read_parquet(paths.imported)
+        found.imported = imported.num_rows
+        for model in set(imported["model"].to_pylist()):
+            found.licences.setdefault(f"{model} (imported, by its folder's name)", licence_by_name(model))
     found.date = max([found.date, *(file.imported_at for file in files)])[:10]
     found.languages = _languages(paths)
+    for name in TABLES:
+        path = paths.root / f"{name}.parquet"
+        if path.exists() and read_parquet(path).num_rows:
+            found.tables.append(name)
     return found
 
 

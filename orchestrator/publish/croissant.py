@@ -9,7 +9,7 @@ from orchestrator.dataset.parquet import read_parquet
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.trials import file_sha256
 from orchestrator.publish.card import bibtex
-from orchestrator.publish.content import Content
+from orchestrator.publish.content import TABLES, Content
 from orchestrator.publish.publication import Publication
 
 if TYPE_CHECKING:
@@ -55,17 +55,10 @@ CONTEXT = {
 }
 """The context that the specification gives."""
 TYPES = {"string": "sc:Text", "int64": "sc:Integer", "double": "sc:Float", "bool": "sc:Boolean"}
-ROWS = {
-    "executions": "a row an execution: one prompt under one configuration on one machine",
-    "summary": "a row a trial: one configuration on the prompts of a use case",
-    "verdicts": "a row an evaluated execution: the signals measured on its text and what the rules make of them",
-    "imported": "a row a measurement that was made without this program",
-}
 
 
 def croissant(paths: DataSetPaths, publication: Publication, content: Content) -> str:
     """The whole file, for the tables that are there."""
-    tables = [name for name in ROWS if (paths.root / f"{name}.parquet").exists()]
     described: dict[str, Any] = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
@@ -84,8 +77,8 @@ def croissant(paths: DataSetPaths, publication: Publication, content: Content) -
         "keywords": ["energy", "large language models", "inference", "hyperparameters"],
         "inLanguage": sorted(content.languages),
         "isLiveDataset": False,
-        "distribution": [_file(paths, name) for name in tables],
-        "recordSet": [_record_set(name, read_parquet(paths.root / f"{name}.parquet").schema) for name in tables],
+        "distribution": [_file(paths, name) for name in content.tables],
+        "recordSet": [_record_set(name, read_parquet(paths.root / f"{name}.parquet").schema) for name in content.tables],
     }
     return (
         json.dumps({key: value for key, value in described.items() if value not in ([], "")}, indent=1, ensure_ascii=False) + "\n"
@@ -98,7 +91,7 @@ def _file(paths: DataSetPaths, table: str) -> dict[str, Any]:
         "@type": "cr:FileObject",
         "@id": path.name,
         "name": path.name,
-        "description": ROWS[table],
+        "description": TABLES[table],
         "contentUrl": path.name,
         "contentSize": f"{path.stat().st_size} B",
         "encodingFormat": "application/x-parquet",
@@ -109,7 +102,7 @@ def _file(paths: DataSetPaths, table: str) -> dict[str, Any]:
 def _record_set(table: str, schema: pa.Schema) -> dict[str, Any]:
     key = {"key": {"@id": f"{table}/execution"}} if "execution" in schema.names else {}
     fields = [_field(table, schema.field(name)) for name in schema.names]
-    return {"@type": "cr:RecordSet", "@id": table, "name": table, "description": ROWS[table], **key, "field": fields}
+    return {"@type": "cr:RecordSet", "@id": table, "name": table, "description": TABLES[table], **key, "field": fields}
 
 
 def _field(table: str, column: pa.Field) -> dict[str, Any]:

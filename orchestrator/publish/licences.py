@@ -45,6 +45,10 @@ def licence_of_texts(record: TrialRecord) -> str:
     """What the maker of a trial's model asks of who uses its texts."""
     if record.columns.synthetic:
         return "none: no real model wrote these texts"
-    ref = record.spec.model_ref
+    return licence_by_name(record.spec.model_ref)
+
+
+def licence_by_name(ref: str) -> str:
+    """The same for a model as it was named: an alias of ours or a repository of the hub."""
     known = KNOWN.get(ref) or next((model for model in KNOWN.values() if model.repo == ref.partition("@")[0]), None)
     return {"Llama 2 Community License": LLAMA2, "Apache-2.0": APACHE}.get(known.licence if known else "", UNKNOWN)
