@@ -47,7 +47,7 @@ def read_checksums(paths: DataSetPaths) -> dict[str, str]:
             continue
         parts = _LINE.fullmatch(line)
         if not parts:
-            raise ValueError(f"line {number} is none of sha256sum")
+            raise ValueError(f"line {number} isn't one that sha256sum writes")
         name = parts[3]
         if parts[1]:
             name = re.sub(r"\\(.)", lambda escape: {"n": "\n", "r": "\r"}.get(escape[1], escape[1]), name)

@@ -29,7 +29,7 @@ def parse_author(text: str) -> Author:
     """Read `Given Family <0000-0000-0000-0000>` or `Family, Given`. Raises UserError."""
     name, _, rest = text.partition("<")
     name, identifier = " ".join(name.split()), rest.strip().removesuffix(">").strip()
-    if not name or not name.isprintable() or ("<" in text) != text.rstrip().endswith(">"):
+    if not name or not text.isprintable() or ("<" in text) != text.rstrip().endswith(">"):
         raise UserError(f'--author {text!r}: write "Given Family" or "Given Family <ORCID>"')
     orcid = None
     if identifier:

@@ -139,8 +139,8 @@ def _place(below: Path, levels: dict[str, str]) -> tuple[str, ...] | str:
     parts = list(below.parts)
     missing = [name for name in LEVELS if name not in levels]
     if len(parts) < len(missing):
-        options = " ".join(f"--{name.replace('_', '-')} NAME" for name in missing[len(parts) :])
-        return f"lies too high to tell its {', '.join(missing)}; name what its folders don't: {options}"
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
+        return f"lies too high to tell its {', '.join(missing)}; name what its folders don't by {options}"
     named = {**levels, **dict(zip(missing, parts, strict=False))}
     if bad := [part for part in parts if not part.isprintable() or part == "trial.json"]:
         return f"{bad[0]!r} can't be a folder of a data set; rename it"

@@ -45,10 +45,12 @@ def _json(content: str) -> Iterator[str]:
 
 def _after_headings(content: str) -> Iterator[str]:
     """`Output: ...` for each, up to the next heading of a prompt or output."""
-    for start in (found := list(_OUTPUT.finditer(content))):
-        ends = [other.start() for other in found if other.start() > start.start()]
-        ends += [prompt.start() for prompt in _PROMPT.finditer(content, start.end())]
-        yield _RULE.sub("", content[start.end() : min(ends, default=len(content))])
+    headings = [(match.start(), match.end(), True) for match in _OUTPUT.finditer(content)]
+    headings += [(match.start(), match.end(), False) for match in _PROMPT.finditer(content)]
+    headings.sort()
+    for (_, begin, is_output), (end, *_) in zip(headings, [*headings[1:], (len(content), 0, False)], strict=False):
+        if is_output:
+            yield _RULE.sub("", content[begin:end])
 
 
 def _numbered(content: str) -> Iterator[str]:

@@ -163,8 +163,8 @@ def test_verdicts_on_what_is_gone(paths: DataSetPaths, execution: str, text: str
     assert found(paths) == []
     write_verdicts(paths, [verdict(execution, text)])
     rebuild(paths)
-    says = f"warning: verdicts.parquet: 1 verdicts on executions or texts that aren't here (first: {execution}); `evaluate` makes it anew"
-    assert found(paths) == [says]
+    says = f"1 verdicts on executions or texts that aren't here (first: {execution}); `evaluate` makes it anew"
+    assert found(paths) == [f"warning: verdicts.parquet: {says}"]
 
 
 def test_reviews_of_what_is_gone_and_of_what_cant_be_read(paths: DataSetPaths) -> None:
@@ -203,7 +203,7 @@ def test_checksums_of_a_published_data_set(paths: DataSetPaths) -> None:
     assert line.startswith("error: checksums.sha256: 1 of its files differ or are missing (first: NOTES.md)")
     assert found(paths, running=True) == []
     paths.checksums.write_text("mine")
-    assert found(paths) == ["error: checksums.sha256: line 1 is none of sha256sum"]
+    assert found(paths) == ["error: checksums.sha256: line 1 isn't one that sha256sum writes"]
 
 
 def test_checksums_hold_what_is_published_under_any_name(paths: DataSetPaths, tmp_path: Path) -> None:
