@@ -20,6 +20,9 @@ HEAVY = ("ray", "torch", "transformers", "codecarbon", "optuna", "bitsandbytes")
         ["plan", "--space", "optuna"],
         ["summarize", "--out", "."],
         ["models", "list"],
+        ["validate", "--out", "."],
+        ["publish", "--help"],
+        ["import", "--help"],
     ],
     ids=" ".join,
 )

@@ -11,9 +11,11 @@ from orchestrator.cli.cluster import cluster
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.evaluate import evaluate
 from orchestrator.cli.exits import INTERRUPTED, USER_ERROR
+from orchestrator.cli.imports import import_
 from orchestrator.cli.merge import merge
 from orchestrator.cli.models import models
 from orchestrator.cli.plan import plan
+from orchestrator.cli.publish import publish
 from orchestrator.cli.status import status
 from orchestrator.cli.summarize import summarize
 from orchestrator.cli.text import lasting_streams
@@ -38,7 +40,7 @@ def cli() -> None:
     """  # noqa: D301 - click wants the character
 
 
-for verb in (doctor, tune, plan, status, watch, evaluate, summarize, validate, merge, models, cluster):
+for verb in (doctor, tune, plan, status, watch, evaluate, summarize, validate, merge, publish, import_, models, cluster):
     cli.add_command(verb)
 
 

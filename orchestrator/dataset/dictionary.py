@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.dataset.imported import ImportedRow
 from orchestrator.dataset.parquet import describe
 from orchestrator.dataset.schema import SCHEMA_VERSION, ExecutionRow, SummaryRow, TelemetrySample
 from orchestrator.dataset.verdicts import Verdict
@@ -26,6 +27,9 @@ are only ever added; a reviewer's latest one about an execution counts, the majo
 
 ## telemetry.parquet: the GPU's state during a trial (only where there is a GPU)
 {describe(TelemetrySample)}
+
+## imported.parquet: a row a measurement made without this program (only after `import`)
+{describe(ImportedRow)}
 
 ## emissions.csv: a row an execution
 The 29 fields of CodeCarbon's record in the order of the measurement report's Table 1, CodeCarbon's newer fields, then columns of

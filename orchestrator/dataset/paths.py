@@ -68,6 +68,41 @@ class DataSetPaths:
         return self.root / "README.md"
 
     @property
+    def croissant(self) -> Path:
+        """The same for programs."""
+        return self.root / "croissant.json"
+
+    @property
+    def citation(self) -> Path:
+        """How to cite it."""
+        return self.root / "CITATION.cff"
+
+    @property
+    def licence(self) -> Path:
+        """Who may do what with it."""
+        return self.root / "LICENSE.md"
+
+    @property
+    def checksums(self) -> Path:
+        """Hashes of everything that was published."""
+        return self.root / "checksums.sha256"
+
+    @property
+    def imports(self) -> Path:
+        """Copies of files that were measured without this program."""
+        return self.root / "imported"
+
+    @property
+    def provenance(self) -> Path:
+        """Where those copies came from."""
+        return self.imports / "import.json"
+
+    @property
+    def imported(self) -> Path:
+        """Derived from those copies: a row a measurement."""
+        return self.root / "imported.parquet"
+
+    @property
     def merging(self) -> Path:
         """Trials that are being copied from another data set."""
         return self.root / MERGING

@@ -1,5 +1,7 @@
 """Check the folders and tables of a data set: schema, hashes, places, duplicates, leftovers. Reads only.
 
+Whether its values can be is the business of plausible.py, what stands beside the trials that of companions.py.
+
 What a plan still misses is the business of sweep/check.py.
 """
 
@@ -9,31 +11,20 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from orchestrator.dataset.companions import companion_findings
+from orchestrator.dataset.finding import Finding
 from orchestrator.dataset.parquet import read_parquet, to_table
 from orchestrator.dataset.paths import PARTIAL_SUFFIX, DataSetPaths
+from orchestrator.dataset.plausible import between_trials, record_findings
 from orchestrator.dataset.schema import Execution, ExecutionRow, SummaryRow, TrialRecord
 from orchestrator.dataset.tables import Trials, read_judgements
 from orchestrator.dataset.trials import file_sha256, partial_record, read_trial, reason_of
 from orchestrator.nouns import Noun, TrialSpec, generation_seed
 
 KINDS_OF_ERROR = frozenset({"oom", "nan", "timeout", "other"})
-
-
-@dataclass(frozen=True, order=True)
-class Finding:
-    """One fault. An error: what stands there can't be trusted, or is missing; a warning: to be known."""
-
-    severity: Literal["error", "warning"]
-    where: str
-    what: str
-
-    def line(self) -> str:
-        """For a person."""
-        return f"{self.severity}: {self.where}: {self.what}"
 
 
 def validate_folders(paths: DataSetPaths, *, running: bool, tables: bool = True) -> tuple[Trials, list[Finding]]:
@@ -43,6 +34,7 @@ def validate_folders(paths: DataSetPaths, *, running: bool, tables: bool = True)
     read them, too; not where they are made anew in any case.
     """
     trials, findings = Trials(), list(_strangers(paths, running=running))
+    sealed: list[tuple[str, TrialRecord]] = []
     attempts: dict[tuple[Any, ...], list[str]] = defaultdict(list)
     for folder in paths.sealed_trials():
         where = folder.relative_to(paths.root).as_posix()
@@ -52,12 +44,16 @@ def validate_folders(paths: DataSetPaths, *, running: bool, tables: bool = True)
             findings.append(Finding("error", where, reason_of(error)))
             continue
         trials.add(record)
+        sealed.append((where, record))
         attempts[(*Trials.key(record), record.columns.attempt)].append(where)
         findings += [Finding("error", where, what) for what in _folder_faults(paths, folder, record)]
+        findings += record_findings(where, record)
+    findings += between_trials(sealed)
     for first, *others in attempts.values():
         findings += [Finding("error", other, f"the same attempt of the same trial as {first}") for other in others]
     if tables:
         findings += _table_faults(paths, trials, running=running)
+        findings += companion_findings(paths, trials, running=running)
     for folder in paths.partial_trials():
         where = folder.relative_to(paths.root).as_posix()
         try:

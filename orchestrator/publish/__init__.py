@@ -1,1 +1,1 @@
-"""Publish: the data card, metadata and checksums of a data set; import of others."""
+"""A data set goes out, with card, metadata and checksums; other people's CodeCarbon measurements come in."""

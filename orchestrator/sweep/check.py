@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.dataset.drift import conditions, mixed
+from orchestrator.dataset.finding import Finding
 from orchestrator.dataset.lock import LOCK_FILE, holder_of, seems_alive
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.tables import Trials
-from orchestrator.dataset.validate import Finding, validate_folders
+from orchestrator.dataset.validate import validate_folders
 from orchestrator.errors import UserError
 from orchestrator.sweep.plan import SweepPlan, read_plan
 from orchestrator.sweep.remaining import by_kind, failures, finished_of, n_missing, relevant

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from orchestrator.dataset.drift import conditions, mixed
+from orchestrator.dataset.finding import Finding
 from orchestrator.dataset.lock import held
 from orchestrator.dataset.paths import DataSetPaths, make_folder, sync_folder, write_atomically
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.tables import TableWriter, Trials, read_judgements
 from orchestrator.dataset.trials import DERIVED_FILES
-from orchestrator.dataset.validate import Finding, validate_folders
+from orchestrator.dataset.validate import validate_folders
 from orchestrator.dataset.verdicts import Decision, Verdict, append_decision, read_decisions, write_verdicts
 from orchestrator.errors import UserError
 from orchestrator.sweep.check import read_plans

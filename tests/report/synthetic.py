@@ -58,7 +58,8 @@ def executions(
         "quantization": "nf4", "engine": "transformers", "synthetic": False, "prompt": prompt + 1, "status": "ok",
         "effective_do_sample": True, "n_prompt_tokens": 40 + 5 * prompt, "n_new_tokens": tokens, "window_s": tokens / 20,
         "tokens_per_s": 20.0, "energy_j": energy, "gpu_energy_counter_j": energy, "energy_basis": "gpu_energy_counter_j",
-        "energy_per_token_j": energy / tokens, "energy_rel_uncertainty": 0.06, "finish_reason": "length", "cpu_method": "cpu_load",
+        "energy_per_token_j": energy / tokens, "energy_rel_uncertainty": 0.06, "finish_reason": "length",
+        "cpu_method": "cpu_load",
         "device": "cuda", "gpu_name": "GPU", "scope": "exclusive", "load_s": 5.0,
     }  # fmt: skip
     base |= {"flags": [()] * n, "notes": [()] * n, "dormant": [()] * n, "limits": [()] * n, "reasons": [None] * n}

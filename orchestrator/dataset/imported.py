@@ -1,0 +1,90 @@
+"""Measurements made without this program: copies of their files below imported/, and a table of their rows.
+
+They are no trials: what a trial must say (configuration, seeds, tokens, the model's revision) was mostly never recorded, and
+nothing here makes it up. So they stand in a table of their own, null where unknown, and enter no sum of summary.parquet.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import TypeAdapter, ValidationError
+
+from orchestrator.dataset.parquet import to_table, write_parquet
+from orchestrator.dataset.paths import DataSetPaths, write_atomically
+from orchestrator.dataset.schema import Column
+from orchestrator.dataset.trials import read_text
+from orchestrator.nouns import Noun
+
+
+class ImportedRow(Noun):
+    """A row of imported.parquet: a row of somebody's emissions.csv."""
+
+    execution: Annotated[str, Column("id: the csv's path, #, the row's number in it from 1")]
+    machine: Annotated[str, Column("as in the folder's name")]
+    model: Annotated[str, Column("as in the folder's name; which revision or quantization is not known")]
+    strategy: Annotated[str, Column("sampling strategy, as in the folder's name")]
+    use_case: Annotated[str, Column("as in the folder's name")]
+    run: Annotated[str, Column("folders below the use case; empty: none")]
+    timestamp: Annotated[
+        str | None, Column("as CodeCarbon wrote it: end of the measurement, local time of unknown zone", null="none")
+    ]
+    project_name: Annotated[str | None, Column("as CodeCarbon wrote it", null="none")]
+    run_id: Annotated[str | None, Column("as CodeCarbon wrote it", null="none")]
+    max_length: Annotated[float | None, Column("requested, where the csv has such a column", "tokens", "not recorded")]
+    top_p: Annotated[float | None, Column("requested, where the csv has such a column", null="not recorded")]
+    top_k: Annotated[float | None, Column("requested, where the csv has such a column", null="not recorded")]
+    temperature: Annotated[float | None, Column("requested, where the csv has such a column", null="not recorded")]
+    window_s: Annotated[float | None, Column("CodeCarbon's duration", "s", "not recorded")]
+    energy_kwh: Annotated[float | None, Column("CodeCarbon's energy_consumed", "kWh", "not measured, see notes")]
+    energy_j: Annotated[float | None, Column("the same in joules", "J", "not measured, see notes")]
+    gpu_energy_cc_j: Annotated[float | None, Column("GPU energy by CodeCarbon", "J", "no GPU or not measured, see notes")]
+    cpu_energy_j: Annotated[float | None, Column("CPU energy by CodeCarbon, by an unknown method", "J", "not recorded")]
+    ram_energy_j: Annotated[float | None, Column("RAM energy by CodeCarbon: a model", "J", "not recorded")]
+    emissions_kg: Annotated[float | None, Column("CodeCarbon's emissions, CO2 equivalent", "kg", "not recorded")]
+    country_iso_code: Annotated[str | None, Column("country that CodeCarbon assumed", null="not recorded")]
+    tracking_mode: Annotated[str | None, Column("machine or process", null="not recorded")]
+    codecarbon_version: Annotated[str | None, Column("version of CodeCarbon", null="not recorded")]
+    cpu_model: Annotated[str | None, Column("as CodeCarbon wrote it", null="not recorded")]
+    gpu_name: Annotated[str | None, Column("as CodeCarbon wrote it", null="no GPU or not recorded")]
+    flags: Annotated[tuple[str, ...], Column("labels for caution; see docs/publish.md")]
+    notes: Annotated[tuple[str, ...], Column("why a value is null: 'column: reason'")]
+    text: Annotated[str | None, Column("what the model wrote", null="output.txt is missing or can't be told apart by rows")]
+
+
+class ImportedFile(Noun):
+    """Where a copy below imported/ came from: an entry of import.json."""
+
+    path: str
+    """Below imported/."""
+    sha256: str
+    source: str
+    """Its path in the tree that was imported, which is named by its last folder alone."""
+    imported_at: str
+    imported_by: str
+
+
+_FILES = TypeAdapter(list[ImportedFile])
+
+
+def read_provenance(paths: DataSetPaths) -> list[ImportedFile]:
+    """What was imported; nothing where nothing was. Raises OSError, or ValueError where import.json is none of ours."""
+    if not paths.provenance.exists():
+        return []
+    try:
+        return _FILES.validate_python(json.loads(read_text(paths.provenance)))
+    except (ValidationError, RecursionError) as error:
+        raise ValueError("isn't a list of imported files as this program writes it") from error
+
+
+def write_provenance(paths: DataSetPaths, files: Iterable[ImportedFile]) -> None:
+    """Write import.json anew, ordered by path."""
+    entries = [file.model_dump() for file in sorted(files, key=lambda file: file.path)]
+    write_atomically(paths.provenance, (json.dumps(entries, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def write_imported(paths: DataSetPaths, rows: Iterable[ImportedRow]) -> None:
+    """Write imported.parquet anew, in one step."""
+    write_parquet(paths.imported, to_table(ImportedRow, (row.model_dump() for row in rows)))

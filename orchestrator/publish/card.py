@@ -1,0 +1,184 @@
+"""README.md: the data card, as the Hugging Face Hub reads it (front matter) and as a person does."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+
+import yaml
+
+from orchestrator import __version__
+from orchestrator.dataset.dictionary import data_dictionary
+from orchestrator.publish.content import GROUP, TABLES, Content
+from orchestrator.publish.publication import Publication
+
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+"""The hub's categories by number of rows."""
+TRUST = {
+    "gpu_energy_counter_j": "the GPU's own energy counter: a measurement (sensor's gain about 5 %)",
+    "gpu_energy_integrated_j": "the GPU's power, polled and integrated: a measurement",
+    "energy_j": "CodeCarbon's total of CPU and RAM: as good as its worst part, and RAM is always a model",
+    "none": "not measured",
+}
+
+
+def card(publication: Publication, content: Content) -> str:
+    """The whole file."""
+    return f"""---
+{yaml.safe_dump(_front_matter(publication, content), sort_keys=False, allow_unicode=True)}---
+# {_shown(publication.title)}
+What the generation hyperparameters `max_length`, `top_p`, `top_k` and `temperature` cost in energy when large language
+models answer: {content.executions} executions (one prompt under one configuration, one measurement window each) of
+{content.trials} trials, with the texts that were generated. Measured with llm-energy-orchestrator {__version__};
+the newest measurement is of {content.date}.
+
+{_synthetic(content)}## Use it
+```python
+from datasets import load_dataset
+
+folder = "."  # or its name on the hub
+{_loads(content)}
+```
+`trial.json` in each folder `<machine>/<model>/<strategy>/<useCase>/<trial>/` holds everything about a trial; the tables are
+derived from these files. `sha256sum -c checksums.sha256` checks a copy.
+
+## What it holds
+{_groups(content)}
+
+`discarded` texts were found unusable by rules or persons (columns `usable`, `reasons`, `decided_by`): they stay in
+executions.parquet, and no sum in summary.parquet counts them. Energies are those of `energy_basis` (see below) over ok
+executions{_gaps(content)}.
+{_imported(content)}
+## How it was measured
+Tokenize, drain the GPU's queue, open the meters, generate, drain, close the meters, decode: nothing but generation lies in a
+window. Models are loaded and warmed up outside of it. `energy_per_token_j` is the energy of `energy_basis` over the new tokens.
+What is unknown is null, with the reason in `notes`; it is never 0.
+
+{_table(("machine", "GPU", "energy basis", "CPU method", "executions", "trust"), _meters(content))}
+
+Flags in these rows: {_flags(content)}. Software: {_shown(", ".join(sorted(content.versions)) or "not recorded")}.
+
+## Limits
+- CPU energy is measured only where `cpu_method` is `rapl`; else it is a model of CodeCarbon's, as RAM energy is everywhere.
+- Energies of different machines compare only where their `energy_basis` is the same.
+- Energy hangs on length first: compare `energy_per_token_j`, or configurations of equal length.
+- The texts are what models wrote. They may be false, and were not checked for anything but usability.
+
+## Licence
+The measurements: [{publication.licence.name}]({publication.licence.url}). The texts:
+{_table(("model", "what its maker asks"), sorted(content.licences.items())) if content.licences else "there are none."}
+
+## How to cite
+```bibtex
+{bibtex(publication, content)}
+```
+Also in `CITATION.cff`; with a DOI from Zenodo or the hub, cite that.
+
+## Data dictionary
+{data_dictionary().replace("## ", "### ")}"""
+
+
+def bibtex(publication: Publication, content: Content) -> str:
+    """An entry for this data set."""
+    authors = " and ".join(author.name for author in publication.authors) or "anonymous"
+    fields = {
+        "title": publication.title,
+        "author": authors,
+        "year": content.date[:4],
+        "version": publication.version(content),
+    }
+    fields = {name: _tex(value) for name, value in fields.items()}
+    lines = [f"  {name} = {{{value}}}," for name, value in (fields | {"title": "{" + fields["title"] + "}"}).items()]
+    return "\n".join([f"@misc{{llm-energy-{content.date},", *lines, "}"])
+
+
+def _front_matter(publication: Publication, content: Content) -> dict[str, object]:
+    configs = [{"config_name": name, "data_files": f"{name}.parquet"} for name in content.tables]
+    size = next((name for limit, name in SIZES if content.executions < limit), "1M<n<10M")
+    return {
+        "pretty_name": publication.title,
+        "license": publication.licence.hub,
+        "language": sorted(content.languages) or ["und"],
+        "size_categories": [size],
+        "task_categories": ["text-generation"],
+        "tags": ["energy", "llm", "inference", "hyperparameters", "codecarbon", "sustainability"],
+        "configs": [{**configs[0], "default": True}, *configs[1:]],
+    }
+
+
+def _loads(content: Content) -> str:
+    return "\n".join(f'{name} = load_dataset(folder, "{name}", split="train")  # {TABLES[name]}' for name in content.tables)
+
+
+def _groups(content: Content) -> str:
+    head = (*GROUP, "executions", "ok", "evaluated", "discarded", "energy", "of that on discarded")
+    rows: list[Sequence[object]] = [
+        (
+            *names,
+            g.executions,
+            g.ok,
+            g.evaluated,
+            g.discarded,
+            _energy(g.energy_j),
+            _energy(g.wasted_j) if g.evaluated else "not evaluated",
+        )
+        for names, g in sorted(content.groups.items())
+    ]
+    counts = [int(content.total(name)) for name in ("executions", "ok", "evaluated", "discarded")]
+    wasted = _energy(content.total("wasted_j")) if content.total("evaluated") else "not evaluated"
+    rows.append(("all", "", "", "", "", *counts, _energy(content.total("energy_j")), wasted))
+    return _table(head, rows)
+
+
+def _meters(content: Content) -> list[Sequence[object]]:
+    return [(*names, n, TRUST.get(names[2], "")) for names, n in sorted(content.meters.items())]
+
+
+def _flags(content: Content) -> str:
+    return ", ".join(f"`{_shown(flag)}` ({n})" for flag, n in sorted(content.flags.items())) or "none"
+
+
+def _gaps(content: Content) -> str:
+    missing = int(content.total("unmeasured"))
+    return f"; {missing} of them have none and are not in the sum" if missing else ""
+
+
+def _synthetic(content: Content) -> str:
+    if not content.synthetic:
+        return ""
+    return (
+        f"**{content.synthetic} executions are synthetic** (random weights or a simulated engine): their texts mean nothing.\n\n"
+    )
+
+
+def _imported(content: Content) -> str:
+    if not content.imported:
+        return ""
+    return (
+        f"\nimported.parquet has {content.imported} more measurements, made without this program: what wasn't recorded there is "
+        "null, and no figure on this page counts them. `imported/import.json` says where they came from.\n"
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(_shown(str(cell)) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _energy(joules: float) -> str:
+    return f"{joules / 3600:.4g} Wh"
+
+
+def _shown(text: str) -> str:
+    """Untrusted text in a line of Markdown: nothing in it is markup."""
+    plain = "".join(c if c.isprintable() else " " for c in text)
+    escaped = html.escape(plain, quote=False)
+    return "".join(f"\\{c}" if c in "\\`*[]|!#" else c for c in escaped)
+
+
+def _tex(text: str) -> str:
+    """Untrusted text in a field of BibTeX."""
+    return "".join(
+        {"\\": " ", "{": "(", "}": ")", "`": "'"}.get(c, f"\\{c}" if c in "&%$#_" else c) for c in text if c.isprintable()
+    )

@@ -1,0 +1,123 @@
+"""croissant.json: the data set's tables and columns in the Croissant format 1.0 (docs.mlcommons.org/croissant)."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.dataset.parquet import read_parquet
+from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.trials import file_sha256
+from orchestrator.publish.card import bibtex
+from orchestrator.publish.content import TABLES, Content
+from orchestrator.publish.publication import Publication
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CONTEXT = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileProperty": "cr:fileProperty",
+    "fileObject": "cr:fileObject",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "parentField": "cr:parentField",
+    "path": "cr:path",
+    "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
+    "repeated": "cr:repeated",
+    "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
+    "sc": "https://schema.org/",
+    "separator": "cr:separator",
+    "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
+}
+"""The context that the specification gives."""
+TYPES = {"string": "sc:Text", "int64": "sc:Integer", "double": "sc:Float", "bool": "sc:Boolean"}
+
+
+def croissant(paths: DataSetPaths, publication: Publication, content: Content) -> str:
+    """The whole file, for the tables that are there."""
+    described: dict[str, Any] = {
+        "@context": CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "name": publication.title,
+        "description": "Energy of LLM inference over the generation hyperparameters max_length, top_p, top_k and temperature: "
+        f"{content.executions} executions of {content.trials} trials, with their texts.",
+        "license": publication.licence.url,
+        "citeAs": bibtex(publication, content),
+        "creator": [
+            {"@type": "sc:Person", "name": author.name} | ({"url": author.orcid} if author.orcid else {})
+            for author in publication.authors
+        ],
+        "datePublished": content.date,
+        "version": publication.version(content),
+        "keywords": ["energy", "large language models", "inference", "hyperparameters"],
+        "inLanguage": sorted(content.languages),
+        "isLiveDataset": False,
+        "distribution": [_file(paths, name) for name in content.tables],
+        "recordSet": [_record_set(name, read_parquet(paths.root / f"{name}.parquet").schema) for name in content.tables],
+    }
+    return (
+        json.dumps({key: value for key, value in described.items() if value not in ([], "")}, indent=1, ensure_ascii=False) + "\n"
+    )
+
+
+def _file(paths: DataSetPaths, table: str) -> dict[str, Any]:
+    path = paths.root / f"{table}.parquet"
+    return {
+        "@type": "cr:FileObject",
+        "@id": path.name,
+        "name": path.name,
+        "description": TABLES[table],
+        "contentUrl": path.name,
+        "contentSize": f"{path.stat().st_size} B",
+        "encodingFormat": "application/x-parquet",
+        "sha256": file_sha256(path),
+    }
+
+
+def _record_set(table: str, schema: pa.Schema) -> dict[str, Any]:
+    key = {"key": {"@id": f"{table}/execution"}} if "execution" in schema.names else {}
+    fields = [_field(table, schema.field(name)) for name in schema.names]
+    return {"@type": "cr:RecordSet", "@id": table, "name": table, "description": TABLES[table], **key, "field": fields}
+
+
+def _field(table: str, column: pa.Field) -> dict[str, Any]:
+    import pyarrow as pa
+
+    about = {name.decode(): text.decode() for name, text in (column.metadata or {}).items()}
+    unit = f" [{about['unit']}]" if about.get("unit") else ""
+    null = f"; null: {about['null']}" if about.get("null", "never") != "never" else ""
+    repeated = pa.types.is_list(column.type)
+    return {
+        "@type": "cr:Field",
+        "@id": f"{table}/{column.name}",
+        "name": column.name,
+        "description": f"{about.get('meaning', '')}{unit}{null}",
+        "dataType": TYPES[str(column.type.value_type if repeated else column.type)],
+        **({"repeated": True} if repeated else {}),
+        "source": {"fileObject": {"@id": f"{table}.parquet"}, "extract": {"column": column.name}},
+    }
