@@ -16,6 +16,7 @@ from orchestrator.cli.merge import merge
 from orchestrator.cli.models import models
 from orchestrator.cli.plan import plan
 from orchestrator.cli.publish import publish
+from orchestrator.cli.report import plot, report
 from orchestrator.cli.status import status
 from orchestrator.cli.summarize import summarize
 from orchestrator.cli.text import lasting_streams
@@ -36,11 +37,29 @@ def cli() -> None:
       orchestrator plan --space lhs        what would run, and what it would take
       orchestrator tune --space lhs        run it; the same command again goes on
       orchestrator status                  what is done, failed and left
+      orchestrator evaluate                which texts are usable
+      orchestrator report                  what it says, as one page to look at
       orchestrator validate                check a data set before it is published
     """  # noqa: D301 - click wants the character
 
 
-for verb in (doctor, tune, plan, status, watch, evaluate, summarize, validate, merge, publish, import_, models, cluster):
+for verb in (
+    doctor,
+    tune,
+    plan,
+    status,
+    watch,
+    evaluate,
+    report,
+    plot,
+    summarize,
+    validate,
+    merge,
+    publish,
+    import_,
+    models,
+    cluster,
+):
     cli.add_command(verb)
 
 

@@ -59,7 +59,9 @@ def data_of(executions: pd.DataFrame) -> Data:
     for name in basis.dropna().unique():
         frame.loc[basis == name, "spent_j"] = frame.loc[basis == name, name].astype(float)
     frame["group"] = frame["machine"] + " / " + frame["model"] + " / " + frame["quantization"]
-    frame["point"] = frame["strategy"] + " " + frame[list(PARAMETERS)].astype(str).agg(" ".join, axis=1)
+    frame["point"] = frame["strategy"].astype(str)
+    for name in PARAMETERS:
+        frame["point"] = frame["point"] + " " + frame[name].astype(str)
     flagged = frame["flags"].map(lambda flags: any(flag in LEFT_OUT for flag in flags)).astype(bool)
     discarded = frame["usable"].map(lambda usable: usable is False or usable is np.False_).astype(bool)
     frame["discarded"] = (frame["status"] == "ok") & discarded

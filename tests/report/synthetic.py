@@ -43,7 +43,7 @@ def executions(
     bounds = {**DOMAIN, "max_length": LENGTHS, "top_k": (2.0, 100.0), "top_p": (0.01, 0.99), "temperature": (0.05, 2.0)}
     u = {name: unit[point, i] for i, name in enumerate(PARAMETERS)}
     values = {name: bounds[name][0] + u[name] * (bounds[name][1] - bounds[name][0]) for name in PARAMETERS}
-    scaled = {name: (u[name] - u[name].min()) / np.ptp(u[name]) for name in PARAMETERS}
+    scaled = {name: (u[name] - u[name].min()) / max(np.ptp(u[name]), 1e-9) for name in PARAMETERS}
     tokens = 200 * np.exp(sum((truth.length.get(name, 0.0) * scaled[name] for name in PARAMETERS), rng.normal(0, 0.4, n)))
     tokens = np.maximum(5, tokens.round())
     effect = sum((truth.per_token.get(name, 0.0) * scaled[name] for name in PARAMETERS), np.zeros(n))

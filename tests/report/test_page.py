@@ -1,0 +1,254 @@
+"""The report as a whole: what it says of data whose truth is known, and of data that hold nothing, anything, or too much."""
+
+from __future__ import annotations
+
+import html.parser
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.cli import main
+from orchestrator.dataset.parquet import arrow_schema, to_table, write_parquet
+from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.schema import ExecutionRow
+from orchestrator.dataset.tables import rebuild
+from orchestrator.errors import UserError
+from orchestrator.report.content import headline, left_out_table, tables, warnings
+from orchestrator.report.figures import CHARTS, MOST_POINTS, front, thinned
+from orchestrator.report.frame import data_of, read_data
+from orchestrator.report.page import page, write_figure
+from orchestrator.report.trust import cards
+from tests import builders
+from tests.report.synthetic import Truth, executions
+
+VOID = {"meta", "img", "input", "br"}
+HOSTILE = "<script>alert(1)</script>\u202e'\"&"
+
+
+def judged(frame: pd.DataFrame, share: float = 0.25) -> pd.DataFrame:
+    """The first quarter discarded."""
+    n = int(share * len(frame))
+    return frame.assign(
+        usable=[False] * n + [True] * (len(frame) - n),
+        reasons=[("gibberish",)] * n + [()] * (len(frame) - n),
+        quality=np.linspace(0, 1, len(frame)),
+        decided_by="rules",
+    )
+
+
+class Balanced(html.parser.HTMLParser):
+    """Fails where tags don't match."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.outside: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        found = dict(attrs)
+        if tag == "img":
+            self.images.append(found)
+        self.outside += [
+            str(found[name]) for name in ("src", "href") if name in found and not str(found[name]).startswith(("data:", "#"))
+        ]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def read(text: str) -> Balanced:
+    parser = Balanced()
+    parser.feed(text)
+    assert parser.open == []
+    assert parser.outside == [], "it opens offline"
+    return parser
+
+
+def test_a_full_report_has_every_chart_and_nothing_from_outside() -> None:
+    frame = judged(executions(Truth(per_token={"temperature": 0.3}), 0))
+    text = page(data_of(frame), "measurements")
+    assert len(read(text).images) == len(CHARTS)
+    assert all(image["alt"] for image in read(text).images)
+    for word in ("At equal length", "J/token", "wasted energy", "per usable answer", "gibberish", "measured"):
+        assert word in text
+    assert page(data_of(frame), "measurements") == text, "the same data give the same bytes"
+
+
+def test_units_stand_on_every_axis_that_has_numbers() -> None:
+    data = data_of(judged(executions(Truth(), 0)))
+    for name, chart in CHARTS.items():
+        figure = chart.draw(data)
+        assert figure is not None, name
+        labels = [
+            label for axes in figure.axes if axes.get_visible() for label in (axes.get_xlabel(), axes.get_ylabel()) if label
+        ]
+        assert labels, name
+        assert all("(" in label or "/" in label for label in labels), (name, labels)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        executions(Truth(), 0).iloc[:0],
+        executions(Truth(), 0).iloc[:1],
+        executions(Truth(), 0, points=12, status="failed", error_kind="oom", n_new_tokens=None, finish_reason=None),
+        judged(executions(Truth(), 0, points=12), 1.0),
+        executions(Truth(), 0, points=12, synthetic=True),
+        executions(Truth(), 0, points=12, energy_basis=None),
+        executions(Truth(), 0, points=12, effective_do_sample=False),
+    ],
+    ids=["empty", "one", "all failed", "all discarded", "synthetic", "nothing measured", "all greedy"],
+)
+def test_data_that_say_little_make_a_report_that_says_so(frame: pd.DataFrame) -> None:
+    data = data_of(frame)
+    text = page(data, "x")
+    read(text)
+    assert warnings(data) or "nothing kept" in text
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", text)
+
+
+def test_names_and_reasons_of_a_data_set_cannot_act_in_the_page() -> None:
+    frame = judged(executions(Truth(), 0, points=12, model=HOSTILE, machine="<img src=x onerror=alert(1)>"))
+    text = page(data_of(frame), HOSTILE)
+    read(text)
+    assert "<script>alert" not in text
+    assert "<img src=x" not in text
+
+
+def test_the_figures_of_the_headline_by_hand() -> None:
+    frame = judged(executions(Truth(), 0, points=12, prompts=2, use_cases=1), 0.25).assign(
+        gpu_energy_counter_j=100.0, n_new_tokens=50
+    )
+    found = {name: figure for name, figure, _ in headline(data_of(frame))}
+    assert found == {
+        "executions": "24",
+        "energy": "2,400 J",
+        "J/token": "2",
+        "wasted energy": "600 J",
+        "per usable answer": "133 J",
+    }
+    assert ("discarded", "gibberish", "6", "600 J") in left_out_table(data_of(frame)).rows
+
+
+def test_throttled_executions_are_counted_but_in_no_effect() -> None:
+    frame = executions(Truth(), 0, points=12)
+    frame.loc[:4, "flags"] = pd.Series([("throttled",)] * 5)
+    data = data_of(frame)
+    assert len(data.kept) == len(frame) - 5
+    assert any(line.startswith("5 executions are throttled") for line in warnings(data))
+    assert cards(data)[0].word == "doubtful"
+
+
+def test_a_card_says_how_far_its_number_goes() -> None:
+    (one, *_) = cards(data_of(executions(Truth(), 0, points=1)))
+    assert (one.word, one.rel_uncertainty) == ("measured", pytest.approx(0.06))
+    (model, *_) = cards(data_of(executions(Truth(), 0, points=1, energy_basis="energy_j", energy_rel_uncertainty=None)))
+    assert (model.word, model.rel_uncertainty) == ("modelled", None)
+    assert any("not for publishing" in line for line in model.why)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=12))
+def test_the_front_is_what_nothing_beats(pairs: list[tuple[int, int]]) -> None:
+    points = pd.DataFrame(pairs, columns=["cost", "quality"], dtype=float)
+    best = front(points)
+    for i, (cost, quality) in enumerate(pairs):
+        beaten = any(c <= cost and q >= quality and (c, q) != (cost, quality) for c, q in pairs)
+        assert not (best[i] and beaten)
+    if pairs:
+        undominated = {p for p in pairs if not any(c <= p[0] and q >= p[1] and (c, q) != p for c, q in pairs)}
+        assert {pair for pair, on in zip(pairs, best, strict=True) if on} == undominated
+
+
+def test_ten_thousand_executions_stay_below_five_megabytes() -> None:
+    frame = judged(executions(Truth(), 0, points=334, prompts=10))
+    assert len(frame) > 10_000
+    assert len(thinned(frame)) <= MOST_POINTS
+    assert len(page(data_of(frame), "x").encode()) < 5e6
+
+
+def test_tables_are_as_wide_as_their_heads() -> None:
+    for table in tables(data_of(judged(executions(Truth(), 0)))):
+        assert table.rows or table.note
+        assert {len(row) for row in table.rows} <= {len(table.head)}
+
+
+@pytest.mark.parametrize("kind", ["svg", "pdf", "png"])
+def test_a_figure_is_the_same_bytes_each_time(kind: str) -> None:
+    found = []
+    for _ in range(2):
+        figure = CHARTS["effects"].draw(data_of(executions(Truth(), 0)))
+        assert figure is not None
+        buffer = io.BytesIO()
+        write_figure(figure, buffer, kind)
+        found.append(buffer.getvalue())
+    assert found[0] == found[1]
+
+
+# --- the verbs -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A data set of one trial."""
+    spec = builders.spec()
+    paths = DataSetPaths(tmp_path)
+    builders.seal_trial(paths, spec, [builders.measured(p.number, of=spec) for p in spec.prompts])
+    rebuild(paths)
+    return tmp_path
+
+
+def call(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    return int(ended.value.code or 0)
+
+
+def test_report_writes_the_page_into_the_data_set(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("report", "--out", str(out)) == 0
+    assert "open it in a browser" in capsys.readouterr().out
+    assert "SYNTHETIC" in (out / "report.html").read_text()
+    read((out / "report.html").read_text())
+    assert call("report", "--out", str(out), "--file", str(out / "deeper" / "other.html")) == 0
+    assert (out / "deeper" / "other.html").read_bytes() == (out / "report.html").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["energy-length", "coverage"])
+def test_plot_writes_one_chart(out: Path, name: str) -> None:
+    assert call("plot", name, "--out", str(out), "--file", str(out / "x.pdf")) == 0
+    assert (out / "x.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("plot", "efects", "--file", "x.pdf"), "there is no 'efects': did you mean effects"),
+        (("plot", "effects", "--file", "x.gif"), "must end in .pdf, .svg or .png"),
+        (("plot", "usable", "--file", "x.pdf"), "has nothing for it yet"),
+    ],
+)
+def test_what_cannot_be_plotted_is_told(
+    out: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    assert call(*arguments, "--out", str(out)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_table_that_is_missing_or_older_is_told(out: Path) -> None:
+    paths = DataSetPaths(out)
+    older = to_table(ExecutionRow, []).drop_columns(["quality"])
+    write_parquet(paths.executions, older)
+    with pytest.raises(UserError, match="lacks the column quality; `orchestrator summarize`"):
+        read_data(paths)
+    paths.executions.unlink()
+    with pytest.raises(UserError, match=r"executions\.parquet: can't be read"):
+        read_data(paths)
+    assert "text" in arrow_schema(ExecutionRow).names
