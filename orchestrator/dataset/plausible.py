@@ -1,4 +1,7 @@
-"""Whether what a trial says can be: ranges, energies, powers, clocks. Doesn't know what is right, only what can't be."""
+"""Whether what a trial says can be: ranges, energies, powers, clocks. Doesn't know what is right, only what can't be.
+
+What a clock says is a warning: one that was set anew in mid-sweep spoils no energy, and must not keep a data set from a merge.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +41,9 @@ def record_findings(where: str, record: TrialRecord, now: datetime | None = None
             yield Finding("error", where, f"{prompt}: started_at: {execution.started_at!r} is no time with its zone")
             continue
         if at > (now or datetime.now(UTC)) + FUTURE:
-            yield Finding("error", where, f"{prompt}: started_at: {execution.started_at} is in the future")
+            yield Finding("warning", where, f"{prompt}: started_at: {execution.started_at} is in the future")
         if before is not None and at < before:
-            yield Finding("error", where, f"{prompt}: started_at: is before that of the prompt measured before it")
+            yield Finding("warning", where, f"{prompt}: started_at: is before that of the prompt measured before it")
         before = at
 
 
@@ -87,7 +90,7 @@ def between_trials(records: Iterable[tuple[str, TrialRecord]]) -> Iterator[Findi
             both_s = (min(last[1], item[1]) - item[0]).total_seconds()
             if both_s > OVERLAP_S:
                 what = f"{item[3]}: its window overlaps that of {last[3]} on the same GPU by {both_s:.1f} s"
-                yield Finding("error", item[2], what)
+                yield Finding("warning", item[2], what)
             last = max(last, item, key=lambda one: one[1])
 
 

@@ -63,7 +63,7 @@ def test_what_can_be() -> None:
         ),
         (
             {"started_at": "2026-01-03T03:04:06+00:00"},
-            "error: here: prompt 1: started_at: 2026-01-03T03:04:06+00:00 is in the future",
+            "warning: here: prompt 1: started_at: 2026-01-03T03:04:06+00:00 is in the future",
         ),
     ],
 )
@@ -94,7 +94,7 @@ def test_a_value_outside_of_the_domain() -> None:
 
 def test_a_clock_that_went_back() -> None:
     back = {"started_at": (AT - timedelta(seconds=1)).isoformat()}
-    assert lines(of({}, back)) == ["error: here: prompt 2: started_at: is before that of the prompt measured before it"]
+    assert lines(of({}, back)) == ["warning: here: prompt 2: started_at: is before that of the prompt measured before it"]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_windows_on_one_gpu(second: dict[str, Any], found: list[str]) -> None:
     findings = [finding.line() for finding in between_trials([("one", one), ("other", other)])]
     assert len(findings) == len(found)
     for line, part in zip(findings, found, strict=True):
-        assert line.startswith("error: other: ")
+        assert line.startswith("warning: other: ")
         assert part in line
         assert line.endswith("on the same GPU by 1.5 s")
 
