@@ -50,7 +50,7 @@ def _said(cell: Any) -> str:
     if cell.cell_type != "code":
         return ""
     outputs = [output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell.outputs]
-    return "".join(outputs) + "".join(" image/png" for output in cell.outputs if "image/png" in output.get("data", {}))
+    return "".join(outputs) + "".join(output.get("data", {}).get("text/html", "")[:100] for output in cell.outputs)
 
 
 @pytest.mark.slow
@@ -67,13 +67,16 @@ def test_all_cells_run_and_run_again(
     small = {**SMALL, "MORE": ["--engine", engine, *FLAGS]}
     if engine == "simulated":
         monkeypatch.setenv("ORCHESTRATOR_SIMULATED_TOKEN_S", "0.005")
-    *_, tuned, checked, table, plot = executed(first, monkeypatch, drive=drive, **small)
+    *_, tuned, checked, judged, table, shown = executed(first, monkeypatch, drive=drive, **small)
     assert "The sweep is complete." in tuned
     assert "1 of 1 executions" in checked
     assert "0 errors" in checked
+    assert ("1 usable" in judged or "1 discarded" in judged) == (engine == "transformers"), judged
     assert "smollm2" in table
-    assert "image/png" in plot
+    assert "report.html" in shown
+    assert "<iframe" in shown
+    assert (drive / "report.html").read_bytes() == (first / "measurements" / "report.html").read_bytes()
     # the machine is gone, the Drive is there
-    _, _, mounted, *_, tuned, _, _, _ = executed(second, monkeypatch, drive=drive, **small)
+    _, _, mounted, *_, tuned, _, _, _, _ = executed(second, monkeypatch, drive=drive, **small)
     assert "1 trials copied" in mounted
     assert "Nothing was missing: all 1 executions" in tuned
