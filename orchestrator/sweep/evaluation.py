@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,6 +79,7 @@ def evaluate(
         raise UserError(
             f"{error.filename or out}: can't be written ({error.strerror}); nothing that was there is lost"
         ) from error
+    notes += _mixture(verdicts.values())
     return _counted(trials, len(new), len(texts), (*faults, *writer.faults), tuple(notes))
 
 
@@ -89,10 +90,19 @@ def _model(name: str | None) -> Embedding | None:
 
 
 def _stands(verdict: Verdict | None, text: Text, rules: str, embedding: str | None, judge: str | None) -> bool:
-    """Whether a verdict needs no renewal."""
+    """Whether a verdict needs no renewal. One that knows more than was asked for stands: a judge's answers cost money."""
     if verdict is None or verdict.text_sha256 != text_sha256(text.text) or verdict.rules != rules:
         return False
-    return verdict.embedding_model == embedding and verdict.judge == judge
+    return embedding in (None, verdict.embedding_model) and judge in (None, verdict.judge)
+
+
+def _mixture(verdicts: Iterable[Verdict]) -> list[str]:
+    """A line where texts were judged by more than one set of models."""
+    found = Counter((verdict.embedding_model, verdict.judge) for verdict in verdicts if verdict.n_words)
+    if len(found) < 2:  # noqa: PLR2004 - one set
+        return []
+    sets = ", ".join(f"{n} with {' and '.join(filter(None, models)) or 'the rules alone'}" for models, n in found.most_common())
+    return [f"the texts were not judged alike: {sets}; give --embedding and --judge as before to judge all of them so"]
 
 
 def _compared(texts: list[Text], model: Embedding) -> list[Text]:
