@@ -208,6 +208,7 @@ def execute(bench: Bench, spec: TrialSpec, prompt: Prompt, order: str, limits: L
             pue=bench.pue,
             country_known=bench.country_known,
             order=order,
+            offloaded=info.offload_fraction > 0,
         ),
         "notes": (
             *(f"{column}: {why}" for column, why in sorted(reading.notes.items())),
@@ -273,6 +274,7 @@ def flags(
     pue: float,
     country_known: bool,
     order: str,
+    offloaded: bool = False,
 ) -> tuple[str, ...]:
     """Labels for caution on one execution, sorted; `window_s` None: nothing was generated."""
     values, found = reading.values, set(reading.flags)
@@ -295,4 +297,6 @@ def flags(
         found.add("no_country")
     if order == "design":
         found.add("unshuffled")
+    if offloaded:
+        found.add("cpu_offload")
     return tuple(sorted(found))

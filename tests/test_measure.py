@@ -660,6 +660,7 @@ def counters(counter: float | None, cc: float | None, integrated: float | None =
         ({}, {"n_parallel": 2}, {"shared_host"}),
         ({}, {"country_known": False}, {"no_country"}),
         ({}, {"order": "design"}, {"unshuffled"}),
+        ({}, {"offloaded": True}, {"cpu_offload"}),
         # nothing was generated
         (counters(1000.0, 1050.0), {"window_s": None, "n_parallel": 2, "order": "design", "country_known": False}, set()),
         ({}, {"window_s": 0.1, "n_parallel": 3, "order": "design"}, {"shared_host", "too_short", "unshuffled"}),
@@ -683,6 +684,13 @@ def test_the_bench_s_scene_reaches_row_and_flags() -> None:
     row = run(on, order="design")
     assert row.flags == ("estimated_cpu", "no_country", "shared_host", "unshuffled")
     assert (row.scope, row.n_parallel) == ("shared", 4)
+
+
+@pytest.mark.parametrize(("fraction", "flagged"), [(0.0, False), (0.3, True)])
+def test_a_model_partly_in_the_host_s_memory_flags_its_rows(fraction: float, flagged: bool) -> None:
+    on = bench()
+    on.engine.info = replace(on.engine.info, offload_fraction=fraction)
+    assert ("cpu_offload" in run(on).flags) == flagged
 
 
 def test_a_prompt_that_is_not_of_the_trial_is_measured_as_given() -> None:

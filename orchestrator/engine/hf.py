@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.engine import Encoded, EngineInfo, Generated, GenerationError, timed_out
+from orchestrator.engine.offload import GPU, HOST, DeviceMap, offload_fraction, passing_bytes, place, skeleton
 from orchestrator.engine.weights import Weights, resolve
 from orchestrator.errors import ModelTooLargeError, ModelUnavailableError
 from orchestrator.models import architecture_of, parse_model
@@ -21,8 +22,6 @@ from orchestrator.nouns import Effective, Quantization, Setup
 
 SCARCE_BYTES = 128 * 2**20
 """A GPU with less than this free is full."""
-OFFLOAD_ROOM = 0.2
-"""Share of the GPU's free memory that is left to cache and activations where layers are offloaded (--cpu-offload)."""
 MEMORY_MARGIN = 0.9
 """Share of the free memory that the key-value cache may take; the rest is left to activations and fragmentation."""
 
@@ -52,6 +51,7 @@ class HfEngine:
         from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
         transformers.logging.set_verbosity_error()
+        logging.getLogger("accelerate.big_modeling").setLevel(logging.ERROR)  # that layers are offloaded: rows say how much
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # one cast notice a layer call otherwise
         if threads:
             torch.set_num_threads(threads)
@@ -61,16 +61,19 @@ class HfEngine:
         began = time.perf_counter()
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(weights.path, local_files_only=True, trust_remote_code=False)
-            asked = _bitsandbytes(setup.quantization, dtype, cpu_offload=setup.cpu_offload)
+            placed = self._placed(setup, weights.path, dtype)
+            offloads = HOST in placed.values()
+            asked = _bitsandbytes(setup.quantization, dtype, offloads=offloads)
+            as_they_are = _quantized_as_asked(weights.path, asked, offloads=offloads)
             model, report = AutoModelForCausalLM.from_pretrained(
                 weights.path,
                 dtype=dtype,
-                **self._placement(cpu_offload=setup.cpu_offload),
+                device_map=placed or None,
                 local_files_only=True,
                 trust_remote_code=False,
                 use_safetensors=True,
                 output_loading_info=True,
-                **({} if _quantized_as_asked(weights.path, asked) else {"quantization_config": asked}),
+                **({} if as_they_are else {"quantization_config": asked}),
             )
             _check_complete(report)
             self._model = model.eval()
@@ -82,11 +85,6 @@ class HfEngine:
                 f"{total / 2**30:.1f} GiB were free; use --quantization nf4, a smaller model, another machine or --cpu-offload"
             ) from error
         except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-            if setup.cpu_offload and "offload" in str(error):  # transformers wants a folder for what RAM doesn't hold
-                raise ModelTooLargeError(
-                    f"{setup.model} with {setup.quantization.name} doesn't fit in the GPU's and the host's memory together; "
-                    "use a smaller model or another machine"
-                ) from error
             raise ModelUnavailableError(
                 f"{setup.model} can't be loaded from {weights.origin}: {type(error).__name__}: {_first_line(error)}"
             ) from error
@@ -122,14 +120,19 @@ class HfEngine:
             versions=_versions(),
         )
 
-    def _placement(self, *, cpu_offload: bool) -> dict[str, Any]:
-        """Where the layers lie: on the GPU whole or, where that is asked for, as many as it has room for."""
+    def _placed(self, setup: Setup, folder: Path, dtype: Any) -> DeviceMap:
+        """Where the layers lie: on the GPU whole or, where that is asked for, as many as it has room for. {}: on the CPU."""
         if not self._cuda:
-            return {"device_map": None}
-        if not cpu_offload:
-            return {"device_map": {"": 0}}
-        room = {0: int((1 - OFFLOAD_ROOM) * self._torch.cuda.mem_get_info()[0]), "cpu": _ram_bytes()[0]}
-        return {"device_map": "auto", "max_memory": room}
+            return {}
+        if not setup.cpu_offload:
+            return {"": GPU}
+        try:
+            return place(skeleton(folder, dtype), setup.quantization, self._torch.cuda.mem_get_info()[0], _ram_bytes()[0])
+        except ModelTooLargeError as error:
+            raise ModelTooLargeError(
+                f"{setup.model} with {setup.quantization.name} doesn't fit, not even by --cpu-offload: {error}; "
+                "use a smaller model or another machine"
+            ) from error
 
     def encode(self, prompt: str) -> Encoded:
         """Ids on the device; with the model's chat template where it has one and the setup allows it."""
@@ -241,7 +244,8 @@ class HfEngine:
             return None
         self._cache_bytes_per_token = architecture.cache_bytes_per_token(dtype.itemsize)
         free_bytes = self._torch.cuda.mem_get_info()[0] if self._cuda else _ram_bytes()[0]
-        return int(MEMORY_MARGIN * free_bytes / self._cache_bytes_per_token)
+        room = free_bytes - (passing_bytes(self._model) if self._cuda else 0)
+        return max(0, int(MEMORY_MARGIN * room / self._cache_bytes_per_token))
 
 
 class _Watch:
@@ -272,17 +276,11 @@ def _compute_dtype(asked: str, torch: Any) -> Any:
     return torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float16  # noqa: PLR2004
 
 
-def offload_fraction(model: Any) -> float:
-    """Share of a model's bytes that lie outside the GPU. Layers that pass through it are on the 'meta' device between tokens."""
-    sizes = [(p.nelement() * p.element_size(), p.device.type) for p in model.parameters()]
-    total = sum(size for size, _ in sizes)
-    return sum(size for size, device in sizes if device != "cuda") / total if total else 0.0
-
-
-def _bitsandbytes(quantization: Quantization, dtype: Any, *, cpu_offload: bool = False) -> Any:
+def _bitsandbytes(quantization: Quantization, dtype: Any, *, offloads: bool = False) -> Any:
     """The record as transformers' BitsAndBytesConfig; None for no quantization.
 
-    Its flag for offloaded layers has 8 bit in its name, and is read for 4 bit, too.
+    `offloads`: layers outside the GPU stay unquantized. Its flag has 8 bit in its name, and is read for 4 bit, too. Never where
+    the whole model is on the CPU: it would quantize nothing.
     """
     from transformers import BitsAndBytesConfig
 
@@ -292,16 +290,16 @@ def _bitsandbytes(quantization: Quantization, dtype: Any, *, cpu_offload: bool =
             bnb_4bit_quant_type=quantization.quant_type,
             bnb_4bit_use_double_quant=quantization.double_quant,
             bnb_4bit_compute_dtype=dtype,
-            llm_int8_enable_fp32_cpu_offload=cpu_offload,
+            llm_int8_enable_fp32_cpu_offload=offloads,
         )
     if quantization.bits == 8:  # noqa: PLR2004
         return BitsAndBytesConfig(
-            load_in_8bit=True, llm_int8_threshold=quantization.int8_threshold, llm_int8_enable_fp32_cpu_offload=cpu_offload
+            load_in_8bit=True, llm_int8_threshold=quantization.int8_threshold, llm_int8_enable_fp32_cpu_offload=offloads
         )
     return None
 
 
-def _quantized_as_asked(folder: Path, asked: Any) -> bool:
+def _quantized_as_asked(folder: Path, asked: Any, *, offloads: bool = False) -> bool:
     """Whether the weights are quantized already. Raises ValueError if not as asked: transformers would keep their own."""
     own = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("quantization_config")
     if own is None:
@@ -310,6 +308,9 @@ def _quantized_as_asked(folder: Path, asked: Any) -> bool:
     wanted = asked.to_dict() if asked is not None else {}
     if any(own.get(name) != wanted.get(name) for name in (*names, "quant_method", "llm_int8_threshold")):
         msg = f"its weights are quantized already ({own.get('quant_method')}), and not as asked"
+        raise ValueError(msg)
+    if offloads:
+        msg = "its weights are quantized already, and layers outside the GPU need the original ones; leave out --cpu-offload"
         raise ValueError(msg)
     return True
 

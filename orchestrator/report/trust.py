@@ -23,6 +23,7 @@ DOUBTS = {
 CAUTIONS = {
     "estimated_cpu": "the CPU's energy is a model, not a measurement",
     "shared_host": "other trials ran on the host at the same time",
+    "cpu_offload": "layers lay in the host's memory, unquantized: slower, and not to compare with whole models",
     "no_country": "emissions use a world average (energy is not concerned)",
     "unshuffled": "trials ran in design order, so drift may look like an effect",
 }

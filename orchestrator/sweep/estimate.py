@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from statistics import median
 
 from orchestrator.dataset.schema import TrialRecord
+from orchestrator.engine.offload import GPU_SHARE, RAM_SHARE
 from orchestrator.meters.nvml import Gpu
-from orchestrator.models import Model
+from orchestrator.models import Architecture, Model
 from orchestrator.nouns import Configuration, Quantization, TrialSpec, resolve
 from orchestrator.sweep.plan import SweepPlan
 from orchestrator.sweep.request import Resolved
@@ -43,7 +44,9 @@ class Fit:
     cache_bytes: int
     available_bytes: int | None
     tokens: int
-    offload: bool = False
+    offloaded_bytes: int = 0
+    """About what the host's memory has to hold, unquantized, where that is asked for."""
+    ram_bytes: int = 0
 
     def line(self) -> str:
         """One line for a person."""
@@ -54,8 +57,12 @@ class Fit:
             return f"{need} (memory of the nodes is not known here)"
         fits = self.weights_bytes + self.cache_bytes <= self.available_bytes
         verdict = "fits" if fits else "does NOT fit whole: max_length will be lowered to what does, and recorded"
-        if self.offload and not fits:
-            verdict = "does NOT fit whole: some layers stay in the host's memory (--cpu-offload), which is slow"
+        layers = f"about {self.offloaded_bytes / gib:.1f} GiB of layers"
+        if self.offloaded_bytes > RAM_SHARE * self.ram_bytes:
+            free = f"{self.ram_bytes / gib:.1f} GiB are free there"
+            verdict = f"does NOT fit, not even by --cpu-offload: {layers} would lie in the host's memory, and {free}"
+        elif self.offloaded_bytes:
+            verdict = f"does NOT fit whole: {layers} stay in the host's memory (--cpu-offload), which is slow"
         elif self.weights_bytes > self.available_bytes:
             verdict = "does NOT fit: choose a smaller model or --quantization nf4"
         return f"{need} of {self.available_bytes / gib:.1f} GiB: {verdict}"
@@ -88,11 +95,11 @@ def unasked_bound(plan: SweepPlan, models: dict[str, Model], trials_of_setup: di
 
 def stored_figures(records: list[TrialRecord], plan: SweepPlan) -> Figures | None:
     """Medians over the data set's executions of the same model, quantization and engine; None where there are none."""
-    setups = {(s.model, s.quantization.name, s.engine) for s in plan.setups}
+    setups = {(s.model, s.quantization.name, s.engine, s.cpu_offload) for s in plan.setups}
     rows = [
         execution
         for record in records
-        if (record.columns.model, record.columns.quantization, record.columns.engine) in setups
+        if (record.columns.model, record.columns.quantization, record.columns.engine, record.setup.cpu_offload) in setups
         and not {None, record.columns.machine}.isdisjoint(plan.kinds())
         for execution in record.executions
         if execution.status == "ok" and execution.tokens_per_s
@@ -109,6 +116,7 @@ def memory_fit(plan: SweepPlan, models: list[Model], quantization: Quantization,
     largest = int(plan.space.parameters.max_length.high)
     dtype_bytes = value_bytes(gpus)
     available = available_bytes(gpus) if local else None
+    offload = bool(gpus) and local and any(s.cpu_offload for s in plan.setups)
     fits = []
     for model in models:
         if model.architecture is None:
@@ -122,10 +130,19 @@ def memory_fit(plan: SweepPlan, models: list[Model], quantization: Quantization,
                 cache_bytes=tokens * model.architecture.cache_bytes_per_token(dtype_bytes),
                 available_bytes=available,
                 tokens=tokens,
-                offload=bool(gpus) and any(s.cpu_offload for s in plan.setups),
+                offloaded_bytes=offloaded_bytes(model.architecture, quantization, available or 0) if offload else 0,
+                ram_bytes=_ram_bytes() if offload else 0,
             )
         )
     return fits
+
+
+def offloaded_bytes(architecture: Architecture, quantization: Quantization, gpu_bytes: int) -> int:
+    """About what a GPU of that size leaves to the host's memory by --cpu-offload; 0 where it holds the model."""
+    over = architecture.weights_bytes(quantization, GPU_VALUE_BYTES) - GPU_SHARE * gpu_bytes
+    others = architecture.other_parameters() * GPU_VALUE_BYTES
+    of_matrices = over / (architecture.weights_bytes(quantization, GPU_VALUE_BYTES) - others)
+    return int(min(1.0, max(0.0, of_matrices)) * architecture.linear_parameters() * GPU_VALUE_BYTES)
 
 
 def too_small(plan: SweepPlan, resolved: Resolved) -> tuple[str, ...]:

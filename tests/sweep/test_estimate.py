@@ -15,7 +15,16 @@ from orchestrator.meters.nvml import Gpu
 from orchestrator.models import KNOWN, parse_model
 from orchestrator.nouns import QUANTIZATIONS, Configuration
 from orchestrator.sweep import estimate
-from orchestrator.sweep.estimate import Fit, memory_fit, stored_figures, token_bound, too_small, trial_bound, unasked_bound
+from orchestrator.sweep.estimate import (
+    Fit,
+    memory_fit,
+    offloaded_bytes,
+    stored_figures,
+    token_bound,
+    too_small,
+    trial_bound,
+    unasked_bound,
+)
 from orchestrator.sweep.plan import SweepPlan, make_plan
 from orchestrator.sweep.prepare import known_revisions
 from orchestrator.sweep.request import Request, resolve_request
@@ -105,7 +114,13 @@ def test_figures_are_medians(plan: Plan) -> None:
 
 @pytest.mark.parametrize(
     "flags",
-    [{"models": ("mistral",)}, {"quantization": "int8"}, {"engine": "simulated"}, {"machine": "leonardo"}],
+    [
+        {"models": ("mistral",)},
+        {"quantization": "int8"},
+        {"engine": "simulated"},
+        {"machine": "leonardo"},
+        {"cpu_offload": True, "address": "10.0.0.1:6379"},
+    ],
     ids=lambda flags: next(iter(flags)),
 )
 def test_figures_of_something_else_say_nothing(plan: Plan, flags: dict[str, Any]) -> None:
@@ -173,6 +188,48 @@ def test_the_verdict_on_memory(available: float, verdict: str) -> None:
     assert line == f"llama2: weights 4.00 GiB + cache 2.00 GiB at 4096 tokens of {verdict}"
 
 
+NOT_EVEN = (
+    "does NOT fit, not even by --cpu-offload: about 9.5 GiB of layers would lie in the host's memory, and 8.0 GiB are free there"
+)
+
+
+@pytest.mark.parametrize(
+    ("offloaded", "verdict"),
+    [
+        (1.5, "does NOT fit whole: about 1.5 GiB of layers stay in the host's memory (--cpu-offload), which is slow"),
+        (9.5, NOT_EVEN),
+        (0, "does NOT fit whole: max_length will be lowered to what does, and recorded"),
+    ],
+)
+def test_the_verdict_on_offload(offloaded: float, verdict: str) -> None:
+    fit = Fit("llama2", 4 * GIB, 2 * GIB, 5 * GIB, 4096, offloaded_bytes=int(offloaded * GIB), ram_bytes=8 * GIB)
+    assert fit.line().endswith(f"of 5.0 GiB: {verdict}")
+
+
+def test_what_a_gpu_leaves_to_the_host() -> None:
+    assert LLAMA2.architecture is not None
+    nf4 = [offloaded_bytes(LLAMA2.architecture, QUANTIZATIONS["nf4"], gib * GIB) / GIB for gib in (24, 6, 4, 3, 2, 0)]
+    assert nf4[:2] == [0.0, 0.0]
+    assert nf4 == sorted(nf4)
+    assert nf4[3] == pytest.approx(12.06 * (3.61 - 2.4) / 3.12, rel=0.03), (
+        "of the matrices what 2.4 GiB don't hold, 4 times as large"
+    )
+    assert nf4[-1] == pytest.approx(2 * LLAMA2.architecture.linear_parameters() / GIB)
+
+
+def test_offload_is_in_the_plan_s_memory_only_when_asked(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "_ram_bytes", lambda: 16 * GIB)
+    plain, asked = (
+        plan(models=("llama2",), address="10.0.0.1:6379"),
+        plan(models=("llama2",), address="10.0.0.1:6379", cpu_offload=True),
+    )
+    nf4 = QUANTIZATIONS["nf4"]
+    assert memory_fit(plain, [LLAMA2], nf4, [gpu(4)], local=True)[0].offloaded_bytes == 0
+    (fit,) = memory_fit(asked, [LLAMA2], nf4, [gpu(4)], local=True)
+    assert (fit.offloaded_bytes > 0, fit.ram_bytes) == (True, 16 * GIB)
+    assert memory_fit(asked, [LLAMA2], nf4, [gpu(80)], local=True)[0].line().endswith(": fits")
+
+
 @pytest.mark.parametrize(
     ("flags", "small"),
     [
@@ -182,6 +239,7 @@ def test_the_verdict_on_memory(available: float, verdict: str) -> None:
         ({"models": ("llama2",), "machine": "pc"}, ()),  # asked for
         ({"models": ("llama2",), "engine": "simulated"}, ()),
         ({"models": ("llama2",), "address": None}, ()),
+        ({"models": ("llama2",), "cpu_offload": True}, ()),
     ],
 )
 def test_kinds_of_machine_whose_gpu_does_not_hold_a_model(flags: dict[str, Any], small: tuple[str, ...]) -> None:
