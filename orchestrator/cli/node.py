@@ -113,11 +113,13 @@ def stop() -> None:
 
 def _offer(machine: str | None, *, host: str | None, ports: str | None, cpus: int | None, gpus: int | None) -> Offer:
     """What this machine gives, and where it listens: by flags, else by its file. Raises UserError where there is none."""
-    from orchestrator.cluster.node import Offer
+    from orchestrator.cluster.node import Offer, port_flags
     from orchestrator.machine import detect, read_machine
     from orchestrator.meters.nvml import visible_gpus
 
-    found = read_machine(machine or detect([gpu.name for gpu in visible_gpus()]))[0]
+    found, path = read_machine(machine or detect([gpu.name for gpu in visible_gpus()]))
+    if ports is None:
+        port_flags(found.listen.ports, f"{path}: $.listen.ports:")
     return Offer(found.name, host or found.listen.host, ports or found.listen.ports, cpus, gpus)
 
 

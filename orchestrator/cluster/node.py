@@ -124,7 +124,7 @@ def _ray_start(flags: list[str], found: Attachment, offer: Offer) -> None:
     """Run `ray start` and write down what it started. Raises UserError with Ray's reason."""
     offered = [f"--num-{name}={n}" for name, n in (("cpus", offer.cpus), ("gpus", offer.gpus)) if n is not None]
     command = [
-        *(sys.executable, "-m", "ray.scripts.scripts", "start", *flags, *_ports(offer.ports), *offered),
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", *flags, *port_flags(offer.ports), *offered),
         *(f"--node-ip-address={found.host}", f"--labels=machine={found.machine}", f"--temp-dir={found.folder}/ray"),
         *(f"--object-store-memory={OBJECT_STORE_BYTES}", "--disable-usage-stats"),
     ]
@@ -164,14 +164,14 @@ def _reasons(said: str) -> list[str]:
     return [f"ray start: {short(errors[-1]) if errors else 'failed without a word'}"]
 
 
-def _ports(text: str | None) -> list[str]:
-    """`20000-20100` -> Ray's flags, so that a firewall needs to know one range. Raises UserError."""
+def port_flags(text: str | None, where: str = "--ports") -> list[str]:
+    """`20000-20100` -> Ray's flags, so that a firewall needs to know one range. Raises UserError; `where` it was said."""
     if text is None:
         return []
     found = re.fullmatch(r"(\d{4,5})-(\d{4,5})", text, re.ASCII)
     low, high = map(int, found.groups()) if found else (0, 0)
     if not (found and low >= 1024 and high < 2**16 and high - low + 1 >= LEAST_PORTS):  # noqa: PLR2004 - 1024: the user's
-        raise UserError(f"--ports {short(text)}: write it as LOW-HIGH, at least {LEAST_PORTS} ports within 1024-65535")
+        raise UserError(f"{where} {short(text)}: write it as LOW-HIGH, at least {LEAST_PORTS} ports within 1024-65535")
     flags = [f"--{name}={low + i}" for i, name in enumerate(FIXED_PORTS)]
     return [*flags, f"--min-worker-port={low + len(FIXED_PORTS)}", f"--max-worker-port={high}"]
 

@@ -58,8 +58,9 @@ def read_page(address: str) -> str:
     host, _, port = address.removeprefix("http://").rstrip("/").removesuffix("/metrics").rpartition(":")
     if not host or not port.isdecimal():
         raise UserError(f"--address {address}: must be HOST:PORT, as `tune` prints it after 'Watch from elsewhere'")
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy is for the internet: it can't reach a node
     try:
-        with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=ANSWER_S) as answer:
+        with direct.open(f"http://{host}:{port}/metrics", timeout=ANSWER_S) as answer:
             return str(answer.read(LARGEST_BYTES).decode("utf-8", "replace"))
     except (OSError, urllib.error.URLError, http.client.HTTPException, ValueError) as error:
         why = getattr(error, "reason", None) or error
@@ -104,7 +105,7 @@ LAST_WINDOWS = {"power_watts": "power_w", "gpu_power_watts": "gpu_power_w", "tok
 
 
 def _take(sweep: RunningSweep, name: str, labels: dict[str, str], value: float, buckets: dict[float, float]) -> None:
-    if math.isnan(value):  # unknown
+    if not math.isfinite(value):  # unknown
         return
     if name in SUMS:
         before = getattr(sweep, SUMS[name])

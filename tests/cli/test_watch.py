@@ -247,6 +247,18 @@ def test_the_view_by_metrics_is_what_the_golden_file_shows() -> None:
     golden("watch-address.txt", out.getvalue())
 
 
+def test_nothing_of_a_page_acts_on_the_terminal() -> None:
+    bad = "\x1b]0;title\x07[red]markup[/red]"
+    labels = f'sweep="{bad}",machine="{bad}",host="{bad}",gpu="{bad}",error_kind="{bad}",state="{bad}"'
+    names = ("trials", "executions_total", "power_watts")
+    page = "".join(f"ray_orchestrator_{name}{{{labels}}} 1\n" for name in names)
+    out = io.StringIO()
+    Console(file=out, force_terminal=True, width=200).print(metrics_view(sweeps_of(page, "here:1")))
+    assert "\x1b]" not in out.getvalue()
+    assert "\x07" not in out.getvalue()
+    assert "[red]markup[/red]" in out.getvalue()
+
+
 def test_before_the_first_figures_it_says_so() -> None:
     out = io.StringIO()
     Console(file=out, width=200).print(metrics_view([]))

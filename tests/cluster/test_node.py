@@ -205,3 +205,13 @@ def test_a_machines_file_says_where_it_listens_and_flags_beat_it(tmp_path: Path,
     assert _offer("lab", **(given | {"host": "10.0.0.8", "cpus": 2})) == Offer("lab", "10.0.0.8", "20000-20100", 2)
     assert _offer("cpu", **given) == Offer("cpu"), "loopback, any port"
     assert "listen" not in read_machine("lab")[0].model_dump(), "addresses stay out of data sets"
+
+
+def test_ports_of_a_file_that_make_no_sense_are_told_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "clusters").mkdir()
+    (tmp_path / "clusters" / "lab.yaml").write_text("name: lab\naccelerator: cpu\nlisten: {ports: 20000-20003}\n")
+    monkeypatch.chdir(tmp_path)
+    given = {"host": None, "cpus": None, "gpus": None}
+    with pytest.raises(UserError, match=r"lab\.yaml: \$\.listen\.ports: 20000-20003: write it as LOW-HIGH"):
+        _offer("lab", ports=None, **given)
+    assert _offer("lab", ports="20000-20100", **given).ports == "20000-20100"

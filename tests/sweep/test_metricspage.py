@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import UserError
-from orchestrator.sweep.metricspage import look, sweeps_of
+from orchestrator.sweep.metricspage import RunningSweep, look, sweeps_of
 from orchestrator.tune.metrics import METRICS
 
 PAGE = (Path(__file__).parents[1] / "golden" / "metrics-page.txt").read_text(encoding="utf-8")
@@ -60,6 +60,21 @@ def test_an_unknown_figure_is_absent_not_zero() -> None:
     (first, _) = sweeps_of(PAGE, "here:1")
     assert ("pc", "def", "none") not in first.power_w
     assert ("pc", "def", "none") in first.tokens_per_s
+
+
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-Inf"])
+def test_what_is_no_number_is_unknown(value: str) -> None:
+    names = ("trials", "tokens_total", "energy_joules_total")
+    labels = '{sweep="lhs-1",state="waiting",machine="pc",model="m"}'
+    page = "".join(f"ray_orchestrator_{name}{labels} {value}\n" for name in names)
+    assert sweeps_of(page, "here:1") == [RunningSweep("lhs-1")]
+
+
+def test_a_proxy_for_the_internet_is_not_asked(server: tuple[str, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert len(look(server[0])) == 2
 
 
 def test_a_page_of_something_else_has_no_sweeps() -> None:
