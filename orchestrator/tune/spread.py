@@ -22,7 +22,11 @@ def spread(function: Callable[[Sequence[T]], list[R]], items: Sequence[T], chunk
     import ray
 
     with ray_session(None, 0):
-        work = ray.remote(num_cpus=1)(function)
+
+        def apply(some: Sequence[T]) -> list[R]:  # Ray takes a function, not anything that can be called
+            return function(some)
+
+        work = ray.remote(num_cpus=1)(apply)
         under_way: deque[Any] = deque()
         for start in range(0, len(items), chunk):
             under_way.append(work.remote(items[start : start + chunk]))
