@@ -8,8 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.text import energy, number
-from orchestrator.reader import printable
+from orchestrator.cli.text import energy, literal, number
 from orchestrator.sweep.metricspage import RunningSweep, places_of
 from orchestrator.sweep.remaining import by_kind
 
@@ -22,14 +21,14 @@ def metrics_view(sweeps: Sequence[RunningSweep]) -> RenderableType:
         return Text("Metrics answer there, but no sweep has told any yet: they come some ten seconds after its first prompt.")
     parts: list[RenderableType] = []
     for sweep in sweeps:
-        parts += [_text(sweep.id, "bold"), _facts(sweep), _places(sweep)]
+        parts += [literal(sweep.id, "bold"), _facts(sweep), _places(sweep)]
     return Group(*parts)
 
 
 def _facts(sweep: RunningSweep) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for name, value, style in _rows(sweep):
-        table.add_row(_text(name), _text(value, style))
+        table.add_row(literal(name), literal(value, style))
     return table
 
 
@@ -58,9 +57,5 @@ def _places(sweep: RunningSweep) -> RenderableType:
         table.add_column(name, justify="right")
     for place in places_of(sweep):
         figures = (sweep.tokens_per_s, sweep.power_w, sweep.gpu_power_w)
-        table.add_row(*(_text(part[:12]) for part in place), *(_text(number(of.get(place))) for of in figures))
+        table.add_row(*(literal(part[:12]) for part in place), *(literal(number(of.get(place))) for of in figures))
     return table
-
-
-def _text(line: str, style: str = "") -> Text:
-    return Text(printable(line), style=style)

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from rich.console import Console
+from rich.text import Text
+
+from orchestrator.reader import printable
 
 J_PER_WH = 3600.0
 LOG_WIDTH = 120
@@ -73,6 +76,11 @@ def console(*, quiet: bool = False) -> Console:
     """Standard output; no colours or bars where it isn't a terminal."""
     plain = Console(quiet=quiet, highlight=False)
     return plain if plain.is_terminal else Console(quiet=quiet, highlight=False, width=LOG_WIDTH)
+
+
+def literal(line: str, style: str = "") -> Text:
+    """Untrusted text for a terminal view: no markup, control characters spelled out."""
+    return Text(printable(line), style=style)
 
 
 def duration(seconds: float) -> str:

@@ -10,8 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.status import who_runs
-from orchestrator.cli.text import J_PER_WH, duration, energy, number
-from orchestrator.reader import printable
+from orchestrator.cli.text import J_PER_WH, duration, energy, literal, number
 from orchestrator.sweep.remaining import by_kind
 from orchestrator.sweep.status import LastTrial, Status, SweepStatus
 
@@ -27,16 +26,16 @@ def view(found: Status) -> RenderableType:
 
 
 def _parts(found: Status) -> Iterator[RenderableType]:
-    yield _text(who_runs(found), style="green" if found.alive else "")
+    yield literal(who_runs(found), style="green" if found.alive else "")
     if not found.sweeps:
-        yield _text("No sweep was begun here.")
+        yield literal("No sweep was begun here.")
     for sweep in found.sweeps:
         yield Text()
         yield from _sweep(sweep)
     for line in found.unreadable[:N_FAULTS]:
-        yield _text(f"left out: {line}", style="red")
+        yield literal(f"left out: {line}", style="red")
     if len(found.unreadable) > N_FAULTS:
-        yield _text(f"and {len(found.unreadable) - N_FAULTS} more; `orchestrator validate` names them", style="red")
+        yield literal(f"and {len(found.unreadable) - N_FAULTS} more; `orchestrator validate` names them", style="red")
 
 
 def _sweep(sweep: SweepStatus) -> Iterator[RenderableType]:
@@ -44,11 +43,11 @@ def _sweep(sweep: SweepStatus) -> Iterator[RenderableType]:
     head = Table.grid(padding=(0, 2))
     share = f"{finished / sweep.planned:.0%}" if sweep.planned else ""
     count = f"{finished} of {sweep.planned} executions  {share}"
-    head.add_row(_text(sweep.id, style="bold"), _bar(finished, sweep.planned), _text(count))
+    head.add_row(literal(sweep.id, style="bold"), _bar(finished, sweep.planned), literal(count))
     yield head
     facts = Table.grid(padding=(0, 2))
     for name, value, style in _facts(sweep):
-        facts.add_row(_text(name), _text(value, style=style))
+        facts.add_row(literal(name), literal(value, style=style))
     yield facts
     yield _leaves(sweep)
     if sweep.last:
@@ -74,9 +73,9 @@ def _leaves(sweep: SweepStatus) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     ordered = sorted(sweep.leaves.items(), key=lambda item: (item[1][0] >= item[1][1], item[0]))
     for name, (done, planned) in ordered[:N_LEAVES]:
-        table.add_row(_text(f"  {name}"), _bar(done, planned, BAR_WIDTH // 2), _text(f"{done} of {planned}"))
+        table.add_row(literal(f"  {name}"), _bar(done, planned, BAR_WIDTH // 2), literal(f"{done} of {planned}"))
     if len(ordered) > N_LEAVES:
-        table.add_row(_text(f"  and {len(ordered) - N_LEAVES} more; `orchestrator status` names them"))
+        table.add_row(literal(f"  and {len(ordered) - N_LEAVES} more; `orchestrator status` names them"))
     return table
 
 
@@ -91,13 +90,9 @@ def _last(trials: tuple[LastTrial, ...]) -> RenderableType:
         figures = (str(trial.n_new_tokens), number(trial.tokens_per_s), energy(trial.energy_j), number(trial.energy_per_token_j))
         failed = f"{trial.n_failed} of {trial.n_executions}" if trial.n_failed else ""
         names = (f"  {trial.machine}", trial.model, trial.use_case, trial.trial)
-        table.add_row(*map(_text, names), *map(_text, figures), _text(failed, style="red"))
+        table.add_row(*map(literal, names), *map(literal, figures), literal(failed, style="red"))
     return table
 
 
 def _bar(done: int, planned: int, width: int = BAR_WIDTH) -> ProgressBar:
     return ProgressBar(total=max(1, planned), completed=done, width=width)
-
-
-def _text(line: str, style: str = "") -> Text:
-    return Text(printable(line), style=style)

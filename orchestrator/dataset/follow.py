@@ -10,14 +10,13 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.dataset.paths import PARTIAL_SUFFIX, DataSetPaths
+from orchestrator.dataset.paths import PARTIAL_SUFFIX, DataSetPaths, Stamp, stamp
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.tables import Trials, gathered, read_running, read_sealed
 
 FRESH_S = 5.0
 """A leaf whose time is that near may change once more within its file system's tick: it is listed again."""
 
-Stamp = tuple[int, int, int]
 Found = TrialRecord | str | None
 """A trial, a line why it can't be read, or nothing yet."""
 
@@ -57,8 +56,8 @@ class Follower:
         return gathered([*sealed, *(leaf.running[name][1] for leaf in leaves for name in sorted(leaf.running))])
 
     def _list(self, path: Path, leaf: _Leaf) -> bool:
-        stamp = _stamp(path)
-        if stamp is None or (leaf.settled and stamp[0] == leaf.time_ns):
+        now = stamp(path)
+        if now is None or (leaf.settled and now[0] == leaf.time_ns):
             return False
         try:
             names = {entry.name for entry in path.iterdir()}
@@ -66,8 +65,8 @@ class Follower:
             return False
         before = (set(leaf.sealed), set(leaf.running))
         read = False
-        leaf.time_ns = stamp[0]
-        leaf.settled = abs(time.time_ns() - stamp[0]) > FRESH_S * 1e9
+        leaf.time_ns = now[0]
+        leaf.settled = abs(time.time_ns() - now[0]) > FRESH_S * 1e9
         hidden = {name for name in names if name.startswith(".")}
         # what couldn't be read is tried again with each listing
         leaf.sealed = {name: found for name, found in leaf.sealed.items() if name in names and not isinstance(found, str)}
@@ -84,17 +83,8 @@ class Follower:
     def _read_running(self, path: Path, leaf: _Leaf) -> bool:
         changed = False
         for name, (before, _) in list(leaf.running.items()):
-            stamp = _stamp(path / name / "executions.jsonl")
-            if stamp is not None and stamp != before:
-                leaf.running[name] = (stamp, read_running(self._paths, path / name))
+            now = stamp(path / name / "executions.jsonl")
+            if now is not None and now != before:
+                leaf.running[name] = (now, read_running(self._paths, path / name))
                 changed = True
         return changed
-
-
-def _stamp(path: Path) -> Stamp | None:
-    """What tells a file or folder that was changed; None: it isn't there."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -153,6 +153,18 @@ def execution_id(machine: str, spec: TrialSpec, prompt: int) -> str:
     return f"{DataSetPaths(Path()).trial(machine, spec).as_posix()}#{prompt}"
 
 
+Stamp = tuple[int, int, int]
+
+
+def stamp(path: Path) -> Stamp | None:
+    """What tells a file or folder that was changed; None: it isn't there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write beside and rename, flushed to the disk: a reader sees the old file or the new one, never half of one."""
     make_folder(path.parent)

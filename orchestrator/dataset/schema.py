@@ -8,7 +8,7 @@ History of SCHEMA_VERSION
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -214,6 +214,12 @@ class TrialRecord(BaseModel):
     """SHA-256 of the files beside it."""
     sha256: str = ""
     """Of the content but for this field: it shows an edit by hand."""
+
+
+def spent_j(row: Mapping[str, Any]) -> float | None:
+    """The energy of a row of executions.parquet that counts: of the column that energy_basis names; None: not measured."""
+    joules: float | None = row[row["energy_basis"]] if row["energy_basis"] else None
+    return joules
 
 
 def effective_columns(effective: Effective) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from orchestrator.dataset.finding import Finding
 from orchestrator.dataset.parquet import to_table, write_parquet
-from orchestrator.dataset.paths import DataSetPaths, execution_id
+from orchestrator.dataset.paths import DataSetPaths, Stamp, execution_id, stamp
 from orchestrator.dataset.schema import Execution, ExecutionRow, SummaryRow, TrialColumns, TrialRecord
 from orchestrator.dataset.trials import partial_record, read_trial, reason_of
-from orchestrator.dataset.verdicts import UNJUDGED, Judgements, Outcome, read_decisions, read_verdicts
+from orchestrator.dataset.verdicts import Judgements, read_decisions, read_verdicts
 
 SHORT_TRIAL_S = 60.0
 """METHOD R7: below it a trial is flagged; publishable power wants a minute of load."""
@@ -80,26 +81,22 @@ class Trials:
             rows.append({**columns.model_dump(), **execution.model_dump(), "execution": name, **judged.model_dump()})
         return rows
 
-    def summary_row(self, key: Key) -> dict[str, Any]:
-        """Row of summary.parquet: sums over the executions that are ok and not discarded."""
-        judged = {
-            execution.prompt: self.judgements.outcome(
-                execution_id(columns.machine, record.spec, execution.prompt), execution.text
-            )
-            for columns, execution, record in self.counted(key)
-        }
-        return self._summary_row(key, judged)
+    def summary_row(self, key: Key, rows: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+        """Row of summary.parquet: sums over the executions that are ok and not discarded.
 
-    def _summary_row(self, key: Key, judged: dict[int, Outcome]) -> dict[str, Any]:
-        """The row, with what counts for each prompt's text; a prompt that isn't in `judged` was not evaluated."""
+        `rows`: the trial's `execution_rows` where they are known, for what was judged; without its row a prompt counts as not
+        evaluated.
+        """
+        rows = self.execution_rows(key) if rows is None else rows
+        usable = {row["prompt"]: row["usable"] for row in rows}
+        quality = {row["prompt"]: row["quality"] for row in rows}
         counted = self.counted(key)
         ok = [execution for _, execution, _ in counted if execution.status == "ok"]
-        outcomes = [judged.get(execution.prompt, UNJUDGED) for execution in ok]
-        kept = [execution for execution, outcome in zip(ok, outcomes, strict=True) if outcome.usable is not False]
-        discarded = [execution for execution, outcome in zip(ok, outcomes, strict=True) if outcome.usable is False]
-        n_usable = sum(bool(outcome.usable) for outcome in outcomes)
-        evaluated = any(outcome.usable is not None for outcome in outcomes)
-        qualities = [outcome.quality for outcome in outcomes if outcome.quality is not None]
+        kept = [execution for execution in ok if usable.get(execution.prompt) is not False]
+        discarded = [execution for execution in ok if usable.get(execution.prompt) is False]
+        n_usable = sum(usable.get(execution.prompt) is True for execution in ok)
+        evaluated = any(usable.get(execution.prompt) is not None for execution in ok)
+        qualities = [value for execution in ok if (value := quality.get(execution.prompt)) is not None]
         newest = max((columns for columns, _, _ in counted), key=lambda columns: columns.attempt)
         loads = [record.environment.get("load_s") for _, _, record in counted if record.environment.get("loaded_here")]
         tokens = sum(execution.n_new_tokens or 0 for execution in kept)
@@ -136,7 +133,7 @@ class Trials:
 
     def figures(self, key: Key) -> dict[str, Any]:
         """The same over all ok executions, whatever was judged, with the number of new tokens under the name of Tune's metric."""
-        row = self._summary_row(key, {})
+        row = self.summary_row(key, [])
         return {**row, "tokens": row["n_new_tokens"]}
 
 
@@ -153,11 +150,21 @@ class TableWriter:
         self._paths = paths
         self.trials = trials
         """What the tables are made of."""
-        self._judged = judgement_stamp(paths)
-        trials.judgements, self.faults = read_judgements(paths)
-        self._rows = {key: trials.execution_rows(key) for key in trials}
-        self._written = sum(len(rows) for rows in self._rows.values())
+        self._rows: dict[Key, list[dict[str, Any]]] = {}
+        self._take_in_judgements(list(trials))
+        self._written = len(list(self.rows()))
         self._pending = 0
+
+    def _take_in_judgements(self, keys: Iterable[Key]) -> None:
+        """Read what was judged, and make the rows of these trials with it."""
+        self._judged = _judgement_stamps(self._paths)
+        self.trials.judgements, findings = read_judgements(self._paths)
+        self.faults = [f"{finding.where}: {finding.what}" for finding in findings]
+        self._rows = {key: self.trials.execution_rows(key) for key in keys}
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Rows of executions.parquet, in its order."""
+        return (row for key in sorted(self._rows) for row in self._rows[key])
 
     def add(self, record: TrialRecord) -> None:
         """Take in a sealed trial; writes nothing."""
@@ -172,14 +179,13 @@ class TableWriter:
 
     def flush(self) -> None:
         """Write both files as they should be now, with what was judged meanwhile."""
-        if (stamp := judgement_stamp(self._paths)) != self._judged:
-            self._judged = stamp
-            self.trials.judgements, self.faults = read_judgements(self._paths)
-            self._rows = {key: self.trials.execution_rows(key) for key in self._rows}
-        keys = sorted(self._rows)
-        write_parquet(self._paths.executions, to_table(ExecutionRow, (row for key in keys for row in self._rows[key])))
-        write_parquet(self._paths.summary, to_table(SummaryRow, map(self.trials.summary_row, keys)))
-        self._written = sum(len(rows) for rows in self._rows.values())
+        if _judgement_stamps(self._paths) != self._judged:
+            self._take_in_judgements(self._rows)
+        rows = list(self.rows())
+        write_parquet(self._paths.executions, to_table(ExecutionRow, rows))
+        summary = (self.trials.summary_row(key, self._rows[key]) for key in sorted(self._rows))
+        write_parquet(self._paths.summary, to_table(SummaryRow, summary))
+        self._written = len(rows)
         self._pending = 0
 
 
@@ -193,26 +199,25 @@ def read_all(paths: DataSetPaths, *, unfinished: bool = False) -> tuple[Trials, 
     return gathered(found)
 
 
-def read_judgements(paths: DataSetPaths) -> tuple[Judgements, list[str]]:
-    """What was judged, and a line for a file that can't be read: without its verdicts texts count as not evaluated."""
-    faults = []
+def read_judgements(paths: DataSetPaths) -> tuple[Judgements, list[Finding]]:
+    """What was judged, and an error for a file that can't be read: without its verdicts texts count as not evaluated."""
+    findings = []
     verdicts, decisions = {}, []
     try:
         verdicts = read_verdicts(paths)
     except (OSError, ValueError) as error:
-        faults.append(f"{paths.verdicts.name}: {reason_of(error)}")
+        findings.append(Finding("error", paths.verdicts.name, reason_of(error)))
     try:
         decisions = read_decisions(paths)
     except (OSError, ValueError) as error:
-        faults.append(reason_of(error) if isinstance(error, ValueError) else f"{paths.reviews.name}: {reason_of(error)}")
-    return Judgements(verdicts, decisions), faults
+        name = paths.reviews.name
+        findings.append(Finding("error", name, reason_of(error).removeprefix(f"{name}: ")))
+    return Judgements(verdicts, decisions), findings
 
 
-def judgement_stamp(paths: DataSetPaths) -> tuple[tuple[int, int] | None, ...]:
+def _judgement_stamps(paths: DataSetPaths) -> tuple[Stamp | None, ...]:
     """What changes when something was judged."""
-    return tuple(
-        (path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else None for path in (paths.verdicts, paths.reviews)
-    )
+    return stamp(paths.verdicts), stamp(paths.reviews)
 
 
 def read_sealed(paths: DataSetPaths, folder: Path) -> TrialRecord | str:
@@ -248,4 +253,4 @@ def rebuild(paths: DataSetPaths) -> tuple[int, int, list[str]]:
     writer = TableWriter(paths, trials)
     writer.flush()
     faults += writer.faults
-    return sum(len(trials.execution_rows(key)) for key in trials), len(trials), faults
+    return len(list(writer.rows())), len(trials), faults

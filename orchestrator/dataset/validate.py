@@ -157,11 +157,12 @@ def _strangers(paths: DataSetPaths, *, running: bool) -> Iterator[Finding]:
 
 def _table_faults(paths: DataSetPaths, trials: Trials, *, running: bool) -> Iterator[Finding]:
     """Judgements that can't be read, and tables that are not what the sealed folders give with them."""
-    trials.judgements, faults = read_judgements(paths)
-    yield from (Finding("error", *fault.split(": ", 1)) for fault in faults)
+    trials.judgements, findings = read_judgements(paths)
+    yield from findings
+    of_trials = {key: trials.execution_rows(key) for key in trials}
     wanted: list[tuple[Path, type[Noun], list[dict[str, Any]]]] = [
-        (paths.executions, ExecutionRow, [row for key in trials for row in trials.execution_rows(key)]),
-        (paths.summary, SummaryRow, [trials.summary_row(key) for key in trials]),
+        (paths.executions, ExecutionRow, [row for rows in of_trials.values() for row in rows]),
+        (paths.summary, SummaryRow, [trials.summary_row(key, rows) for key, rows in of_trials.items()]),
     ]
     for path, row, rows in wanted:
         try:

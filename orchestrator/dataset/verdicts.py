@@ -174,7 +174,8 @@ class Judgements:
 
     def __init__(self, verdicts: dict[str, Verdict] | None = None, decisions: Iterable[Decision] = ()) -> None:
         self.verdicts = verdicts or {}
-        self.standing = standing(decisions)
+        self.decisions = list(decisions)
+        self.standing = standing(self.decisions)
 
     def outcome(self, execution: str, text: str | None) -> Outcome:
         """What counts for an execution with this text; words on another text don't."""

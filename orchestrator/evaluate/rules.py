@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -107,6 +107,12 @@ class Rules(Noun):
 def _reason(name: str, signals: dict[str, Any], language: str | None) -> str:
     other = signals["language"] not in (None, language) and (signals["language_share"] or 0) >= OTHER_LANGUAGE_SHARE
     return "wrong_language" if name == "dictionary_share" and other else REASON_OF[name]
+
+
+@cache
+def packaged_rules() -> Rules:
+    """The rules that come with the program, read once: a learning sampler asks for them with each trial."""
+    return read_rules()
 
 
 def read_rules(path: Path | None = None) -> Rules:

@@ -9,7 +9,7 @@ from orchestrator.dataset.paths import execution_id
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.tables import Key, Trials
 from orchestrator.dataset.verdicts import Verdict, text_sha256
-from orchestrator.evaluate.rules import Rules, read_rules
+from orchestrator.evaluate.rules import Rules, packaged_rules
 from orchestrator.evaluate.signals import prompt_language, signals_of
 
 
@@ -55,7 +55,7 @@ def learned_figures(trials: Trials, key: Key, objectives: Container[str]) -> dic
     figures = trials.figures(key)
     if "quality" not in objectives:
         return figures
-    rules = read_rules()
+    rules = packaged_rules()
     found = [
         verdict_on(Text("", columns.use_case, prompt_of(record, execution.prompt), execution.text), rules).quality
         for columns, execution, record in trials.counted(key)

@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.dataset.imported import read_provenance
 from orchestrator.dataset.parquet import read_parquet
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.schema import TrialRecord
+from orchestrator.dataset.schema import TrialRecord, spent_j
 from orchestrator.dataset.tables import Trials
 from orchestrator.dataset.trials import read_text
 from orchestrator.publish.licences import licence_by_name, licence_of_texts
@@ -48,12 +48,12 @@ class Group:
         self.ok += 1
         self.evaluated += row["usable"] is not None
         self.discarded += row["usable"] is False
-        spent_j = row[row["energy_basis"]] if row["energy_basis"] else None
-        if spent_j is None:
+        joules = spent_j(row)
+        if joules is None:
             self.unmeasured += 1
             return
-        self.energy_j += spent_j
-        self.wasted_j += spent_j if row["usable"] is False else 0.0
+        self.energy_j += joules
+        self.wasted_j += joules if row["usable"] is False else 0.0
 
 
 @dataclass

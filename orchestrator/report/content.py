@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.report.effects import Effect, effects
+from orchestrator.report.effects import Effect
 from orchestrator.report.frame import LEFT_OUT, Data
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ def headline(data: Data) -> list[tuple[str, str, str]]:
         ("energy", joules(_sum(frame["spent_j"])), "of all executions, by the meter that each row names"),
     ]
     if len(kept):
-        per_token = kept["spent_j"] / kept["n_new_tokens"]
-        low, middle, high = (shown(float(per_token.quantile(q))) for q in (0.25, 0.5, 0.75))
+        low, middle, high = _quartiles(kept)
         found.append(("J/token", middle, f"median of the kept answers; half of them lie in {low} to {high}"))
     if data.evaluated:
         n_usable = int((ok["usable"] == True).sum())  # noqa: E712 - null is neither
@@ -86,7 +85,7 @@ def warnings(data: Data) -> list[str]:
 
 def effect_table(data: Data) -> Table:
     """Each hyperparameter, in all and at equal length."""
-    in_all, at_length = (effects(data.kept, adjusted=adjusted) for adjusted in (False, True))
+    in_all, at_length = data.effects
     rows = tuple(
         (a.parameter, f"{a.low:.3g} to {a.high:.3g}", _change(a), _change(b)) for a, b in zip(in_all, at_length, strict=True)
     )
@@ -108,7 +107,7 @@ def _change(effect: Effect) -> str:
 def effect_sentences(data: Data) -> list[str]:
     """What the table says, no further than its intervals."""
     found = []
-    in_all, at_length = (effects(data.kept, adjusted=adjusted) for adjusted in (False, True))
+    in_all, at_length = data.effects
     for whole, rest in zip(in_all, at_length, strict=True):
         if whole.percent is None or rest.percent is None:
             continue
@@ -126,8 +125,7 @@ def group_table(data: Data) -> Table:
     """Machine, model, quantization and use case side by side."""
     rows = []
     for (group, use_case), some in data.kept.groupby(["group", "use_case"], sort=True):
-        per_token = some["spent_j"] / some["n_new_tokens"]
-        low, middle, high = (shown(float(per_token.quantile(q))) for q in (0.25, 0.5, 0.75))
+        low, middle, high = _quartiles(some)
         speed = float(some["n_new_tokens"].sum() / some["window_s"].sum()) if some["window_s"].sum() else None
         basis = ", ".join(sorted(set(some["energy_basis"])))
         rows.append((str(group), str(use_case), f"{len(some):,}", middle, f"{low} to {high}", shown(speed), basis))
@@ -138,10 +136,9 @@ def group_table(data: Data) -> Table:
 
 def repeat_table(data: Data) -> Table:
     """How far the same configuration and prompt differ from repeat to repeat, anchors included."""
-    kept = data.kept.assign(per_token=data.kept["spent_j"] / data.kept["n_new_tokens"])
     rows = []
-    for group, some in kept.groupby("group", sort=True):
-        same = some.groupby(["point", "use_case", "prompt"])["per_token"].agg(["mean", "std", "size"])
+    for group, some in data.kept.groupby("group", sort=True):
+        same = some.groupby(["point", "use_case", "prompt"])["per_token_j"].agg(["mean", "std", "size"])
         same = same[same["size"] > 1]
         if len(same):
             spread = 100 * same["std"] / same["mean"]
@@ -169,6 +166,11 @@ def left_out_table(data: Data) -> Table:
 
 def _counted(what: str, why: object, some: pd.DataFrame) -> tuple[str, ...]:
     return what, str(why), f"{len(some):,}", joules(_sum(some["spent_j"]))
+
+
+def _quartiles(some: pd.DataFrame) -> tuple[str, ...]:
+    """J/token: lower quartile, median, upper quartile."""
+    return tuple(shown(float(some["per_token_j"].quantile(q))) for q in (0.25, 0.5, 0.75))
 
 
 def _sum(values: pd.Series) -> float | None:

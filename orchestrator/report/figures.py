@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.nouns import PARAMETERS
-from orchestrator.report.effects import effects
 from orchestrator.report.frame import Data
 from orchestrator.report.style import RC, looks
 
@@ -64,15 +63,15 @@ def energy_by_length(data: Data) -> Figure | None:
 
 def effects_chart(data: Data) -> Figure | None:
     """Change of energy over each hyperparameter's range, with 95 % intervals: in all, and at equal length."""
-    both = {adjusted: effects(data.kept, adjusted=adjusted) for adjusted in (False, True)}
-    if all(effect.percent is None for found in both.values() for effect in found):
+    in_all, at_length = data.effects
+    if all(effect.percent is None for effect in (*in_all, *at_length)):
         return None
     figure, axes = _axes(height=2.8)
-    for adjusted, (colour, marker), label, shift in (
-        (False, ("#D55E00", "s"), "in all", -0.14),
-        (True, ("#0072B2", "o"), "at equal length", 0.14),
+    for found, (colour, marker), label, shift in (
+        (in_all, ("#D55E00", "s"), "in all", -0.14),
+        (at_length, ("#0072B2", "o"), "at equal length", 0.14),
     ):
-        for row, effect in enumerate(both[adjusted]):
+        for row, effect in enumerate(found):
             if effect.percent is not None and effect.lower is not None and effect.upper is not None:
                 bars = [[effect.percent - effect.lower], [effect.upper - effect.percent]]
                 name = label if row == 0 else None
@@ -92,12 +91,11 @@ def side_by_side(data: Data) -> Figure | None:
     kept = data.kept
     if kept.empty:
         return None
-    per_token = kept["spent_j"] / kept["n_new_tokens"]
     keys = sorted({(group, use_case) for group, use_case in zip(kept["group"], kept["use_case"], strict=True)})
     colours = looks(data.all["group"])
     figure, axes = _axes(height=1.2 + 0.32 * len(keys))
     for row, (group, use_case) in enumerate(keys):
-        some = per_token[(kept["group"] == group) & (kept["use_case"] == use_case)]
+        some = kept.loc[(kept["group"] == group) & (kept["use_case"] == use_case), "per_token_j"]
         box = axes.boxplot([some], positions=[row], orientation="horizontal", widths=0.6, patch_artist=True, showfliers=False)
         box["boxes"][0].set(facecolor=colours[group][0], alpha=0.6)
         box["medians"][0].set(color="black")

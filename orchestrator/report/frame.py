@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from orchestrator.dataset.parquet import arrow_schema, read_parquet
@@ -11,6 +12,7 @@ from orchestrator.dataset.schema import ExecutionRow
 from orchestrator.dataset.trials import reason_of
 from orchestrator.errors import UserError
 from orchestrator.nouns import PARAMETERS
+from orchestrator.report.effects import Effect, effects
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,10 +26,16 @@ class Data:
     """What a report is made of."""
 
     all: pd.DataFrame
-    """Every execution; besides the schema's columns: `spent_j` (the column that energy_basis names), `group` (machine, model,
-    quantization: within one, energies may be compared) and `point` (a configuration, over models, use cases and repeats)."""
+    """Every execution; besides the schema's columns: `spent_j` (the column that energy_basis names), `per_token_j` (of it),
+    `group` (machine, model, quantization: within one, energies may be compared), `point` (a configuration, over models, use
+    cases and repeats), `discarded`, and `counted` (ok, not discarded, measured)."""
     kept: pd.DataFrame
-    """Of these, ok, not discarded, measured, and with none of the flags LEFT_OUT."""
+    """Of these, the `counted` ones with none of the flags LEFT_OUT."""
+
+    @cached_property
+    def effects(self) -> tuple[list[Effect], list[Effect]]:
+        """Of each hyperparameter: in all, and at equal length."""
+        return effects(self.kept, adjusted=False), effects(self.kept, adjusted=True)
 
     @property
     def evaluated(self) -> bool:
@@ -65,5 +73,6 @@ def data_of(executions: pd.DataFrame) -> Data:
     flagged = frame["flags"].map(lambda flags: any(flag in LEFT_OUT for flag in flags)).astype(bool)
     discarded = frame["usable"].map(lambda usable: usable is False or usable is np.False_).astype(bool)
     frame["discarded"] = (frame["status"] == "ok") & discarded
-    counted = (frame["status"] == "ok") & ~discarded & ~flagged & frame["spent_j"].gt(0) & frame["n_new_tokens"].gt(0)
-    return Data(all=frame, kept=frame[counted].copy())
+    frame["counted"] = (frame["status"] == "ok") & ~discarded & frame["spent_j"].gt(0) & frame["n_new_tokens"].gt(0)
+    frame["per_token_j"] = (frame["spent_j"] / frame["n_new_tokens"]).where(frame["counted"])
+    return Data(all=frame, kept=frame[frame["counted"] & ~flagged].copy())

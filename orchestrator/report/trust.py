@@ -57,7 +57,7 @@ def cards(data: Data) -> list[Card]:
 
 def _card(rows: pd.DataFrame) -> Card:
     first = rows.iloc[0]
-    kept = rows[(rows["status"] == "ok") & ~rows["discarded"] & rows["spent_j"].gt(0) & rows["n_new_tokens"].gt(0)]
+    kept = rows[rows["counted"]]
     tokens = int(kept["n_new_tokens"].sum()) if len(kept) else 0
     flags = {flag for found in rows["flags"] for flag in found}
     uncertainties = kept["energy_rel_uncertainty"].dropna().astype(float)

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.tables import TableWriter, Trials, read_all
+from orchestrator.dataset.schema import spent_j
+from orchestrator.dataset.tables import TableWriter, read_all
 from orchestrator.dataset.verdicts import Verdict, read_verdicts, text_sha256, write_verdicts
 from orchestrator.errors import UserError
 from orchestrator.evaluate.judge import Judge
@@ -80,7 +81,7 @@ def evaluate(
             f"{error.filename or out}: can't be written ({error.strerror}); nothing that was there is lost"
         ) from error
     notes += _mixture(verdicts.values())
-    return _counted(trials, len(new), len(texts), (*faults, *writer.faults), tuple(notes))
+    return _counted(list(writer.rows()), len(new), len(texts), (*faults, *writer.faults), tuple(notes))
 
 
 def _model(name: str | None) -> Embedding | None:
@@ -119,11 +120,10 @@ def _judged(texts: list[Text], judge: Callable[[Sequence[Text]], list[Verdict]])
     yield from spread(judge, texts, CHUNK)
 
 
-def _counted(trials: Trials, judged: int, texts: int, faults: tuple[str, ...], notes: tuple[str, ...]) -> Evaluation:
-    rows = [row for key in trials for row in trials.execution_rows(key)]
+def _counted(rows: list[dict[str, Any]], judged: int, texts: int, faults: tuple[str, ...], notes: tuple[str, ...]) -> Evaluation:
     ok = [row for row in rows if row["status"] == "ok"]
     discarded = [row for row in ok if row["usable"] is False]
-    spent = [row[row["energy_basis"]] if row["energy_basis"] else None for row in discarded]
+    spent = [spent_j(row) for row in discarded]
     return Evaluation(
         judged=judged,
         known=texts - judged,

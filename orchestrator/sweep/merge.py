@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from orchestrator.dataset.drift import conditions, mixed
-from orchestrator.dataset.finding import Finding
 from orchestrator.dataset.lock import held
 from orchestrator.dataset.paths import DataSetPaths, make_folder, sync_folder, write_atomically
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.tables import TableWriter, Trials, read_judgements
 from orchestrator.dataset.trials import DERIVED_FILES
 from orchestrator.dataset.validate import validate_folders
-from orchestrator.dataset.verdicts import Decision, Verdict, append_decision, read_decisions, write_verdicts
+from orchestrator.dataset.verdicts import Decision, Verdict, append_decision, write_verdicts
 from orchestrator.errors import UserError
 from orchestrator.sweep.check import read_plans
 from orchestrator.sweep.plan import SweepPlan, write_plan
@@ -123,13 +122,12 @@ def _side(root: Path) -> Side:
     trials, findings = validate_folders(paths, running=True, tables=False)  # they are made anew
     plans, unreadable = read_plans(paths)
     judgements, unread = read_judgements(paths)
-    findings += [Finding("error", *fault.split(": ", 1)) for fault in unread]
-    faults = [f for f in (*findings, *unreadable) if f.severity == "error"]
+    faults = [f for f in (*findings, *unread, *unreadable) if f.severity == "error"]
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise UserError(f"{root}: {faults[0].where}: {faults[0].what}{more}; see `orchestrator validate --out {root}`")
     plans_by_id = {plan.id: plan for plan in plans}
-    side = Side(root, plans=plans_by_id, verdicts=judgements.verdicts, decisions=read_decisions(paths))
+    side = Side(root, plans=plans_by_id, verdicts=judgements.verdicts, decisions=judgements.decisions)
     for record in trials.records():
         folder = paths.trial(record.columns.machine, record.spec)
         place = PurePosixPath(folder.relative_to(root))
@@ -175,8 +173,9 @@ def _planned(sides: list[Side], target: Side, *, accept_drift: bool) -> Merge:
         raise UserError(*conflicts[:SHOWN], *more)
     joined_plans = tuple(plan for _, plan in sorted(plans.items()))
     gaps = tuple(SweepGap(plan.id, plan.n_executions(), n_missing(plan, finished_of(plan, trials))) for plan in joined_plans)
-    decisions = dict.fromkeys(decision for side in sides for decision in side.decisions if decision not in target.decisions)
-    return Merge(target.root, tuple(sources), joined_plans, trials, gaps, _verdicts([target, *sides]), tuple(decisions))
+    there = set(target.decisions)
+    decisions = tuple(dict.fromkeys(found for side in sides for found in side.decisions if found not in there))
+    return Merge(target.root, tuple(sources), joined_plans, trials, gaps, _verdicts([target, *sides]), decisions)
 
 
 def _verdicts(sides: list[Side]) -> dict[str, Verdict]:
