@@ -19,7 +19,7 @@ def entry(queue: Queue, item: Item) -> dict[str, Any]:
     return {
         "execution": item.execution,
         "title": f"{columns.use_case} #{item.measured.prompt}",
-        "place": f"{columns.model} · {columns.strategy} {columns.index:04d}-r{columns.repeat}",
+        "place": f"{columns.index:04d}-r{columns.repeat} · {columns.model} · {columns.strategy}",
         "word": queue.my_word(item),
     }
 

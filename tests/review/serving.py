@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
+import json
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.tables import Trials
@@ -90,3 +93,18 @@ def served(of: Queue) -> Iterator[str]:
     finally:
         loop.call_soon_threadsafe(ended.set)
         thread.join(20)
+
+
+def ask(
+    address: str, path: str, body: object = None, *, token: str = TOKEN, host: str | None = None, method: str | None = None
+) -> tuple[int, str, http.client.HTTPMessage]:
+    """Status, text and headers."""
+    port = urlsplit(address).port
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    content = body if isinstance(body, str | None) else json.dumps(body)
+    headers = {"Host": host if host is not None else f"127.0.0.1:{port}"}
+    connection.request(method or ("GET" if body is None else "POST"), f"/{token}/{path}", content, headers)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    return answer.status, text, answer.headers

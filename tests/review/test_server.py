@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import pytest
 
@@ -14,7 +13,7 @@ from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.verdicts import read_decisions
 from orchestrator.review.queue import LONGEST_NOTE, Queue
 from orchestrator.review.server import PAGE
-from tests.review.serving import TOKEN, nth, queue, served
+from tests.review.serving import TOKEN, ask, nth, queue, served
 
 
 @pytest.fixture
@@ -26,21 +25,6 @@ def of(tmp_path: Path) -> Queue:
 def address(of: Queue) -> Iterator[str]:
     with served(of) as where:
         yield where
-
-
-def ask(
-    address: str, path: str, body: object = None, *, token: str = TOKEN, host: str | None = None, method: str | None = None
-) -> tuple[int, str, http.client.HTTPMessage]:
-    """Status, text and headers."""
-    port = urlsplit(address).port
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    content = body if isinstance(body, str | None) else json.dumps(body)
-    headers = {"Host": host if host is not None else f"127.0.0.1:{port}"}
-    connection.request(method or ("GET" if body is None else "POST"), f"/{token}/{path}", content, headers)
-    answer = connection.getresponse()
-    text = answer.read().decode()
-    connection.close()
-    return answer.status, text, answer.headers
 
 
 def asked(of: Queue, **changes: object) -> dict[str, object]:
