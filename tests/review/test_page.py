@@ -100,8 +100,9 @@ def test_a_key_pressed_twice_decides_on_no_text_that_was_not_read(page: Page, tm
             "for (const _ of [1, 2]) document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'd', bubbles: true}))"
         )
         waits(page, "#text", TEXTS[1])
+        page.evaluate("saving")
         waits(page, "#count", "1 of 4 decided")
-    assert len({decision.execution for decision in read_decisions(DataSetPaths(tmp_path))}) == 1
+    assert len(read_decisions(DataSetPaths(tmp_path))) == 1
 
 
 def test_buttons_and_a_note_after_the_decision(page: Page, tmp_path: Path) -> None:
