@@ -23,6 +23,7 @@ HEAVY = ("ray", "torch", "transformers", "codecarbon", "optuna", "bitsandbytes")
         ["validate", "--out", "."],
         ["publish", "--help"],
         ["import", "--help"],
+        ["review", "--help"],
     ],
     ids=" ".join,
 )

@@ -17,6 +17,7 @@ from orchestrator.cli.models import models
 from orchestrator.cli.plan import plan
 from orchestrator.cli.publish import publish
 from orchestrator.cli.report import plot, report
+from orchestrator.cli.review import review
 from orchestrator.cli.status import status
 from orchestrator.cli.summarize import summarize
 from orchestrator.cli.text import lasting_streams
@@ -50,6 +51,7 @@ for verb in (
     status,
     watch,
     evaluate,
+    review,
     report,
     plot,
     summarize,

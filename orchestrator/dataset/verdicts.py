@@ -143,14 +143,20 @@ def _end_of_lines(paths: DataSetPaths) -> int:
     return paths.reviews.read_bytes().rfind(b"\n") + 1
 
 
-def standing(decisions: Iterable[Decision]) -> dict[str, dict[str, Decision]]:
-    """Execution -> reviewer -> the decision that stands: the latest by its time; who took it back has none."""
+def latest(decisions: Iterable[Decision]) -> dict[str, dict[str, Decision]]:
+    """Execution -> reviewer -> the latest decision by its time, taken back or not."""
     found: dict[str, dict[str, Decision]] = {}
     for decision in sorted(decisions, key=lambda decision: decision.at):  # files of two machines may have been joined
-        of_execution = found.setdefault(decision.execution, {})
-        of_execution.pop(decision.reviewer, None)
-        if decision.decision != "undecided":
-            of_execution[decision.reviewer] = decision
+        found.setdefault(decision.execution, {})[decision.reviewer] = decision
+    return found
+
+
+def standing(decisions: Iterable[Decision]) -> dict[str, dict[str, Decision]]:
+    """Execution -> reviewer -> the decision that stands: the latest; who took it back has none."""
+    found = {
+        execution: {reviewer: decision for reviewer, decision in reviewers.items() if decision.decision != "undecided"}
+        for execution, reviewers in latest(decisions).items()
+    }
     return {execution: reviewers for execution, reviewers in found.items() if reviewers}
 
 
