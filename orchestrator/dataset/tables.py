@@ -157,7 +157,7 @@ class TableWriter:
 
     def _take_in_judgements(self, keys: Iterable[Key]) -> None:
         """Read what was judged, and make the rows of these trials with it."""
-        self._judged = _judgement_stamps(self._paths)
+        self._judged = judgement_stamps(self._paths)
         self.trials.judgements, findings = read_judgements(self._paths)
         self.faults = [f"{finding.where}: {finding.what}" for finding in findings]
         self._rows = {key: self.trials.execution_rows(key) for key in keys}
@@ -179,7 +179,7 @@ class TableWriter:
 
     def flush(self) -> None:
         """Write both files as they should be now, with what was judged meanwhile."""
-        if _judgement_stamps(self._paths) != self._judged:
+        if judgement_stamps(self._paths) != self._judged:
             self._take_in_judgements(self._rows)
         rows = list(self.rows())
         write_parquet(self._paths.executions, to_table(ExecutionRow, rows))
@@ -215,7 +215,7 @@ def read_judgements(paths: DataSetPaths) -> tuple[Judgements, list[Finding]]:
     return Judgements(verdicts, decisions), findings
 
 
-def _judgement_stamps(paths: DataSetPaths) -> tuple[Stamp | None, ...]:
+def judgement_stamps(paths: DataSetPaths) -> tuple[Stamp | None, ...]:
     """What changes when something was judged."""
     return stamp(paths.verdicts), stamp(paths.reviews)
 

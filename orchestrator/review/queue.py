@@ -17,7 +17,7 @@ from pydantic import Field
 from orchestrator.dataset.agreement import Agreement, cohen_kappa
 from orchestrator.dataset.paths import DataSetPaths, execution_id
 from orchestrator.dataset.schema import Execution, TrialColumns
-from orchestrator.dataset.tables import Trials, judgement_stamp
+from orchestrator.dataset.tables import Trials, judgement_stamps
 from orchestrator.dataset.trials import reason_of
 from orchestrator.dataset.verdicts import (
     Decision,
@@ -103,7 +103,7 @@ class Queue:
 
         Raises UserError where the decisions can't be read.
         """
-        if (stamp := judgement_stamp(self._paths)) == self._stamp:
+        if (stamp := judgement_stamps(self._paths)) == self._stamp:
             return
         try:
             decisions = read_decisions(self._paths)
