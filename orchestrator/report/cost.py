@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.schema import TrialRecord, spent_j
+from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.trials import read_trial
 
 
@@ -58,7 +58,11 @@ def cost_of(records: list[TrialRecord], n_unreadable: int = 0) -> Cost:
     fresh = [record for record in records if record.environment.get("loaded_here") is True]
     executions = _part(
         "executions",
-        [(record, spent_j(item.model_dump()), item.window_s or 0.0) for record in records for item in record.executions],
+        [
+            (record, _number(getattr(item, item.energy_basis or "", None)), _number(item.window_s))
+            for record in records
+            for item in record.executions
+        ],
     )
     warm_up = _part(
         "warm-up of a model",
@@ -98,7 +102,7 @@ def _stays(records: list[TrialRecord]) -> list[float]:
     """Seconds that each process with a model held a GPU: from the start of loading to the end of its last execution."""
     of_gpu: dict[tuple[str, str], list[tuple[float, float, bool]]] = defaultdict(list)
     for record in records:
-        times = [(_epoch_s(item.started_at), item.window_s or 0.0) for item in record.executions]
+        times = [(_epoch_s(item.started_at), _number(item.window_s) or 0.0) for item in record.executions]
         known = [(began_s, began_s + window_s) for began_s, window_s in times if began_s is not None]
         if record.columns.gpu_uuid and known:
             fresh = record.environment.get("loaded_here") is True
@@ -137,6 +141,6 @@ def _epoch_s(text: str) -> float | None:
 
 
 def _number(value: Any) -> float | None:
-    """A figure of a record's environment, which has no schema; None where it is none."""
+    """A figure of a record; None where it is none."""
     known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
     return float(value) if known else None

@@ -126,7 +126,7 @@ def side_by_side(data: Data) -> Figure | None:
         box["boxes"][0].set(facecolor=colours[group][0], alpha=0.6)
         box["medians"][0].set(color="black")
     axes.set_yticks(range(len(keys)), [f"{group}\n{use_case}" for group, use_case in keys], fontsize=7)
-    axes.set(xlabel="energy per new token (J/token)", ylabel="machine / model / quantization")
+    axes.set(xlabel="energy per new token (J/token)", ylabel="machine / model /\nquantization")
     return figure
 
 
@@ -219,6 +219,7 @@ def parallel(data: Data) -> Figure | None:
     import numpy as np
     from matplotlib import colormaps
     from matplotlib.collections import LineCollection
+    from matplotlib.markers import TICKRIGHT
 
     found = configurations(data).sort_values("cost")
     if found.empty:
@@ -232,7 +233,8 @@ def parallel(data: Data) -> Figure | None:
         heights.append(height)
         axes.axvline(at, color="#555555", linewidth=0.8)
         for where, label in ticks:
-            box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.7}
+            axes.plot(at, where, marker=TICKRIGHT, color="#555555")
+            box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
             axes.text(at + 0.03, where, label, fontsize=7, va="center", bbox=box, zorder=3)
     colours = colormaps["cividis_r"](0.15 + 0.85 * heights[len(PARAMETERS)])
     styles = ["-" if sampled else ":" for sampled in some["sampled"]]
@@ -250,20 +252,20 @@ def parallel(data: Data) -> Figure | None:
 def _scale(values: Any, name: str) -> tuple[Any, list[tuple[float, str]]]:
     """Heights from 0 to 1 and labelled ticks of an axis: joules by their logarithm, a top_k that is off apart at the top."""
     import numpy as np
+    from matplotlib.ticker import LogLocator, MaxNLocator
 
-    top, off = 1.0, values != values  # noqa: PLR0124 - nan
-    if name == "top_k" and (values == 0).any() and (values > 0).any():
-        top, off = 0.9, values == 0
-    scaled = np.log(values) if name == "cost" else values
-    low, high = np.nanmin(scaled[~off]), np.nanmax(scaled[~off])
-    heights = np.where(off, 1.0, top * (scaled - low) / (high - low) if high > low else 0.5)
-    places = np.linspace(low, high, 5) if high > low else [low]
-    ticks = []
-    for place in places:
-        figure = float(np.exp(place) if name == "cost" else place)
-        where = top * (place - low) / (high - low) if high > low else 0.5
-        ticks.append((float(where), f"{figure:,.0f}" if figure >= 100 else f"{figure:.2g}"))  # noqa: PLR2004 - digits
-    return heights, [*ticks, (1.0, "off")] if top < 1 else ticks
+    off = (values == 0) & (name == "top_k")
+    top = 0.9 if off.any() else 1.0
+    known = values[~off & ~np.isnan(values)]
+    low, high = (float(known.min()), float(known.max())) if known.size else (1.0, 1.0)
+    nice = LogLocator(subs=(1, 2, 5)) if name == "cost" and high > 10 * low else MaxNLocator(5)
+    at = np.array([tick for tick in nice.tick_values(low, high) if low <= tick <= high])
+    at = at if len(at) > 1 else np.unique([low, high])
+    shape = np.log if name == "cost" else np.asarray
+    span = shape(high) - shape(low)
+    places, heights = (top * (shape(some) - shape(low)) / span if span else some * 0 + 0.5 for some in (at, values))
+    ticks = [(float(place), f"{tick:,.6g}") for place, tick in zip(places, at, strict=True) if known.size]
+    return np.where(off, 1.0, heights), [*ticks, (1.0, "off")] if off.any() else ticks
 
 
 CHARTS: dict[str, Chart] = {
