@@ -4,8 +4,8 @@ The functional ANOVA of Hutter et al. (2014, "An efficient approach for assessin
 of each hyperparameter in place of their forest: first-order Sobol' indices from the coefficients of orthonormal polynomials
 (Sudret 2008, doi:10.1016/j.ress.2007.04.002), fitted together by least squares, each less what chance adds to it. A forest
 learns little from the tens of configurations that a sweep has. Estimators from given data that look at one hyperparameter at a
-time (Plischke 2013, doi:10.1016/j.ejor.2012.11.047; Borgonovo 2007) have the variance of all the others as noise: SALib's
-first-order indices scatter about ten times as far around the 0 of a hyperparameter that does nothing.
+time (Plischke et al. 2013, doi:10.1016/j.ejor.2012.11.047; Borgonovo 2007; in SALib) take the variance of all others for noise:
+around the 0 of a hyperparameter that does nothing they scatter several times as far.
 
 One value a configuration: its mean logarithm, after the level of each machine, model, quantization, use case and prompt is taken
 out (both fitted together, so that unequal numbers of executions are no effect). Polynomials are of the values' ranks, so an
@@ -69,26 +69,24 @@ def importances(kept: pd.DataFrame, outcome: str) -> list[Importance]:
         return [Importance(name, None, note=why) for name in PARAMETERS]
     of_point = _deviations(sampled, outcome)
     asked = sampled.drop_duplicates("point").set_index("point").loc[of_point.index]
-    curves = {name: _curve(values_of(asked, name).to_numpy(float)) for name in PARAMETERS}
-    varied = {name: curve for name, curve in curves.items() if curve.shape[1]}
-    fit = _Fit(list(varied.values()))
-    y = of_point.to_numpy(float)
-    if not varied or not fit.full or not np.ptp(y) > 1e-9:  # noqa: PLR2004 - of logarithms: rounding
-        why = "configurations don't differ" if varied and fit.full else "hyperparameters can't be told apart in this design"
+    curves = [_curve(values_of(asked, name).to_numpy(float)) for name in PARAMETERS]
+    fit, y = _Fit(curves), of_point.to_numpy(float)
+    if not fit.full or not np.ptp(y) > 1e-9:  # noqa: PLR2004 - of logarithms: rounding
+        why = "configurations don't differ" if fit.full else "hyperparameters can't be told apart in this design"
         return [Importance(name, None, note=why) for name in PARAMETERS]
     rng = np.random.default_rng(SEED)
     shares = fit.shares(y[:, None])[:, 0]
     resampled = fit.shares(fit.resampled(y, rng.choice([-1.0, 1.0], size=(len(y), N_RESAMPLES))))
     tail = (1 - CONFIDENCE) / 2
-    off = np.quantile(resampled - resampled.mean(axis=1, keepdims=True), [tail, 1 - tail], axis=1)
-    dummies = [_Fit([*varied.values(), rng.permutation(next(iter(varied.values())))]) for _ in range(N_DUMMIES)]
-    dummy = float(np.quantile([one.shares(y[:, None])[-1, 0] for one in dummies], CONFIDENCE))
-    figures = np.clip([shares, shares + off[0], shares + off[1]], 0, 1).T.tolist()
-    found = {
-        name: Importance(name, share, lower, upper, max(0.0, dummy))
-        for name, (share, lower, upper) in zip(varied, figures, strict=True)
-    }
-    return [found.get(name, Importance(name, None, note=ONE_VALUE)) for name in PARAMETERS]
+    low, high = np.quantile(resampled - resampled.mean(axis=1, keepdims=True), [tail, 1 - tail], axis=1)
+    widest = max(curves, key=lambda curve: curve.shape[1])
+    dummies = [_Fit([*curves, rng.permutation(widest)]).shares(y[:, None])[-1, 0] for _ in range(N_DUMMIES)]
+    dummy = max(0.0, float(np.quantile(dummies, CONFIDENCE)))
+    figures = np.clip([shares, shares + low, shares + high], 0, 1).T.tolist()
+    return [
+        Importance(name, share, lower, upper, dummy) if curve.shape[1] else Importance(name, None, note=ONE_VALUE)
+        for name, curve, (share, lower, upper) in zip(PARAMETERS, curves, figures, strict=True)
+    ]
 
 
 def _deviations(sampled: pd.DataFrame, outcome: str) -> pd.Series:
@@ -123,12 +121,14 @@ class _Fit:
     def __init__(self, curves: list[Any]) -> None:
         import numpy as np
 
-        n = len(curves[0]) if curves else 0
+        n = len(curves[0])
         self._design = np.hstack([np.ones((n, 1)), *curves])
-        self._solve = np.linalg.pinv(self._design)
+        normal = self._design.T @ self._design / n
+        self._solve = np.linalg.pinv(normal, hermitian=True) @ self._design.T / n
+        self.full = bool(np.linalg.matrix_rank(normal, tol=1e-9, hermitian=True) == len(normal))
+        """Whether no curve is a combination of the others."""
         ends = 1 + np.cumsum([curve.shape[1] for curve in curves], dtype=int)
         self._parts = [slice(end - curve.shape[1], end) for end, curve in zip(ends, curves, strict=True)]
-        self.full = bool(np.linalg.matrix_rank(self._design) == self._design.shape[1])
 
     def shares(self, outcomes: Any) -> Any:
         """Of each curve (row) in each outcome (column): its variance less what noise adds to it, over the whole."""

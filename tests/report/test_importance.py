@@ -13,7 +13,7 @@ from orchestrator.report.frame import data_of
 from orchestrator.report.importance import LEAST_POINTS, Importance, importances
 from tests.report.synthetic import Truth, executions
 
-SEEDS = range(30)
+SEEDS = range(20)
 HALF = Truth(per_token={"temperature": 0.4, "top_p": 0.4 / 2**0.5}, noise_of_point=0.05)
 """top_p carries half of temperature's variance; the two others none."""
 
@@ -46,16 +46,16 @@ def test_shares_are_found_again_in_their_order_and_nothing_where_nothing_is(poin
             assert one.lower <= figures[name] <= one.upper
             held[name] += one.lower <= truth[name] <= one.upper
             clear[name] += one.clear
-    assert ordered >= 27, "of 30"
-    assert all(n >= 26 for n in held.values()), (held, "of 30 at 95 %")
-    assert clear["temperature"] == 30
-    assert clear["top_p"] >= 27
-    assert clear["max_length"] + clear["top_k"] <= 6, "of 60 at 95 %"
+    assert ordered >= 18, "of 20"
+    assert all(n >= 17 for n in held.values()), (held, "of 20 at 95 %")
+    assert clear["temperature"] == 20
+    assert clear["top_p"] >= 18
+    assert clear["max_length"] + clear["top_k"] <= 3, "of 40 at 95 %"
 
 
 def test_without_effects_nothing_is_clear() -> None:
     clear = sum(one.clear for seed in SEEDS for one in found(executions(Truth(), seed)).values())
-    assert clear <= 12, "of 120 at 95 %"
+    assert clear <= 6, "of 80 at 95 %"
 
 
 def test_energy_is_about_length_where_jtoken_is_not() -> None:
