@@ -198,7 +198,7 @@ def cost_table(data: Data) -> Table:
     rows = tuple(
         (
             part.name,
-            f"{part.n:,}",
+            "" if part.n is None else f"{part.n:,}",
             joules(part.energy_j) + (f" (unknown of {part.n_unmeasured:,})" if part.energy_j and part.n_unmeasured else ""),
             duration(part.time_s),
             "n/a" if not cost.held_s else f"{100 * part.gpu_s / cost.held_s:.1f} %",

@@ -21,7 +21,8 @@ class Part:
     """One thing that took time."""
 
     name: str
-    n: int
+    n: int | None
+    """How often; None where that means nothing."""
     time_s: float | None
     gpu_s: float = 0.0
     """Of the time, what a GPU was held for."""
@@ -79,8 +80,8 @@ def cost_of(records: list[TrialRecord], n_unreadable: int = 0) -> Cost:
         return Cost(tuple(parts), None, len(records), n_unreadable)
     known_s = sum(part.gpu_s for part in parts)
     held_s = max(sum(stays), known_s)  # a host's clock that was set back
-    between = Part("between executions", executions.n, held_s - known_s, held_s - known_s, None, executions.n)
-    whole = Part("GPUs held, in all", len(stays), held_s, held_s, None, len(stays))
+    between = Part("between executions", None, held_s - known_s, held_s - known_s)
+    whole = Part("a GPU held, in all", len(stays), held_s, held_s)
     return Cost((*parts, between, whole), held_s, len(records), n_unreadable)
 
 

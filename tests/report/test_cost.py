@@ -45,7 +45,7 @@ def test_a_gpus_time_from_loading_to_the_last_execution() -> None:
     assert by_name["warm-up of a model"] == Part("warm-up of a model", 1, 3.0, 3.0, 30.0, 0)
     assert by_name["loading a model"] == Part("loading a model", 1, 5.0, 5.0, None, 1)
     assert by_name["between executions"].time_s == pytest.approx(20 - 6 - 3 - 5)
-    assert by_name["GPUs held, in all"].n == 1
+    assert by_name["a GPU held, in all"].n == 1
 
 
 def test_hours_between_two_processes_are_nobodys() -> None:
@@ -53,7 +53,7 @@ def test_hours_between_two_processes_are_nobodys() -> None:
     for records in ([one, other], [other, one]):
         found = cost_of(records)
         assert found.held_s == pytest.approx(2 * (5 + 3 + 2))
-        assert parts(found)["GPUs held, in all"].n == 2
+        assert parts(found)["a GPU held, in all"].n == 2
         assert parts(found)["between executions"].time_s == pytest.approx(0)
 
 
