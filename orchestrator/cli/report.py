@@ -50,7 +50,7 @@ def report(*, out: Path, file: Path | None) -> None:
 def plot(*, name: str, out: Path, file: Path) -> None:
     """Write one chart of the report for a paper.
 
-    Charts: energy-length, effects, side-by-side, energy-quality, usable, coverage.
+    Charts: energy-length, effects, importance, parallel, side-by-side, energy-quality, usable, coverage.
 
     \b
     Example:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.report.effects import Effect
 from orchestrator.report.frame import LEFT_OUT, Data
+from orchestrator.report.importance import ONE_VALUE, Importance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,6 +122,29 @@ def effect_sentences(data: Data) -> list[str]:
     return found or [at_length[0].note + "."]
 
 
+def importance_table(data: Data) -> Table:
+    """What each hyperparameter explains of the differences between configurations."""
+    of_energy, of_token = data.importances
+    head = ("hyperparameter", "of an answer's energy", "of J/token")
+    if notes := {found.note for found in (*of_energy, *of_token) if found.share is None} - {ONE_VALUE}:
+        return Table("importance", "Importance of each hyperparameter", head, (), f"Not known: {'; '.join(sorted(notes))}.")
+    rows = [(a.parameter, _share(a), _share(b)) for a, b in zip(of_energy, of_token, strict=True)]
+    rest = [f"{100 * max(0, 1 - sum(found.share or 0 for found in some)):.0f} %" for some in data.importances]
+    note = (
+        "Share of the variance between sampled configurations that a hyperparameter explains by itself, with its 95 % interval. "
+        "'As shuffled values': it can't be told from a hyperparameter whose values were shuffled."
+    )
+    rows.append(("the rest: together, or by chance", rest[0], rest[1]))
+    return Table("importance", "Importance of each hyperparameter", head, tuple(rows), note)
+
+
+def _share(found: Importance) -> str:
+    if found.share is None or found.lower is None or found.upper is None:
+        return found.note
+    figures = f"{100 * found.share:.0f} % ({100 * found.lower:.0f} to {100 * found.upper:.0f})"
+    return figures if found.clear else f"{figures}: as shuffled values"
+
+
 def group_table(data: Data) -> Table:
     """Machine, model, quantization and use case side by side."""
     rows = []
@@ -164,6 +188,42 @@ def left_out_table(data: Data) -> Table:
     return Table("left-out", "Discarded, failed, flagged", ("what", "why", "executions", "energy"), tuple(rows), note)
 
 
+def cost_table(data: Data) -> Table:
+    """What the sweep took, measured windows and all else."""
+    head = ("what", "how many", "energy", "time", "of the GPUs' time")
+    cost = data.cost
+    title = "What the sweep itself took"
+    if cost is None or not cost.n_trials:
+        return Table("cost", title, head, (), "Not known: there are no trial folders beside the tables.")
+    rows = tuple(
+        (
+            part.name,
+            "" if part.n is None else f"{part.n:,}",
+            joules(part.energy_j) + (f" (unknown of {part.n_unmeasured:,})" if part.energy_j and part.n_unmeasured else ""),
+            duration(part.time_s),
+            "n/a" if not cost.held_s else f"{100 * part.gpu_s / cost.held_s:.1f} %",
+        )
+        for part in cost.parts
+    )
+    note = (
+        "From sealed trials, every attempt. Energy is metered in executions and warm-ups: of loading and waiting it is unknown. "
+        "A GPU is held from the loading of a model to the end of the last execution before the next; what left no trial (a load "
+        "that failed) is not recorded."
+    )
+    if not cost.held_s:
+        note += " No GPU: the time between executions is unknown."
+    if cost.n_unreadable:
+        note += f" {cost.n_unreadable:,} trials can't be read: `orchestrator validate` tells which."
+    return Table("cost", title, head, rows, note)
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds, or hours."""
+    if seconds is None:
+        return "n/a"
+    return f"{seconds:,.1f} s" if seconds < 3600 else f"{seconds / 3600:,.1f} h"  # noqa: PLR2004 - an hour
+
+
 def _counted(what: str, why: object, some: pd.DataFrame) -> tuple[str, ...]:
     return what, str(why), f"{len(some):,}", joules(_sum(some["spent_j"]))
 
@@ -181,4 +241,11 @@ def _sum(values: pd.Series) -> float | None:
 
 def tables(data: Data) -> Sequence[Table]:
     """All tables, in the report's order."""
-    return (effect_table(data), group_table(data), repeat_table(data), left_out_table(data))
+    return (
+        effect_table(data),
+        importance_table(data),
+        group_table(data),
+        repeat_table(data),
+        left_out_table(data),
+        cost_table(data),
+    )

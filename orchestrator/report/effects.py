@@ -84,7 +84,8 @@ def effects(kept: pd.DataFrame, *, adjusted: bool) -> list[Effect]:
     return found
 
 
-def _values(kept: pd.DataFrame, name: str) -> pd.Series:
+def values_of(kept: pd.DataFrame, name: str) -> pd.Series:
+    """A hyperparameter's values, a top_k that is off above all others."""
     values = kept[name].astype(float)
     return values.where(values > 0, DOMAIN["top_k"][1] + 1) if name == "top_k" else values
 
@@ -95,7 +96,7 @@ def _range(kept: pd.DataFrame, name: str) -> tuple[float, float]:
 
 def _axis(kept: pd.DataFrame, name: str) -> pd.Series | None:
     """A hyperparameter from 0 (its lowest value) to 1, at its mean where it does nothing; None where it doesn't vary."""
-    values = _values(kept, name)
+    values = values_of(kept, name)
     if name != "max_length":
         values = values.where(kept["effective_do_sample"].astype(bool))
     low, high = values.min(), values.max()

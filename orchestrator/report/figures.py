@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 3_000
 """Of a scatter: more are thinned out evenly, said so."""
+MOST_LINES = 300
+"""Of parallel coordinates."""
 UNITS = {"max_length": "tokens", "top_p": "1", "top_k": "candidates", "temperature": "1"}
 
 
@@ -86,6 +88,30 @@ def effects_chart(data: Data) -> Figure | None:
     return figure
 
 
+def importance_chart(data: Data) -> Figure | None:
+    """Share of the variance between configurations, with 95 % intervals; hollow where shuffled values explain as much."""
+    of_energy, of_token = data.importances
+    if all(found.share is None for found in (*of_energy, *of_token)):
+        return None
+    figure, axes = _axes(height=2.8)
+    for shares, (colour, marker), label, shift in (
+        (of_energy, ("#D55E00", "s"), "of an answer's energy", -0.14),
+        (of_token, ("#0072B2", "o"), "of J/token", 0.14),
+    ):
+        for row, found in enumerate(shares):
+            if found.share is not None and found.lower is not None and found.upper is not None:
+                bars = [[100 * (found.share - found.lower)], [100 * (found.upper - found.share)]]
+                face = colour if found.clear else "white"
+                axes.errorbar(100 * found.share, row + shift, xerr=bars, fmt=marker, color=colour, mfc=face, capsize=3)
+        axes.plot([], [], marker, color=colour, label=label)
+    axes.plot([], [], "o", color="#555555", mfc="white", label="no more than shuffled values")
+    axes.set_yticks(range(len(PARAMETERS)), PARAMETERS)
+    axes.invert_yaxis()
+    axes.set(xlabel="share of the variance between configurations (%)", ylabel="hyperparameter (see table)", xlim=(-2, 102))
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
 def side_by_side(data: Data) -> Figure | None:
     """Joules per token of each group and use case: quartiles and whiskers to 1.5 of their range."""
     kept = data.kept
@@ -100,7 +126,7 @@ def side_by_side(data: Data) -> Figure | None:
         box["boxes"][0].set(facecolor=colours[group][0], alpha=0.6)
         box["medians"][0].set(color="black")
     axes.set_yticks(range(len(keys)), [f"{group}\n{use_case}" for group, use_case in keys], fontsize=7)
-    axes.set(xlabel="energy per new token (J/token)", ylabel="machine / model / quantization")
+    axes.set(xlabel="energy per new token (J/token)", ylabel="machine / model /\nquantization")
     return figure
 
 
@@ -111,15 +137,24 @@ def front(points: pd.DataFrame) -> pd.Series:
     return (ordered["quality"] > best).reindex(points.index)
 
 
-def pareto_points(data: Data) -> pd.DataFrame:
-    """Mean J/token and mean quality of each configuration of a group, over its ok executions, discarded ones included."""
+def configurations(data: Data) -> pd.DataFrame:
+    """Each configuration of a group with its J/token (`cost`) and mean quality, over ok executions, discarded ones included."""
     ok = data.all[(data.all["status"] == "ok") & data.all["spent_j"].gt(0) & data.all["n_new_tokens"].gt(0)]
-    ok = ok[ok["quality"].notna()]
+    ok = ok.assign(quality=ok["quality"].astype(float))
     sums = ok.groupby(["group", "point"]).agg(
-        spent=("spent_j", "sum"), tokens=("n_new_tokens", "sum"), quality=("quality", "mean")
+        spent=("spent_j", "sum"),
+        tokens=("n_new_tokens", "sum"),
+        quality=("quality", "mean"),
+        sampled=("effective_do_sample", "first"),
+        **{name: (name, "first") for name in PARAMETERS},
     )
-    sums["cost"] = sums["spent"] / sums["tokens"]
+    sums["cost"] = sums["spent"].astype(float) / sums["tokens"].astype(float)
     return sums.reset_index()
+
+
+def pareto_points(data: Data) -> pd.DataFrame:
+    """The same of those whose quality is known."""
+    return configurations(data).dropna(subset=["quality"])
 
 
 def energy_and_quality(data: Data) -> Figure | None:
@@ -179,9 +214,65 @@ def coverage(data: Data) -> Figure | None:
     return figure
 
 
+def parallel(data: Data) -> Figure | None:
+    """Parallel coordinates: a line a configuration of a group, from its hyperparameters to its J/token and quality."""
+    import numpy as np
+    from matplotlib import colormaps
+    from matplotlib.collections import LineCollection
+    from matplotlib.markers import TICKRIGHT
+
+    found = configurations(data).sort_values("cost")
+    if found.empty:
+        return None
+    some = found.iloc[np.unique(np.linspace(0, len(found) - 1, MOST_LINES).round().astype(int))]
+    names = [*PARAMETERS, "cost", *(["quality"] if some["quality"].notna().any() else [])]
+    figure, axes = _axes(height=4.2)
+    heights = []
+    for at, name in enumerate(names):
+        height, ticks = _scale(some[name].to_numpy(float), name)
+        heights.append(height)
+        axes.axvline(at, color="#555555", linewidth=0.8)
+        for where, label in ticks:
+            axes.plot(at, where, marker=TICKRIGHT, color="#555555")
+            box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+            axes.text(at + 0.03, where, label, fontsize=7, va="center", bbox=box, zorder=3)
+    colours = colormaps["cividis_r"](0.15 + 0.85 * heights[len(PARAMETERS)])
+    styles = ["-" if sampled else ":" for sampled in some["sampled"]]
+    lines = [np.column_stack([range(len(names)), line]) for line in np.column_stack(heights)]
+    axes.add_collection(LineCollection(lines, colors=colours, linestyles=styles, linewidths=0.9, alpha=0.8))
+    heads = [f"{name}\n({UNITS[name]})" for name in PARAMETERS] + ["energy\n(J/token)", "quality\n(0 to 1)"]
+    axes.set_xticks(range(len(names)), heads[: len(names)])
+    axes.set_yticks([])
+    axes.set(xlim=(-0.1, len(names) - 0.6), ylim=(-0.05, 1.05))
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.set_xlabel(f"{len(some):,} of {len(found):,} configurations (dark: more J/token; dotted: greedy)")
+    return figure
+
+
+def _scale(values: Any, name: str) -> tuple[Any, list[tuple[float, str]]]:
+    """Heights from 0 to 1 and labelled ticks of an axis: joules by their logarithm, a top_k that is off apart at the top."""
+    import numpy as np
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
+    off = (values == 0) & (name == "top_k")
+    top = 0.9 if off.any() else 1.0
+    known = values[~off & ~np.isnan(values)]
+    low, high = (float(known.min()), float(known.max())) if known.size else (1.0, 1.0)
+    nice = LogLocator(subs=(1, 2, 5)) if name == "cost" and high > 10 * low else MaxNLocator(5)
+    at = np.array([tick for tick in nice.tick_values(low, high) if low <= tick <= high])
+    at = at if len(at) > 1 else np.unique([low, high])
+    shape = np.log if name == "cost" else np.asarray
+    span = shape(high) - shape(low)
+    places, heights = (top * (shape(some) - shape(low)) / span if span else some * 0 + 0.5 for some in (at, values))
+    ticks = [(float(place), f"{tick:,.6g}") for place, tick in zip(places, at, strict=True) if known.size]
+    return np.where(off, 1.0, heights), [*ticks, (1.0, "off")] if off.any() else ticks
+
+
 CHARTS: dict[str, Chart] = {
     "energy-length": Chart("Energy against length", energy_by_length),
     "effects": Chart("Effect of each hyperparameter", effects_chart),
+    "importance": Chart("Importance of each hyperparameter", importance_chart),
+    "parallel": Chart("From hyperparameters to energy and quality", parallel),
     "side-by-side": Chart("Machines, models, quantizations, use cases", side_by_side),
     "energy-quality": Chart("Energy against quality", energy_and_quality),
     "usable": Chart("Usable texts by temperature", quality_by_temperature),

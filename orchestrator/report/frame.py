@@ -12,7 +12,9 @@ from orchestrator.dataset.schema import ExecutionRow
 from orchestrator.dataset.trials import reason_of
 from orchestrator.errors import UserError
 from orchestrator.nouns import PARAMETERS
+from orchestrator.report.cost import Cost, sweep_cost
 from orchestrator.report.effects import Effect, effects
+from orchestrator.report.importance import Importance, importances
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,11 +33,23 @@ class Data:
     cases and repeats), `discarded`, and `counted` (ok, not discarded, measured)."""
     kept: pd.DataFrame
     """Of these, the `counted` ones with none of the flags LEFT_OUT."""
+    paths: DataSetPaths | None = None
+    """Where the trials' folders are; None: the tables only."""
 
     @cached_property
     def effects(self) -> tuple[list[Effect], list[Effect]]:
         """Of each hyperparameter: in all, and at equal length."""
         return effects(self.kept, adjusted=False), effects(self.kept, adjusted=True)
+
+    @cached_property
+    def importances(self) -> tuple[list[Importance], list[Importance]]:
+        """Of each hyperparameter: for an answer's energy, and for J/token."""
+        return importances(self.kept, "spent_j"), importances(self.kept, "per_token_j")
+
+    @cached_property
+    def cost(self) -> Cost | None:
+        """What the sweep took besides its executions; None without the trials' folders."""
+        return sweep_cost(self.paths) if self.paths is not None else None
 
     @property
     def evaluated(self) -> bool:
@@ -54,10 +68,10 @@ def read_data(paths: DataSetPaths) -> Data:
     missing = [name for name in arrow_schema(ExecutionRow).names if name not in table.schema.names]
     if missing:
         raise UserError(f"{paths.executions}: lacks the column {missing[0]}; `orchestrator summarize` makes it anew")
-    return data_of(table.drop_columns(["text"]).to_pandas())
+    return data_of(table.drop_columns(["text"]).to_pandas(), paths)
 
 
-def data_of(executions: pd.DataFrame) -> Data:
+def data_of(executions: pd.DataFrame, paths: DataSetPaths | None = None) -> Data:
     """The same from rows of executions.parquet."""
     import numpy as np
 
@@ -75,4 +89,4 @@ def data_of(executions: pd.DataFrame) -> Data:
     frame["discarded"] = (frame["status"] == "ok") & discarded
     frame["counted"] = (frame["status"] == "ok") & ~discarded & frame["spent_j"].gt(0) & frame["n_new_tokens"].gt(0)
     frame["per_token_j"] = (frame["spent_j"] / frame["n_new_tokens"]).where(frame["counted"])
-    return Data(all=frame, kept=frame[frame["counted"] & ~flagged].copy())
+    return Data(all=frame, kept=frame[frame["counted"] & ~flagged].copy(), paths=paths)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEMPLATE = Path(__file__).with_name("page.html")
-TABLE_OF = {"effects": "effects", "side-by-side": "groups"}
+TABLE_OF = {"effects": "effects", "importance": "importance", "side-by-side": "groups"}
 """Chart -> the table below it."""
 
 
