@@ -132,7 +132,7 @@ def importance_table(data: Data) -> Table:
     rest = [f"{100 * max(0, 1 - sum(found.share or 0 for found in some)):.0f} %" for some in data.importances]
     note = (
         "Share of the variance between sampled configurations that a hyperparameter explains by itself, with its 95 % interval. "
-        "'As shuffled values': it can't be told from a hyperparameter whose values were shuffled."
+        "'May be chance': the interval reaches 0."
     )
     rows.append(("the rest: together, or by chance", rest[0], rest[1]))
     return Table("importance", "Importance of each hyperparameter", head, tuple(rows), note)
@@ -142,7 +142,7 @@ def _share(found: Importance) -> str:
     if found.share is None or found.lower is None or found.upper is None:
         return found.note
     figures = f"{100 * found.share:.0f} % ({100 * found.lower:.0f} to {100 * found.upper:.0f})"
-    return figures if found.clear else f"{figures}: as shuffled values"
+    return figures if found.clear else f"{figures}: may be chance"
 
 
 def group_table(data: Data) -> Table:

@@ -89,7 +89,7 @@ def effects_chart(data: Data) -> Figure | None:
 
 
 def importance_chart(data: Data) -> Figure | None:
-    """Share of the variance between configurations, with 95 % intervals; hollow where shuffled values explain as much."""
+    """Share of the variance between configurations, with 95 % intervals; hollow where they reach 0."""
     of_energy, of_token = data.importances
     if all(found.share is None for found in (*of_energy, *of_token)):
         return None
@@ -104,7 +104,7 @@ def importance_chart(data: Data) -> Figure | None:
                 face = colour if found.clear else "white"
                 axes.errorbar(100 * found.share, row + shift, xerr=bars, fmt=marker, color=colour, mfc=face, capsize=3)
         axes.plot([], [], marker, color=colour, label=label)
-    axes.plot([], [], "o", color="#555555", mfc="white", label="no more than shuffled values")
+    axes.plot([], [], "o", color="#555555", mfc="white", label="may be chance")
     axes.set_yticks(range(len(PARAMETERS)), PARAMETERS)
     axes.invert_yaxis()
     axes.set(xlabel="share of the variance between configurations (%)", ylabel="hyperparameter (see table)", xlim=(-2, 102))

@@ -1,19 +1,14 @@
 """How much of the variance between configurations each hyperparameter explains: of an answer's energy, and of its J/token.
 
-The functional ANOVA of Hutter et al. (2014, "An efficient approach for assessing hyperparameter importance", ICML) with a curve
-of each hyperparameter in place of their forest: first-order Sobol' indices from the coefficients of orthonormal polynomials
-(Sudret 2008, doi:10.1016/j.ress.2007.04.002), fitted together by least squares, each less what chance adds to it. A forest
-learns little from the tens of configurations that a sweep has. Estimators from given data that look at one hyperparameter at a
-time (Plischke et al. 2013, doi:10.1016/j.ejor.2012.11.047; Borgonovo 2007; in SALib) take the variance of all others for noise:
-around the 0 of a hyperparameter that does nothing they scatter several times as far.
+A functional analysis of variance (Hutter et al. 2014, "An efficient approach for assessing hyperparameter importance", ICML) by
+statsmodels, with a polynomial of each hyperparameter in place of their forest, which learns little from the tens of
+configurations that a sweep has. Sums of squares are of type II; a share is the omega squared of Hays (1963): less what chance
+adds, over the whole. Its interval is that of the noncentral F distribution (Steiger 2004, doi:10.1037/1082-989X.9.2.164), the
+other hyperparameters' shares taken as they were found.
 
 One value a configuration: its mean logarithm, after the level of each machine, model, quantization, use case and prompt is taken
 out (both fitted together, so that unequal numbers of executions are no effect). Polynomials are of the values' ranks, so an
 axis' scale doesn't matter. Greedy configurations are left out: only sampled ones tell of top_p, top_k and temperature.
-
-Intervals: a wild bootstrap over configurations (Davidson & Flachaire 2008, doi:10.1016/j.jeconom.2008.08.003; residuals over
-1 - leverage), which keeps the design as the hypercube made it and lets the noise differ along it. The dummy is a further
-hyperparameter with shuffled values, in the same fit.
 """
 
 from __future__ import annotations
@@ -32,9 +27,8 @@ LEAST_POINTS = 20
 """Sampled configurations below which four curves can't be told apart."""
 MANY_POINTS = 60
 """From here on a curve may be of third degree; below, of second."""
-N_RESAMPLES = 1_000
-N_DUMMIES = 200
-SEED = 0
+LEAST_NOISE = 1e-6
+"""Of the variance between configurations; with less, bounds can't be computed, and they are 1 anyway."""
 ONE_VALUE = "it has one value only"
 
 
@@ -48,45 +42,69 @@ class Importance:
     lower: float | None = None
     upper: float | None = None
     """The 95 % interval."""
-    dummy: float | None = None
-    """What 95 % of shuffled hyperparameters stay below."""
     note: str = ""
 
     @property
     def clear(self) -> bool:
-        """Whether it explains more than shuffled values do, and its interval leaves 0 out."""
-        return self.share is not None and self.lower is not None and self.share > (self.dummy or 0) and self.lower > 0
+        """Whether the interval leaves 0 out."""
+        return self.lower is not None and self.lower > 0
 
 
 def importances(kept: pd.DataFrame, outcome: str) -> list[Importance]:
     """One of each hyperparameter for a column of joules, from executions that count (frame.Data.kept)."""
     import numpy as np
+    import statsmodels.formula.api as smf
+    from statsmodels.stats.anova import anova_lm
 
     sampled = kept[kept["effective_do_sample"].astype(bool)]
     n_points = sampled["point"].nunique()
     if n_points < LEAST_POINTS:
-        why = f"{n_points} sampled configurations are too few: {LEAST_POINTS} are needed"
-        return [Importance(name, None, note=why) for name in PARAMETERS]
+        return _unknown(f"{n_points} sampled configurations are too few: {LEAST_POINTS} are needed")
     of_point = _deviations(sampled, outcome)
+    if not np.ptp(of_point) > 1e-9:  # noqa: PLR2004 - of logarithms: rounding
+        return _unknown("configurations don't differ")
     asked = sampled.drop_duplicates("point").set_index("point").loc[of_point.index]
-    curves = [_curve(values_of(asked, name).to_numpy(float)) for name in PARAMETERS]
-    fit, y = _Fit(curves), of_point.to_numpy(float)
-    if not fit.full or not np.ptp(y) > 1e-9:  # noqa: PLR2004 - of logarithms: rounding
-        why = "configurations don't differ" if fit.full else "hyperparameters can't be told apart in this design"
-        return [Importance(name, None, note=why) for name in PARAMETERS]
-    rng = np.random.default_rng(SEED)
-    shares = fit.shares(y[:, None])[:, 0]
-    resampled = fit.shares(fit.resampled(y, rng.choice([-1.0, 1.0], size=(len(y), N_RESAMPLES))))
+    curves = {name: curve for name in PARAMETERS if (curve := _curve(values_of(asked, name).to_numpy(float))).size}
+    formula = " + ".join(["deviation ~ 1", *curves])
+    model = smf.ols(formula, {"deviation": of_point.to_numpy(float), **curves})
+    if np.linalg.matrix_rank(model.exog) < model.exog.shape[1]:
+        return _unknown("hyperparameters can't be told apart in this design")
+    table = anova_lm(model.fit(), typ=2)
+    rest = table.loc["Residual"]
+    noise = max(rest["sum_sq"] / rest["df"], LEAST_NOISE * float(of_point.var()))
+    signal = {name: table.loc[name, "sum_sq"] / noise - table.loc[name, "df"] for name in curves}  # noncentralities
+    found = []
+    for name in PARAMETERS:
+        if name not in curves:
+            found.append(Importance(name, None, note=ONE_VALUE))
+            continue
+        others = sum(max(0.0, value) for other, value in signal.items() if other != name)
+        df = table.loc[name, "df"]
+        bounds = _noncentrality(table.loc[name, "sum_sq"] / df / noise, df, rest["df"])
+        lower, share, upper = (value / (value + others + n_points) for value in (bounds[0], max(0.0, signal[name]), bounds[1]))
+        found.append(Importance(name, float(share), float(lower), float(upper)))
+    return found
+
+
+def _unknown(why: str) -> list[Importance]:
+    return [Importance(name, None, note=why) for name in PARAMETERS]
+
+
+def _noncentrality(f: float, df: float, df_rest: float) -> tuple[float, float]:
+    """The interval of the noncentrality of an F value: where it would lie at either end of what is likely."""
+    from scipy.optimize import brentq
+    from scipy.special import ncfdtr
+
+    def at(quantile: float) -> float:
+        if ncfdtr(df, df_rest, 0.0, f) < quantile:
+            return 0.0
+        high = 1.0
+        while ncfdtr(df, df_rest, high, f) > quantile:
+            high *= 2
+        return float(brentq(lambda value: ncfdtr(df, df_rest, value, f) - quantile, 0.0, high))
+
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(resampled - resampled.mean(axis=1, keepdims=True), [tail, 1 - tail], axis=1)
-    widest = max(curves, key=lambda curve: curve.shape[1])
-    dummies = [_Fit([*curves, rng.permutation(widest)]).shares(y[:, None])[-1, 0] for _ in range(N_DUMMIES)]
-    dummy = max(0.0, float(np.quantile(dummies, CONFIDENCE)))
-    figures = np.clip([shares, shares + low, shares + high], 0, 1).T.tolist()
-    return [
-        Importance(name, share, lower, upper, dummy) if curve.shape[1] else Importance(name, None, note=ONE_VALUE)
-        for name, curve, (share, lower, upper) in zip(PARAMETERS, curves, figures, strict=True)
-    ]
+    return at(1 - tail), at(tail)
 
 
 def _deviations(sampled: pd.DataFrame, outcome: str) -> pd.Series:
@@ -113,39 +131,3 @@ def _curve(values: Any) -> Any:
     ranks = rankdata(values) / len(values) - 0.5
     orthonormal, _ = np.linalg.qr(np.vander(ranks, degree + 1, increasing=True))
     return orthonormal[:, 1:] * len(values) ** 0.5
-
-
-class _Fit:
-    """Least squares of any number of outcomes on curves of one design."""
-
-    def __init__(self, curves: list[Any]) -> None:
-        import numpy as np
-
-        n = len(curves[0])
-        self._design = np.hstack([np.ones((n, 1)), *curves])
-        normal = self._design.T @ self._design / n
-        self._solve = np.linalg.pinv(normal, hermitian=True) @ self._design.T / n
-        self.full = bool(np.linalg.matrix_rank(normal, tol=1e-9, hermitian=True) == len(normal))
-        """Whether no curve is a combination of the others."""
-        ends = 1 + np.cumsum([curve.shape[1] for curve in curves], dtype=int)
-        self._parts = [slice(end - curve.shape[1], end) for end, curve in zip(ends, curves, strict=True)]
-
-    def shares(self, outcomes: Any) -> Any:
-        """Of each curve (row) in each outcome (column): its variance less what noise adds to it, over the whole."""
-        import numpy as np
-
-        n, n_terms = self._design.shape
-        beta = self._solve @ outcomes
-        noise = ((outcomes - self._design @ beta) ** 2).sum(axis=0) / (n - n_terms)
-        added = (self._solve**2).sum(axis=1)
-        explained = np.array([(beta[part] ** 2).sum(axis=0) - added[part].sum() * noise for part in self._parts])
-        return explained / (explained.sum(axis=0) + noise)
-
-    def resampled(self, outcome: Any, signs: Any) -> Any:
-        """Outcomes like this one: what was fitted, and residuals of other sign."""
-        import numpy as np
-
-        fitted = self._design @ (self._solve @ outcome)
-        leverage = (self._design * self._solve.T).sum(axis=1)
-        residual = (outcome - fitted) / np.maximum(1 - leverage, 1e-3)
-        return fitted[:, None] + residual[:, None] * signs

@@ -1,4 +1,4 @@
-"""Importance on executions whose truth is known: the shares are found again, and what does nothing can't be told from a dummy."""
+"""Importance on executions whose truth is known: the shares are found again, and what does nothing can't be told from chance."""
 
 from __future__ import annotations
 
@@ -101,6 +101,14 @@ def test_scales_do_not_matter_but_order_does_and_off_is_the_largest_top_k() -> N
     assert shares(frame.assign(top_k=frame["top_k"].where(~largest, 1))) != expected
 
 
+def test_what_follows_a_curve_without_any_noise_is_all() -> None:
+    frame = executions(HALF, 1, points=30)
+    frame["gpu_energy_counter_j"] = frame["n_new_tokens"] * np.exp(0.01 * frame["top_p"].rank(method="dense"))
+    one = found(frame)["top_p"]
+    assert one.lower is not None
+    assert one.lower > 0.999
+
+
 def test_a_grid_of_few_values_has_importances_too() -> None:
     frame = executions(Truth(), 6, points=60)
     rounded = frame.assign(top_p=frame["top_p"].gt(0.5) * 0.5 + 0.4, temperature=frame["temperature"].round())
@@ -136,10 +144,10 @@ def test_a_hyperparameter_with_one_value_has_none_and_says_so() -> None:
     assert rows[2] == ("top_k", "it has one value only", "it has one value only")
 
 
-def test_the_table_says_what_can_not_be_told_from_a_dummy() -> None:
+def test_the_table_says_what_may_be_chance() -> None:
     rows = importance_table(data_of(executions(HALF, 0))).rows
     by_name = {row[0]: row[2] for row in rows}
-    assert by_name["top_k"].endswith("as shuffled values")
-    assert "as shuffled" not in by_name["temperature"]
+    assert by_name["top_k"].endswith("may be chance")
+    assert "chance" not in by_name["temperature"]
     percents = [int(cell.split(" %")[0]) for cell in by_name.values()]
     assert sum(percents) == pytest.approx(100, abs=2)
