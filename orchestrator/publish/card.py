@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import yaml
 
 from orchestrator import __version__
 from orchestrator.dataset.dictionary import data_dictionary
+from orchestrator.dataset.markdown import markdown_table, markdown_text
 from orchestrator.publish.content import GROUP, TABLES, Content
 from orchestrator.publish.publication import Publication
 
@@ -26,7 +26,7 @@ def card(publication: Publication, content: Content) -> str:
     """The whole file."""
     return f"""---
 {yaml.safe_dump(_front_matter(publication, content), sort_keys=False, allow_unicode=True)}---
-# {_shown(publication.title)}
+# {markdown_text(publication.title)}
 What the generation hyperparameters `max_length`, `top_p`, `top_k` and `temperature` cost in energy when large language
 models answer: {content.executions} executions (one prompt under one configuration, one measurement window each) of
 {content.trials} trials, with the texts that were generated. Measured with llm-energy-orchestrator {__version__};
@@ -54,9 +54,9 @@ Tokenize, drain the GPU's queue, open the meters, generate, drain, close the met
 window. Models are loaded and warmed up outside of it. `energy_per_token_j` is the energy of `energy_basis` over the new tokens.
 What is unknown is null, with the reason in `notes`; it is never 0.
 
-{_table(("machine", "GPU", "energy basis", "CPU method", "executions", "trust"), _meters(content))}
+{markdown_table(("machine", "GPU", "energy basis", "CPU method", "executions", "trust"), _meters(content))}
 
-Flags in these rows: {_flags(content)}. Software: {_shown(", ".join(sorted(content.versions)) or "not recorded")}.
+Flags in these rows: {_flags(content)}. Software: {markdown_text(", ".join(sorted(content.versions)) or "not recorded")}.
 
 ## Limits
 - CPU energy is measured only where `cpu_method` is `rapl`; else it is a model of CodeCarbon's, as RAM energy is everywhere.
@@ -66,7 +66,7 @@ Flags in these rows: {_flags(content)}. Software: {_shown(", ".join(sorted(conte
 
 ## Licence
 The measurements: [{publication.licence.name}]({publication.licence.url}). The texts:
-{_table(("model", "what its maker asks"), sorted(content.licences.items())) if content.licences else "there are none."}
+{markdown_table(("model", "what its maker asks"), sorted(content.licences.items())) if content.licences else "there are none."}
 
 ## How to cite
 ```bibtex
@@ -127,7 +127,7 @@ def _groups(content: Content) -> str:
     counts = [int(content.total(name)) for name in ("executions", "ok", "evaluated", "discarded")]
     wasted = _energy(content.total("wasted_j")) if content.total("evaluated") else "not evaluated"
     rows.append(("all", "", "", "", "", *counts, _energy(content.total("energy_j")), wasted))
-    return _table(head, rows)
+    return markdown_table(head, rows)
 
 
 def _meters(content: Content) -> list[Sequence[object]]:
@@ -135,7 +135,7 @@ def _meters(content: Content) -> list[Sequence[object]]:
 
 
 def _flags(content: Content) -> str:
-    return ", ".join(f"`{_shown(flag)}` ({n})" for flag, n in sorted(content.flags.items())) or "none"
+    return ", ".join(f"`{markdown_text(flag)}` ({n})" for flag, n in sorted(content.flags.items())) or "none"
 
 
 def _gaps(content: Content) -> str:
@@ -160,21 +160,8 @@ def _imported(content: Content) -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(_shown(str(cell)) for cell in row) + " |" for row in rows]
-    return "\n".join(lines)
-
-
 def _energy(joules: float) -> str:
     return f"{joules / 3600:.4g} Wh"
-
-
-def _shown(text: str) -> str:
-    """Untrusted text in a line of Markdown: nothing in it is markup."""
-    plain = "".join(c if c.isprintable() else " " for c in text)
-    escaped = html.escape(plain, quote=False)
-    return "".join(f"\\{c}" if c in "\\`*[]|!#" else c for c in escaped)
 
 
 def _tex(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -266,6 +266,26 @@ def _scale(values: Any, name: str) -> tuple[Any, list[tuple[float, str]]]:
     places, heights = (top * (shape(some) - shape(low)) / span if span else some * 0 + 0.5 for some in (at, values))
     ticks = [(float(place), f"{tick:,.6g}") for place, tick in zip(places, at, strict=True) if known.size]
     return np.where(off, 1.0, heights), [*ticks, (1.0, "off")] if off.any() else ticks
+
+
+def pairs_chart(pairs: Mapping[str, pd.DataFrame]) -> Figure | None:
+    """J/token in A (`per_token_j_a`) against that in B, a mark a configuration; on the line they are the same."""
+    if not any(len(some) for some in pairs.values()):
+        return None
+    figure, axes = _axes(width=5.0, height=4.4)
+    both = ["per_token_j_a", "per_token_j_b"]
+    for name, (colour, marker) in looks(pairs).items():
+        points = thinned(pairs[name].groupby("asked")[both].median())
+        axes.scatter(points[both[0]], points[both[1]], s=16, alpha=0.7, color=colour, marker=marker, label=name)
+    low = min(float(some[both].min().min()) for some in pairs.values())
+    high = max(float(some[both].max().max()) for some in pairs.values())
+    axes.plot([low, high], [low, high], color="#555555", linewidth=0.8)
+    axes.set(xscale="log", yscale="log", xlabel="A: energy per new token (J/token)", ylabel="B: energy per new token (J/token)")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("{x:g}")
+    axes.legend(frameon=False, fontsize=8)
+    return figure
 
 
 CHARTS: dict[str, Chart] = {

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator import __version__
+from orchestrator.report.compare import (
+    Comparison,
+    comparison_sentences,
+    comparison_warnings,
+    ratio_table,
+    setup_table,
+)
 from orchestrator.report.content import Table, effect_sentences, headline, shown, tables, warnings
-from orchestrator.report.figures import CHARTS
+from orchestrator.report.figures import CHARTS, pairs_chart
 from orchestrator.report.frame import Data
 from orchestrator.report.style import RC
 from orchestrator.report.trust import cards
@@ -46,20 +53,40 @@ def write_figure(figure: Figure, target: Path | io.BytesIO, kind: str) -> None:
 
 
 def page(data: Data, source: str) -> str:
-    """The whole page."""
-    from jinja2 import Environment, StrictUndefined
-
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    text: str = template.render(
+    """The whole page of a data set."""
+    return _rendered(
         title="Energy of LLM inference",
-        version=__version__,
         source=source,
         warnings=warnings(data),
         headline=headline(data),
         sections=sections(data),
         cards=cards(data),
-        shown=shown,
     )
+
+
+def comparison_page(found: Comparison, name_a: str, name_b: str) -> str:
+    """The whole page of two data sets."""
+    by_groups = {f"{match.a} | {match.b}": match.pairs for match in found.matches if match.same_meter}
+    figure = pairs_chart(by_groups)
+    sentences = tuple(comparison_sentences(found))
+    both = Section("ratios", "What both measured", sentences, table=ratio_table(found))
+    if figure is not None:
+        both = replace(both, image=_embedded(figure), alt="Chart: J/token of each configuration in A and in B")
+    return _rendered(
+        title="Two data sets compared",
+        source=f"A, {name_a}, and B, {name_b}",
+        warnings=comparison_warnings(found),
+        headline=[],
+        sections=[both, Section("setup", "How they were measured", table=setup_table(found))],
+        cards=None,
+    )
+
+
+def _rendered(**parts: object) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE.read_text(encoding="utf-8"))
+    text: str = template.render(version=__version__, shown=shown, **parts)
     return text
 
 
