@@ -61,5 +61,5 @@ def test_readme_commands_are_the_ones_ci_runs() -> None:
     commands = [line for line in readme.splitlines() if line.startswith("python3 -m venv")]
     assert len(commands) == 2
     assert commands[0].endswith("-m orchestrator tune --space lhs")
-    assert commands[1].endswith("-m pytest")
+    assert commands[1].endswith("-m pytest -n 2 --dist loadfile")
     assert all("-c constraints.txt" in command for command in commands)
