@@ -15,8 +15,10 @@ from orchestrator.measure import (
     COUNTER_PERIOD_S,
     DISAGREEMENT,
     MISMATCH,
+    MOST_WARM_UPS,
     SENSOR_GAIN,
     TOO_SHORT_S,
+    WARM_UP_GPU_S,
     WARM_UP_TOKENS,
     Bench,
     Limits,
@@ -261,6 +263,20 @@ def test_three_generations_are_discarded() -> None:
     assert pilot.energy_basis == "energy_j"
     assert pilot.warm_up_energy_j == 3 * 36.0
     assert pilot.warm_up_s == 12.0
+
+
+def test_on_a_gpu_it_goes_on_for_a_while_and_the_last_is_the_pilot() -> None:
+    on = bench({"info": replace(INFO, device="cuda")}, meters=gpu(counter=48.0))
+    pilot = warm_up(on)
+    assert isinstance(on.engine, RecordingEngine)
+    assert [effective.max_length - 11 for effective, _, _ in on.engine.asked] == [4, 4, 24, 24, 24], "five of 4 s"
+    assert (pilot.warm_up_s, pilot.warm_up_energy_j, pilot.tokens_per_s) == (WARM_UP_GPU_S, 5 * 48.0, 24 / 4.0)
+
+
+def test_a_clock_that_stands_still_ends_it_too() -> None:
+    on = bench({"info": replace(INFO, device="cuda"), "seconds": 0.0})
+    warm_up(on)
+    assert calls(on).count("generate") == MOST_WARM_UPS
 
 
 def test_the_pilot_on_a_gpu_is_of_the_counter() -> None:

@@ -23,7 +23,7 @@ from orchestrator.report.effects import CONFIDENCE, values_of
 if TYPE_CHECKING:
     import pandas as pd
 
-LEAST_POINTS = 20
+LEAST_POINTS = 15
 """Sampled configurations below which four curves can't be told apart."""
 MANY_POINTS = 60
 """From here on a curve may be of third degree; below, of second."""
