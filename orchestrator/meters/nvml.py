@@ -29,6 +29,8 @@ class Gpu:
     uuid: str
     name: str
     memory_bytes: int
+    power_limit_w: float | None = None
+    """What its driver keeps its power below; None: not told."""
 
 
 def library() -> Any:
@@ -49,7 +51,8 @@ def list_gpus() -> list[Gpu]:
     for index in range(nvml.nvmlDeviceGetCount()):
         with contextlib.suppress(nvml.NVMLError):  # a GPU that is lost answers nothing
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
-            gpus.append(Gpu(index, _text(nvml.nvmlDeviceGetUUID(handle)), _name(nvml, handle), _memory_bytes(nvml, handle)))
+            uuid = _text(nvml.nvmlDeviceGetUUID(handle))
+            gpus.append(Gpu(index, uuid, _name(nvml, handle), _memory_bytes(nvml, handle), _power_limit_w(nvml, handle)))
     return gpus
 
 
@@ -66,6 +69,12 @@ def _memory_bytes(nvml: Any, handle: Any) -> int:
     import psutil
 
     return int(psutil.virtual_memory().total)
+
+
+def _power_limit_w(nvml: Any, handle: Any) -> float | None:
+    with contextlib.suppress(nvml.NVMLError):
+        return int(nvml.nvmlDeviceGetEnforcedPowerLimit(handle)) / 1000
+    return None
 
 
 def _text(value: str | bytes) -> str:

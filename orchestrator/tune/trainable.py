@@ -188,6 +188,7 @@ def _origin(job: Job, loaded: Loaded, *, loaded_here: bool) -> Origin:
         "context_length": info.context_length,
         "memory_tokens": info.memory_tokens,
         "pilot": loaded.pilot.model_dump() if loaded.pilot else None,
+        "power_limit_w": loaded.gpu.power_limit_w if loaded.gpu else None,
         "power_semantics": loaded.bench.telemetry.power_semantics if loaded.bench.telemetry else None,
     }
     return Origin(columns=columns, environment=environment)

@@ -39,6 +39,7 @@ class FakeGpu:
     """linear, stepped (of 100 ms), frozen, backward, or absent."""
     memory_bytes: int = 80 * 2**30
     architecture: int = 9
+    power_limit_w: float = 700.0
     refuses: set[str] = field(default_factory=set)
     """Names of functions that raise for this device."""
 
@@ -87,6 +88,10 @@ class FakeNvml:
         self._ask(gpu, "nvmlDeviceGetMemoryInfo")
         return SimpleNamespace(total=gpu.memory_bytes, free=gpu.memory_bytes, used=0)
 
+    def nvmlDeviceGetEnforcedPowerLimit(self, gpu: FakeGpu) -> int:  # noqa: N802
+        self._ask(gpu, "nvmlDeviceGetEnforcedPowerLimit")
+        return round(gpu.power_limit_w * 1000)
+
     def nvmlDeviceGetTotalEnergyConsumption(self, gpu: FakeGpu) -> int:  # noqa: N802
         if gpu.counter == "absent":
             raise NotSupportedError("nvmlDeviceGetTotalEnergyConsumption")
@@ -107,10 +112,6 @@ class FakeNvml:
     def nvmlDeviceGetArchitecture(self, gpu: FakeGpu) -> int:  # noqa: N802
         self._ask(gpu, "nvmlDeviceGetArchitecture")
         return gpu.architecture
-
-    def nvmlDeviceGetEnforcedPowerLimit(self, gpu: FakeGpu) -> int:  # noqa: N802
-        self._ask(gpu, "nvmlDeviceGetEnforcedPowerLimit")
-        return 700_000
 
     def nvmlDeviceGetTemperature(self, gpu: FakeGpu, _sensor: int) -> int:  # noqa: N802
         self._ask(gpu, "nvmlDeviceGetTemperature")

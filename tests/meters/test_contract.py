@@ -240,8 +240,13 @@ def test_a_short_window_between_two_steps_is_none_not_zero() -> None:
 
 
 def test_the_gpus_of_a_host() -> None:
-    with installed(host(300, 200, name="Tesla T4", memory_bytes=15 * 2**30)):
-        assert list_gpus() == [Gpu(n, uuid(n), "Tesla T4", 15 * 2**30) for n in (0, 1)]
+    with installed(host(300, 200, name="Tesla T4", memory_bytes=15 * 2**30, power_limit_w=70.0)):
+        assert list_gpus() == [Gpu(n, uuid(n), "Tesla T4", 15 * 2**30, 70.0) for n in (0, 1)]
+
+
+def test_a_power_limit_that_is_not_told_is_unknown() -> None:
+    with installed(host(300, refuses={"nvmlDeviceGetEnforcedPowerLimit"})):
+        assert [gpu.power_limit_w for gpu in list_gpus()] == [None]
 
 
 @pytest.mark.parametrize("missing", ["library", "driver"])

@@ -28,6 +28,7 @@ FAKE_PYNVML = f"""
     def nvmlDeviceGetName(handle): return b"Fake L4"
     def nvmlDeviceGetMemoryInfo(handle): return SimpleNamespace(total=24 * 2**30, used=2**30)
     def nvmlDeviceGetFieldValues(handle, fields): raise NVMLError("not supported")
+    def nvmlDeviceGetEnforcedPowerLimit(handle): return 72_000
     def nvmlDeviceGetArchitecture(handle): return 8
     def nvmlDeviceGetPowerUsage(handle): return 120_000
     def nvmlDeviceGetTemperature(handle, sensor): return 55
