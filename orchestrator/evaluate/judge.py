@@ -51,6 +51,7 @@ Text{cut}:
 {mark}
 {text}
 {mark}"""
+TEMPLATE_SHA256 = text_sha256(TEMPLATE)
 
 
 @dataclass(frozen=True)
@@ -67,16 +68,27 @@ class Judge:
         return self.model
 
     def asked(self, texts: Sequence[Text], paths: DataSetPaths) -> tuple[list[Text], list[str]]:
-        """The texts with their scores, and a line for what got none. Raises UserError where nothing answers."""
+        """The texts with their scores, and a line for what got none. Raises UserError where nothing answers.
+
+        A score that this judge gave to a text before is taken from the file: a cut-off run costs no answer twice.
+        """
+        kept = paths.judgements.read_bytes() if paths.judgements.exists() else b""
+        known = self._known(kept)
         scored: list[Text] = []
         without: list[str] = []
         in_a_row = 0
         with paths.judgements.open("a", encoding="utf-8") as stream:
+            if kept and not kept.endswith(b"\n"):  # a line was cut off
+                stream.write("\n")
             for text in texts:
+                sha256 = text_sha256(text.text)
+                if (before := known.get((text.execution, sha256))) is not None:
+                    scored.append(text._replace(judge_score=before))
+                    continue
                 question = _question(text)
                 score, answer = self._ask(question)
                 entry = {
-                    "execution": text.execution, "text_sha256": text_sha256(text.text), "judge": self.model,
+                    "execution": text.execution, "text_sha256": sha256, "judge": self.model, "template": TEMPLATE_SHA256,
                     "question": question, "answer": answer, "score": score, "at": now(),
                 }  # fmt: skip
                 stream.write(json.dumps(entry) + "\n")  # ASCII: an answer may hold what UTF-8 can't, half a surrogate pair
@@ -88,6 +100,18 @@ class Judge:
                 if in_a_row >= GIVE_UP:
                     raise UserError(f"--judge {self.url}: {in_a_row} texts in a row got no score ({answer[:200]}); is it up?")
         return scored, without
+
+    def _known(self, kept: bytes) -> dict[tuple[str, str], float]:
+        """(execution, hash of its text) -> the score that this judge gave it, asked in the same words."""
+        found = {}
+        for line in kept.splitlines():
+            try:
+                entry = json.loads(line)
+                if (entry["judge"], entry["template"]) == (self.model, TEMPLATE_SHA256) and entry["score"] is not None:
+                    found[entry["execution"], entry["text_sha256"]] = float(entry["score"])
+            except (ValueError, LookupError, TypeError):  # cut off, or not ours: the text is asked about again
+                continue
+        return found
 
     def _ask(self, question: str) -> tuple[float | None, str]:
         """(score from 0 to 1 or None, the answer or why there is none)."""

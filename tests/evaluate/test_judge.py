@@ -153,6 +153,23 @@ def test_a_dead_endpoint_ends_it_with_one_sentence(server: Server, tmp_path: Pat
     assert len(DataSetPaths(tmp_path).judgements.read_text().splitlines()) == GIVE_UP
 
 
+def test_what_it_said_before_is_not_asked_again(server: Server, tmp_path: Path) -> None:
+    server.says('{"score": 7, "why": ""}')
+    asked(server, tmp_path)
+    judgements = DataSetPaths(tmp_path).judgements
+    judgements.write_bytes(b'{"not": "ours"}\n' + judgements.read_bytes() + b'{"execution": "b#1", "cut of')
+    server.says('{"score": 2, "why": ""}')
+    n_asked = len(server.requests)
+    texts = [TEXT, TEXT._replace(execution="b#1")]
+    scored, _ = Judge(server.url, "tiny").asked(texts, DataSetPaths(tmp_path))
+    assert ([text.judge_score for text in scored], len(server.requests)) == ([0.7, 0.2], n_asked + 1)
+    assert json.loads(judgements.read_text().splitlines()[-1])["execution"] == "b#1", "on a line of its own"
+    (other,) = Judge(server.url, "another").asked([TEXT], DataSetPaths(tmp_path))[0]
+    assert other.judge_score == 0.2, "another judge is asked"
+    (edited,) = Judge(server.url, "tiny").asked([TEXT._replace(text="Another text.")], DataSetPaths(tmp_path))[0]
+    assert edited.judge_score == 0.2, "another text is asked about"
+
+
 def test_the_key_follows_no_redirect(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     server.answer = lambda _: (302, b"")
