@@ -65,49 +65,52 @@ def energy_by_length(data: Data) -> Figure | None:
 
 def effects_chart(data: Data) -> Figure | None:
     """Change of energy over each hyperparameter's range, with 95 % intervals: in all, and at equal length."""
-    in_all, at_length = data.effects
-    if all(effect.percent is None for effect in (*in_all, *at_length)):
-        return None
-    figure, axes = _axes(height=2.8)
-    for found, (colour, marker), label, shift in (
-        (in_all, ("#D55E00", "s"), "in all", -0.14),
-        (at_length, ("#0072B2", "o"), "at equal length", 0.14),
-    ):
-        for row, effect in enumerate(found):
-            if effect.percent is not None and effect.lower is not None and effect.upper is not None:
-                bars = [[effect.percent - effect.lower], [effect.upper - effect.percent]]
-                name = label if row == 0 else None
-                axes.errorbar(effect.percent, row + shift, xerr=bars, fmt=marker, color=colour, capsize=3, label=name)
-    axes.axvline(0, color="#555555", linewidth=0.8)
-    axes.set_yticks(range(len(PARAMETERS)), PARAMETERS)
-    axes.invert_yaxis()
-    axes.set(
-        xlabel="change of an answer's energy from lowest to highest value (%)", ylabel="hyperparameter (see table for units)"
+    in_all, at_length = ([(one.percent, one.lower, one.upper, True) for one in some] for some in data.effects)
+    return _intervals(
+        {"in all": in_all, "at equal length": at_length},
+        xlabel="change of an answer's energy from lowest to highest value (%)",
+        ylabel="hyperparameter (see table for units)",
+        line_at=0,
     )
-    axes.legend(frameon=False, fontsize=8)
-    return figure
 
 
 def importance_chart(data: Data) -> Figure | None:
     """Share of the variance between configurations, with 95 % intervals; hollow where they reach 0."""
-    of_energy, of_token = data.importances
-    if all(found.share is None for found in (*of_energy, *of_token)):
+    of_energy, of_token = (
+        [(*(None if x is None else 100 * x for x in (one.share, one.lower, one.upper)), one.clear) for one in some]
+        for some in data.importances
+    )
+    return _intervals(
+        {"of an answer's energy": of_energy, "of J/token": of_token},
+        xlabel="share of the variance between configurations (%)",
+        ylabel="hyperparameter (see table)",
+        hollow="may be chance",
+        xlim=(-2, 102),
+    )
+
+
+def _intervals(
+    series: dict[str, list[Any]], *, line_at: float | None = None, hollow: str | None = None, **axis: Any
+) -> Figure | None:
+    """Two series over the hyperparameters, each a list of (value, lower, upper, filled); None where no value is known."""
+    if all(value is None for some in series.values() for value, *_ in some):
         return None
     figure, axes = _axes(height=2.8)
-    for shares, (colour, marker), label, shift in (
-        (of_energy, ("#D55E00", "s"), "of an answer's energy", -0.14),
-        (of_token, ("#0072B2", "o"), "of J/token", 0.14),
+    for (label, some), (colour, marker), shift in zip(
+        series.items(), (("#D55E00", "s"), ("#0072B2", "o")), (-0.14, 0.14), strict=True
     ):
-        for row, found in enumerate(shares):
-            if found.share is not None and found.lower is not None and found.upper is not None:
-                bars = [[100 * (found.share - found.lower)], [100 * (found.upper - found.share)]]
-                face = colour if found.clear else "white"
-                axes.errorbar(100 * found.share, row + shift, xerr=bars, fmt=marker, color=colour, mfc=face, capsize=3)
+        for row, (value, lower, upper, filled) in enumerate(some):
+            if value is not None and lower is not None and upper is not None:
+                bars, face = [[value - lower], [upper - value]], colour if filled else "white"
+                axes.errorbar(value, row + shift, xerr=bars, fmt=marker, color=colour, mfc=face, capsize=3)
         axes.plot([], [], marker, color=colour, label=label)
-    axes.plot([], [], "o", color="#555555", mfc="white", label="may be chance")
+    if hollow:
+        axes.plot([], [], "o", color="#555555", mfc="white", label=hollow)
+    if line_at is not None:
+        axes.axvline(line_at, color="#555555", linewidth=0.8)
     axes.set_yticks(range(len(PARAMETERS)), PARAMETERS)
     axes.invert_yaxis()
-    axes.set(xlabel="share of the variance between configurations (%)", ylabel="hyperparameter (see table)", xlim=(-2, 102))
+    axes.set(**axis)
     axes.legend(frameon=False, fontsize=8)
     return figure
 

@@ -85,7 +85,9 @@ def comparison_page(found: Comparison, name_a: str, name_b: str) -> str:
 def _rendered(**parts: object) -> str:
     from jinja2 import Environment, StrictUndefined
 
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE.read_text(encoding="utf-8"))
+    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
+        TEMPLATE.read_text(encoding="utf-8")
+    )
     text: str = template.render(version=__version__, shown=shown, **parts)
     return text
 
