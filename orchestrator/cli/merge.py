@@ -58,6 +58,7 @@ def _as_json(found: Merge) -> dict[str, object]:
                 "copied": [str(place) for place in source.new],
                 "identical": source.identical,
                 "unfinished": list(source.unfinished),
+                "imported": source.imported,
             }
             for source in found.sources
         ],
@@ -70,6 +71,8 @@ def _lines(found: Merge, copied: str) -> list[str]:
     for source in found.sources:
         lines.append(f"{source.root}: {len(source.new)} trials {copied}, {source.identical} were there already")
         lines += [f"  left out: {place} runs or was cut off; `tune` there goes on with it" for place in source.unfinished]
+        if source.imported:
+            lines.append("  left out: imported/; `orchestrator import` takes the old files into another data set, too")
     for sweep in found.sweeps:
         missing = f"{sweep.missing} are missing" if sweep.missing else "complete"
         lines.append(f"{sweep.id}: {sweep.planned - sweep.missing} of {sweep.planned} executions: {missing}")

@@ -51,6 +51,8 @@ class Source:
     new: tuple[PurePosixPath, ...]
     identical: int
     unfinished: tuple[str, ...]
+    imported: bool = False
+    """Whether it holds measurements made without this program, which are not merged."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,8 @@ def _planned(sides: list[Side], target: Side, *, accept_drift: bool) -> Merge:
             else:
                 plans[plan.id] = joined
         n_identical = len(side.sealed) - len(new)
-        sources.append(Source(side.root, tuple(new), n_identical, tuple(side.unfinished)))
+        imported = DataSetPaths(side.root).imports.exists()
+        sources.append(Source(side.root, tuple(new), n_identical, tuple(side.unfinished), imported))
     trials = Trials()
     for _, record in taken.values():
         trials.add(record)

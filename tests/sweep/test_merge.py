@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchestrator.cli.merge import _lines
 from orchestrator.dataset.lock import held
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.tables import rebuild
@@ -151,6 +152,17 @@ def test_an_unfinished_trial_is_left_out_and_told(data_set: Make, tmp_path: Path
     assert found.sources[0].unfinished == (f"pc/smollm2/sobolSampling/fantasyWorld/{spec.folder()}",)
     assert not list((tmp_path / "all").rglob(".*"))
     assert [gap.missing for gap in found.sweeps] == [2]
+
+
+def test_what_was_imported_is_left_out_and_told(data_set: Make, tmp_path: Path) -> None:
+    pc, other = (data_set(name, (n, "pc"), plan=plan_of(2)) for n, name in enumerate(("pc", "other")))
+    DataSetPaths(pc).imports.mkdir()
+    found = merge([pc, other], tmp_path / "all", quiet)
+    assert [source.imported for source in found.sources] == [True, False]
+    assert not DataSetPaths(tmp_path / "all").imports.exists()
+    assert [line for line in _lines(found, "copied") if "imported/" in line] == [
+        "  left out: imported/; `orchestrator import` takes the old files into another data set, too"
+    ]
 
 
 def test_a_dry_run_writes_nothing(data_set: Make, tmp_path: Path) -> None:
