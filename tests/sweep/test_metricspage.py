@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from orchestrator.errors import UserError
 from orchestrator.sweep.metricspage import RunningSweep, look, sweeps_of
 from orchestrator.tune.metrics import METRICS
+from tests.server import QuietServer
 
 PAGE = (Path(__file__).parents[1] / "golden" / "metrics-page.txt").read_text(encoding="utf-8")
 
@@ -30,7 +31,7 @@ def server() -> Iterator[tuple[str, dict[str, bytes]]]:
         def log_message(self, *_: object) -> None:
             """Silence."""
 
-    httpd = HTTPServer(("127.0.0.1", 0), Handler)
+    httpd = QuietServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=httpd.serve_forever, daemon=True)
     thread.start()
     yield f"127.0.0.1:{httpd.server_port}", said
