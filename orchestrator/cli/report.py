@@ -13,6 +13,7 @@ from orchestrator.cli.options import check_data_set, existing_out_option, out_op
 if TYPE_CHECKING:
     from orchestrator.report.content import Table
 
+PAGE_KINDS = (".html", ".htm")
 PLOT_KINDS = ("pdf", "svg", "png")
 
 
@@ -62,6 +63,8 @@ def report(*, out: Path, file: Path | None, exports: tuple[Path, ...], folders: 
 
     for folder in folders or (out,):
         check_data_set(folder, "--compare " if folders else "--out ")
+    if file and file.suffix.lower() not in PAGE_KINDS:  # else a slip of the hand writes over the data
+        raise UserError(f"--file {file}: must end in {' or '.join(PAGE_KINDS)}")
     for target in exports:
         if target.suffix.lower() not in EXPORTS:
             raise UserError(f"--tables {target}: must end in {' or '.join(EXPORTS)}")

@@ -66,6 +66,7 @@ class Match:
     pairs: pd.DataFrame
     """A row a prompt under a configuration: `use_case`, and of each outcome its mean in A and in B (`J_a`, `J_b`)."""
     same_meter: bool
+    same_model: bool
     changes: Mapping[str, Change]
     """Of what is known, by column; USABLE is a difference."""
 
@@ -96,30 +97,42 @@ def compare(a: Data, b: Data) -> Comparison:
 def _match(a: Data, b: Data, group_a: str, group_b: str) -> Match:
     kept = [data.kept[data.kept["group"] == group] for data, group in ((a, group_a), (b, group_b))]
     judged = [data.all[(data.all["group"] == group) & data.all["usable"].notna()] for data, group in ((a, group_a), (b, group_b))]
-    meters = [set(some["energy_basis"]) for some in kept]
+    meters = [_meters(some) for some in kept]
     same_meter = meters[0] == meters[1] and len(meters[0]) == 1
     pairs = _pairs(_means(kept[0], list(RATIOS), logarithm=True), _means(kept[1], list(RATIOS), logarithm=True))
     shares = _pairs(_means(judged[0], [USABLE]), _means(judged[1], [USABLE]))
     changes = {name: _ratio(pairs, name) for name in RATIOS if same_meter or name not in OF_A_METER} if len(pairs) else {}
     if len(shares):
         changes[USABLE] = _mean_change(shares[f"{USABLE}_b"] - shares[f"{USABLE}_a"], shares["asked"])
-    return Match(group_a, group_b, pairs, same_meter, changes)
+    models = [set(some["model"]) for some in kept]
+    return Match(group_a, group_b, pairs, same_meter, models[0] == models[1], changes)
+
+
+def _meters(some: pd.DataFrame) -> set[tuple[str, str]]:
+    """What its energies were measured by; CodeCarbon's total by the CPU's meter or model too."""
+    methods = some["cpu_method"].fillna("none").where(some["energy_basis"] == "energy_j", "")
+    return set(zip(some["energy_basis"], methods, strict=True))
 
 
 def _means(some: pd.DataFrame, outcomes: list[str], *, logarithm: bool = False) -> pd.DataFrame:
     """Of each prompt under each configuration, over its repeats; geometric where the logarithm is asked for."""
     import numpy as np
 
-    asked = some["max_length"].astype(str)
-    for name in PARAMETERS[1:]:
-        asked = asked + " " + some[name].astype(str)
-    frame = some[["use_case", "prompt_sha256", *outcomes]].assign(asked=asked).astype(dict.fromkeys(outcomes, float))
+    frame = some[["use_case", "prompt_sha256", *outcomes]].assign(asked=_asked(some)).astype(dict.fromkeys(outcomes, float))
     if logarithm:
         frame[outcomes] = np.log(frame[outcomes])
     means: pd.DataFrame = frame.groupby(SAME, dropna=False)[outcomes].mean().reset_index()
     if logarithm:
         means[outcomes] = np.exp(means[outcomes])
     return means
+
+
+def _asked(some: pd.DataFrame) -> pd.Series:
+    """The configuration, whatever the group."""
+    asked = some["max_length"].astype(str)
+    for name in PARAMETERS[1:]:
+        asked = asked + " " + some[name].astype(str)
+    return asked
 
 
 def _pairs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
@@ -158,6 +171,11 @@ def comparison_warnings(found: Comparison) -> list[str]:
         f"A's {match.a} and B's {match.b} were measured by unequal meters: no ratio of their energies is given."
         for match in found.matches
         if not match.same_meter
+    ]
+    lines += [
+        f"A's {match.a} and B's {match.b} are models that may cut a text into tokens differently: J/token is of each one's own."
+        for match in found.matches
+        if not match.same_model
     ]
     return lines
 
@@ -210,8 +228,16 @@ def setup_table(found: Comparison) -> Table:
     sides = [_setup(found.a), _setup(found.b)]
     names = list(dict.fromkeys([*sides[0], *sides[1]]))
     rows = [(name, *(side.get(name, "none") for side in sides)) for name in names]
-    marked = tuple((name, a, b, "differs" if a != b else "") for name, a, b in rows)
-    return Table("setup", "How they were measured", ("", "A", "B", ""), marked)
+    marked = [(name, a, b, "differs" if a != b else "") for name, a, b in rows]
+    frames = found.a.all, found.b.all
+    marked.append(_shared("configurations", *(set(_asked(frame)) for frame in frames)))
+    marked.append(_shared("prompts", *(set(frame["prompt_sha256"]) for frame in frames)))
+    return Table("setup", "How they were measured", ("", "A", "B", ""), tuple(marked))
+
+
+def _shared(name: str, a: set[str], b: set[str]) -> tuple[str, str, str, str]:
+    counts = (f"{len(some):,}, {len(a & b):,} of them in both" for some in (a, b))
+    return (name, *counts, "differs" if a != b else "")
 
 
 def _setup(data: Data) -> dict[str, str]:
@@ -223,8 +249,7 @@ def _setup(data: Data) -> dict[str, str]:
                 for package, version in condition.versions.items():
                     known = found.get(package, "").split(", ")
                     found[package] = ", ".join(sorted({*filter(None, known), version}))
-    sampled = frame[list(PARAMETERS)].drop_duplicates()
-    found |= {"configurations": f"{len(sampled):,}", "executions": f"{len(frame):,}", "energy": joules(frame["spent_j"].sum())}
+    found |= {"executions": f"{len(frame):,}", "energy": joules(frame["spent_j"].sum())}
     days = sorted(str(at)[:10] for at in frame["started_at"].dropna())
     return found | {"measured": " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "unknown"}
 

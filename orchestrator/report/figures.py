@@ -277,11 +277,12 @@ def pairs_chart(pairs: Mapping[str, pd.DataFrame]) -> Figure | None:
         return None
     figure, axes = _axes(width=5.0, height=4.4)
     both = ["per_token_j_a", "per_token_j_b"]
+    of_group = {name: thinned(some.groupby("asked")[both].median()) for name, some in pairs.items()}
     for name, (colour, marker) in looks(pairs).items():
-        points = thinned(pairs[name].groupby("asked")[both].median())
+        points = of_group[name]
         axes.scatter(points[both[0]], points[both[1]], s=16, alpha=0.7, color=colour, marker=marker, label=name)
-    low = min(float(some[both].min().min()) for some in pairs.values())
-    high = max(float(some[both].max().max()) for some in pairs.values())
+    low = min(float(points.min().min()) for points in of_group.values())
+    high = max(float(points.max().max()) for points in of_group.values())
     axes.plot([low, high], [low, high], color="#555555", linewidth=0.8)
     axes.set(xscale="log", yscale="log", xlabel="A: energy per new token (J/token)", ylabel="B: energy per new token (J/token)")
     for axis in (axes.xaxis, axes.yaxis):

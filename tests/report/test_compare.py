@@ -109,6 +109,26 @@ def test_unequal_meters_give_no_ratio_of_energies() -> None:
     assert ratio_table(found).rows[0][4:6] == ("n/a", "n/a")
 
 
+def test_a_modelled_and_a_measured_cpu_are_unequal_meters() -> None:
+    by = {method: rows(0, energy_basis="energy_j", cpu_method=method) for method in ("rapl", "constant")}
+    assert [both(by["rapl"], by[method]).matches[0].same_meter for method in by] == [True, False]
+    by_gpu = {method: rows(0, cpu_method=method) for method in by}
+    assert both(by_gpu["rapl"], by_gpu["constant"]).matches[0].same_meter, "a GPU's counter knows nothing of the CPU"
+
+
+def test_tokens_of_other_models_are_warned_of() -> None:
+    def warned(model: str) -> bool:
+        return any("into tokens differently" in line for line in comparison_warnings(both(rows(0), rows(0, model=model))))
+
+    assert (warned("smollm2"), warned("mistral")) == (False, True)
+
+
+def test_as_many_configurations_are_not_the_same_ones() -> None:
+    table = {row[0]: row[1:] for row in setup_table(both(rows(0), rows(0, design=1))).rows}
+    assert table["configurations"] == ("12, 0 of them in both", "12, 0 of them in both", "differs")
+    assert table["prompts"] == ("5, 5 of them in both", "5, 5 of them in both", "")
+
+
 def test_too_few_configurations_give_no_interval() -> None:
     few = rows(0)
     few = few[few["index"] < LEAST_POINTS - 1]
@@ -153,5 +173,8 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert "compare.html" in capsys.readouterr().out
     assert "How they were measured" in (tmp_path / "compare.html").read_text()
     assert "| machine | " in (tmp_path / "x.md").read_text()
+    assert call("report", "--compare", "a", "b", "--file", "a/executions.parquet") == 2
+    assert "must end in .html" in capsys.readouterr().err
+    assert (tmp_path / "a/executions.parquet").read_bytes().startswith(b"PAR1")
     assert call("report", "--compare", "a", "c") == 2
     assert "--compare c: no such folder" in capsys.readouterr().err
