@@ -236,8 +236,8 @@ def setup_table(found: Comparison) -> Table:
 
 
 def _shared(name: str, a: set[str], b: set[str]) -> tuple[str, str, str, str]:
-    counts = (f"{len(some):,}, {len(a & b):,} of them in both" for some in (a, b))
-    return (name, *counts, "differs" if a != b else "")
+    in_both = f"{len(a & b):,} of them in both"
+    return name, f"{len(a):,}, {in_both}", f"{len(b):,}, {in_both}", "differs" if a != b else ""
 
 
 def _setup(data: Data) -> dict[str, str]:
