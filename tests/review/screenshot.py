@@ -12,7 +12,7 @@ from orchestrator.evaluate.rules import read_rules
 from orchestrator.evaluate.verdict import texts_of, verdicts_on
 from orchestrator.review.queue import Queue
 from tests import builders
-from tests.browser import browser_page
+from tests.browser import browser_page, until
 from tests.review.serving import decides, served
 
 TARGET = Path(__file__).parents[2] / "docs" / "images" / "review.png"
@@ -100,7 +100,7 @@ def draw(target: Path, *, dark: bool = False) -> None:
         with served(queue) as address, browser_page(dark=dark) as (page, errors):
             page.goto(address)
             page.click("#list li:nth-child(5)")
-            page.wait_for_function("shown && shown.text.startsWith('In the valley')")
+            until(page, "shown && shown.text.startsWith('In the valley')")
             page.fill("#note", "ends in the middle of a sentence, but reads well")
             page.screenshot(path=target)
             assert not errors, errors

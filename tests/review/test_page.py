@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.verdicts import read_decisions
-from tests.browser import browser_page
+from tests.browser import browser_page, until
 from tests.builders import HOSTILE_TEXTS
 from tests.review.serving import decides, nth, queue, says, served
 
@@ -174,7 +174,7 @@ def test_hostile_texts_are_text(page: Page, tmp_path: Path) -> None:
         waits(page, "#others", f"Others: {SCRIPT}: keep ({SCRIPT})")
         for number, text in enumerate(texts):
             page.click(f"#list li:nth-child({number + 1})")
-            page.wait_for_function("place => shown && shown.execution === entries[place].execution && at === place", arg=number)
+            until(page, "place => shown && shown.execution === entries[place].execution && at === place", number)
             shown = page.text_content("#text")
             assert shown is not None
             if not text.strip():
@@ -195,10 +195,10 @@ def test_five_thousand_texts(page: Page, tmp_path: Path) -> None:
         page.keyboard.press("k")
         waits(page, "#text", "Text 1.")
         waits(page, "#count", "1 of 5000 decided")
-        assert time.perf_counter() - began < 10  # it takes about one
+        assert time.perf_counter() - began < 60  # it takes about one
         page.fill("[name=sample]", "25")
         page.keyboard.press("Tab")
-        page.wait_for_function("entries.length === 25")
+        until(page, "entries.length === 25")
 
 
 def test_what_could_not_be_saved_is_told_and_kept(
