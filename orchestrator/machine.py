@@ -35,7 +35,9 @@ def country(code: str, where: str) -> str:
 
     if found := pycountry.countries.get(alpha_3=code):
         return str(found.alpha_3)
-    raise UserError(f"{where}: {code} is no ISO 3166-1 alpha-3 code; write three capital letters such as ITA")
+    raise UserError(
+        f"{where}: {code} is no ISO 3166-1 alpha-3 code; write three capital letters such as ITA"
+    )
 
 
 def detect(gpu_names: list[str]) -> str:

@@ -85,7 +85,9 @@ class Limits:
     """Length at which memory ran out before on such a machine: as much is not tried again."""
 
 
-def window(bench: Bench, work: Callable[[], Generated]) -> tuple[Generated | GenerationError, float, list[Reading]]:
+def window(
+    bench: Bench, work: Callable[[], Generated]
+) -> tuple[Generated | GenerationError, float, list[Reading]]:
     """Run `work` inside all meters: outermost first opened, last closed. Gives outcome, seconds and readings."""
     for meter in bench.meters:
         meter.settle()
@@ -117,13 +119,23 @@ def warm_up(bench: Bench) -> Pilot:
     n_new, window_s = 0, 0.0
     energy: tuple[float | None, str | None] = (None, None)
     for n_done in range(MOST_WARM_UPS):
-        if n_done >= len(WARM_UP_TOKENS) and (engine.info.device != "cuda" or bench.clock() - began >= WARM_UP_GPU_S):
+        if n_done >= len(WARM_UP_TOKENS) and (
+            engine.info.device != "cuda" or bench.clock() - began >= WARM_UP_GPU_S
+        ):
             break
         n_tokens = WARM_UP_TOKENS[min(n_done, len(WARM_UP_TOKENS) - 1)]
         effective = Effective(
-            max_length=encoded.n_tokens + n_tokens, do_sample=True, temperature=1.0, top_p=1.0, top_k=50, dormant=(), limits=()
+            max_length=encoded.n_tokens + n_tokens,
+            do_sample=True,
+            temperature=1.0,
+            top_p=1.0,
+            top_k=50,
+            dormant=(),
+            limits=(),
         )
-        outcome, window_s, readings = window(bench, partial(engine.generate, encoded, effective, 0, fixed_length=True))
+        outcome, window_s, readings = window(
+            bench, partial(engine.generate, encoded, effective, 0, fixed_length=True)
+        )
         if isinstance(outcome, GenerationError):
             raise outcome
         n_new = len(outcome.tokens)
@@ -139,7 +151,9 @@ def warm_up(bench: Bench) -> Pilot:
     )
 
 
-def execute(bench: Bench, spec: TrialSpec, prompt: Prompt, order: str, limits: Limits | None = None) -> Measured:
+def execute(
+    bench: Bench, spec: TrialSpec, prompt: Prompt, order: str, limits: Limits | None = None
+) -> Measured:
     """One prompt of a trial under its configuration; what fails because of the prompt is a row too.
 
     Raises what the engine's synchronize() or a meter raises: then the device is lost, and not the prompt's fault.
@@ -162,15 +176,27 @@ def execute(bench: Bench, spec: TrialSpec, prompt: Prompt, order: str, limits: L
         outcome = encoded
     elif limits.oom_tokens is not None and effective.max_length >= limits.oom_tokens:
         outcome = GenerationError(
-            "oom", f"not tried: memory ran out at {limits.oom_tokens} tokens before, this is {effective.max_length}"
+            "oom",
+            f"not tried: memory ran out at {limits.oom_tokens} tokens before, this is {effective.max_length}",
         )
     else:
         fixed = spec.setup.length_mode == "fixed"
-        work = partial(engine.generate, encoded, effective, seed, fixed_length=fixed, timeout_s=limits.timeout_s)
+        work = partial(
+            engine.generate,
+            encoded,
+            effective,
+            seed,
+            fixed_length=fixed,
+            timeout_s=limits.timeout_s,
+        )
         outcome, window_s, readings = window(bench, work)
     reading = merged(readings)
     values = reading.values
-    text = _attempted(engine, partial(engine.decode, outcome)) if isinstance(outcome, Generated) else None
+    text = (
+        _attempted(engine, partial(engine.decode, outcome))
+        if isinstance(outcome, Generated)
+        else None
+    )
     if isinstance(text, GenerationError):
         outcome, text = text, None
     error = outcome if isinstance(outcome, GenerationError) else None
@@ -291,10 +317,20 @@ def flags(
         found.add("too_short")
     mismatch = max(MISMATCH, 2 * COUNTER_PERIOD_S / window_s) if window_s else MISMATCH
     counter, codecarbon = values.get("gpu_energy_counter_j"), values.get("gpu_energy_cc_j")
-    if counter and codecarbon and window_s >= TOO_SHORT_S and abs(codecarbon / pue - counter) > mismatch * counter:
+    if (
+        counter
+        and codecarbon
+        and window_s >= TOO_SHORT_S
+        and abs(codecarbon / pue - counter) > mismatch * counter
+    ):
         found.add("window_mismatch")
     integrated = values.get("gpu_energy_integrated_j")
-    if counter and integrated and window_s >= TOO_SHORT_S and abs(integrated - counter) > DISAGREEMENT * counter:
+    if (
+        counter
+        and integrated
+        and window_s >= TOO_SHORT_S
+        and abs(integrated - counter) > DISAGREEMENT * counter
+    ):
         found.add("meter_disagreement")
     if values.get("cpu_energy_j") is not None and values.get("cpu_method") != "rapl":
         found.add("estimated_cpu")

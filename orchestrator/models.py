@@ -193,7 +193,9 @@ def parse_model(ref: str) -> Model:
         return _local(ref)
     repo, _, revision = ref.partition("@")
     if _HUB_ID.fullmatch(repo):
-        return Model(ref, slug(repo.replace("/", "--")), "hub", repo=repo, revision=revision or None)
+        return Model(
+            ref, slug(repo.replace("/", "--")), "hub", repo=repo, revision=revision or None
+        )
     known = [*KNOWN, *(f"synthetic-{alias}" for alias in KNOWN)]
     raise UserError(
         f"--model: there is no {short(repr(ref))}: {nearest(ref, known)}; or a hub id org/name[@revision], or a folder"
@@ -205,26 +207,48 @@ def _synthetic(ref: str) -> Model:
     name, _, sizes = ref.partition(":")
     alias = name.removeprefix("synthetic-")
     if alias not in KNOWN:
-        raise UserError(f"--model: there is no {ref!r}: {nearest(name, [f'synthetic-{known}' for known in KNOWN])}")
+        raise UserError(
+            f"--model: there is no {ref!r}: {nearest(name, [f'synthetic-{known}' for known in KNOWN])}"
+        )
     base = KNOWN[alias].architecture
     assert base is not None  # noqa: S101 - every known model has one
     changed: dict[str, int] = {}
     for item in filter(None, sizes.split(",")):
         key, _, value = item.partition("=")
-        if key not in _SYNTHETIC_SIZES or not re.fullmatch("[0-9]{1,7}", value) or not 0 < int(value) <= 10**6:
-            raise UserError(f"--model {ref}: {item!r} is no size; write one of {', '.join(_SYNTHETIC_SIZES)} = a whole number")
+        if (
+            key not in _SYNTHETIC_SIZES
+            or not re.fullmatch("[0-9]{1,7}", value)
+            or not 0 < int(value) <= 10**6
+        ):
+            raise UserError(
+                f"--model {ref}: {item!r} is no size; write one of {', '.join(_SYNTHETIC_SIZES)} = a whole number"
+            )
         changed[key] = int(value)
     shape = base.model_copy(update=changed)
-    if shape.hidden_size % (2 * shape.num_attention_heads) or shape.num_attention_heads % shape.num_key_value_heads:
+    if (
+        shape.hidden_size % (2 * shape.num_attention_heads)
+        or shape.num_attention_heads % shape.num_key_value_heads
+    ):
         raise UserError(
             f"--model {ref}: hidden_size {shape.hidden_size} must be a multiple of twice num_attention_heads "
             f"{shape.num_attention_heads}, and that of num_key_value_heads {shape.num_key_value_heads}"
         )
     if shape.vocab_size < 512:  # noqa: PLR2004
-        raise UserError(f"--model {ref}: vocab_size must be 512 or more (256 bytes and the special tokens have to fit)")
+        raise UserError(
+            f"--model {ref}: vocab_size must be 512 or more (256 bytes and the special tokens have to fit)"
+        )
     return Model(
         ref,
-        "-".join([name, *(f"{letter}{changed[key]}" for key, letter in _SYNTHETIC_SIZES.items() if key in changed)]),
+        "-".join(
+            [
+                name,
+                *(
+                    f"{letter}{changed[key]}"
+                    for key, letter in _SYNTHETIC_SIZES.items()
+                    if key in changed
+                ),
+            ]
+        ),
         "synthetic",
         architecture=shape,
         licence="none: random weights",
@@ -246,8 +270,16 @@ def _local(ref: str) -> Model:
     except (OSError, RuntimeError) as error:  # a user or a loop of links that leads nowhere
         raise UserError(f"--model {ref}: leads to no folder: {error}") from error
     if not _holds_model(path):
-        raise UserError(f"--model {ref}: no config.json there; give a folder with config.json, tokenizer and .safetensors files")
-    return Model(ref=str(path), label=slug(path.name), kind="local", path=path, architecture=architecture_of(path))
+        raise UserError(
+            f"--model {ref}: no config.json there; give a folder with config.json, tokenizer and .safetensors files"
+        )
+    return Model(
+        ref=str(path),
+        label=slug(path.name),
+        kind="local",
+        path=path,
+        architecture=architecture_of(path),
+    )
 
 
 def architecture_of(folder: Path) -> Architecture | None:
@@ -256,7 +288,9 @@ def architecture_of(folder: Path) -> Architecture | None:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         family = config.get("model_type")
         sizes = {name: config[name] for name in Architecture.model_fields if name in config}
-        return Architecture(**{**sizes, "family": family if family in ("llama", "mistral") else "llama"})
+        return Architecture(
+            **{**sizes, "family": family if family in ("llama", "mistral") else "llama"}
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 

@@ -34,7 +34,12 @@ DOMAIN: dict[str, tuple[float, float]] = {
 }
 """The report's ranges (section 5.2). A space may be narrower, never wider."""
 
-KINDS: dict[str, Literal["int", "float"]] = {"max_length": "int", "top_p": "float", "top_k": "int", "temperature": "float"}
+KINDS: dict[str, Literal["int", "float"]] = {
+    "max_length": "int",
+    "top_p": "float",
+    "top_k": "int",
+    "temperature": "float",
+}
 """Type of each axis."""
 
 GREEDY_BELOW_TEMPERATURE = 1e-5
@@ -49,7 +54,9 @@ class Noun(BaseModel):
 
 def digest(value: Any, length: int = 12) -> str:
     """First `length` hex digits of the SHA-256 of the value's canonical JSON: the same on every machine."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
@@ -145,7 +152,9 @@ class Configuration(Noun):
     @classmethod
     def at(cls, space: Space, point: list[float]) -> Configuration:
         """The configuration at a point of the unit cube, axes in the order of `PARAMETERS`."""
-        values = {name: space.parameters[name].at(u) for name, u in zip(PARAMETERS, point, strict=True)}
+        values = {
+            name: space.parameters[name].at(u) for name, u in zip(PARAMETERS, point, strict=True)
+        }
         return cls.model_validate(values)
 
 
@@ -235,7 +244,9 @@ class UseCase(Noun):
 
     @model_validator(mode="after")
     def _no_empty_or_twin(self) -> Self:
-        faults = [f"prompts[{i}] is empty" for i, prompt in enumerate(self.prompts) if not prompt.strip()]
+        faults = [
+            f"prompts[{i}] is empty" for i, prompt in enumerate(self.prompts) if not prompt.strip()
+        ]
         faults += [
             f"prompts[{i}] has {len(prompt):,} characters, more than {LONGEST_PROMPT:,}"
             for i, prompt in enumerate(self.prompts)
@@ -318,7 +329,9 @@ class Profile(Noun):
             try:
                 Parameter(type=KINDS[name], low=low, high=high)
             except ValidationError as error:
-                raise ValueError(f"{name}: " + error.errors()[0]["msg"].removeprefix("Value error, ")) from error
+                raise ValueError(
+                    f"{name}: " + error.errors()[0]["msg"].removeprefix("Value error, ")
+                ) from error
         return ranges
 
 
@@ -331,7 +344,9 @@ ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+/-]{0,127}$
 def _absolute(path: str) -> str:
     """Job scripts quote it, so neither ~ nor variables are resolved in it."""
     if not path.startswith("/") or not path.isprintable():
-        raise ValueError("must be an absolute path that all nodes see, without ~, variables or control characters")
+        raise ValueError(
+            "must be an absolute path that all nodes see, without ~, variables or control characters"
+        )
     return path
 
 
@@ -443,7 +458,13 @@ class TrialSpec(Noun):
 
     def key(self) -> TrialKey:
         """The same for every attempt."""
-        return (self.strategy, self.setup.use_case, f"{self.index:04d}", self.config_hash(), self.repeat)
+        return (
+            self.strategy,
+            self.setup.use_case,
+            f"{self.index:04d}",
+            self.config_hash(),
+            self.repeat,
+        )
 
     def folder(self) -> str:
         """Name of the trial's folder in its leaf."""

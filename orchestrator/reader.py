@@ -46,7 +46,9 @@ class _StrictLoader(yaml.SafeLoader):
             raise _refused("aliases (*name) are not supported; write the value out", event)
         self.n_values += 1
         if self.n_values > MOST_VALUES:
-            raise _refused(f"more than {MOST_VALUES:,} values; this is not a file of settings", event)
+            raise _refused(
+                f"more than {MOST_VALUES:,} values; this is not a file of settings", event
+            )
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -71,7 +73,10 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_number(self, node: yaml.ScalarNode) -> Any:
         text = str(self.construct_scalar(node))
         if ":" in text:
-            raise _refused(f"{text[:LONGEST_NUMBER]} is a number in base 60 to YAML; put a text in quotes", node)
+            raise _refused(
+                f"{text[:LONGEST_NUMBER]} is a number in base 60 to YAML; put a text in quotes",
+                node,
+            )
         if len(text) > LONGEST_NUMBER:
             raise _refused(f"a number of {len(text):,} characters; at most {LONGEST_NUMBER}", node)
         return yaml.SafeLoader.yaml_constructors[node.tag](self, node)
@@ -102,7 +107,11 @@ def packaged_folder(kind: str) -> Path:
 def folders(kind: str) -> list[Path]:
     """The folders searched for a name, first wins."""
     found = [Path.cwd() / kind, packaged_folder(kind)]
-    return [f for i, f in enumerate(found) if f.is_dir() and f.resolve() not in [g.resolve() for g in found[:i]]]
+    return [
+        f
+        for i, f in enumerate(found)
+        if f.is_dir() and f.resolve() not in [g.resolve() for g in found[:i]]
+    ]
 
 
 def names(kind: str) -> list[str]:
@@ -126,7 +135,9 @@ def find(kind: str, name: str) -> Path:
     if not by_name(name):
         path = Path(name)
         if not _is_file(path):
-            raise UserError(f"{name}: no such file; give an existing .yaml file or a name of {kind}: {', '.join(names(kind))}")
+            raise UserError(
+                f"{name}: no such file; give an existing .yaml file or a name of {kind}: {', '.join(names(kind))}"
+            )
         return path
     for folder in folders(kind):
         path = folder / f"{name}.yaml"
@@ -147,7 +158,9 @@ def load_yaml(path: Path) -> Any:
     """Parse one YAML file. Raises UserError naming file, line and fault."""
     try:
         if path.stat().st_size > SIZE_LIMIT_BYTES:
-            raise UserError(f"{path}: larger than {SIZE_LIMIT_BYTES // 2**20} MiB; this is not a file of settings")
+            raise UserError(
+                f"{path}: larger than {SIZE_LIMIT_BYTES // 2**20} MiB; this is not a file of settings"
+            )
         return yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
@@ -160,16 +173,30 @@ def load_yaml(path: Path) -> Any:
         where = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise UserError(f"{path}:{where} is not valid YAML: {short(problem)}") from error
-    except (LookupError, AttributeError, TypeError) as error:  # how yaml fails on a tag such as `!!int ""` or `!!bool maybe`
-        raise UserError(f"{path}: is not valid YAML: a value doesn't have the type that its !! tag names") from error
+    except (
+        LookupError,
+        AttributeError,
+        TypeError,
+    ) as error:  # how yaml fails on a tag such as `!!int ""` or `!!bool maybe`
+        raise UserError(
+            f"{path}: is not valid YAML: a value doesn't have the type that its !! tag names"
+        ) from error
 
 
-def faults(error: ValidationError, model: type[BaseModel], where: str, root: str = "$") -> list[str]:
+def faults(
+    error: ValidationError, model: type[BaseModel], where: str, root: str = "$"
+) -> list[str]:
     """One line a fault, each with its path in the file: `file: $.parameters.top_p.high: ...`."""
     lines = []
     for item in error.errors(include_url=False, include_context=False):
-        path = root + "".join(f"[{p}]" if isinstance(p, int) else f".{printable(short(p))}" for p in item["loc"] if p != "[key]")
-        message = str(item["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
+        path = root + "".join(
+            f"[{p}]" if isinstance(p, int) else f".{printable(short(p))}"
+            for p in item["loc"]
+            if p != "[key]"
+        )
+        message = (
+            str(item["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
+        )
         if item["type"] == "missing":
             message = "is missing"
         elif item["type"] == "extra_forbidden":
@@ -185,7 +212,10 @@ def short(text: str) -> str:
 
 def printable(text: str) -> str:
     """Untrusted text on one line, with what a terminal would obey (escapes, line ends, writing direction) spelled out."""
-    return "".join(c if c.isprintable() or c in _KEPT or unicodedata.category(c) == "Zs" else repr(c)[1:-1] for c in text)
+    return "".join(
+        c if c.isprintable() or c in _KEPT or unicodedata.category(c) == "Zs" else repr(c)[1:-1]
+        for c in text
+    )
 
 
 _KEPT = "\u200c\u200d"
@@ -203,12 +233,18 @@ def _keys(model: Any, path: tuple[int | str, ...]) -> list[str]:
 def parse(model: type[N], value: Any, where: str, root: str = "$") -> N:
     """Build a noun from parsed data. Raises UserError with all faults at once."""
     if not isinstance(value, dict):
-        raise UserError(f"{where}: {root}: must be a mapping of keys to values, not {type(value).__name__}")
+        raise UserError(
+            f"{where}: {root}: must be a mapping of keys to values, not {type(value).__name__}"
+        )
     try:
         return model.model_validate({str(k): v for k, v in value.items()})
     except ValidationError as error:
         lines = faults(error, model, where, root)
-        more = [f"{where}: ... and {len(lines) - MOST_FAULTS:,} more"] if len(lines) > MOST_FAULTS else []
+        more = (
+            [f"{where}: ... and {len(lines) - MOST_FAULTS:,} more"]
+            if len(lines) > MOST_FAULTS
+            else []
+        )
         raise UserError(*lines[:MOST_FAULTS], *more) from error
 
 

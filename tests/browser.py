@@ -25,7 +25,9 @@ def until(page: Page, expression: str, arg: object = None) -> None:
 
 
 @contextlib.contextmanager
-def browser_page(*, width: int = 1280, height: int = 800, dark: bool = False) -> Iterator[tuple[Page, list[str]]]:
+def browser_page(
+    *, width: int = 1280, height: int = 800, dark: bool = False
+) -> Iterator[tuple[Page, list[str]]]:
     """A blank page, and the list in which its console errors and uncaught exceptions gather."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     program = next(filter(None, map(shutil.which, NAMES)), None)
@@ -35,10 +37,15 @@ def browser_page(*, width: int = 1280, height: int = 800, dark: bool = False) ->
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         try:
             page = browser.new_page(
-                viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", reduced_motion="reduce"
+                viewport={"width": width, "height": height},
+                color_scheme="dark" if dark else "light",
+                reduced_motion="reduce",
             )
             errors: list[str] = []
-            page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+            page.on(
+                "console",
+                lambda message: errors.append(message.text) if message.type == "error" else None,
+            )
             page.on("pageerror", lambda error: errors.append(str(error)))
             yield page, errors
         finally:

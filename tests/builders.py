@@ -18,9 +18,22 @@ from orchestrator.dataset.schema import (
     effective_columns,
 )
 from orchestrator.dataset.trials import REPORT_FIELDS, Measured, Origin, append, seal
-from orchestrator.nouns import DOMAIN, QUANTIZATIONS, Configuration, Prompt, Setup, TrialSpec, generation_seed, resolve
+from orchestrator.nouns import (
+    DOMAIN,
+    QUANTIZATIONS,
+    Configuration,
+    Prompt,
+    Setup,
+    TrialSpec,
+    generation_seed,
+    resolve,
+)
 
-PROMPTS = ("Write a short story about a castle.", "Describe a dance in three movements.", "Tell of an old city by the sea.")
+PROMPTS = (
+    "Write a short story about a castle.",
+    "Describe a dance in three movements.",
+    "Tell of an old city by the sea.",
+)
 
 HOSTILE_TEXTS = (
     "\x1b[31mred\x1b[0m\x1b]0;title\x07\x1b[2J",  # escapes of a terminal
@@ -41,7 +54,9 @@ HOSTILE_TEXTS = (
 
 def configuration(**changes: Any) -> Configuration:
     """A sampling configuration in which nothing is dormant."""
-    return Configuration.model_validate({"max_length": 120, "top_p": 0.9, "top_k": 50, "temperature": 0.7} | changes)
+    return Configuration.model_validate(
+        {"max_length": 120, "top_p": 0.9, "top_k": 50, "temperature": 0.7} | changes
+    )
 
 
 def setup(**changes: Any) -> Setup:
@@ -120,7 +135,9 @@ def columns(of: TrialSpec | None = None, **changes: Any) -> TrialColumns:
     return TrialColumns.model_validate(values | changes)
 
 
-def origin(of: TrialSpec | None = None, *, environment: dict[str, Any] | None = None, **changes: Any) -> Origin:
+def origin(
+    of: TrialSpec | None = None, *, environment: dict[str, Any] | None = None, **changes: Any
+) -> Origin:
     """Where a trial runs; other keywords change its columns."""
     known = {"load_s": 1.5, "loaded_here": False, "versions": {"torch": "2.11"}}
     return Origin(columns=columns(of, **changes), environment=known | (environment or {}))
@@ -194,21 +211,46 @@ ON_GPU = {
 
 def codecarbon(**changes: Any) -> dict[str, Any]:
     """CodeCarbon's own record: the report's fields and its newer ones."""
-    newer = {"experiment_id": None, "codecarbon_version": "3.3.2", "water_consumed": 0.0, "pue": 1.0, "wue": 0.0}
+    newer = {
+        "experiment_id": None,
+        "codecarbon_version": "3.3.2",
+        "water_consumed": 0.0,
+        "pue": 1.0,
+        "wue": 0.0,
+    }
     values: dict[str, Any] = dict.fromkeys(REPORT_FIELDS, 0.0) | newer
-    return values | {"project_name": "test", "cloud_provider": "", "region": None, "country_iso_code": "ITA"} | changes
+    return (
+        values
+        | {"project_name": "test", "cloud_provider": "", "region": None, "country_iso_code": "ITA"}
+        | changes
+    )
 
 
-def measured(prompt: int = 1, *, of: TrialSpec | None = None, raw: dict[str, Any] | None = None, **changes: Any) -> Measured:
+def measured(
+    prompt: int = 1,
+    *,
+    of: TrialSpec | None = None,
+    raw: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Measured:
     """What a worker sends for one prompt; other keywords change its execution."""
-    return Measured(execution=execution(prompt, of=of, **changes), codecarbon=codecarbon() if raw is None else raw)
+    return Measured(
+        execution=execution(prompt, of=of, **changes),
+        codecarbon=codecarbon() if raw is None else raw,
+    )
 
 
-def record(of: TrialSpec | None = None, *, executions: list[Execution] | None = None, **changes: Any) -> TrialRecord:
+def record(
+    of: TrialSpec | None = None, *, executions: list[Execution] | None = None, **changes: Any
+) -> TrialRecord:
     """A sealed trial; keywords that are columns change those, the others the record."""
     trial = of or spec()
-    done = [execution(p.number, of=trial) for p in trial.prompts] if executions is None else executions
-    inside = {name: changes.pop(name) for name in list(changes) if name in TrialColumns.model_fields}
+    done = (
+        [execution(p.number, of=trial) for p in trial.prompts] if executions is None else executions
+    )
+    inside = {
+        name: changes.pop(name) for name in list(changes) if name in TrialColumns.model_fields
+    }
     where = origin(trial, **inside)
     values: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -225,7 +267,9 @@ def record(of: TrialSpec | None = None, *, executions: list[Execution] | None = 
     return TrialRecord.model_validate(values | changes)
 
 
-def seal_trial(paths: DataSetPaths, of: TrialSpec, items: Iterable[Measured], where: Origin | None = None) -> TrialRecord:
+def seal_trial(
+    paths: DataSetPaths, of: TrialSpec, items: Iterable[Measured], where: Origin | None = None
+) -> TrialRecord:
     """Write a whole trial into a data set."""
     place = where or origin(of)
     for item in items:
@@ -294,7 +338,9 @@ def executions(draw: st.DrawFn, of: TrialSpec, prompt: int) -> Execution:
         "gpu_energy_integrated_j": draw(joules),
         "energy_rel_uncertainty": draw(st.none() | finite),
         "n_new_tokens": draw(st.integers(1, 10000)),
-        "flags": tuple(sorted(draw(st.sets(st.sampled_from(["too_short", "throttled", "shared_host"]))))),
+        "flags": tuple(
+            sorted(draw(st.sets(st.sampled_from(["too_short", "throttled", "shared_host"]))))
+        ),
         "notes": tuple(draw(st.lists(texts, max_size=2))),
         "text": draw(texts),
     }
@@ -311,7 +357,13 @@ def records(draw: st.DrawFn) -> TrialRecord:
     scalars = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | finite | texts
     extra = draw(st.dictionaries(texts, scalars | st.lists(scalars, max_size=2), max_size=3))
     raw = [codecarbon(duration=draw(finite), os=draw(texts)) for _ in done]
-    return record(trial, executions=done, environment=extra, codecarbon=raw, machine=draw(st.sampled_from(["pc", "colab"])))
+    return record(
+        trial,
+        executions=done,
+        environment=extra,
+        codecarbon=raw,
+        machine=draw(st.sampled_from(["pc", "colab"])),
+    )
 
 
 @st.composite
@@ -319,5 +371,8 @@ def telemetry(draw: st.DrawFn) -> TelemetrySample:
     """Any row of telemetry."""
     names = ("power_w", "temperature_c", "sm_clock_mhz", "memory_clock_mhz", "utilization")
     values: dict[str, Any] = {name: draw(st.none() | finite) for name in names}
-    masks = {name: draw(st.none() | st.integers(0, 2**62)) for name in ("memory_used_bytes", "throttle_reasons")}
+    masks = {
+        name: draw(st.none() | st.integers(0, 2**62))
+        for name in ("memory_used_bytes", "throttle_reasons")
+    }
     return TelemetrySample(prompt=draw(st.integers(1, 10)), at_s=draw(finite), **values, **masks)

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-settings.register_profile("busy", deadline=None)  # how long an example takes says more about the host's load than about us
+settings.register_profile(
+    "busy", deadline=None
+)  # how long an example takes says more about the host's load than about us
 settings.load_profile("busy")
 
 
@@ -17,5 +19,7 @@ def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ORCHESTRATOR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("CODECARBON_LOG_LEVEL", "error")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # on a GPU host, too, tests of the engine run on the CPU
+    monkeypatch.setenv(
+        "CUDA_VISIBLE_DEVICES", "-1"
+    )  # on a GPU host, too, tests of the engine run on the CPU
     monkeypatch.delenv("HF_TOKEN", raising=False)

@@ -17,7 +17,11 @@ def processes(code: str, **pipes: Any) -> Iterator[Start]:
     begun: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str) -> subprocess.Popen[str]:
-        begun.append(subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True, **pipes))
+        begun.append(
+            subprocess.Popen(
+                [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True, **pipes
+            )
+        )
         return begun[-1]
 
     yield start

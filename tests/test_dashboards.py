@@ -14,13 +14,18 @@ from orchestrator.tune.metrics import METRICS
 from orchestrator.tune.targets import targets_folder
 
 FOLDER = packaged_folder("clusters")
-DASHBOARD: dict[str, Any] = json.loads((FOLDER / "grafana" / "orchestrator.json").read_text(encoding="utf-8"))
+DASHBOARD: dict[str, Any] = json.loads(
+    (FOLDER / "grafana" / "orchestrator.json").read_text(encoding="utf-8")
+)
 TARGETS = [target for panel in DASHBOARD["panels"] for target in panel["targets"]]
 
 
 def named(text: str) -> set[str]:
     """Our metrics in an expression; a histogram stands there by its buckets."""
-    return {re.sub(r"_(bucket|count|sum)$", "", name) for name in re.findall(r"ray_(orchestrator_\w+)", text)}
+    return {
+        re.sub(r"_(bucket|count|sum)$", "", name)
+        for name in re.findall(r"ray_(orchestrator_\w+)", text)
+    }
 
 
 def test_every_metric_in_grafana_exists_and_every_metric_is_there() -> None:
@@ -29,8 +34,14 @@ def test_every_metric_in_grafana_exists_and_every_metric_is_there() -> None:
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target["expr"][:60])
 def test_labels_in_grafana_exist(target: dict[str, Any]) -> None:
-    labels = {label for name in named(target["expr"]) for label in ("le", "sweep", *METRICS[name].labels)}
-    grouped = {label.strip() for group in re.findall(r"by \(([^)]*)\)", target["expr"]) for label in group.split(",")}
+    labels = {
+        label for name in named(target["expr"]) for label in ("le", "sweep", *METRICS[name].labels)
+    }
+    grouped = {
+        label.strip()
+        for group in re.findall(r"by \(([^)]*)\)", target["expr"])
+        for label in group.split(",")
+    }
     matched = set(re.findall(r'(\w+)=~?"', target["expr"]))
     shown = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
     assert grouped | matched | shown <= labels
@@ -38,7 +49,12 @@ def test_labels_in_grafana_exist(target: dict[str, Any]) -> None:
 
 
 def test_a_counter_is_never_shown_as_a_rate_of_a_gauge() -> None:
-    rated = {name for t in TARGETS for part in re.findall(r"(?:rate|increase)\([^[]*\[", t["expr"]) for name in named(part)}
+    rated = {
+        name
+        for t in TARGETS
+        for part in re.findall(r"(?:rate|increase)\([^[]*\[", t["expr"])
+        for name in named(part)
+    }
     assert {METRICS[name].kind for name in rated} <= {"Counter", "Histogram"}
 
 
@@ -55,10 +71,14 @@ def test_panels_have_a_place_and_a_number_of_their_own() -> None:
 
 
 def test_prometheus_looks_where_sweeps_write(monkeypatch: pytest.MonkeyPatch) -> None:
-    (job,) = yaml.safe_load((FOLDER / "prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    (job,) = yaml.safe_load((FOLDER / "prometheus.yml").read_text(encoding="utf-8"))[
+        "scrape_configs"
+    ]
     (found,) = job["file_sd_configs"]
     for name in ("ORCHESTRATOR_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/home/USER")
     assert found["files"] == [f"{targets_folder()}/*.json"]
-    assert all(re.fullmatch(job["metric_relabel_configs"][0]["regex"], f"ray_{name}") for name in METRICS)
+    assert all(
+        re.fullmatch(job["metric_relabel_configs"][0]["regex"], f"ray_{name}") for name in METRICS
+    )

@@ -35,7 +35,9 @@ def test_every_sampler_has_a_space_over_the_reports_domain() -> None:
         assert space.sampler == name
         sampler_of(space, str(path))
         for parameter in PARAMETERS:
-            assert (space.parameters[parameter].low, space.parameters[parameter].high) == DOMAIN[parameter]
+            assert (space.parameters[parameter].low, space.parameters[parameter].high) == DOMAIN[
+                parameter
+            ]
 
 
 def test_three_use_cases_of_ten() -> None:
@@ -58,7 +60,10 @@ def test_the_other_use_cases_give_a_similar_amount_of_direction(name: str) -> No
 
 @pytest.mark.parametrize(
     ("name", "start"),
-    [("creativeStorytelling", "Tell a short story about "), ("danceCoreography", "Create a choreography for a ")],
+    [
+        ("creativeStorytelling", "Tell a short story about "),
+        ("danceCoreography", "Create a choreography for a "),
+    ],
 )
 def test_the_other_use_cases_have_ten_subjects(name: str, start: str) -> None:
     prompts = read("prompts", name, UseCase)[0].prompts
@@ -66,11 +71,16 @@ def test_the_other_use_cases_have_ten_subjects(name: str, start: str) -> None:
     words = [set(re.findall("[a-z-]{4,}", prompt.lower())) for prompt in prompts]
     frame = set.intersection(*words)
     for first, second in itertools.combinations([own - frame for own in words], 2):
-        assert len(first & second) / len(first | second) < 0.25, (first & second, "two prompts on the same subject")
+        assert len(first & second) / len(first | second) < 0.25, (
+            first & second,
+            "two prompts on the same subject",
+        )
 
 
 def test_no_prompt_stands_twice_among_use_cases() -> None:
-    prompts = [prompt for name in names("prompts") for prompt in read("prompts", name, UseCase)[0].prompts]
+    prompts = [
+        prompt for name in names("prompts") for prompt in read("prompts", name, UseCase)[0].prompts
+    ]
     assert len(set(prompts)) == 30
     assert all(prompt == " ".join(prompt.split()) and prompt.isascii() for prompt in prompts)
 
@@ -87,8 +97,15 @@ def test_machines() -> None:
     machines = {name: read("clusters", name, Machine)[0] for name in names("clusters")}
     assert set(machines) == {"cpu", "gpu", "pc", "colab", "lan", "leonardo"}
     assert all(machine.name == name for name, machine in machines.items())
-    assert {name: machine.accelerator for name, machine in machines.items() if machine.accelerator == "cpu"} == {"cpu": "cpu"}
-    assert {name for name, machine in machines.items() if machine.country_iso_code == "ITA"} == {"pc", "leonardo"}
+    assert {
+        name: machine.accelerator
+        for name, machine in machines.items()
+        if machine.accelerator == "cpu"
+    } == {"cpu": "cpu"}
+    assert {name for name, machine in machines.items() if machine.country_iso_code == "ITA"} == {
+        "pc",
+        "leonardo",
+    }
     for name, machine in machines.items():
         profile = machine.profile
         assert profile.model is None or profile.model in KNOWN, name

@@ -37,5 +37,7 @@ def test_no_heavy_import(arguments: list[str], tmp_path: Path) -> None:
         "    assert not ended.code, ended.code\n"
         f"print('LOADED', [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert done.stderr.strip().splitlines()[-1] == "LOADED []"

@@ -85,7 +85,13 @@ class RecordingEngine:
         return Encoded(len(prompt.split()), prompt)
 
     def generate(
-        self, encoded: Encoded, effective: Effective, seed: int, *, fixed_length: bool, timeout_s: float | None = None
+        self,
+        encoded: Encoded,
+        effective: Effective,
+        seed: int,
+        *,
+        fixed_length: bool,
+        timeout_s: float | None = None,
     ) -> Generated:
         self.scene.calls.append("generate")
         self.timeouts_s.append(timeout_s)
@@ -160,24 +166,39 @@ def bench(engine: dict[str, Any] | None = None, **changes: Any) -> Bench:
     values = changes.pop("values", CPU_VALUES)
     return Bench(
         engine=RecordingEngine(scene, **(engine or {})),
-        meters=[RecordingMeter(scene, "codecarbon", values)] if meters is None else [replace(m, scene=scene) for m in meters],
+        meters=[RecordingMeter(scene, "codecarbon", values)]
+        if meters is None
+        else [replace(m, scene=scene) for m in meters],
         clock=scene.clock,
         **changes,
     )
 
 
-def gpu(counter: float | None = 100.0, cc: float | None = 100.0, integrated: float | None = None) -> list[RecordingMeter]:
+def gpu(
+    counter: float | None = 100.0, cc: float | None = 100.0, integrated: float | None = None
+) -> list[RecordingMeter]:
     """Both meters of a machine with a GPU."""
     scene = Scene()
-    codecarbon = CPU_VALUES | {"gpu_energy_cc_j": cc, "energy_j": 136.0, "energy_kwh": 136.0 / 3.6e6}
+    codecarbon = CPU_VALUES | {
+        "gpu_energy_cc_j": cc,
+        "energy_j": 136.0,
+        "energy_kwh": 136.0 / 3.6e6,
+    }
     own = {"gpu_energy_counter_j": counter}
     if integrated is not None:
         own["gpu_energy_integrated_j"] = integrated
-    notes = {} if counter is not None else {"gpu_energy_counter_j": "this GPU has no energy counter"}
-    return [RecordingMeter(scene, "codecarbon", codecarbon), RecordingMeter(scene, "nvml", own, notes)]
+    notes = (
+        {} if counter is not None else {"gpu_energy_counter_j": "this GPU has no energy counter"}
+    )
+    return [
+        RecordingMeter(scene, "codecarbon", codecarbon),
+        RecordingMeter(scene, "nvml", own, notes),
+    ]
 
 
-def run(on: Bench, spec: TrialSpec | None = None, number: int = 1, order: str = "shuffled") -> Execution:
+def run(
+    on: Bench, spec: TrialSpec | None = None, number: int = 1, order: str = "shuffled"
+) -> Execution:
     trial = spec or builders.spec()
     return execute(on, trial, trial.prompts[number - 1], order).execution
 
@@ -213,7 +234,9 @@ def test_only_generation_stands_inside_the_window() -> None:
 
 def test_the_polled_power_is_asked_after_the_window_by_the_same_clock() -> None:
     scene = Scene()
-    telemetry = RecordingTelemetry(scene, Reading({"gpu_energy_integrated_j": 99.0}, flags=frozenset({"throttled"})))
+    telemetry = RecordingTelemetry(
+        scene, Reading({"gpu_energy_integrated_j": 99.0}, flags=frozenset({"throttled"}))
+    )
     on = bench(meters=gpu(), scene=scene, telemetry=telemetry)
     row = run(on)
     assert telemetry.asked == [(1000.0, 1004.0)]
@@ -242,7 +265,12 @@ def test_close_lets_go_of_everything() -> None:
     scene = Scene()
     on = bench(meters=gpu(), scene=scene, telemetry=RecordingTelemetry(scene, Reading({})))
     on.close()
-    assert sorted(scene.calls) == ["close codecarbon", "close engine", "close nvml", "close telemetry"]
+    assert sorted(scene.calls) == [
+        "close codecarbon",
+        "close engine",
+        "close nvml",
+        "close telemetry",
+    ]
     assert scene.calls[-1] == "close engine"
 
 
@@ -256,7 +284,11 @@ def test_three_generations_are_discarded() -> None:
     assert isinstance(engine, RecordingEngine)
     assert calls(on).count("generate") == 3
     assert "decode" not in calls(on)
-    assert [effective.max_length for effective, _, _ in engine.asked] == [11 + n for n in WARM_UP_TOKENS] == [15, 15, 35]
+    assert (
+        [effective.max_length for effective, _, _ in engine.asked]
+        == [11 + n for n in WARM_UP_TOKENS]
+        == [15, 15, 35]
+    )
     assert all(fixed for _, _, fixed in engine.asked), "a warm-up that may end early is none"
     assert pilot.tokens_per_s == 24 / 4.0
     assert pilot.energy_j_per_token == 36.0 / 24
@@ -269,8 +301,18 @@ def test_on_a_gpu_it_goes_on_for_a_while_and_the_last_is_the_pilot() -> None:
     on = bench({"info": replace(INFO, device="cuda")}, meters=gpu(counter=48.0))
     pilot = warm_up(on)
     assert isinstance(on.engine, RecordingEngine)
-    assert [effective.max_length - 11 for effective, _, _ in on.engine.asked] == [4, 4, 24, 24, 24], "five of 4 s"
-    assert (pilot.warm_up_s, pilot.warm_up_energy_j, pilot.tokens_per_s) == (WARM_UP_GPU_S, 5 * 48.0, 24 / 4.0)
+    assert [effective.max_length - 11 for effective, _, _ in on.engine.asked] == [
+        4,
+        4,
+        24,
+        24,
+        24,
+    ], "five of 4 s"
+    assert (pilot.warm_up_s, pilot.warm_up_energy_j, pilot.tokens_per_s) == (
+        WARM_UP_GPU_S,
+        5 * 48.0,
+        24 / 4.0,
+    )
 
 
 def test_a_clock_that_stands_still_ends_it_too() -> None:
@@ -281,12 +323,20 @@ def test_a_clock_that_stands_still_ends_it_too() -> None:
 
 def test_the_pilot_on_a_gpu_is_of_the_counter() -> None:
     pilot = warm_up(bench(meters=gpu(counter=48.0)))
-    assert (pilot.energy_j_per_token, pilot.energy_basis, pilot.warm_up_energy_j) == (2.0, "gpu_energy_counter_j", 144.0)
+    assert (pilot.energy_j_per_token, pilot.energy_basis, pilot.warm_up_energy_j) == (
+        2.0,
+        "gpu_energy_counter_j",
+        144.0,
+    )
 
 
 def test_a_warm_up_of_unknown_energy_is_unknown() -> None:
     pilot = warm_up(bench(meters=gpu(counter=None)))
-    assert (pilot.energy_j_per_token, pilot.energy_basis, pilot.warm_up_energy_j) == (None, None, None)
+    assert (pilot.energy_j_per_token, pilot.energy_basis, pilot.warm_up_energy_j) == (
+        None,
+        None,
+        None,
+    )
     assert pilot.tokens_per_s == 6.0
 
 
@@ -312,7 +362,13 @@ def test_a_warm_up_that_fails_is_told() -> None:
 
 def test_a_row_by_hand() -> None:
     spec = builders.spec(prompts=builders.prompts(["Tell me of a castle."]))
-    on = bench(meters=[RecordingMeter(Scene(), "codecarbon", CPU_VALUES, {"gpu_energy_cc_j": "no GPU"}, {"run_id": "x"})])
+    on = bench(
+        meters=[
+            RecordingMeter(
+                Scene(), "codecarbon", CPU_VALUES, {"gpu_energy_cc_j": "no GPU"}, {"run_id": "x"}
+            )
+        ]
+    )
     measured = execute(on, spec, spec.prompts[0], "shuffled")
     row = measured.execution
     assert measured.codecarbon == {"run_id": "x"}
@@ -367,9 +423,14 @@ def test_the_window_s_start_is_utc_with_milliseconds() -> None:
 
 def test_seeds_differ_by_prompt_and_repeat_alone() -> None:
     base = builders.spec()
-    seeds = [run(bench(), base, n).seed for n in (1, 2)] + [run(bench(), builders.spec(repeat=2)).seed]
+    seeds = [run(bench(), base, n).seed for n in (1, 2)] + [
+        run(bench(), builders.spec(repeat=2)).seed
+    ]
     assert len(set(seeds)) == 3
-    assert run(bench(), builders.spec(setup=builders.setup(quantization="int8", model="mistral"))).seed == seeds[0]
+    assert (
+        run(bench(), builders.spec(setup=builders.setup(quantization="int8", model="mistral"))).seed
+        == seeds[0]
+    )
 
 
 def test_fixed_length_reaches_the_engine() -> None:
@@ -391,10 +452,16 @@ def test_fixed_length_reaches_the_engine() -> None:
 def test_the_model_s_limits_are_applied_and_told(
     info: dict[str, Any], beyond: bool, max_length: int, limits: tuple[str, ...], passed: bool
 ) -> None:
-    spec = builders.spec(asked=builders.configuration(max_length=120), setup=builders.setup(beyond_context=beyond))
+    spec = builders.spec(
+        asked=builders.configuration(max_length=120), setup=builders.setup(beyond_context=beyond)
+    )
     on = bench({"info": replace(INFO, **info)})
     row = run(on, spec)  # a prompt of 7 words and 4 new tokens
-    assert (row.effective_max_length, row.limits, row.beyond_context) == (max_length, limits, passed)
+    assert (row.effective_max_length, row.limits, row.beyond_context) == (
+        max_length,
+        limits,
+        passed,
+    )
     engine = on.engine
     assert isinstance(engine, RecordingEngine)
     assert engine.asked[0][0].max_length == max_length
@@ -403,7 +470,11 @@ def test_the_model_s_limits_are_applied_and_told(
 def test_a_greedy_configuration_is_told() -> None:
     row = run(bench(), builders.spec(asked=builders.configuration(temperature=0.0)))
     assert row.effective_do_sample is False
-    assert (row.effective_temperature, row.effective_top_p, row.effective_top_k) == (None, None, None)
+    assert (row.effective_temperature, row.effective_top_p, row.effective_top_k) == (
+        None,
+        None,
+        None,
+    )
     assert row.dormant == ("top_p", "top_k")
 
 
@@ -413,9 +484,13 @@ def test_telemetry_becomes_rows_of_the_prompt() -> None:
         "at_s": 0.5, "power_w": 137.0, "temperature_c": 41, "sm_clock_mhz": 1980, "memory_clock_mhz": 2619, "utilization": 97,
         "memory_used_bytes": 10, "throttle_reasons": 0,
     }  # fmt: skip
-    telemetry = RecordingTelemetry(scene, Reading({"gpu_energy_integrated_j": 99.0}, samples=[sample]))
+    telemetry = RecordingTelemetry(
+        scene, Reading({"gpu_energy_integrated_j": 99.0}, samples=[sample])
+    )
     spec = builders.spec()
-    measured = execute(bench(meters=gpu(), scene=scene, telemetry=telemetry), spec, spec.prompts[1], "shuffled")
+    measured = execute(
+        bench(meters=gpu(), scene=scene, telemetry=telemetry), spec, spec.prompts[1], "shuffled"
+    )
     assert [t.model_dump() for t in measured.telemetry] == [{"prompt": 2} | sample]
 
 
@@ -424,11 +499,30 @@ def test_telemetry_becomes_rows_of_the_prompt() -> None:
 
 @pytest.mark.parametrize("kind", ["oom", "nan", "timeout", "other"])
 def test_a_failed_generation_is_a_row_with_its_energy(kind: str) -> None:
-    row = run(bench({"error": GenerationError(kind, "CUDA out of memory. Tried to allocate")}, meters=gpu()))
-    assert (row.status, row.error_kind, row.error_message) == ("failed", kind, "CUDA out of memory. Tried to allocate")
-    unknown = ("n_new_tokens", "finish_reason", "ttft_s", "tokens_per_s", "energy_per_token_j", "text")
+    row = run(
+        bench(
+            {"error": GenerationError(kind, "CUDA out of memory. Tried to allocate")}, meters=gpu()
+        )
+    )
+    assert (row.status, row.error_kind, row.error_message) == (
+        "failed",
+        kind,
+        "CUDA out of memory. Tried to allocate",
+    )
+    unknown = (
+        "n_new_tokens",
+        "finish_reason",
+        "ttft_s",
+        "tokens_per_s",
+        "energy_per_token_j",
+        "text",
+    )
     assert {name: getattr(row, name) for name in unknown} == dict.fromkeys(unknown)
-    assert (row.gpu_energy_counter_j, row.energy_j, row.energy_basis) == (100.0, 136.0, "gpu_energy_counter_j")
+    assert (row.gpu_energy_counter_j, row.energy_j, row.energy_basis) == (
+        100.0,
+        136.0,
+        "gpu_energy_counter_j",
+    )
     assert row.window_s == 4.0
     assert row.n_prompt_tokens == 7
     assert row.energy_rel_uncertainty is not None
@@ -436,7 +530,11 @@ def test_a_failed_generation_is_a_row_with_its_energy(kind: str) -> None:
 
 def test_any_other_error_of_the_engine_is_a_row_too() -> None:
     row = run(bench({"error": ValueError("a bad value\nand much more\nbelow it")}))
-    assert (row.status, row.error_kind, row.error_message) == ("failed", "other", "ValueError: a bad value")
+    assert (row.status, row.error_kind, row.error_message) == (
+        "failed",
+        "other",
+        "ValueError: a bad value",
+    )
     assert row.energy_j == 36.0
 
 
@@ -460,8 +558,14 @@ NOTHING_GENERATED = (
 def test_a_prompt_that_can_not_be_encoded_is_a_row_without_a_window() -> None:
     on = bench({"encode_error": ValueError("not a text\nat all")}, meters=gpu())
     row = run(on, order="design")
-    assert (row.status, row.error_kind, row.error_message) == ("failed", "other", "ValueError: not a text")
-    assert {name: getattr(row, name) for name in NOTHING_GENERATED} == dict.fromkeys(NOTHING_GENERATED)
+    assert (row.status, row.error_kind, row.error_message) == (
+        "failed",
+        "other",
+        "ValueError: not a text",
+    )
+    assert {name: getattr(row, name) for name in NOTHING_GENERATED} == dict.fromkeys(
+        NOTHING_GENERATED
+    )
     assert row.n_prompt_tokens is None
     assert (row.flags, row.notes) == ((), ("energy_j: nothing was generated",))
     assert calls(on) == ["encode", "synchronize"]
@@ -477,7 +581,12 @@ def test_a_text_that_can_not_be_decoded_is_a_failed_row_with_its_energy() -> Non
     row = run(on)
     assert (row.status, row.error_kind) == ("failed", "other")
     assert str(row.error_message).startswith("UnicodeDecodeError: ")
-    assert (row.text, row.n_new_tokens, row.finish_reason, row.energy_per_token_j) == (None, None, None, None)
+    assert (row.text, row.n_new_tokens, row.finish_reason, row.energy_per_token_j) == (
+        None,
+        None,
+        None,
+        None,
+    )
     assert (row.window_s, row.energy_j, row.n_prompt_tokens) == (4.0, 136.0, 7)
 
 
@@ -529,7 +638,9 @@ def limited(on: Bench, limits: Limits | None, **spec: Any) -> Execution:
     return execute(on, trial, trial.prompts[0], "shuffled", limits=limits).execution
 
 
-@pytest.mark.parametrize(("limits", "timeout_s"), [(None, None), (Limits(), None), (Limits(timeout_s=2.5), 2.5)])
+@pytest.mark.parametrize(
+    ("limits", "timeout_s"), [(None, None), (Limits(), None), (Limits(timeout_s=2.5), 2.5)]
+)
 def test_the_timeout_reaches_the_engine(limits: Limits | None, timeout_s: float | None) -> None:
     on = bench()
     limited(on, limits)
@@ -546,22 +657,33 @@ def test_a_warm_up_has_no_timeout() -> None:
     assert engine.timeouts_s == [None] * 3
 
 
-@pytest.mark.parametrize(("known", "tried"), [(None, True), (121, True), (120, False), (119, False), (1, False)])
-def test_a_length_at_which_memory_ran_out_is_not_tried_again(known: int | None, tried: bool) -> None:
+@pytest.mark.parametrize(
+    ("known", "tried"), [(None, True), (121, True), (120, False), (119, False), (1, False)]
+)
+def test_a_length_at_which_memory_ran_out_is_not_tried_again(
+    known: int | None, tried: bool
+) -> None:
     on = bench(meters=gpu())
     row = limited(on, Limits(oom_tokens=known), asked=builders.configuration(max_length=120))
     assert ("generate" in calls(on)) == tried
     if not tried:
         assert (row.status, row.error_kind) == ("failed", "oom")
-        assert row.error_message == f"not tried: memory ran out at {known} tokens before, this is 120"
-        assert {name: getattr(row, name) for name in NOTHING_GENERATED} == dict.fromkeys(NOTHING_GENERATED)
+        assert (
+            row.error_message == f"not tried: memory ran out at {known} tokens before, this is 120"
+        )
+        assert {name: getattr(row, name) for name in NOTHING_GENERATED} == dict.fromkeys(
+            NOTHING_GENERATED
+        )
         assert (row.effective_max_length, row.n_prompt_tokens) == (120, 7)
         assert calls(on) == ["encode"], "no window, no meter"
 
 
 def test_the_length_that_counts_is_the_effective_one() -> None:
     on = bench({"info": replace(INFO, context_length=60)})
-    assert limited(on, Limits(oom_tokens=61), asked=builders.configuration(max_length=120)).status == "ok"
+    assert (
+        limited(on, Limits(oom_tokens=61), asked=builders.configuration(max_length=120)).status
+        == "ok"
+    )
 
 
 # --- energy: basis, uncertainty, unknowns ----------------------------------------------------------------------------
@@ -576,7 +698,9 @@ def test_the_length_that_counts_is_the_effective_one() -> None:
         (None, "energy_j", 9.0),
     ],
 )
-def test_the_basis_of_the_energy_per_token(meters: list[RecordingMeter] | None, basis: str | None, per_token: float) -> None:
+def test_the_basis_of_the_energy_per_token(
+    meters: list[RecordingMeter] | None, basis: str | None, per_token: float
+) -> None:
     row = run(bench(meters=meters))
     assert (row.energy_basis, row.energy_per_token_j) == (basis, per_token)
 
@@ -592,27 +716,44 @@ def test_an_unknown_total_leaves_the_counter_alone() -> None:
     meters = gpu()
     meters[0].values |= {"energy_j": None, "energy_kwh": None}
     row = run(bench(meters=meters))
-    assert (row.energy_j, row.energy_per_token_j, row.energy_basis) == (None, 25.0, "gpu_energy_counter_j")
+    assert (row.energy_j, row.energy_per_token_j, row.energy_basis) == (
+        None,
+        25.0,
+        "gpu_energy_counter_j",
+    )
 
 
 def test_columns_of_absent_meters_are_null() -> None:
     row = run(bench(meters=[]))
-    names = [n for n in Execution.model_fields if n.endswith(("energy_j", "_cc_j", "_counter_j", "_integrated_j", "_kwh"))]
+    names = [
+        n
+        for n in Execution.model_fields
+        if n.endswith(("energy_j", "_cc_j", "_counter_j", "_integrated_j", "_kwh"))
+    ]
     assert len(names) == 7
-    assert {getattr(row, name) for name in [*names, "cpu_method", "ram_method", "energy_basis"]} == {None}
+    assert {
+        getattr(row, name) for name in [*names, "cpu_method", "ram_method", "energy_basis"]
+    } == {None}
     assert row.flags == ()
 
 
 @pytest.mark.parametrize(
     ("window_s", "uncertainty"),
-    [(0.1, math.sqrt(0.05**2 + 1.0**2)), (1.0, math.sqrt(0.0125)), (4.0, math.sqrt(0.003125)), (10.0, math.sqrt(0.0026))],
+    [
+        (0.1, math.sqrt(0.05**2 + 1.0**2)),
+        (1.0, math.sqrt(0.0125)),
+        (4.0, math.sqrt(0.003125)),
+        (10.0, math.sqrt(0.0026)),
+    ],
 )
 def test_the_uncertainty_by_hand(window_s: float, uncertainty: float) -> None:
     """Sensor 5 %, edges 0.1 s over the window: at 1 s sqrt(0.05^2 + 0.1^2)."""
     assert (SENSOR_GAIN, COUNTER_PERIOD_S) == (0.05, 0.1)
     row = run(bench({"seconds": window_s}, meters=gpu()))
     assert row.energy_rel_uncertainty == pytest.approx(uncertainty, rel=1e-9)
-    assert run(bench({"seconds": window_s})).energy_rel_uncertainty is None, "CPU models have no known error"
+    assert run(bench({"seconds": window_s})).energy_rel_uncertainty is None, (
+        "CPU models have no known error"
+    )
 
 
 def test_readings_are_merged() -> None:
@@ -622,7 +763,9 @@ def test_readings_are_merged() -> None:
             Reading({"b": None}, {}, {}, [{"s": 2}], frozenset({"y"})),
         ]
     )
-    assert whole == Reading({"a": 1, "b": None}, {"b": "why"}, {"r": 1}, [{"s": 1}, {"s": 2}], frozenset({"x", "y"}))
+    assert whole == Reading(
+        {"a": 1, "b": None}, {"b": "why"}, {"r": 1}, [{"s": 1}, {"s": 2}], frozenset({"x", "y"})
+    )
 
 
 # --- flags -----------------------------------------------------------------------------------------------------------
@@ -630,8 +773,14 @@ def test_readings_are_merged() -> None:
 RAPL = {"cpu_energy_j": 1.0, "cpu_method": "rapl"}
 
 
-def counters(counter: float | None, cc: float | None, integrated: float | None = None) -> dict[str, Any]:
-    return {"gpu_energy_counter_j": counter, "gpu_energy_cc_j": cc, "gpu_energy_integrated_j": integrated}
+def counters(
+    counter: float | None, cc: float | None, integrated: float | None = None
+) -> dict[str, Any]:
+    return {
+        "gpu_energy_counter_j": counter,
+        "gpu_energy_cc_j": cc,
+        "gpu_energy_integrated_j": integrated,
+    }
 
 
 @pytest.mark.parametrize(
@@ -678,13 +827,27 @@ def counters(counter: float | None, cc: float | None, integrated: float | None =
         ({}, {"order": "design"}, {"unshuffled"}),
         ({}, {"offloaded": True}, {"cpu_offload"}),
         # nothing was generated
-        (counters(1000.0, 1050.0), {"window_s": None, "n_parallel": 2, "order": "design", "country_known": False}, set()),
-        ({}, {"window_s": 0.1, "n_parallel": 3, "order": "design"}, {"shared_host", "too_short", "unshuffled"}),
+        (
+            counters(1000.0, 1050.0),
+            {"window_s": None, "n_parallel": 2, "order": "design", "country_known": False},
+            set(),
+        ),
+        (
+            {},
+            {"window_s": 0.1, "n_parallel": 3, "order": "design"},
+            {"shared_host", "too_short", "unshuffled"},
+        ),
     ],
 )
 def test_flags(values: dict[str, Any], scene: dict[str, Any], expected: set[str]) -> None:
     assert (TOO_SHORT_S, MISMATCH, DISAGREEMENT) == (1.0, 0.01, 0.10)
-    around = {"window_s": 60.0, "n_parallel": 1, "pue": 1.0, "country_known": True, "order": "shuffled"} | scene
+    around = {
+        "window_s": 60.0,
+        "n_parallel": 1,
+        "pue": 1.0,
+        "country_known": True,
+        "order": "shuffled",
+    } | scene
     found = flags(Reading(values), around.pop("window_s"), **around)
     assert found == tuple(sorted(expected))
 

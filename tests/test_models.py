@@ -8,13 +8,24 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import UserError
-from orchestrator.models import KNOWN, LLAMA2_7B, MISTRAL_7B, SMOLLM2_135M, architecture_of, parse_model, slug, with_architecture
+from orchestrator.models import (
+    KNOWN,
+    LLAMA2_7B,
+    MISTRAL_7B,
+    SMOLLM2_135M,
+    architecture_of,
+    parse_model,
+    slug,
+    with_architecture,
+)
 from orchestrator.nouns import QUANTIZATIONS
 
 GIB = 2**30
 
 
-@pytest.mark.parametrize(("shape", "parameters"), [(LLAMA2_7B, 6.738e9), (MISTRAL_7B, 7.242e9), (SMOLLM2_135M, 134.5e6)])
+@pytest.mark.parametrize(
+    ("shape", "parameters"), [(LLAMA2_7B, 6.738e9), (MISTRAL_7B, 7.242e9), (SMOLLM2_135M, 134.5e6)]
+)
 def test_parameter_counts(shape, parameters: float) -> None:
     assert shape.parameters() == pytest.approx(parameters, rel=1e-3)
 
@@ -36,7 +47,9 @@ def test_weights_by_hand() -> None:
     assert (LLAMA2_7B.linear_parameters(), LLAMA2_7B.other_parameters()) == (linear, other)
     assert LLAMA2_7B.weights_bytes(QUANTIZATIONS["nf4"], 2) == int(linear * 4.127 / 8) + 2 * other
     assert LLAMA2_7B.weights_bytes(QUANTIZATIONS["none"], 4) == 4 * LLAMA2_7B.parameters()
-    assert SMOLLM2_135M.other_parameters() == 49152 * 576 + 61 * 576, "tied: one matrix for both ends"
+    assert SMOLLM2_135M.other_parameters() == 49152 * 576 + 61 * 576, (
+        "tied: one matrix for both ends"
+    )
 
 
 def test_cache_of_a_token() -> None:
@@ -47,17 +60,29 @@ def test_cache_of_a_token() -> None:
 def test_known_and_hub_models() -> None:
     assert parse_model("mistral") is KNOWN["mistral"]
     other = parse_model("Qwen/Qwen3-0.6B@abc")
-    assert (other.kind, other.repo, other.revision, other.label) == ("hub", "Qwen/Qwen3-0.6B", "abc", "Qwen--Qwen3-0.6B")
+    assert (other.kind, other.repo, other.revision, other.label) == (
+        "hub",
+        "Qwen/Qwen3-0.6B",
+        "abc",
+        "Qwen--Qwen3-0.6B",
+    )
     assert parse_model("Qwen/Qwen3-0.6B").revision is None
     assert all(len(model.revision or "") == 40 for model in KNOWN.values())
     assert parse_model("Qwen/Qwen3-0.6B@refs/pr/1").revision == "refs/pr/1"
-    assert {name: model.gated for name, model in KNOWN.items()} == {"llama2": True, "mistral": None, "smollm2": False}
+    assert {name: model.gated for name, model in KNOWN.items()} == {
+        "llama2": True,
+        "mistral": None,
+        "smollm2": False,
+    }
     assert KNOWN["llama2"].repo == "meta-llama/Llama-2-7b-chat-hf"
     assert KNOWN["mistral"].repo == "mistralai/Mistral-7B-v0.1"
 
 
 def test_synthetic_models_say_so_and_keep_their_sizes_apart() -> None:
-    whole, small = parse_model("synthetic-llama2"), parse_model("synthetic-llama2:hidden_size=256,num_hidden_layers=2")
+    whole, small = (
+        parse_model("synthetic-llama2"),
+        parse_model("synthetic-llama2:hidden_size=256,num_hidden_layers=2"),
+    )
     assert (whole.architecture, whole.label) == (LLAMA2_7B, "synthetic-llama2")
     assert small.label == "synthetic-llama2-h256-l2"
     assert small.architecture is not None
@@ -69,7 +94,8 @@ def test_synthetic_models_say_so_and_keep_their_sizes_apart() -> None:
 
 def test_sizes_in_another_order_are_the_same_model() -> None:
     one, other = (
-        parse_model(f"synthetic-llama2:{s}") for s in ("hidden_size=256,vocab_size=600", "vocab_size=600,hidden_size=256")
+        parse_model(f"synthetic-llama2:{s}")
+        for s in ("hidden_size=256,vocab_size=600", "vocab_size=600,hidden_size=256")
     )
     assert (one.label, one.architecture) == (other.label, other.architecture)
 
@@ -77,8 +103,14 @@ def test_sizes_in_another_order_are_the_same_model() -> None:
 @pytest.mark.parametrize(
     ("ref", "said"),
     [
-        ("mistrel", "there is no 'mistrel': did you mean mistral? Known: llama2, mistral, smollm2, synthetic-llama2, "),
-        ("synthetic-smollm", "there is no 'synthetic-smollm': did you mean synthetic-smollm2? Known: synthetic-llama2, "),
+        (
+            "mistrel",
+            "there is no 'mistrel': did you mean mistral? Known: llama2, mistral, smollm2, synthetic-llama2, ",
+        ),
+        (
+            "synthetic-smollm",
+            "there is no 'synthetic-smollm': did you mean synthetic-smollm2? Known: synthetic-llama2, ",
+        ),
     ],
 )
 def test_an_unknown_model_suggests_the_nearest(ref: str, said: str) -> None:
@@ -92,10 +124,31 @@ def test_an_unknown_model_suggests_the_nearest(ref: str, said: str) -> None:
     "ref",
     [
         *("", "lama2", "a/b/c", "./none", "../../etc"),
-        *("synthetic-", "synthetic-gpt", "synthetic-llama2:width=3", "synthetic-llama2:hidden_size=x"),
-        *("synthetic-llama2:hidden_size=100", "synthetic-llama2:vocab_size=10", "synthetic-llama2:num_key_value_heads=5"),
-        *(f"synthetic-llama2:hidden_size={size}" for size in ("", "0", "-64", "\u00b2", "1.5", "1e3", "1" * 5000, "1000064")),
-        *("a/..", "a/.", "a/b\n", "a b/c", "\u00e9/c", "a\0b", "x" * 5000, "~nobody-has-this-name/x"),
+        *(
+            "synthetic-",
+            "synthetic-gpt",
+            "synthetic-llama2:width=3",
+            "synthetic-llama2:hidden_size=x",
+        ),
+        *(
+            "synthetic-llama2:hidden_size=100",
+            "synthetic-llama2:vocab_size=10",
+            "synthetic-llama2:num_key_value_heads=5",
+        ),
+        *(
+            f"synthetic-llama2:hidden_size={size}"
+            for size in ("", "0", "-64", "\u00b2", "1.5", "1e3", "1" * 5000, "1000064")
+        ),
+        *(
+            "a/..",
+            "a/.",
+            "a/b\n",
+            "a b/c",
+            "\u00e9/c",
+            "a\0b",
+            "x" * 5000,
+            "~nobody-has-this-name/x",
+        ),
     ],
 )
 def test_what_is_no_model(ref: str) -> None:
@@ -119,7 +172,11 @@ def test_local_folders_by_relative_paths(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     for ref in ("sub/name", "./sub/name", str(tmp_path / "sub" / "name")):
         model = parse_model(ref)
-        assert (model.kind, model.path, model.ref) == ("local", tmp_path / "sub" / "name", str(tmp_path / "sub" / "name"))
+        assert (model.kind, model.path, model.ref) == (
+            "local",
+            tmp_path / "sub" / "name",
+            str(tmp_path / "sub" / "name"),
+        )
     assert parse_model("sub/other").kind == "hub"
 
 
@@ -144,7 +201,9 @@ def test_folders_whose_sizes_are_not_known(tmp_path: Path, text: str) -> None:
 
 
 def test_sizes_are_filled_in_only_where_they_were_not_known(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "model_type": "qwen2", "vocab_size": 1000}))
+    (tmp_path / "config.json").write_text(
+        json.dumps({**CONFIG, "model_type": "qwen2", "vocab_size": 1000})
+    )
     found = with_architecture(parse_model("org/name"), tmp_path).architecture
     assert found is not None
     assert (found.family, found.vocab_size, found.hidden_size) == ("llama", 1000, 4096)

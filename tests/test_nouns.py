@@ -53,7 +53,11 @@ def test_both_ends_have_a_whole_cell() -> None:
     axis = Parameter(type="int", low=0, high=100)
     below, above = 1 - 1e-9, 1 + 1e-9
     assert [axis.at(u / 101) for u in (below, above, 100 * below, 100 * above)] == [0, 1, 99, 100]
-    assert (axis.position(0), axis.position(50), axis.position(100)) == (0.5 / 101, 0.5, 100.5 / 101)
+    assert (axis.position(0), axis.position(50), axis.position(100)) == (
+        0.5 / 101,
+        0.5,
+        100.5 / 101,
+    )
 
 
 def test_an_axis_of_one_value() -> None:
@@ -87,7 +91,8 @@ def test_a_real_axis_stays_inside(bounds: list[float], u: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "kind"), [(2, 1, "float"), (0.5, 3, "int"), (float("nan"), 1, "float"), (0, float("inf"), "float")]
+    ("low", "high", "kind"),
+    [(2, 1, "float"), (0.5, 3, "int"), (float("nan"), 1, "float"), (0, float("inf"), "float")],
 )
 def test_axes_that_are_none(low: float, high: float, kind: str) -> None:
     with pytest.raises(ValidationError):
@@ -95,15 +100,24 @@ def test_axes_that_are_none(low: float, high: float, kind: str) -> None:
 
 
 def axes(**changed: object) -> dict[str, object]:
-    whole = {name: {"type": KINDS[name], "low": low, "high": high} for name, (low, high) in DOMAIN.items()}
+    whole = {
+        name: {"type": KINDS[name], "low": low, "high": high}
+        for name, (low, high) in DOMAIN.items()
+    }
     return whole | changed
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"max_length": {"type": "int", "low": 99, "high": 200}}, "99..200 leaves the domain 100..10000"),
-        ({"temperature": {"type": "float", "low": 0, "high": 2.1}}, "0..2.1 leaves the domain 0..2"),
+        (
+            {"max_length": {"type": "int", "low": 99, "high": 200}},
+            "99..200 leaves the domain 100..10000",
+        ),
+        (
+            {"temperature": {"type": "float", "low": 0, "high": 2.1}},
+            "0..2.1 leaves the domain 0..2",
+        ),
         ({"top_p": {"type": "int", "low": 0, "high": 1}}, "type must be float"),
         ({"top_k": {"type": "float", "low": 0, "high": 1}}, "type must be int"),
         ({"top_k": {"type": "bool", "low": 0, "high": 1}}, "should be 'int' or 'float'"),
@@ -123,9 +137,18 @@ def test_spaces_that_are_none(changed: dict[str, object], said: str) -> None:
 def test_narrowing_replaces_the_ranges_it_names_and_checks_them() -> None:
     whole = Space.model_validate({"name": "x", "sampler": "lhs", "parameters": axes()})
     narrow = whole.narrowed({"top_k": (5, 7)})
-    assert (narrow.parameters["top_k"].low, narrow.parameters["top_k"].high, narrow.parameters["top_k"].type) == (5, 7, "int")
+    assert (
+        narrow.parameters["top_k"].low,
+        narrow.parameters["top_k"].high,
+        narrow.parameters["top_k"].type,
+    ) == (5, 7, "int")
     assert narrow.narrowed({"top_k": (0, 100)}) == whole
-    for bad in ({"top_k": (7, 5)}, {"top_k": (0, 101)}, {"top_k": (0.5, 3)}, {"top_p": (0, float("nan"))}):
+    for bad in (
+        {"top_k": (7, 5)},
+        {"top_k": (0, 101)},
+        {"top_k": (0.5, 3)},
+        {"top_p": (0, float("nan"))},
+    ):
         with pytest.raises(ValidationError):
             whole.narrowed(bad)
     with pytest.raises(KeyError):
@@ -141,7 +164,9 @@ def test_narrowing_replaces_the_ranges_it_names_and_checks_them() -> None:
         ({"top_p": (0, float("inf"))}, "top_p: Input should be a finite number"),
     ],
 )
-def test_a_profile_checks_its_ranges_where_its_file_is_named(ranges: dict[str, object], said: str) -> None:
+def test_a_profile_checks_its_ranges_where_its_file_is_named(
+    ranges: dict[str, object], said: str
+) -> None:
     with pytest.raises(ValidationError, match=said):
         Profile.model_validate({"ranges": ranges})
 
@@ -151,7 +176,9 @@ def test_nouns_are_frozen() -> None:
         asked().top_k = 3
 
 
-def asked(temperature: float = 0.7, top_p: float = 0.9, top_k: int = 50, max_length: int = 200) -> Configuration:
+def asked(
+    temperature: float = 0.7, top_p: float = 0.9, top_k: int = 50, max_length: int = 200
+) -> Configuration:
     return Configuration(max_length=max_length, top_p=top_p, top_k=top_k, temperature=temperature)
 
 
@@ -174,7 +201,10 @@ def test_edges_that_are_greedy(configuration: Configuration, dormant: set[str]) 
     assert effective.key() == resolve(asked(temperature=0)).key()
 
 
-@pytest.mark.parametrize("configuration", [asked(temperature=1e-5), asked(temperature=0.01), asked(top_k=0), asked(top_p=1)])
+@pytest.mark.parametrize(
+    "configuration",
+    [asked(temperature=1e-5), asked(temperature=0.01), asked(top_k=0), asked(top_p=1)],
+)
 def test_edges_that_sample(configuration: Configuration) -> None:
     effective = resolve(configuration)
     assert effective.do_sample is True
@@ -200,7 +230,12 @@ def test_edges_that_sample(configuration: Configuration) -> None:
         (800, {"context_length": 4096, "memory_tokens": 900}, 800, ()),
         (10_000, {"prompt_tokens": 5000, "context_length": 4096}, 5001, ("context", "prompt")),
         (10_000, {"prompt_tokens": 50, "memory_tokens": 40}, 51, ("memory", "prompt")),
-        (10_000, {"context_length": 4096, "memory_tokens": 900, "beyond_context": True}, 900, ("memory",)),
+        (
+            10_000,
+            {"context_length": 4096, "memory_tokens": 900, "beyond_context": True},
+            900,
+            ("memory",),
+        ),
         (4097, {"context_length": 4096, "memory_tokens": 4096}, 4096, ("context",)),
     ],
 )
@@ -212,7 +247,9 @@ def test_max_length_is_bounded_and_says_by_what(
 
 
 def test_a_hundred_points_of_which_forty_are_greedy_are_sixty_one_programs() -> None:
-    design = [asked(temperature=0, top_k=i) for i in range(40)] + [asked(temperature=0.5 + i / 100) for i in range(60)]
+    design = [asked(temperature=0, top_k=i) for i in range(40)] + [
+        asked(temperature=0.5 + i / 100) for i in range(60)
+    ]
     assert len({resolve(configuration).key() for configuration in design}) == 61
 
 
@@ -240,7 +277,11 @@ def test_the_hash_covers_configuration_and_setup() -> None:
     ]
     hashes = [spec.config_hash() for spec in [base, *others]]
     assert len(set(hashes)) == len(hashes)
-    same = [builders.spec(repeat=2), builders.spec(order_index=9), builders.spec(sweep_id="another")]
+    same = [
+        builders.spec(repeat=2),
+        builders.spec(order_index=9),
+        builders.spec(sweep_id="another"),
+    ]
     assert {spec.config_hash() for spec in same} == {base.config_hash()}
 
 
@@ -259,8 +300,12 @@ def test_a_config_hash_is_the_same_on_every_machine() -> None:
 
 
 def test_whole_numbers_hash_alike_however_they_are_written() -> None:
-    whole = Configuration.model_validate({"max_length": 200.0, "top_p": 1, "top_k": 50.0, "temperature": 0})
-    real = Configuration.model_validate({"max_length": 200, "top_p": 1.0, "top_k": 50, "temperature": 0.0})
+    whole = Configuration.model_validate(
+        {"max_length": 200.0, "top_p": 1, "top_k": 50.0, "temperature": 0}
+    )
+    real = Configuration.model_validate(
+        {"max_length": 200, "top_p": 1.0, "top_k": 50, "temperature": 0.0}
+    )
     assert builders.spec(asked=whole).config_hash() == builders.spec(asked=real).config_hash()
     assert generation_seed(0, whole, "a", 1) == generation_seed(0, real, "a", 1)
 
@@ -272,11 +317,16 @@ def test_quantizations_and_models_share_their_random_numbers() -> None:
         builders.spec(setup=builders.setup(model="m")),
     ]
     assert len({spec.config_hash() for spec in specs}) == 3
-    assert len({generation_seed(spec.setup.seed, spec.asked, "Dance.", spec.repeat) for spec in specs}) == 1
+    assert (
+        len({generation_seed(spec.setup.seed, spec.asked, "Dance.", spec.repeat) for spec in specs})
+        == 1
+    )
 
 
 @given(builders.configurations(), st.integers(0, 2**31 - 1), builders.texts, st.integers(1, 99))
-def test_seeds_are_in_range(configuration: Configuration, sweep_seed: int, prompt: str, repeat: int) -> None:
+def test_seeds_are_in_range(
+    configuration: Configuration, sweep_seed: int, prompt: str, repeat: int
+) -> None:
     seed = generation_seed(sweep_seed, configuration, prompt, repeat)
     assert 0 <= seed < 2**63
     assert seed == generation_seed(sweep_seed, configuration.model_copy(), prompt, repeat)
@@ -317,7 +367,10 @@ def test_whole_quantization_record() -> None:
     [
         ((), "at least 1 item"),
         (("a", " \n"), r"prompts\[1\] is empty"),
-        (("a", "b", "a", "a"), r"prompts\[2\] repeats prompts\[0\]\nprompts\[3\] repeats prompts\[0\]"),
+        (
+            ("a", "b", "a", "a"),
+            r"prompts\[2\] repeats prompts\[0\]\nprompts\[3\] repeats prompts\[0\]",
+        ),
     ],
 )
 def test_prompts_that_are_none(prompts: tuple[str, ...], said: str) -> None:
@@ -329,7 +382,11 @@ def test_prompts_that_are_none(prompts: tuple[str, ...], said: str) -> None:
 def test_specs_survive_json(spec: TrialSpec) -> None:
     again = TrialSpec.model_validate_json(spec.model_dump_json())
     assert again == spec
-    assert (again.config_hash(), again.key(), again.folder()) == (spec.config_hash(), spec.key(), spec.folder())
+    assert (again.config_hash(), again.key(), again.folder()) == (
+        spec.config_hash(),
+        spec.key(),
+        spec.folder(),
+    )
 
 
 @st.composite
@@ -342,11 +399,15 @@ def spaces(draw: st.DrawFn) -> Space:
         ranges[name] = {"type": KINDS[name], "low": low, "high": high}
     values = st.none() | st.booleans() | st.integers(-9, 9) | builders.texts
     options = draw(st.dictionaries(builders.texts, values, max_size=3))
-    return Space.model_validate({"name": draw(builders.texts), "sampler": "lhs", "options": options, "parameters": ranges})
+    return Space.model_validate(
+        {"name": draw(builders.texts), "sampler": "lhs", "options": options, "parameters": ranges}
+    )
 
 
 @given(spaces(), st.lists(UNIT, min_size=4, max_size=4))
-def test_spaces_survive_json_and_give_the_same_configurations(space: Space, point: list[float]) -> None:
+def test_spaces_survive_json_and_give_the_same_configurations(
+    space: Space, point: list[float]
+) -> None:
     again = Space.model_validate_json(space.model_dump_json())
     assert again == space
     assert Configuration.at(again, point) == Configuration.at(space, point)
@@ -357,16 +418,28 @@ def test_a_length_that_is_lowered_and_raised_to_what_was_asked_is_not_limited() 
     assert resolve(asked, prompt_tokens=100, context_length=50) == resolve(asked)
 
 
-@given(spaces(), st.lists(UNIT, min_size=4, max_size=4), st.integers(0, 5000), st.integers(1, 5000), st.booleans())
-def test_what_runs_is_always_a_program(space: Space, point: list[float], prompt: int, context: int, beyond: bool) -> None:
+@given(
+    spaces(),
+    st.lists(UNIT, min_size=4, max_size=4),
+    st.integers(0, 5000),
+    st.integers(1, 5000),
+    st.booleans(),
+)
+def test_what_runs_is_always_a_program(
+    space: Space, point: list[float], prompt: int, context: int, beyond: bool
+) -> None:
     configuration = Configuration.at(space, point)
-    effective = resolve(configuration, prompt_tokens=prompt, context_length=context, beyond_context=beyond)
+    effective = resolve(
+        configuration, prompt_tokens=prompt, context_length=context, beyond_context=beyond
+    )
     assert effective.max_length > prompt
     assert effective.max_length in {configuration.max_length, context, prompt + 1}
     assert (effective.max_length == configuration.max_length) == (effective.limits == ())
     sampling = (effective.temperature, effective.top_p, effective.top_k)
     assert sampling == (
-        (configuration.temperature, configuration.top_p, configuration.top_k) if effective.do_sample else (None,) * 3
+        (configuration.temperature, configuration.top_p, configuration.top_k)
+        if effective.do_sample
+        else (None,) * 3
     )
 
 

@@ -52,7 +52,10 @@ def test_a_path_is_that_file_and_no_other() -> None:
         assert find("search_spaces", name) == Path(name)
     assert read("search_spaces", "mine/lhs.yaml", UseCase)[0].prompts == ("In mine.",)
     assert find("search_spaces", "lhs") == Path.cwd() / "search_spaces" / "lhs.yaml"
-    with pytest.raises(UserError, match=r"^mine/none\.yaml: no such file; .* a name of prompts: creativeStorytelling, danceC"):
+    with pytest.raises(
+        UserError,
+        match=r"^mine/none\.yaml: no such file; .* a name of prompts: creativeStorytelling, danceC",
+    ):
         find("prompts", "mine/none.yaml")
 
 
@@ -67,7 +70,9 @@ def test_unknown_names_suggest_the_nearest() -> None:
     with pytest.raises(UserError) as raised:
         find("search_spaces", "soboll")
     known = "Known: grid, lhs, optuna, sobol, uniform"
-    assert raised.value.lines == (f"search_spaces: there is no 'soboll': did you mean sobol? {known}",)
+    assert raised.value.lines == (
+        f"search_spaces: there is no 'soboll': did you mean sobol? {known}",
+    )
     with pytest.raises(UserError) as raised:
         find("search_spaces", "zzz")
     assert raised.value.lines == (f"search_spaces: there is no 'zzz': {known}",)
@@ -115,7 +120,10 @@ def test_all_faults_of_a_file_each_with_its_path() -> None:
     [
         ("- a\n- b\n", "must be a mapping"),
         ("", "must be a mapping"),
-        ("name: a\nname: b\nprompts: [x]\n", "line 2 is not valid YAML: the key 'name' is given twice"),
+        (
+            "name: a\nname: b\nprompts: [x]\n",
+            "line 2 is not valid YAML: the key 'name' is given twice",
+        ),
         ("prompts: [x\n", "is not valid YAML"),
         (b"prompts: ['\xff']\n", "not UTF-8"),
         ("prompts: !!python/object/apply:os.system [ls]\n", "is not valid YAML"),
@@ -126,25 +134,64 @@ def test_all_faults_of_a_file_each_with_its_path() -> None:
         ("prompts: !!python/name:os.system\n", "is not valid YAML"),
         ("!!python/object/new:os.system [ls]\n", "is not valid YAML"),
         ("prompts: !mine%0Aown x\n", "could not determine a constructor for the tag '!mine\\nown'"),
-        ("prompts: [a]\n---\nprompts: [b]\n", "line 2 is not valid YAML: but found another document"),
+        (
+            "prompts: [a]\n---\nprompts: [b]\n",
+            "line 2 is not valid YAML: but found another document",
+        ),
         ('"a\\nb": 1\nprompts: [x]\n', "$.a\\nb: there is no such key"),
         ('"\\x1b[31m": 1\nprompts: [x]\n', "$.\\x1b[31m: there is no such key"),
-        ('prompts: ["\\ud800"]\n', "line 1 is not valid YAML: the character '\\ud800' can't stand in a text"),
-        ('prompts:\n  - "a\\0b"\n', "line 2 is not valid YAML: the character '\\x00' can't stand in a text"),
+        (
+            'prompts: ["\\ud800"]\n',
+            "line 1 is not valid YAML: the character '\\ud800' can't stand in a text",
+        ),
+        (
+            'prompts:\n  - "a\\0b"\n',
+            "line 2 is not valid YAML: the character '\\x00' can't stand in a text",
+        ),
         ("a: 1\n<<: {name: x}\n", "line 2 is not valid YAML: merging by << is not supported"),
-        *((f"prompts: [{tagged}]\n", "a value doesn't have the type that its !! tag names") for tagged in MISTAGGED),
+        *(
+            (f"prompts: [{tagged}]\n", "a value doesn't have the type that its !! tag names")
+            for tagged in MISTAGGED
+        ),
         ("prompts: [2001-13-01]\n", "month must be in 1..12"),
-        ("prompts: [" + "1" * 5000 + "]\n", "line 1 is not valid YAML: a number of 5,000 characters; at most 40"),
-        ("prompts: [0x" + "f" * 5000 + "]\n", "line 1 is not valid YAML: a number of 5,002 characters; at most 40"),
-        ("prompts: [1" + ":5" * 500 + "]\n", "is a number in base 60 to YAML; put a text in quotes"),
-        ("prompts: [1" + ":5" * 500 + ".5]\n", "is a number in base 60 to YAML; put a text in quotes"),
+        (
+            "prompts: [" + "1" * 5000 + "]\n",
+            "line 1 is not valid YAML: a number of 5,000 characters; at most 40",
+        ),
+        (
+            "prompts: [0x" + "f" * 5000 + "]\n",
+            "line 1 is not valid YAML: a number of 5,002 characters; at most 40",
+        ),
+        (
+            "prompts: [1" + ":5" * 500 + "]\n",
+            "is a number in base 60 to YAML; put a text in quotes",
+        ),
+        (
+            "prompts: [1" + ":5" * 500 + ".5]\n",
+            "is a number in base 60 to YAML; put a text in quotes",
+        ),
         ("prompts: [!!float 1:30]\n", "1:30 is a number in base 60 to YAML"),
-        ('prompts: [!!binary "YQBi"]\n', "could not determine a constructor for the tag 'tag:yaml.org,2002:binary'"),
-        ("prompts: !!set {a, b}\n", "could not determine a constructor for the tag 'tag:yaml.org,2002:set'"),
-        ("prompts: !!omap [a: b]\n", "could not determine a constructor for the tag 'tag:yaml.org,2002:omap'"),
+        (
+            'prompts: [!!binary "YQBi"]\n',
+            "could not determine a constructor for the tag 'tag:yaml.org,2002:binary'",
+        ),
+        (
+            "prompts: !!set {a, b}\n",
+            "could not determine a constructor for the tag 'tag:yaml.org,2002:set'",
+        ),
+        (
+            "prompts: !!omap [a: b]\n",
+            "could not determine a constructor for the tag 'tag:yaml.org,2002:omap'",
+        ),
         ("? {a: b}\n: c\n", "line 1 is not valid YAML: a key must be one word"),
-        ("prompts: ['" + "a" * 100_001 + "']\n", "$: prompts[0] has 100,001 characters, more than 100,000"),
-        ("prompts: &a [*a]\n", "line 1 is not valid YAML: aliases (*name) are not supported; write the value out"),
+        (
+            "prompts: ['" + "a" * 100_001 + "']\n",
+            "$: prompts[0] has 100,001 characters, more than 100,000",
+        ),
+        (
+            "prompts: &a [*a]\n",
+            "line 1 is not valid YAML: aliases (*name) are not supported; write the value out",
+        ),
         (b"\xfe\xff\x00a", "not UTF-8 at byte 0; save it as UTF-8"),
     ],
     ids=itertools.count(),
@@ -160,19 +207,33 @@ def test_few_lines_that_would_unfold_into_billions_of_values(line: str) -> None:
     text = "a: &a {x: 1, y: 2}\n"
     for before, here in itertools.pairwise("abcdefghijklmnopqrst"):
         text += line.format(here=here, nine=", ".join([f"*{before}"] * 9)) + "\n"
-    assert fault(text)[0] == "mine.yaml: line 2 is not valid YAML: aliases (*name) are not supported; write the value out"
+    assert (
+        fault(text)[0]
+        == "mine.yaml: line 2 is not valid YAML: aliases (*name) are not supported; write the value out"
+    )
 
 
-@pytest.mark.parametrize("text", ["x: [" + "1, " * 300_000 + "1]\n", "".join(f"k{i}: {{a: {i}}}\n" for i in range(60_000))])
+@pytest.mark.parametrize(
+    "text",
+    ["x: [" + "1, " * 300_000 + "1]\n", "".join(f"k{i}: {{a: {i}}}\n" for i in range(60_000))],
+)
 def test_more_values_than_a_person_writes(text: str) -> None:
     (line,) = fault(text, Space)
-    assert line.endswith("is not valid YAML: more than 20,000 values; this is not a file of settings")
+    assert line.endswith(
+        "is not valid YAML: more than 20,000 values; this is not a file of settings"
+    )
 
 
 def test_many_faults_and_long_ones_are_cut() -> None:
-    lines = fault("".join(f"key{i}: 1\n" for i in range(8_000)) + f"? {'long' * 1000}\n: 1\n", Space)
+    lines = fault(
+        "".join(f"key{i}: 1\n" for i in range(8_000)) + f"? {'long' * 1000}\n: 1\n", Space
+    )
     assert (len(lines), lines[-1]) == (51, "mine.yaml: ... and 7,953 more")
-    for text in ("name: mine\nprompts: [Dance.]\n? {}\n: 1\n", "? {0}\n: 1\n? {0}\n: 2\n", "prompts: !{} x\n"):
+    for text in (
+        "name: mine\nprompts: [Dance.]\n? {}\n: 1\n",
+        "? {0}\n: 1\n? {0}\n: 2\n",
+        "prompts: !{} x\n",
+    ):
         (line,) = fault(text.format("k" * 100_000))
         assert len(line) < 500, line[:500]
 
@@ -198,7 +259,9 @@ def test_a_folder_is_no_file() -> None:
         find("prompts", "x.yaml")
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 @given(st.text(max_size=200) | st.binary(max_size=200))
 def test_whatever_stands_in_a_file_it_is_read_or_a_user_error(text: str | bytes) -> None:
     path = Path("any.yaml")
@@ -208,26 +271,52 @@ def test_whatever_stands_in_a_file_it_is_read_or_a_user_error(text: str | bytes)
             read("prompts", "any.yaml", model)
 
 
-scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.dates() | st.text(max_size=9) | st.binary(max_size=3)
-keys = st.sampled_from([*Space.model_fields, *Parameters.model_fields, *UseCase.model_fields, *Machine.model_fields, "profile"])
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.dates()
+    | st.text(max_size=9)
+    | st.binary(max_size=3)
+)
+keys = st.sampled_from(
+    [
+        *Space.model_fields,
+        *Parameters.model_fields,
+        *UseCase.model_fields,
+        *Machine.model_fields,
+        "profile",
+    ]
+)
 trees = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys | scalars, inner, max_size=4), max_leaves=12
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys | scalars, inner, max_size=4),
+    max_leaves=12,
 )
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 @given(st.dictionaries(keys | scalars, trees, max_size=6))
 def test_whatever_tree_stands_in_a_file_each_fault_is_a_line(tree: dict[object, object]) -> None:
-    Path("tree.yaml").write_text(yaml.safe_dump(tree, allow_unicode=True), encoding="utf-8", errors="surrogatepass")
+    Path("tree.yaml").write_text(
+        yaml.safe_dump(tree, allow_unicode=True), encoding="utf-8", errors="surrogatepass"
+    )
     for model in (Space, UseCase, Machine):
         try:
             read("prompts", "tree.yaml", model)
         except UserError as error:
             assert error.lines
-            assert all(line.startswith("tree.yaml: ") and line == printable(line) for line in error.lines), error.lines
+            assert all(
+                line.startswith("tree.yaml: ") and line == printable(line) for line in error.lines
+            ), error.lines
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 @given(st.lists(st.sampled_from(list("{}[]:,-&*!|>'\"%@` \n\tab1?#~")), max_size=40).map("".join))
 def test_yaml_that_is_nearly_valid(text: str) -> None:
     path = Path("near.yaml")

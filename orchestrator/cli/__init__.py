@@ -79,7 +79,9 @@ def main(arguments: list[str] | None = None) -> None:
             where = f"{error.ctx.command_path}: " if getattr(error, "ctx", None) else ""  # type: ignore[attr-defined]
             fail((f"{where}{error.format_message().strip()}",))
         except (KeyboardInterrupt, click.Abort):
-            click.echo("Interrupted. What was finished is kept; the same command again goes on.", err=True)
+            click.echo(
+                "Interrupted. What was finished is kept; the same command again goes on.", err=True
+            )
             sys.exit(INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
 

@@ -41,18 +41,56 @@ for verb in (start, join, status, stop):
 
 @cluster.command(context_settings={"allow_interspersed_args": False})
 @click.option(
-    "--machine", default="leonardo", show_default=True, metavar="NAME", help="Its file in clusters/, with slurm: in it."
+    "--machine",
+    default="leonardo",
+    show_default=True,
+    metavar="NAME",
+    help="Its file in clusters/, with slurm: in it.",
 )
-@click.option("--nodes", type=click.IntRange(1, 10_000), default=2, show_default=True, metavar="N", help="Machines.")
-@click.option("--hours", type=POSITIVE, default=24.0, show_default=True, metavar="H", help="Wall time of a job.")
-@click.option("--gpus", type=click.IntRange(1), metavar="N", help="On each node. [default: all that it has]")
-@click.option("--exclusive", is_flag=True, help="Nobody else on the nodes, so that CPU and RAM energy is this sweep's alone.")
 @click.option(
-    "--account", metavar="A", help="Who pays. [default: SBATCH_ACCOUNT, then the machine's file]", envvar="SBATCH_ACCOUNT"
+    "--nodes",
+    type=click.IntRange(1, 10_000),
+    default=2,
+    show_default=True,
+    metavar="N",
+    help="Machines.",
+)
+@click.option(
+    "--hours",
+    type=POSITIVE,
+    default=24.0,
+    show_default=True,
+    metavar="H",
+    help="Wall time of a job.",
+)
+@click.option(
+    "--gpus", type=click.IntRange(1), metavar="N", help="On each node. [default: all that it has]"
+)
+@click.option(
+    "--exclusive",
+    is_flag=True,
+    help="Nobody else on the nodes, so that CPU and RAM energy is this sweep's alone.",
+)
+@click.option(
+    "--account",
+    metavar="A",
+    help="Who pays. [default: SBATCH_ACCOUNT, then the machine's file]",
+    envvar="SBATCH_ACCOUNT",
 )
 @click.option("--partition", metavar="P", help="Where. [default: the machine's file]")
-@click.option("--qos", metavar="Q", help="Quality of service, e.g. boost_qos_dbg. [default: the machine's file]")
-@click.option("--chain", type=click.IntRange(0, 1000), default=0, show_default=True, metavar="N", help="Most follow-up jobs.")
+@click.option(
+    "--qos",
+    metavar="Q",
+    help="Quality of service, e.g. boost_qos_dbg. [default: the machine's file]",
+)
+@click.option(
+    "--chain",
+    type=click.IntRange(0, 1000),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Most follow-up jobs.",
+)
 @click.option(
     "--lead",
     "lead_s",
@@ -61,7 +99,9 @@ for verb in (start, join, status, stop):
     help="Drain so long before the wall time ends; longer than any prompt takes. [default: tune's --execution-timeout and 120, "
     "else 900]",
 )
-@click.option("--dashboard", is_flag=True, help="Ray's dashboard, on the first node's own 127.0.0.1.")
+@click.option(
+    "--dashboard", is_flag=True, help="Ray's dashboard, on the first node's own 127.0.0.1."
+)
 @click.option("--submit", is_flag=True, help="Give it to sbatch instead of printing it.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- tune ...")
 def slurm(*, command: tuple[str, ...], submit: bool, **asked: Any) -> None:
@@ -96,10 +136,14 @@ def _parsed(command: tuple[str, ...]) -> dict[str, Any]:
         raise UserError(
             f"{command[0]}: after the options comes `-- tune`, as in `orchestrator cluster slurm -- tune --space lhs`"
         )
-    parsed = tune.make_context("tune", list(command[1:]), parent=click.get_current_context().find_root()).params
+    parsed = tune.make_context(
+        "tune", list(command[1:]), parent=click.get_current_context().find_root()
+    ).params
     for name in SET_BY_THE_JOB:
         if parsed[name] is not None:
-            raise UserError(f"tune --{name}: the job sets it itself; leave it out (the machine is `cluster slurm --machine`)")
+            raise UserError(
+                f"tune --{name}: the job sets it itself; leave it out (the machine is `cluster slurm --machine`)"
+            )
     return parsed
 
 
@@ -116,7 +160,12 @@ def _resolved(parsed: dict[str, Any], machine: str) -> Resolved:
     return resolved
 
 
-def _job(resolved: Resolved, arguments: tuple[str, ...], execution_timeout_s: float | None, asked: dict[str, Any]) -> Job:
+def _job(
+    resolved: Resolved,
+    arguments: tuple[str, ...],
+    execution_timeout_s: float | None,
+    asked: dict[str, Any],
+) -> Job:
     from orchestrator.cluster import slurm as jobs
     from orchestrator.engine.weights import locate
 
@@ -148,12 +197,16 @@ def _slurm(of_machine: Slurm, asked: dict[str, Any]) -> Slurm:
 
     from orchestrator.nouns import Slurm
 
-    given = {name: asked[name] for name in ("account", "partition", "qos") if asked[name] is not None}
+    given = {
+        name: asked[name] for name in ("account", "partition", "qos") if asked[name] is not None
+    }
     for name, value in given.items():
         try:
             Slurm.model_validate({name: value})
         except ValidationError as error:
-            raise UserError(f"--{name} {short(value)}: a name of letters, digits, '.', '_' and '-' only") from error
+            raise UserError(
+                f"--{name} {short(value)}: a name of letters, digits, '.', '_' and '-' only"
+            ) from error
     return of_machine.model_copy(update=given)
 
 
@@ -162,9 +215,12 @@ def _warn(job: Job) -> None:
 
     lines = []
     if not job.slurm.account:
-        lines.append(f"warning: no account is known; put it in the place of {PLACEHOLDER}, or give --account")
+        lines.append(
+            f"warning: no account is known; put it in the place of {PLACEHOLDER}, or give --account"
+        )
     lines += [
-        f"warning: {ref} isn't staged here: `orchestrator models stage {ref}` on a login node first" for ref in job.to_stage
+        f"warning: {ref} isn't staged here: `orchestrator models stage {ref}` on a login node first"
+        for ref in job.to_stage
     ]
     if job.shares_nodes():
         lines.append(
@@ -185,7 +241,10 @@ def _submit(job: Job, request: Request) -> None:
         for ref in job.to_stage
     ]
     if not job.slurm.account:
-        faults.insert(0, "--submit: no account is known; give --account, or write it into `slurm:` of the machine's file")
+        faults.insert(
+            0,
+            "--submit: no account is known; give --account, or write it into `slurm:` of the machine's file",
+        )
     if faults:
         raise UserError(*faults)
     check_writable(request.out)
@@ -194,7 +253,10 @@ def _submit(job: Job, request: Request) -> None:
     try:
         note(job.out, number)
     except OSError as error:
-        click.echo(f"warning: {job.out}: can't be written ({error.strerror}), `orchestrator status` won't know the job", err=True)
+        click.echo(
+            f"warning: {job.out}: can't be written ({error.strerror}), `orchestrator status` won't know the job",
+            err=True,
+        )
     for line in (
         f"Submitted as job {number}: {job.nodes} nodes for {job.hours:g} h, log {job.folder}/slurm-{number}.log",
         f"See how far it is: orchestrator status --out {request.out}",

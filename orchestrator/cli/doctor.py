@@ -35,7 +35,15 @@ def doctor(out: Path, *, as_json: bool) -> int:
 
     found = diagnose(out)
     if as_json:
-        click.echo(json.dumps({**dataclasses.asdict(found), "machine_file": str(found.machine_file), "ok": found.ok()}))
+        click.echo(
+            json.dumps(
+                {
+                    **dataclasses.asdict(found),
+                    "machine_file": str(found.machine_file),
+                    "ok": found.ok(),
+                }
+            )
+        )
     else:
         for line in _lines(found):
             click.echo(printable(line))
@@ -50,7 +58,11 @@ def _lines(found: Diagnosis) -> Iterator[str]:
     yield f"Longest text (--range max_length) that fits in {found.memory_bytes / GIB:.1f} GiB:"
     for model in dict.fromkeys(room.model for room in found.rooms):
         of_model = [room for room in found.rooms if room.model == model]
-        yield f"  {model:<8} " + ", ".join(map(_room, of_model)) + f" (context {of_model[0].context_length})"
+        yield (
+            f"  {model:<8} "
+            + ", ".join(map(_room, of_model))
+            + f" (context {of_model[0].context_length})"
+        )
 
 
 def _room(room: Room) -> str:

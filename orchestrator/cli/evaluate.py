@@ -20,19 +20,30 @@ if TYPE_CHECKING:
 @click.command()
 @existing_out_option
 @click.option(
-    "--rules", "rules_file", type=click.Path(path_type=Path), metavar="FILE", help="Limits of your own; see --print-rules."
+    "--rules",
+    "rules_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Limits of your own; see --print-rules.",
 )
-@click.option("--print-rules", is_flag=True, help="Print the rules in force, to copy and edit, and end.")
+@click.option(
+    "--print-rules", is_flag=True, help="Print the rules in force, to copy and edit, and end."
+)
 @click.option(
     "--embedding",
     metavar="FOLDER|NAME",
     help="Also compare prompt and text by a sentence-transformers model: a folder, or a name on the hub.",
 )
 @click.option(
-    "--judge", "judge_url", metavar="URL", help="Also ask a judge: an OpenAI-compatible endpoint, e.g. http://localhost:8000/v1"
+    "--judge",
+    "judge_url",
+    metavar="URL",
+    help="Also ask a judge: an OpenAI-compatible endpoint, e.g. http://localhost:8000/v1",
 )
 @click.option(
-    "--judge-model", metavar="NAME", help="The judge's model, as its endpoint calls it. The key stands in OPENAI_API_KEY."
+    "--judge-model",
+    metavar="NAME",
+    help="The judge's model, as its endpoint calls it. The key stands in OPENAI_API_KEY.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Counts as JSON.")
 def evaluate(
@@ -70,7 +81,11 @@ def evaluate(
         raise UserError(f"--judge {judge_url}: must begin with http:// or https://")
     judge = Judge(judge_url, judge_model) if judge_url and judge_model else None
     found = run(
-        out, read_rules(rules_file), embedding=embedding, judge=judge, say=lambda line: click.echo(printable(line), err=True)
+        out,
+        read_rules(rules_file),
+        embedding=embedding,
+        judge=judge,
+        say=lambda line: click.echo(printable(line), err=True),
     )
     for line in (*(f"left out: {fault}" for fault in found.faults), *found.notes):
         click.echo(printable(line), err=True)
@@ -82,7 +97,9 @@ def evaluate(
 
 
 def _lines(found: Evaluation, out: Path) -> list[str]:
-    lines = [f"{found.judged} texts judged, {found.known} were: {found.kept} usable, {found.discarded} discarded"]
+    lines = [
+        f"{found.judged} texts judged, {found.known} were: {found.kept} usable, {found.discarded} discarded"
+    ]
     if found.reasons:
         lines.append("Why: " + ", ".join(f"{reason} {n}" for reason, n in found.reasons.items()))
     if found.discarded:
@@ -92,5 +109,10 @@ def _lines(found: Evaluation, out: Path) -> list[str]:
     if found.failed:
         lines.append(f"{found.failed} failed executions have no text")
     if found.synthetic:
-        lines.append(f"{found.synthetic} texts of random weights or the simulated engine are not judged: they mean nothing")
-    return [*lines, f"-> verdicts.parquet, executions.parquet and summary.parquet in {out}; `orchestrator report` shows them"]
+        lines.append(
+            f"{found.synthetic} texts of random weights or the simulated engine are not judged: they mean nothing"
+        )
+    return [
+        *lines,
+        f"-> verdicts.parquet, executions.parquet and summary.parquet in {out}; `orchestrator report` shows them",
+    ]

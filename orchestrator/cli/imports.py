@@ -45,7 +45,9 @@ def import_(*, source: Path, out: Path, dry_run: bool, as_json: bool, **levels: 
     try:
         found = import_tree(source, DataSetPaths(out), named, dry_run=dry_run)
     except OSError as error:
-        raise UserError(f"{error.filename or out}: can't be read or written ({error.strerror}); import again") from error
+        raise UserError(
+            f"{error.filename or out}: can't be read or written ({error.strerror}); import again"
+        ) from error
     flags = sorted({flag for row in found.rows for flag in row.flags})
     if as_json:
         counts = {"files": len(found.new), "identical": found.identical, "rows": len(found.rows)}

@@ -95,7 +95,11 @@ class Live:
             self.say(f"Ray dashboard: {session.dashboard}{token}")
         else:
             attached = self.prepared.resolved.request.address is not None
-            why = "the cluster runs without one" if attached else "its packages are missing (pip install 'ray[default]')"
+            why = (
+                "the cluster runs without one"
+                if attached
+                else "its packages are missing (pip install 'ray[default]')"
+            )
             self.say(f"Ray dashboard: none, {why}")
         if session.metrics and session.dashboard:
             self.say(f"Watch from elsewhere: orchestrator watch --address {session.metrics}")
@@ -119,7 +123,9 @@ class Live:
             self._piloted = True
             load_s = origin.environment["load_s"]
             where = f"on {columns.device} ({columns.compute_dtype})"
-            self.say(f"{columns.model} loaded in {load_s:.1f} s {where}, warm after {pilot['warm_up_s']:.1f} s more")
+            self.say(
+                f"{columns.model} loaded in {load_s:.1f} s {where}, warm after {pilot['warm_up_s']:.1f} s more"
+            )
             figures = Figures(pilot["tokens_per_s"], pilot["energy_j_per_token"], "a pilot")
             self.say(f"Takes {takes(self._bound, figures, self._at_once)}")
         self._show("running")
@@ -138,13 +144,21 @@ class Live:
         if execution.status == "failed":
             totals.failed += 1
             columns = origin.columns
-            where = f"{columns.model} {columns.use_case} {columns.index:04d} prompt {execution.prompt}"
+            where = (
+                f"{columns.model} {columns.use_case} {columns.index:04d} prompt {execution.prompt}"
+            )
             self.say(f"{where}: {execution.error_kind}: {execution.error_message}")
         self._bound_done += self.prepared.prompt_bound(spec, execution.prompt)
-        left_s = (self._bound - self._bound_done) * totals.wall_s() / self._bound_done if self._bound_done else math.nan
+        left_s = (
+            (self._bound - self._bound_done) * totals.wall_s() / self._bound_done
+            if self._bound_done
+            else math.nan
+        )
         watts = totals.energy_j / totals.window_s if totals.window_s else math.nan
         speed = totals.tokens / totals.window_s if totals.window_s else math.nan
-        self._show(f"{speed:.1f} tokens/s  {watts:.0f} W  {energy(totals.energy_j)}  left {duration(max(0.0, left_s))}")
+        self._show(
+            f"{speed:.1f} tokens/s  {watts:.0f} W  {energy(totals.energy_j)}  left {duration(max(0.0, left_s))}"
+        )
 
     def sealed(self, record: TrialRecord) -> None:
         """A trial is complete, or what a lost worker or a drain left of it; without a terminal that is a line."""
@@ -157,14 +171,20 @@ class Live:
         joules = sum(known) if len(known) == len(record.executions) else None
         tokens = sum(e.n_new_tokens or 0 for e in record.executions)
         count = f"[{self.totals.trials}/{self.prepared.n_missing_trials()}]"
-        self.say(f"{count} {columns.model} {columns.use_case} {record.spec.folder()}: {tokens} tokens, {energy(joules)}")
+        self.say(
+            f"{count} {columns.model} {columns.use_case} {record.spec.folder()}: {tokens} tokens, {energy(joules)}"
+        )
 
     def lost(self, job: Job, reason: str, *, retried: bool) -> None:
         """A worker or its node died, or a step raised."""
         self.totals.workers_lost += 1
         self.totals.failed += not retried
         spec = job.spec
-        what = "the rest of its trial goes to another" if retried else "given up for now; the same command again tries it"
+        what = (
+            "the rest of its trial goes to another"
+            if retried
+            else "given up for now; the same command again tries it"
+        )
         self.say(f"{spec.setup.model} {spec.setup.use_case} {spec.index:04d}: {reason}; {what}")
 
     def paused(self, line: str) -> None:
@@ -173,7 +193,9 @@ class Live:
 
     def draining(self, why: str, running: int) -> None:
         """Nothing more is begun."""
-        self.say(f"{why}: nothing more is begun, {running} running prompts finish (a second signal stops at once)")
+        self.say(
+            f"{why}: nothing more is begun, {running} running prompts finish (a second signal stops at once)"
+        )
         self._show("draining")
 
     def finished(self) -> None:

@@ -17,12 +17,20 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FOLDER...")
+@click.argument(
+    "sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FOLDER..."
+)
 @out_option
 @click.option("--dry-run", is_flag=True, help="Only say what would be copied, and what conflicts.")
-@click.option("--accept-drift", is_flag=True, help="Mix what machines of one name measured under different conditions.")
+@click.option(
+    "--accept-drift",
+    is_flag=True,
+    help="Mix what machines of one name measured under different conditions.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
-def merge(*, sources: tuple[Path, ...], out: Path, dry_run: bool, accept_drift: bool, as_json: bool) -> None:
+def merge(
+    *, sources: tuple[Path, ...], out: Path, dry_run: bool, accept_drift: bool, as_json: bool
+) -> None:
     """Copy the trials and plans of other data sets into one, and rebuild its tables.
 
     Nothing that is there is changed, and identical copies are no matter: merge the same folders again whenever they have
@@ -40,7 +48,11 @@ def merge(*, sources: tuple[Path, ...], out: Path, dry_run: bool, accept_drift: 
         check_data_set(source, "")
     check_folder(out)
     found = merge_data_sets(
-        sources, out, lambda line: click.echo(printable(line), err=True), dry_run=dry_run, accept_drift=accept_drift
+        sources,
+        out,
+        lambda line: click.echo(printable(line), err=True),
+        dry_run=dry_run,
+        accept_drift=accept_drift,
     )
     if as_json:
         click.echo(json.dumps(_as_json(found)))
@@ -69,11 +81,20 @@ def _as_json(found: Merge) -> dict[str, object]:
 def _lines(found: Merge, copied: str) -> list[str]:
     lines = []
     for source in found.sources:
-        lines.append(f"{source.root}: {len(source.new)} trials {copied}, {source.identical} were there already")
-        lines += [f"  left out: {place} runs or was cut off; `tune` there goes on with it" for place in source.unfinished]
+        lines.append(
+            f"{source.root}: {len(source.new)} trials {copied}, {source.identical} were there already"
+        )
+        lines += [
+            f"  left out: {place} runs or was cut off; `tune` there goes on with it"
+            for place in source.unfinished
+        ]
         if source.imported:
-            lines.append("  left out: imported/; `orchestrator import` takes the old files into another data set, too")
+            lines.append(
+                "  left out: imported/; `orchestrator import` takes the old files into another data set, too"
+            )
     for sweep in found.sweeps:
         missing = f"{sweep.missing} are missing" if sweep.missing else "complete"
-        lines.append(f"{sweep.id}: {sweep.planned - sweep.missing} of {sweep.planned} executions: {missing}")
+        lines.append(
+            f"{sweep.id}: {sweep.planned - sweep.missing} of {sweep.planned} executions: {missing}"
+        )
     return [*lines, f"{found.n_new()} trials {copied} to {found.out}"]

@@ -18,7 +18,9 @@ STATES = ("finished", "failed", "given_up", "running", "waiting")
 def metrics_view(sweeps: Sequence[RunningSweep]) -> RenderableType:
     """Each sweep that runs there."""
     if not sweeps:
-        return Text("Metrics answer there, but no sweep has told any yet: they come some ten seconds after its first prompt.")
+        return Text(
+            "Metrics answer there, but no sweep has told any yet: they come some ten seconds after its first prompt."
+        )
     parts: list[RenderableType] = []
     for sweep in sweeps:
         parts += [literal(sweep.id, "bold"), _facts(sweep), _places(sweep)]
@@ -33,7 +35,11 @@ def _facts(sweep: RunningSweep) -> RenderableType:
 
 
 def _rows(sweep: RunningSweep) -> Iterator[tuple[str, str, str]]:
-    states = [f"{sweep.trials[state]} {state.replace('_', ' ')}" for state in STATES if sweep.trials.get(state)]
+    states = [
+        f"{sweep.trials[state]} {state.replace('_', ' ')}"
+        for state in STATES
+        if sweep.trials.get(state)
+    ]
     yield "trials", ", ".join(states) or "none told yet", ""
     failed = {kind: n for kind, n in sweep.executions.items() if kind != "none"}
     yield "executions", f"{sweep.executions.get('none', 0)} ok in this run", ""
@@ -42,7 +48,11 @@ def _rows(sweep: RunningSweep) -> Iterator[tuple[str, str, str]]:
     if sweep.lost:
         yield "lost", f"{sweep.lost} workers", "red"
     bound = f" (a lower bound, unknown of {sweep.energy_unknown})" if sweep.energy_unknown else ""
-    of_gpu = f", of which {energy(sweep.gpu_energy_j)} by the GPUs' counters" if sweep.gpu_energy_j else ""
+    of_gpu = (
+        f", of which {energy(sweep.gpu_energy_j)} by the GPUs' counters"
+        if sweep.gpu_energy_j
+        else ""
+    )
     yield "energy", f"{energy(sweep.energy_j)} so far{bound}{of_gpu}", ""
     speed = sweep.tokens / sweep.window_s if sweep.window_s else None
     yield "tokens", f"{sweep.tokens}, {number(speed)} tokens/s within the windows", ""
@@ -57,5 +67,8 @@ def _places(sweep: RunningSweep) -> RenderableType:
         table.add_column(name, justify="right")
     for place in places_of(sweep):
         figures = (sweep.tokens_per_s, sweep.power_w, sweep.gpu_power_w)
-        table.add_row(*(literal(part[:12]) for part in place), *(literal(number(of.get(place))) for of in figures))
+        table.add_row(
+            *(literal(part[:12]) for part in place),
+            *(literal(number(of.get(place))) for of in figures),
+        )
     return table

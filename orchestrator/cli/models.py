@@ -37,7 +37,9 @@ def list_models(*, as_json: bool) -> None:
         size = f"{model.architecture.parameters() / 1e9:6.3f} B" if model.architecture else "?"
         staged = "staged" if here[name] else "not here"
         click.echo(f"{name:<8} {size}  {model.licence:<27} {staged:<8}  {model.description}")
-    click.echo("also: synthetic-NAME[:hidden_size=..,num_hidden_layers=..], org/name[@revision] of the hub, or a folder")
+    click.echo(
+        "also: synthetic-NAME[:hidden_size=..,num_hidden_layers=..], org/name[@revision] of the hub, or a folder"
+    )
 
 
 def _row(model: Model, here: Weights | None) -> dict[str, Any]:

@@ -17,17 +17,36 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 PORTS = click.option(
-    "--ports", metavar="LOW-HIGH", help="Listen on these only, for a firewall. [default: its file's, else any free]"
+    "--ports",
+    metavar="LOW-HIGH",
+    help="Listen on these only, for a firewall. [default: its file's, else any free]",
 )
-CPUS = click.option("--cpus", type=click.IntRange(1), metavar="N", help="CPUs to offer. [default: all]")
-GPUS = click.option("--gpus", type=click.IntRange(0), metavar="N", help="GPUs to offer. [default: all]")
-MACHINE = click.option("--machine", metavar="NAME", help="Kind of machine, a file in clusters/. [default: detected]")
+CPUS = click.option(
+    "--cpus", type=click.IntRange(1), metavar="N", help="CPUs to offer. [default: all]"
+)
+GPUS = click.option(
+    "--gpus", type=click.IntRange(0), metavar="N", help="GPUs to offer. [default: all]"
+)
+MACHINE = click.option(
+    "--machine", metavar="NAME", help="Kind of machine, a file in clusters/. [default: detected]"
+)
 
 
 @click.command()
 @MACHINE
-@click.option("--host", metavar="ADDRESS", help="This machine's address for the others. [default: its file's, else 127.0.0.1]")
-@click.option("--port", type=click.IntRange(1024, 65535), default=6379, show_default=True, metavar="PORT", help="For joining.")
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    help="This machine's address for the others. [default: its file's, else 127.0.0.1]",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(1024, 65535),
+    default=6379,
+    show_default=True,
+    metavar="PORT",
+    help="For joining.",
+)
 @PORTS
 @CPUS
 @GPUS
@@ -56,9 +75,16 @@ def start(*, machine: str | None, port: int, **offered: Any) -> None:
 @click.argument("address", metavar="HOST:PORT")
 @MACHINE
 @click.option(
-    "--host", metavar="ADDRESS", help="This machine's address for the others. [default: its file's, else as it reaches the head]"
+    "--host",
+    metavar="ADDRESS",
+    help="This machine's address for the others. [default: its file's, else as it reaches the head]",
 )
-@click.option("--token-file", type=click.Path(path_type=Path), metavar="FILE", help="The head's token. [default: the one here]")
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The head's token. [default: the one here]",
+)
 @PORTS
 @CPUS
 @GPUS
@@ -72,12 +98,18 @@ def join(*, address: str, machine: str | None, token_file: Path | None, **offere
     from orchestrator.cluster import node
 
     found = node.join(address, _offer(machine, **offered), token_file)
-    _say(f"This machine ({found.machine}) is a node of the cluster at {found.address}, as {found.host}.")
+    _say(
+        f"This machine ({found.machine}) is a node of the cluster at {found.address}, as {found.host}."
+    )
     _say("Leave it: orchestrator cluster stop    (trials that run here go to another machine)")
 
 
 @click.command()
-@click.option("--address", metavar="HOST:PORT", help="The cluster's head. [default: the cluster that this machine is in]")
+@click.option(
+    "--address",
+    metavar="HOST:PORT",
+    help="The cluster's head. [default: the cluster that this machine is in]",
+)
 @click.option("--json", "as_json", is_flag=True, help="The nodes as JSON.")
 def status(address: str | None, *, as_json: bool) -> None:
     """Show a cluster's nodes: kind of machine, address, CPUs, GPUs, and whether each is alive."""
@@ -87,13 +119,24 @@ def status(address: str | None, *, as_json: bool) -> None:
 
     found = attachment()
     if address is None and found is None:
-        raise UserError("this machine is in no cluster; name one with --address HOST:PORT, or start one with `cluster start`")
+        raise UserError(
+            "this machine is in no cluster; name one with --address HOST:PORT, or start one with `cluster start`"
+        )
     where = address or (found.address if found else "")
     check_answers(where)
     set_environment(where)
     nodes = nodes_of(where)
     if as_json:
-        rows = [{"machine": n.machine, "address": n.host, "cpus": n.cpus, "gpus": n.gpus, "alive": n.alive} for n in nodes]
+        rows = [
+            {
+                "machine": n.machine,
+                "address": n.host,
+                "cpus": n.cpus,
+                "gpus": n.gpus,
+                "alive": n.alive,
+            }
+            for n in nodes
+        ]
         click.echo(json.dumps({"address": where, "nodes": rows}))
         return
     _say(f"Ray cluster at {where}: {sum(n.alive for n in nodes)} nodes")
@@ -108,10 +151,14 @@ def stop() -> None:
     from orchestrator.cluster import node
 
     found = node.stop()
-    _say(f"Stopped: {'the cluster' if found.head else 'this node of the cluster'} at {found.address}.")
+    _say(
+        f"Stopped: {'the cluster' if found.head else 'this node of the cluster'} at {found.address}."
+    )
 
 
-def _offer(machine: str | None, *, host: str | None, ports: str | None, cpus: int | None, gpus: int | None) -> Offer:
+def _offer(
+    machine: str | None, *, host: str | None, ports: str | None, cpus: int | None, gpus: int | None
+) -> Offer:
     """What this machine gives, and where it listens: by flags, else by its file. Raises UserError where there is none."""
     from orchestrator.cluster.node import Offer, port_flags
     from orchestrator.machine import detect, read_machine

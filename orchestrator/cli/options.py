@@ -21,7 +21,9 @@ def check_data_set(folder: Path, where: str) -> None:
     except OSError:  # a name that no system takes
         found = False
     if not found:
-        raise UserError(f"{where}{folder}: no such folder; name a data set written by `orchestrator tune`")
+        raise UserError(
+            f"{where}{folder}: no such folder; name a data set written by `orchestrator tune`"
+        )
 
 
 def _existing(_context: click.Context, _option: click.Parameter, out: Path) -> Path:
@@ -48,14 +50,31 @@ existing_out_option = _out(_existing)
 
 OPTIONS = [
     click.option(
-        "--space", required=True, metavar="NAME|FILE", help="Search space: lhs, uniform, grid, sobol, optuna, or a YAML file."
+        "--space",
+        required=True,
+        metavar="NAME|FILE",
+        help="Search space: lhs, uniform, grid, sobol, optuna, or a YAML file.",
     ),
-    click.option("--samples", type=int, metavar="N", help="Configurations (default 20; a machine without a GPU: fewer)."),
     click.option(
-        "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of design, order and generations."
+        "--samples",
+        type=int,
+        metavar="N",
+        help="Configurations (default 20; a machine without a GPU: fewer).",
     ),
     click.option(
-        "--repeats", type=int, default=1, show_default=True, metavar="R", help="Repetitions of each configuration; 3 to publish."
+        "--seed",
+        type=click.IntRange(0, 2**31 - 1),
+        default=0,
+        show_default=True,
+        help="Seed of design, order and generations.",
+    ),
+    click.option(
+        "--repeats",
+        type=int,
+        default=1,
+        show_default=True,
+        metavar="R",
+        help="Repetitions of each configuration; 3 to publish.",
     ),
     click.option(
         "--model",
@@ -67,7 +86,11 @@ OPTIONS = [
     ),
     click.option("--quantization", metavar="NAME", help="nf4, fp4, int8 or none. [default: nf4]"),
     click.option(
-        "--engine", default="transformers", show_default=True, metavar="NAME", help="transformers, or simulated (no model)."
+        "--engine",
+        default="transformers",
+        show_default=True,
+        metavar="NAME",
+        help="transformers, or simulated (no model).",
     ),
     click.option(
         "--dtype",
@@ -83,13 +106,21 @@ OPTIONS = [
         show_default=True,
         help="auto: where the model has one.",
     ),
-    click.option("--fixed-length", is_flag=True, help="Forbid an early end: every text has max_length tokens."),
+    click.option(
+        "--fixed-length",
+        is_flag=True,
+        help="Forbid an early end: every text has max_length tokens.",
+    ),
     click.option(
         "--cpu-offload",
         is_flag=True,
         help="Keep layers that the GPU has no room for in the host's memory: slow, unquantized, recorded as offload_fraction.",
     ),
-    click.option("--beyond-context", is_flag=True, help="Let max_length pass the model's context instead of lowering it."),
+    click.option(
+        "--beyond-context",
+        is_flag=True,
+        help="Let max_length pass the model's context instead of lowering it.",
+    ),
     click.option(
         "--use-case",
         "use_cases",
@@ -97,7 +128,9 @@ OPTIONS = [
         metavar="NAME|FILE",
         help="Prompts: a name in prompts/ or a YAML file. Repeatable. [default: all]",
     ),
-    click.option("--prompts", type=int, metavar="N", help="Only the first N prompts of each use case."),
+    click.option(
+        "--prompts", type=int, metavar="N", help="Only the first N prompts of each use case."
+    ),
     click.option(
         "--range",
         "ranges",
@@ -111,10 +144,20 @@ OPTIONS = [
         help="Kind of machine, a file in clusters/. In a cluster: only nodes of this label; any: whichever is free; each: every "
         "kind runs the whole plan. [default: detected; in a cluster any]",
     ),
-    click.option("--country", metavar="ISO3", help="Country of the grid, e.g. ITA. [default: the machine's file]"),
-    click.option("--parallel", type=int, metavar="N", help="Trials at once without a GPU. [default: 1]"),
     click.option(
-        "--order", type=click.Choice(["shuffled", "design"]), default="shuffled", show_default=True, help="Order of the trials."
+        "--country",
+        metavar="ISO3",
+        help="Country of the grid, e.g. ITA. [default: the machine's file]",
+    ),
+    click.option(
+        "--parallel", type=int, metavar="N", help="Trials at once without a GPU. [default: 1]"
+    ),
+    click.option(
+        "--order",
+        type=click.Choice(["shuffled", "design"]),
+        default="shuffled",
+        show_default=True,
+        help="Order of the trials.",
     ),
     click.option(
         "--shard",
@@ -122,14 +165,20 @@ OPTIONS = [
         help="Only the I-th of N parts, for machines that can't reach each other; `merge` joins them.",
     ),
     out_option,
-    click.option("--address", metavar="HOST:PORT", help="A running Ray cluster. [default: a private Ray on this machine]"),
+    click.option(
+        "--address",
+        metavar="HOST:PORT",
+        help="A running Ray cluster. [default: a private Ray on this machine]",
+    ),
 ]
 
 
 class _Positive(click.FloatRange):
     """A finite number above 0: a range alone lets nan pass."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):
             self.fail(f"{value} is no number above 0.", param, ctx)
@@ -155,8 +204,12 @@ RUN_OPTIONS = [
         help="End a prompt after so long; it becomes a failed row (timeout).",
     ),
     click.option("--max-hours", type=POSITIVE, metavar="H", help="Wall time of this run."),
-    click.option("--max-kwh", type=POSITIVE, metavar="KWH", help="Energy of this run, by CodeCarbon."),
-    click.option("--max-gpu-hours", type=POSITIVE, metavar="H", help="GPUs times wall time of this run."),
+    click.option(
+        "--max-kwh", type=POSITIVE, metavar="KWH", help="Energy of this run, by CodeCarbon."
+    ),
+    click.option(
+        "--max-gpu-hours", type=POSITIVE, metavar="H", help="GPUs times wall time of this run."
+    ),
     click.option(
         "--accept-drift",
         is_flag=True,

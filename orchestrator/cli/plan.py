@@ -32,6 +32,13 @@ def plan(*, as_json: bool, **flags: Any) -> None:
     resolved = resolve_request(request, [gpu.name for gpu in gpus])
     prepared = prepare(resolved, known_revisions(resolved))
     if as_json:
-        click.echo(json.dumps({**prepared.plan.model_dump(mode="json"), "missing_executions": prepared.n_missing()}))
+        click.echo(
+            json.dumps(
+                {
+                    **prepared.plan.model_dump(mode="json"),
+                    "missing_executions": prepared.n_missing(),
+                }
+            )
+        )
         return
     print_plan(console(), prepared, gpus)

@@ -44,12 +44,23 @@ def print_plan(console: Console, prepared: Prepared, gpus: list[Gpu]) -> None:
 
 def _rows(prepared: Prepared, gpus: list[Gpu]) -> list[tuple[str, str]]:
     plan, resolved, request = prepared.plan, prepared.resolved, prepared.resolved.request
-    models = ", ".join(f"{m.label} ({resolved.quantization.name}, {request.engine})" for m in resolved.models)
-    use_cases = ", ".join(f"{u.name} ({len(plan.prompts(u.name))} of {len(u.prompts)} prompts)" for u in plan.use_cases)
+    models = ", ".join(
+        f"{m.label} ({resolved.quantization.name}, {request.engine})" for m in resolved.models
+    )
+    use_cases = ", ".join(
+        f"{u.name} ({len(plan.prompts(u.name))} of {len(u.prompts)} prompts)"
+        for u in plan.use_cases
+    )
     folders = dict.fromkeys(str(path.parent) for path in resolved.use_case_files)
-    prompt_files = [str(path) for path in resolved.use_case_files] if len(folders) > 1 else list(folders)
+    prompt_files = (
+        [str(path) for path in resolved.use_case_files] if len(folders) > 1 else list(folders)
+    )
     rows = [
-        ("Sweep", f"{plan.id}, seed {plan.seed}" + (", begun before: going on" if prepared.before else "")),
+        (
+            "Sweep",
+            f"{plan.id}, seed {plan.seed}"
+            + (", begun before: going on" if prepared.before else ""),
+        ),
         ("Space", f"{resolved.space_file}: {_axes(plan.space)}"),
         ("Models", models),
         ("Use cases", f"{use_cases} from {', '.join(prompt_files)}"),
@@ -65,20 +76,37 @@ def _rows(prepared: Prepared, gpus: list[Gpu]) -> list[tuple[str, str]]:
     rows.append(("Trials", _trials(prepared)))
     if resolved.shard:
         n = prepared.n_done + prepared.n_missing()
-        rows.append(("Shard", f"{resolved.shard}: {n} of the {plan.n_executions()} executions are for this machine"))
+        rows.append(
+            (
+                "Shard",
+                f"{resolved.shard}: {n} of the {plan.n_executions()} executions are for this machine",
+            )
+        )
     if prepared.n_done:
         rows.append(("Done", f"{prepared.n_done} executions; {prepared.n_missing()} left to run"))
     bound = prepared.token_bound()
     rows.append(("Tokens", f"at most about {bound:,} new ones"))
     figures = stored_figures(prepared.records, plan)
     rows.append(
-        ("Takes", takes(bound, figures) if figures else "known after a pilot: the data set has no figures of this model yet")
+        (
+            "Takes",
+            takes(bound, figures)
+            if figures
+            else "known after a pilot: the data set has no figures of this model yet",
+        )
     )
     if request.engine != "simulated":
-        fits = memory_fit(plan, list(resolved.models), resolved.quantization, gpus, local=request.address is None)
+        fits = memory_fit(
+            plan, list(resolved.models), resolved.quantization, gpus, local=request.address is None
+        )
         rows += [("Memory", fit.line()) for fit in fits]
     if not resolved.sampler.extensible:
-        rows.append(("Extend", f"{plan.space.sampler} can't grow: another --samples starts a new design beside this one"))
+        rows.append(
+            (
+                "Extend",
+                f"{plan.space.sampler} can't grow: another --samples starts a new design beside this one",
+            )
+        )
     return rows
 
 
@@ -87,7 +115,11 @@ def _axes(space: Space) -> str:
     parts = []
     for name in PARAMETERS:
         axis = space.parameters[name]
-        parts.append(f"{name} {axis.low:g}..{axis.high:g}" if axis.high > axis.low else f"{name} {axis.low:g}")
+        parts.append(
+            f"{name} {axis.low:g}..{axis.high:g}"
+            if axis.high > axis.low
+            else f"{name} {axis.low:g}"
+        )
     return ", ".join(parts)
 
 
@@ -101,7 +133,11 @@ def _machine(prepared: Prepared) -> str:
 
 def _devices(gpus: list[Gpu]) -> str:
     names = [gpu.name for gpu in gpus]
-    return f" ({', '.join(f'{names.count(n)} x {n}' for n in dict.fromkeys(names))})" if names else " (no GPU)"
+    return (
+        f" ({', '.join(f'{names.count(n)} x {n}' for n in dict.fromkeys(names))})"
+        if names
+        else " (no GPU)"
+    )
 
 
 def _trials(prepared: Prepared) -> str:
@@ -111,4 +147,8 @@ def _trials(prepared: Prepared) -> str:
         + (f" x {len(plan.each)} machines" if plan.each else "")
     )
     anchors = sum(trial.strategy == ANCHOR for trial in plan.trials) * len(plan.kinds())
-    return f"{plan.n_trials()} = {factors}" + (f" + {anchors} anchors" if anchors else "") + f"; {plan.n_executions()} executions"
+    return (
+        f"{plan.n_trials()} = {factors}"
+        + (f" + {anchors} anchors" if anchors else "")
+        + f"; {plan.n_executions()} executions"
+    )

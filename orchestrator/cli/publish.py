@@ -20,7 +20,12 @@ ACCEPTABLE = ("e_mail", "home_path", "ip_address", "own_name", "password")
 
 @click.command()
 @existing_out_option
-@click.option("--title", default="Energy of LLM inference over generation hyperparameters", show_default=True, metavar="TEXT")
+@click.option(
+    "--title",
+    default="Energy of LLM inference over generation hyperparameters",
+    show_default=True,
+    metavar="TEXT",
+)
 @click.option(
     "--author",
     "authors",
@@ -36,11 +41,23 @@ ACCEPTABLE = ("e_mail", "home_path", "ip_address", "own_name", "password")
     show_default=True,
     help="Of the measurements, by SPDX identifier.",
 )
-@click.option("--accept", multiple=True, type=click.Choice(ACCEPTABLE), help="Let finds of this rule through. Repeatable.")
+@click.option(
+    "--accept",
+    multiple=True,
+    type=click.Choice(ACCEPTABLE),
+    help="Let finds of this rule through. Repeatable.",
+)
 @click.option("--check", is_flag=True, help="Only check; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Findings and files as JSON.")
 def publish(
-    *, out: Path, title: str, authors: tuple[str, ...], spdx: str, accept: tuple[str, ...], check: bool, as_json: bool
+    *,
+    out: Path,
+    title: str,
+    authors: tuple[str, ...],
+    spdx: str,
+    accept: tuple[str, ...],
+    check: bool,
+    as_json: bool,
 ) -> int:
     """Write data card, Croissant metadata, citation, licence and checksums into a data set.
 
@@ -65,22 +82,36 @@ def publish(
 
     if not title.strip() or not title.isprintable():
         raise UserError("--title: must be a line of text")
-    publication = Publication(title.strip(), tuple(map(parse_author, authors)), spdx, LICENCES[spdx])
+    publication = Publication(
+        title.strip(), tuple(map(parse_author, authors)), spdx, LICENCES[spdx]
+    )
     if (holder := holder_of(out)) and seems_alive(out, holder):
         raise UserError(f"--out {out}: {holder.line()} runs a sweep there; publish when it is done")
     paths = DataSetPaths(out)
     trials, findings = validated(out)
-    findings = [finding for finding in findings if finding.where != paths.checksums.name]  # they are made anew
+    findings = [
+        finding for finding in findings if finding.where != paths.checksums.name
+    ]  # they are made anew
     folders = {part for leaf in paths.leaves() for part in leaf.relative_to(out).parts}
     findings += scan(paths, Scanner(names_here(folders), frozenset(accept)))
     errors = sum(finding.severity == "error" for finding in findings)
     try:
         files = [] if errors else write(paths, trials, publication, check=check)
     except OSError as error:
-        raise UserError(f"{error.filename or out}: can't be read or written ({error.strerror})") from error
+        raise UserError(
+            f"{error.filename or out}: can't be read or written ({error.strerror})"
+        ) from error
     if as_json:
         names = [file.name for file in files]
-        click.echo(json.dumps({"findings": list(map(asdict, findings)), "files": names, "written": bool(files) and not check}))
+        click.echo(
+            json.dumps(
+                {
+                    "findings": list(map(asdict, findings)),
+                    "files": names,
+                    "written": bool(files) and not check,
+                }
+            )
+        )
         return FAULTS if errors else 0
     for finding in sorted(findings)[:SHOWN]:
         click.echo(printable(finding.line()))
@@ -89,9 +120,13 @@ def publish(
     if errors:
         click.echo(f"not published: {errors} errors")
         return FAULTS
-    click.echo(f"{'would be written' if check else 'written'} to {out}: {', '.join(file.name for file in files)}")
+    click.echo(
+        f"{'would be written' if check else 'written'} to {out}: {', '.join(file.name for file in files)}"
+    )
     if not authors:
         click.echo('Note: no --author is given; CITATION.cff says "anonymous".')
     if not check:
-        click.echo(f'Upload: hf upload ORG/NAME {shlex.quote(str(out))} . --repo-type dataset --exclude ".*" --exclude "*/.*"')
+        click.echo(
+            f'Upload: hf upload ORG/NAME {shlex.quote(str(out))} . --repo-type dataset --exclude ".*" --exclude "*/.*"'
+        )
     return 0

@@ -42,7 +42,9 @@ PLOT_KINDS = ("pdf", "svg", "png")
     metavar="A B",
     help="Compare two data sets instead, where both measured the same.",
 )
-def report(*, out: Path, file: Path | None, exports: tuple[Path, ...], folders: tuple[Path, Path] | None) -> None:
+def report(
+    *, out: Path, file: Path | None, exports: tuple[Path, ...], folders: tuple[Path, Path] | None
+) -> None:
     """Write one HTML file that shows what was measured: it opens offline, prints, and can be sent.
 
     Energy against length, each hyperparameter's effect with and without the text's length, machines and models side by side,
@@ -63,7 +65,9 @@ def report(*, out: Path, file: Path | None, exports: tuple[Path, ...], folders: 
 
     for folder in folders or (out,):
         check_data_set(folder, "--compare " if folders else "--out ")
-    if file and file.suffix.lower() not in PAGE_KINDS:  # else a slip of the hand writes over the data
+    if (
+        file and file.suffix.lower() not in PAGE_KINDS
+    ):  # else a slip of the hand writes over the data
         raise UserError(f"--file {file}: must end in {' or '.join(PAGE_KINDS)}")
     for target in exports:
         if target.suffix.lower() not in EXPORTS:
@@ -102,7 +106,12 @@ def _write(target: Path, text: str) -> int:
 @click.argument("name")
 @existing_out_option
 @click.option(
-    "--file", "file", type=click.Path(path_type=Path), required=True, metavar="FILE", help="Where to: .pdf, .svg or .png."
+    "--file",
+    "file",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="Where to: .pdf, .svg or .png.",
 )
 def plot(*, name: str, out: Path, file: Path) -> None:
     """Write one chart of the report for a paper.
@@ -127,7 +136,9 @@ def plot(*, name: str, out: Path, file: Path) -> None:
         raise UserError(f"--file {file}: must end in .pdf, .svg or .png")
     figure = CHARTS[name].draw(read_data(DataSetPaths(out)))
     if figure is None:
-        raise UserError(f"plot {name}: the data set has nothing for it yet; see `orchestrator report`")
+        raise UserError(
+            f"plot {name}: the data set has nothing for it yet; see `orchestrator report`"
+        )
     try:
         write_figure(figure, file, kind)
     except OSError as error:

@@ -46,18 +46,37 @@ def print_result(live: Live, prepared: Prepared, outcome: Outcome) -> None:
     if live.records:
         _print_records(live, prepared)
     elif not outcome.drained and not prepared.n_missing():
-        live.say(f"Nothing was missing: all {prepared.n_done} executions are in {prepared.paths.root}.")
+        live.say(
+            f"Nothing was missing: all {prepared.n_done} executions are in {prepared.paths.root}."
+        )
     if failed := prepared.n_failed():
         live.say(f"Failed in earlier runs: {by_kind(failed)}; --rerun failed tries them again.")
     if outcome.drained:
-        took = f" in {time.monotonic() - outcome.draining_since:.1f} s" if outcome.draining_since is not None else ""
-        live.say(f"Drained{took} ({outcome.drained}): {outcome.left} executions are left; the same command again goes on.")
+        took = (
+            f" in {time.monotonic() - outcome.draining_since:.1f} s"
+            if outcome.draining_since is not None
+            else ""
+        )
+        live.say(
+            f"Drained{took} ({outcome.drained}): {outcome.left} executions are left; the same command again goes on."
+        )
 
 
 def _print_records(live: Live, prepared: Prepared) -> None:
     paths, totals = prepared.paths, live.totals
-    rows = [prepared.trials.summary_row(key) for key in dict.fromkeys(map(prepared.trials.key, live.records))]
-    rows.sort(key=lambda row: (row["model"], row["use_case"], row["strategy"], row["index"], row["repeat"]))
+    rows = [
+        prepared.trials.summary_row(key)
+        for key in dict.fromkeys(map(prepared.trials.key, live.records))
+    ]
+    rows.sort(
+        key=lambda row: (
+            row["model"],
+            row["use_case"],
+            row["strategy"],
+            row["index"],
+            row["repeat"],
+        )
+    )
     live.console.print(_table(rows[:ROWS]))
     if len(rows) > ROWS:
         live.say(f"... and {len(rows) - ROWS} more trials in {paths.summary}")
@@ -69,7 +88,9 @@ def _print_records(live: Live, prepared: Prepared) -> None:
     live.say(f"{done}: {totals.tokens} tokens, {spent}, {duration(totals.wall_s())}")
     if flags := sorted({flag for row in rows for flag in row["flags"]}):
         live.say(f"Flags: {', '.join(flags)} (see docs/method.md)")
-    live.say(f"Trials: {paths.root}/{rows[0]['machine']}/<model>/{prepared.plan.strategy}/<use case>/")
+    live.say(
+        f"Trials: {paths.root}/{rows[0]['machine']}/<model>/{prepared.plan.strategy}/<use case>/"
+    )
     live.say(f"Tables: {paths.executions}, {paths.summary}")
 
 
@@ -77,7 +98,16 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("model", "use case", "trial"):
         table.add_column(name, no_wrap=True)
-    for name in ("max_length", "top_p", "top_k", "temp.", "tokens", "tokens/s", "energy", "J/token"):
+    for name in (
+        "max_length",
+        "top_p",
+        "top_k",
+        "temp.",
+        "tokens",
+        "tokens/s",
+        "energy",
+        "J/token",
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         label = f"{ANCHOR} " if row["strategy"] == ANCHOR else f"{row['index']:04d}-"

@@ -26,8 +26,18 @@ LONGEST_NAME = 64
 
 @click.command()
 @existing_out_option
-@click.option("--reviewer", metavar="NAME", help="Whose decisions they are; it is published with them. [default: the login name]")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="On 127.0.0.1; 0: a free one.")
+@click.option(
+    "--reviewer",
+    metavar="NAME",
+    help="Whose decisions they are; it is published with them. [default: the login name]",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="On 127.0.0.1; 0: a free one.",
+)
 @click.option("--no-browser", is_flag=True, help="Print the address, open nothing.")
 def review(*, out: Path, reviewer: str | None, port: int, no_browser: bool) -> None:
     """Read outputs beside their configuration and the machine's verdict, and keep or discard them with the keyboard.
@@ -60,7 +70,9 @@ def review(*, out: Path, reviewer: str | None, port: int, no_browser: bool) -> N
 
     def ready(bound: int) -> None:
         address = f"http://127.0.0.1:{bound}/{token}/"
-        click.echo(f"{len(queue.items)} texts to review as {printable(name)}: {address}\nCtrl-C ends it.")
+        click.echo(
+            f"{len(queue.items)} texts to review as {printable(name)}: {address}\nCtrl-C ends it."
+        )
         if not no_browser:
             _open(address, Path(folder))
 
@@ -79,7 +91,11 @@ def _reviewer(name: str | None) -> str:
     if name is None:
         try:
             name = getpass.getuser()
-        except (OSError, KeyError, ImportError):  # a container's user without an entry; which one depends on Python's version
+        except (
+            OSError,
+            KeyError,
+            ImportError,
+        ):  # a container's user without an entry; which one depends on Python's version
             raise UserError("--reviewer: give a name, this user has none") from None
     name = name.strip()
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
@@ -89,10 +105,14 @@ def _reviewer(name: str | None) -> str:
 
 def _open(address: str, folder: Path) -> None:
     """Show the page if there is a display, by way of a file in a folder of this user: others see the arguments of processes."""
-    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    if sys.platform == "linux" and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    ):
         return
     file = folder / "open.html"
-    file.write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={address}">', encoding="utf-8")
+    file.write_text(
+        f'<!doctype html><meta http-equiv="refresh" content="0; url={address}">', encoding="utf-8"
+    )
     with contextlib.suppress(webbrowser.Error):
         webbrowser.open(file.as_uri())
 
@@ -116,7 +136,9 @@ def _sum_up(paths: DataSetPaths, queue: Queue) -> None:
         click.echo("Nothing decided.")
         return
     kept, discarded = words.count("keep"), words.count("discard")
-    click.echo(f"{len(words)} decided: {kept} kept, {discarded} discarded, {len(words) - kept - discarded} taken back")
+    click.echo(
+        f"{len(words)} decided: {kept} kept, {discarded} discarded, {len(words) - kept - discarded} taken back"
+    )
     if (holder := holder_of(paths.root)) and seems_alive(paths.root, holder):
         click.echo("A sweep runs there and takes them into the tables.")
         return
@@ -125,5 +147,7 @@ def _sum_up(paths: DataSetPaths, queue: Queue) -> None:
         rebuild(paths)
     except OSError as error:
         what = f"{error.filename or paths.root}: can't be written ({error.strerror})"
-        raise UserError(f"{what}; the decisions are kept, `orchestrator summarize` takes them into the tables") from error
+        raise UserError(
+            f"{what}; the decisions are kept, `orchestrator summarize` takes them into the tables"
+        ) from error
     click.echo(f"-> {paths.executions}, {paths.summary}")

@@ -37,7 +37,16 @@ def status(out: Path, *, as_json: bool) -> None:
     if as_json:
         holder = found.holder and found.holder.line()
         jobs = [dataclasses.asdict(job) for job in queue]
-        click.echo(json.dumps({**dataclasses.asdict(found), "out": str(found.out), "holder": holder, "queue": jobs}))
+        click.echo(
+            json.dumps(
+                {
+                    **dataclasses.asdict(found),
+                    "out": str(found.out),
+                    "holder": holder,
+                    "queue": jobs,
+                }
+            )
+        )
         return
     for line in (*_lines(found), *(job.line() for job in queue)):
         click.echo(printable(line))
@@ -75,5 +84,7 @@ def _sweep_lines(sweep: SweepStatus) -> Iterator[str]:
     if sweep.machines:
         yield "  on " + ", ".join(f"{name}: {n}" for name, n in sorted(sweep.machines.items()))
     if sweep.missing and sweep.per_hour and sweep.left_s is not None:
-        left = "energy unknown" if sweep.left_kwh is None else energy(sweep.left_kwh * 1000 * J_PER_WH)
+        left = (
+            "energy unknown" if sweep.left_kwh is None else energy(sweep.left_kwh * 1000 * J_PER_WH)
+        )
         yield f"  {sweep.per_hour:,.1f} executions an hour lately: about {duration(sweep.left_s)} and {left} left"

@@ -32,11 +32,15 @@ def summarize(out: Path, *, as_json: bool) -> int:
     try:
         executions, trials, faults = rebuild(paths)
     except OSError as error:
-        raise UserError(f"{error.filename or out}: can't be read or written ({error.strerror})") from error
+        raise UserError(
+            f"{error.filename or out}: can't be read or written ({error.strerror})"
+        ) from error
     for fault in faults:
         click.echo(printable(f"left out: {fault}"), err=True)
     if as_json:
         click.echo(json.dumps({"executions": executions, "trials": trials, "left_out": faults}))
     else:
-        click.echo(f"{executions} executions of {trials} trials -> {paths.executions}, {paths.summary}")
+        click.echo(
+            f"{executions} executions of {trials} trials -> {paths.executions}, {paths.summary}"
+        )
     return FAULTS if faults else 0

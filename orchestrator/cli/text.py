@@ -44,7 +44,10 @@ class _Lasting:
         try:
             yield
         except OSError as error:
-            if error.errno in (errno.EPIPE, errno.EIO):  # a pipe's, a terminal's; a full disk may have room again
+            if error.errno in (
+                errno.EPIPE,
+                errno.EIO,
+            ):  # a pipe's, a terminal's; a full disk may have room again
                 self._give_up()
 
     def end(self) -> None:
@@ -64,7 +67,10 @@ class _Lasting:
 def lasting_streams() -> Iterator[None]:
     """A sweep goes on when nobody reads what it says. Streams that were closed before are left as they are."""
     with contextlib.ExitStack() as stack:
-        for stream, redirected in ((sys.stdout, contextlib.redirect_stdout), (sys.stderr, contextlib.redirect_stderr)):
+        for stream, redirected in (
+            (sys.stdout, contextlib.redirect_stdout),
+            (sys.stderr, contextlib.redirect_stderr),
+        ):
             if stream is not None:
                 lasting = _Lasting(stream)
                 stack.enter_context(redirected(lasting))

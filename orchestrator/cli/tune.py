@@ -15,7 +15,9 @@ from orchestrator.cli.options import run_options, sweep_options
 @click.command()
 @sweep_options
 @run_options
-@click.option("--json", "as_json", is_flag=True, help="Only a JSON object at the end, on standard output.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Only a JSON object at the end, on standard output."
+)
 def tune(
     *,
     as_json: bool,
@@ -60,18 +62,25 @@ def tune(
     live = Live(gpus, quiet=as_json)
     resolved = resolve_request(request, [gpu.name for gpu in gpus])
     check_writable(request.out)
-    begun_setups(resolved)  # tells an impossible design or an edited plan before weights are fetched for it
+    begun_setups(
+        resolved
+    )  # tells an impossible design or an edited plan before weights are fetched for it
     halt = Halt()
     try:
         with signals_to(halt):
             revisions = staged_revisions(resolved, live.say)
             with begun(resolved, revisions, options, live.say) as (prepared, lock):
                 try:
-                    outcome = run_sweep(prepared, lock, options, halt=halt, observer=live, watcher=live)
+                    outcome = run_sweep(
+                        prepared, lock, options, halt=halt, observer=live, watcher=live
+                    )
                 finally:
                     live.finished()
     except Drained as drained:
-        click.echo(f"Drained ({drained}) before anything was begun; the same command again goes on.", err=as_json)
+        click.echo(
+            f"Drained ({drained}) before anything was begun; the same command again goes on.",
+            err=as_json,
+        )
         return DRAINED
     if as_json:
         click.echo(json.dumps(result.as_json(live, prepared, outcome)))

@@ -34,12 +34,20 @@ def validate(out: Path, *, as_json: bool) -> int:
     executions = sum(len(trials.counted(key)) for key in trials)
     if as_json:
         click.echo(
-            json.dumps({"trials": len(trials), "executions": executions, "findings": list(map(dataclasses.asdict, findings))})
+            json.dumps(
+                {
+                    "trials": len(trials),
+                    "executions": executions,
+                    "findings": list(map(dataclasses.asdict, findings)),
+                }
+            )
         )
     else:
         for finding in findings[:SHOWN]:
             click.echo(printable(finding.line()))
         if len(findings) > SHOWN:
             click.echo(f"... and {len(findings) - SHOWN} more (--json has all)")
-        click.echo(f"{executions} executions of {len(trials)} trials: {errors} errors, {len(findings) - errors} warnings")
+        click.echo(
+            f"{executions} executions of {len(trials)} trials: {errors} errors, {len(findings) - errors} warnings"
+        )
     return FAULTS if errors else 0

@@ -94,11 +94,16 @@ def _by_metrics(screen: Console, address: str, interval_s: float, *, once: bool)
     if once or not screen.is_terminal:
         screen.print(metrics_view(found))
         return
-    with Live(metrics_view(found), console=screen, auto_refresh=False) as live, contextlib.suppress(UserError):
+    with (
+        Live(metrics_view(found), console=screen, auto_refresh=False) as live,
+        contextlib.suppress(UserError),
+    ):
         while True:
             time.sleep(interval_s)
             live.update(metrics_view(look(address)), refresh=True)
-    screen.print("Nothing answers there any more: the sweep has ended, or its host can't be reached.")
+    screen.print(
+        "Nothing answers there any more: the sweep has ended, or its host can't be reached."
+    )
 
 
 def complete(first: Status, now: Status) -> bool:

@@ -35,7 +35,10 @@ def _parts(found: Status) -> Iterator[RenderableType]:
     for line in found.unreadable[:N_FAULTS]:
         yield literal(f"left out: {line}", style="red")
     if len(found.unreadable) > N_FAULTS:
-        yield literal(f"and {len(found.unreadable) - N_FAULTS} more; `orchestrator validate` names them", style="red")
+        yield literal(
+            f"and {len(found.unreadable) - N_FAULTS} more; `orchestrator validate` names them",
+            style="red",
+        )
 
 
 def _sweep(sweep: SweepStatus) -> Iterator[RenderableType]:
@@ -56,26 +59,48 @@ def _sweep(sweep: SweepStatus) -> Iterator[RenderableType]:
 
 def _facts(sweep: SweepStatus) -> Iterator[tuple[str, str, str]]:
     states = ("finished", "under_way", "waiting")
-    yield "trials", ", ".join(f"{sweep.trials[state]} {state.replace('_', ' ')}" for state in states), ""
+    yield (
+        "trials",
+        ", ".join(f"{sweep.trials[state]} {state.replace('_', ' ')}" for state in states),
+        "",
+    )
     if sweep.failed:
         yield "failed", by_kind(sweep.failed), "red"
     if sweep.machines:
-        yield "machines", ", ".join(f"{name}: {n}" for name, n in sorted(sweep.machines.items())), ""
+        yield (
+            "machines",
+            ", ".join(f"{name}: {n}" for name, n in sorted(sweep.machines.items())),
+            "",
+        )
     known = "unknown" if sweep.energy_kwh is None else energy(sweep.energy_kwh * 1000 * J_PER_WH)
     bound = f" (a lower bound, unknown of {sweep.energy_unknown})" if sweep.energy_unknown else ""
-    left = "" if not sweep.missing or sweep.left_kwh is None else f", about {energy(sweep.left_kwh * 1000 * J_PER_WH)} left"
+    left = (
+        ""
+        if not sweep.missing or sweep.left_kwh is None
+        else f", about {energy(sweep.left_kwh * 1000 * J_PER_WH)} left"
+    )
     yield "energy", f"{known} so far{bound}{left}", ""
     if sweep.missing and sweep.per_hour and sweep.left_s is not None:
-        yield "rate", f"{sweep.per_hour:,.1f} executions an hour lately, about {duration(sweep.left_s)} left", ""
+        yield (
+            "rate",
+            f"{sweep.per_hour:,.1f} executions an hour lately, about {duration(sweep.left_s)} left",
+            "",
+        )
 
 
 def _leaves(sweep: SweepStatus) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     ordered = sorted(sweep.leaves.items(), key=lambda item: (item[1][0] >= item[1][1], item[0]))
     for name, (done, planned) in ordered[:N_LEAVES]:
-        table.add_row(literal(f"  {name}"), _bar(done, planned, BAR_WIDTH // 2), literal(f"{done} of {planned}"))
+        table.add_row(
+            literal(f"  {name}"),
+            _bar(done, planned, BAR_WIDTH // 2),
+            literal(f"{done} of {planned}"),
+        )
     if len(ordered) > N_LEAVES:
-        table.add_row(literal(f"  and {len(ordered) - N_LEAVES} more; `orchestrator status` names them"))
+        table.add_row(
+            literal(f"  and {len(ordered) - N_LEAVES} more; `orchestrator status` names them")
+        )
     return table
 
 
@@ -87,7 +112,12 @@ def _last(trials: tuple[LastTrial, ...]) -> RenderableType:
     for name in ("tokens", "tokens/s", "energy", "J/token", "failed"):
         table.add_column(name, justify="right", no_wrap=True)
     for trial in trials:
-        figures = (str(trial.n_new_tokens), number(trial.tokens_per_s), energy(trial.energy_j), number(trial.energy_per_token_j))
+        figures = (
+            str(trial.n_new_tokens),
+            number(trial.tokens_per_s),
+            energy(trial.energy_j),
+            number(trial.energy_per_token_j),
+        )
         failed = f"{trial.n_failed} of {trial.n_executions}" if trial.n_failed else ""
         names = (f"  {trial.machine}", trial.model, trial.use_case, trial.trial)
         table.add_row(*map(literal, names), *map(literal, figures), literal(failed, style="red"))

@@ -68,9 +68,18 @@ def start(offer: Offer, port: int) -> Attachment:
     host = offer.host or LOOPBACK
     _refuse_two()
     if _answers(host, port):
-        raise UserError(f"--port {port}: something answers at {host}:{port} already; take another port")
-    free = next((p for p in range(DASHBOARD_PORT, DASHBOARD_PORT + 100) if not _answers(LOOPBACK, p)), DASHBOARD_PORT)
-    dashboard = ["--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={free}"]
+        raise UserError(
+            f"--port {port}: something answers at {host}:{port} already; take another port"
+        )
+    free = next(
+        (p for p in range(DASHBOARD_PORT, DASHBOARD_PORT + 100) if not _answers(LOOPBACK, p)),
+        DASHBOARD_PORT,
+    )
+    dashboard = [
+        "--include-dashboard=true",
+        "--dashboard-host=127.0.0.1",
+        f"--dashboard-port={free}",
+    ]
     found = _attachment(f"{host}:{port}", host, offer, head=True)
     _ray_start(["--head", f"--port={port}", *dashboard], found, offer)
     return found
@@ -91,7 +100,9 @@ def stop() -> Attachment:
     """End this machine's node and nothing else. Raises UserError where there is none."""
     found = attachment()
     if found is None:
-        raise UserError("no node was started here; `orchestrator cluster start` or `join` starts one")
+        raise UserError(
+            "no node was started here; `orchestrator cluster start` or `join` starts one"
+        )
     folder = Path(found.folder)
     end_processes(folder)
     shutil.rmtree(folder, ignore_errors=True)
@@ -122,10 +133,26 @@ def _attachment(address: str, host: str, offer: Offer, *, head: bool) -> Attachm
 
 def _ray_start(flags: list[str], found: Attachment, offer: Offer) -> None:
     """Run `ray start` and write down what it started. Raises UserError with Ray's reason."""
-    offered = [f"--num-{name}={n}" for name, n in (("cpus", offer.cpus), ("gpus", offer.gpus)) if n is not None]
+    offered = [
+        f"--num-{name}={n}"
+        for name, n in (("cpus", offer.cpus), ("gpus", offer.gpus))
+        if n is not None
+    ]
     command = [
-        *(sys.executable, "-m", "ray.scripts.scripts", "start", *flags, *port_flags(offer.ports), *offered),
-        *(f"--node-ip-address={found.host}", f"--labels=machine={found.machine}", f"--temp-dir={found.folder}/ray"),
+        *(
+            sys.executable,
+            "-m",
+            "ray.scripts.scripts",
+            "start",
+            *flags,
+            *port_flags(offer.ports),
+            *offered,
+        ),
+        *(
+            f"--node-ip-address={found.host}",
+            f"--labels=machine={found.machine}",
+            f"--temp-dir={found.folder}/ray",
+        ),
         *(f"--object-store-memory={OBJECT_STORE_BYTES}", "--disable-usage-stats"),
     ]
     write_atomically(attachment_file(), found.model_dump_json().encode())
@@ -160,7 +187,9 @@ def _environment(found: Attachment) -> dict[str, str]:
 def _reasons(said: str) -> list[str]:
     """What Ray gives as its reason, on one line."""
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in said.splitlines()]
-    errors = [line for line in lines if "Error" in line or "error" in line] or [line for line in lines if line][-1:]
+    errors = [line for line in lines if "Error" in line or "error" in line] or [
+        line for line in lines if line
+    ][-1:]
     return [f"ray start: {short(errors[-1]) if errors else 'failed without a word'}"]
 
 
@@ -171,7 +200,9 @@ def port_flags(text: str | None, where: str = "--ports") -> list[str]:
     found = re.fullmatch(r"(\d{4,5})-(\d{4,5})", text, re.ASCII)
     low, high = map(int, found.groups()) if found else (0, 0)
     if not (found and low >= 1024 and high < 2**16 and high - low + 1 >= LEAST_PORTS):  # noqa: PLR2004 - 1024: the user's
-        raise UserError(f"{where} {short(text)}: write it as LOW-HIGH, at least {LEAST_PORTS} ports within 1024-65535")
+        raise UserError(
+            f"{where} {short(text)}: write it as LOW-HIGH, at least {LEAST_PORTS} ports within 1024-65535"
+        )
     flags = [f"--{name}={low + i}" for i, name in enumerate(FIXED_PORTS)]
     return [*flags, f"--min-worker-port={low + len(FIXED_PORTS)}", f"--max-worker-port={high}"]
 
@@ -194,9 +225,13 @@ def _take_token(token: Path) -> None:
     try:
         text = token.read_text(encoding="ascii").strip()
     except (OSError, ValueError) as error:
-        raise UserError(f"--token-file {token}: can't be read; copy the file that `cluster start` named") from error
+        raise UserError(
+            f"--token-file {token}: can't be read; copy the file that `cluster start` named"
+        ) from error
     if not re.fullmatch(r"[0-9A-Za-z_-]{16,256}", text):
-        raise UserError(f"--token-file {token}: holds no token; copy the file that `cluster start` named")
+        raise UserError(
+            f"--token-file {token}: holds no token; copy the file that `cluster start` named"
+        )
     target = own_token()
     with _private(target) as handle:
         os.write(handle, text.encode())

@@ -55,7 +55,9 @@ def note(out: Path, job: str) -> None:
     """Write down that a job was submitted. Raises OSError."""
     path = DataSetPaths(out).slurm_jobs
     make_folder(out)
-    line = JobNote(job=job, after=None, link=0, submitted_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    line = JobNote(
+        job=job, after=None, link=0, submitted_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    )
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     with os.fdopen(handle, "w") as stream:
         stream.write(json.dumps(line.model_dump()) + "\n")
@@ -86,7 +88,9 @@ def queued(out: Path) -> list[QueuedJob]:
     # by user, not by number: squeue fails where it has forgotten all the numbers that it is asked for
     command = [squeue, "--noheader", "--me", "--format=%i|%T|%r|%L"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S, check=False)  # noqa: S603 - the system's
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=ANSWER_S, check=False
+        )  # noqa: S603 - the system's
     except (OSError, subprocess.TimeoutExpired):
         return []
     rows = [line.split("|", 3) for line in done.stdout.splitlines()]

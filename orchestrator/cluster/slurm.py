@@ -89,7 +89,9 @@ def check(job: Job) -> None:
     faults = []
     most = job.slurm.gpus_per_node
     if job.gpus is not None and most is not None and job.gpus > most:
-        faults.append(f"--gpus {job.gpus}: a node of {job.machine.name} has {most}; give 1 to {most}, and more --nodes")
+        faults.append(
+            f"--gpus {job.gpus}: a node of {job.machine.name} has {most}; give 1 to {most}, and more --nodes"
+        )
     if not job.lead_s <= MOST_LEAD_S:
         faults.append(f"--lead {job.lead_s}: SLURM takes at most {MOST_LEAD_S} seconds")
     elif job.minutes * 60 < job.lead_s + LEAST_WORK_S:
@@ -97,9 +99,18 @@ def check(job: Job) -> None:
             f"--hours {job.hours:g}: it drains {job.lead_s} s before the end (--lead), which leaves less than "
             f"{LEAST_WORK_S // 60} minutes to work; give more hours"
         )
-    texts = (*job.tune, job.machine_name, str(job.folder), str(job.out), str(job.python), *job.caches.values())
+    texts = (
+        *job.tune,
+        job.machine_name,
+        str(job.folder),
+        str(job.out),
+        str(job.python),
+        *job.caches.values(),
+    )
     faults += [
-        f"{printable(text)}: a job script takes no control characters; rename it" for text in texts if not text.isprintable()
+        f"{printable(text)}: a job script takes no control characters; rename it"
+        for text in texts
+        if not text.isprintable()
     ]
     if faults:
         raise UserError(*faults)
@@ -128,8 +139,14 @@ def _head(job: Job) -> list[str]:
         "output": "slurm-%j.log",
         "open-mode": "append",
     }
-    lines = ["#!/bin/bash", "# Written by `orchestrator cluster slurm`; submit it with sbatch, options in the file."]
-    lines += _comment("Compute nodes have no network. On a login node, before:", *(_stage(ref) for ref in job.to_stage))
+    lines = [
+        "#!/bin/bash",
+        "# Written by `orchestrator cluster slurm`; submit it with sbatch, options in the file.",
+    ]
+    lines += _comment(
+        "Compute nodes have no network. On a login node, before:",
+        *(_stage(ref) for ref in job.to_stage),
+    )
     if not slurm.account:
         lines += _comment(f"{PLACEHOLDER} below: who pays, by `saldo -b` on CINECA's machines.")
     lines += [f"#SBATCH --{name}={value}" for name, value in options.items() if value is not None]
@@ -166,7 +183,9 @@ def _settings(job: Job) -> list[str]:
         programs = f"{slurm.venv.rstrip('/')}/bin" if slurm.venv else str(job.python.parent)
         lines.append(f'export PATH={shlex.quote(programs)}:"$PATH"')
     if not job.caches:
-        lines.append("# weights are looked for in the caches of the home folder: ORCHESTRATOR_CACHE and HF_HOME were not set")
+        lines.append(
+            "# weights are looked for in the caches of the home folder: ORCHESTRATOR_CACHE and HF_HOME were not set"
+        )
     return lines + [f"export {name}={shlex.quote(value)}" for name, value in job.caches.items()]
 
 
@@ -183,10 +202,18 @@ def submit(text: str, folder: Path) -> str:
     """Give a script to sbatch, in a folder; the job's number. Raises UserError where it is refused."""
     sbatch = shutil.which("sbatch")
     if sbatch is None:
-        raise UserError("--submit: there is no sbatch here; run this on a login node of the cluster, or print the script")
+        raise UserError(
+            "--submit: there is no sbatch here; run this on a login node of the cluster, or print the script"
+        )
     try:
         done = subprocess.run(  # noqa: S603 - the system's, with our text
-            [sbatch, "--parsable"], input=text, capture_output=True, text=True, cwd=folder, timeout=ANSWER_S, check=False
+            [sbatch, "--parsable"],
+            input=text,
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            timeout=ANSWER_S,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UserError(
@@ -195,10 +222,16 @@ def submit(text: str, folder: Path) -> str:
     number = done.stdout.strip().partition(";")[0]
     if done.returncode or not number.isdecimal():
         reason = " ".join((done.stderr or done.stdout).split()) or f"exit code {done.returncode}"
-        raise UserError(f"--submit: sbatch refused the job: {reason.removeprefix('sbatch: ').removeprefix('error: ')}")
+        raise UserError(
+            f"--submit: sbatch refused the job: {reason.removeprefix('sbatch: ').removeprefix('error: ')}"
+        )
     return number
 
 
 def caches() -> dict[str, str]:
     """Where this process looks for weights, as far as the environment says."""
-    return {name: str(Path(value).expanduser().absolute()) for name in CACHES if (value := os.environ.get(name))}
+    return {
+        name: str(Path(value).expanduser().absolute())
+        for name in CACHES
+        if (value := os.environ.get(name))
+    }

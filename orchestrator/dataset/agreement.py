@@ -36,7 +36,9 @@ def cohen_kappa(pairs: Iterable[tuple[Hashable, Hashable]]) -> Agreement:
     cells = Counter(pairs)
     n = cells.total()
     if not n:
-        return Agreement(n=0, observed=None, kappa=None, low=None, high=None, reason="no text that both rated")
+        return Agreement(
+            n=0, observed=None, kappa=None, low=None, high=None, reason="no text that both rated"
+        )
     share = {pair: count / n for pair, count in cells.items()}
     first: Counter[Hashable] = Counter()
     second: Counter[Hashable] = Counter()
@@ -51,11 +53,23 @@ def cohen_kappa(pairs: Iterable[tuple[Hashable, Hashable]]) -> Agreement:
         return Agreement(n=n, observed=observed, kappa=None, low=None, high=None, reason=reason)
     chance = by_chance / (n * n)
     kappa = (observed - chance) / (1 - chance)
-    a = sum(p * (1 - (first[i] + second[i]) / n * (1 - kappa)) ** 2 for (i, j), p in share.items() if i == j)
-    b = (1 - kappa) ** 2 * sum(p * ((second[i] + first[j]) / n) ** 2 for (i, j), p in share.items() if i != j)
+    a = sum(
+        p * (1 - (first[i] + second[i]) / n * (1 - kappa)) ** 2
+        for (i, j), p in share.items()
+        if i == j
+    )
+    b = (1 - kappa) ** 2 * sum(
+        p * ((second[i] + first[j]) / n) ** 2 for (i, j), p in share.items() if i != j
+    )
     variance = (a + b - (kappa - chance * (1 - kappa)) ** 2) / (n * (1 - chance) ** 2)
     if variance < NO_WIDTH:
         reason = "no interval: its formula gives none of any width here (as where all agree)"
         return Agreement(n=n, observed=observed, kappa=kappa, low=None, high=None, reason=reason)
     half = Z_95 * math.sqrt(variance)
-    return Agreement(n=n, observed=observed, kappa=kappa, low=max(-1.0, kappa - half), high=min(1.0, kappa + half))
+    return Agreement(
+        n=n,
+        observed=observed,
+        kappa=kappa,
+        low=max(-1.0, kappa - half),
+        high=min(1.0, kappa + half),
+    )

@@ -50,7 +50,9 @@ def read_checksums(paths: DataSetPaths) -> dict[str, str]:
             raise ValueError(f"line {number} isn't one that sha256sum writes")
         name = parts[3]
         if parts[1]:
-            name = re.sub(r"\\(.)", lambda escape: {"n": "\n", "r": "\r"}.get(escape[1], escape[1]), name)
+            name = re.sub(
+                r"\\(.)", lambda escape: {"n": "\n", "r": "\r"}.get(escape[1], escape[1]), name
+            )
         found[name] = parts[2]
     return found
 
@@ -61,6 +63,10 @@ def differing(paths: DataSetPaths) -> list[str]:
     wrong = []
     for name, sha256 in read_checksums(paths).items():
         path = root / name
-        if not path.resolve().is_relative_to(root) or not path.is_file() or file_sha256(path) != sha256:
+        if (
+            not path.resolve().is_relative_to(root)
+            or not path.is_file()
+            or file_sha256(path) != sha256
+        ):
             wrong.append(name)
     return wrong

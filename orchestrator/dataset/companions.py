@@ -16,13 +16,17 @@ from orchestrator.dataset.verdicts import text_sha256
 def companion_findings(paths: DataSetPaths, trials: Trials, *, running: bool) -> Iterator[Finding]:
     """Judgements on texts that aren't here, imported copies that were edited, and (not while a sweep writes) checksums."""
     texts = {
-        execution_id(record.columns.machine, record.spec, execution.prompt): text_sha256(execution.text)
+        execution_id(record.columns.machine, record.spec, execution.prompt): text_sha256(
+            execution.text
+        )
         for record in trials.records()
         for execution in record.executions
         if execution.text is not None
     }
     verdicts = trials.judgements.verdicts
-    lost = sorted(name for name, verdict in verdicts.items() if texts.get(name) != verdict.text_sha256)
+    lost = sorted(
+        name for name, verdict in verdicts.items() if texts.get(name) != verdict.text_sha256
+    )
     if lost:
         what = f"{len(lost)} verdicts on executions or texts that aren't here (first: {lost[0]}); `evaluate` makes it anew"
         yield Finding("warning", paths.verdicts.name, what)
@@ -45,12 +49,16 @@ def _import_findings(paths: DataSetPaths) -> Iterator[Finding]:
     for item in files:
         copy = paths.imports / item.path
         if not copy.is_file():
-            yield Finding("error", f"{paths.imports.name}/{item.path}", "is missing; import it again")
+            yield Finding(
+                "error", f"{paths.imports.name}/{item.path}", "is missing; import it again"
+            )
         elif file_sha256(copy) != item.sha256:
             what = "was edited after it was imported (its hash differs)"
             yield Finding("error", f"{paths.imports.name}/{item.path}", what)
     if files and not paths.imported.exists():
-        yield Finding("error", paths.imported.name, "is missing; import the same tree again to make it anew")
+        yield Finding(
+            "error", paths.imported.name, "is missing; import the same tree again to make it anew"
+        )
 
 
 def _checksum_findings(paths: DataSetPaths) -> Iterator[Finding]:
@@ -61,4 +69,8 @@ def _checksum_findings(paths: DataSetPaths) -> Iterator[Finding]:
         return
     if wrong:
         what = f"{len(wrong)} of its files differ or are missing (first: {wrong[0]}); a copy is damaged, "
-        yield Finding("error", paths.checksums.name, what + "a data set that has grown since is to be published again")
+        yield Finding(
+            "error",
+            paths.checksums.name,
+            what + "a data set that has grown since is to be published again",
+        )

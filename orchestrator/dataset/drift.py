@@ -29,7 +29,9 @@ def conditions(records: Iterable[TrialRecord]) -> dict[str, list[Conditions]]:
     for record in records:
         if record.environment.get("drift"):
             continue
-        now = Conditions(versions=record.environment.get("versions", {}), gpu_name=record.columns.gpu_name)
+        now = Conditions(
+            versions=record.environment.get("versions", {}), gpu_name=record.columns.gpu_name
+        )
         known = found.setdefault(record.columns.machine, [])
         if all(drift(one, now) for one in known):
             known.append(now)
@@ -39,7 +41,9 @@ def conditions(records: Iterable[TrialRecord]) -> dict[str, list[Conditions]]:
 def mixed(found: Mapping[str, list[Conditions]]) -> list[str]:
     """Machines whose trials ran under more than one set of conditions, each as 'pc: torch 2.13.0 -> 2.14.1'."""
     return [
-        f"{machine}: {'; '.join(drift(first, other))}" for machine, (first, *others) in sorted(found.items()) for other in others
+        f"{machine}: {'; '.join(drift(first, other))}"
+        for machine, (first, *others) in sorted(found.items())
+        for other in others
     ]
 
 
@@ -47,20 +51,28 @@ def drift(begun: Conditions, now: Conditions) -> tuple[str, ...]:
     """What differs, each as 'torch 2.13.0 -> 2.14.1'."""
     pairs = {name: (begun.versions.get(name), now.versions.get(name)) for name in DECIDING}
     pairs["GPU"] = (begun.gpu_name, now.gpu_name)
-    return tuple(f"{name} {before or 'none'} -> {after or 'none'}" for name, (before, after) in pairs.items() if before != after)
+    return tuple(
+        f"{name} {before or 'none'} -> {after or 'none'}"
+        for name, (before, after) in pairs.items()
+        if before != after
+    )
 
 
 class Baseline:
     """What a sweep was begun with on each machine; where nothing ran yet, what the first process there shows."""
 
-    def __init__(self, begun: Mapping[str, Conditions] = MappingProxyType({}), *, accept: bool = False) -> None:
+    def __init__(
+        self, begun: Mapping[str, Conditions] = MappingProxyType({}), *, accept: bool = False
+    ) -> None:
         self._begun = dict(begun)
         self.accept = accept
         """Go on under other conditions, and say so in the rows."""
 
     def changes(self, origin: Origin) -> tuple[str, ...]:
         """How a process differs from what the sweep was begun with on its machine."""
-        now = Conditions(versions=origin.environment.get("versions", {}), gpu_name=origin.columns.gpu_name)
+        now = Conditions(
+            versions=origin.environment.get("versions", {}), gpu_name=origin.columns.gpu_name
+        )
         return drift(self._begun.setdefault(origin.columns.machine, now), now)
 
 
@@ -69,4 +81,6 @@ def marked(execution: Execution, changes: tuple[str, ...]) -> Execution:
     if not changes:
         return execution
     flags = tuple(sorted({*execution.flags, "drift"}))
-    return execution.model_copy(update={"flags": flags, "notes": (*execution.notes, *(f"drift: {c}" for c in changes))})
+    return execution.model_copy(
+        update={"flags": flags, "notes": (*execution.notes, *(f"drift: {c}" for c in changes))}
+    )

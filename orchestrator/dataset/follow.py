@@ -53,7 +53,9 @@ class Follower:
         """What the last look left: sealed trials, running ones with what they have, and lines for what can't be read."""
         leaves = [self._leaves[path] for path in sorted(self._leaves)]
         sealed = [leaf.sealed[name] for leaf in leaves for name in sorted(leaf.sealed)]
-        return gathered([*sealed, *(leaf.running[name][1] for leaf in leaves for name in sorted(leaf.running))])
+        return gathered(
+            [*sealed, *(leaf.running[name][1] for leaf in leaves for name in sorted(leaf.running))]
+        )
 
     def _list(self, path: Path, leaf: _Leaf) -> bool:
         now = stamp(path)
@@ -69,14 +71,22 @@ class Follower:
         leaf.settled = abs(time.time_ns() - now[0]) > FRESH_S * 1e9
         hidden = {name for name in names if name.startswith(".")}
         # what couldn't be read is tried again with each listing
-        leaf.sealed = {name: found for name, found in leaf.sealed.items() if name in names and not isinstance(found, str)}
+        leaf.sealed = {
+            name: found
+            for name, found in leaf.sealed.items()
+            if name in names and not isinstance(found, str)
+        }
         for name in names - hidden - leaf.sealed.keys():
             if (path / name / "trial.json").exists():
                 leaf.sealed[name] = read_sealed(self._paths, path / name)
                 read = True
             else:  # somebody copies it: its own file won't change the leaf's time
                 leaf.settled = False
-        running = (name for name in hidden if name.endswith(PARTIAL_SUFFIX) and self._paths.is_partial(path / name))
+        running = (
+            name
+            for name in hidden
+            if name.endswith(PARTIAL_SUFFIX) and self._paths.is_partial(path / name)
+        )
         leaf.running = {name: leaf.running.get(name, (None, None)) for name in running}
         return read or before != (set(leaf.sealed), set(leaf.running))
 

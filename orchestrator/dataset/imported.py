@@ -24,34 +24,63 @@ class ImportedRow(Noun):
 
     execution: Annotated[str, Column("id: the csv's path, #, the row's number in it from 1")]
     machine: Annotated[str, Column("as in the folder's name")]
-    model: Annotated[str, Column("as in the folder's name; which revision or quantization is not known")]
+    model: Annotated[
+        str, Column("as in the folder's name; which revision or quantization is not known")
+    ]
     strategy: Annotated[str, Column("sampling strategy, as in the folder's name")]
     use_case: Annotated[str, Column("as in the folder's name")]
     run: Annotated[str, Column("folders below the use case; empty: none")]
     timestamp: Annotated[
-        str | None, Column("as CodeCarbon wrote it: end of the measurement, local time of unknown zone", null="none")
+        str | None,
+        Column(
+            "as CodeCarbon wrote it: end of the measurement, local time of unknown zone",
+            null="none",
+        ),
     ]
     project_name: Annotated[str | None, Column("as CodeCarbon wrote it", null="none")]
     run_id: Annotated[str | None, Column("as CodeCarbon wrote it", null="none")]
-    max_length: Annotated[float | None, Column("requested, where the csv has such a column", "tokens", "not recorded")]
-    top_p: Annotated[float | None, Column("requested, where the csv has such a column", null="not recorded")]
-    top_k: Annotated[float | None, Column("requested, where the csv has such a column", null="not recorded")]
-    temperature: Annotated[float | None, Column("requested, where the csv has such a column", null="not recorded")]
+    max_length: Annotated[
+        float | None, Column("requested, where the csv has such a column", "tokens", "not recorded")
+    ]
+    top_p: Annotated[
+        float | None, Column("requested, where the csv has such a column", null="not recorded")
+    ]
+    top_k: Annotated[
+        float | None, Column("requested, where the csv has such a column", null="not recorded")
+    ]
+    temperature: Annotated[
+        float | None, Column("requested, where the csv has such a column", null="not recorded")
+    ]
     window_s: Annotated[float | None, Column("CodeCarbon's duration", "s", "not recorded")]
-    energy_kwh: Annotated[float | None, Column("CodeCarbon's energy_consumed", "kWh", "not measured, see notes")]
+    energy_kwh: Annotated[
+        float | None, Column("CodeCarbon's energy_consumed", "kWh", "not measured, see notes")
+    ]
     energy_j: Annotated[float | None, Column("the same in joules", "J", "not measured, see notes")]
-    gpu_energy_cc_j: Annotated[float | None, Column("GPU energy by CodeCarbon", "J", "no GPU or not measured, see notes")]
-    cpu_energy_j: Annotated[float | None, Column("CPU energy by CodeCarbon, by an unknown method", "J", "not recorded")]
-    ram_energy_j: Annotated[float | None, Column("RAM energy by CodeCarbon: a model", "J", "not recorded")]
-    emissions_kg: Annotated[float | None, Column("CodeCarbon's emissions, CO2 equivalent", "kg", "not recorded")]
-    country_iso_code: Annotated[str | None, Column("country that CodeCarbon assumed", null="not recorded")]
+    gpu_energy_cc_j: Annotated[
+        float | None, Column("GPU energy by CodeCarbon", "J", "no GPU or not measured, see notes")
+    ]
+    cpu_energy_j: Annotated[
+        float | None, Column("CPU energy by CodeCarbon, by an unknown method", "J", "not recorded")
+    ]
+    ram_energy_j: Annotated[
+        float | None, Column("RAM energy by CodeCarbon: a model", "J", "not recorded")
+    ]
+    emissions_kg: Annotated[
+        float | None, Column("CodeCarbon's emissions, CO2 equivalent", "kg", "not recorded")
+    ]
+    country_iso_code: Annotated[
+        str | None, Column("country that CodeCarbon assumed", null="not recorded")
+    ]
     tracking_mode: Annotated[str | None, Column("machine or process", null="not recorded")]
     codecarbon_version: Annotated[str | None, Column("version of CodeCarbon", null="not recorded")]
     cpu_model: Annotated[str | None, Column("as CodeCarbon wrote it", null="not recorded")]
     gpu_name: Annotated[str | None, Column("as CodeCarbon wrote it", null="no GPU or not recorded")]
     flags: Annotated[tuple[str, ...], Column("labels for caution; see docs/publish.md")]
     notes: Annotated[tuple[str, ...], Column("why a value is null: 'column: reason'")]
-    text: Annotated[str | None, Column("what the model wrote", null="output.txt is missing or can't be told apart by rows")]
+    text: Annotated[
+        str | None,
+        Column("what the model wrote", null="output.txt is missing or can't be told apart by rows"),
+    ]
 
 
 class ImportedFile(Noun):
@@ -82,7 +111,9 @@ def read_provenance(paths: DataSetPaths) -> list[ImportedFile]:
 def write_provenance(paths: DataSetPaths, files: Iterable[ImportedFile]) -> None:
     """Write import.json anew, ordered by path."""
     entries = [file.model_dump() for file in sorted(files, key=lambda file: file.path)]
-    write_atomically(paths.provenance, (json.dumps(entries, indent=1, ensure_ascii=False) + "\n").encode())
+    write_atomically(
+        paths.provenance, (json.dumps(entries, indent=1, ensure_ascii=False) + "\n").encode()
+    )
 
 
 def write_imported(paths: DataSetPaths, rows: Iterable[ImportedRow]) -> None:

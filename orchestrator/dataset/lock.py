@@ -107,7 +107,9 @@ def _process(pid: int) -> str | None:
     with contextlib.suppress(OSError, IndexError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if state in ("Z", "X") else f"{boot} {fields[18]}"  # one that nobody reaped is dead
+        return (
+            None if state in ("Z", "X") else f"{boot} {fields[18]}"
+        )  # one that nobody reaped is dead
     with contextlib.suppress(psutil.Error):
         return f"{psutil.Process(pid).create_time():.0f}"
     return None
@@ -168,9 +170,13 @@ def _refuse_living(out: Path, *, locked: bool, say: Callable[[str], None]) -> No
     """Raise UserError where another process holds the data set. `locked`: we have the system's lock."""
     holder = holder_of(out)
     here = holder is not None and holder.host == socket.gethostname()
-    if not locked or (holder and (_lives(holder) if here else _moves(out / LOCK_FILE, holder, say))):
+    if not locked or (
+        holder and (_lives(holder) if here else _moves(out / LOCK_FILE, holder, say))
+    ):
         who = holder.line() if holder else "another process"
-        raise UserError(f"--out {out}: {who} runs a sweep there; wait for it, stop it, or name another folder")
+        raise UserError(
+            f"--out {out}: {who} runs a sweep there; wait for it, stop it, or name another folder"
+        )
 
 
 def _flocked(handle: int) -> bool:
@@ -186,7 +192,9 @@ def _flocked(handle: int) -> bool:
 
 def _moves(path: Path, holder: Holder, say: Callable[[str], None]) -> bool:
     """Whether a lock of another host is touched while we watch."""
-    say(f"{path.parent} was held by {holder.line()}; watching up to {STALE_S:.0f} s whether it is alive")
+    say(
+        f"{path.parent} was held by {holder.line()}; watching up to {STALE_S:.0f} s whether it is alive"
+    )
     until = time.monotonic() + STALE_S
     with contextlib.suppress(FileNotFoundError):  # released while we watched
         before = path.stat().st_mtime_ns

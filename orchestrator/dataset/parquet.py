@@ -22,8 +22,13 @@ def arrow_schema(row: type[Noun]) -> pa.Schema:
     fields = []
     for name, annotation, column in columns_of(row):
         metadata = {"meaning": column.meaning, "unit": column.unit, "null": column.null or "never"}
-        fields.append(pa.field(name, _arrow_type(annotation), nullable=bool(column.null), metadata=metadata))
-    about = {"schema_version": str(SCHEMA_VERSION), "written_by": f"llm-energy-orchestrator {__version__}"}
+        fields.append(
+            pa.field(name, _arrow_type(annotation), nullable=bool(column.null), metadata=metadata)
+        )
+    about = {
+        "schema_version": str(SCHEMA_VERSION),
+        "written_by": f"llm-energy-orchestrator {__version__}",
+    }
     return pa.schema(fields, metadata=about)
 
 
@@ -66,5 +71,7 @@ def describe(row: type[Noun]) -> str:
     """The data dictionary of a table as Markdown, from the schema."""
     lines = ["| column | type | unit | meaning | null |", "|---|---|---|---|---|"]
     for name, annotation, column in columns_of(row):
-        lines.append(f"| `{name}` | {_arrow_type(annotation)} | {column.unit} | {column.meaning} | {column.null or 'never'} |")
+        lines.append(
+            f"| `{name}` | {_arrow_type(annotation)} | {column.unit} | {column.meaning} | {column.null or 'never'} |"
+        )
     return "\n".join(lines)

@@ -130,21 +130,34 @@ class DataSetPaths:
 
     def sealed_trials(self) -> list[Path]:
         """Folders of all sealed trials, sorted."""
-        return sorted(p.parent for p in self.root.glob("*/*/*/*/*/trial.json") if not p.parent.name.startswith("."))
+        return sorted(
+            p.parent
+            for p in self.root.glob("*/*/*/*/*/trial.json")
+            if not p.parent.name.startswith(".")
+        )
 
     def partial_trials(self) -> list[Path]:
         """Folders of all unfinished trials, sorted. A link is none of ours."""
-        return sorted(p for p in self.root.glob(f"*/*/*/*/.*{PARTIAL_SUFFIX}") if self.is_partial(p))
+        return sorted(
+            p for p in self.root.glob(f"*/*/*/*/.*{PARTIAL_SUFFIX}") if self.is_partial(p)
+        )
 
     def is_partial(self, folder: Path) -> bool:
         """Whether a folder of that name is a trial of ours: no link, and none on its way leads out of the data set."""
-        return folder.is_dir() and not folder.is_symlink() and folder.resolve().is_relative_to(self.root.resolve())
+        return (
+            folder.is_dir()
+            and not folder.is_symlink()
+            and folder.resolve().is_relative_to(self.root.resolve())
+        )
 
     def leftovers(self) -> list[Path]:
         """Files that a cut left and nothing needs: half-written ones, and those of a running trial in a sealed one."""
         found = [p for place in (self.root, self.sweeps) for p in place.glob(TEMPORARY)]
         for folder in self.sealed_trials():
-            found += [*folder.glob(TEMPORARY), *(p for name in WORKING_FILES if (p := folder / name).exists())]
+            found += [
+                *folder.glob(TEMPORARY),
+                *(p for name in WORKING_FILES if (p := folder / name).exists()),
+            ]
         return found
 
 

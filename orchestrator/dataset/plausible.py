@@ -25,7 +25,9 @@ FUTURE = timedelta(days=1)
 MEASURED = ("energy_j", "gpu_energy_counter_j", "gpu_energy_integrated_j")
 
 
-def record_findings(where: str, record: TrialRecord, now: datetime | None = None) -> Iterator[Finding]:
+def record_findings(
+    where: str, record: TrialRecord, now: datetime | None = None
+) -> Iterator[Finding]:
     """What can't be, or hardly, in one trial."""
     for name, (low, high) in DOMAIN.items():
         value = getattr(record.asked, name)
@@ -38,16 +40,28 @@ def record_findings(where: str, record: TrialRecord, now: datetime | None = None
             yield Finding(severity, where, f"{prompt}: {what}")
         at = _time(execution.started_at)
         if at is None:
-            yield Finding("error", where, f"{prompt}: started_at: {execution.started_at!r} is no time with its zone")
+            yield Finding(
+                "error",
+                where,
+                f"{prompt}: started_at: {execution.started_at!r} is no time with its zone",
+            )
             continue
         if at > (now or datetime.now(UTC)) + FUTURE:
-            yield Finding("warning", where, f"{prompt}: started_at: {execution.started_at} is in the future")
+            yield Finding(
+                "warning", where, f"{prompt}: started_at: {execution.started_at} is in the future"
+            )
         if before is not None and at < before:
-            yield Finding("warning", where, f"{prompt}: started_at: is before that of the prompt measured before it")
+            yield Finding(
+                "warning",
+                where,
+                f"{prompt}: started_at: is before that of the prompt measured before it",
+            )
         before = at
 
 
-def _measurement_faults(record: TrialRecord, execution: Execution) -> Iterator[tuple[Severity, str]]:
+def _measurement_faults(
+    record: TrialRecord, execution: Execution
+) -> Iterator[tuple[Severity, str]]:
     window_s = execution.window_s
     if execution.status == "ok" and window_s:
         for name in MEASURED:
@@ -64,8 +78,15 @@ def _measurement_faults(record: TrialRecord, execution: Execution) -> Iterator[t
                 power = f"{energy_j / window_s:.0f} W"
                 yield "warning", f"{name}: {power} on average, more than {whose} ({limit_w:.0f} W)"
     per_token_j = execution.energy_per_token_j
-    if record.columns.engine != "simulated" and per_token_j is not None and not TOKEN_J[0] <= per_token_j <= TOKEN_J[1]:
-        yield "warning", f"energy_per_token_j: {per_token_j:.3g} J is outside {TOKEN_J[0]:g}..{TOKEN_J[1]:g}"
+    if (
+        record.columns.engine != "simulated"
+        and per_token_j is not None
+        and not TOKEN_J[0] <= per_token_j <= TOKEN_J[1]
+    ):
+        yield (
+            "warning",
+            f"energy_per_token_j: {per_token_j:.3g} J is outside {TOKEN_J[0]:g}..{TOKEN_J[1]:g}",
+        )
 
 
 def between_trials(records: Iterable[tuple[str, TrialRecord]]) -> Iterator[Finding]:
@@ -76,7 +97,11 @@ def between_trials(records: Iterable[tuple[str, TrialRecord]]) -> Iterator[Findi
         for execution, raw in zip(record.executions, record.codecarbon, strict=False):
             name = execution_id(record.columns.machine, record.spec, execution.prompt)
             run_id = raw.get("run_id")
-            if isinstance(run_id, str) and run_id and (first := runs.setdefault(run_id, name)) != name:
+            if (
+                isinstance(run_id, str)
+                and run_id
+                and (first := runs.setdefault(run_id, name)) != name
+            ):
                 what = f"prompt {execution.prompt}: the same measurement (CodeCarbon's run_id) as {first}"
                 yield Finding("error", where, what)
             at, gpu = _time(execution.started_at), record.columns.gpu_uuid

@@ -13,7 +13,13 @@ from typing import Any
 from orchestrator.dataset.finding import Finding
 from orchestrator.dataset.parquet import to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths, Stamp, execution_id, stamp
-from orchestrator.dataset.schema import Execution, ExecutionRow, SummaryRow, TrialColumns, TrialRecord
+from orchestrator.dataset.schema import (
+    Execution,
+    ExecutionRow,
+    SummaryRow,
+    TrialColumns,
+    TrialRecord,
+)
 from orchestrator.dataset.trials import partial_record, read_trial, reason_of
 from orchestrator.dataset.verdicts import Judgements, read_decisions, read_verdicts
 
@@ -78,7 +84,14 @@ class Trials:
         for columns, execution, record in self.counted(key):
             name = execution_id(columns.machine, record.spec, execution.prompt)
             judged = self.judgements.outcome(name, execution.text)
-            rows.append({**columns.model_dump(), **execution.model_dump(), "execution": name, **judged.model_dump()})
+            rows.append(
+                {
+                    **columns.model_dump(),
+                    **execution.model_dump(),
+                    "execution": name,
+                    **judged.model_dump(),
+                }
+            )
         return rows
 
     def summary_row(self, key: Key, rows: list[dict[str, Any]] | None = None) -> dict[str, Any]:
@@ -96,9 +109,15 @@ class Trials:
         discarded = [execution for execution in ok if usable.get(execution.prompt) is False]
         n_usable = sum(usable.get(execution.prompt) is True for execution in ok)
         evaluated = any(usable.get(execution.prompt) is not None for execution in ok)
-        qualities = [value for execution in ok if (value := quality.get(execution.prompt)) is not None]
+        qualities = [
+            value for execution in ok if (value := quality.get(execution.prompt)) is not None
+        ]
         newest = max((columns for columns, _, _ in counted), key=lambda columns: columns.attempt)
-        loads = [record.environment.get("load_s") for _, _, record in counted if record.environment.get("loaded_here")]
+        loads = [
+            record.environment.get("load_s")
+            for _, _, record in counted
+            if record.environment.get("loaded_here")
+        ]
         tokens = sum(execution.n_new_tokens or 0 for execution in kept)
         window_s = sum(execution.window_s or 0.0 for execution in kept)
         bases = {execution.energy_basis for execution in ok}
@@ -126,7 +145,9 @@ class Trials:
             "energy_per_token_j": spent / tokens if spent is not None and tokens else None,
             "energy_basis": basis,
             "wasted_energy_j": wasted,
-            "energy_per_usable_j": spent_on_all / n_usable if spent_on_all is not None and n_usable else None,
+            "energy_per_usable_j": spent_on_all / n_usable
+            if spent_on_all is not None and n_usable
+            else None,
             "load_s": loads[0] if loads else None,
             "flags": tuple(sorted(flags)),
         }
@@ -194,8 +215,12 @@ def read_all(paths: DataSetPaths, *, unfinished: bool = False) -> tuple[Trials, 
 
     `unfinished`: running and cut-off trials count with the executions they have.
     """
-    found: list[TrialRecord | str | None] = [read_sealed(paths, folder) for folder in paths.sealed_trials()]
-    found += [read_running(paths, folder) for folder in paths.partial_trials()] if unfinished else []
+    found: list[TrialRecord | str | None] = [
+        read_sealed(paths, folder) for folder in paths.sealed_trials()
+    ]
+    found += (
+        [read_running(paths, folder) for folder in paths.partial_trials()] if unfinished else []
+    )
     return gathered(found)
 
 

@@ -31,7 +31,13 @@ from orchestrator.dataset.paths import (
     sync_folder,
     write_atomically,
 )
-from orchestrator.dataset.schema import SCHEMA_VERSION, Execution, TelemetrySample, TrialColumns, TrialRecord
+from orchestrator.dataset.schema import (
+    SCHEMA_VERSION,
+    Execution,
+    TelemetrySample,
+    TrialColumns,
+    TrialRecord,
+)
 from orchestrator.nouns import Noun, TrialSpec
 from orchestrator.reader import printable
 
@@ -72,7 +78,15 @@ class Origin(Noun):
     environment: dict[str, Any]
 
 
-def append(paths: DataSetPaths, spec: TrialSpec, origin: Origin, order: str, measured: Measured, *, begun: bool = False) -> None:
+def append(
+    paths: DataSetPaths,
+    spec: TrialSpec,
+    origin: Origin,
+    order: str,
+    measured: Measured,
+    *,
+    begun: bool = False,
+) -> None:
     """Add an execution to its running trial; on the disk when this returns, folder entries included.
 
     `begun`: executions of it were written before, so its folder must be there. Raises OSError, and writes nothing then that
@@ -82,9 +96,15 @@ def append(paths: DataSetPaths, spec: TrialSpec, origin: Origin, order: str, mea
     head, lines = folder / "spec.json", folder / "executions.jsonl"
     if not head.exists():
         if begun:
-            raise FileNotFoundError(errno.ENOENT, "a running trial's folder was removed", str(folder))
+            raise FileNotFoundError(
+                errno.ENOENT, "a running trial's folder was removed", str(folder)
+            )
         make_folder(folder)
-        content = {"spec": spec.model_dump(mode="json"), "origin": origin.model_dump(mode="json"), "order": order}
+        content = {
+            "spec": spec.model_dump(mode="json"),
+            "origin": origin.model_dump(mode="json"),
+            "order": order,
+        }
         write_atomically(head, json.dumps({"schema_version": SCHEMA_VERSION, **content}).encode())
     new = not lines.exists()
     with lines.open("a+b") as stream:
@@ -116,7 +136,12 @@ def read_partial(folder: Path) -> tuple[TrialSpec, Origin, str, list[Measured]]:
                 continue
             raise
         measured.setdefault(item.execution.prompt, item)
-    return TrialSpec.model_validate(head["spec"]), Origin.model_validate(head["origin"]), head["order"], list(measured.values())
+    return (
+        TrialSpec.model_validate(head["spec"]),
+        Origin.model_validate(head["origin"]),
+        head["order"],
+        list(measured.values()),
+    )
 
 
 def partial_record(folder: Path) -> TrialRecord | None:
@@ -167,7 +192,9 @@ def seal_left(paths: DataSetPaths) -> list[TrialRecord]:
             else:
                 records.append(_seal(paths, folder)[1])
         except (ValueError, KeyError, FileNotFoundError) as error:
-            raise ValueError(f"{folder}: can't be read as a running trial: {reason_of(error)}") from error
+            raise ValueError(
+                f"{folder}: can't be read as a running trial: {reason_of(error)}"
+            ) from error
     for rest in paths.leftovers():
         rest.unlink(missing_ok=True)
     return records
@@ -178,20 +205,29 @@ def _seal(paths: DataSetPaths, folder: Path) -> tuple[Path, TrialRecord]:
     machine = origin.columns.machine
     while paths.trial(machine, spec).exists():
         spec = spec.model_copy(update={"attempt": spec.attempt + 1})
-    origin = Origin(columns=origin.columns.model_copy(update={"attempt": spec.attempt}), environment=origin.environment)
+    origin = Origin(
+        columns=origin.columns.model_copy(update={"attempt": spec.attempt}),
+        environment=origin.environment,
+    )
     record = _record(spec, origin, order, measured)
     write_atomically(folder / "emissions.csv", emissions_csv(record).encode())
     write_atomically(folder / "output.txt", output_txt(record).encode())
     if samples := [sample.model_dump() for m in measured for sample in m.telemetry]:
         write_parquet(folder / "telemetry.parquet", to_table(TelemetrySample, samples))
-    record.files = {name: file_sha256(folder / name) for name in DERIVED_FILES if (folder / name).exists()}
+    record.files = {
+        name: file_sha256(folder / name) for name in DERIVED_FILES if (folder / name).exists()
+    }
     record.sha256 = content_sha256(json.loads(record.model_dump_json()))
     write_atomically(folder / "trial.json", record.model_dump_json(indent=1).encode())
     target = paths.trial(machine, spec)
     folder.rename(target)
-    with contextlib.suppress(OSError):  # it is sealed: nothing may take it for not written and try again
+    with contextlib.suppress(
+        OSError
+    ):  # it is sealed: nothing may take it for not written and try again
         sync_folder(target.parent)
-        for name in WORKING_FILES:  # only now: until the rename they are what a cut leaves to go on from
+        for (
+            name
+        ) in WORKING_FILES:  # only now: until the rename they are what a cut leaves to go on from
             (target / name).unlink()
     return target, record
 
@@ -223,7 +259,9 @@ def _check_version(name: str, content: dict[str, Any]) -> None:
 def content_sha256(content: dict[str, Any]) -> str:
     """Hash of a trial.json's parsed content but for the hash itself: layout and order of keys don't matter."""
     rest = {key: value for key, value in content.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
 
 
 def _object(path: Path) -> dict[str, Any]:
@@ -251,7 +289,9 @@ def read_text(path: Path, errors: str = "strict") -> str:
         raise ValueError(f"{path.name}: is a pipe, reading it would wait for ever")
     size = status.st_size
     if size > SIZE_LIMIT_BYTES:
-        raise ValueError(f"{path.name}: {size / 2**20:.0f} MiB, more than the {SIZE_LIMIT_BYTES // 2**20} MiB that is read")
+        raise ValueError(
+            f"{path.name}: {size / 2**20:.0f} MiB, more than the {SIZE_LIMIT_BYTES // 2**20} MiB that is read"
+        )
     try:
         return path.read_bytes().decode("utf-8", errors)
     except UnicodeDecodeError as error:
@@ -289,7 +329,12 @@ def emissions_csv(record: TrialRecord) -> str:
     writer.writerow([*REPORT_FIELDS, *newer, *OWN_FIELDS])
     for execution, row in zip(record.executions, record.codecarbon, strict=True):
         own = [getattr(execution, name) for name in OWN_FIELDS]
-        writer.writerow([_cell(value) for value in [*(row.get(name) for name in (*REPORT_FIELDS, *newer)), *own]])
+        writer.writerow(
+            [
+                _cell(value)
+                for value in [*(row.get(name) for name in (*REPORT_FIELDS, *newer)), *own]
+            ]
+        )
     return out.getvalue()
 
 
@@ -299,7 +344,9 @@ def _cell(value: Any) -> Any:
         return ""
     if not isinstance(value, str):
         return value
-    value = value.replace("\r", " ")  # csv.writer leaves it unquoted, and readers take it for the end of the line
+    value = value.replace(
+        "\r", " "
+    )  # csv.writer leaves it unquoted, and readers take it for the end of the line
     return f"'{value}" if value[:1] in ("=", "+", "-", "@", "\t") else value
 
 
@@ -308,11 +355,21 @@ def output_txt(record: TrialRecord) -> str:
     texts = {prompt.number: prompt.text for prompt in record.spec.prompts}
     asked = ", ".join(f"{name}={value:g}" for name, value in record.asked.model_dump().items())
     note = "\nSYNTHETIC: no real model wrote this.\n" if record.columns.synthetic else "\n"
-    parts = [f"{record.columns.model} ({record.columns.quantization}) on {record.columns.machine}: {asked}{note}"]
+    parts = [
+        f"{record.columns.model} ({record.columns.quantization}) on {record.columns.machine}: {asked}{note}"
+    ]
     for execution in record.executions:
         head = f"=== prompt {execution.prompt} "
-        body = execution.text if execution.text is not None else f"[no text: {execution.error_kind}: {execution.error_message}]"
-        tokens = "" if execution.n_new_tokens is None else f" ({execution.n_new_tokens} tokens, {execution.finish_reason})"
+        body = (
+            execution.text
+            if execution.text is not None
+            else f"[no text: {execution.error_kind}: {execution.error_message}]"
+        )
+        tokens = (
+            ""
+            if execution.n_new_tokens is None
+            else f" ({execution.n_new_tokens} tokens, {execution.finish_reason})"
+        )
         prompt = _shown(texts.get(execution.prompt, ""))
         parts.append(f"{head:=<80}\n{prompt}\n--- output{tokens} ---\n{_shown(body)}\n")
     return "\n".join(parts)

@@ -27,7 +27,9 @@ from orchestrator.nouns import Noun, TrialSpec, generation_seed
 KINDS_OF_ERROR = frozenset({"oom", "nan", "timeout", "other"})
 
 
-def validate_folders(paths: DataSetPaths, *, running: bool, tables: bool = True) -> tuple[Trials, list[Finding]]:
+def validate_folders(
+    paths: DataSetPaths, *, running: bool, tables: bool = True
+) -> tuple[Trials, list[Finding]]:
     """Every readable trial, cut-off ones included, and what is wrong with the data set.
 
     `running`: a sweep writes it just now, so unfinished trials and tables that lag behind are no fault. `tables`:
@@ -46,11 +48,16 @@ def validate_folders(paths: DataSetPaths, *, running: bool, tables: bool = True)
         trials.add(record)
         sealed.append((where, record))
         attempts[(*Trials.key(record), record.columns.attempt)].append(where)
-        findings += [Finding("error", where, what) for what in _folder_faults(paths, folder, record)]
+        findings += [
+            Finding("error", where, what) for what in _folder_faults(paths, folder, record)
+        ]
         findings += record_findings(where, record)
     findings += between_trials(sealed)
     for first, *others in attempts.values():
-        findings += [Finding("error", other, f"the same attempt of the same trial as {first}") for other in others]
+        findings += [
+            Finding("error", other, f"the same attempt of the same trial as {first}")
+            for other in others
+        ]
     if tables:
         findings += _table_faults(paths, trials, running=running)
         findings += companion_findings(paths, trials, running=running)
@@ -61,13 +68,23 @@ def validate_folders(paths: DataSetPaths, *, running: bool, tables: bool = True)
         except (OSError, ValueError, KeyError) as error:
             if not folder.exists():
                 continue  # sealed meanwhile
-            findings.append(Finding("error", where, f"an unfinished trial that can't be read: {reason_of(error)}"))
+            findings.append(
+                Finding(
+                    "error", where, f"an unfinished trial that can't be read: {reason_of(error)}"
+                )
+            )
             continue
         if record_or_none is not None:
             trials.add(record_or_none)
         if not running:
             n = len(record_or_none.executions) if record_or_none else 0
-            findings.append(Finding("warning", where, f"a cut-off trial with {n} executions: the next `tune` there seals it"))
+            findings.append(
+                Finding(
+                    "warning",
+                    where,
+                    f"a cut-off trial with {n} executions: the next `tune` there seals it",
+                )
+            )
     return trials, findings
 
 
@@ -83,13 +100,20 @@ def _folder_faults(paths: DataSetPaths, folder: Path, record: TrialRecord) -> It
         elif file_sha256(file) != sha256:
             yield f"{name}: was edited after it was written (its hash differs)"
     known = {*record.files, "trial.json"}
-    yield from (f"{p.name}: wasn't written by this program" for p in sorted(folder.iterdir()) if p.name not in known)
+    yield from (
+        f"{p.name}: wasn't written by this program"
+        for p in sorted(folder.iterdir())
+        if p.name not in known
+    )
     yield from _disagreements(record)
     if len(record.codecarbon) != len(record.executions):
         yield f"{len(record.codecarbon)} records of CodeCarbon for {len(record.executions)} executions"
     seen: set[int] = set()
     for execution in record.executions:
-        yield from (f"prompt {execution.prompt}: {what}" for what in _execution_faults(record.spec, execution))
+        yield from (
+            f"prompt {execution.prompt}: {what}"
+            for what in _execution_faults(record.spec, execution)
+        )
         if execution.prompt in seen:
             yield f"prompt {execution.prompt}: stands there twice"
         seen.add(execution.prompt)
@@ -132,7 +156,14 @@ def _execution_faults(spec: TrialSpec, execution: Execution) -> Iterator[str]:
             yield "is ok but has no text"
     elif execution.status != "failed" or execution.error_kind not in KINDS_OF_ERROR:
         yield f"status {execution.status!r} with error_kind {execution.error_kind!r} is none that this program writes"
-    for name in ("window_s", "energy_j", "energy_kwh", "gpu_energy_counter_j", "cpu_energy_j", "ram_energy_j"):
+    for name in (
+        "window_s",
+        "energy_j",
+        "energy_kwh",
+        "gpu_energy_counter_j",
+        "cpu_energy_j",
+        "ram_energy_j",
+    ):
         value = getattr(execution, name)
         if value is not None and not value >= 0:
             yield f"{name}: {value!r} can't be"
@@ -148,11 +179,21 @@ def _strangers(paths: DataSetPaths, *, running: bool) -> Iterator[Finding]:
             if path.is_symlink() and not path.resolve().is_relative_to(root):
                 yield Finding("error", where, "a link out of the data set: it is not followed")
             elif name.startswith(".") and name.endswith(".tmp") and not running:
-                yield Finding("warning", where, "a temporary file that a cut left; it can be removed")
+                yield Finding(
+                    "warning", where, "a temporary file that a cut left; it can be removed"
+                )
             elif path == paths.merging and not running:
-                yield Finding("warning", where, "what a merge that was cut had not copied whole; merge again, or remove it")
+                yield Finding(
+                    "warning",
+                    where,
+                    "what a merge that was cut had not copied whole; merge again, or remove it",
+                )
             elif name.endswith(PARTIAL_SUFFIX) and len(path.relative_to(paths.root).parts) != 5:  # noqa: PLR2004 - a leaf's depth
-                yield Finding("warning", where, "an unfinished trial in the wrong place: nothing will go on with it")
+                yield Finding(
+                    "warning",
+                    where,
+                    "an unfinished trial in the wrong place: nothing will go on with it",
+                )
 
 
 def _table_faults(paths: DataSetPaths, trials: Trials, *, running: bool) -> Iterator[Finding]:
@@ -162,17 +203,31 @@ def _table_faults(paths: DataSetPaths, trials: Trials, *, running: bool) -> Iter
     of_trials = {key: trials.execution_rows(key) for key in trials}
     wanted: list[tuple[Path, type[Noun], list[dict[str, Any]]]] = [
         (paths.executions, ExecutionRow, [row for rows in of_trials.values() for row in rows]),
-        (paths.summary, SummaryRow, [trials.summary_row(key, rows) for key, rows in of_trials.items()]),
+        (
+            paths.summary,
+            SummaryRow,
+            [trials.summary_row(key, rows) for key, rows in of_trials.items()],
+        ),
     ]
     for path, row, rows in wanted:
         try:
             differs = not read_parquet(path).equals(to_table(row, rows))
         except FileNotFoundError:
             if rows and not running:
-                yield Finding("error", path.name, "is missing; `orchestrator summarize` makes it anew")
+                yield Finding(
+                    "error", path.name, "is missing; `orchestrator summarize` makes it anew"
+                )
             continue
         except (OSError, ValueError) as error:
-            yield Finding("error", path.name, f"can't be read ({reason_of(error)}); `orchestrator summarize` makes it anew")
+            yield Finding(
+                "error",
+                path.name,
+                f"can't be read ({reason_of(error)}); `orchestrator summarize` makes it anew",
+            )
             continue
         if differs and not running:
-            yield Finding("error", path.name, "isn't what the folders give; `orchestrator summarize` makes it anew")
+            yield Finding(
+                "error",
+                path.name,
+                "isn't what the folders give; `orchestrator summarize` makes it anew",
+            )

@@ -21,7 +21,16 @@ from orchestrator.dataset.paths import DataSetPaths, sync_folder
 from orchestrator.dataset.schema import Column
 from orchestrator.nouns import Noun
 
-REASONS = ("empty", "too_short", "repetition", "gibberish", "off_topic", "prompt_echo", "wrong_language", "judge")
+REASONS = (
+    "empty",
+    "too_short",
+    "repetition",
+    "gibberish",
+    "off_topic",
+    "prompt_echo",
+    "wrong_language",
+    "judge",
+)
 """Why a text is not usable. That its limit cut it off is none of them."""
 
 
@@ -29,28 +38,64 @@ class Signals(Noun):
     """What was measured on a text."""
 
     n_words: Annotated[int, Column("words of the text")]
-    distinct_1: Annotated[float | None, Column("share of different words, first 100 words", "1", "no words")]
-    distinct_2: Annotated[float | None, Column("share of different word pairs, worst 100 words", "1", "fewer than 2 words")]
-    distinct_3: Annotated[float | None, Column("share of different word triples, first 100 words", "1", "fewer than 3 words")]
-    zlib_ratio: Annotated[float | None, Column("compressed over plain size, worst 100 words", "1", "no words")]
-    dictionary_share: Annotated[float | None, Column("share of words known in the prompt's language", "1", "no words")]
-    language: Annotated[str | None, Column("language it reads like, ISO 639-1", null="can't be told")]
-    language_share: Annotated[float | None, Column("share of words known in that language", "1", "can't be told")]
-    echo_ratio: Annotated[float | None, Column("share of its word 5-grams that stand in the prompt", "1", "fewer than 5 words")]
-    max_repeat_run: Annotated[int, Column("longest direct succession of the same words or phrase, in repetitions")]
-    prompt_overlap: Annotated[float | None, Column("share of the prompt's content words found in it", "1", "the prompt has none")]
-    similarity: Annotated[float | None, Column("cosine of the embeddings of prompt and text", "1", "no embedding model was used")]
-    judge_score: Annotated[float | None, Column("the judge's score", "1", "no judge was asked, or it gave no score")]
+    distinct_1: Annotated[
+        float | None, Column("share of different words, first 100 words", "1", "no words")
+    ]
+    distinct_2: Annotated[
+        float | None,
+        Column("share of different word pairs, worst 100 words", "1", "fewer than 2 words"),
+    ]
+    distinct_3: Annotated[
+        float | None,
+        Column("share of different word triples, first 100 words", "1", "fewer than 3 words"),
+    ]
+    zlib_ratio: Annotated[
+        float | None, Column("compressed over plain size, worst 100 words", "1", "no words")
+    ]
+    dictionary_share: Annotated[
+        float | None, Column("share of words known in the prompt's language", "1", "no words")
+    ]
+    language: Annotated[
+        str | None, Column("language it reads like, ISO 639-1", null="can't be told")
+    ]
+    language_share: Annotated[
+        float | None, Column("share of words known in that language", "1", "can't be told")
+    ]
+    echo_ratio: Annotated[
+        float | None,
+        Column("share of its word 5-grams that stand in the prompt", "1", "fewer than 5 words"),
+    ]
+    max_repeat_run: Annotated[
+        int, Column("longest direct succession of the same words or phrase, in repetitions")
+    ]
+    prompt_overlap: Annotated[
+        float | None,
+        Column("share of the prompt's content words found in it", "1", "the prompt has none"),
+    ]
+    similarity: Annotated[
+        float | None,
+        Column("cosine of the embeddings of prompt and text", "1", "no embedding model was used"),
+    ]
+    judge_score: Annotated[
+        float | None, Column("the judge's score", "1", "no judge was asked, or it gave no score")
+    ]
 
 
 class Verdict(Signals):
     """A row of verdicts.parquet: the machine's word on a text, with the signals behind it."""
 
-    execution: Annotated[str, Column("id of the execution: its trial's folder, #, its prompt's number")]
+    execution: Annotated[
+        str, Column("id of the execution: its trial's folder, #, its prompt's number")
+    ]
     text_sha256: Annotated[str, Column("hash of the text")]
     usable: Annotated[bool, Column("whether the rules find the text usable")]
     reasons: Annotated[tuple[str, ...], Column("why not: " + ", ".join(REASONS))]
-    quality: Annotated[float, Column("0 (far beyond a threshold) to 1 (far from all of them); see docs/evaluation.md", "1")]
+    quality: Annotated[
+        float,
+        Column(
+            "0 (far beyond a threshold) to 1 (far from all of them); see docs/evaluation.md", "1"
+        ),
+    ]
     rules: Annotated[str, Column("version and hash of the rules")]
     embedding_model: Annotated[str | None, Column("model of `similarity`", null="none was used")]
     judge: Annotated[str | None, Column("model of `judge_score`", null="none was asked")]
@@ -100,7 +145,9 @@ def read_verdicts(paths: DataSetPaths) -> dict[str, Verdict]:
 
 def write_verdicts(paths: DataSetPaths, verdicts: Iterable[Verdict]) -> None:
     """Write verdicts.parquet anew, in one step, ordered by execution."""
-    rows = (verdict.model_dump() for verdict in sorted(verdicts, key=lambda verdict: verdict.execution))
+    rows = (
+        verdict.model_dump() for verdict in sorted(verdicts, key=lambda verdict: verdict.execution)
+    )
     write_parquet(paths.verdicts, to_table(Verdict, rows))
 
 
@@ -121,7 +168,9 @@ def read_decisions(paths: DataSetPaths) -> list[Decision]:
         except ValidationError as error:
             if number == len(lines) + 1:  # no newline after it: it was being written
                 continue
-            raise ValueError(f"{paths.reviews.name}: line {number} is no decision of a reviewer") from error
+            raise ValueError(
+                f"{paths.reviews.name}: line {number} is no decision of a reviewer"
+            ) from error
     return decisions
 
 
@@ -146,7 +195,9 @@ def _end_of_lines(paths: DataSetPaths) -> int:
 def latest(decisions: Iterable[Decision]) -> dict[str, dict[str, Decision]]:
     """Execution -> reviewer -> the latest decision by its time, taken back or not."""
     found: dict[str, dict[str, Decision]] = {}
-    for decision in sorted(decisions, key=lambda decision: decision.at):  # files of two machines may have been joined
+    for decision in sorted(
+        decisions, key=lambda decision: decision.at
+    ):  # files of two machines may have been joined
         found.setdefault(decision.execution, {})[decision.reviewer] = decision
     return found
 
@@ -154,7 +205,11 @@ def latest(decisions: Iterable[Decision]) -> dict[str, dict[str, Decision]]:
 def standing(decisions: Iterable[Decision]) -> dict[str, dict[str, Decision]]:
     """Execution -> reviewer -> the decision that stands: the latest; who took it back has none."""
     found = {
-        execution: {reviewer: decision for reviewer, decision in reviewers.items() if decision.decision != "undecided"}
+        execution: {
+            reviewer: decision
+            for reviewer, decision in reviewers.items()
+            if decision.decision != "undecided"
+        }
         for execution, reviewers in latest(decisions).items()
     }
     return {execution: reviewers for execution, reviewers in found.items() if reviewers}
@@ -172,13 +227,17 @@ def outcome(verdict: Verdict | None, decisions: Iterable[Decision] = ()) -> Outc
         return Outcome(usable=False, reasons=reasons, quality=quality, decided_by="review")
     if verdict is None:
         return UNJUDGED
-    return Outcome(usable=verdict.usable, reasons=verdict.reasons, quality=quality, decided_by="rules")
+    return Outcome(
+        usable=verdict.usable, reasons=verdict.reasons, quality=quality, decided_by="rules"
+    )
 
 
 class Judgements:
     """Verdicts and standing decisions of a data set, to be asked for one execution at a time."""
 
-    def __init__(self, verdicts: dict[str, Verdict] | None = None, decisions: Iterable[Decision] = ()) -> None:
+    def __init__(
+        self, verdicts: dict[str, Verdict] | None = None, decisions: Iterable[Decision] = ()
+    ) -> None:
         self.verdicts = verdicts or {}
         self.decisions = list(decisions)
         self.standing = standing(self.decisions)

@@ -23,7 +23,9 @@ class GenerationError(Exception):
 
 def timed_out(timeout_s: float, n_tokens: int) -> GenerationError:
     """The error of a generation that was ended for its time."""
-    return GenerationError("timeout", f"ended after {timeout_s:g} s with {n_tokens} new tokens (--execution-timeout)")
+    return GenerationError(
+        "timeout", f"ended after {timeout_s:g} s with {n_tokens} new tokens (--execution-timeout)"
+    )
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,13 @@ class Engine(Protocol):
         """Token ids of a prompt."""
 
     def generate(
-        self, encoded: Encoded, effective: Effective, seed: int, *, fixed_length: bool, timeout_s: float | None = None
+        self,
+        encoded: Encoded,
+        effective: Effective,
+        seed: int,
+        *,
+        fixed_length: bool,
+        timeout_s: float | None = None,
     ) -> Generated:
         """Generate; the only call inside a window.
 

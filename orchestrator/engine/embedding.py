@@ -43,10 +43,14 @@ class Embedding:
         """Mean over the tokens' last hidden states, of length 1 (Reimers & Gurevych 2019, arXiv 1908.10084)."""
         import torch
 
-        batch = self.tokenizer(texts, padding=True, truncation=True, max_length=LONGEST_TOKENS, return_tensors="pt")
+        batch = self.tokenizer(
+            texts, padding=True, truncation=True, max_length=LONGEST_TOKENS, return_tensors="pt"
+        )
         hidden = self.model(**batch).last_hidden_state
         mask = batch["attention_mask"].unsqueeze(-1)
-        return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1).clamp(min=1), dim=1)
+        return torch.nn.functional.normalize(
+            (hidden * mask).sum(1) / mask.sum(1).clamp(min=1), dim=1
+        )
 
 
 def load(name: str) -> Embedding:
@@ -58,11 +62,15 @@ def load(name: str) -> Embedding:
     transformers.logging.set_verbosity_error()
     local = Path(name).is_dir()
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(name, local_files_only=local, trust_remote_code=False)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            name, local_files_only=local, trust_remote_code=False
+        )
         model = transformers.AutoModel.from_pretrained(
             name, local_files_only=local, trust_remote_code=False, use_safetensors=True
         ).eval()
-    except Exception as error:  # of the hub's client and of the file formats: each has a tree of its own
+    except (
+        Exception
+    ) as error:  # of the hub's client and of the file formats: each has a tree of its own
         raise ModelUnavailableError(
             f"--embedding {name}: can't be loaded ({type(error).__name__}); give a folder with a sentence-transformers "
             "model, or a hub name that is staged or can be fetched"

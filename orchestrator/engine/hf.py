@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.engine import Encoded, EngineInfo, Generated, GenerationError, timed_out
-from orchestrator.engine.offload import GPU, HOST, DeviceMap, offload_fraction, passing_bytes, place, skeleton
+from orchestrator.engine.offload import (
+    GPU,
+    HOST,
+    DeviceMap,
+    offload_fraction,
+    passing_bytes,
+    place,
+    skeleton,
+)
 from orchestrator.engine.weights import Weights, resolve
 from orchestrator.errors import ModelTooLargeError, ModelUnavailableError
 from orchestrator.models import architecture_of, parse_model
@@ -51,8 +59,12 @@ class HfEngine:
         from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
         transformers.logging.set_verbosity_error()
-        logging.getLogger("accelerate.big_modeling").setLevel(logging.ERROR)  # that layers are offloaded: rows say how much
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # one cast notice a layer call otherwise
+        logging.getLogger("accelerate.big_modeling").setLevel(
+            logging.ERROR
+        )  # that layers are offloaded: rows say how much
+        logging.getLogger("bitsandbytes").setLevel(
+            logging.ERROR
+        )  # one cast notice a layer call otherwise
         if threads:
             torch.set_num_threads(threads)
         self._torch = torch
@@ -60,7 +72,9 @@ class HfEngine:
         dtype = _compute_dtype(setup.compute_dtype, torch)
         began = time.perf_counter()
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(weights.path, local_files_only=True, trust_remote_code=False)
+            self._tokenizer = AutoTokenizer.from_pretrained(
+                weights.path, local_files_only=True, trust_remote_code=False
+            )
             placed = self._placed(setup, weights.path, dtype)
             offloads = HOST in placed.values()
             asked = _bitsandbytes(setup.quantization, dtype, offloads=offloads)
@@ -93,7 +107,11 @@ class HfEngine:
         own = self._model.generation_config
         eos = own.eos_token_id if own.eos_token_id is not None else self._tokenizer.eos_token_id
         self._eos = [] if eos is None else list(eos) if isinstance(eos, list | tuple) else [eos]
-        self._pad = self._tokenizer.pad_token_id if self._tokenizer.pad_token_id is not None else next(iter(self._eos), 0)
+        self._pad = (
+            self._tokenizer.pad_token_id
+            if self._tokenizer.pad_token_id is not None
+            else next(iter(self._eos), 0)
+        )
         self._bos = own.bos_token_id
         self._cache_bytes_per_token: int | None = None
         # generate() fills every None of the passed config from this one, so it must hold nothing but token ids
@@ -127,7 +145,12 @@ class HfEngine:
         if not setup.cpu_offload:
             return {"": GPU}
         try:
-            return place(skeleton(folder, dtype), setup.quantization, self._torch.cuda.mem_get_info()[0], _ram_bytes()[0])
+            return place(
+                skeleton(folder, dtype),
+                setup.quantization,
+                self._torch.cuda.mem_get_info()[0],
+                _ram_bytes()[0],
+            )
         except ModelTooLargeError as error:
             raise ModelTooLargeError(
                 f"{setup.model} with {setup.quantization.name} doesn't fit, not even by --cpu-offload: {error}; "
@@ -147,7 +170,13 @@ class HfEngine:
         return Encoded(int(ids.shape[1]), ids)
 
     def generate(
-        self, encoded: Encoded, effective: Effective, seed: int, *, fixed_length: bool, timeout_s: float | None = None
+        self,
+        encoded: Encoded,
+        effective: Effective,
+        seed: int,
+        *,
+        fixed_length: bool,
+        timeout_s: float | None = None,
     ) -> Generated:
         """One `model.generate` with every parameter explicit, the random state set from `seed` first."""
         from transformers import StoppingCriteriaList
@@ -161,7 +190,9 @@ class HfEngine:
                 output = self._model.generate(
                     inputs=encoded.ids,
                     attention_mask=torch.ones_like(encoded.ids),
-                    generation_config=self._generation_config(effective, n_new, fixed_length=fixed_length),
+                    generation_config=self._generation_config(
+                        effective, n_new, fixed_length=fixed_length
+                    ),
                     stopping_criteria=StoppingCriteriaList([watch]),
                 )
         except RuntimeError as error:  # of which torch's errors of memory and of CUDA are kinds
@@ -180,7 +211,9 @@ class HfEngine:
         # on a GPU the sampler's check of its probabilities is an assertion in a kernel, after which the process has lost it
         if ("inf" in text and "nan" in text) or "device-side assert" in text:
             return GenerationError("nan", f"probabilities with nan or inf: {_first_line(error)}")
-        out_of_memory = isinstance(error, self._torch.cuda.OutOfMemoryError) or ("alloc" in text and "memory" in text)
+        out_of_memory = isinstance(error, self._torch.cuda.OutOfMemoryError) or (
+            "alloc" in text and "memory" in text
+        )
         if out_of_memory or self._memory_is_scarce():
             return GenerationError("oom", f"{self._need(n_tokens)}; {_first_line(error)}")
         return GenerationError("other", _first_line(error))
@@ -202,7 +235,9 @@ class HfEngine:
             free, total = self._torch.cuda.mem_get_info()
         else:
             free, total = _ram_bytes()
-        return f"{cache}, with {free / 2**30:.1f} of {total / 2**30:.1f} GiB free beside the weights"
+        return (
+            f"{cache}, with {free / 2**30:.1f} of {total / 2**30:.1f} GiB free beside the weights"
+        )
 
     def _generation_config(self, effective: Effective, n_new: int, *, fixed_length: bool) -> Any:
         from transformers import GenerationConfig
@@ -217,7 +252,11 @@ class HfEngine:
             eos_token_id=self._eos or None,
             pad_token_id=self._pad,
         )
-        config.temperature, config.top_p, config.top_k = effective.temperature, effective.top_p, effective.top_k
+        config.temperature, config.top_p, config.top_k = (
+            effective.temperature,
+            effective.top_p,
+            effective.top_k,
+        )
         return config
 
     def decode(self, generated: Generated) -> str:
@@ -263,8 +302,12 @@ class _Watch:
             if input_ids.is_cuda:
                 self._torch.cuda.synchronize()  # else it's the launch of the first token that is timed
             self.first_token_s = time.perf_counter() - self._began
-        self.timed_out = self._timeout_s is not None and time.perf_counter() - self._began > self._timeout_s
-        return self._torch.full((input_ids.shape[0],), self.timed_out, dtype=self._torch.bool, device=input_ids.device)
+        self.timed_out = (
+            self._timeout_s is not None and time.perf_counter() - self._began > self._timeout_s
+        )
+        return self._torch.full(
+            (input_ids.shape[0],), self.timed_out, dtype=self._torch.bool, device=input_ids.device
+        )
 
 
 def _compute_dtype(asked: str, torch: Any) -> Any:
@@ -294,19 +337,31 @@ def _bitsandbytes(quantization: Quantization, dtype: Any, *, offloads: bool = Fa
         )
     if quantization.bits == 8:  # noqa: PLR2004
         return BitsAndBytesConfig(
-            load_in_8bit=True, llm_int8_threshold=quantization.int8_threshold, llm_int8_enable_fp32_cpu_offload=offloads
+            load_in_8bit=True,
+            llm_int8_threshold=quantization.int8_threshold,
+            llm_int8_enable_fp32_cpu_offload=offloads,
         )
     return None
 
 
 def _quantized_as_asked(folder: Path, asked: Any, *, offloads: bool = False) -> bool:
     """Whether the weights are quantized already. Raises ValueError if not as asked: transformers would keep their own."""
-    own = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("quantization_config")
+    own = json.loads((folder / "config.json").read_text(encoding="utf-8")).get(
+        "quantization_config"
+    )
     if own is None:
         return False
-    names = ("load_in_4bit", "load_in_8bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant", "bnb_4bit_compute_dtype")
+    names = (
+        "load_in_4bit",
+        "load_in_8bit",
+        "bnb_4bit_quant_type",
+        "bnb_4bit_use_double_quant",
+        "bnb_4bit_compute_dtype",
+    )
     wanted = asked.to_dict() if asked is not None else {}
-    if any(own.get(name) != wanted.get(name) for name in (*names, "quant_method", "llm_int8_threshold")):
+    if any(
+        own.get(name) != wanted.get(name) for name in (*names, "quant_method", "llm_int8_threshold")
+    ):
         msg = f"its weights are quantized already ({own.get('quant_method')}), and not as asked"
         raise ValueError(msg)
     if offloads:

@@ -45,16 +45,25 @@ def place(model: Any, quantization: Quantization, gpu_bytes: int, ram_bytes: int
 
     small = {4: CustomDtype.INT4, 8: torch.int8}.get(quantization.bits or 0)
     head = model.get_output_embeddings()
-    matrices = [name for name, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head]
+    matrices = [
+        name
+        for name, m in model.named_modules()
+        if isinstance(m, torch.nn.Linear) and m is not head
+    ]
     found: DeviceMap = infer_auto_device_map(
         model,
-        max_memory={GPU: int(GPU_SHARE * gpu_bytes), HOST: 2**62},  # RAM is looked at below, by unquantized sizes
+        max_memory={
+            GPU: int(GPU_SHARE * gpu_bytes),
+            HOST: 2**62,
+        },  # RAM is looked at below, by unquantized sizes
         no_split_module_classes=list(model._no_split_modules or []),  # noqa: SLF001 - no other name for it
         offload_buffers=True,  # they are small; without it accelerate warns where the GPU is full
         special_dtypes={f"{name}.weight": small for name in matrices} if small else None,
     )
     if GPU not in found.values():
-        raise ModelTooLargeError(f"no layer fits in the {gpu_bytes / GIB:.1f} GiB that are free on the GPU")
+        raise ModelTooLargeError(
+            f"no layer fits in the {gpu_bytes / GIB:.1f} GiB that are free on the GPU"
+        )
     rest = bytes_on(model, found, HOST)
     if rest > RAM_SHARE * ram_bytes:
         raise ModelTooLargeError(
@@ -65,8 +74,14 @@ def place(model: Any, quantization: Quantization, gpu_bytes: int, ram_bytes: int
 
 def bytes_on(model: Any, device_map: DeviceMap, device: int | str) -> int:
     """Unquantized bytes of the modules that a map has on a device."""
-    prefixes = tuple(f"{name}." if name else "" for name, where in device_map.items() if where == device)
-    return sum(p.nelement() * p.element_size() for name, p in model.named_parameters() if prefixes and name.startswith(prefixes))
+    prefixes = tuple(
+        f"{name}." if name else "" for name, where in device_map.items() if where == device
+    )
+    return sum(
+        p.nelement() * p.element_size()
+        for name, p in model.named_parameters()
+        if prefixes and name.startswith(prefixes)
+    )
 
 
 def offload_fraction(model: Any) -> float:
@@ -78,4 +93,7 @@ def offload_fraction(model: Any) -> float:
 
 def passing_bytes(model: Any) -> int:
     """The largest matrix that passes through the GPU at each token; 0 without offload."""
-    return max((p.nelement() * p.element_size() for p in model.parameters() if p.device.type == "meta"), default=0)
+    return max(
+        (p.nelement() * p.element_size() for p in model.parameters() if p.device.type == "meta"),
+        default=0,
+    )

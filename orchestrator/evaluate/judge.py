@@ -91,14 +91,18 @@ class Judge:
                     "execution": text.execution, "text_sha256": sha256, "judge": self.model, "template": TEMPLATE_SHA256,
                     "question": question, "answer": answer, "score": score, "at": now(),
                 }  # fmt: skip
-                stream.write(json.dumps(entry) + "\n")  # ASCII: an answer may hold what UTF-8 can't, half a surrogate pair
+                stream.write(
+                    json.dumps(entry) + "\n"
+                )  # ASCII: an answer may hold what UTF-8 can't, half a surrogate pair
                 stream.flush()
                 scored.append(text._replace(judge_score=score))
                 in_a_row = 0 if score is not None else in_a_row + 1
                 if score is None:
                     without.append(f"{text.execution}: no score of the judge: {answer[:200]}")
                 if in_a_row >= GIVE_UP:
-                    raise UserError(f"--judge {self.url}: {in_a_row} texts in a row got no score ({answer[:200]}); is it up?")
+                    raise UserError(
+                        f"--judge {self.url}: {in_a_row} texts in a row got no score ({answer[:200]}); is it up?"
+                    )
         return scored, without
 
     def _known(self, kept: bytes) -> dict[tuple[str, str], float]:
@@ -107,15 +111,25 @@ class Judge:
         for line in kept.splitlines():
             try:
                 entry = json.loads(line)
-                if (entry["judge"], entry["template"]) == (self.model, TEMPLATE_SHA256) and entry["score"] is not None:
+                if (entry["judge"], entry["template"]) == (self.model, TEMPLATE_SHA256) and entry[
+                    "score"
+                ] is not None:
                     found[entry["execution"], entry["text_sha256"]] = float(entry["score"])
-            except (ValueError, LookupError, TypeError):  # cut off, or not ours: the text is asked about again
+            except (
+                ValueError,
+                LookupError,
+                TypeError,
+            ):  # cut off, or not ours: the text is asked about again
                 continue
         return found
 
     def _ask(self, question: str) -> tuple[float | None, str]:
         """(score from 0 to 1 or None, the answer or why there is none)."""
-        body = {"model": self.model, "temperature": 0, "messages": [{"role": "user", "content": question}]}
+        body = {
+            "model": self.model,
+            "temperature": 0,
+            "messages": [{"role": "user", "content": question}],
+        }
         headers = {"Content-Type": "application/json"}
         if key := os.environ.get("OPENAI_API_KEY"):
             headers["Authorization"] = f"Bearer {key}"
@@ -128,7 +142,14 @@ class Judge:
                 time.sleep(PAUSE_S * number)
             try:
                 said = _said(request)
-            except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, RecursionError) as error:
+            except (
+                OSError,
+                http.client.HTTPException,
+                ValueError,
+                LookupError,
+                TypeError,
+                RecursionError,
+            ) as error:
                 said = f"{type(error).__name__}: {error}"
                 if isinstance(error, urllib.error.HTTPError) and error.code in HOPELESS:
                     break

@@ -52,7 +52,9 @@ class Limit(Noun):
     def _one_side(self) -> Self:
         if (self.at_least is None) == (self.at_most is None):
             raise ValueError("needs one of at_least and at_most")
-        if (self.at_least is not None and self.good <= self.at_least) or (self.at_most is not None and self.good >= self.at_most):
+        if (self.at_least is not None and self.good <= self.at_least) or (
+            self.at_most is not None and self.good >= self.at_most
+        ):
             raise ValueError("good must lie on the side that passes")
         return self
 
@@ -83,7 +85,9 @@ class Rules(Noun):
         """The limits for a use case."""
         return {**self.limits, **self.use_cases.get(use_case, {})}
 
-    def judge(self, signals: dict[str, Any], use_case: str, language: str | None) -> tuple[tuple[str, ...], float]:
+    def judge(
+        self, signals: dict[str, Any], use_case: str, language: str | None
+    ) -> tuple[tuple[str, ...], float]:
         """(reasons, quality) for the signals of a text whose prompt is in `language`; no reasons: usable.
 
         Quality is the worst signal's score; an unknown signal says nothing.
@@ -97,7 +101,9 @@ class Rules(Noun):
                 reasons.add(_reason(name, signals, language))
         return tuple(reason for reason in REASONS if reason in reasons), min(scores)
 
-    def _applied(self, signals: dict[str, Any], use_case: str) -> Iterator[tuple[str, Limit, float]]:
+    def _applied(
+        self, signals: dict[str, Any], use_case: str
+    ) -> Iterator[tuple[str, Limit, float]]:
         for name, limit in self.of(use_case).items():
             value = signals.get(name)
             if value is not None and signals["n_words"] >= limit.from_words:
@@ -105,7 +111,10 @@ class Rules(Noun):
 
 
 def _reason(name: str, signals: dict[str, Any], language: str | None) -> str:
-    other = signals["language"] not in (None, language) and (signals["language_share"] or 0) >= OTHER_LANGUAGE_SHARE
+    other = (
+        signals["language"] not in (None, language)
+        and (signals["language_share"] or 0) >= OTHER_LANGUAGE_SHARE
+    )
     return "wrong_language" if name == "dictionary_share" and other else REASON_OF[name]
 
 

@@ -28,11 +28,18 @@ def signals_of(text: str, prompt: str) -> dict[str, Any]:
     windows = list(_windows(words))
     language = prompt_language(prompt)
     reads_like, language_share = language_of(words[:WINDOW_WORDS])
-    shares = [share for window in windows if language and (share := share_known(window, language)) is not None]
+    shares = [
+        share
+        for window in windows
+        if language and (share := share_known(window, language)) is not None
+    ]
     return {
         "n_words": len(words),
         "distinct_1": distinct(lower[:WINDOW_WORDS], 1),
-        "distinct_2": min(filter(None, (distinct([w.lower() for w in window], 2) for window in windows)), default=None),
+        "distinct_2": min(
+            filter(None, (distinct([w.lower() for w in window], 2) for window in windows)),
+            default=None,
+        ),
         "distinct_3": distinct(lower[:WINDOW_WORDS], 3),
         "zlib_ratio": min((_compressed(" ".join(window)) for window in windows), default=None),
         "dictionary_share": min(shares, default=None),
@@ -91,7 +98,11 @@ def _overlap(words: Sequence[str], prompt: str, language: str | None) -> float |
     content = _content(prompt, language)
     if not content:
         return None
-    found = {lemma(word, language) if language else word for word in set(words) if len(word) >= CONTENT_LETTERS}
+    found = {
+        lemma(word, language) if language else word
+        for word in set(words)
+        if len(word) >= CONTENT_LETTERS
+    }
     return len(content & found) / len(content)
 
 

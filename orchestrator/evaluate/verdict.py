@@ -24,9 +24,14 @@ class Text(NamedTuple):
     judge_score: float | None = None
 
 
-def verdict_on(text: Text, rules: Rules, *, embedding_model: str | None = None, judge: str | None = None) -> Verdict:
+def verdict_on(
+    text: Text, rules: Rules, *, embedding_model: str | None = None, judge: str | None = None
+) -> Verdict:
     """The machine's verdict by the rules."""
-    signals = signals_of(text.text, text.prompt) | {"similarity": text.similarity, "judge_score": text.judge_score}
+    signals = signals_of(text.text, text.prompt) | {
+        "similarity": text.similarity,
+        "judge_score": text.judge_score,
+    }
     reasons, quality = rules.judge(signals, text.use_case, prompt_language(text.prompt))
     return Verdict(
         execution=text.execution,
@@ -41,7 +46,9 @@ def verdict_on(text: Text, rules: Rules, *, embedding_model: str | None = None, 
     )
 
 
-def verdicts_on(texts: Sequence[Text], rules: Rules, embedding_model: str | None, judge: str | None) -> list[Verdict]:
+def verdicts_on(
+    texts: Sequence[Text], rules: Rules, embedding_model: str | None, judge: str | None
+) -> list[Verdict]:
     """The same for many."""
     return [verdict_on(text, rules, embedding_model=embedding_model, judge=judge) for text in texts]
 
@@ -57,7 +64,9 @@ def learned_figures(trials: Trials, key: Key, objectives: Container[str]) -> dic
         return figures
     rules = packaged_rules()
     found = [
-        verdict_on(Text("", columns.use_case, prompt_of(record, execution.prompt), execution.text), rules).quality
+        verdict_on(
+            Text("", columns.use_case, prompt_of(record, execution.prompt), execution.text), rules
+        ).quality
         for columns, execution, record in trials.counted(key)
         if execution.status == "ok" and execution.text is not None
     ]
@@ -75,4 +84,6 @@ def texts_of(trials: Trials) -> Iterable[Text]:
         for columns, execution, record in trials.counted(key):
             if execution.status == "ok" and execution.text is not None and not columns.synthetic:
                 name = execution_id(columns.machine, record.spec, execution.prompt)
-                yield Text(name, columns.use_case, prompt_of(record, execution.prompt), execution.text)
+                yield Text(
+                    name, columns.use_case, prompt_of(record, execution.prompt), execution.text
+                )

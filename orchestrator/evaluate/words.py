@@ -38,7 +38,9 @@ _ITALIAN_CLITIC = re.compile(r"(.+[aei]r|.+ndo)(?:mi|ti|ci|vi|si|lo|la|li|le|ne|
 
 def words_of(text: str) -> list[str]:
     """Runs of letters of any script, apostrophes within included, as they stand."""
-    return _WORD.findall(unicodedata.normalize("NFC", text))  # an accent written as a mark of its own would end a word
+    return _WORD.findall(
+        unicodedata.normalize("NFC", text)
+    )  # an accent written as a mark of its own would end a word
 
 
 @lru_cache(maxsize=200_000)
@@ -50,7 +52,9 @@ def known(word: str, language: str) -> bool:
 def _part_known(part: str, language: str) -> bool:
     import simplemma
 
-    if len(part) <= SHORT and part < "\u0250":  # in Latin letters; two signs of another script say nothing for these languages
+    if (
+        len(part) <= SHORT and part < "\u0250"
+    ):  # in Latin letters; two signs of another script say nothing for these languages
         return True
     if simplemma.is_known(part, lang=language) or part in _invariant(language):
         return True
@@ -58,7 +62,9 @@ def _part_known(part: str, language: str) -> bool:
         return False
     clitic = _ITALIAN_CLITIC.fullmatch(part)
     stem = clitic[1] + ("e" if clitic[1].endswith("r") else "") if clitic else ""
-    return bool(_ITALIAN_ACCENT.fullmatch(part)) or (bool(stem) and simplemma.is_known(stem, lang=language))
+    return bool(_ITALIAN_ACCENT.fullmatch(part)) or (
+        bool(stem) and simplemma.is_known(stem, lang=language)
+    )
 
 
 @lru_cache

@@ -35,7 +35,9 @@ class CodeCarbonMeter:
         if scene.gpu_uuid is not None:
             from orchestrator.meters.nvml import index_of
 
-            self._gpu_index = index_of(scene.gpu_uuid)  # CodeCarbon takes only integers (a UUID gives 0 J)
+            self._gpu_index = index_of(
+                scene.gpu_uuid
+            )  # CodeCarbon takes only integers (a UUID gives 0 J)
         self._tracker: Any = None
         self._began = 0.0
 
@@ -93,9 +95,13 @@ class CodeCarbonMeter:
             return Reading(dict.fromkeys(ENERGIES), dict.fromkeys(ENERGIES, why))
         total_kwh = data.energy_consumed
         if self._gpu_index is None:
-            total_kwh -= data.gpu_energy  # of GPUs that this trial doesn't use: asked for none, CodeCarbon takes all
+            total_kwh -= (
+                data.gpu_energy
+            )  # of GPUs that this trial doesn't use: asked for none, CodeCarbon takes all
         cpu_method, cpu_kwh = self._cpu_method(tracker), data.cpu_energy
-        if cpu_method == "rapl":  # it measures the package, which the trials of a host share: each gets an equal part
+        if (
+            cpu_method == "rapl"
+        ):  # it measures the package, which the trials of a host share: each gets an equal part
             cpu_kwh = data.cpu_energy / self._scene.n_parallel
             total_kwh -= data.cpu_energy - cpu_kwh
         values: dict[str, Any] = {
@@ -110,7 +116,9 @@ class CodeCarbonMeter:
         notes: dict[str, str] = {}
         if too_short:
             values |= dict.fromkeys(ENERGIES)
-            notes = dict.fromkeys(ENERGIES, f"CodeCarbon measures nothing in a window under {SHORTEST_S:g} s")
+            notes = dict.fromkeys(
+                ENERGIES, f"CodeCarbon measures nothing in a window under {SHORTEST_S:g} s"
+            )
         elif self._gpu_index is None:
             values["gpu_energy_cc_j"] = None
             notes["gpu_energy_cc_j"] = "no GPU"
@@ -118,7 +126,9 @@ class CodeCarbonMeter:
             values["gpu_energy_cc_j"] = values["energy_kwh"] = values["energy_j"] = None
             why = "CodeCarbon read no GPU energy"
             notes |= dict.fromkeys(("gpu_energy_cc_j", "energy_kwh", "energy_j"), why)
-        return Reading(values, notes, asdict(data) | {"experiment_id": None})  # CodeCarbon writes the text "None" for none
+        return Reading(
+            values, notes, asdict(data) | {"experiment_id": None}
+        )  # CodeCarbon writes the text "None" for none
 
     @staticmethod
     def _cpu_method(tracker: Any) -> str | None:

@@ -52,7 +52,15 @@ def list_gpus() -> list[Gpu]:
         with contextlib.suppress(nvml.NVMLError):  # a GPU that is lost answers nothing
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
             uuid = _text(nvml.nvmlDeviceGetUUID(handle))
-            gpus.append(Gpu(index, uuid, _name(nvml, handle), _memory_bytes(nvml, handle), _power_limit_w(nvml, handle)))
+            gpus.append(
+                Gpu(
+                    index,
+                    uuid,
+                    _name(nvml, handle),
+                    _memory_bytes(nvml, handle),
+                    _power_limit_w(nvml, handle),
+                )
+            )
     return gpus
 
 
@@ -88,12 +96,15 @@ def visible_gpus() -> list[Gpu]:
     if chosen is None or not gpus:
         return gpus
     if not chosen.strip():
-        raise UserError("CUDA_VISIBLE_DEVICES is set and empty: unset it to use this machine's GPUs, or set it to -1 to use none")
+        raise UserError(
+            "CUDA_VISIBLE_DEVICES is set and empty: unset it to use this machine's GPUs, or set it to -1 to use none"
+        )
     wanted = [item.strip() for item in chosen.split(",")]
     return [
         gpu
         for gpu in gpus
-        if str(gpu.index) in wanted or any(item.startswith("GPU-") and gpu.uuid.startswith(item) for item in wanted)
+        if str(gpu.index) in wanted
+        or any(item.startswith("GPU-") and gpu.uuid.startswith(item) for item in wanted)
     ]
 
 
@@ -104,7 +115,9 @@ def index_of(uuid: str) -> int:
         if gpu.uuid == uuid:
             return gpu.index
     listed = ", ".join(gpu.uuid for gpu in gpus) or "none"
-    raise UserError(f"the GPU {uuid} is not among those NVML lists ({listed}); MIG slices have no energy counter of their own")
+    raise UserError(
+        f"the GPU {uuid} is not among those NVML lists ({listed}); MIG slices have no energy counter of their own"
+    )
 
 
 class NvmlMeter:
@@ -126,7 +139,9 @@ class NvmlMeter:
         Then all meters that read it open within one step, and the step that was under way is not charged to the window.
         """
         before, deadline = self._counter_mj(), time.perf_counter() + SETTLE_S
-        while before is not None and self._counter_mj() == before and time.perf_counter() < deadline:
+        while (
+            before is not None and self._counter_mj() == before and time.perf_counter() < deadline
+        ):
             time.sleep(0.002)
 
     def begin(self) -> None:
@@ -142,7 +157,9 @@ class NvmlMeter:
         if after_mj < before_mj:
             return Reading({column: None}, {column: "the energy counter ran backwards"})
         if after_mj == before_mj:
-            return Reading({column: None}, {column: "the energy counter did not move in this window"})
+            return Reading(
+                {column: None}, {column: "the energy counter did not move in this window"}
+            )
         return Reading({column: (after_mj - before_mj) / 1000})
 
     def close(self) -> None:

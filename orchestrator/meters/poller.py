@@ -40,7 +40,11 @@ def power_reader(nvml: Any, handle: Any) -> tuple[Callable[[], float | None], st
             return instant, "instant"
     with contextlib.suppress(nvml.NVMLError, AttributeError):
         name = str(nvml.nvmlDeviceGetName(handle))
-        old = nvml.nvmlDeviceGetArchitecture(handle) <= INSTANT_UP_TO or "A100" in name or "A30" in name
+        old = (
+            nvml.nvmlDeviceGetArchitecture(handle) <= INSTANT_UP_TO
+            or "A100" in name
+            or "A30" in name
+        )
         return usage, "instant" if old else "average_1s"
     return usage, "unknown"
 

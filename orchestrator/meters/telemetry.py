@@ -71,7 +71,9 @@ class Telemetry:
     def between(self, began_s: float, ended_s: float) -> Reading:
         """Joules by the trapezoid rule, samples and flags of an interval of time.perf_counter()."""
         deadline = time.perf_counter() + WAIT_S
-        while (not self._samples or self._samples[-1][0] < ended_s) and time.perf_counter() < deadline:
+        while (
+            not self._samples or self._samples[-1][0] < ended_s
+        ) and time.perf_counter() < deadline:
             if self._process.poll() is not None:
                 break
             time.sleep(0.02)

@@ -88,7 +88,10 @@ def bibtex(publication: Publication, content: Content) -> str:
         "version": publication.version(content),
     }
     fields = {name: _tex(value) for name, value in fields.items()}
-    lines = [f"  {name} = {{{value}}}," for name, value in (fields | {"title": "{" + fields["title"] + "}"}).items()]
+    lines = [
+        f"  {name} = {{{value}}},"
+        for name, value in (fields | {"title": "{" + fields["title"] + "}"}).items()
+    ]
     return "\n".join([f"@misc{{llm-energy-{content.date},", *lines, "}"])
 
 
@@ -107,7 +110,10 @@ def _front_matter(publication: Publication, content: Content) -> dict[str, objec
 
 
 def _loads(content: Content) -> str:
-    return "\n".join(f'{name} = load_dataset(folder, "{name}", split="train")  # {TABLES[name]}' for name in content.tables)
+    return "\n".join(
+        f'{name} = load_dataset(folder, "{name}", split="train")  # {TABLES[name]}'
+        for name in content.tables
+    )
 
 
 def _groups(content: Content) -> str:
@@ -135,7 +141,10 @@ def _meters(content: Content) -> list[Sequence[object]]:
 
 
 def _flags(content: Content) -> str:
-    return ", ".join(f"`{markdown_text(flag)}` ({n})" for flag, n in sorted(content.flags.items())) or "none"
+    return (
+        ", ".join(f"`{markdown_text(flag)}` ({n})" for flag, n in sorted(content.flags.items()))
+        or "none"
+    )
 
 
 def _gaps(content: Content) -> str:
@@ -146,9 +155,7 @@ def _gaps(content: Content) -> str:
 def _synthetic(content: Content) -> str:
     if not content.synthetic:
         return ""
-    return (
-        f"**{content.synthetic} executions are synthetic** (random weights or a simulated engine): their texts mean nothing.\n\n"
-    )
+    return f"**{content.synthetic} executions are synthetic** (random weights or a simulated engine): their texts mean nothing.\n\n"
 
 
 def _imported(content: Content) -> str:
@@ -167,5 +174,7 @@ def _energy(joules: float) -> str:
 def _tex(text: str) -> str:
     """Untrusted text in a field of BibTeX."""
     return "".join(
-        {"\\": " ", "{": "(", "}": ")", "`": "'"}.get(c, f"\\{c}" if c in "&%$#_" else c) for c in text if c.isprintable()
+        {"\\": " ", "{": "(", "}": ")", "`": "'"}.get(c, f"\\{c}" if c in "&%$#_" else c)
+        for c in text
+        if c.isprintable()
     )

@@ -94,7 +94,9 @@ def content_of(paths: DataSetPaths, trials: Trials) -> Content:
         for row in trials.execution_rows(key):
             group = tuple(row[name] for name in GROUP)
             found.groups.setdefault(group, Group()).add(row)
-            gpu, basis, method = (row[name] or "none" for name in ("gpu_name", "energy_basis", "cpu_method"))
+            gpu, basis, method = (
+                row[name] or "none" for name in ("gpu_name", "energy_basis", "cpu_method")
+            )
             found.meters[row["machine"], gpu, basis, method] += 1
             found.flags.update(row["flags"])
             found.synthetic += row["synthetic"]
@@ -105,7 +107,9 @@ def content_of(paths: DataSetPaths, trials: Trials) -> Content:
         imported = read_parquet(paths.imported)
         found.imported = imported.num_rows
         for model in set(imported["model"].to_pylist()):
-            found.licences.setdefault(f"{model} (imported, by its folder's name)", licence_by_name(model))
+            found.licences.setdefault(
+                f"{model} (imported, by its folder's name)", licence_by_name(model)
+            )
     found.date = max([found.date, *(file.imported_at for file in files)])[:10]
     found.languages = _languages(paths)
     for name in TABLES:
@@ -118,7 +122,9 @@ def content_of(paths: DataSetPaths, trials: Trials) -> Content:
 def _add_record(found: Content, record: TrialRecord) -> None:
     found.licences[record.columns.model] = licence_of_texts(record)
     found.date = max(found.date, record.sealed_at)
-    found.versions.update(f"{name} {version}" for name, version in record.environment.get("versions", {}).items())
+    found.versions.update(
+        f"{name} {version}" for name, version in record.environment.get("versions", {}).items()
+    )
 
 
 def _languages(paths: DataSetPaths) -> set[str]:

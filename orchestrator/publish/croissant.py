@@ -69,7 +69,8 @@ def croissant(paths: DataSetPaths, publication: Publication, content: Content) -
         "license": publication.licence.url,
         "citeAs": bibtex(publication, content),
         "creator": [
-            {"@type": "sc:Person", "name": author.name} | ({"url": author.orcid} if author.orcid else {})
+            {"@type": "sc:Person", "name": author.name}
+            | ({"url": author.orcid} if author.orcid else {})
             for author in publication.authors
         ],
         "datePublished": content.date,
@@ -78,10 +79,18 @@ def croissant(paths: DataSetPaths, publication: Publication, content: Content) -
         "inLanguage": sorted(content.languages),
         "isLiveDataset": False,
         "distribution": [_file(paths, name) for name in content.tables],
-        "recordSet": [_record_set(name, read_parquet(paths.root / f"{name}.parquet").schema) for name in content.tables],
+        "recordSet": [
+            _record_set(name, read_parquet(paths.root / f"{name}.parquet").schema)
+            for name in content.tables
+        ],
     }
     return (
-        json.dumps({key: value for key, value in described.items() if value not in ([], "")}, indent=1, ensure_ascii=False) + "\n"
+        json.dumps(
+            {key: value for key, value in described.items() if value not in ([], "")},
+            indent=1,
+            ensure_ascii=False,
+        )
+        + "\n"
     )
 
 
@@ -102,7 +111,14 @@ def _file(paths: DataSetPaths, table: str) -> dict[str, Any]:
 def _record_set(table: str, schema: pa.Schema) -> dict[str, Any]:
     key = {"key": {"@id": f"{table}/execution"}} if "execution" in schema.names else {}
     fields = [_field(table, schema.field(name)) for name in schema.names]
-    return {"@type": "cr:RecordSet", "@id": table, "name": table, "description": TABLES[table], **key, "field": fields}
+    return {
+        "@type": "cr:RecordSet",
+        "@id": table,
+        "name": table,
+        "description": TABLES[table],
+        **key,
+        "field": fields,
+    }
 
 
 def _field(table: str, column: pa.Field) -> dict[str, Any]:

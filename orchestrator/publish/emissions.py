@@ -105,14 +105,20 @@ def _name(cell: str) -> str:
 
 def _check_header(names: list[str]) -> None:
     if missing := [name for name in NEEDED if name not in names]:
-        raise ValueError(f"has no column {' and '.join(missing)}; the first line of CodeCarbon's emissions.csv names its columns")
+        raise ValueError(
+            f"has no column {' and '.join(missing)}; the first line of CodeCarbon's emissions.csv names its columns"
+        )
     if twice := sorted({name for name in names if name and names.count(name) > 1}):
         raise ValueError(f"has two columns {twice[0]}")
 
 
-def _values(names: list[str], cells: list[str], *, decimal_comma: bool) -> tuple[dict[str, float], dict[str, str]]:
+def _values(
+    names: list[str], cells: list[str], *, decimal_comma: bool
+) -> tuple[dict[str, float], dict[str, str]]:
     if len(cells) != len(names):
-        raise ValueError(f"{len(cells)} cells under {len(names)} names of columns; is it cut, or of another version?")
+        raise ValueError(
+            f"{len(cells)} cells under {len(names)} names of columns; is it cut, or of another version?"
+        )
     numbers, texts = {}, {}
     for name, cell in zip(names, cells, strict=True):
         value = cell.strip()
@@ -136,7 +142,9 @@ def _number(name: str, value: str, *, decimal_comma: bool) -> float:
     try:
         number = float(plain)
     except ValueError:
-        raise ValueError(f"{name}: {value[:40]!r} is no number; export it without separators of thousands") from None
+        raise ValueError(
+            f"{name}: {value[:40]!r} is no number; export it without separators of thousands"
+        ) from None
     if not math.isfinite(number) or number < 0 or "_" in plain:
         raise ValueError(f"{name}: {value[:40]} can't be")
     return number

@@ -13,7 +13,13 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from orchestrator import __version__
-from orchestrator.dataset.imported import ImportedFile, ImportedRow, read_provenance, write_imported, write_provenance
+from orchestrator.dataset.imported import (
+    ImportedFile,
+    ImportedRow,
+    read_provenance,
+    write_imported,
+    write_provenance,
+)
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
 from orchestrator.dataset.trials import SIZE_LIMIT_BYTES, file_sha256, reason_of
 from orchestrator.errors import UserError
@@ -58,31 +64,41 @@ class Import:
     at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-def import_tree(source: Path, paths: DataSetPaths, levels: dict[str, str], *, dry_run: bool = False) -> Import:
+def import_tree(
+    source: Path, paths: DataSetPaths, levels: dict[str, str], *, dry_run: bool = False
+) -> Import:
     """Import a tree; `levels` names the levels that its folders don't have.
 
     Raises UserError where a level's name can't be a folder's, where nothing is found, and where another file of a name is there.
     """
     _check_levels(levels)
     if source.resolve().is_relative_to(paths.root.resolve()):
-        raise UserError(f"{source}: lies in the data set itself; name the tree that is to be imported")
+        raise UserError(
+            f"{source}: lies in the data set itself; name the tree that is to be imported"
+        )
     try:
         known = {item.path: item for item in read_provenance(paths)}
     except ValueError as error:
-        raise UserError(f"{paths.provenance}: {error}; restore it, or import into another data set") from error
+        raise UserError(
+            f"{paths.provenance}: {error}; restore it, or import into another data set"
+        ) from error
     found = Import()
     for leaf in _leaves(source):
         place = _place(leaf.below, levels)
         if isinstance(place, str):
             found.faults.append(f"{leaf.folder}: {place}")
         elif (leaf.folder / "trial.json").exists():
-            found.faults.append(f"{leaf.folder}: is a trial of this program; `orchestrator merge` takes its data set")
+            found.faults.append(
+                f"{leaf.folder}: is a trial of this program; `orchestrator merge` takes its data set"
+            )
         else:
             _add(found, paths, leaf, place, known)
     if found.conflicts:
         raise UserError(*found.conflicts)
     if not (found.new or found.identical or found.faults):
-        raise UserError(f"{source}: holds no emissions.csv; name a folder with machine/model/strategy/useCase below it")
+        raise UserError(
+            f"{source}: holds no emissions.csv; name a folder with machine/model/strategy/useCase below it"
+        )
     if not dry_run:
         _write(paths, found, known)
     return found
@@ -91,10 +107,18 @@ def import_tree(source: Path, paths: DataSetPaths, levels: dict[str, str], *, dr
 def _check_levels(levels: dict[str, str]) -> None:
     for name, value in levels.items():
         if not _LEVEL.fullmatch(value):
-            raise UserError(f"--{name.replace('_', '-')} {value!r}: write letters, digits, dots, dashes or underscores")
+            raise UserError(
+                f"--{name.replace('_', '-')} {value!r}: write letters, digits, dots, dashes or underscores"
+            )
 
 
-def _add(found: Import, paths: DataSetPaths, leaf: _Leaf, place: tuple[str, ...], known: dict[str, ImportedFile]) -> None:
+def _add(
+    found: Import,
+    paths: DataSetPaths,
+    leaf: _Leaf,
+    place: tuple[str, ...],
+    known: dict[str, ImportedFile],
+) -> None:
     """Take in a folder's files, as far as they aren't there."""
     rows, faults, readable = _read(leaf, place)
     folder = leaf.folder
@@ -117,7 +141,11 @@ def _add(found: Import, paths: DataSetPaths, leaf: _Leaf, place: tuple[str, ...]
             found.new[path] = folder / name
             origin = (PurePosixPath(leaf.source) / leaf.below / name).as_posix()
             by = f"llm-energy-orchestrator {__version__}"
-            found.entries.append(ImportedFile(path=path, sha256=sha256, source=origin, imported_at=found.at, imported_by=by))
+            found.entries.append(
+                ImportedFile(
+                    path=path, sha256=sha256, source=origin, imported_at=found.at, imported_by=by
+                )
+            )
     found.rows += [row for row in rows if row.execution.rpartition("#")[0] in new]
 
 
@@ -126,11 +154,22 @@ def _leaves(source: Path) -> list[_Leaf]:
     found = []
     for folder, folders, files in os.walk(source):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        regular = [name for name in sorted(files) if (path := Path(folder) / name).is_file() and not path.is_symlink()]
+        regular = [
+            name
+            for name in sorted(files)
+            if (path := Path(folder) / name).is_file() and not path.is_symlink()
+        ]
         tables = [name for name in regular if any(fnmatch(name, pattern) for pattern in TABLES)]
         if tables:
             texts = [name for name in regular if any(fnmatch(name, text) for text in TEXTS)]
-            found.append(_Leaf(source.resolve().name, Path(folder), Path(folder).relative_to(source), (*tables, *texts)))
+            found.append(
+                _Leaf(
+                    source.resolve().name,
+                    Path(folder),
+                    Path(folder).relative_to(source),
+                    (*tables, *texts),
+                )
+            )
     return found
 
 
@@ -167,7 +206,9 @@ def _read(leaf: _Leaf, place: tuple[str, ...]) -> tuple[list[ImportedRow], list[
         return [], faults, []
     for name, read in tables.items():
         faults += [f"{folder / name}:{line}: {what}" for line, what in read.faults]
-        one_to_one = split_texts(texts[0][1], read.n_rows) if len(tables) == len(texts) == 1 else None
+        one_to_one = (
+            split_texts(texts[0][1], read.n_rows) if len(tables) == len(texts) == 1 else None
+        )
         rows += imported_rows(place, str(PurePosixPath("imported", *place, name)), read, one_to_one)
     return rows, faults, [*tables, *(name for name, _ in texts)]
 

@@ -20,15 +20,25 @@ class Licence:
 
 LICENCES = {
     "CC-BY-4.0": Licence(
-        "Creative Commons Attribution 4.0 International", "https://creativecommons.org/licenses/by/4.0/", "cc-by-4.0"
+        "Creative Commons Attribution 4.0 International",
+        "https://creativecommons.org/licenses/by/4.0/",
+        "cc-by-4.0",
     ),
     "CC-BY-SA-4.0": Licence(
         "Creative Commons Attribution-ShareAlike 4.0 International",
         "https://creativecommons.org/licenses/by-sa/4.0/",
         "cc-by-sa-4.0",
     ),
-    "CC0-1.0": Licence("Creative Commons Zero 1.0 Universal", "https://creativecommons.org/publicdomain/zero/1.0/", "cc0-1.0"),
-    "ODbL-1.0": Licence("Open Data Commons Open Database License 1.0", "https://opendatacommons.org/licenses/odbl/1-0/", "odbl"),
+    "CC0-1.0": Licence(
+        "Creative Commons Zero 1.0 Universal",
+        "https://creativecommons.org/publicdomain/zero/1.0/",
+        "cc0-1.0",
+    ),
+    "ODbL-1.0": Licence(
+        "Open Data Commons Open Database License 1.0",
+        "https://opendatacommons.org/licenses/odbl/1-0/",
+        "odbl",
+    ),
 }
 """By SPDX identifier."""
 
@@ -50,5 +60,9 @@ def licence_of_texts(record: TrialRecord) -> str:
 
 def licence_by_name(ref: str) -> str:
     """The same for a model as it was named: an alias of ours or a repository of the hub."""
-    known = KNOWN.get(ref) or next((model for model in KNOWN.values() if model.repo == ref.partition("@")[0]), None)
-    return {"Llama 2 Community License": LLAMA2, "Apache-2.0": APACHE}.get(known.licence if known else "", UNKNOWN)
+    known = KNOWN.get(ref) or next(
+        (model for model in KNOWN.values() if model.repo == ref.partition("@")[0]), None
+    )
+    return {"Llama 2 Community License": LLAMA2, "Apache-2.0": APACHE}.get(
+        known.licence if known else "", UNKNOWN
+    )

@@ -24,7 +24,9 @@ PLACEHOLDER = "Data sets go here "
 """How README.md of the repository's folder measurements/ begins."""
 
 
-def publish(paths: DataSetPaths, trials: Trials, publication: Publication, *, check: bool = False) -> list[Path]:
+def publish(
+    paths: DataSetPaths, trials: Trials, publication: Publication, *, check: bool = False
+) -> list[Path]:
     """Write the files (not with `check`) and give their paths. `trials`: of a data set that was found sound.
 
     Raises UserError where a file of such a name is there that isn't as this program left it, OSError where one can't be written.
@@ -57,7 +59,9 @@ def _check_unedited(paths: DataSetPaths, files: dict[Path, str]) -> None:
             continue
         there = path.read_bytes()
         if there != text.encode() and not there.startswith(PLACEHOLDER.encode()):
-            raise UserError(f"{path}: was written or changed by hand; rename it (NOTES.md, say, is published too) or remove it")
+            raise UserError(
+                f"{path}: was written or changed by hand; rename it (NOTES.md, say, is published too) or remove it"
+            )
 
 
 def citation(publication: Publication, content: Content) -> str:
@@ -78,7 +82,11 @@ def citation(publication: Publication, content: Content) -> str:
 
 
 def _person(author: dict[str, Any]) -> dict[str, str]:
-    names = {"given-names": author["given"], "family-names": author["family"], "orcid": author["orcid"]}
+    names = {
+        "given-names": author["given"],
+        "family-names": author["family"],
+        "orcid": author["orcid"],
+    }
     return {name: value for name, value in names.items() if value}
 
 

@@ -19,19 +19,31 @@ ASSUMED = {("CAN", "quebec"), ("USA", "kansas")}
 """Where CodeCarbon takes itself to be when its geographic look-up fails, by version (mlco2/codecarbon#854)."""
 
 
-def imported_rows(place: Sequence[str], name: str, read: Emissions, texts: list[str] | None) -> list[ImportedRow]:
+def imported_rows(
+    place: Sequence[str], name: str, read: Emissions, texts: list[str] | None
+) -> list[ImportedRow]:
     """Rows of one csv. `place`: machine, model, strategy, use case, run; `name`: of the csv in the data set."""
     runs = Counter(row.texts.get("run_id") for row in read.rows)
     powers = {row.numbers.get("cpu_power") for row in read.rows}
-    of_file = {"constant_cpu"} if len(read.rows) >= CONSTANT_FROM and len(powers) == 1 and powers != {None} else set()
+    of_file = (
+        {"constant_cpu"}
+        if len(read.rows) >= CONSTANT_FROM and len(powers) == 1 and powers != {None}
+        else set()
+    )
     rows = []
     for row in read.rows:
-        flags = of_file | ({"same_run_id"} if runs[row.texts.get("run_id")] > 1 and row.texts.get("run_id") else set())
+        flags = of_file | (
+            {"same_run_id"}
+            if runs[row.texts.get("run_id")] > 1 and row.texts.get("run_id")
+            else set()
+        )
         rows.append(_row(place, name, row, texts[row.number - 1] if texts else None, flags))
     return rows
 
 
-def _row(place: Sequence[str], name: str, row: EmissionsRow, text: str | None, flags: set[str]) -> ImportedRow:
+def _row(
+    place: Sequence[str], name: str, row: EmissionsRow, text: str | None, flags: set[str]
+) -> ImportedRow:
     numbers, texts = row.numbers, row.texts
     machine, model, strategy, use_case, run = place
     notes = []
@@ -41,7 +53,10 @@ def _row(place: Sequence[str], name: str, row: EmissionsRow, text: str | None, f
     gpu_kwh, gpu_name = numbers.get("gpu_energy"), texts.get("gpu_model")
     has_gpu = bool(gpu_name or numbers.get("gpu_count") or gpu_kwh)
     if not gpu_kwh:
-        notes.append("gpu_energy_cc_j: " + ("CodeCarbon wrote 0 or nothing, though there is a GPU" if has_gpu else "no GPU"))
+        notes.append(
+            "gpu_energy_cc_j: "
+            + ("CodeCarbon wrote 0 or nothing, though there is a GPU" if has_gpu else "no GPU")
+        )
     if text is None:
         notes.append("text: no output.txt from which it could be told")
     return ImportedRow(
@@ -88,7 +103,11 @@ def _flags(row: EmissionsRow, *, has_gpu: bool) -> set[str]:
     if kwh and duration and not POWER_W[0] <= kwh * J_PER_KWH / duration <= POWER_W[1]:
         found.add("implausible_power")
     parts = [numbers.get(f"{part}_energy") for part in ("cpu", "gpu", "ram")]
-    if kwh and None not in parts and abs(sum(part or 0.0 for part in parts) - kwh) > SUM_TOLERANCE * kwh:
+    if (
+        kwh
+        and None not in parts
+        and abs(sum(part or 0.0 for part in parts) - kwh) > SUM_TOLERANCE * kwh
+    ):
         found.add("energy_sum_differs")
     if (texts.get("country_iso_code"), texts.get("region", "").lower()) in ASSUMED:
         found.add("assumed_country")

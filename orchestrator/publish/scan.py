@@ -28,7 +28,10 @@ RULES = {
     # docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-unique-ids
     "aws_key": (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), "an access key of AWS"),
     # github.blog/2021-04-05-behind-githubs-new-authentication-token-formats
-    "github_token": (re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,})"), "a token of GitHub"),
+    "github_token": (
+        re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,})"),
+        "a token of GitHub",
+    ),
     # RFC 7468
     "private_key": (re.compile(r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY"), "a private key"),
     "password": (
@@ -41,7 +44,9 @@ RULES = {
     ),
     # the part of RFC 5322 that people use
     "e_mail": (
-        re.compile(r"\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,4}\.[A-Za-z]{2,24}\b"),
+        re.compile(
+            r"\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,4}\.[A-Za-z]{2,24}\b"
+        ),
         "an e-mail address",
     ),
     "home_path": (
@@ -50,11 +55,26 @@ RULES = {
     ),
     # all but unspecified and loopback addresses
     "ip_address": (
-        re.compile(r"(?<![\w.-])(?!127\.|0\.0\.0\.0)(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w.-])"),
+        re.compile(
+            r"(?<![\w.-])(?!127\.|0\.0\.0\.0)(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w.-])"
+        ),
         "an IP address",
     ),
 }
-COMMON_NAMES = {"root", "user", "admin", "ubuntu", "debian", "runner", "guest", "test", "jovyan", "localhost", "colab", "home"}
+COMMON_NAMES = {
+    "root",
+    "user",
+    "admin",
+    "ubuntu",
+    "debian",
+    "runner",
+    "guest",
+    "test",
+    "jovyan",
+    "localhost",
+    "colab",
+    "home",
+}
 """Login and host names that tell nothing about anybody."""
 SHORTEST_NAME = 3
 WRITTEN_BY_US = ("README.md", "LICENSE.md", "CITATION.cff", "croissant.json")
@@ -78,7 +98,9 @@ class Scanner:
                 yield rule, what
         lowered = text.lower()
         for name in self.names:
-            if name.lower() in lowered and re.search(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])", text, re.IGNORECASE):
+            if name.lower() in lowered and re.search(
+                rf"(?<![^\W_]){re.escape(name)}(?![^\W_])", text, re.IGNORECASE
+            ):
                 yield "own_name", "the login or host name of this machine"
 
     def file(self, path: Path, where: str) -> set[Finding]:
@@ -116,7 +138,8 @@ def names_here(known: set[str]) -> tuple[str, ...]:
         sorted(
             name
             for name in {login, host, host.partition(".")[0]}
-            if len(name) >= SHORTEST_NAME and name.lower() not in COMMON_NAMES | {word.lower() for word in known}
+            if len(name) >= SHORTEST_NAME
+            and name.lower() not in COMMON_NAMES | {word.lower() for word in known}
         )
     )
 
@@ -140,12 +163,16 @@ def _parts(path: Path, content: str) -> Iterator[tuple[str, str, bool]]:
         yield from (("", line, by_model) for line in content.splitlines())
 
 
-def _values(value: Any, key: str = "", *, by_model: bool = False) -> Iterator[tuple[str, str, bool]]:
+def _values(
+    value: Any, key: str = "", *, by_model: bool = False
+) -> Iterator[tuple[str, str, bool]]:
     """Every text in a JSON value with its key."""
     if isinstance(value, dict):
         for name, item in value.items():
             if name != "versions":  # 12.8.4.1 is no address
-                yield from _values(item, name, by_model=by_model or (name == "text" and "status" in value))
+                yield from _values(
+                    item, name, by_model=by_model or (name == "text" and "status" in value)
+                )
             yield key, name, by_model
     elif isinstance(value, list):
         for item in value:

@@ -89,21 +89,34 @@ def compare(a: Data, b: Data) -> Comparison:
     """Match them, group by group."""
     groups_a, groups_b = (sorted(set(data.all["group"])) for data in (a, b))
     both = [(group, group) for group in groups_a if group in groups_b]
-    rest = product((g for g in groups_a if g not in groups_b), (g for g in groups_b if g not in groups_a))
+    rest = product(
+        (g for g in groups_a if g not in groups_b), (g for g in groups_b if g not in groups_a)
+    )
     found = (_match(a, b, group_a, group_b) for group_a, group_b in (*both, *rest))
     return Comparison(a, b, tuple(match for match in found if len(match.pairs)))
 
 
 def _match(a: Data, b: Data, group_a: str, group_b: str) -> Match:
     kept = [data.kept[data.kept["group"] == group] for data, group in ((a, group_a), (b, group_b))]
-    judged = [data.all[(data.all["group"] == group) & data.all["usable"].notna()] for data, group in ((a, group_a), (b, group_b))]
+    judged = [
+        data.all[(data.all["group"] == group) & data.all["usable"].notna()]
+        for data, group in ((a, group_a), (b, group_b))
+    ]
     meters = [_meters(some) for some in kept]
     same_meter = meters[0] == meters[1] and len(meters[0]) == 1
-    pairs = _pairs(_means(kept[0], list(RATIOS), logarithm=True), _means(kept[1], list(RATIOS), logarithm=True))
+    pairs = _pairs(
+        _means(kept[0], list(RATIOS), logarithm=True), _means(kept[1], list(RATIOS), logarithm=True)
+    )
     shares = _pairs(_means(judged[0], [USABLE]), _means(judged[1], [USABLE]))
-    changes = {name: _ratio(pairs, name) for name in RATIOS if same_meter or name not in OF_A_METER} if len(pairs) else {}
+    changes = (
+        {name: _ratio(pairs, name) for name in RATIOS if same_meter or name not in OF_A_METER}
+        if len(pairs)
+        else {}
+    )
     if len(shares):
-        changes[USABLE] = _mean_change(shares[f"{USABLE}_b"] - shares[f"{USABLE}_a"], shares["asked"])
+        changes[USABLE] = _mean_change(
+            shares[f"{USABLE}_b"] - shares[f"{USABLE}_a"], shares["asked"]
+        )
     models = [set(some["model"]) for some in kept]
     return Match(group_a, group_b, pairs, same_meter, models[0] == models[1], changes)
 
@@ -118,7 +131,11 @@ def _means(some: pd.DataFrame, outcomes: list[str], *, logarithm: bool = False) 
     """Of each prompt under each configuration, over its repeats; geometric where the logarithm is asked for."""
     import numpy as np
 
-    frame = some[["use_case", "prompt_sha256", *outcomes]].assign(asked=_asked(some)).astype(dict.fromkeys(outcomes, float))
+    frame = (
+        some[["use_case", "prompt_sha256", *outcomes]]
+        .assign(asked=_asked(some))
+        .astype(dict.fromkeys(outcomes, float))
+    )
     if logarithm:
         frame[outcomes] = np.log(frame[outcomes])
     means: pd.DataFrame = frame.groupby(SAME, dropna=False)[outcomes].mean().reset_index()
@@ -143,7 +160,12 @@ def _ratio(pairs: pd.DataFrame, name: str) -> Change:
     import numpy as np
 
     found = _mean_change(np.log(pairs[f"{name}_b"]) - np.log(pairs[f"{name}_a"]), pairs["asked"])
-    return Change(*(None if value is None else math.exp(value) for value in (found.value, found.lower, found.upper)))  # type: ignore[arg-type]
+    return Change(
+        *(
+            None if value is None else math.exp(value)
+            for value in (found.value, found.lower, found.upper)
+        )
+    )  # type: ignore[arg-type]
 
 
 def _mean_change(differences: pd.Series, clusters: pd.Series) -> Change:
@@ -164,9 +186,15 @@ def _mean_change(differences: pd.Series, clusters: pd.Series) -> Change:
 
 def comparison_warnings(found: Comparison) -> list[str]:
     """What must be known before any number."""
-    lines = [f"{name}: {line}" for name, data in (("A", found.a), ("B", found.b)) for line in warnings(data)]
+    lines = [
+        f"{name}: {line}"
+        for name, data in (("A", found.a), ("B", found.b))
+        for line in warnings(data)
+    ]
     if not found.matches:
-        lines.append("A and B have no prompt under the same configuration: nothing is compared but how they were measured.")
+        lines.append(
+            "A and B have no prompt under the same configuration: nothing is compared but how they were measured."
+        )
     lines += [
         f"A's {match.a} and B's {match.b} were measured by unequal meters: no ratio of their energies is given."
         for match in found.matches
@@ -189,7 +217,9 @@ def comparison_sentences(found: Comparison) -> list[str]:
             continue
         what = f"B's {match.b} takes {_times(change)} times the J/token of A's {match.a}"
         chance = change.lower <= 1 <= change.upper
-        lines.append(f"{what}: no difference that can be told from chance." if chance else f"{what}.")
+        lines.append(
+            f"{what}: no difference that can be told from chance." if chance else f"{what}."
+        )
     return lines
 
 
@@ -203,10 +233,28 @@ def ratio_table(found: Comparison) -> Table:
     """B over A, by matched group."""
     rows = []
     for match in found.matches:
-        ratios = [_times(match.changes[name]) if name in match.changes else "n/a" for name in RATIOS]
+        ratios = [
+            _times(match.changes[name]) if name in match.changes else "n/a" for name in RATIOS
+        ]
         usable = match.changes.get(USABLE)
-        rows.append((match.a, match.b, f"{match.n_points:,}", f"{len(match.pairs):,}", *ratios, _points(usable)))
-    head = ("A", "B", "configurations", "prompts under them", *(f"{name}, B/A" for name in RATIOS.values()), "usable, B - A")
+        rows.append(
+            (
+                match.a,
+                match.b,
+                f"{match.n_points:,}",
+                f"{len(match.pairs):,}",
+                *ratios,
+                _points(usable),
+            )
+        )
+    head = (
+        "A",
+        "B",
+        "configurations",
+        "prompts under them",
+        *(f"{name}, B/A" for name in RATIOS.values()),
+        "usable, B - A",
+    )
     note = (
         "Ratios of geometric means over what both measured, of answers that count, with 95 % intervals clustered by "
         f"configuration (from {LEAST_POINTS} configurations on). n/a: unequal meters, or not evaluated."
@@ -218,7 +266,9 @@ def _points(change: Change | None) -> str:
     if change is None:
         return "n/a"
     interval = (
-        "" if change.lower is None or change.upper is None else f" ({100 * change.lower:+.0f} to {100 * change.upper:+.0f})"
+        ""
+        if change.lower is None or change.upper is None
+        else f" ({100 * change.lower:+.0f} to {100 * change.upper:+.0f})"
     )
     return f"{100 * change.value:+.0f}{interval} points"
 
@@ -251,7 +301,9 @@ def _setup(data: Data) -> dict[str, str]:
                     found[package] = ", ".join(sorted({*filter(None, known), version}))
     found |= {"executions": f"{len(frame):,}", "energy": joules(frame["spent_j"].sum())}
     days = sorted(str(at)[:10] for at in frame["started_at"].dropna())
-    return found | {"measured": " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "unknown"}
+    return found | {
+        "measured": " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "unknown"
+    }
 
 
 def _values(column: pd.Series) -> str:

@@ -35,7 +35,13 @@ def joules(value: float | None) -> str:
     """Joules, from 1,000 Wh on kWh."""
     if value is None or value != value:  # noqa: PLR0124 - nan
         return "n/a"
-    return f"{value:,.0f} J" if value < 1e5 else f"{value / 3.6e3:,.1f} Wh" if value < 3.6e6 else f"{value / 3.6e6:,.2f} kWh"  # noqa: PLR2004
+    return (
+        f"{value:,.0f} J"
+        if value < 1e5
+        else f"{value / 3.6e3:,.1f} Wh"
+        if value < 3.6e6
+        else f"{value / 3.6e6:,.2f} kWh"
+    )  # noqa: PLR2004
 
 
 def headline(data: Data) -> list[tuple[str, str, str]]:
@@ -43,18 +49,34 @@ def headline(data: Data) -> list[tuple[str, str, str]]:
     frame, kept = data.all, data.kept
     ok = frame[frame["status"] == "ok"]
     found = [
-        ("executions", f"{len(frame):,}", f"{len(frame) - len(ok):,} failed, {int(frame['discarded'].sum()):,} discarded"),
-        ("energy", joules(_sum(frame["spent_j"])), "of all executions, by the meter that each row names"),
+        (
+            "executions",
+            f"{len(frame):,}",
+            f"{len(frame) - len(ok):,} failed, {int(frame['discarded'].sum()):,} discarded",
+        ),
+        (
+            "energy",
+            joules(_sum(frame["spent_j"])),
+            "of all executions, by the meter that each row names",
+        ),
     ]
     if len(kept):
         low, middle, high = _quartiles(kept)
-        found.append(("J/token", middle, f"median of the kept answers; half of them lie in {low} to {high}"))
+        found.append(
+            ("J/token", middle, f"median of the kept answers; half of them lie in {low} to {high}")
+        )
     if data.evaluated:
         n_usable = int((ok["usable"] == True).sum())  # noqa: E712 - null is neither
         wasted = _sum(ok.loc[ok["discarded"], "spent_j"])
         per_usable = _sum(ok["spent_j"])
-        share = f"{100 * wasted / per_usable:.0f} % of it" if wasted is not None and per_usable else "share unknown"
-        found.append(("wasted energy", joules(wasted), f"went into answers that were discarded: {share}"))
+        share = (
+            f"{100 * wasted / per_usable:.0f} % of it"
+            if wasted is not None and per_usable
+            else "share unknown"
+        )
+        found.append(
+            ("wasted energy", joules(wasted), f"went into answers that were discarded: {share}")
+        )
         answer = joules(per_usable / n_usable) if per_usable and n_usable else "n/a"
         found.append(("per usable answer", answer, f"{n_usable:,} answers are usable"))
     return found
@@ -67,12 +89,18 @@ def warnings(data: Data) -> list[str]:
     if frame.empty:
         return ["There are no executions in this data set yet."]
     if n := int(frame["synthetic"].sum()):
-        found.append(f"{n} of {len(frame)} executions are SYNTHETIC (random weights or no model): their texts mean nothing.")
+        found.append(
+            f"{n} of {len(frame)} executions are SYNTHETIC (random weights or no model): their texts mean nothing."
+        )
     bases = set(frame["energy_basis"].dropna())
     if bases == {"energy_j"}:
-        found.append("No GPU was measured: all energies are CodeCarbon's models of CPU and RAM. Don't publish them as measured.")
+        found.append(
+            "No GPU was measured: all energies are CodeCarbon's models of CPU and RAM. Don't publish them as measured."
+        )
     elif len(bases) > 1:
-        found.append(f"Energies come from different meters ({', '.join(sorted(bases))}): compare within a machine only.")
+        found.append(
+            f"Energies come from different meters ({', '.join(sorted(bases))}): compare within a machine only."
+        )
     flags = Counter(flag for found_flags in frame["flags"] for flag in found_flags)
     found += [
         f"{flags[flag]} executions are {flag}: left out of every effect below, not of the data."
@@ -80,7 +108,9 @@ def warnings(data: Data) -> list[str]:
         if flags[flag]
     ]
     if not data.evaluated:
-        found.append("The texts were not evaluated: `orchestrator evaluate` tells usable ones from nonsense.")
+        found.append(
+            "The texts were not evaluated: `orchestrator evaluate` tells usable ones from nonsense."
+        )
     return found
 
 
@@ -88,7 +118,8 @@ def effect_table(data: Data) -> Table:
     """Each hyperparameter, in all and at equal length."""
     in_all, at_length = data.effects
     rows = tuple(
-        (a.parameter, f"{a.low:.3g} to {a.high:.3g}", _change(a), _change(b)) for a, b in zip(in_all, at_length, strict=True)
+        (a.parameter, f"{a.low:.3g} to {a.high:.3g}", _change(a), _change(b))
+        for a, b in zip(in_all, at_length, strict=True)
     )
     return Table(
         "effects",
@@ -114,7 +145,9 @@ def effect_sentences(data: Data) -> list[str]:
             continue
         name = whole.parameter
         if whole.clear and not rest.clear:
-            found.append(f"{name} changes an answer's energy by {_change(whole)}, and that is explained by the answers' length.")
+            found.append(
+                f"{name} changes an answer's energy by {_change(whole)}, and that is explained by the answers' length."
+            )
         elif rest.clear:
             found.append(f"At equal length {name} changes an answer's energy by {_change(rest)}.")
         else:
@@ -126,10 +159,21 @@ def importance_table(data: Data) -> Table:
     """What each hyperparameter explains of the differences between configurations."""
     of_energy, of_token = data.importances
     head = ("hyperparameter", "of an answer's energy", "of J/token")
-    if notes := {found.note for found in (*of_energy, *of_token) if found.share is None} - {ONE_VALUE}:
-        return Table("importance", "Importance of each hyperparameter", head, (), f"Not known: {'; '.join(sorted(notes))}.")
+    if notes := {found.note for found in (*of_energy, *of_token) if found.share is None} - {
+        ONE_VALUE
+    }:
+        return Table(
+            "importance",
+            "Importance of each hyperparameter",
+            head,
+            (),
+            f"Not known: {'; '.join(sorted(notes))}.",
+        )
     rows = [(a.parameter, _share(a), _share(b)) for a, b in zip(of_energy, of_token, strict=True)]
-    rest = [f"{100 * max(0, 1 - sum(found.share or 0 for found in some)):.0f} %" for some in data.importances]
+    rest = [
+        f"{100 * max(0, 1 - sum(found.share or 0 for found in some)):.0f} %"
+        for some in data.importances
+    ]
     note = (
         "Share of the variance between sampled configurations that a hyperparameter explains by itself, with its 95 % interval. "
         "'May be chance': the interval reaches 0."
@@ -150,10 +194,32 @@ def group_table(data: Data) -> Table:
     rows = []
     for (group, use_case), some in data.kept.groupby(["group", "use_case"], sort=True):
         low, middle, high = _quartiles(some)
-        speed = float(some["n_new_tokens"].sum() / some["window_s"].sum()) if some["window_s"].sum() else None
+        speed = (
+            float(some["n_new_tokens"].sum() / some["window_s"].sum())
+            if some["window_s"].sum()
+            else None
+        )
         basis = ", ".join(sorted(set(some["energy_basis"])))
-        rows.append((str(group), str(use_case), f"{len(some):,}", middle, f"{low} to {high}", shown(speed), basis))
-    head = ("machine / model / quantization", "use case", "answers", "J/token", "middle half", "tokens/s", "meter")
+        rows.append(
+            (
+                str(group),
+                str(use_case),
+                f"{len(some):,}",
+                middle,
+                f"{low} to {high}",
+                shown(speed),
+                basis,
+            )
+        )
+    head = (
+        "machine / model / quantization",
+        "use case",
+        "answers",
+        "J/token",
+        "middle half",
+        "tokens/s",
+        "meter",
+    )
     note = "Medians over answers. Compare J/token across machines only where the meter is the same."
     return Table("groups", "Side by side", head, tuple(rows), note)
 
@@ -162,30 +228,65 @@ def repeat_table(data: Data) -> Table:
     """How far the same configuration and prompt differ from repeat to repeat, anchors included."""
     rows = []
     for group, some in data.kept.groupby("group", sort=True):
-        same = some.groupby(["point", "use_case", "prompt"])["per_token_j"].agg(["mean", "std", "size"])
+        same = some.groupby(["point", "use_case", "prompt"])["per_token_j"].agg(
+            ["mean", "std", "size"]
+        )
         same = same[same["size"] > 1]
         if len(same):
             spread = 100 * same["std"] / same["mean"]
-            rows.append((str(group), f"{len(same):,}", f"{float(spread.median()):.1f} %", f"{float(spread.max()):.1f} %"))
-    head = ("machine / model / quantization", "measured repeatedly", "spread, median", "spread, largest")
-    note = (
-        "" if rows else "Nothing was measured twice: --repeats 3, or a design of 10 configurations and more, which has anchors."
+            rows.append(
+                (
+                    str(group),
+                    f"{len(same):,}",
+                    f"{float(spread.median()):.1f} %",
+                    f"{float(spread.max()):.1f} %",
+                )
+            )
+    head = (
+        "machine / model / quantization",
+        "measured repeatedly",
+        "spread, median",
+        "spread, largest",
     )
-    return Table("repeats", "Repeatability of J/token (standard deviation over mean)", head, tuple(rows), note)
+    note = (
+        ""
+        if rows
+        else "Nothing was measured twice: --repeats 3, or a design of 10 configurations and more, which has anchors."
+    )
+    return Table(
+        "repeats",
+        "Repeatability of J/token (standard deviation over mean)",
+        head,
+        tuple(rows),
+        note,
+    )
 
 
 def left_out_table(data: Data) -> Table:
     """What was discarded, failed or flagged, and the energy that it took."""
     frame = data.all
-    rows = [_counted("failed", kind, some) for kind, some in frame[frame["status"] != "ok"].groupby("error_kind", sort=True)]
+    rows = [
+        _counted("failed", kind, some)
+        for kind, some in frame[frame["status"] != "ok"].groupby("error_kind", sort=True)
+    ]
     gone = frame[frame["discarded"]].explode("reasons")
-    rows += [_counted("discarded", reason, some) for reason, some in gone.groupby("reasons", sort=True)]
+    rows += [
+        _counted("discarded", reason, some) for reason, some in gone.groupby("reasons", sort=True)
+    ]
     flagged = frame.explode("flags").dropna(subset=["flags"])
     rows += [_counted("flagged", flag, some) for flag, some in flagged.groupby("flags", sort=True)]
     note = (
-        "Failed and discarded ones are in no effect; flagged ones are, but for " + ", ".join(LEFT_OUT) + ". One may have several."
+        "Failed and discarded ones are in no effect; flagged ones are, but for "
+        + ", ".join(LEFT_OUT)
+        + ". One may have several."
     )
-    return Table("left-out", "Discarded, failed, flagged", ("what", "why", "executions", "energy"), tuple(rows), note)
+    return Table(
+        "left-out",
+        "Discarded, failed, flagged",
+        ("what", "why", "executions", "energy"),
+        tuple(rows),
+        note,
+    )
 
 
 def cost_table(data: Data) -> Table:
@@ -194,12 +295,19 @@ def cost_table(data: Data) -> Table:
     cost = data.cost
     title = "What the sweep itself took"
     if cost is None or not cost.n_trials:
-        return Table("cost", title, head, (), "Not known: there are no trial folders beside the tables.")
+        return Table(
+            "cost", title, head, (), "Not known: there are no trial folders beside the tables."
+        )
     rows = tuple(
         (
             part.name,
             "" if part.n is None else f"{part.n:,}",
-            joules(part.energy_j) + (f" (unknown of {part.n_unmeasured:,})" if part.energy_j and part.n_unmeasured else ""),
+            joules(part.energy_j)
+            + (
+                f" (unknown of {part.n_unmeasured:,})"
+                if part.energy_j and part.n_unmeasured
+                else ""
+            ),
             duration(part.time_s),
             "n/a" if not cost.held_s else f"{100 * part.gpu_s / cost.held_s:.1f} %",
         )

@@ -73,7 +73,10 @@ def cost_of(records: list[TrialRecord], n_unreadable: int = 0) -> Cost:
             if (pilot := _pilot(record))
         ],
     )
-    load = _part("loading a model", [(record, None, _number(record.environment.get("load_s"))) for record in fresh])
+    load = _part(
+        "loading a model",
+        [(record, None, _number(record.environment.get("load_s"))) for record in fresh],
+    )
     parts = [executions, warm_up, load]
     stays = _stays(records)
     if not stays:
@@ -103,12 +106,18 @@ def _stays(records: list[TrialRecord]) -> list[float]:
     """Seconds that each process with a model held a GPU: from the start of loading to the end of its last execution."""
     of_gpu: dict[tuple[str, str], list[tuple[float, float, bool]]] = defaultdict(list)
     for record in records:
-        times = [(_epoch_s(item.started_at), _number(item.window_s) or 0.0) for item in record.executions]
-        known = [(began_s, began_s + window_s) for began_s, window_s in times if began_s is not None]
+        times = [
+            (_epoch_s(item.started_at), _number(item.window_s) or 0.0) for item in record.executions
+        ]
+        known = [
+            (began_s, began_s + window_s) for began_s, window_s in times if began_s is not None
+        ]
         if record.columns.gpu_uuid and known:
             fresh = record.environment.get("loaded_here") is True
             began_s = min(began_s for began_s, _ in known) - (_ready_s(record) if fresh else 0.0)
-            of_gpu[record.columns.host, record.columns.gpu_uuid].append((began_s, max(ended_s for _, ended_s in known), fresh))
+            of_gpu[record.columns.host, record.columns.gpu_uuid].append(
+                (began_s, max(ended_s for _, ended_s in known), fresh)
+            )
     stays = []
     for spans in of_gpu.values():
         own: list[tuple[float, float]] = []
@@ -123,7 +132,9 @@ def _stays(records: list[TrialRecord]) -> list[float]:
 
 def _ready_s(record: TrialRecord) -> float:
     """Seconds from the start of loading until a model was warm."""
-    return (_number(record.environment.get("load_s")) or 0.0) + (_number(_pilot(record).get("warm_up_s")) or 0.0)
+    return (_number(record.environment.get("load_s")) or 0.0) + (
+        _number(_pilot(record).get("warm_up_s")) or 0.0
+    )
 
 
 def _pilot(record: TrialRecord) -> dict[str, Any]:
@@ -143,5 +154,10 @@ def _epoch_s(text: str) -> float | None:
 
 def _number(value: Any) -> float | None:
     """A figure of a record; None where it is none."""
-    known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    known = (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and value >= 0
+    )
     return float(value) if known else None

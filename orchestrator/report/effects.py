@@ -48,7 +48,9 @@ class Effect:
     @property
     def clear(self) -> bool:
         """Whether the interval leaves 0 out."""
-        return self.lower is not None and self.upper is not None and (self.lower > 0 or self.upper < 0)
+        return (
+            self.lower is not None and self.upper is not None and (self.lower > 0 or self.upper < 0)
+        )
 
 
 def effects(kept: pd.DataFrame, *, adjusted: bool) -> list[Effect]:
@@ -76,10 +78,16 @@ def effects(kept: pd.DataFrame, *, adjusted: bool) -> list[Effect]:
         at = design.columns.get_loc(name)
         beta, (lower, upper) = fit.params[at], intervals[at]
         if not np.isfinite([beta, lower, upper]).all():
-            found.append(_unknown(kept, name, "it can't be told apart from the others here", adjusted=adjusted))
+            found.append(
+                _unknown(
+                    kept, name, "it can't be told apart from the others here", adjusted=adjusted
+                )
+            )
             continue
         low, high = _range(kept, name)
-        percent, lower, upper = (100 * math.expm1(min(value, 50.0)) for value in (beta, lower, upper))
+        percent, lower, upper = (
+            100 * math.expm1(min(value, 50.0)) for value in (beta, lower, upper)
+        )
         found.append(Effect(name, adjusted, low, high, percent, lower, upper))
     return found
 
@@ -107,7 +115,9 @@ def _axis(kept: pd.DataFrame, name: str) -> pd.Series | None:
     return filled
 
 
-def _design(kept: pd.DataFrame, axes: dict[str, pd.Series | None], *, adjusted: bool) -> pd.DataFrame:
+def _design(
+    kept: pd.DataFrame, axes: dict[str, pd.Series | None], *, adjusted: bool
+) -> pd.DataFrame:
     """Columns of the model: the axes first, then what is held fixed; columns that say nothing new are left out."""
     import numpy as np
     import pandas as pd
@@ -116,7 +126,15 @@ def _design(kept: pd.DataFrame, axes: dict[str, pd.Series | None], *, adjusted: 
     if adjusted:
         length = np.log(kept["n_new_tokens"].astype(float))
         length = length - length.mean()
-        parts.append(pd.DataFrame({"length": length, "length2": length**2, "prompt": kept["n_prompt_tokens"].astype(float)}))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "length": length,
+                    "length2": length**2,
+                    "prompt": kept["n_prompt_tokens"].astype(float),
+                }
+            )
+        )
     greedy = ~kept["effective_do_sample"].astype(bool)
     parts.append(pd.DataFrame({"greedy": greedy.astype(float)}))
     parts.append(pd.get_dummies(kept["group"], prefix="group", dtype=float))
@@ -142,4 +160,6 @@ def _independent(design: pd.DataFrame) -> list[str]:
 
 
 def _unknown(kept: pd.DataFrame, name: str, why: str, *, adjusted: bool) -> Effect:
-    return Effect(name, adjusted, *_range(kept, name), percent=None, lower=None, upper=None, note=why)
+    return Effect(
+        name, adjusted, *_range(kept, name), percent=None, lower=None, upper=None, note=why
+    )

@@ -9,7 +9,12 @@ from orchestrator.report.content import Table
 
 LATEX = str.maketrans(
     {c: f"\\{c}" for c in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}"}
+    | {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+    }
     | {">": r"\textgreater{}", "|": r"\textbar{}", "±": r"$\pm$", "κ": r"$\kappa$"}
 )
 
@@ -36,7 +41,10 @@ EXPORTS: dict[str, Callable[[Sequence[Table]], str]] = {".md": markdown, ".tex":
 def _latex(table: Table) -> str:
     import pandas as pd
 
-    frame = pd.DataFrame([[_tex(cell) for cell in row] for row in table.rows], columns=[_tex(cell) for cell in table.head])
+    frame = pd.DataFrame(
+        [[_tex(cell) for cell in row] for row in table.rows],
+        columns=[_tex(cell) for cell in table.head],
+    )
     return frame.to_latex(
         index=False,
         escape=False,

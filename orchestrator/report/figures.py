@@ -56,7 +56,14 @@ def energy_by_length(data: Data) -> Figure | None:
         some = thinned(kept[kept["group"] == group])
         if len(some):
             axes.scatter(
-                some["n_new_tokens"], some["spent_j"], s=12, alpha=0.6, color=colour, marker=marker, label=group, rasterized=True
+                some["n_new_tokens"],
+                some["spent_j"],
+                s=12,
+                alpha=0.6,
+                color=colour,
+                marker=marker,
+                label=group,
+                rasterized=True,
             )
     axes.set(xlabel="new tokens (tokens)", ylabel="energy of an answer (J)")
     axes.legend(frameon=False, fontsize=8)
@@ -65,7 +72,9 @@ def energy_by_length(data: Data) -> Figure | None:
 
 def effects_chart(data: Data) -> Figure | None:
     """Change of energy over each hyperparameter's range, with 95 % intervals: in all, and at equal length."""
-    in_all, at_length = ([(one.percent, one.lower, one.upper, True) for one in some] for some in data.effects)
+    in_all, at_length = (
+        [(one.percent, one.lower, one.upper, True) for one in some] for some in data.effects
+    )
     return _intervals(
         {"in all": in_all, "at equal length": at_length},
         xlabel="change of an answer's energy from lowest to highest value (%)",
@@ -77,7 +86,13 @@ def effects_chart(data: Data) -> Figure | None:
 def importance_chart(data: Data) -> Figure | None:
     """Share of the variance between configurations, with 95 % intervals; hollow where they reach 0."""
     of_energy, of_token = (
-        [(*(None if x is None else 100 * x for x in (one.share, one.lower, one.upper)), one.clear) for one in some]
+        [
+            (
+                *(None if x is None else 100 * x for x in (one.share, one.lower, one.upper)),
+                one.clear,
+            )
+            for one in some
+        ]
         for some in data.importances
     )
     return _intervals(
@@ -90,7 +105,11 @@ def importance_chart(data: Data) -> Figure | None:
 
 
 def _intervals(
-    series: dict[str, list[Any]], *, line_at: float | None = None, hollow: str | None = None, **axis: Any
+    series: dict[str, list[Any]],
+    *,
+    line_at: float | None = None,
+    hollow: str | None = None,
+    **axis: Any,
 ) -> Figure | None:
     """Two series over the hyperparameters, each a list of (value, lower, upper, filled); None where no value is known."""
     if all(value is None for some in series.values() for value, *_ in some):
@@ -102,7 +121,9 @@ def _intervals(
         for row, (value, lower, upper, filled) in enumerate(some):
             if value is not None and lower is not None and upper is not None:
                 bars, face = [[value - lower], [upper - value]], colour if filled else "white"
-                axes.errorbar(value, row + shift, xerr=bars, fmt=marker, color=colour, mfc=face, capsize=3)
+                axes.errorbar(
+                    value, row + shift, xerr=bars, fmt=marker, color=colour, mfc=face, capsize=3
+                )
         axes.plot([], [], marker, color=colour, label=label)
     if hollow:
         axes.plot([], [], "o", color="#555555", mfc="white", label=hollow)
@@ -120,15 +141,26 @@ def side_by_side(data: Data) -> Figure | None:
     kept = data.kept
     if kept.empty:
         return None
-    keys = sorted({(group, use_case) for group, use_case in zip(kept["group"], kept["use_case"], strict=True)})
+    keys = sorted(
+        {(group, use_case) for group, use_case in zip(kept["group"], kept["use_case"], strict=True)}
+    )
     colours = looks(data.all["group"])
     figure, axes = _axes(height=1.2 + 0.32 * len(keys))
     for row, (group, use_case) in enumerate(keys):
         some = kept.loc[(kept["group"] == group) & (kept["use_case"] == use_case), "per_token_j"]
-        box = axes.boxplot([some], positions=[row], orientation="horizontal", widths=0.6, patch_artist=True, showfliers=False)
+        box = axes.boxplot(
+            [some],
+            positions=[row],
+            orientation="horizontal",
+            widths=0.6,
+            patch_artist=True,
+            showfliers=False,
+        )
         box["boxes"][0].set(facecolor=colours[group][0], alpha=0.6)
         box["medians"][0].set(color="black")
-    axes.set_yticks(range(len(keys)), [f"{group}\n{use_case}" for group, use_case in keys], fontsize=7)
+    axes.set_yticks(
+        range(len(keys)), [f"{group}\n{use_case}" for group, use_case in keys], fontsize=7
+    )
     axes.set(xlabel="energy per new token (J/token)", ylabel="machine / model /\nquantization")
     return figure
 
@@ -142,7 +174,9 @@ def front(points: pd.DataFrame) -> pd.Series:
 
 def configurations(data: Data) -> pd.DataFrame:
     """Each configuration of a group with its J/token (`cost`) and mean quality, over ok executions, discarded ones included."""
-    ok = data.all[(data.all["status"] == "ok") & data.all["spent_j"].gt(0) & data.all["n_new_tokens"].gt(0)]
+    ok = data.all[
+        (data.all["status"] == "ok") & data.all["spent_j"].gt(0) & data.all["n_new_tokens"].gt(0)
+    ]
     ok = ok.assign(quality=ok["quality"].astype(float))
     sums = ok.groupby(["group", "point"]).agg(
         spent=("spent_j", "sum"),
@@ -169,7 +203,15 @@ def energy_and_quality(data: Data) -> Figure | None:
     for group, (colour, marker) in looks(data.all["group"]).items():
         some = points[points["group"] == group]
         if len(some):
-            axes.scatter(some["cost"], some["quality"], s=18, color=colour, marker=marker, alpha=0.6, label=group)
+            axes.scatter(
+                some["cost"],
+                some["quality"],
+                s=18,
+                color=colour,
+                marker=marker,
+                alpha=0.6,
+                label=group,
+            )
             best = some[front(some)].sort_values("cost")
             axes.plot(best["cost"], best["quality"], color=colour, linewidth=1.2)
     axes.set(xlabel="energy per new token (J/token)", ylabel="mean quality of the texts (0 to 1)")
@@ -187,10 +229,16 @@ def quality_by_temperature(data: Data) -> Figure | None:
     names = ["greedy", "0 to 0.5", "0.5 to 1", "1 to 1.5", "1.5 to 2"]
     bands = pd.cut(judged["temperature"], [-1, 0.5, 1, 1.5, 2], labels=names[1:]).astype(str)
     bands = bands.where(judged["effective_do_sample"].astype(bool), "greedy")
-    shares = judged["usable"].astype(float).groupby(bands).agg(["mean", "size"]).reindex(names).dropna()
+    shares = (
+        judged["usable"].astype(float).groupby(bands).agg(["mean", "size"]).reindex(names).dropna()
+    )
     figure, axes = _axes(height=2.8)
-    axes.bar(range(len(shares)), 100 * shares["mean"], color="#009E73", edgecolor="black", hatch="//")
-    axes.set_xticks(range(len(shares)), [f"{name}\nn = {int(n)}" for name, n in shares["size"].items()])
+    axes.bar(
+        range(len(shares)), 100 * shares["mean"], color="#009E73", edgecolor="black", hatch="//"
+    )
+    axes.set_xticks(
+        range(len(shares)), [f"{name}\nn = {int(n)}" for name, n in shares["size"].items()]
+    )
     axes.set(xlabel="temperature (1)", ylabel="usable texts (%)", ylim=(0, 100))
     return figure
 
@@ -208,9 +256,14 @@ def coverage(data: Data) -> Figure | None:
             if column > row:
                 axes.set_visible(False)
                 continue
-            for chosen, colour, marker, name in ((sampled, "#0072B2", "o", "sampled"), (~sampled, "#D55E00", "x", "greedy")):
+            for chosen, colour, marker, name in (
+                (sampled, "#0072B2", "o", "sampled"),
+                (~sampled, "#D55E00", "x", "greedy"),
+            ):
                 some = thinned(points[chosen])
-                axes.scatter(some[across], some[below], s=10, color=colour, marker=marker, label=name)
+                axes.scatter(
+                    some[across], some[below], s=10, color=colour, marker=marker, label=name
+                )
             axes.set_xlabel(f"{across} ({UNITS[across]})" if row == 2 else "")  # noqa: PLR2004 - the last row
             axes.set_ylabel(f"{below} ({UNITS[below]})" if column == 0 else "")
     grid[0][0].legend(frameon=False, fontsize=7)
@@ -237,18 +290,30 @@ def parallel(data: Data) -> Figure | None:
         axes.axvline(at, color="#555555", linewidth=0.8)
         for where, label in ticks:
             axes.plot(at, where, marker=TICKRIGHT, color="#555555")
-            box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+            box = {
+                "boxstyle": "square,pad=0.1",
+                "facecolor": "white",
+                "edgecolor": "none",
+                "alpha": 0.8,
+            }
             axes.text(at + 0.03, where, label, fontsize=7, va="center", bbox=box, zorder=3)
     colours = colormaps["cividis_r"](0.15 + 0.85 * heights[len(PARAMETERS)])
     styles = ["-" if sampled else ":" for sampled in some["sampled"]]
     lines = [np.column_stack([range(len(names)), line]) for line in np.column_stack(heights)]
-    axes.add_collection(LineCollection(lines, colors=colours, linestyles=styles, linewidths=0.9, alpha=0.8))
-    heads = [f"{name}\n({UNITS[name]})" for name in PARAMETERS] + ["energy\n(J/token)", "quality\n(0 to 1)"]
+    axes.add_collection(
+        LineCollection(lines, colors=colours, linestyles=styles, linewidths=0.9, alpha=0.8)
+    )
+    heads = [f"{name}\n({UNITS[name]})" for name in PARAMETERS] + [
+        "energy\n(J/token)",
+        "quality\n(0 to 1)",
+    ]
     axes.set_xticks(range(len(names)), heads[: len(names)])
     axes.set_yticks([])
     axes.set(xlim=(-0.1, len(names) - 0.6), ylim=(-0.05, 1.05))
     axes.spines[["left", "bottom"]].set_visible(False)
-    axes.set_xlabel(f"{len(some):,} of {len(found):,} configurations (dark: more J/token; dotted: greedy)")
+    axes.set_xlabel(
+        f"{len(some):,} of {len(found):,} configurations (dark: more J/token; dotted: greedy)"
+    )
     return figure
 
 
@@ -266,8 +331,12 @@ def _scale(values: Any, name: str) -> tuple[Any, list[tuple[float, str]]]:
     at = at if len(at) > 1 else np.unique([low, high])
     shape = np.log if name == "cost" else np.asarray
     span = shape(high) - shape(low)
-    places, heights = (top * (shape(some) - shape(low)) / span if span else some * 0 + 0.5 for some in (at, values))
-    ticks = [(float(place), f"{tick:,.6g}") for place, tick in zip(places, at, strict=True) if known.size]
+    places, heights = (
+        top * (shape(some) - shape(low)) / span if span else some * 0 + 0.5 for some in (at, values)
+    )
+    ticks = [
+        (float(place), f"{tick:,.6g}") for place, tick in zip(places, at, strict=True) if known.size
+    ]
     return np.where(off, 1.0, heights), [*ticks, (1.0, "off")] if off.any() else ticks
 
 
@@ -280,11 +349,24 @@ def pairs_chart(pairs: Mapping[str, pd.DataFrame]) -> Figure | None:
     of_group = {name: thinned(some.groupby("asked")[both].median()) for name, some in pairs.items()}
     for name, (colour, marker) in looks(pairs).items():
         points = of_group[name]
-        axes.scatter(points[both[0]], points[both[1]], s=16, alpha=0.7, color=colour, marker=marker, label=name)
+        axes.scatter(
+            points[both[0]],
+            points[both[1]],
+            s=16,
+            alpha=0.7,
+            color=colour,
+            marker=marker,
+            label=name,
+        )
     low = min(float(points.min().min()) for points in of_group.values())
     high = max(float(points.max().max()) for points in of_group.values())
     axes.plot([low, high], [low, high], color="#555555", linewidth=0.8)
-    axes.set(xscale="log", yscale="log", xlabel="A: energy per new token (J/token)", ylabel="B: energy per new token (J/token)")
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="A: energy per new token (J/token)",
+        ylabel="B: energy per new token (J/token)",
+    )
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter("{x:g}")

@@ -67,7 +67,9 @@ def read_data(paths: DataSetPaths) -> Data:
         ) from error
     missing = [name for name in arrow_schema(ExecutionRow).names if name not in table.schema.names]
     if missing:
-        raise UserError(f"{paths.executions}: lacks the column {missing[0]}; `orchestrator summarize` makes it anew")
+        raise UserError(
+            f"{paths.executions}: lacks the column {missing[0]}; `orchestrator summarize` makes it anew"
+        )
     return data_of(table.drop_columns(["text"]).to_pandas(), paths)
 
 
@@ -85,8 +87,15 @@ def data_of(executions: pd.DataFrame, paths: DataSetPaths | None = None) -> Data
     for name in PARAMETERS:
         frame["point"] = frame["point"] + " " + frame[name].astype(str)
     flagged = frame["flags"].map(lambda flags: any(flag in LEFT_OUT for flag in flags)).astype(bool)
-    discarded = frame["usable"].map(lambda usable: usable is False or usable is np.False_).astype(bool)
+    discarded = (
+        frame["usable"].map(lambda usable: usable is False or usable is np.False_).astype(bool)
+    )
     frame["discarded"] = (frame["status"] == "ok") & discarded
-    frame["counted"] = (frame["status"] == "ok") & ~discarded & frame["spent_j"].gt(0) & frame["n_new_tokens"].gt(0)
+    frame["counted"] = (
+        (frame["status"] == "ok")
+        & ~discarded
+        & frame["spent_j"].gt(0)
+        & frame["n_new_tokens"].gt(0)
+    )
     frame["per_token_j"] = (frame["spent_j"] / frame["n_new_tokens"]).where(frame["counted"])
     return Data(all=frame, kept=frame[frame["counted"] & ~flagged].copy(), paths=paths)

@@ -64,7 +64,11 @@ def importances(kept: pd.DataFrame, outcome: str) -> list[Importance]:
     if not np.ptp(of_point) > 1e-9:  # noqa: PLR2004 - of logarithms: rounding
         return _unknown("configurations don't differ")
     asked = sampled.drop_duplicates("point").set_index("point").loc[of_point.index]
-    curves = {name: curve for name in PARAMETERS if (curve := _curve(values_of(asked, name).to_numpy(float))).size}
+    curves = {
+        name: curve
+        for name in PARAMETERS
+        if (curve := _curve(values_of(asked, name).to_numpy(float))).size
+    }
     formula = " + ".join(["deviation ~ 1", *curves])
     model = smf.ols(formula, {"deviation": of_point.to_numpy(float), **curves})
     if np.linalg.matrix_rank(model.exog) < model.exog.shape[1]:
@@ -72,7 +76,9 @@ def importances(kept: pd.DataFrame, outcome: str) -> list[Importance]:
     table = anova_lm(model.fit(), typ=2)
     rest = table.loc["Residual"]
     noise = max(rest["sum_sq"] / rest["df"], LEAST_NOISE * float(of_point.var()))
-    signal = {name: table.loc[name, "sum_sq"] / noise - table.loc[name, "df"] for name in curves}  # noncentralities
+    signal = {
+        name: table.loc[name, "sum_sq"] / noise - table.loc[name, "df"] for name in curves
+    }  # noncentralities
     found = []
     for name in PARAMETERS:
         if name not in curves:
@@ -81,7 +87,10 @@ def importances(kept: pd.DataFrame, outcome: str) -> list[Importance]:
         others = sum(max(0.0, value) for other, value in signal.items() if other != name)
         df = table.loc[name, "df"]
         bounds = _noncentrality(table.loc[name, "sum_sq"] / df / noise, df, rest["df"])
-        lower, share, upper = (value / (value + others + n_points) for value in (bounds[0], max(0.0, signal[name]), bounds[1]))
+        lower, share, upper = (
+            value / (value + others + n_points)
+            for value in (bounds[0], max(0.0, signal[name]), bounds[1])
+        )
         found.append(Importance(name, float(share), float(lower), float(upper)))
     return found
 

@@ -66,12 +66,16 @@ def page(data: Data, source: str) -> str:
 
 def comparison_page(found: Comparison, name_a: str, name_b: str) -> str:
     """The whole page of two data sets."""
-    by_groups = {f"{match.a} | {match.b}": match.pairs for match in found.matches if match.same_meter}
+    by_groups = {
+        f"{match.a} | {match.b}": match.pairs for match in found.matches if match.same_meter
+    }
     figure = pairs_chart(by_groups)
     sentences = tuple(comparison_sentences(found))
     both = Section("ratios", "What both measured", sentences, table=ratio_table(found))
     if figure is not None:
-        both = replace(both, image=_embedded(figure), alt="Chart: J/token of each configuration in A and in B")
+        both = replace(
+            both, image=_embedded(figure), alt="Chart: J/token of each configuration in A and in B"
+        )
     return _rendered(
         title="Two data sets compared",
         source=f"A, {name_a}, and B, {name_b}",
@@ -85,9 +89,9 @@ def comparison_page(found: Comparison, name_a: str, name_b: str) -> str:
 def _rendered(**parts: object) -> str:
     from jinja2 import Environment, StrictUndefined
 
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
-        TEMPLATE.read_text(encoding="utf-8")
-    )
+    template = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).from_string(TEMPLATE.read_text(encoding="utf-8"))
     text: str = template.render(version=__version__, shown=shown, **parts)
     return text
 

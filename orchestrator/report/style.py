@@ -21,4 +21,7 @@ RC = {
 
 def looks(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """(colour, marker) of each name, by its place in the alphabet of all: the same in every chart of a report."""
-    return {name: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(sorted(set(names)))}
+    return {
+        name: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)])
+        for i, name in enumerate(sorted(set(names)))
+    }

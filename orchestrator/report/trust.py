@@ -28,7 +28,16 @@ CAUTIONS = {
     "unshuffled": "trials ran in design order, so drift may look like an effect",
 }
 """Flags to know of."""
-TRIAL = ("machine", "model", "quantization", "strategy", "use_case", "index", "config_hash", "repeat")
+TRIAL = (
+    "machine",
+    "model",
+    "quantization",
+    "strategy",
+    "use_case",
+    "index",
+    "config_hash",
+    "repeat",
+)
 
 
 @dataclass(frozen=True)
@@ -86,9 +95,13 @@ def _word(kept: pd.DataFrame, flags: set[str]) -> Any:
 
 def _reasons(rows: pd.DataFrame, kept: pd.DataFrame, flags: set[str]) -> list[str]:
     found = [f"{flag}: {what}" for flag, what in (DOUBTS | CAUTIONS).items() if flag in flags]
-    found += [f"{flag}: see docs/method.md" for flag in sorted(flags - DOUBTS.keys() - CAUTIONS.keys())]
+    found += [
+        f"{flag}: see docs/method.md" for flag in sorted(flags - DOUBTS.keys() - CAUTIONS.keys())
+    ]
     if len(kept) and (kept["energy_basis"] == "energy_j").all():
-        found.append("without a GPU the energy is CodeCarbon's, of CPU and RAM: good for trying out, not for publishing")
+        found.append(
+            "without a GPU the energy is CodeCarbon's, of CPU and RAM: good for trying out, not for publishing"
+        )
     if n := int((rows["status"] != "ok").sum()):
         found.append(f"{n} of {len(rows)} executions failed")
     if n := int(rows["discarded"].sum()):

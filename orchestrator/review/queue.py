@@ -108,13 +108,24 @@ class Queue:
         try:
             decisions = read_decisions(self._paths)
         except (OSError, ValueError) as error:
-            raise UserError(f"{self._paths.reviews}: can't be read ({reason_of(error)}); repair it or move it away") from error
-        self._decisions = latest(item for item in decisions if self._is_about(item.execution, item.text_sha256))
+            raise UserError(
+                f"{self._paths.reviews}: can't be read ({reason_of(error)}); repair it or move it away"
+            ) from error
+        self._decisions = latest(
+            item for item in decisions if self._is_about(item.execution, item.text_sha256)
+        )
         try:
             verdicts, self.fault = read_verdicts(self._paths), ""
         except (OSError, ValueError) as error:
-            verdicts, self.fault = {}, f"{self._paths.verdicts.name}: {reason_of(error)}; `evaluate` makes it anew"
-        self._verdicts = {name: verdict for name, verdict in verdicts.items() if self._is_about(name, verdict.text_sha256)}
+            verdicts, self.fault = (
+                {},
+                f"{self._paths.verdicts.name}: {reason_of(error)}; `evaluate` makes it anew",
+            )
+        self._verdicts = {
+            name: verdict
+            for name, verdict in verdicts.items()
+            if self._is_about(name, verdict.text_sha256)
+        }
         self._stamp = stamp
 
     def _is_about(self, execution: str, sha256: str) -> bool:
@@ -140,12 +151,21 @@ class Queue:
         if self.my_word(item) is None:
             return None
         decisions = self._decisions.get(item.execution, {}).values()
-        return [decision for decision in decisions if decision.reviewer != self.reviewer and _word(decision)]
+        return [
+            decision
+            for decision in decisions
+            if decision.reviewer != self.reviewer and _word(decision)
+        ]
 
     def decide(self, item: Item, word: Literal["keep", "discard", "undecided"], note: str) -> None:
         """Write a decision; on the disk when this returns, in force after `refresh`. Raises OSError."""
         decision = Decision(
-            execution=item.execution, text_sha256=item.sha256, reviewer=self.reviewer, decision=word, note=note, at=now()
+            execution=item.execution,
+            text_sha256=item.sha256,
+            reviewer=self.reviewer,
+            decision=word,
+            note=note,
+            at=now(),
         )
         append_decision(self._paths, decision)
         self.decided[item.execution] = word
@@ -154,7 +174,9 @@ class Queue:
         """What a filter shows, in the order of the trials' folders."""
         items = [item for item in self.items.values() if self._shows(filters, item)]
         if filters.sample is not None:
-            drawn = sorted(items, key=lambda item: _lot(filters.seed, item.execution))[: filters.sample]
+            drawn = sorted(items, key=lambda item: _lot(filters.seed, item.execution))[
+                : filters.sample
+            ]
             names = {item.execution for item in drawn}
             items = [item for item in items if item.execution in names]
         total, done = len(items), sum(self.my_word(item) is not None for item in items)
@@ -165,14 +187,24 @@ class Queue:
         return Selection(items, total, done)
 
     def _shows(self, filters: Filters, item: Item) -> bool:
-        if filters.use_case not in ("", item.columns.use_case) or filters.model not in ("", item.columns.model):
+        if filters.use_case not in ("", item.columns.use_case) or filters.model not in (
+            "",
+            item.columns.model,
+        ):
             return False
         verdict = self.verdict(item)
-        return filters.machine in ("any", "none" if verdict is None else "usable" if verdict.usable else "unusable")
+        return filters.machine in (
+            "any",
+            "none" if verdict is None else "usable" if verdict.usable else "unusable",
+        )
 
     def _words(self, item: Item) -> set[str]:
         """What all persons said."""
-        return {word for decision in self._decisions.get(item.execution, {}).values() if (word := _word(decision))}
+        return {
+            word
+            for decision in self._decisions.get(item.execution, {}).values()
+            if (word := _word(decision))
+        }
 
     def _disputed(self, item: Item) -> bool:
         """Whether two persons differ or, once this reviewer has decided, a person and the machine."""
@@ -187,9 +219,17 @@ class Queue:
             for decision in decisions.values():
                 if word := _word(decision):
                     rated.setdefault(decision.reviewer, {})[execution] = word
-        machine = {name: "keep" if verdict.usable else "discard" for name, verdict in self._verdicts.items()}
-        pairs = [Pair(a, b, _agreement(rated[a], rated[b])) for a, b in combinations(sorted(rated), 2)]
-        return [*pairs, *(Pair(name, None, _agreement(rated[name], machine)) for name in sorted(rated))]
+        machine = {
+            name: "keep" if verdict.usable else "discard"
+            for name, verdict in self._verdicts.items()
+        }
+        pairs = [
+            Pair(a, b, _agreement(rated[a], rated[b])) for a, b in combinations(sorted(rated), 2)
+        ]
+        return [
+            *pairs,
+            *(Pair(name, None, _agreement(rated[name], machine)) for name in sorted(rated)),
+        ]
 
 
 def _items(trials: Trials) -> Iterator[Item]:
@@ -199,8 +239,17 @@ def _items(trials: Trials) -> Iterator[Item]:
             if execution.text is None:
                 continue
             name = execution_id(columns.machine, record.spec, execution.prompt)
-            prompt = next((prompt.text for prompt in record.spec.prompts if prompt.number == execution.prompt), "")
-            yield Item(name, columns, execution, prompt, execution.text, text_sha256(execution.text))
+            prompt = next(
+                (
+                    prompt.text
+                    for prompt in record.spec.prompts
+                    if prompt.number == execution.prompt
+                ),
+                "",
+            )
+            yield Item(
+                name, columns, execution, prompt, execution.text, text_sha256(execution.text)
+            )
 
 
 def _word(decision: Decision) -> str | None:

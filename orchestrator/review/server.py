@@ -24,7 +24,11 @@ from orchestrator.review.queue import LONGEST_NOTE, Filters, Item, Queue, names_
 
 HOSTS = ("127.0.0.1", "localhost")
 """Any port: a tunnel to the machine may end at another one."""
-PAGE = {"": ("index.html", "text/html"), "review.js": ("review.js", "text/javascript"), "review.css": ("review.css", "text/css")}
+PAGE = {
+    "": ("index.html", "text/html"),
+    "review.js": ("review.js", "text/javascript"),
+    "review.css": ("review.css", "text/css"),
+}
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
@@ -119,7 +123,9 @@ class ReviewServer:
             return _refused(400, f"no decision: {reason_of(error)}")
         item = self._queue.items.get(asked.execution)
         if item is None or item.sha256 != asked.text_sha256:
-            return _refused(409, "this text is no longer the one that was shown: load the page again")
+            return _refused(
+                409, "this text is no longer the one that was shown: load the page again"
+            )
         try:
             self._queue.decide(item, asked.decision, asked.note)
         except OSError as error:
@@ -142,7 +148,9 @@ async def _with_headers(_request: web.Request, response: web.StreamResponse) -> 
     response.headers.update(HEADERS)
 
 
-async def serve(app: web.Application, port: int, ready: Callable[[int], None], ended: asyncio.Event) -> None:
+async def serve(
+    app: web.Application, port: int, ready: Callable[[int], None], ended: asyncio.Event
+) -> None:
     """Serve on 127.0.0.1 until `ended`; `ready` is told the port. Raises UserError where it is taken."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
     await runner.setup()
@@ -151,7 +159,9 @@ async def serve(app: web.Application, port: int, ready: Callable[[int], None], e
             await web.TCPSite(runner, "127.0.0.1", port).start()
         except OSError as error:
             what = error.strerror or error
-            raise UserError(f"--port {port}: can't be listened on ({what}); leave it out for a free one") from error
+            raise UserError(
+                f"--port {port}: can't be listened on ({what}); leave it out for a free one"
+            ) from error
         ready(runner.addresses[0][1])
         await ended.wait()
     finally:

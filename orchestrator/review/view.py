@@ -44,7 +44,10 @@ def details(queue: Queue, item: Item) -> dict[str, Any]:
 
 def agreements(queue: Queue) -> list[dict[str, Any]]:
     """Of each two reviewers, and of each with the machine."""
-    return [{"reviewer": pair.reviewer, "other": pair.other, **pair.agreement.model_dump()} for pair in queue.agreements()]
+    return [
+        {"reviewer": pair.reviewer, "other": pair.other, **pair.agreement.model_dump()}
+        for pair in queue.agreements()
+    ]
 
 
 def _said(decision: Decision) -> dict[str, str]:
@@ -98,12 +101,16 @@ def _verdict(verdict: Verdict | None) -> dict[str, Any] | None:
         "reasons": verdict.reasons,
         "quality": verdict.quality,
         "rules": verdict.rules,
-        "signals": [(name, getattr(verdict, name), _meaning(name)) for name in Signals.model_fields],
+        "signals": [
+            (name, getattr(verdict, name), _meaning(name)) for name in Signals.model_fields
+        ],
     }
 
 
 def _meaning(signal: str) -> str:
-    return next(part.meaning for part in Signals.model_fields[signal].metadata if isinstance(part, Column))
+    return next(
+        part.meaning for part in Signals.model_fields[signal].metadata if isinstance(part, Column)
+    )
 
 
 def _why_no_verdict(queue: Queue, item: Item) -> str:

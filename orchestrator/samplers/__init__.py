@@ -49,7 +49,10 @@ class OptunaOptions(Noun):
 
     sampler: Literal["tpe", "nsga2", "nsga3", "gp", "random"] = "tpe"
     objectives: dict[
-        Literal["energy_per_token_j", "energy_j", "energy_kwh", "tokens", "tokens_per_s", "quality"], Literal["min", "max"]
+        Literal[
+            "energy_per_token_j", "energy_j", "energy_kwh", "tokens", "tokens_per_s", "quality"
+        ],
+        Literal["min", "max"],
     ] = Field(default={"energy_per_token_j": "min", "quality": "max"}, min_length=1)
     """`quality` is the mean of the packaged rules' over a trial's texts (evaluate/rules.yaml), whatever was judged otherwise."""
     startup_trials: int = Field(default=10, ge=1)
@@ -78,7 +81,9 @@ class Sampler:
 SAMPLERS: dict[str, Sampler] = {
     "uniform": Sampler("uniformSampling", extensible=True, design=uniform.design),
     "grid": Sampler("gridSampling", extensible=False, options=GridOptions, design=grid.design),
-    "lhs": Sampler("latinHypercubeSampling", extensible=False, options=LhsOptions, design=lhs.design),
+    "lhs": Sampler(
+        "latinHypercubeSampling", extensible=False, options=LhsOptions, design=lhs.design
+    ),
     "sobol": Sampler("sobolSampling", extensible=True, options=SobolOptions, design=sobol.design),
     "optuna": Sampler("optunaSampling", extensible=True, options=OptunaOptions),
 }
@@ -88,19 +93,27 @@ def sampler_of(space: Space, where: str) -> tuple[Sampler, Noun]:
     """The table's row for a space and its checked options. Raises UserError naming the faulty key of `where`."""
     sampler = SAMPLERS.get(space.sampler)
     if sampler is None:
-        raise UserError(f"{where}: $.sampler: there is no {short(repr(space.sampler))}: {nearest(space.sampler, list(SAMPLERS))}")
+        raise UserError(
+            f"{where}: $.sampler: there is no {short(repr(space.sampler))}: {nearest(space.sampler, list(SAMPLERS))}"
+        )
     return sampler, parse(sampler.options, space.options, where, "$.options")
 
 
-def configurations(space: Space, count: int, seed: int, where: str = "space") -> list[Configuration]:
+def configurations(
+    space: Space, count: int, seed: int, where: str = "space"
+) -> list[Configuration]:
     """The design of a space: `count` configurations (grid: at most). Raises UserError for options that can't be met."""
     sampler, options = sampler_of(space, where)
     if sampler.design is None:
-        raise UserError(f"{where}: {space.sampler} draws no design ahead; it asks for one trial after another")
+        raise UserError(
+            f"{where}: {space.sampler} draws no design ahead; it asks for one trial after another"
+        )
     try:
         points = sampler.design(count, len(PARAMETERS), seed, options)
     except ValueError as error:
-        raise UserError(f"{where}: $.options: {str(error).splitlines()[0]} (--samples {count})") from error
+        raise UserError(
+            f"{where}: $.options: {str(error).splitlines()[0]} (--samples {count})"
+        ) from error
     drawn = [Configuration.at(space, point) for point in points]
     # an axis narrowed to fewer values than it has levels would repeat points of a grid; a random draw keeps its twins
     return list(dict.fromkeys(drawn)) if sampler.design is grid.design else drawn

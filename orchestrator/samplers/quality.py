@@ -28,8 +28,13 @@ def quality(space: Space, design: list[Configuration], context_length: int | Non
     """Measure a design. Prompt length and memory are not known yet, so only the context bounds max_length here."""
     from scipy.stats import qmc
 
-    varied = [name for name in PARAMETERS if space.parameters[name].low < space.parameters[name].high]
-    points = [[space.parameters[name].position(getattr(asked, name)) for name in varied] for asked in design]
+    varied = [
+        name for name in PARAMETERS if space.parameters[name].low < space.parameters[name].high
+    ]
+    points = [
+        [space.parameters[name].position(getattr(asked, name)) for name in varied]
+        for asked in design
+    ]
     n = len(points)
     coverage = {}
     for i, name in enumerate(varied):

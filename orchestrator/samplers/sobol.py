@@ -14,6 +14,8 @@ def design(count: int, dimensions: int, seed: int, options: Any) -> list[list[fl
     with warnings.catch_warnings():
         # scipy warns where the count is no power of two; any count is a valid start of the sequence
         warnings.filterwarnings("ignore", message="The balance properties", category=UserWarning)
-        points = qmc.Sobol(d=dimensions, scramble=options.scramble, rng=np.random.default_rng(seed)).random(count)
+        points = qmc.Sobol(
+            d=dimensions, scramble=options.scramble, rng=np.random.default_rng(seed)
+        ).random(count)
     rows: list[list[float]] = points.tolist()
     return rows

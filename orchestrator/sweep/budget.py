@@ -82,7 +82,9 @@ class Budget:
         """An execution is done; where that reaches a limit, nothing more is begun."""
         left = self._under_way.get(spec.order_index, {})
         bound = left.pop(execution.prompt, 0)
-        if execution.window_s is not None:  # else nothing was generated: it says nothing of what a token takes
+        if (
+            execution.window_s is not None
+        ):  # else nothing was generated: it says nothing of what a token takes
             self._bound += bound
             self._window_s += execution.window_s
         self._energy_kwh += execution.energy_kwh or 0.0

@@ -31,7 +31,11 @@ def validate(out: Path) -> tuple[Trials, list[Finding]]:
     planned = {plan.id for plan in plans}
     for sweep_id in sorted({record.spec.sweep_id for record in trials.records()} - planned):
         findings.append(
-            Finding("warning", f"sweeps/{sweep_id}.json", "this plan is missing: its trials can't be checked for gaps")
+            Finding(
+                "warning",
+                f"sweeps/{sweep_id}.json",
+                "this plan is missing: its trials can't be checked for gaps",
+            )
         )
     return trials, sorted(findings)
 

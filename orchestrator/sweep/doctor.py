@@ -101,7 +101,13 @@ def rooms(memory_bytes: int, dtype_bytes: int) -> Iterator[Room]:
                 yield _room(name, model.architecture, quantization, memory_bytes, dtype_bytes)
 
 
-def _room(name: str, architecture: Architecture, quantization: Quantization, memory_bytes: int, dtype_bytes: int) -> Room:
+def _room(
+    name: str,
+    architecture: Architecture,
+    quantization: Quantization,
+    memory_bytes: int,
+    dtype_bytes: int,
+) -> Room:
     weights_bytes = architecture.weights_bytes(quantization, dtype_bytes)
     left = memory_bytes - weights_bytes
     tokens = max(0, left // architecture.cache_bytes_per_token(dtype_bytes))
@@ -147,15 +153,30 @@ def _gpu_energy(name: str, reading: Reading) -> Check:
     joules = reading.values.get("gpu_energy_counter_j")
     if joules is None:
         why = reading.notes.get("gpu_energy_counter_j", "no answer")
-        return Check(name, why, ok=False, remedy="its energy is then integrated from polled power, where there is a reading")
+        return Check(
+            name,
+            why,
+            ok=False,
+            remedy="its energy is then integrated from polled power, where there is a reading",
+        )
     return Check(name, f"its counter answers: {joules / WINDOW_S:.0f} W just now")
 
 
 def _cpu_energy(reading: Reading) -> Check:
     method = reading.values.get("cpu_method")
     if reading.values.get("cpu_energy_j") is None:
-        return Check("CPU energy", reading.notes.get("cpu_energy_j", "no answer"), ok=False, remedy="rows have null there")
-    return Check("CPU energy", "measured by RAPL" if method == "rapl" else f"CodeCarbon's model {method}: not a measurement")
+        return Check(
+            "CPU energy",
+            reading.notes.get("cpu_energy_j", "no answer"),
+            ok=False,
+            remedy="rows have null there",
+        )
+    return Check(
+        "CPU energy",
+        "measured by RAPL"
+        if method == "rapl"
+        else f"CodeCarbon's model {method}: not a measurement",
+    )
 
 
 def _country(machine: Machine, file: Path) -> Check:
@@ -173,7 +194,9 @@ def _disk(name: str, folder: Path, need_bytes: int, named_by: str) -> Check:
         return Check(name, str(error), ok=False, remedy=remedy)
     free = shutil.disk_usage(existing).free
     writable = os.access(existing, os.W_OK)
-    found = f"{free / 2**30:.0f} GiB free in {folder}" + ("" if writable else ", which can't be written")
+    found = f"{free / 2**30:.0f} GiB free in {folder}" + (
+        "" if writable else ", which can't be written"
+    )
     return Check(name, found, ok=writable and free >= need_bytes, remedy=remedy)
 
 

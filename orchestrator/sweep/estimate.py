@@ -56,7 +56,11 @@ class Fit:
         if self.available_bytes is None:
             return f"{need} (memory of the nodes is not known here)"
         fits = self.weights_bytes + self.cache_bytes <= self.available_bytes
-        verdict = "fits" if fits else "does NOT fit whole: max_length will be lowered to what does, and recorded"
+        verdict = (
+            "fits"
+            if fits
+            else "does NOT fit whole: max_length will be lowered to what does, and recorded"
+        )
         layers = f"about {self.offloaded_bytes / gib:.1f} GiB of layers"
         if self.offloaded_bytes > RAM_SHARE * self.ram_bytes:
             free = f"{self.ram_bytes / gib:.1f} GiB are free there"
@@ -68,26 +72,46 @@ class Fit:
         return f"{need} of {self.available_bytes / gib:.1f} GiB: {verdict}"
 
 
-def token_bound(asked: Configuration, prompt: str, model: Model, *, beyond_context: bool = False) -> int:
+def token_bound(
+    asked: Configuration, prompt: str, model: Model, *, beyond_context: bool = False
+) -> int:
     """The most new tokens a prompt can give under a configuration; about, since the prompt isn't tokenized."""
     words = len(prompt.split())
-    prompt_tokens = len(prompt) + 1 if model.kind == "synthetic" else int(words * TOKENS_PER_WORD) + TEMPLATE_TOKENS
+    prompt_tokens = (
+        len(prompt) + 1
+        if model.kind == "synthetic"
+        else int(words * TOKENS_PER_WORD) + TEMPLATE_TOKENS
+    )
     context = model.architecture.max_position_embeddings if model.architecture else None
-    effective = resolve(asked, prompt_tokens=prompt_tokens, context_length=context, beyond_context=beyond_context)
+    effective = resolve(
+        asked, prompt_tokens=prompt_tokens, context_length=context, beyond_context=beyond_context
+    )
     return effective.max_length - prompt_tokens
 
 
 def trial_bound(spec: TrialSpec, todo: tuple[int, ...], model: Model) -> int:
     """The most new tokens of a trial's prompts."""
     beyond = spec.setup.beyond_context
-    return sum(token_bound(spec.asked, p.text, model, beyond_context=beyond) for p in spec.prompts if p.number in todo)
+    return sum(
+        token_bound(spec.asked, p.text, model, beyond_context=beyond)
+        for p in spec.prompts
+        if p.number in todo
+    )
 
 
-def unasked_bound(plan: SweepPlan, models: dict[str, Model], trials_of_setup: dict[tuple[str, str], int]) -> int:
+def unasked_bound(
+    plan: SweepPlan, models: dict[str, Model], trials_of_setup: dict[tuple[str, str], int]
+) -> int:
     """The same for trials that a learning sampler has yet to ask for, taken at the middle of the space."""
     middle = Configuration.at(plan.space, [0.5] * 4)
     return sum(
-        n * token_bound(middle, prompt.text, models[model], beyond_context=plan.setup(model, use_case).beyond_context)
+        n
+        * token_bound(
+            middle,
+            prompt.text,
+            models[model],
+            beyond_context=plan.setup(model, use_case).beyond_context,
+        )
         for (model, use_case), n in trials_of_setup.items()
         for prompt in plan.prompts(use_case)
     )
@@ -99,7 +123,13 @@ def stored_figures(records: list[TrialRecord], plan: SweepPlan) -> Figures | Non
     rows = [
         execution
         for record in records
-        if (record.columns.model, record.columns.quantization, record.columns.engine, record.setup.cpu_offload) in setups
+        if (
+            record.columns.model,
+            record.columns.quantization,
+            record.columns.engine,
+            record.setup.cpu_offload,
+        )
+        in setups
         and not {None, record.columns.machine}.isdisjoint(plan.kinds())
         for execution in record.executions
         if execution.status == "ok" and execution.tokens_per_s
@@ -108,10 +138,19 @@ def stored_figures(records: list[TrialRecord], plan: SweepPlan) -> Figures | Non
         return None
     energies = [row.energy_per_token_j for row in rows if row.energy_per_token_j is not None]
     speed = median(row.tokens_per_s for row in rows if row.tokens_per_s)
-    return Figures(speed, median(energies) if energies else None, f"{len(rows)} executions in the data set")
+    return Figures(
+        speed, median(energies) if energies else None, f"{len(rows)} executions in the data set"
+    )
 
 
-def memory_fit(plan: SweepPlan, models: list[Model], quantization: Quantization, gpus: list[Gpu], *, local: bool) -> list[Fit]:
+def memory_fit(
+    plan: SweepPlan,
+    models: list[Model],
+    quantization: Quantization,
+    gpus: list[Gpu],
+    *,
+    local: bool,
+) -> list[Fit]:
     """Memory of each model whose sizes are known. On a CPU float32, on a GPU 2 bytes a value."""
     largest = int(plan.space.parameters.max_length.high)
     dtype_bytes = value_bytes(gpus)
@@ -130,7 +169,9 @@ def memory_fit(plan: SweepPlan, models: list[Model], quantization: Quantization,
                 cache_bytes=tokens * model.architecture.cache_bytes_per_token(dtype_bytes),
                 available_bytes=available,
                 tokens=tokens,
-                offloaded_bytes=offloaded_bytes(model.architecture, quantization, available or 0) if offload else 0,
+                offloaded_bytes=offloaded_bytes(model.architecture, quantization, available or 0)
+                if offload
+                else 0,
                 ram_bytes=_ram_bytes() if offload else 0,
             )
         )
@@ -147,12 +188,26 @@ def offloaded_bytes(architecture: Architecture, quantization: Quantization, gpu_
 
 def too_small(plan: SweepPlan, resolved: Resolved) -> tuple[str, ...]:
     """Kinds of machine of a cluster whose GPU, by their files, doesn't hold the weights of a model of the sweep."""
-    if plan.machine is not None or resolved.request.engine == "simulated" or resolved.request.cpu_offload:
+    if (
+        plan.machine is not None
+        or resolved.request.engine == "simulated"
+        or resolved.request.cpu_offload
+    ):
         return ()
-    weights = [m.architecture.weights_bytes(resolved.quantization, GPU_VALUE_BYTES) for m in resolved.models if m.architecture]
+    weights = [
+        m.architecture.weights_bytes(resolved.quantization, GPU_VALUE_BYTES)
+        for m in resolved.models
+        if m.architecture
+    ]
     need = (max(weights, default=0) + GPU_OVERHEAD_BYTES) / 2**30
     kinds = {name: resolved.machines[name] for name in plan.each or resolved.machines}
-    return tuple(sorted(name for name, machine in kinds.items() if machine.gpu_memory_gib and machine.gpu_memory_gib < need))
+    return tuple(
+        sorted(
+            name
+            for name, machine in kinds.items()
+            if machine.gpu_memory_gib and machine.gpu_memory_gib < need
+        )
+    )
 
 
 def value_bytes(gpus: list[Gpu]) -> int:

@@ -48,7 +48,12 @@ class Evaluation:
 
 
 def evaluate(
-    out: Path, rules: Rules, *, embedding: str | None = None, judge: Judge | None = None, say: Callable[[str], None] = print
+    out: Path,
+    rules: Rules,
+    *,
+    embedding: str | None = None,
+    judge: Judge | None = None,
+    say: Callable[[str], None] = print,
 ) -> Evaluation:
     """Judge what has no verdict by these rules and models yet. Raises UserError where the data set can't be written."""
     paths = DataSetPaths(out)
@@ -56,11 +61,17 @@ def evaluate(
     try:
         before = read_verdicts(paths)
     except (OSError, ValueError) as error:
-        raise UserError(f"{paths.verdicts}: can't be read; remove it, `evaluate` makes it anew") from error
+        raise UserError(
+            f"{paths.verdicts}: can't be read; remove it, `evaluate` makes it anew"
+        ) from error
     texts = list(texts_of(trials))
     model = _model(embedding)
     name, judged_by = (model.name if model else None), (judge.name if judge else None)
-    new = [text for text in texts if not _stands(before.get(text.execution), text, rules.name, name, judged_by)]
+    new = [
+        text
+        for text in texts
+        if not _stands(before.get(text.execution), text, rules.name, name, judged_by)
+    ]
     notes: list[str] = []
     if new:
         say(f"{len(new)} of {len(texts)} texts to judge by rules {rules.name}")
@@ -69,8 +80,12 @@ def evaluate(
     if judge:
         new, unanswered = judge.asked(new, paths)
         notes += unanswered
-    verdicts = {text.execution: before[text.execution] for text in texts if text.execution in before}
-    for some in _judged(new, functools.partial(verdicts_on, rules=rules, embedding_model=name, judge=judged_by)):
+    verdicts = {
+        text.execution: before[text.execution] for text in texts if text.execution in before
+    }
+    for some in _judged(
+        new, functools.partial(verdicts_on, rules=rules, embedding_model=name, judge=judged_by)
+    ):
         verdicts.update((verdict.execution, verdict) for verdict in some)
     try:
         write_verdicts(paths, verdicts.values())
@@ -81,7 +96,9 @@ def evaluate(
             f"{error.filename or out}: can't be written ({error.strerror}); nothing that was there is lost"
         ) from error
     notes += _mixture(verdicts.values())
-    return _counted(list(writer.rows()), len(new), len(texts), (*faults, *writer.faults), tuple(notes))
+    return _counted(
+        list(writer.rows()), len(new), len(texts), (*faults, *writer.faults), tuple(notes)
+    )
 
 
 def _model(name: str | None) -> Embedding | None:
@@ -90,7 +107,9 @@ def _model(name: str | None) -> Embedding | None:
     return embedding.load(name) if name else None
 
 
-def _stands(verdict: Verdict | None, text: Text, rules: str, embedding: str | None, judge: str | None) -> bool:
+def _stands(
+    verdict: Verdict | None, text: Text, rules: str, embedding: str | None, judge: str | None
+) -> bool:
     """Whether a verdict needs no renewal. One that knows more than was asked for stands: a judge's answers cost money."""
     if verdict is None or verdict.text_sha256 != text_sha256(text.text) or verdict.rules != rules:
         return False
@@ -99,19 +118,30 @@ def _stands(verdict: Verdict | None, text: Text, rules: str, embedding: str | No
 
 def _mixture(verdicts: Iterable[Verdict]) -> list[str]:
     """A line where texts were judged by more than one set of models."""
-    found = Counter((verdict.embedding_model, verdict.judge) for verdict in verdicts if verdict.n_words)
+    found = Counter(
+        (verdict.embedding_model, verdict.judge) for verdict in verdicts if verdict.n_words
+    )
     if len(found) < 2:  # noqa: PLR2004 - one set
         return []
-    sets = ", ".join(f"{n} with {' and '.join(filter(None, models)) or 'the rules alone'}" for models, n in found.most_common())
-    return [f"the texts were not judged alike: {sets}; give --embedding and --judge as before to judge all of them so"]
+    sets = ", ".join(
+        f"{n} with {' and '.join(filter(None, models)) or 'the rules alone'}"
+        for models, n in found.most_common()
+    )
+    return [
+        f"the texts were not judged alike: {sets}; give --embedding and --judge as before to judge all of them so"
+    ]
 
 
 def _compared(texts: list[Text], model: Embedding) -> list[Text]:
     found = model.similarities([(text.prompt, text.text) for text in texts])
-    return [text._replace(similarity=similarity) for text, similarity in zip(texts, found, strict=True)]
+    return [
+        text._replace(similarity=similarity) for text, similarity in zip(texts, found, strict=True)
+    ]
 
 
-def _judged(texts: list[Text], judge: Callable[[Sequence[Text]], list[Verdict]]) -> Iterator[list[Verdict]]:
+def _judged(
+    texts: list[Text], judge: Callable[[Sequence[Text]], list[Verdict]]
+) -> Iterator[list[Verdict]]:
     if len(texts) < WORTH_RAY:
         yield judge(texts)
         return
@@ -120,7 +150,13 @@ def _judged(texts: list[Text], judge: Callable[[Sequence[Text]], list[Verdict]])
     yield from spread(judge, texts, CHUNK)
 
 
-def _counted(rows: list[dict[str, Any]], judged: int, texts: int, faults: tuple[str, ...], notes: tuple[str, ...]) -> Evaluation:
+def _counted(
+    rows: list[dict[str, Any]],
+    judged: int,
+    texts: int,
+    faults: tuple[str, ...],
+    notes: tuple[str, ...],
+) -> Evaluation:
     ok = [row for row in rows if row["status"] == "ok"]
     discarded = [row for row in ok if row["usable"] is False]
     spent = [spent_j(row) for row in discarded]
@@ -129,7 +165,9 @@ def _counted(rows: list[dict[str, Any]], judged: int, texts: int, faults: tuple[
         known=texts - judged,
         kept=sum(row["usable"] is True for row in ok),
         discarded=len(discarded),
-        reasons=dict(Counter(reason for row in discarded for reason in row["reasons"]).most_common()),
+        reasons=dict(
+            Counter(reason for row in discarded for reason in row["reasons"]).most_common()
+        ),
         overruled=sum(row["decided_by"] == "review" for row in ok),
         synthetic=sum(row["synthetic"] for row in ok),
         failed=len(rows) - len(ok),

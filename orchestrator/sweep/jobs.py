@@ -58,17 +58,23 @@ class JobFactory:
             may_not_fit=bool(plan.each),
         )
 
-    def asked(self, model: str, use_case: str, index: int, configuration: Configuration) -> list[Job]:
+    def asked(
+        self, model: str, use_case: str, index: int, configuration: Configuration
+    ) -> list[Job]:
         """Jobs of a configuration that Optuna asked for: one a repeat."""
         plan = self.prepared.plan
         jobs = []
         for repeat in range(1, plan.repeats + 1):
-            trial = PlannedTrial(strategy=plan.strategy, model=model, use_case=use_case, index=index, repeat=repeat)
+            trial = PlannedTrial(
+                strategy=plan.strategy, model=model, use_case=use_case, index=index, repeat=repeat
+            )
             jobs.append(self.job(plan.spec(trial, 0, configuration)))
         return jobs
 
 
-def searcher_of(factory: JobFactory, orders: Iterator[int], slots: Slots, allows: Callable[[Job], str | None]) -> SweepSearcher:
+def searcher_of(
+    factory: JobFactory, orders: Iterator[int], slots: Slots, allows: Callable[[Job], str | None]
+) -> SweepSearcher:
     """What Tune asks: the trials that are missing, then the studies."""
     from orchestrator.tune.searcher import SweepSearcher
 
@@ -77,7 +83,9 @@ def searcher_of(factory: JobFactory, orders: Iterator[int], slots: Slots, allows
     options = found if isinstance(found, OptunaOptions) else None
     return SweepSearcher(
         [factory.job(spec) for spec in part.missing],
-        studies=[_study(factory, key, n, options) for key, n in part.left(plan).items()] if options else [],
+        studies=[_study(factory, key, n, options) for key, n in part.left(plan).items()]
+        if options
+        else [],
         space=plan.space,
         options=options,
         allows=allows,
@@ -96,7 +104,9 @@ def _study(factory: JobFactory, key: tuple[str, str], budget: int, options: Optu
     known = []
     for trial in trials:
         record = trials.attempts(trial)[0]
-        of_study = record.spec.sweep_id == plan.id and (record.setup.model, record.setup.use_case) == key
+        of_study = (
+            record.spec.sweep_id == plan.id and (record.setup.model, record.setup.use_case) == key
+        )
         of_study = of_study and (not plan.each or record.columns.machine == part.machine)
         if of_study and record.spec.repeat == 1 and record.spec.key() not in unfinished:
             figures = learned_figures(trials, trial, options.objectives)
@@ -109,7 +119,12 @@ def _study(factory: JobFactory, key: tuple[str, str], budget: int, options: Optu
         budget=budget,
         jobs=partial(factory.asked, model, use_case),
         # a resumed study must not draw its first random points again
-        seed=int(digest([plan.seed, model, use_case, len(asked), *([part.machine] if plan.each else [])], 8), 16),
+        seed=int(
+            digest(
+                [plan.seed, model, use_case, len(asked), *([part.machine] if plan.each else [])], 8
+            ),
+            16,
+        ),
         known=known,
         asked=max(asked, default=-1) + 1,
     )
@@ -127,5 +142,8 @@ def _oom_tokens(prepared: Prepared, options: RunOptions) -> dict[str, dict[str, 
         name = record.columns.machine
         for execution in record.executions:
             if execution.error_kind == "oom":
-                of_machine[name] = min(execution.effective_max_length, of_machine.get(name, execution.effective_max_length))
+                of_machine[name] = min(
+                    execution.effective_max_length,
+                    of_machine.get(name, execution.effective_max_length),
+                )
     return known

@@ -101,10 +101,14 @@ def merge(
     """
     roots = {path.resolve(): path for path in sources}
     if out.resolve() in roots:
-        raise UserError(f"--out {out}: is one of the data sets to merge; name another folder, it may be a new one")
+        raise UserError(
+            f"--out {out}: is one of the data sets to merge; name another folder, it may be a new one"
+        )
     sides = [_side(root) for root in roots.values()]
     if dry_run or not out.exists():  # a conflict leaves no new folder behind
-        found = _planned(sides, _side(out) if out.exists() else Side(out), accept_drift=accept_drift)
+        found = _planned(
+            sides, _side(out) if out.exists() else Side(out), accept_drift=accept_drift
+        )
     if dry_run:
         return found
     try:
@@ -127,9 +131,13 @@ def _side(root: Path) -> Side:
     faults = [f for f in (*findings, *unread, *unreadable) if f.severity == "error"]
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise UserError(f"{root}: {faults[0].where}: {faults[0].what}{more}; see `orchestrator validate --out {root}`")
+        raise UserError(
+            f"{root}: {faults[0].where}: {faults[0].what}{more}; see `orchestrator validate --out {root}`"
+        )
     plans_by_id = {plan.id: plan for plan in plans}
-    side = Side(root, plans=plans_by_id, verdicts=judgements.verdicts, decisions=judgements.decisions)
+    side = Side(
+        root, plans=plans_by_id, verdicts=judgements.verdicts, decisions=judgements.decisions
+    )
     for record in trials.records():
         folder = paths.trial(record.columns.machine, record.spec)
         place = PurePosixPath(folder.relative_to(root))
@@ -172,13 +180,28 @@ def _planned(sides: list[Side], target: Side, *, accept_drift: bool) -> Merge:
     if not accept_drift:
         conflicts += [line for plan in plans.values() for line in _drifted(plan, trials)]
     if conflicts:
-        more = [f"... and {len(conflicts) - SHOWN} more conflicts"] if len(conflicts) > SHOWN else []
+        more = (
+            [f"... and {len(conflicts) - SHOWN} more conflicts"] if len(conflicts) > SHOWN else []
+        )
         raise UserError(*conflicts[:SHOWN], *more)
     joined_plans = tuple(plan for _, plan in sorted(plans.items()))
-    gaps = tuple(SweepGap(plan.id, plan.n_executions(), n_missing(plan, finished_of(plan, trials))) for plan in joined_plans)
+    gaps = tuple(
+        SweepGap(plan.id, plan.n_executions(), n_missing(plan, finished_of(plan, trials)))
+        for plan in joined_plans
+    )
     there = set(target.decisions)
-    decisions = tuple(dict.fromkeys(found for side in sides for found in side.decisions if found not in there))
-    return Merge(target.root, tuple(sources), joined_plans, trials, gaps, _verdicts([target, *sides]), decisions)
+    decisions = tuple(
+        dict.fromkeys(found for side in sides for found in side.decisions if found not in there)
+    )
+    return Merge(
+        target.root,
+        tuple(sources),
+        joined_plans,
+        trials,
+        gaps,
+        _verdicts([target, *sides]),
+        decisions,
+    )
 
 
 def _verdicts(sides: list[Side]) -> dict[str, Verdict]:
@@ -186,7 +209,11 @@ def _verdicts(sides: list[Side]) -> dict[str, Verdict]:
     found: dict[str, Verdict] = {}
     for side in sides:
         for execution, verdict in side.verdicts.items():
-            found[execution] = max(found.get(execution, verdict), verdict, key=lambda verdict: verdict.model_dump_json())
+            found[execution] = max(
+                found.get(execution, verdict),
+                verdict,
+                key=lambda verdict: verdict.model_dump_json(),
+            )
     return found
 
 
@@ -238,7 +265,9 @@ def _write(found: Merge) -> None:
         for place in source.new:
             staged = paths.merging / place.name
             for name in (*DERIVED_FILES, "trial.json"):
-                with contextlib.suppress(FileNotFoundError):  # telemetry is there where there is a GPU
+                with contextlib.suppress(
+                    FileNotFoundError
+                ):  # telemetry is there where there is a GPU
                     write_atomically(staged / name, (source.root / place / name).read_bytes())
             target = found.out / place
             make_folder(target.parent)

@@ -50,15 +50,23 @@ class RunningSweep:
     def median_j_per_token(self) -> float | None:
         """Upper bound of the bucket that holds the median; None before there is one."""
         total = max(self.buckets.values(), default=0.0)
-        return next((bound for bound, n in sorted(self.buckets.items()) if total and n >= total / 2), None)
+        return next(
+            (bound for bound, n in sorted(self.buckets.items()) if total and n >= total / 2), None
+        )
 
 
 def read_page(address: str) -> str:
     """The metrics page of HOST:PORT. Raises UserError where there is none."""
-    host, _, port = address.removeprefix("http://").rstrip("/").removesuffix("/metrics").rpartition(":")
+    host, _, port = (
+        address.removeprefix("http://").rstrip("/").removesuffix("/metrics").rpartition(":")
+    )
     if not host or not port.isdecimal():
-        raise UserError(f"--address {address}: must be HOST:PORT, as `tune` prints it after 'Watch from elsewhere'")
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy is for the internet: it can't reach a node
+        raise UserError(
+            f"--address {address}: must be HOST:PORT, as `tune` prints it after 'Watch from elsewhere'"
+        )
+    direct = urllib.request.build_opener(
+        urllib.request.ProxyHandler({})
+    )  # a proxy is for the internet: it can't reach a node
     try:
         with direct.open(f"http://{host}:{port}/metrics", timeout=ANSWER_S) as answer:
             return str(answer.read(LARGEST_BYTES).decode("utf-8", "replace"))
@@ -79,10 +87,20 @@ def sweeps_of(page: str, address: str) -> list[RunningSweep]:
         for family in text_string_to_metric_families(page):
             for sample in family.samples:
                 if sample.name.startswith(PREFIX) and "sweep" in sample.labels:
-                    sweep = found.setdefault(sample.labels["sweep"], RunningSweep(sample.labels["sweep"]))
-                    _take(sweep, sample.name.removeprefix(PREFIX), sample.labels, sample.value, buckets[sweep.id])
+                    sweep = found.setdefault(
+                        sample.labels["sweep"], RunningSweep(sample.labels["sweep"])
+                    )
+                    _take(
+                        sweep,
+                        sample.name.removeprefix(PREFIX),
+                        sample.labels,
+                        sample.value,
+                        buckets[sweep.id],
+                    )
     except (ValueError, KeyError, IndexError) as error:
-        raise UserError(f"--address {address}: what answers there gives no page of Prometheus metrics") from error
+        raise UserError(
+            f"--address {address}: what answers there gives no page of Prometheus metrics"
+        ) from error
     for sweep in found.values():
         sweep.buckets = dict(buckets[sweep.id])
     return [found[name] for name in sorted(found)]
@@ -101,10 +119,20 @@ SUMS = {
     "workers_lost_total": "lost",
 }
 """Metric -> field that adds it up over machines and models."""
-LAST_WINDOWS = {"power_watts": "power_w", "gpu_power_watts": "gpu_power_w", "tokens_per_second": "tokens_per_s"}
+LAST_WINDOWS = {
+    "power_watts": "power_w",
+    "gpu_power_watts": "gpu_power_w",
+    "tokens_per_second": "tokens_per_s",
+}
 
 
-def _take(sweep: RunningSweep, name: str, labels: dict[str, str], value: float, buckets: dict[float, float]) -> None:
+def _take(
+    sweep: RunningSweep,
+    name: str,
+    labels: dict[str, str],
+    value: float,
+    buckets: dict[float, float],
+) -> None:
     if not math.isfinite(value):  # unknown
         return
     if name in SUMS:
@@ -115,7 +143,9 @@ def _take(sweep: RunningSweep, name: str, labels: dict[str, str], value: float, 
     elif name == "trials":
         sweep.trials[labels["state"]] = int(value)
     elif name == "executions_total":
-        sweep.executions[labels["error_kind"]] = sweep.executions.get(labels["error_kind"], 0) + int(value)
+        sweep.executions[labels["error_kind"]] = sweep.executions.get(
+            labels["error_kind"], 0
+        ) + int(value)
     elif name == "energy_unknown_executions_total" and labels["column"] == "energy_j":
         sweep.energy_unknown += int(value)
     elif name == "energy_per_token_joules_bucket":

@@ -19,7 +19,18 @@ from orchestrator import __version__
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
 from orchestrator.errors import UserError
 from orchestrator.models import Model
-from orchestrator.nouns import ANCHOR, PARAMETERS, Configuration, Noun, Prompt, Setup, Space, TrialSpec, UseCase, digest
+from orchestrator.nouns import (
+    ANCHOR,
+    PARAMETERS,
+    Configuration,
+    Noun,
+    Prompt,
+    Setup,
+    Space,
+    TrialSpec,
+    UseCase,
+    digest,
+)
 from orchestrator.samplers import configurations, sampler_of
 from orchestrator.samplers.quality import DesignQuality, quality
 from orchestrator.sweep.request import Resolved
@@ -76,13 +87,17 @@ class SweepPlan(Noun):
     def prompts(self, use_case: str) -> tuple[Prompt, ...]:
         """The prompts of a use case that this plan runs."""
         texts = next(u.prompts for u in self.use_cases if u.name == use_case)
-        return tuple(Prompt(number=i, text=text) for i, text in enumerate(texts[: self.n_prompts], start=1))
+        return tuple(
+            Prompt(number=i, text=text) for i, text in enumerate(texts[: self.n_prompts], start=1)
+        )
 
     def setup(self, model: str, use_case: str) -> Setup:
         """The setup of a model and use case."""
         return next(s for s in self.setups if s.model == model and s.use_case == use_case)
 
-    def spec(self, trial: PlannedTrial, order_index: int, asked: Configuration | None = None) -> TrialSpec:
+    def spec(
+        self, trial: PlannedTrial, order_index: int, asked: Configuration | None = None
+    ) -> TrialSpec:
         """A planned trial in full; `asked` for configurations that are not in the design."""
         if asked is None:
             asked = self.anchor if trial.strategy == ANCHOR else self.points[trial.index]
@@ -114,13 +129,19 @@ class SweepPlan(Noun):
 
     def n_trials(self) -> int:
         """Trials in all, those that a learning sampler has yet to ask for included."""
-        trials = len(self.setups) * self.samples * self.repeats if self.learns() else len(self.trials)
+        trials = (
+            len(self.setups) * self.samples * self.repeats if self.learns() else len(self.trials)
+        )
         return trials * len(self.kinds())
 
     def n_executions(self) -> int:
         """Executions in all."""
         if self.learns():
-            executions = sum(len(self.prompts(s.use_case)) for s in self.setups) * self.samples * self.repeats
+            executions = (
+                sum(len(self.prompts(s.use_case)) for s in self.setups)
+                * self.samples
+                * self.repeats
+            )
         else:
             executions = sum(len(self.prompts(trial.use_case)) for trial in self.trials)
         return executions * len(self.kinds())
@@ -130,14 +151,24 @@ def make_plan(resolved: Resolved, revisions: dict[str, str]) -> SweepPlan:
     """Draw the design and list the trials. `revisions`: model label -> revision of its weights."""
     request, space = resolved.request, resolved.space
     setups = tuple(
-        _setup(resolved, model, use_case, revisions[model.label]) for model in resolved.models for use_case in resolved.use_cases
+        _setup(resolved, model, use_case, revisions[model.label])
+        for model in resolved.models
+        for use_case in resolved.use_cases
     )
     learns = resolved.sampler.design is None
-    points = [] if learns else configurations(space, resolved.samples, request.seed, str(resolved.space_file))
+    points = (
+        []
+        if learns
+        else configurations(space, resolved.samples, request.seed, str(resolved.space_file))
+    )
     anchor = None
     if len(points) >= ANCHOR_FROM:
         anchor = Configuration.at(space, [0.5] * 4)
-    contexts = [m.architecture.max_position_embeddings for m in resolved.models if m.architecture and not request.beyond_context]
+    contexts = [
+        m.architecture.max_position_embeddings
+        for m in resolved.models
+        if m.architecture and not request.beyond_context
+    ]
     plan = SweepPlan(
         plan_version=PLAN_VERSION,
         id=_sweep_id(resolved, setups),
@@ -193,7 +224,9 @@ def _sweep_id(resolved: Resolved, setups: tuple[Setup, ...]) -> str:
         resolved.request.seed,
         sorted(digest(setup.model_dump(exclude={"revision"})) for setup in setups),
         sorted(model.ref if model.kind == "hub" else model.label for model in resolved.models),
-        sorted(digest(use_case.model_dump(exclude={"description"})) for use_case in resolved.use_cases),
+        sorted(
+            digest(use_case.model_dump(exclude={"description"})) for use_case in resolved.use_cases
+        ),
         None if resolved.sampler.extensible else resolved.samples,
     ]
     return f"{space.sampler}-{digest(parts)}"
@@ -204,13 +237,21 @@ def _trials(plan: SweepPlan) -> list[PlannedTrial]:
     blocks: dict[str, list[PlannedTrial]] = defaultdict(list)
     for setup in plan.setups:
         blocks[setup.model] += [
-            PlannedTrial(strategy=plan.strategy, model=setup.model, use_case=setup.use_case, index=index, repeat=repeat)
+            PlannedTrial(
+                strategy=plan.strategy,
+                model=setup.model,
+                use_case=setup.use_case,
+                index=index,
+                repeat=repeat,
+            )
             for repeat in range(1, plan.repeats + 1)
             for index in range(len(plan.points))
         ]
     ordered = []
     for model, block in blocks.items():
-        ordered += _with_anchors(plan, model, _shuffled(plan, block) if plan.order == "shuffled" else block)
+        ordered += _with_anchors(
+            plan, model, _shuffled(plan, block) if plan.order == "shuffled" else block
+        )
     return ordered
 
 
@@ -250,14 +291,23 @@ def _with_anchors(plan: SweepPlan, model: str, block: list[PlannedTrial]) -> lis
     result = list(block)
     for number in reversed(range(count)):
         place = round(number * len(block) / (count - 1))
-        anchor = PlannedTrial(strategy=ANCHOR, model=model, use_case=plan.use_cases[0].name, index=0, repeat=number + 1)
+        anchor = PlannedTrial(
+            strategy=ANCHOR,
+            model=model,
+            use_case=plan.use_cases[0].name,
+            index=0,
+            repeat=number + 1,
+        )
         result.insert(place, anchor)
     return result
 
 
 def write_plan(plan: SweepPlan, path: Path) -> None:
     """Write the plan with a hash of its content."""
-    content = {"sha256": digest(plan.model_dump(mode="json"), 64), "plan": plan.model_dump(mode="json")}
+    content = {
+        "sha256": digest(plan.model_dump(mode="json"), 64),
+        "plan": plan.model_dump(mode="json"),
+    }
     write_atomically(path, json.dumps(content, indent=1).encode())
 
 
@@ -270,9 +320,13 @@ def read_plan(path: Path) -> SweepPlan:
     except OSError as error:
         raise UserError(f"{path}: can't be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: not a sweep's plan any more (edited by hand?); move it away to plan the sweep anew") from error
+        raise UserError(
+            f"{path}: not a sweep's plan any more (edited by hand?); move it away to plan the sweep anew"
+        ) from error
     if not whole:
-        raise UserError(f"{path}: was edited by hand (its hash differs); restore it, or move it away to plan the sweep anew")
+        raise UserError(
+            f"{path}: was edited by hand (its hash differs); restore it, or move it away to plan the sweep anew"
+        )
     return plan
 
 
@@ -287,15 +341,22 @@ def neighbours(plan: SweepPlan, sweeps: Path) -> list[str]:
         with contextlib.suppress(UserError, RecursionError):
             other = read_plan(path)
             if other.id != plan.id and _twins(other, plan) and (what := _differences(other, plan)):
-                notes.append(f"sweep {other.id} in this data set differs in {', '.join(what)}: this is a new sweep beside it")
+                notes.append(
+                    f"sweep {other.id} in this data set differs in {', '.join(what)}: this is a new sweep beside it"
+                )
     return notes
 
 
 def _twins(one: SweepPlan, other: SweepPlan) -> bool:
     """Whether two plans have the same space by name, models, use cases, seed and flags of the setup."""
     of_files = {"revision", "prompts_sha256"}
-    flags = [{digest(setup.model_dump(exclude=of_files)) for setup in plan.setups} for plan in (one, other)]
-    return one.space.name == other.space.name and one.models == other.models and flags[0] == flags[1]
+    flags = [
+        {digest(setup.model_dump(exclude=of_files)) for setup in plan.setups}
+        for plan in (one, other)
+    ]
+    return (
+        one.space.name == other.space.name and one.models == other.models and flags[0] == flags[1]
+    )
 
 
 def _differences(old: SweepPlan, new: SweepPlan) -> list[str]:
@@ -303,7 +364,9 @@ def _differences(old: SweepPlan, new: SweepPlan) -> list[str]:
     for name in PARAMETERS:
         before, after = old.space.parameters[name], new.space.parameters[name]
         if before != after:
-            found.append(f"{name} ({before.low:g}..{before.high:g} -> {after.low:g}..{after.high:g})")
+            found.append(
+                f"{name} ({before.low:g}..{before.high:g} -> {after.low:g}..{after.high:g})"
+            )
     if old.space.options != new.space.options or old.space.sampler != new.space.sampler:
         found.append("the sampler's options")
     prompts = {u.name: u.prompts for u in old.use_cases}

@@ -93,11 +93,19 @@ class Prepared:
 
     def _left(self) -> Counter[tuple[str, str]]:
         """Trials that a learning sampler may still ask for, by model and use case."""
-        return sum((Counter({key: n * self.plan.repeats for key, n in p.left(self.plan).items()}) for p in self.parts), Counter())
+        return sum(
+            (
+                Counter({key: n * self.plan.repeats for key, n in p.left(self.plan).items()})
+                for p in self.parts
+            ),
+            Counter(),
+        )
 
     def n_missing(self) -> int:
         """Executions that are to be run now."""
-        unasked = sum(n * len(self.plan.prompts(use_case)) for (_, use_case), n in self._left().items())
+        unasked = sum(
+            n * len(self.plan.prompts(use_case)) for (_, use_case), n in self._left().items()
+        )
         return sum(len(spec.prompts) for spec in self._missing()) + unasked
 
     def n_missing_trials(self) -> int:
@@ -108,7 +116,8 @@ class Prepared:
         """The most new tokens they can give, about."""
         models = {model.label: model for model in self.resolved.models}
         planned = sum(
-            trial_bound(spec, tuple(p.number for p in spec.prompts), models[spec.setup.model]) for spec in self._missing()
+            trial_bound(spec, tuple(p.number for p in spec.prompts), models[spec.setup.model])
+            for spec in self._missing()
         )
         return planned + unasked_bound(self.plan, models, self._left())
 
@@ -128,7 +137,10 @@ def prepare(resolved: Resolved, revisions: dict[str, str], rerun: tuple[str, ...
     trials, faults = read_all(paths, unfinished=True)
     if faults:
         raise UserError(
-            *(f"{paths.root}/{fault}: can't be read as a trial; restore it or move it out of the data set" for fault in faults)
+            *(
+                f"{paths.root}/{fault}: can't be read as a trial; restore it or move it out of the data set"
+                for fault in faults
+            )
         )
     return Prepared(
         resolved=resolved,
@@ -137,16 +149,27 @@ def prepare(resolved: Resolved, revisions: dict[str, str], rerun: tuple[str, ...
         trials=trials,
         parts=[_part(resolved, plan, trials, kind, rerun) for kind in plan.kinds()],
         before=before,
-        notes=(*([] if before else neighbours(plan, paths.sweeps)), *_small_machines(plan, resolved)),
+        notes=(
+            *([] if before else neighbours(plan, paths.sweeps)),
+            *_small_machines(plan, resolved),
+        ),
     )
 
 
-def _as_begun(resolved: Resolved, revisions: dict[str, str], paths: DataSetPaths) -> tuple[Resolved, SweepPlan]:
+def _as_begun(
+    resolved: Resolved, revisions: dict[str, str], paths: DataSetPaths
+) -> tuple[Resolved, SweepPlan]:
     """The plan; of a study that was begun when the default objectives were others, with those, if the file names none."""
     plan = make_plan(resolved, revisions)
-    if resolved.sampler.options is not OptunaOptions or "objectives" in resolved.space.options or paths.sweep(plan.id).exists():
+    if (
+        resolved.sampler.options is not OptunaOptions
+        or "objectives" in resolved.space.options
+        or paths.sweep(plan.id).exists()
+    ):
         return resolved, plan
-    space = resolved.space.model_copy(update={"options": {**resolved.space.options, "objectives": FORMER_OBJECTIVES}})
+    space = resolved.space.model_copy(
+        update={"options": {**resolved.space.options, "objectives": FORMER_OBJECTIVES}}
+    )
     note = f"this study keeps the objective that it was begun with: {', '.join(FORMER_OBJECTIVES)}; newer ones have quality, too"
     former = replace(resolved, space=space, notes=(*resolved.notes, note))
     as_begun = make_plan(former, revisions)
@@ -155,19 +178,30 @@ def _as_begun(resolved: Resolved, revisions: dict[str, str], paths: DataSetPaths
 
 def _small_machines(plan: SweepPlan, resolved: Resolved) -> list[str]:
     what = "run it, and their rows will say that" if plan.each else "get no trials, since"
-    return [f"nodes labelled {name} {what} a model doesn't fit in their GPU" for name in too_small(plan, resolved)]
+    return [
+        f"nodes labelled {name} {what} a model doesn't fit in their GPU"
+        for name in too_small(plan, resolved)
+    ]
 
 
-def _part(resolved: Resolved, plan: SweepPlan, trials: Trials, kind: str | None, rerun: tuple[str, ...]) -> Part:
+def _part(
+    resolved: Resolved, plan: SweepPlan, trials: Trials, kind: str | None, rerun: tuple[str, ...]
+) -> Part:
     ledger = Ledger(trials, kind, rerun)
     records = of_kind(plan, trials.records(), kind)
-    specs = [spec for spec in specs_of(plan, records) if resolved.shard is None or resolved.shard.has(spec)]
+    specs = [
+        spec
+        for spec in specs_of(plan, records)
+        if resolved.shard is None or resolved.shard.has(spec)
+    ]
     missing = {spec.key(): left for spec in specs if (left := ledger.missing(spec))}
     again = {(key, prompt.number) for key, spec in missing.items() for prompt in spec.prompts}
     return Part(
         machine=kind,
         missing=list(missing.values()),
-        done=[e for spec in specs for e in ledger.done(spec) if (spec.key(), e.prompt) not in again],
+        done=[
+            e for spec in specs for e in ledger.done(spec) if (spec.key(), e.prompt) not in again
+        ],
         asked=asked_of(plan, records) if plan.learns() else {},
     )
 
@@ -177,7 +211,10 @@ def known_revisions(resolved: Resolved) -> dict[str, str]:
     if resolved.request.engine == "simulated":
         return {model.label: "simulated" for model in resolved.models}
     begun = {setup.model: setup.revision for setup in begun_setups(resolved)}
-    return {model.label: expected_revision(model) or begun.get(model.label, "not staged yet") for model in resolved.models}
+    return {
+        model.label: expected_revision(model) or begun.get(model.label, "not staged yet")
+        for model in resolved.models
+    }
 
 
 def staged_revisions(resolved: Resolved, say: Say) -> dict[str, str]:
@@ -201,7 +238,9 @@ def _staged(model: Model, say: Say) -> str:
         say(line)
     found = locate(model) if done.returncode == 0 else None
     if found is None:
-        reason = [line for line in done.stderr.splitlines() if line.strip()][-3:] or ["staging failed"]
+        reason = [line for line in done.stderr.splitlines() if line.strip()][-3:] or [
+            "staging failed"
+        ]
         raise ModelUnavailableError(*(line.removeprefix("error: ") for line in reason))
     return found.revision
 
@@ -212,9 +251,13 @@ def check_folder(out: Path, where: str = "--out") -> Path:
     `where`: what the user named it by.
     """
     try:
-        existing = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists() or p.is_symlink())
+        existing = next(
+            p for p in (out.absolute(), *out.absolute().parents) if p.exists() or p.is_symlink()
+        )
     except OSError as error:
-        raise UserError(f"{where} {out}: can't be read ({error.strerror}); name a folder of yours") from error
+        raise UserError(
+            f"{where} {out}: can't be read ({error.strerror}); name a folder of yours"
+        ) from error
     if not existing.is_dir():
         raise UserError(f"{where} {out}: {existing} is no folder; name one")
     return existing
@@ -227,4 +270,6 @@ def check_writable(out: Path) -> None:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise UserError(f"--out {out}: can't be written ({error.strerror}); name a folder of yours") from error
+        raise UserError(
+            f"--out {out}: can't be written ({error.strerror}); name a folder of yours"
+        ) from error

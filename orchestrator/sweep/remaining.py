@@ -11,7 +11,9 @@ from orchestrator.dataset.tables import Trials
 from orchestrator.nouns import TrialKey, TrialSpec
 from orchestrator.sweep.plan import PlannedTrial, SweepPlan
 
-SUSPECT_FLAGS = frozenset({"throttled", "thermal_drift", "foreign_load", "meter_disagreement", "window_mismatch"})
+SUSPECT_FLAGS = frozenset(
+    {"throttled", "thermal_drift", "foreign_load", "meter_disagreement", "window_mismatch"}
+)
 """Flags of a measurement that may come out better another time; the others tell how a machine measures, always."""
 
 RERUN: dict[str, Callable[[Execution], bool]] = {
@@ -28,7 +30,13 @@ def specs_of(plan: SweepPlan, records: Iterable[TrialRecord]) -> list[TrialSpec]
     if not plan.learns():
         return list(plan.specs())
     return [
-        plan.spec(PlannedTrial(strategy=plan.strategy, model=model, use_case=use_case, index=index, repeat=repeat), 0, spec.asked)
+        plan.spec(
+            PlannedTrial(
+                strategy=plan.strategy, model=model, use_case=use_case, index=index, repeat=repeat
+            ),
+            0,
+            spec.asked,
+        )
         for (model, use_case), of_setup in asked_of(plan, records).items()
         for index, spec in sorted(of_setup.items())
         for repeat in range(1, plan.repeats + 1)
@@ -40,20 +48,33 @@ def finished_of(plan: SweepPlan, trials: Trials) -> list[tuple[TrialSpec, list[E
     found = []
     for kind in plan.kinds():
         ledger = Ledger(trials, kind)
-        found += [(spec, ledger.done(spec)) for spec in specs_of(plan, of_kind(plan, trials.records(), kind))]
+        found += [
+            (spec, ledger.done(spec))
+            for spec in specs_of(plan, of_kind(plan, trials.records(), kind))
+        ]
     return found
 
 
-def of_kind(plan: SweepPlan, records: Sequence[TrialRecord], kind: str | None) -> Sequence[TrialRecord]:
+def of_kind(
+    plan: SweepPlan, records: Sequence[TrialRecord], kind: str | None
+) -> Sequence[TrialRecord]:
     """What a learning sampler may know: where each machine runs the whole plan, each has studies of its own."""
-    return [record for record in records if record.columns.machine == kind] if plan.each else records
+    return (
+        [record for record in records if record.columns.machine == kind] if plan.each else records
+    )
 
 
 def relevant(plan: SweepPlan, records: Sequence[TrialRecord]) -> list[TrialRecord]:
     """Trials that a sweep's runs measured, in their order, then those of other sweeps that count for it."""
     planned = {spec.key() for spec in specs_of(plan, records)}
-    found = [record for record in records if record.spec.sweep_id == plan.id or record.spec.key() in planned]
-    return sorted(found, key=lambda record: (record.spec.sweep_id != plan.id, record.columns.order_index))
+    found = [
+        record
+        for record in records
+        if record.spec.sweep_id == plan.id or record.spec.key() in planned
+    ]
+    return sorted(
+        found, key=lambda record: (record.spec.sweep_id != plan.id, record.columns.order_index)
+    )
 
 
 def n_missing(plan: SweepPlan, finished: Iterable[tuple[TrialSpec, list[Execution]]]) -> int:
@@ -61,7 +82,9 @@ def n_missing(plan: SweepPlan, finished: Iterable[tuple[TrialSpec, list[Executio
     return max(0, plan.n_executions() - sum(len(done) for _, done in finished))
 
 
-def asked_of(plan: SweepPlan, records: Iterable[TrialRecord]) -> dict[tuple[str, str], dict[int, TrialSpec]]:
+def asked_of(
+    plan: SweepPlan, records: Iterable[TrialRecord]
+) -> dict[tuple[str, str], dict[int, TrialSpec]]:
     """What a learning sampler has asked for: by model and use case, then by index."""
     wanted = {(setup.model, setup.use_case) for setup in plan.setups}
     asked: dict[tuple[str, str], dict[int, TrialSpec]] = {}
@@ -100,7 +123,9 @@ class Ledger:
             attempts = trials.attempts(key)
             if machine not in (None, attempts[0].columns.machine):
                 continue
-            done = self._done[attempts[0].spec.key()]  # a hash: once for all attempts, which share it and the machine
+            done = self._done[
+                attempts[0].spec.key()
+            ]  # a hash: once for all attempts, which share it and the machine
             for _, execution, _ in trials.counted(key):
                 before = done.executions.get(execution.prompt)
                 if before is None or before.status == "failed":
@@ -110,7 +135,11 @@ class Ledger:
     def missing(self, spec: TrialSpec) -> TrialSpec | None:
         """A planned trial with the prompts that it still has to run, as its next attempt; None: there are none."""
         done = self._done.get(spec.key(), Done())
-        prompts = tuple(p for p in spec.prompts if p.number not in done.executions or self._again(done.executions[p.number]))
+        prompts = tuple(
+            p
+            for p in spec.prompts
+            if p.number not in done.executions or self._again(done.executions[p.number])
+        )
         if not prompts:
             return None
         return spec.model_copy(update={"prompts": prompts, "attempt": done.attempt + 1})

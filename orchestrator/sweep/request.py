@@ -146,7 +146,9 @@ def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
     profile = machine.profile if machine else Profile()
     read_space = faults.attempt(_space, request.space)
     default_models = (_default_model(machine),) if machine else ()
-    models = [faults.attempt(parse_model, ref) for ref in dict.fromkeys(request.models or default_models)]
+    models = [
+        faults.attempt(parse_model, ref) for ref in dict.fromkeys(request.models or default_models)
+    ]
     use_case_names = request.use_cases or tuple(names("prompts"))
     use_cases = [faults.attempt(_use_case, name) for name in dict.fromkeys(use_case_names)]
     ranges = faults.attempt(_ranges, request.ranges)
@@ -157,20 +159,33 @@ def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
     faults.attempt(_check_machine, request)
     # a node of a cluster may carry any label; alone, this machine's file is all that is needed
     machines = faults.attempt(_all_machines) if request.address else {}
-    if not (read_machine_of and machine and read_space and quantization) or ranges is None or machines is None or faults.lines:
+    if (
+        not (read_machine_of and machine and read_space and quantization)
+        or ranges is None
+        or machines is None
+        or faults.lines
+    ):
         raise UserError(*faults.lines)
     space, space_file, sampler = read_space
     known_models = tuple(_labelled(model, request.engine) for model in models if model)
     known_use_cases = tuple(found[0] for found in use_cases if found)
-    _check_twins("--model", [model.label for model in known_models], "run them into different --out folders")
-    _check_twins("--use-case", [use_case.name for use_case in known_use_cases], "rename one in its file")
-    scale = _scaled(request, machine, space, ranges, max(len(use_case.prompts) for use_case in known_use_cases))
+    _check_twins(
+        "--model", [model.label for model in known_models], "run them into different --out folders"
+    )
+    _check_twins(
+        "--use-case", [use_case.name for use_case in known_use_cases], "rename one in its file"
+    )
+    scale = _scaled(
+        request, machine, space, ranges, max(len(use_case.prompts) for use_case in known_use_cases)
+    )
     if shard and sampler.design is None:
         raise UserError(
             f"--shard {shard}: {space.sampler} asks for its configurations as it goes, so there is nothing to share out"
         )
     if shard and shard.of > scale.samples:
-        raise UserError(f"--shard {shard}: there are only {scale.samples} configurations to share out; take fewer parts")
+        raise UserError(
+            f"--shard {shard}: there are only {scale.samples} configurations to share out; take fewer parts"
+        )
     _check_size(scale.samples, len(known_models), len(known_use_cases), request.repeats)
     try:
         space = space.narrowed(scale.ranges)
@@ -207,7 +222,9 @@ def _kinds(address: str, machines: dict[str, Machine]) -> tuple[str, ...]:
     set_environment(address)
     kinds = kinds_of(address)
     if unknown := sorted(set(kinds) - set(machines)):
-        raise UserError(f"--machine each: there is no clusters/{unknown[0]}.yaml for the nodes labelled machine={unknown[0]}")
+        raise UserError(
+            f"--machine each: there is no clusters/{unknown[0]}.yaml for the nodes labelled machine={unknown[0]}"
+        )
     return kinds
 
 
@@ -223,7 +240,9 @@ def _machine_of(request: Request, gpu_names: list[str]) -> tuple[Machine, Path]:
     machine, path = read_machine(detect(gpu_names) if detected else str(request.machine))
     if request.country is None:
         return machine, path
-    return machine.model_copy(update={"country_iso_code": country(request.country, "--country")}), path
+    return machine.model_copy(
+        update={"country_iso_code": country(request.country, "--country")}
+    ), path
 
 
 def _all_machines() -> dict[str, Machine]:
@@ -250,18 +269,35 @@ def _space(name: str) -> tuple[Space, Path, Sampler]:
 
 def _check_flags(request: Request, profile: Profile, gpu_names: list[str]) -> None:
     """Raise UserError for numbers below 1, too many samples, an unknown engine, and offload from no GPU."""
-    counts = {"samples": request.samples, "repeats": request.repeats, "prompts": request.prompts, "parallel": request.parallel}
-    lines = [f"--{flag} {value}: must be 1 or more" for flag, value in counts.items() if value is not None and value < 1]
+    counts = {
+        "samples": request.samples,
+        "repeats": request.repeats,
+        "prompts": request.prompts,
+        "parallel": request.parallel,
+    }
+    lines = [
+        f"--{flag} {value}: must be 1 or more"
+        for flag, value in counts.items()
+        if value is not None and value < 1
+    ]
     samples = profile.samples if request.samples is None else request.samples
     if samples is not None and samples > MOST_SAMPLES:
         where = "samples of the machine's profile" if request.samples is None else "--samples"
-        lines.append(f"{where} {samples}: more than {MOST_SAMPLES:,} configurations; take fewer, or several seeds")
+        lines.append(
+            f"{where} {samples}: more than {MOST_SAMPLES:,} configurations; take fewer, or several seeds"
+        )
     if request.cpu_offload and request.engine == "simulated":
-        lines.append("--cpu-offload: the simulated engine has no layers; leave it out, or take --engine transformers")
+        lines.append(
+            "--cpu-offload: the simulated engine has no layers; leave it out, or take --engine transformers"
+        )
     elif request.cpu_offload and request.address is None and not gpu_names:
-        lines.append("--cpu-offload: this machine has no GPU, so all layers are in its memory anyway; leave it out")
+        lines.append(
+            "--cpu-offload: this machine has no GPU, so all layers are in its memory anyway; leave it out"
+        )
     if request.engine not in ENGINES:
-        lines.append(f"--engine: there is no {request.engine!r}: {nearest(request.engine, list(ENGINES))}")
+        lines.append(
+            f"--engine: there is no {request.engine!r}: {nearest(request.engine, list(ENGINES))}"
+        )
     if lines:
         raise UserError(*lines)
 
@@ -271,7 +307,9 @@ def _check_size(samples: int, models: int, use_cases: int, repeats: int) -> None
     trials = samples * models * use_cases * repeats
     if trials > MOST_TRIALS:
         product = f"{samples} configurations x {models} models x {use_cases} use cases x {repeats} repeats"
-        raise UserError(f"{product} are {trials:,} trials, more than {MOST_TRIALS:,}; split it into several sweeps")
+        raise UserError(
+            f"{product} are {trials:,} trials, more than {MOST_TRIALS:,}; split it into several sweeps"
+        )
 
 
 def _check_twins(flag: str, given: list[str], remedy: str) -> None:
@@ -291,14 +329,22 @@ class _Scale:
     notes: list[str]
 
 
-def _scaled(request: Request, machine: Machine, space: Space, ranges: dict[str, tuple[float, float]], fullest: int) -> _Scale:
+def _scaled(
+    request: Request,
+    machine: Machine,
+    space: Space,
+    ranges: dict[str, tuple[float, float]],
+    fullest: int,
+) -> _Scale:
     """Flags first, then the profile; a note for each reduction with the flag that lifts it."""
     profile, notes = machine.profile, []
     samples, n_prompts = request.samples, request.prompts
     if samples is None:
         samples = profile.samples or DEFAULT_SAMPLES
         if samples < DEFAULT_SAMPLES:
-            notes.append(f"samples {samples} instead of {DEFAULT_SAMPLES} (--samples {DEFAULT_SAMPLES} lifts it)")
+            notes.append(
+                f"samples {samples} instead of {DEFAULT_SAMPLES} (--samples {DEFAULT_SAMPLES} lifts it)"
+            )
     if n_prompts is None and profile.prompts and profile.prompts < fullest:
         n_prompts = profile.prompts
         notes.append(f"prompts {n_prompts} of {fullest} a use case (--prompts {fullest} lifts it)")
@@ -306,19 +352,32 @@ def _scaled(request: Request, machine: Machine, space: Space, ranges: dict[str, 
     for name, (low, high) in profile.ranges.items():
         axis = space.parameters[name]
         if name not in ranges and (axis.high < low or axis.low > high):
-            notes.append(f"{name} stays {axis.low:g}..{axis.high:g}, which lies outside the profile's {low:g}..{high:g}")
+            notes.append(
+                f"{name} stays {axis.low:g}..{axis.high:g}, which lies outside the profile's {low:g}..{high:g}"
+            )
         elif name not in ranges and (axis.low < low or axis.high > high):
             ranges[name] = (max(low, axis.low), min(high, axis.high))
             lift = f"--range {name}={axis.low:g}:{axis.high:g} lifts it"
-            notes.append(f"{name} {ranges[name][0]:g}..{ranges[name][1]:g} instead of {axis.low:g}..{axis.high:g} ({lift})")
-    return _Scale(samples, n_prompts, ranges, [f"profile of machine {machine.name}: {note}" for note in notes])
+            notes.append(
+                f"{name} {ranges[name][0]:g}..{ranges[name][1]:g} instead of {axis.low:g}..{axis.high:g} ({lift})"
+            )
+    return _Scale(
+        samples, n_prompts, ranges, [f"profile of machine {machine.name}: {note}" for note in notes]
+    )
 
 
 def _cautions(request: Request, machine: Machine, gpu_names: list[str]) -> list[str]:
     """What a person should know that is no error."""
     notes = []
-    if request.address is None and machine.accelerator == "gpu" and not gpu_names and request.engine == "transformers":
-        notes.append(f"--machine {machine.name} is a machine with GPUs and this one has none: it runs on the CPU under that name")
+    if (
+        request.address is None
+        and machine.accelerator == "gpu"
+        and not gpu_names
+        and request.engine == "transformers"
+    ):
+        notes.append(
+            f"--machine {machine.name} is a machine with GPUs and this one has none: it runs on the CPU under that name"
+        )
     if machine.country_iso_code is None:
         notes.append(
             "no country is known: emissions use CodeCarbon's world average (--country ITA, or country_iso_code in clusters/)"
@@ -328,7 +387,9 @@ def _cautions(request: Request, machine: Machine, gpu_names: list[str]) -> list[
 
 def _quantization(name: str) -> Quantization:
     if name not in QUANTIZATIONS:
-        raise UserError(f"--quantization: there is no {short(repr(name))}: {nearest(name, list(QUANTIZATIONS))}")
+        raise UserError(
+            f"--quantization: there is no {short(repr(name))}: {nearest(name, list(QUANTIZATIONS))}"
+        )
     return QUANTIZATIONS[name]
 
 
@@ -351,7 +412,9 @@ def _ranges(items: tuple[str, ...]) -> dict[str, tuple[float, float]]:
         name, _, bounds = item.partition("=")
         low, colon, high = bounds.partition(":")
         if name not in PARAMETERS:
-            errors.append(f"--range {item}: there is no parameter {name!r}: {nearest(name, list(PARAMETERS))}")
+            errors.append(
+                f"--range {item}: there is no parameter {name!r}: {nearest(name, list(PARAMETERS))}"
+            )
             continue
         if name in result:
             errors.append(f"--range {item}: {name} is given twice")

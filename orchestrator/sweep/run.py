@@ -60,7 +60,9 @@ class Watcher(Protocol):
 
 
 @contextlib.contextmanager
-def begun(resolved: Resolved, revisions: dict[str, str], options: RunOptions, say: Say) -> Iterator[tuple[Prepared, Lock]]:
+def begun(
+    resolved: Resolved, revisions: dict[str, str], options: RunOptions, say: Say
+) -> Iterator[tuple[Prepared, Lock]]:
     """Hold the data set, seal what a cut left in it, and find what is missing. Raises UserError."""
     if resolved.request.address is not None:
         from orchestrator.tune.session import check_answers
@@ -77,17 +79,31 @@ def begun(resolved: Resolved, revisions: dict[str, str], options: RunOptions, sa
     except (ConnectionError, TimeoutError):
         raise  # Ray's, not the disk's
     except OSError as error:
-        raise UserError(f"{error.filename or paths.root}: can't be read or written ({error.strerror})") from error
+        raise UserError(
+            f"{error.filename or paths.root}: can't be read or written ({error.strerror})"
+        ) from error
 
 
 def run_sweep(
-    prepared: Prepared, lock: Lock, options: RunOptions, *, halt: Halt, observer: Observer, watcher: Watcher
+    prepared: Prepared,
+    lock: Lock,
+    options: RunOptions,
+    *,
+    halt: Halt,
+    observer: Observer,
+    watcher: Watcher,
 ) -> Outcome:
     """Run what is missing until `halt` says no. Raises UserError; KeyboardInterrupt passes with all finished kept."""
     resolved, plan, paths = prepared.resolved, prepared.plan, prepared.paths
     before = prepared.before
-    if before is None or plan.n_executions() >= before.n_executions():  # a smaller request doesn't forget the larger plan
-        kept = {"created_at": before.created_at, "each": tuple(sorted({*before.each, *plan.each}))} if before else {}
+    if (
+        before is None or plan.n_executions() >= before.n_executions()
+    ):  # a smaller request doesn't forget the larger plan
+        kept = (
+            {"created_at": before.created_at, "each": tuple(sorted({*before.each, *plan.each}))}
+            if before
+            else {}
+        )
         write_plan(plan.model_copy(update=kept), paths.sweep(plan.id))
     tables = TableWriter(paths, prepared.trials)
     watcher.planned(prepared)
@@ -104,18 +120,31 @@ def run_sweep(
     from orchestrator.tune.metrics import Metrics
     from orchestrator.tune.targets import announced
 
-    n_gpus = len(visible_gpus()) if resolved.request.address is None and resolved.request.engine != "simulated" else 0
+    n_gpus = (
+        len(visible_gpus())
+        if resolved.request.address is None and resolved.request.engine != "simulated"
+        else 0
+    )
     halt.under_way = True
-    with signals_to(halt) as install, ray_session(resolved.request.address, n_gpus) as session, announced(session.nodes):
+    with (
+        signals_to(halt) as install,
+        ray_session(resolved.request.address, n_gpus) as session,
+        announced(session.nodes),
+    ):
         install()
         small = too_small(plan, resolved)
-        places = [placement(session, resolved.parallel, part.machine, () if plan.each else small) for part in prepared.parts]
+        places = [
+            placement(session, resolved.parallel, part.machine, () if plan.each else small)
+            for part in prepared.parts
+        ]
         watcher.started(session, sum(place.at_once for place in places))
         budget = _budget(prepared, options, places, halt)
         metrics = Metrics(plan.id, prepared.n_missing_trials())
         observers: list[Observer] = [budget, observer, metrics]
         store = Store(paths, tables, lock, baseline)
-        orders = itertools.count(1 + max((record.spec.order_index for record in prepared.of_sweep()), default=-1))
+        orders = itertools.count(
+            1 + max((record.spec.order_index for record in prepared.of_sweep()), default=-1)
+        )
 
         def allows(job: Job) -> str | None:
             with store.guard:  # several searchers ask, and observers count meanwhile
@@ -126,11 +155,17 @@ def run_sweep(
             factory = JobFactory(prepared, part, options, place)
             slots = Slots(place.at_once)
             searcher = searcher_of(factory, orders, slots, allows)
-            lanes.append(Lane(searcher, DataSetCallback(store, searcher, halt, observers), place, slots))
+            lanes.append(
+                Lane(searcher, DataSetCallback(store, searcher, halt, observers), place, slots)
+            )
         run(lanes, halt, session, on_drain=watcher.draining, on_look=metrics.tell_again)
         left = prepared.n_missing() - sum(lane.callback.n_written for lane in lanes)
-        unfinished = left or any(lane.callback.error for lane in lanes)  # a full disk may have kept a trial from being sealed
-        stopped = halt.draining or next((lane.searcher.stopped for lane in lanes if lane.searcher.stopped), None)
+        unfinished = left or any(
+            lane.callback.error for lane in lanes
+        )  # a full disk may have kept a trial from being sealed
+        stopped = halt.draining or next(
+            (lane.searcher.stopped for lane in lanes if lane.searcher.stopped), None
+        )
         drained = stopped if unfinished else None  # a signal after the last prompt drains nothing
         return Outcome(left=left, drained=drained, draining_since=halt.draining_since)
 

@@ -148,7 +148,9 @@ def _of_sweep(plan: SweepPlan, trials: Trials) -> SweepStatus:
     for spec, done in of_plan:
         n_prompts[spec.key()] = len(spec.prompts)
         finished += done
-        leaf = leaves.setdefault(f"{spec.setup.model}/{spec.strategy}/{spec.setup.use_case}", [0, 0])
+        leaf = leaves.setdefault(
+            f"{spec.setup.model}/{spec.strategy}/{spec.setup.use_case}", [0, 0]
+        )
         leaf[0] += len(done)
         leaf[1] += len(spec.prompts)
     for key in trials:
@@ -190,14 +192,29 @@ def _of_sweep(plan: SweepPlan, trials: Trials) -> SweepStatus:
 
 def _last(trials: Trials, key: Key) -> LastTrial:
     row = trials.figures(key)
-    same = ("machine", "model", "use_case", "n_executions", "n_new_tokens", "tokens_per_s", "energy_j", "energy_per_token_j")
+    same = (
+        "machine",
+        "model",
+        "use_case",
+        "n_executions",
+        "n_new_tokens",
+        "tokens_per_s",
+        "energy_j",
+        "energy_per_token_j",
+    )
     trial = f"{row['index']:04d}-r{row['repeat']}"
-    return LastTrial(trial=trial, n_failed=row["n_executions"] - row["n_ok"], **{name: row[name] for name in same})
+    return LastTrial(
+        trial=trial,
+        n_failed=row["n_executions"] - row["n_ok"],
+        **{name: row[name] for name in same},
+    )
 
 
 def _per_hour(finished: list[Execution]) -> float | None:
     """Executions an hour over the newest ones of one run; counts what ran side by side."""
-    starts = sorted((datetime.fromisoformat(e.started_at), e.window_s or 0.0) for e in finished)[-RECENT:]
+    starts = sorted((datetime.fromisoformat(e.started_at), e.window_s or 0.0) for e in finished)[
+        -RECENT:
+    ]
     for i in range(len(starts) - 1, 0, -1):
         gap = starts[i][0] - starts[i - 1][0]
         if gap > max(PAUSE, timedelta(seconds=10 * starts[i - 1][1])):

@@ -80,7 +80,9 @@ class Running:
         prompts = tuple(p for p in self.job.spec.prompts if p.number not in self.prompts)
         attempt = self.job.spec.attempt + bool(self.prompts)
         spec = self.job.spec.model_copy(update={"prompts": prompts, "attempt": attempt})
-        return self.job.model_copy(update={"spec": spec, "losses": 0 if self.prompts else self.job.losses + 1})
+        return self.job.model_copy(
+            update={"spec": spec, "losses": 0 if self.prompts else self.job.losses + 1}
+        )
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,9 @@ class Store:
 class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
     """Writes executions as they come, seals trials, keeps the tables up to date."""
 
-    def __init__(self, store: Store, searcher: SweepSearcher, halt: Halt, observers: Sequence[Observer]) -> None:
+    def __init__(
+        self, store: Store, searcher: SweepSearcher, halt: Halt, observers: Sequence[Observer]
+    ) -> None:
         self._paths = store.paths
         self._tables = store.tables
         self._lock = store.lock
@@ -165,7 +169,9 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
             )
             return
         running.drift = changes
-        running.origin = origin.model_copy(update={"environment": origin.environment | {"drift": list(changes)}})
+        running.origin = origin.model_copy(
+            update={"environment": origin.environment | {"drift": list(changes)}}
+        )
         if origin.environment.get("loaded_here"):
             for observer in self._observers:
                 observer.ready(running.origin)
@@ -178,11 +184,15 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
             return
         measured = measured.model_copy(update={"execution": execution})
         begun = bool(running.prompts)
-        self._written(lambda: append(self._paths, job.spec, origin, job.order, measured, begun=begun))
+        self._written(
+            lambda: append(self._paths, job.spec, origin, job.order, measured, begun=begun)
+        )
         running.prompts.add(execution.prompt)
         self.n_written += 1
         if execution.error_kind == "oom":
-            self._searcher.ran_out(job.spec.setup, origin.columns.machine, execution.effective_max_length)
+            self._searcher.ran_out(
+                job.spec.setup, origin.columns.machine, execution.effective_max_length
+            )
         for observer in self._observers:
             observer.execution(job.spec, origin, execution)
 
@@ -197,7 +207,9 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
             self._written(self._tables.follow)
             if len(running.prompts) == len(spec.prompts):
                 key = self._tables.trials.key(record)
-                self._searcher.finished(spec, learned_figures(self._tables.trials, key, self._searcher.objectives))
+                self._searcher.finished(
+                    spec, learned_figures(self._tables.trials, key, self._searcher.objectives)
+                )
             for observer in self._observers:
                 observer.sealed(record)
         return running
@@ -214,7 +226,9 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
                 left = Running(job).left()
             if not left.spec.prompts:
                 return
-            retried = left.losses < MAX_LOSSES and not self.halt.ending() and not self._searcher.stopped
+            retried = (
+                left.losses < MAX_LOSSES and not self.halt.ending() and not self._searcher.stopped
+            )
             if retried:
                 self._searcher.again(left)
             else:
@@ -243,7 +257,9 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
         told = False
         while True:
             if not self._lock.held():  # whatever lies there now is none of ours to write into
-                raise FileNotFoundError(errno.ENOENT, "the data set's folder was removed or replaced")
+                raise FileNotFoundError(
+                    errno.ENOENT, "the data set's folder was removed or replaced"
+                )
             try:
                 return write()
             except OSError as error:
@@ -251,7 +267,11 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
                     raise
                 over = self.halt.ending() or time.monotonic() > until
                 if over or not told:
-                    what = "nobody made room, so what waited to be written is run again" if over else PAUSED
+                    what = (
+                        "nobody made room, so what waited to be written is run again"
+                        if over
+                        else PAUSED
+                    )
                     for observer in self._observers:
                         observer.paused(f"{self._paths.root}: {error.strerror}: {what}")
                 if over:
@@ -293,7 +313,12 @@ class DataSetStopper(Stopper):  # type: ignore[misc]  # ray has no types
 def _reason(trial: Any) -> str:
     """The error that Tune wrote down for a trial, on one line."""
     with contextlib.suppress(OSError, TypeError):
-        lines = Path(trial.error_file).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        lines = (
+            Path(trial.error_file)
+            .read_text(encoding="utf-8", errors="replace")
+            .strip()
+            .splitlines()
+        )
         named = [line for line in lines if "Error: " in line]
         if lines:
             return (named or lines)[-1][:REASON_LENGTH]

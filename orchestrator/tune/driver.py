@@ -42,23 +42,31 @@ class Placement:
 
     def takes(self, node: Node) -> bool:
         """Whether such a trial may run on a node."""
-        return node.machine not in self.without if self.label is None else node.machine == self.label
+        return (
+            node.machine not in self.without if self.label is None else node.machine == self.label
+        )
 
     def room(self, nodes: Sequence[Node]) -> int:
         """How many such trials nodes hold at once, at least one: without a node they wait."""
         mine = [node for node in nodes if self.takes(node)]
         if self.gpu:
             return max(1, sum(node.gpus for node in mine))
-        return max(1, sum(min(self.per_host, int(round(node.cpus / self.cpu, 6))) for node in mine))  # 9 / (9 / 7) is below 7
+        return max(
+            1, sum(min(self.per_host, int(round(node.cpus / self.cpu, 6))) for node in mine)
+        )  # 9 / (9 / 7) is below 7
 
     def bundles(self) -> tune.PlacementGroupFactory:
         """The same for Tune."""
         wanted = self.label or (f"!in({','.join(self.without)})" if self.without else None)
         selector = [{"machine": wanted}] if wanted else None
-        return tune.PlacementGroupFactory([{"CPU": self.cpu, "GPU": self.gpu}], bundle_label_selector=selector)
+        return tune.PlacementGroupFactory(
+            [{"CPU": self.cpu, "GPU": self.gpu}], bundle_label_selector=selector
+        )
 
 
-def placement(session: Session, parallel: int, machine: str | None, small: tuple[str, ...] = ()) -> Placement:
+def placement(
+    session: Session, parallel: int, machine: str | None, small: tuple[str, ...] = ()
+) -> Placement:
     """One GPU a trial on the nodes that have GPUs; without any, `parallel` trials share the CPUs of each node.
 
     Where nodes are labelled, only those of `machine` count (None: all but those that are too `small`). All trials of one Tuner
@@ -68,11 +76,15 @@ def placement(session: Session, parallel: int, machine: str | None, small: tuple
     labels = sorted({node.machine for node in session.nodes if node.machine})
     label = machine if labels else None
     if label and label not in labels:
-        raise UserError(f"--machine {label}: no node of the cluster carries that label; there are {', '.join(labels)}")
+        raise UserError(
+            f"--machine {label}: no node of the cluster carries that label; there are {', '.join(labels)}"
+        )
     where = Placement(cpu=0, gpu=0, at_once=0, per_host=0, label=label, without=small)
     nodes = [node for node in session.nodes if where.takes(node)]
     if small and not nodes:
-        raise UserError(f"a model doesn't fit on {', '.join(labels)}, and the cluster has nothing else; choose a smaller one")
+        raise UserError(
+            f"a model doesn't fit on {', '.join(labels)}, and the cluster has nothing else; choose a smaller one"
+        )
     return dataclasses.replace(_placement(nodes, parallel), label=label, without=small)
 
 
@@ -84,7 +96,9 @@ def _placement(nodes: list[Node], parallel: int) -> Placement:
         return Placement(cpu=cpu, gpu=1, at_once=sum(gpus), per_host=max(gpus))
     with_cpus = [node for node in nodes if node.cpus]
     if not with_cpus:
-        raise UserError("the Ray cluster offers neither GPUs nor CPUs; add a node with `orchestrator cluster join`")
+        raise UserError(
+            "the Ray cluster offers neither GPUs nor CPUs; add a node with `orchestrator cluster join`"
+        )
     if len(offers := sorted({node.cpus for node in with_cpus})) > 1:
         raise UserError(
             f"the nodes of the Ray cluster offer {' and '.join(f'{cpus:g}' for cpus in offers)} CPUs, and how many trials "
@@ -171,7 +185,9 @@ def _tuner(lane: Lane, session: Session) -> tune.Tuner:
             verbose=0,
             stop=DataSetStopper(lane.callback),
             callbacks=[lane.callback],
-            failure_config=tune.FailureConfig(max_failures=0),  # the callback hands out again what a lost worker left
+            failure_config=tune.FailureConfig(
+                max_failures=0
+            ),  # the callback hands out again what a lost worker left
         ),
     )
 
@@ -198,7 +214,9 @@ def _fit(
             if len(tuners) > 1:
                 halt.fatal = halt.fatal or "the trials of another machine ended with an error"
 
-    threads = [threading.Thread(target=fit, args=(tuner,), name="tune", daemon=True) for tuner in tuners]
+    threads = [
+        threading.Thread(target=fit, args=(tuner,), name="tune", daemon=True) for tuner in tuners
+    ]
     for thread in threads:
         thread.start()
     stop_by = math.inf

@@ -87,7 +87,9 @@ def signals_to(halt: Halt) -> Iterator[Callable[[], None]]:
     def handle(number: int, _frame: FrameType | None) -> None:
         halt.signalled(number)
 
-    ignored = [n for n in DRAIN_SIGNALS if signal.getsignal(n) is signal.SIG_IGN]  # nohup: a closed terminal is no reason
+    ignored = [
+        n for n in DRAIN_SIGNALS if signal.getsignal(n) is signal.SIG_IGN
+    ]  # nohup: a closed terminal is no reason
     mine = [signal.SIGINT, *(n for n in DRAIN_SIGNALS if n not in ignored)]
     before = {number: signal.getsignal(number) for number in mine}
 

@@ -28,7 +28,11 @@ P = ParamSpec("P")
 
 LOG = logging.getLogger(__name__)
 
-BUCKETS = [round(mantissa * 10.0**exponent, 3) for exponent in range(-2, 3) for mantissa in (1, 1.5, 2.2, 3.3, 4.7, 6.8)]
+BUCKETS = [
+    round(mantissa * 10.0**exponent, 3)
+    for exponent in range(-2, 3)
+    for mantissa in (1, 1.5, 2.2, 3.3, 4.7, 6.8)
+]
 """0.01 to 680 J/token, six a decade: from a small model on a large GPU to a large one on a CPU."""
 
 NO_GPU = "none"
@@ -49,8 +53,12 @@ Place = tuple[str, str, str]
 """Values of these labels."""
 
 METRICS = {
-    "orchestrator_energy_joules_total": Metric("Counter", "energy of the executions by CodeCarbon, as column energy_j"),
-    "orchestrator_gpu_energy_joules_total": Metric("Counter", "energy by the GPU's counter, as column gpu_energy_counter_j"),
+    "orchestrator_energy_joules_total": Metric(
+        "Counter", "energy of the executions by CodeCarbon, as column energy_j"
+    ),
+    "orchestrator_gpu_energy_joules_total": Metric(
+        "Counter", "energy by the GPU's counter, as column gpu_energy_counter_j"
+    ),
     "orchestrator_energy_unknown_executions_total": Metric(
         "Counter",
         "executions with an unknown energy in that column: its counter is a lower bound",
@@ -59,14 +67,26 @@ METRICS = {
     "orchestrator_window_seconds_total": Metric("Counter", "length of the measurement windows"),
     "orchestrator_tokens_total": Metric("Counter", "tokens generated"),
     "orchestrator_executions_total": Metric(
-        "Counter", "executions in the data set, by status and kind of error", ("machine", "model", "status", "error_kind")
+        "Counter",
+        "executions in the data set, by status and kind of error",
+        ("machine", "model", "status", "error_kind"),
     ),
-    "orchestrator_workers_lost_total": Metric("Counter", "workers or nodes that died during a trial, or raised", ()),
-    "orchestrator_trials": Metric("Gauge", "trials of this run by state; the states add up to all of them", ("state",)),
-    "orchestrator_power_watts": Metric("Gauge", "mean power of CPU, GPU and RAM in the last window, by CodeCarbon", PLACE),
-    "orchestrator_gpu_power_watts": Metric("Gauge", "mean power of the GPU in its last window", PLACE),
+    "orchestrator_workers_lost_total": Metric(
+        "Counter", "workers or nodes that died during a trial, or raised", ()
+    ),
+    "orchestrator_trials": Metric(
+        "Gauge", "trials of this run by state; the states add up to all of them", ("state",)
+    ),
+    "orchestrator_power_watts": Metric(
+        "Gauge", "mean power of CPU, GPU and RAM in the last window, by CodeCarbon", PLACE
+    ),
+    "orchestrator_gpu_power_watts": Metric(
+        "Gauge", "mean power of the GPU in its last window", PLACE
+    ),
     "orchestrator_tokens_per_second": Metric("Gauge", "tokens a second of the last window", PLACE),
-    "orchestrator_energy_per_token_joules": Metric("Histogram", "energy per generated token of the executions"),
+    "orchestrator_energy_per_token_joules": Metric(
+        "Histogram", "energy per generated token of the executions"
+    ),
 }
 """Name -> what it is. Units stand in the names, as Prometheus has them."""
 
@@ -115,14 +135,18 @@ class Metrics:
         for name, metric in METRICS.items():
             more = {"boundaries": BUCKETS} if metric.kind == "Histogram" else {}
             make = getattr(library, metric.kind)
-            self._made[name] = make(name, description=metric.meaning, tag_keys=("sweep", *metric.labels), **more)
+            self._made[name] = make(
+                name, description=metric.meaning, tag_keys=("sweep", *metric.labels), **more
+            )
 
     def _add(self, name: str, value: float | None, **labels: str) -> None:
         if value is not None and value > 0:  # Ray refuses to add 0
             self._made[name].inc(value, {"sweep": self._sweep_id, **labels})
 
     def _set(self, name: str, value: float | None, **labels: str) -> None:
-        self._made[name].set(math.nan if value is None else value, {"sweep": self._sweep_id, **labels})
+        self._made[name].set(
+            math.nan if value is None else value, {"sweep": self._sweep_id, **labels}
+        )
 
     @_harmless
     def _tell_trials(self) -> None:
@@ -146,7 +170,9 @@ class Metrics:
         if execution.status != "ok":
             self._with_failures.add((spec.key(), columns.machine))
         kind = execution.error_kind or "none"
-        self._add("orchestrator_executions_total", 1, **of, status=execution.status, error_kind=kind)
+        self._add(
+            "orchestrator_executions_total", 1, **of, status=execution.status, error_kind=kind
+        )
         self._add("orchestrator_tokens_total", execution.n_new_tokens, **of)
         self._add("orchestrator_window_seconds_total", execution.window_s, **of)
         energies = {"energy_j": "orchestrator_energy_joules_total"}

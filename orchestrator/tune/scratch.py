@@ -42,7 +42,9 @@ def remove_orphans() -> None:
 
 def processes_of(folder: Path) -> list[psutil.Process]:
     """Processes that work for the Ray of a folder."""
-    return [process for process in psutil.process_iter(["name", "cmdline"]) if _names(process, folder)]
+    return [
+        process for process in psutil.process_iter(["name", "cmdline"]) if _names(process, folder)
+    ]
 
 
 def end_processes(folder: Path) -> None:
@@ -87,7 +89,11 @@ def scratch_folder() -> Iterator[Path]:
 def _names(process: psutil.Process, folder: Path) -> bool:
     """Whether a process works for the Ray of a folder: named on its command line, or by its logs where Ray hides that."""
     try:
-        files = [file.path for file in process.open_files()] if process.info["name"].startswith("ray::") else []
+        files = (
+            [file.path for file in process.open_files()]
+            if process.info["name"].startswith("ray::")
+            else []
+        )
     except psutil.Error:
         return False
     return any(str(folder) in text for text in (*(process.info["cmdline"] or ()), *files))

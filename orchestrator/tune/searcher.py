@@ -31,7 +31,11 @@ def domains(space: Space) -> dict[str, Any]:
         if axis.type == "int":
             result[name] = tune.randint(int(axis.low), int(axis.high) + 1)
         else:
-            result[name] = tune.uniform(axis.low, axis.high) if axis.high > axis.low else tune.choice([axis.low])
+            result[name] = (
+                tune.uniform(axis.low, axis.high)
+                if axis.high > axis.low
+                else tune.choice([axis.low])
+            )
     return result
 
 
@@ -82,7 +86,9 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         self._out: set[str] = set()
         self.objectives = list(options.objectives) if options else []
         self._space = space
-        self._studies = deque((study, _optuna(space, options, study)) for study in studies or [] if space and options)
+        self._studies = deque(
+            (study, _optuna(space, options, study)) for study in studies or [] if space and options
+        )
         self._asked: dict[TrialKey, Asked] = {}
         self._allows = allows
         self._orders = itertools.count() if orders is None else orders
@@ -99,7 +105,12 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         job = None if self.stopped else self._next(trial_id)
         if job is not None:
             spec = job.spec.model_copy(update={"order_index": next(self._orders)})
-            job = job.model_copy(update={"spec": spec, "oom_tokens": dict(self._oom_tokens.get(model_key(spec.setup), {}))})
+            job = job.model_copy(
+                update={
+                    "spec": spec,
+                    "oom_tokens": dict(self._oom_tokens.get(model_key(spec.setup), {})),
+                }
+            )
             self.stopped = self._allows(job)
         if self.stopped or (job is None and not self._out):
             return str(Searcher.FINISHED)
@@ -118,7 +129,9 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
                 continue
             values = search.suggest(trial_id)
             study.budget -= 1
-            first, *repeats = study.jobs(study.asked, Configuration.model_validate({n: values[n] for n in PARAMETERS}))
+            first, *repeats = study.jobs(
+                study.asked, Configuration.model_validate({n: values[n] for n in PARAMETERS})
+            )
             study.asked += 1
             self._ready.extend(repeats)
             self._asked[first.spec.key()] = Asked(search, trial_id)
@@ -147,7 +160,9 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
                 if study.name == study_name(spec.setup.model, spec.setup.use_case):
                     _add(search, self._space, spec.asked, finite)
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: ARG002
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:  # noqa: ARG002
         """Tune's trial is over; what was measured comes by `finished`, from the data set."""
         self._out.discard(trial_id)
 
@@ -175,10 +190,14 @@ def _optuna(space: Space, options: OptunaOptions, study: Study) -> OptunaSearch:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     makers: dict[str, Callable[[], Any]] = {
-        "tpe": lambda: optuna.samplers.TPESampler(seed=study.seed, n_startup_trials=options.startup_trials),
+        "tpe": lambda: optuna.samplers.TPESampler(
+            seed=study.seed, n_startup_trials=options.startup_trials
+        ),
         "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=study.seed),
         "nsga3": lambda: optuna.samplers.NSGAIIISampler(seed=study.seed),
-        "gp": lambda: optuna.samplers.GPSampler(seed=study.seed, n_startup_trials=options.startup_trials),
+        "gp": lambda: optuna.samplers.GPSampler(
+            seed=study.seed, n_startup_trials=options.startup_trials
+        ),
         "random": lambda: optuna.samplers.RandomSampler(seed=study.seed),
     }
     names, modes = list(options.objectives), list(options.objectives.values())
@@ -199,5 +218,7 @@ def _add(search: OptunaSearch, space: Space, asked: Configuration, values: list[
 
     distributions = OptunaSearch.convert_search_space(domains(space))
     search._ot_study.add_trial(  # noqa: SLF001
-        optuna.trial.create_trial(params=asked.model_dump(), distributions=distributions, values=values)
+        optuna.trial.create_trial(
+            params=asked.model_dump(), distributions=distributions, values=values
+        )
     )

@@ -195,7 +195,9 @@ def check_answers(address: str) -> None:
     if address == "auto":
         return
     if not colon or not port.isdigit():
-        raise UserError(f"--address {address}: write it as HOST:PORT, as `orchestrator cluster start` prints it")
+        raise UserError(
+            f"--address {address}: write it as HOST:PORT, as `orchestrator cluster start` prints it"
+        )
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
     except (OSError, OverflowError) as error:
@@ -212,7 +214,9 @@ def _node(found: dict[str, Any]) -> Node:
         machine=found["Labels"].get("machine"),
         host=found["NodeManagerAddress"],
         alive=found["Alive"],
-        metrics=f"{found['NodeManagerAddress']}:{found['MetricsExportPort']}" if found.get("MetricsExportPort") else None,
+        metrics=f"{found['NodeManagerAddress']}:{found['MetricsExportPort']}"
+        if found.get("MetricsExportPort")
+        else None,
     )
 
 

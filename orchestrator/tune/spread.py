@@ -13,7 +13,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def spread(function: Callable[[Sequence[T]], list[R]], items: Sequence[T], chunk: int) -> Iterator[list[R]]:
+def spread(
+    function: Callable[[Sequence[T]], list[R]], items: Sequence[T], chunk: int
+) -> Iterator[list[R]]:
     """The function's results on the items, `chunk` at a time, each chunk on a CPU of its own, in order.
 
     No more chunks are under way than twice the CPUs, so that a long list isn't held twice.
@@ -23,7 +25,9 @@ def spread(function: Callable[[Sequence[T]], list[R]], items: Sequence[T], chunk
 
     with ray_session(None, 0):
 
-        def apply(some: Sequence[T]) -> list[R]:  # Ray takes a function, not anything that can be called
+        def apply(
+            some: Sequence[T],
+        ) -> list[R]:  # Ray takes a function, not anything that can be called
             return function(some)
 
         work = ray.remote(num_cpus=1)(apply)

@@ -33,7 +33,9 @@ def announced(nodes: Sequence[Node]) -> Iterator[None]:
         try:
             stack.enter_context(_file([node.metrics for node in nodes if node.metrics]))
         except OSError as error:
-            LOG.warning("Prometheus isn't told of this sweep: %s: %s", targets_folder(), error.strerror)
+            LOG.warning(
+                "Prometheus isn't told of this sweep: %s: %s", targets_folder(), error.strerror
+            )
         yield
 
 
@@ -45,7 +47,9 @@ def _file(addresses: list[str]) -> Iterator[None]:
     _remove_orphans(folder)
     beside, path = folder / f".{SCRATCH}{os.getpid()}.tmp", folder / f"{SCRATCH}{os.getpid()}.json"
     with beside.open("w", encoding="utf-8") as stream:
-        with contextlib.suppress(OSError):  # a file system without locks: nobody removes it for an orphan
+        with contextlib.suppress(
+            OSError
+        ):  # a file system without locks: nobody removes it for an orphan
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         json.dump([{"labels": {"job": "ray"}, "targets": addresses}], stream)
         stream.flush()

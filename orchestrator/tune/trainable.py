@@ -83,7 +83,13 @@ _loaded: Loaded | None = None
 def _load_key(setup: Setup, model_ref: str) -> tuple[Setup, str]:
     """What a loaded engine depends on: the setup without use case and seed, so it's kept across use cases."""
     return setup.model_copy(
-        update={"use_case": "", "prompts_sha256": "", "seed": 0, "length_mode": "natural", "beyond_context": False}
+        update={
+            "use_case": "",
+            "prompts_sha256": "",
+            "seed": 0,
+            "length_mode": "natural",
+            "beyond_context": False,
+        }
     ), model_ref
 
 
@@ -133,7 +139,9 @@ def _machine(job: Job) -> Machine:
     name = job.machine or ray.get_runtime_context().get_node_labels().get("machine")
     name = name or detect([gpu.name for gpu in list_gpus()])
     if name not in job.machines:
-        raise UserError(f"a node carries the label machine={name}, but there is no clusters/{name}.yaml; add one and start again")
+        raise UserError(
+            f"a node carries the label machine={name}, but there is no clusters/{name}.yaml; add one and start again"
+        )
     return job.machines[name]
 
 
@@ -189,7 +197,9 @@ def _origin(job: Job, loaded: Loaded, *, loaded_here: bool) -> Origin:
         "memory_tokens": info.memory_tokens,
         "pilot": loaded.pilot.model_dump() if loaded.pilot else None,
         "power_limit_w": loaded.gpu.power_limit_w if loaded.gpu else None,
-        "power_semantics": loaded.bench.telemetry.power_semantics if loaded.bench.telemetry else None,
+        "power_semantics": loaded.bench.telemetry.power_semantics
+        if loaded.bench.telemetry
+        else None,
     }
     return Origin(columns=columns, environment=environment)
 
@@ -236,12 +246,17 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
             return {"event": "fatal", "message": message, "done": True}
         except UserError as error:
             return {"event": "fatal", "message": str(error), "done": True}
-        return {"event": "ready", "origin": _origin(job, self._ready, loaded_here=loaded_here).model_dump(mode="json")}
+        return {
+            "event": "ready",
+            "origin": _origin(job, self._ready, loaded_here=loaded_here).model_dump(mode="json"),
+        }
 
     def _run(self, loaded: Loaded, prompt: Prompt) -> dict[str, Any]:
         job = self._job
         began = time.perf_counter()
-        limits = Limits(job.timeout_s, _least(loaded.oom_tokens, job.oom_tokens.get(loaded.machine.name)))
+        limits = Limits(
+            job.timeout_s, _least(loaded.oom_tokens, job.oom_tokens.get(loaded.machine.name))
+        )
         with _ended_if_hung(job.timeout_s and HUNG_FACTOR * job.timeout_s + HUNG_EXTRA_S):
             measured = execute(loaded.bench, job.spec, prompt, job.order, limits)
         execution = measured.execution
@@ -262,7 +277,9 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
             self._window_s += execution.window_s or 0.0
             self._energy_kwh += _nan(execution.energy_kwh)
             self._energy_j += _nan(execution.energy_j)
-            self._basis_j += _nan(getattr(execution, execution.energy_basis) if execution.energy_basis else None)
+            self._basis_j += _nan(
+                getattr(execution, execution.energy_basis) if execution.energy_basis else None
+            )
         return {
             "energy_kwh": self._energy_kwh,
             "energy_j": self._energy_j,

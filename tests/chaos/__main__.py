@@ -41,7 +41,14 @@ SIGNALS = {
 }
 FAULTS = {
     "private": [*SIGNALS, "two signals", "worker SIGKILL", "worker SIGKILL", "raylet SIGKILL"],
-    "cluster": [*SIGNALS, "two signals", "worker SIGKILL", "node killed", "node killed", "node killed"],
+    "cluster": [
+        *SIGNALS,
+        "two signals",
+        "worker SIGKILL",
+        "node killed",
+        "node killed",
+        "node killed",
+    ],
 }
 
 KILLS = ["driver SIGKILL", "driver SIGKILL", "worker SIGKILL"]
@@ -94,7 +101,11 @@ class Sweep:
         return f"CHAOS_FOLDER={self.folder}".encode()
 
     def environment(self) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "TUNE_", "ORCHESTRATOR_"))}
+        kept = {
+            k: v
+            for k, v in os.environ.items()
+            if not k.startswith(("RAY_", "TUNE_", "ORCHESTRATOR_"))
+        }
         cache = os.environ.get("ORCHESTRATOR_TEST_CACHE") if self.real else None
         own = {
             "CHAOS_FOLDER": str(self.folder),
@@ -106,12 +117,24 @@ class Sweep:
 
     def written(self) -> int:
         """Executions on the disk, of running trials too."""
-        total = sum(p.read_bytes().count(b"\n") for p in self.out.rglob("executions.jsonl") if p.exists())
-        return total + sum(len(json.loads(p.read_text())["executions"]) for p in self.out.glob("*/*/*/*/*/trial.json"))
+        total = sum(
+            p.read_bytes().count(b"\n") for p in self.out.rglob("executions.jsonl") if p.exists()
+        )
+        return total + sum(
+            len(json.loads(p.read_text())["executions"])
+            for p in self.out.glob("*/*/*/*/*/trial.json")
+        )
 
     def hashes(self) -> dict[str, str]:
-        files = [p for p in self.out.glob("*/*/*/*/[!.]*/*") if p.is_file() and p.name not in ("executions.jsonl", "spec.json")]
-        return {p.relative_to(self.out).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+        files = [
+            p
+            for p in self.out.glob("*/*/*/*/[!.]*/*")
+            if p.is_file() and p.name not in ("executions.jsonl", "spec.json")
+        ]
+        return {
+            p.relative_to(self.out).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in files
+        }
 
 
 @contextlib.contextmanager
@@ -124,7 +147,13 @@ def cluster_of(sweep: Sweep) -> Iterator[subprocess.Popen[str] | None]:
     environment = {**sweep.environment(), "RAY_AUTH_MODE": "disabled", "TMPDIR": "/tmp"}  # noqa: S108 - a socket's path is short
     with (sweep.folder / "cluster.log").open("a") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment, cwd=REPOSITORY
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=environment,
+            cwd=REPOSITORY,
         )
         try:
             yield process
@@ -154,7 +183,11 @@ def processes(sweep: Sweep, *names: str) -> list[int]:
             status = (process / "status").read_text()
             name = status.partition("\n")[0].partition("\t")[2]
             alive = "\nState:\tZ" not in status
-            if alive and name.startswith(names or ("",)) and sweep.marker in (process / "environ").read_bytes().split(b"\0"):
+            if (
+                alive
+                and name.startswith(names or ("",))
+                and sweep.marker in (process / "environ").read_bytes().split(b"\0")
+            ):
                 found.append(int(process.name))
     return found
 
@@ -165,7 +198,9 @@ def end_processes(sweep: Sweep) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def run_once(sweep: Sweep, arguments: list[str], faults: list[str], cluster: subprocess.Popen[str] | None) -> int:
+def run_once(
+    sweep: Sweep, arguments: list[str], faults: list[str], cluster: subprocess.Popen[str] | None
+) -> int:
     """One run with faults at random times; its exit code."""
     draw = sweep.draw
     with (sweep.folder / "log").open("a") as log:
@@ -181,12 +216,20 @@ def run_once(sweep: Sweep, arguments: list[str], faults: list[str], cluster: sub
             wait_until(driver, time.monotonic() + draw.uniform(0, 9))
         else:  # while it measures
             goal = sweep.written() + draw.randrange(1, 4)
-            while driver.poll() is None and sweep.written() < goal and time.monotonic() - began < RUN_LIMIT_S:
+            while (
+                driver.poll() is None
+                and sweep.written() < goal
+                and time.monotonic() - began < RUN_LIMIT_S
+            ):
                 time.sleep(0.1)
             wait_until(driver, time.monotonic() + draw.uniform(0, 0.8))
         if driver.poll() is None:
             strike(sweep, fault, driver, cluster)
-    limit = RUN_LIMIT_S if not any(f in SIGNALS or f == "two signals" for f in faults) else DRAIN_LIMIT_S
+    limit = (
+        RUN_LIMIT_S
+        if not any(f in SIGNALS or f == "two signals" for f in faults)
+        else DRAIN_LIMIT_S
+    )
     struck = time.monotonic()
     try:
         code = driver.wait(timeout=limit)
@@ -203,7 +246,9 @@ def wait_until(driver: subprocess.Popen[bytes], when: float) -> None:
         time.sleep(0.02)
 
 
-def strike(sweep: Sweep, fault: str, driver: subprocess.Popen[bytes], cluster: subprocess.Popen[str] | None) -> None:
+def strike(
+    sweep: Sweep, fault: str, driver: subprocess.Popen[bytes], cluster: subprocess.Popen[str] | None
+) -> None:
     sweep.faults.append(fault)
     with contextlib.suppress(ProcessLookupError):
         if fault in SIGNALS:
@@ -216,7 +261,14 @@ def strike(sweep: Sweep, fault: str, driver: subprocess.Popen[bytes], cluster: s
             tell(cluster, "kill")
             tell(cluster, "add")
         else:
-            found = processes(sweep, *(("ray::Measure", "ray::ResourceTr") if fault == "worker SIGKILL" else ("raylet",)))
+            found = processes(
+                sweep,
+                *(
+                    ("ray::Measure", "ray::ResourceTr")
+                    if fault == "worker SIGKILL"
+                    else ("raylet",)
+                ),
+            )
             if found:
                 os.kill(sweep.draw.choice(found), signal.SIGKILL)
 
@@ -235,7 +287,9 @@ def check_complete(sweep: Sweep, planned: int) -> None:
         record = json.loads(path.read_text())
         columns = record["columns"]
         for execution in record["executions"]:
-            counted[columns["use_case"], columns["config_hash"], columns["repeat"], execution["prompt"]] += 1
+            counted[
+                columns["use_case"], columns["config_hash"], columns["repeat"], execution["prompt"]
+            ] += 1
     doubled = {key: n for key, n in counted.items() if n > 1}
     if doubled:
         raise BrokenPromiseError(f"doubled: {doubled}")
@@ -287,9 +341,15 @@ def one_sweep(sweep: Sweep) -> None:
                 raise BrokenPromiseError(f"processes are left: {processes(sweep)}")
 
 
-def run_until_complete(sweep: Sweep, arguments: list[str], cluster: subprocess.Popen[str] | None) -> None:
+def run_until_complete(
+    sweep: Sweep, arguments: list[str], cluster: subprocess.Popen[str] | None
+) -> None:
     draw = sweep.draw
-    to_come = KILLS if sweep.real else [draw.choice(FAULTS[sweep.mode]) for _ in range(draw.randint(1, sweep.most_faults))]
+    to_come = (
+        KILLS
+        if sweep.real
+        else [draw.choice(FAULTS[sweep.mode]) for _ in range(draw.randint(1, sweep.most_faults))]
+    )
     for _ in range(12):
         n_faults = 1 if sweep.real else draw.choice([1, 2, 3])
         faults, to_come = to_come[:n_faults], to_come[n_faults:]
@@ -314,12 +374,16 @@ def main() -> None:
     parser.add_argument("--sweeps", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faults", type=int, default=5, help="most of one sweep")
-    parser.add_argument("--real", action="store_true", help="the real small model, three kills a sweep")
+    parser.add_argument(
+        "--real", action="store_true", help="the real small model, three kills a sweep"
+    )
     parser.add_argument("--mode", choices=["private", "cluster", "both"], default="both")
     options = parser.parse_args()
     began, totals = time.monotonic(), Counter[str]()
     drained: list[float] = []
-    print("| sweep | Ray | runs | faults | executions | exit codes | s |\n|---|---|---|---|---|---|---|")
+    print(
+        "| sweep | Ray | runs | faults | executions | exit codes | s |\n|---|---|---|---|---|---|---|"
+    )
     for number in range(options.sweeps):
         mode = options.mode if options.mode != "both" else ("private", "cluster")[number % 2]
         folder = Path(tempfile.mkdtemp(prefix="chaos-"))
@@ -330,14 +394,23 @@ def main() -> None:
             one_sweep(sweep)
         except BrokenPromiseError as error:
             end_processes(sweep)
-            print(f"\nsweep {number} ({mode}): {error}\nfaults: {sweep.faults}, exit codes: {sweep.codes}, kept: {folder}")
+            print(
+                f"\nsweep {number} ({mode}): {error}\nfaults: {sweep.faults}, exit codes: {sweep.codes}, kept: {folder}"
+            )
             sys.exit(1)
         shutil.rmtree(folder)
         totals.update(sweep.faults)
         drained += sweep.drained_s
         totals["runs"] += sweep.runs
         totals["executions"] += sweep.executions
-        row = (number, mode, sweep.runs, ", ".join(sweep.faults), sweep.executions, " ".join(map(str, sweep.codes)))
+        row = (
+            number,
+            mode,
+            sweep.runs,
+            ", ".join(sweep.faults),
+            sweep.executions,
+            " ".join(map(str, sweep.codes)),
+        )
         print(f"| {' | '.join(map(str, row))} | {time.monotonic() - start:.0f} |", flush=True)
     runs, executions = totals.pop("runs"), totals.pop("executions")
     faults = ", ".join(f"{n} {fault}" for fault, n in sorted(totals.items()))

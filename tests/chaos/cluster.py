@@ -20,7 +20,9 @@ def main() -> None:
     cluster = Cluster(initialize_head=True, head_node_args=head)
 
     def add() -> object:
-        return cluster.add_node(num_cpus=1, num_gpus=0, object_store_memory=SMALL, labels={"machine": "cpu"})
+        return cluster.add_node(
+            num_cpus=1, num_gpus=0, object_store_memory=SMALL, labels={"machine": "cpu"}
+        )
 
     nodes = [add(), add()]
     print(cluster.address, flush=True)

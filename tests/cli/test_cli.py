@@ -23,7 +23,9 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 @pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+def call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Outcome]:
     """Run the command line in an empty folder on a machine without GPUs."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -41,7 +43,9 @@ def no_staging(model: Model, _say: object) -> str:
 
 def golden(name: str, text: str) -> None:
     """Compare with a golden file; paths of this machine are masked."""
-    masked = text.replace(str(packaged_folder("search_spaces").parent), "<package>").replace(str(Path.cwd()), "<here>")
+    masked = text.replace(str(packaged_folder("search_spaces").parent), "<package>").replace(
+        str(Path.cwd()), "<here>"
+    )
     path = GOLDEN / name
     if os.environ.get("UPDATE_GOLDEN"):
         path.write_text(masked, encoding="utf-8")
@@ -58,9 +62,29 @@ def test_plan(call: Callable[..., Outcome], space: str) -> None:
 
 
 def test_plan_of_all_that_is_asked_for(call: Callable[..., Outcome]) -> None:
-    flags = ("--samples", "32", "--repeats", "3", "--model", "mistral", "--model", "synthetic-llama2", "--prompts", "10")
+    flags = (
+        "--samples",
+        "32",
+        "--repeats",
+        "3",
+        "--model",
+        "mistral",
+        "--model",
+        "synthetic-llama2",
+        "--prompts",
+        "10",
+    )
     done = call(
-        "plan", "--space", "sobol", *flags, "--range", "max_length=100:10000", "--country", "ITA", "--machine", "leonardo"
+        "plan",
+        "--space",
+        "sobol",
+        *flags,
+        "--range",
+        "max_length=100:10000",
+        "--country",
+        "ITA",
+        "--machine",
+        "leonardo",
     )
     assert done.code == 0
     golden("plan-sobol-two-models.txt", done.out)
@@ -69,7 +93,9 @@ def test_plan_of_all_that_is_asked_for(call: Callable[..., Outcome]) -> None:
 def test_plan_of_a_sweep_that_was_begun(call: Callable[..., Outcome]) -> None:
     """What is done is counted, and its figures say what the rest takes."""
     flags = ("--space", "lhs", "--engine", "simulated", "--model", "llama2", "--country", "ITA")
-    resolved = resolve_request(Request(space="lhs", engine="simulated", models=("llama2",), country="ITA"), [])
+    resolved = resolve_request(
+        Request(space="lhs", engine="simulated", models=("llama2",), country="ITA"), []
+    )
     plan = make_plan(resolved, known_revisions(resolved))
     paths = DataSetPaths(Path("measurements"))
     write_plan(plan, paths.sweep(plan.id))
@@ -89,10 +115,16 @@ def test_plan_of_a_sweep_that_was_begun(call: Callable[..., Outcome]) -> None:
 
 def test_plan_says_which_file_it_took(call: Callable[..., Outcome]) -> None:
     Path("search_spaces").mkdir()
-    text = (packaged_folder("search_spaces") / "lhs.yaml").read_text().replace("high: 2.0", "high: 1.5")
+    text = (
+        (packaged_folder("search_spaces") / "lhs.yaml")
+        .read_text()
+        .replace("high: 2.0", "high: 1.5")
+    )
     Path("search_spaces", "lhs.yaml").write_text(text)
     Path("mine.yaml").write_text(text.replace("high: 1.5", "high: 1.25"))
-    said = {name: call("plan", "--space", name).out.splitlines()[1] for name in ("lhs", "mine.yaml")}
+    said = {
+        name: call("plan", "--space", name).out.splitlines()[1] for name in ("lhs", "mine.yaml")
+    }
     assert said["lhs"].startswith(f"Space      {Path.cwd()}/search_spaces/lhs.yaml: ")
     assert said["lhs"].endswith("temperature 0..1.5")
     assert said["mine.yaml"].startswith("Space      mine.yaml: ")
@@ -102,16 +134,22 @@ def test_plan_says_which_file_it_took(call: Callable[..., Outcome]) -> None:
 def test_plan_names_the_prompts_and_the_machine_that_it_took(call: Callable[..., Outcome]) -> None:
     def said(*flags: str) -> list[str]:
         return [
-            line.split(" from " if line.startswith("Use") else " by ")[1] for line in call("plan", *flags).out.splitlines()[3:5]
+            line.split(" from " if line.startswith("Use") else " by ")[1]
+            for line in call("plan", *flags).out.splitlines()[3:5]
         ]
 
     packaged = packaged_folder("prompts").parent
-    assert said("--space", "lhs") == [f"{packaged}/prompts", f"{packaged}/clusters/cpu.yaml (no GPU)"]
+    assert said("--space", "lhs") == [
+        f"{packaged}/prompts",
+        f"{packaged}/clusters/cpu.yaml (no GPU)",
+    ]
     for kind, text in (("prompts", "prompts: [Dance.]\n"), ("clusters", "accelerator: cpu\n")):
         Path(kind).mkdir()
         name = "cpu" if kind == "clusters" else "fantasyWorld"
         Path(kind, f"{name}.yaml").write_text(text)
-    others = [f"{packaged}/prompts/{name}.yaml" for name in ("creativeStorytelling", "danceCoreography")]
+    others = [
+        f"{packaged}/prompts/{name}.yaml" for name in ("creativeStorytelling", "danceCoreography")
+    ]
     files = ", ".join([*others, f"{Path.cwd()}/prompts/fantasyWorld.yaml"])
     assert said("--space", "lhs") == [files, f"{Path.cwd()}/clusters/cpu.yaml (no GPU)"]
 
@@ -128,11 +166,16 @@ def test_plan_tells_of_a_space_that_was_edited(call: Callable[..., Outcome]) -> 
 
 
 @pytest.mark.parametrize("out", ["file", "file/below"])
-def test_plan_refuses_a_file_as_data_set_as_tune_does(call: Callable[..., Outcome], out: str) -> None:
+def test_plan_refuses_a_file_as_data_set_as_tune_does(
+    call: Callable[..., Outcome], out: str
+) -> None:
     Path("file").write_text("")
     done = {verb: call(verb, "--space", "lhs", "--out", out) for verb in ("plan", "tune")}
     assert done["plan"] == done["tune"]
-    assert (done["plan"].code, done["plan"].err) == (2, f"error: --out {out}: {Path.cwd()}/file is no folder; name one\n")
+    assert (done["plan"].code, done["plan"].err) == (
+        2,
+        f"error: --out {out}: {Path.cwd()}/file is no folder; name one\n",
+    )
     long = call("plan", "--space", "lhs", "--out", "x" * 300)
     assert (long.code, long.err.count("\n")) == (2, 1)
     for source, target in (("x" * 300, "all"), ("missing", "all"), (".", "x" * 300)):
@@ -149,7 +192,15 @@ def test_plan_json_is_the_whole_plan(call: Callable[..., Outcome]) -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", [(), *((name,) for name in cli.commands), ("models", "list"), ("models", "stage"), ("cluster", "slurm")], ids=" ".join
+    "verb",
+    [
+        (),
+        *((name,) for name in cli.commands),
+        ("models", "list"),
+        ("models", "stage"),
+        ("cluster", "slurm"),
+    ],
+    ids=" ".join,
 )
 def test_help(call: Callable[..., Outcome], verb: tuple[str, ...]) -> None:
     done = call(*verb, "--help")
@@ -213,7 +264,14 @@ WRONG: dict[str, tuple[str, ...]] = {
     "folder as space": ("--space", "./"),
     "strength that the samples can't have": ("--space", "strength.yaml"),
     "two models of one name": ("--space", "lhs", "--model", "a/b@1", "--model", "a/b@2"),
-    "two use cases of one name": ("--space", "lhs", "--use-case", "fantasyWorld", "--use-case", "twin.yaml"),
+    "two use cases of one name": (
+        "--space",
+        "lhs",
+        "--use-case",
+        "fantasyWorld",
+        "--use-case",
+        "twin.yaml",
+    ),
     "contradictory machine": ("--space", "lhs", "--machine", "machine.yaml"),
     "unknown machine": ("--space", "lhs", "--machine", "leonard"),
     "unknown country": ("--space", "lhs", "--country", "IT"),
@@ -221,17 +279,51 @@ WRONG: dict[str, tuple[str, ...]] = {
     "samples not a number": ("--space", "lhs", "--samples", "many"),
     "range of nothing": ("--space", "lhs", "--range", "top_q=0:1"),
     "range that is none": ("--space", "lhs", "--range", "top_p=low:high"),
-    "range that is no number": ("--space", "lhs", "--range", "top_k=nan", "--range", "max_length=150.5:200"),
+    "range that is no number": (
+        "--space",
+        "lhs",
+        "--range",
+        "top_k=nan",
+        "--range",
+        "max_length=150.5:200",
+    ),
     "range backwards": ("--space", "lhs", "--range", "temperature=2:1"),
-    "range outside the domain": ("--space", "lhs", "--range", "max_length=1:20000", "--range", "temperature=0:3"),
+    "range outside the domain": (
+        "--space",
+        "lhs",
+        "--range",
+        "max_length=1:20000",
+        "--range",
+        "temperature=0:3",
+    ),
     "range twice": ("--space", "lhs", "--range", "top_p=0:1", "--range", "top_p=0:0.5"),
     "choice that is none": ("--space", "lhs", "--dtype", "float8"),
     "seed below zero": ("--space", "lhs", "--seed", "-1"),
     "several at once": (
-        *("--space", "lsh", "--machine", "cpuu", "--engine", "vllm", "--samples", "0", "--range", "top_q=1"),
+        *(
+            "--space",
+            "lsh",
+            "--machine",
+            "cpuu",
+            "--engine",
+            "vllm",
+            "--samples",
+            "0",
+            "--range",
+            "top_q=1",
+        ),
         *("--model", "lama2", "--use-case", "dance", "--quantization", "nf5"),
     ),
-    "several of them": ("--space", "lsh", "--model", "lama2", "--use-case", "dance", "--quantization", "nf5"),
+    "several of them": (
+        "--space",
+        "lsh",
+        "--model",
+        "lama2",
+        "--use-case",
+        "dance",
+        "--quantization",
+        "nf5",
+    ),
     "out is a file": ("--space", "lhs", "--out", "malformed.yaml"),
     "out below a file": ("--space", "lhs", "--out", "malformed.yaml/data"),
     "out where nothing can be written": ("--space", "lhs", "--out", "/proc/measurements"),
@@ -264,15 +356,23 @@ def test_errors(call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -
         done = call(*verb, *arguments)
         assert (done.code, done.out) == (2, ""), (what, done)
         assert done.err, what
-        assert all(line.startswith("error: ") and line.isprintable() for line in done.err.splitlines()), done.err
-        assert {p.name for p in Path.cwd().iterdir()} == set(files), f"{what}: something was written"
+        assert all(
+            line.startswith("error: ") and line.isprintable() for line in done.err.splitlines()
+        ), done.err
+        assert {p.name for p in Path.cwd().iterdir()} == set(files), (
+            f"{what}: something was written"
+        )
         if verb and "--out" not in arguments:
-            assert call("plan", *arguments).err == done.err.replace("orchestrator tune", "orchestrator plan"), what
+            assert call("plan", *arguments).err == done.err.replace(
+                "orchestrator tune", "orchestrator plan"
+            ), what
         report.append(f"# {what}: orchestrator {' '.join((*verb, *arguments))}\n{done.err}")
     golden("errors.txt", "\n".join(report))
 
 
-def test_an_interrupt_ends_with_130(call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_ends_with_130(
+    call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
@@ -283,7 +383,9 @@ def test_an_interrupt_ends_with_130(call: Callable[..., Outcome], monkeypatch: p
         assert (done.code, done.out, done.err.strip()) == (130, "", said)
 
 
-def test_a_bug_keeps_its_traceback(call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_keeps_its_traceback(
+    call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def bug() -> None:
         raise ZeroDivisionError
 
@@ -321,7 +423,10 @@ def test_a_sweep_file_edited_by_hand_is_refused(call: Callable[..., Outcome]) ->
 def test_summarize_without_a_data_set(call: Callable[..., Outcome]) -> None:
     done = call("summarize", "--out", "nowhere")
     assert done.code == 2
-    assert done.err == "error: --out nowhere: no such folder; name a data set written by `orchestrator tune`\n"
+    assert (
+        done.err
+        == "error: --out nowhere: no such folder; name a data set written by `orchestrator tune`\n"
+    )
 
 
 def test_models_list(call: Callable[..., Outcome]) -> None:
@@ -339,11 +444,15 @@ def test_staging_without_network_is_one_sentence(call: Callable[..., Outcome]) -
     assert "HF_HUB_OFFLINE" in done.err
 
 
-def test_plan_of_a_begun_sweep_whose_weights_are_on_another_machine(call: Callable[..., Outcome]) -> None:
+def test_plan_of_a_begun_sweep_whose_weights_are_on_another_machine(
+    call: Callable[..., Outcome],
+) -> None:
     from orchestrator.sweep.plan import make_plan, write_plan
     from orchestrator.sweep.request import Request, resolve_request
 
-    plan = make_plan(resolve_request(Request(space="lhs"), []), {"smollm2": "gguf:staged-elsewhere"})
+    plan = make_plan(
+        resolve_request(Request(space="lhs"), []), {"smollm2": "gguf:staged-elsewhere"}
+    )
     write_plan(plan, Path("measurements") / "sweeps" / f"{plan.id}.json")
     done = call("plan", "--space", "lhs")
     assert (done.code, done.err) == (0, "")

@@ -34,7 +34,9 @@ def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataSetPaths:
     monkeypatch.chdir(tmp_path)
     paths = DataSetPaths(tmp_path / "data")
-    builders.seal_trial(paths, of := builders.spec(), [builders.measured(number, of=of) for number in (1, 2, 3)])
+    builders.seal_trial(
+        paths, of := builders.spec(), [builders.measured(number, of=of) for number in (1, 2, 3)]
+    )
     return paths
 
 
@@ -42,9 +44,21 @@ class Running:
     """The verb in a process of its own."""
 
     def __init__(self, paths: DataSetPaths) -> None:
-        command = [sys.executable, "-m", "orchestrator", "review", "--out", str(paths.root), "--reviewer", "ada", "--no-browser"]
+        command = [
+            sys.executable,
+            "-m",
+            "orchestrator",
+            "review",
+            "--out",
+            str(paths.root),
+            "--reviewer",
+            "ada",
+            "--no-browser",
+        ]
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+        self.process = subprocess.Popen(
+            command, stdout=pipe, stderr=pipe, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+        )
         assert self.process.stdout is not None
         self.first = self.process.stdout.readline()
         found = re.search(r"http://127\.0\.0\.1:\d+/[\w-]{32}/", self.first)
@@ -58,7 +72,14 @@ class Running:
 
     def decide(self, place: int, word: str) -> None:
         shown = self.ask(f"execution?id={quote(self.ask('list')['entries'][place]['execution'])}")
-        self.ask("decision", {"execution": shown["execution"], "text_sha256": shown["text_sha256"], "decision": word})
+        self.ask(
+            "decision",
+            {
+                "execution": shown["execution"],
+                "text_sha256": shown["text_sha256"],
+                "decision": word,
+            },
+        )
 
     def end(self, number: int = signal.SIGINT) -> tuple[int, str, str]:
         self.process.send_signal(number)
@@ -83,7 +104,11 @@ def test_decide_and_end(running: Running, data: DataSetPaths) -> None:
     assert (code, err) == (0, "")
     assert "3 decided: 1 kept, 1 discarded, 1 taken back" in out
     rows = read_parquet(data.executions).to_pylist()
-    assert [(row["usable"], row["decided_by"]) for row in rows] == [(True, "review"), (False, "review"), (None, None)]
+    assert [(row["usable"], row["decided_by"]) for row in rows] == [
+        (True, "review"),
+        (False, "review"),
+        (None, None),
+    ]
     assert read_parquet(data.summary).to_pylist()[0]["n_discarded"] == 1
 
 
@@ -105,7 +130,9 @@ def test_nothing_decided_changes_nothing(running: Running, data: DataSetPaths) -
 
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 65, "a\x1b[31m", "a\u202eb", "a\nb"])
-def test_a_reviewers_name_can_be_printed(call: Callable[..., Outcome], data: DataSetPaths, name: str) -> None:
+def test_a_reviewers_name_can_be_printed(
+    call: Callable[..., Outcome], data: DataSetPaths, name: str
+) -> None:
     done = call("review", "--out", str(data.root), "--reviewer", name, "--no-browser")
     assert (done.code, done.err) == (2, "error: --reviewer: must be 1 to 64 printable characters\n")
 
@@ -124,7 +151,9 @@ def test_a_user_without_a_name_is_asked_for_one(
 def test_a_taken_port_is_a_user_error(call: Callable[..., Outcome], data: DataSetPaths) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = call("review", "--out", str(data.root), "--port", port, "--reviewer", "ada", "--no-browser")
+        done = call(
+            "review", "--out", str(data.root), "--port", port, "--reviewer", "ada", "--no-browser"
+        )
     assert done.code == 2
     assert done.err.startswith(f"error: --port {port}: can't be listened on (")
     assert done.err.count("\n") == 1
@@ -132,10 +161,15 @@ def test_a_taken_port_is_a_user_error(call: Callable[..., Outcome], data: DataSe
 
 def test_nothing_to_review_is_a_user_error(call: Callable[..., Outcome], tmp_path: Path) -> None:
     done = call("review", "--out", str(tmp_path), "--reviewer", "ada", "--no-browser")
-    assert (done.code, done.err) == (2, f"error: --out {tmp_path}: has no text to review; run `orchestrator tune` first\n")
+    assert (done.code, done.err) == (
+        2,
+        f"error: --out {tmp_path}: has no text to review; run `orchestrator tune` first\n",
+    )
 
 
-def test_the_browser_gets_the_address_by_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_browser_gets_the_address_by_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Other users see the arguments of a browser's process."""
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)

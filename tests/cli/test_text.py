@@ -17,8 +17,22 @@ from orchestrator.sweep.estimate import Figures
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        *((0, "0 s"), (4.4, "4 s"), (89.4, "89 s"), (90, "1.5 min"), (599, "10.0 min"), (600, "10 min"), (5399, "90 min")),
-        *((5400, "1.5 h"), (36_000, "10 h"), (172_799, "48 h"), (172_800, "2.0 days"), (1e6, "11.6 days")),
+        *(
+            (0, "0 s"),
+            (4.4, "4 s"),
+            (89.4, "89 s"),
+            (90, "1.5 min"),
+            (599, "10.0 min"),
+            (600, "10 min"),
+            (5399, "90 min"),
+        ),
+        *(
+            (5400, "1.5 h"),
+            (36_000, "10 h"),
+            (172_799, "48 h"),
+            (172_800, "2.0 days"),
+            (1e6, "11.6 days"),
+        ),
     ],
 )
 def test_durations(seconds: float, text: str) -> None:
@@ -27,13 +41,22 @@ def test_durations(seconds: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("joules", "text"),
-    [(None, "n/a"), (0.0, "0.0 J"), (999.9, "999.9 J"), (3600, "1.00 Wh"), (3.5e6, "972.22 Wh"), (3.6e6, "1.00 kWh")],
+    [
+        (None, "n/a"),
+        (0.0, "0.0 J"),
+        (999.9, "999.9 J"),
+        (3600, "1.00 Wh"),
+        (3.5e6, "972.22 Wh"),
+        (3.6e6, "1.00 kWh"),
+    ],
 )
 def test_energies(joules: float | None, text: str) -> None:
     assert energy(joules) == text
 
 
-@pytest.mark.parametrize(("value", "text"), [(None, "n/a"), (0.0, "0"), (12.345, "12.3"), (0.012345, "0.0123")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "n/a"), (0.0, "0"), (12.345, "12.3"), (0.012345, "0.0123")]
+)
 def test_numbers(value: float | None, text: str) -> None:
     assert number(value) == text
 
@@ -44,7 +67,10 @@ def test_what_so_many_tokens_take() -> None:
     assert takes(6000, Figures(1.0, 10_000 / 6000, "a pilot"), at_once=2).startswith(
         "at most about 50 min and 2.78 Wh (1 tokens/s"
     )
-    assert takes(50, Figures(10.0, None, "x")) == "at most about 5 s and energy unknown (10 tokens/s from x)"
+    assert (
+        takes(50, Figures(10.0, None, "x"))
+        == "at most about 5 s and energy unknown (10 tokens/s from x)"
+    )
 
 
 def test_a_pilot_of_no_tokens_is_no_crash() -> None:
@@ -71,7 +97,12 @@ def test_a_program_goes_on_when_nobody_can_read_it_and_ends_with_its_own_code(go
     shell = {"reader": '"$@"', "room": '"$@" > /dev/full', "stream": '"$@" >&-'}[gone]
     command = ["sh", "-c", shell, "sh", sys.executable, "-c", ECHO, str(theirs)]
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[theirs], text=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=[theirs],
+        text=True,
     )
     os.close(theirs)
     assert process.stdin

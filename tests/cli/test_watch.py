@@ -51,14 +51,22 @@ def run(plan: SweepPlan, trials: slice) -> None:
         if i == 1:
             items[1] = builders.measured(2, of=spec, **start, **builders.FAILED)
         if i == 2:
-            items[0] = builders.measured(1, of=spec, **start, energy_j=None, energy_kwh=None, energy_per_token_j=None)
+            items[0] = builders.measured(
+                1, of=spec, **start, energy_j=None, energy_kwh=None, energy_per_token_j=None
+            )
         builders.seal_trial(DataSetPaths(OUT), spec, items, builders.origin(spec, machine="cpu"))
 
 
 def begin(plan: SweepPlan, index: int) -> None:
     """One prompt of a trial."""
     spec = list(plan.specs())[index]
-    append(DataSetPaths(OUT), spec, builders.origin(spec, machine="cpu"), "shuffled", builders.measured(1, of=spec))
+    append(
+        DataSetPaths(OUT),
+        spec,
+        builders.origin(spec, machine="cpu"),
+        "shuffled",
+        builders.measured(1, of=spec),
+    )
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -79,7 +87,9 @@ def test_one_view(plan: SweepPlan, capsys: pytest.CaptureFixture[str]) -> None:
     (OUT / "cpu" / "x" / "y" / "z" / "0000-broken-r1" / "trial.json").write_text("{")
     before = sorted(OUT.rglob("*"))
     golden("watch.txt", lines(call(capsys, "--once")))
-    assert lines(call(capsys)) == (Path(__file__).parents[1] / "golden" / "watch.txt").read_text(), "no terminal: once, too"
+    assert (
+        lines(call(capsys)) == (Path(__file__).parents[1] / "golden" / "watch.txt").read_text()
+    ), "no terminal: once, too"
     assert sorted(OUT.rglob("*")) == before, "it only reads"
 
 
@@ -91,7 +101,10 @@ def test_who_runs_it(plan: SweepPlan, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_data_set_without_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(capsys, "--once", "--out", str(tmp_path)) == f"{tmp_path}: nothing runs\nNo sweep was begun here.\n"
+    assert (
+        call(capsys, "--once", "--out", str(tmp_path))
+        == f"{tmp_path}: nothing runs\nNo sweep was begun here.\n"
+    )
 
 
 @pytest.fixture
@@ -103,7 +116,9 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     return screen
 
 
-def sleeps(monkeypatch: pytest.MonkeyPatch, *happenings: Callable[[], object], look_s: float = 0.0) -> list[float]:
+def sleeps(
+    monkeypatch: pytest.MonkeyPatch, *happenings: Callable[[], object], look_s: float = 0.0
+) -> list[float]:
     """Let things happen between two looks, each of which takes so much of a core."""
     slept: list[float] = []
     left = list(happenings)
@@ -118,7 +133,10 @@ def sleeps(monkeypatch: pytest.MonkeyPatch, *happenings: Callable[[], object], l
 
 
 def test_it_follows_a_sweep_until_it_is_complete(
-    plan: SweepPlan, terminal: io.StringIO, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    plan: SweepPlan,
+    terminal: io.StringIO,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     slept = sleeps(monkeypatch, lambda: run(plan, slice(0, 6)), lambda: run(plan, slice(6, 12)))
     call(capsys, "--interval", "7")
@@ -128,7 +146,10 @@ def test_it_follows_a_sweep_until_it_is_complete(
 
 
 def test_ctrl_c_ends_it_and_is_no_error(
-    plan: SweepPlan, terminal: io.StringIO, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    plan: SweepPlan,
+    terminal: io.StringIO,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
@@ -139,7 +160,10 @@ def test_ctrl_c_ends_it_and_is_no_error(
 
 
 def test_it_never_takes_much_of_a_core(
-    plan: SweepPlan, terminal: io.StringIO, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    plan: SweepPlan,
+    terminal: io.StringIO,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     slept = sleeps(monkeypatch, lambda: None, lambda: run(plan, slice(0, 12)), look_s=1.0)
     call(capsys)
@@ -173,7 +197,13 @@ def shown(found: Status) -> str:
 
 
 def of(*sweeps: SweepStatus, **changes: object) -> Status:
-    values: dict[str, object] = {"out": OUT, "holder": None, "alive": False, "sweeps": sweeps, "unreadable": ()}
+    values: dict[str, object] = {
+        "out": OUT,
+        "holder": None,
+        "alive": False,
+        "sweeps": sweeps,
+        "unreadable": (),
+    }
     return Status(**(values | changes))  # type: ignore[arg-type]
 
 
@@ -211,8 +241,16 @@ def test_unknown_energy_and_what_doesnt_fit_are_said() -> None:
         (of(sweep(missing=2)), of(sweep(), holder="somebody", alive=None), False),
         (of(sweep(missing=2)), of(sweep(), holder="somebody", alive=False), True),
         # an old one that was never finished beside the one that ran
-        (of(sweep(missing=2), sweep(id="old", missing=5)), of(sweep(), sweep(id="old", missing=5)), True),
-        (of(sweep(missing=2), sweep(id="old", missing=5)), of(sweep(missing=1), sweep(id="old", missing=5)), False),
+        (
+            of(sweep(missing=2), sweep(id="old", missing=5)),
+            of(sweep(), sweep(id="old", missing=5)),
+            True,
+        ),
+        (
+            of(sweep(missing=2), sweep(id="old", missing=5)),
+            of(sweep(missing=1), sweep(id="old", missing=5)),
+            False,
+        ),
         (of(), of(sweep()), True),
         (of(sweep()), of(sweep()), True),
     ],
@@ -221,13 +259,19 @@ def test_when_it_ends(first: Status, now: Status, ends: bool) -> None:
     assert verb.complete(first, now) == ends
 
 
-def test_looking_again_is_the_same_as_looking_afresh(plan: SweepPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_looking_again_is_the_same_as_looking_afresh(
+    plan: SweepPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
     computed: list[str] = []
     of_sweep = module._of_sweep
-    monkeypatch.setattr(module, "_of_sweep", lambda plan, trials: computed.append(plan.id) or of_sweep(plan, trials))
+    monkeypatch.setattr(
+        module, "_of_sweep", lambda plan, trials: computed.append(plan.id) or of_sweep(plan, trials)
+    )
     reader = StatusReader(OUT)
     steps = [lambda: run(plan, slice(0, 2)), lambda: begin(plan, 2), lambda: run(plan, slice(3, 5))]
-    steps += [lambda: write_plan(plan.model_copy(update={"samples": 9}), DataSetPaths(OUT).sweep(plan.id))]
+    steps += [
+        lambda: write_plan(plan.model_copy(update={"samples": 9}), DataSetPaths(OUT).sweep(plan.id))
+    ]
     for step in steps:
         step()
         found = reader.look()
@@ -249,7 +293,9 @@ def test_the_view_by_metrics_is_what_the_golden_file_shows() -> None:
 
 def test_nothing_of_a_page_acts_on_the_terminal() -> None:
     bad = "\x1b]0;title\x07[red]markup[/red]"
-    labels = f'sweep="{bad}",machine="{bad}",host="{bad}",gpu="{bad}",error_kind="{bad}",state="{bad}"'
+    labels = (
+        f'sweep="{bad}",machine="{bad}",host="{bad}",gpu="{bad}",error_kind="{bad}",state="{bad}"'
+    )
     names = ("trials", "executions_total", "power_watts")
     page = "".join(f"ray_orchestrator_{name}{{{labels}}} 1\n" for name in names)
     out = io.StringIO()
@@ -265,7 +311,9 @@ def test_before_the_first_figures_it_says_so() -> None:
     assert "no sweep has told any yet" in out.getvalue()
 
 
-def test_an_address_where_nothing_answers_is_a_user_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_address_where_nothing_answers_is_a_user_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["watch", "--address", "127.0.0.1:1"])
     assert ended.value.code == 2

@@ -34,7 +34,9 @@ class PlayedRay:
         self._begin = begin
         monkeypatch.setattr(node.subprocess, "run", self.run)
 
-    def run(self, command: list[str], *, env: dict[str, str], **_more: Any) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, command: list[str], *, env: dict[str, str], **_more: Any
+    ) -> subprocess.CompletedProcess[str]:
         self.commands.append(command)
         self.environments.append(env)
         if self.fails:
@@ -68,9 +70,13 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def test_a_head_listens_on_loopback_and_asks_for_a_token(ray: PlayedRay, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_head_listens_on_loopback_and_asks_for_a_token(
+    ray: PlayedRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
     port = free_port()
-    monkeypatch.setattr(node, "_answers", lambda _host, port: port in (8265, 8266))  # other Rays' dashboards
+    monkeypatch.setattr(
+        node, "_answers", lambda _host, port: port in (8265, 8266)
+    )  # other Rays' dashboards
     found = start(Offer("pc"), port)
     assert ray.flags() == [
         "--head", f"--port={port}", "--include-dashboard=true", "--dashboard-host=127.0.0.1", "--dashboard-port=8267",
@@ -92,7 +98,9 @@ def test_an_address_opens_it_to_others_on_the_ports_that_are_asked_for(ray: Play
     flags = ray.flags()
     assert {"--node-ip-address=10.0.0.7", "--num-cpus=4", "--num-gpus=1"} <= set(flags)
     ports = {
-        int(flag.rpartition("=")[2]) for flag in flags if "-port=" in flag and not flag.startswith(("--port", "--dashboard-port"))
+        int(flag.rpartition("=")[2])
+        for flag in flags
+        if "-port=" in flag and not flag.startswith(("--port", "--dashboard-port"))
     }
     assert ports == {*range(20000, 20007), 20015}
 
@@ -114,7 +122,9 @@ def test_a_node_joins_with_the_head_s_token(ray: PlayedRay, head: str, tmp_path:
 
 
 @pytest.mark.parametrize("text", ["", "short", "\x00" * 64, "a b" * 20])
-def test_what_is_no_token_is_not_taken(ray: PlayedRay, head: str, tmp_path: Path, text: str) -> None:
+def test_what_is_no_token_is_not_taken(
+    ray: PlayedRay, head: str, tmp_path: Path, text: str
+) -> None:
     before = own_token().read_text()
     (tmp_path / "token").write_text(text)
     for token in (tmp_path / "token", tmp_path / "none"):
@@ -124,7 +134,9 @@ def test_what_is_no_token_is_not_taken(ray: PlayedRay, head: str, tmp_path: Path
     assert ray.commands == []
 
 
-def test_a_sweep_on_this_machine_s_cluster_knows_its_token(ray: PlayedRay, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_on_this_machine_s_cluster_knows_its_token(
+    ray: PlayedRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = start(Offer("pc"), free_port())
     monkeypatch.setattr(os, "environ", {"ORCHESTRATOR_CACHE": os.environ["ORCHESTRATOR_CACHE"]})
     set_environment("127.0.0.1:1")
@@ -137,7 +149,10 @@ def test_a_sweep_on_this_machine_s_cluster_knows_its_token(ray: PlayedRay, monke
 def test_one_node_a_machine(ray: PlayedRay, head: str) -> None:
     start(Offer("pc"), free_port())
     for again in (lambda: start(Offer("pc"), free_port()), lambda: join(head, Offer("pc"), None)):
-        with pytest.raises(UserError, match=r"is a node of the cluster at \S+ since .* `orchestrator cluster stop` ends it"):
+        with pytest.raises(
+            UserError,
+            match=r"is a node of the cluster at \S+ since .* `orchestrator cluster stop` ends it",
+        ):
             again()
     assert len(ray.commands) == 1
 
@@ -148,7 +163,11 @@ def test_stop_ends_its_own_processes_and_no_other(ray: PlayedRay, tmp_path: Path
         other = begin(str(tmp_path / "orchn-other"))
         stop()
         assert other.poll() is None
-    left = [p for p in psutil.process_iter(["cmdline"]) if found.folder in " ".join(p.info["cmdline"] or ())]
+    left = [
+        p
+        for p in psutil.process_iter(["cmdline"])
+        if found.folder in " ".join(p.info["cmdline"] or ())
+    ]
     assert [p for p in left if p.status() != psutil.STATUS_ZOMBIE] == []
     assert not Path(found.folder).exists()
     assert attachment() is None
@@ -188,30 +207,43 @@ def test_a_port_that_is_taken(ray: PlayedRay, head: str) -> None:
     assert ray.commands == []
 
 
-@pytest.mark.parametrize("ports", ["", "20000", "20100-20000", "20000-20010", "80-9000", "60000-70000", "a-b", "20000-20100;x"])
+@pytest.mark.parametrize(
+    "ports",
+    ["", "20000", "20100-20000", "20000-20010", "80-9000", "60000-70000", "a-b", "20000-20100;x"],
+)
 def test_ports_that_make_no_sense(ray: PlayedRay, ports: str) -> None:
     with pytest.raises(UserError, match=rf"--ports .* at least {LEAST_PORTS} ports"):
         start(Offer("pc", ports=ports), free_port())
     assert ray.commands == []
 
 
-def test_a_machines_file_says_where_it_listens_and_flags_beat_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machines_file_says_where_it_listens_and_flags_beat_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "clusters").mkdir()
     text = "name: lab\naccelerator: cpu\nlisten: {host: 10.0.0.7, ports: 20000-20100}\n"
     (tmp_path / "clusters" / "lab.yaml").write_text(text)
     monkeypatch.chdir(tmp_path)
     given = {"host": None, "ports": None, "cpus": None, "gpus": None}
     assert _offer("lab", **given) == Offer("lab", host="10.0.0.7", ports="20000-20100")
-    assert _offer("lab", **(given | {"host": "10.0.0.8", "cpus": 2})) == Offer("lab", "10.0.0.8", "20000-20100", 2)
+    assert _offer("lab", **(given | {"host": "10.0.0.8", "cpus": 2})) == Offer(
+        "lab", "10.0.0.8", "20000-20100", 2
+    )
     assert _offer("cpu", **given) == Offer("cpu"), "loopback, any port"
     assert "listen" not in read_machine("lab")[0].model_dump(), "addresses stay out of data sets"
 
 
-def test_ports_of_a_file_that_make_no_sense_are_told_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ports_of_a_file_that_make_no_sense_are_told_with_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "clusters").mkdir()
-    (tmp_path / "clusters" / "lab.yaml").write_text("name: lab\naccelerator: cpu\nlisten: {ports: 20000-20003}\n")
+    (tmp_path / "clusters" / "lab.yaml").write_text(
+        "name: lab\naccelerator: cpu\nlisten: {ports: 20000-20003}\n"
+    )
     monkeypatch.chdir(tmp_path)
     given = {"host": None, "cpus": None, "gpus": None}
-    with pytest.raises(UserError, match=r"lab\.yaml: \$\.listen\.ports: 20000-20003: write it as LOW-HIGH"):
+    with pytest.raises(
+        UserError, match=r"lab\.yaml: \$\.listen\.ports: 20000-20003: write it as LOW-HIGH"
+    ):
         _offer("lab", ports=None, **given)
     assert _offer("lab", ports="20000-20100", **given).ports == "20000-20100"

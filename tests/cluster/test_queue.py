@@ -25,8 +25,12 @@ def out(tmp_path: Path) -> Path:
 def test_notes_are_kept_in_order_and_odd_lines_passed_over(out: Path) -> None:
     assert noted(out) == []
     note(out, "7")
-    with (out / ".slurm.jsonl").open("a") as stream:  # as a job writes, and what a full disk or a hand may leave
-        stream.write('{"job": "8", "after": "7", "link": 1, "submitted_at": "2026-11-23T15:22:35Z"}\n')
+    with (out / ".slurm.jsonl").open(
+        "a"
+    ) as stream:  # as a job writes, and what a full disk or a hand may leave
+        stream.write(
+            '{"job": "8", "after": "7", "link": 1, "submitted_at": "2026-11-23T15:22:35Z"}\n'
+        )
         stream.write(
             '{"job": "7", "after": null, "link": 0, "submitted_at": "x"}\n{"job": "1;x", "link"\n\xff\n{"job": "--me"}\n'
         )
@@ -36,7 +40,9 @@ def test_notes_are_kept_in_order_and_odd_lines_passed_over(out: Path) -> None:
     assert noted(out) == [str(number) for number in range(200 - MOST_JOBS, 200)]
 
 
-def test_only_the_data_set_s_own_jobs_are_told(out: Path, commands: Commands, call: Callable[..., Outcome]) -> None:
+def test_only_the_data_set_s_own_jobs_are_told(
+    out: Path, commands: Commands, call: Callable[..., Outcome]
+) -> None:
     for job in ("6", "7", "8"):
         note(out, job)
     assert queued(out) == [], "there is no squeue"
@@ -54,7 +60,9 @@ def test_only_the_data_set_s_own_jobs_are_told(out: Path, commands: Commands, ca
     assert "job" not in call("status", "--out", str(out)).out
 
 
-def test_a_controller_that_hangs_doesn_t_hold_up_status(out: Path, commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_controller_that_hangs_doesn_t_hold_up_status(
+    out: Path, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
     note(out, "7")
     commands.add("squeue", "sleep 30")
     monkeypatch.setattr("orchestrator.cluster.queue.ANSWER_S", 0.2)

@@ -44,7 +44,9 @@ def test_leonardo(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     done = call(*SLURM, *ACCOUNT, *arguments, "--", *command)
     assert (done.code, done.err.splitlines()) == (
         0,
-        ["warning: mistral isn't staged here: `orchestrator models stage mistral` on a login node first"],
+        [
+            "warning: mistral isn't staged here: `orchestrator models stage mistral` on a login node first"
+        ],
     )
     golden("slurm-leonardo.txt", settings_of(done.out))
     subprocess.run(["bash", "-n"], input=done.out, text=True, check=True)
@@ -52,11 +54,16 @@ def test_leonardo(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not list(Path.cwd().iterdir()), "something was written"
 
 
-def test_without_an_account_a_placeholder_and_a_warning(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_account_a_placeholder_and_a_warning(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done = call(*SLURM, "--", *LHS)
     assert done.code == 0
     assert "#SBATCH --account=YOUR_ACCOUNT\n" in done.out
-    assert done.err == "warning: no account is known; put it in the place of YOUR_ACCOUNT, or give --account\n"
+    assert (
+        done.err
+        == "warning: no account is known; put it in the place of YOUR_ACCOUNT, or give --account\n"
+    )
     monkeypatch.setenv("SBATCH_ACCOUNT", "mine")
     done = call(*SLURM, "--", *LHS)
     assert "#SBATCH --account=mine\n" in done.out
@@ -68,12 +75,22 @@ def test_without_an_account_a_placeholder_and_a_warning(call: Call, monkeypatch:
     [
         ((), {"gres=gpu:4", "cpus-per-task=32", "mem=494000M"}, False),
         (("--gpus", "1"), {"gres=gpu:1", "cpus-per-task=8", "mem=123500M"}, True),
-        (("--gpus", "1", "--exclusive"), {"gres=gpu:1", "cpus-per-task=32", "mem=494000M", "exclusive"}, False),
+        (
+            ("--gpus", "1", "--exclusive"),
+            {"gres=gpu:1", "cpus-per-task=32", "mem=494000M", "exclusive"},
+            False,
+        ),
     ],
 )
-def test_a_job_with_fewer_gpus_asks_for_their_share(call: Call, flags: tuple[str, ...], asked: set[str], shared: bool) -> None:
+def test_a_job_with_fewer_gpus_asks_for_their_share(
+    call: Call, flags: tuple[str, ...], asked: set[str], shared: bool
+) -> None:
     done = call(*SLURM, *ACCOUNT, *flags, "--", *LHS)
-    options = {line.removeprefix("#SBATCH --") for line in done.out.splitlines() if line.startswith("#SBATCH")}
+    options = {
+        line.removeprefix("#SBATCH --")
+        for line in done.out.splitlines()
+        if line.startswith("#SBATCH")
+    }
     assert asked <= options
     assert ("others may work on the same nodes" in done.err) == shared
 
@@ -95,9 +112,13 @@ def test_settings_of_a_machine_s_file(call: Call) -> None:
         Path("clusters", "mine.yaml").write_text(f"{MACHINE}  {place}\n")
         text = settings_of(call(*SLURM, "--machine", "mine", "--", *LHS).out)
         lines = text.splitlines()
-        assert {"interface=ib0", "label=mine", "module load profile/deeplrn cuda/12.2"} <= set(lines)
+        assert {"interface=ib0", "label=mine", "module load profile/deeplrn cuda/12.2"} <= set(
+            lines
+        )
         assert "#SBATCH --account=someone" in lines
-        assert not any("gres" in line or "mem=" in line for line in lines), "nothing is known of them"
+        assert not any("gres" in line or "mem=" in line for line in lines), (
+            "nothing is known of them"
+        )
         if place.startswith("venv"):
             assert "export PATH='/shared/it'\"'\"'s/venv/bin':\"$PATH\"" in lines
         else:
@@ -106,7 +127,18 @@ def test_settings_of_a_machine_s_file(call: Call) -> None:
             assert run.endswith("'/shared/it'\"'\"'s.sif')")
 
 
-HOSTILE = ["a'; touch hacked; echo '", "$(touch hacked)", "`touch hacked`", "a b", '"; touch hacked #', "-n", "*", "~", "ü", ""]
+HOSTILE = [
+    "a'; touch hacked; echo '",
+    "$(touch hacked)",
+    "`touch hacked`",
+    "a b",
+    '"; touch hacked #',
+    "-n",
+    "*",
+    "~",
+    "ü",
+    "",
+]
 
 
 def test_no_argument_or_folder_reaches_the_shell(
@@ -116,7 +148,12 @@ def test_no_argument_or_folder_reaches_the_shell(
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("ORCHESTRATOR_CACHE", str(tmp_path / "`touch hacked` cache"))
-    models = [part for number, text in enumerate(HOSTILE) if text for part in ("--model", f"./{number}{text}")]
+    models = [
+        part
+        for number, text in enumerate(HOSTILE)
+        if text
+        for part in ("--model", f"./{number}{text}")
+    ]
     for name in models[1::2]:
         made = Path(name)
         made.mkdir()
@@ -124,13 +161,25 @@ def test_no_argument_or_folder_reaches_the_shell(
     arguments = (*models, "--out", HOSTILE[0])
     done = call(*SLURM, *ACCOUNT, "--", *LHS, *arguments)
     assert done.code == 0, done.err
-    shown = settings_of(done.out) + '\nprintf "%s\\0" "$PWD" "$folder" "$out" "$ORCHESTRATOR_CACHE" "${tune[@]}"\n'
-    values = subprocess.run(["bash"], input=shown, capture_output=True, text=True, check=True).stdout.split("\0")
-    expected = [str(folder)] * 2 + [str(folder / HOSTILE[0]), str(tmp_path / "`touch hacked` cache"), *LHS[1:], *arguments]
+    shown = (
+        settings_of(done.out)
+        + '\nprintf "%s\\0" "$PWD" "$folder" "$out" "$ORCHESTRATOR_CACHE" "${tune[@]}"\n'
+    )
+    values = subprocess.run(
+        ["bash"], input=shown, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+    expected = [str(folder)] * 2 + [
+        str(folder / HOSTILE[0]),
+        str(tmp_path / "`touch hacked` cache"),
+        *LHS[1:],
+        *arguments,
+    ]
     assert values == [*expected, ""]
     assert not list(tmp_path.rglob("hacked"))
     commands.add("sbatch", "exit 1")
-    assert call(*SLURM, *ACCOUNT, "--", *LHS, "--out", "a\nb").err.startswith("error: a\\nb: a job script takes no control")
+    assert call(*SLURM, *ACCOUNT, "--", *LHS, "--out", "a\nb").err.startswith(
+        "error: a\\nb: a job script takes no control"
+    )
 
 
 BAD_YAML = """\
@@ -154,7 +203,10 @@ def test_a_bad_section_is_told_line_by_line(call: Call) -> None:
     names = ("account", "partition", "interface", "modules[0]", "venv", "gpus_per_node", "cpus")
     assert places == {f"$.slurm.{name}" for name in names}
     Path("bad.yaml").write_text("accelerator: gpu\nslurm: {venv: /a, container: /b}\n")
-    assert "venv and container exclude each other" in call(*SLURM, "--machine", "bad.yaml", "--", *LHS).err
+    assert (
+        "venv and container exclude each other"
+        in call(*SLURM, "--machine", "bad.yaml", "--", *LHS).err
+    )
 
 
 @pytest.mark.parametrize(
@@ -164,7 +216,10 @@ def test_a_bad_section_is_told_line_by_line(call: Call) -> None:
         (("--",), "Missing argument"),
         (("--", "tune"), "orchestrator tune: Missing option '--space'"),
         (("--", "tune", "--space", "lhs", "--sample", "3"), "orchestrator tune: No such option"),
-        (("--", "tune", "--space", "lhs", "--samples", "many"), "orchestrator tune: Invalid value for '--samples'"),
+        (
+            ("--", "tune", "--space", "lhs", "--samples", "many"),
+            "orchestrator tune: Invalid value for '--samples'",
+        ),
         (("--", "tune", "--space", "lsh"), "search_spaces: there is no 'lsh'"),
         (("--", "tune", "--space", "lhs", "--range", "top_p=2:3"), "leaves the domain"),
         (("--", *LHS, "--shard", "3/2"), "--shard 3/2: write it as I/N"),
@@ -177,15 +232,23 @@ def test_a_bad_section_is_told_line_by_line(call: Call) -> None:
         (("--hours", "nan", "--", *LHS), "Invalid value for '--hours'"),
         (("--lead", "70000", "--", *LHS), "--lead 70000: SLURM takes at most 65535"),
         (("--account", "a b", "--", *LHS), "--account a b: a name of letters"),
-        (("--partition", "x\n#SBATCH --wrap=y", "--", *LHS), "--partition x\\n#SBATCH --wrap=y: a name of letters"),
+        (
+            ("--partition", "x\n#SBATCH --wrap=y", "--", *LHS),
+            "--partition x\\n#SBATCH --wrap=y: a name of letters",
+        ),
         (("--qos", "$(x)", "--", *LHS), "--qos $(x): a name of letters"),
         (("--nodes", "0", "--", *LHS), "Invalid value for '--nodes'"),
         (("--submit", "--", *LHS), "--submit: no account is known"),
         ((*ACCOUNT, "--submit", "--", *LHS), "--submit: there is no sbatch here"),
-        ((*ACCOUNT, "--submit", "--", "tune", "--space", "lhs", "--model", "mistral"), "mistral: its weights are not here"),
+        (
+            (*ACCOUNT, "--submit", "--", "tune", "--space", "lhs", "--model", "mistral"),
+            "mistral: its weights are not here",
+        ),
     ],
 )
-def test_refused_now_and_not_after_hours(call: Call, commands: Commands, arguments: tuple[str, ...], told: str) -> None:
+def test_refused_now_and_not_after_hours(
+    call: Call, commands: Commands, arguments: tuple[str, ...], told: str
+) -> None:
     Path("file").write_text("")
     os.environ["PATH"] = str(commands.folder)
     done = call(*SLURM, *arguments)
@@ -199,7 +262,9 @@ def test_submit(call: Call, commands: Commands) -> None:
     commands.add("sbatch", 'cat >"$0.stdin"; echo "4711;leonardo"')
     done = call(*SLURM, *ACCOUNT, "--nodes", "3", "--submit", "--", *LHS, "--out", "data")
     assert (done.code, done.err) == (0, "")
-    assert done.out.startswith(f"Submitted as job 4711: 3 nodes for 24 h, log {Path.cwd()}/slurm-4711.log\n")
+    assert done.out.startswith(
+        f"Submitted as job 4711: 3 nodes for 24 h, log {Path.cwd()}/slurm-4711.log\n"
+    )
     assert (commands.folder / "sbatch.stdin").read_text() == call(
         *SLURM, *ACCOUNT, "--nodes", "3", "--", *LHS, "--out", "data"
     ).out
@@ -209,14 +274,22 @@ def test_submit(call: Call, commands: Commands) -> None:
     assert (noted["job"], noted["after"], noted["link"]) == ("4711", None, 0)
     assert line.startswith('{"job": "4711", '), "the job looks for this text"
     assert "EUHPC" not in line
-    assert "others may work" in call(*SLURM, *ACCOUNT, "--gpus", "1", "--submit", "--", *LHS, "--out", "data").err
+    assert (
+        "others may work"
+        in call(*SLURM, *ACCOUNT, "--gpus", "1", "--submit", "--", *LHS, "--out", "data").err
+    )
 
 
 def test_what_sbatch_says_is_told(call: Call, commands: Commands) -> None:
-    commands.add("sbatch", "echo 'sbatch: error: Batch job submission failed: Invalid account' >&2; exit 1")
+    commands.add(
+        "sbatch", "echo 'sbatch: error: Batch job submission failed: Invalid account' >&2; exit 1"
+    )
     done = call(*SLURM, *ACCOUNT, "--submit", "--", *LHS)
     assert (done.code, done.out) == (2, "")
-    assert done.err == "error: --submit: sbatch refused the job: Batch job submission failed: Invalid account\n"
+    assert (
+        done.err
+        == "error: --submit: sbatch refused the job: Batch job submission failed: Invalid account\n"
+    )
     assert not Path("measurements").exists()
 
 

@@ -11,7 +11,9 @@ import pytest
 from tests.cluster.conftest import Commands
 from tests.commandline import Outcome
 
-MACHINE = "accelerator: gpu\ncountry_iso_code: ITA\nslurm: {account: me, gpus_per_node: 2, venv: %s}\n"
+MACHINE = (
+    "accelerator: gpu\ncountry_iso_code: ITA\nslurm: {account: me, gpus_per_node: 2, venv: %s}\n"
+)
 LHS = ("tune", "--space", "lhs", "--engine", "simulated", "--out", "data")
 PROGRESS = "mkdir -p data/trial; touch data/trial/trial.json;"
 DRAIN = "trap 'exit 75' USR1; kill -USR1 $PPID; while :; do sleep 0.05; done"
@@ -28,7 +30,9 @@ ENVIRONMENT = {
 
 
 @pytest.fixture
-def job(call: Callable[..., Outcome], commands: Commands, tmp_path: Path) -> Callable[..., tuple[int, str]]:
+def job(
+    call: Callable[..., Outcome], commands: Commands, tmp_path: Path
+) -> Callable[..., tuple[int, str]]:
     """Run a job whose `tune` does something; its exit code and log."""
     Path("clusters").mkdir()
     Path("clusters", "mine.yaml").write_text(MACHINE % tmp_path)
@@ -36,14 +40,18 @@ def job(call: Callable[..., Outcome], commands: Commands, tmp_path: Path) -> Cal
     commands.folder = tmp_path / "bin"
     commands.add("getent", "echo '127.0.1.1 STREAM n1'; echo '10.77.0.11 STREAM n1'")
     # SIGTERM meets the shell above it, which waits for it
-    commands.add("ray", "[ $1 = health-check ] || while [ -e $RAY_AUTH_TOKEN_PATH ]; do sleep 0.05; done")
+    commands.add(
+        "ray", "[ $1 = health-check ] || while [ -e $RAY_AUTH_TOKEN_PATH ]; do sleep 0.05; done"
+    )
     # the step's own command, in our place; its options end at the first word without a dash
     commands.add("srun", 'while [[ $1 == -* ]]; do shift; done; [ "$1" = rm ] && exit; exec "$@"')
     commands.add("sbatch", "echo 12346")
 
     def run(tune: str, *, chain: int = 3, link: int = 0) -> tuple[int, str]:
         commands.add("python", tune)
-        script = call("cluster", "slurm", "--machine", "mine", "--chain", str(chain), "--", *LHS).out
+        script = call(
+            "cluster", "slurm", "--machine", "mine", "--chain", str(chain), "--", *LHS
+        ).out
         Path("job.sh").write_text(script)
         environment = {**ENVIRONMENT, "PATH": f"{commands.folder}:/usr/bin:/bin"}
         done = subprocess.run(
@@ -96,7 +104,9 @@ def test_when_a_follow_up_is_submitted(
     asked = ["--parsable --dependency=afterany:12345 job.sh 1"] if goes_on else []
     assert commands.calls("sbatch") == asked
     notes = Path("data", ".slurm.jsonl").read_text().splitlines()
-    assert ['"12345"' in line for line in notes] == [True, *([True] if goes_on else [])], "the follow-up names it"
+    assert ['"12345"' in line for line in notes] == [True, *([True] if goes_on else [])], (
+        "the follow-up names it"
+    )
     assert ('{"job": "12346", "after": "12345", "link": 1' in notes[-1]) == goes_on
 
 
@@ -106,9 +116,16 @@ def test_a_chain_ends(job: Callable[..., tuple[int, str]], commands: Commands) -
     assert "the chain's last job" in said
 
 
-def test_what_ray_and_the_driver_are_told(job: Callable[..., tuple[int, str]], commands: Commands) -> None:
+def test_what_ray_and_the_driver_are_told(
+    job: Callable[..., tuple[int, str]], commands: Commands
+) -> None:
     shown = "env | grep -E '^(RAY|HF|ORCH|SRUN)' >driver.env; stat -c %a .slurm-12345.token >>driver.env"
-    assert job(f"while (($(grep -c start {commands.folder}/ray.calls) < 2)); do sleep 0.1; done; {shown}; exit 0")[0] == 0
+    assert (
+        job(
+            f"while (($(grep -c start {commands.folder}/ray.calls) < 2)); do sleep 0.1; done; {shown}; exit 0"
+        )[0]
+        == 0
+    )
     address = "10.77.0.11:22345"
     (driver,) = commands.calls("python")
     assert driver == f"-u -m orchestrator {' '.join(LHS)} --machine mine --address {address}"
@@ -121,4 +138,7 @@ def test_what_ray_and_the_driver_are_told(job: Callable[..., tuple[int, str]], c
     assert sorted(f"--address={address}" in line for line in nodes) == [False, True]
     steps = commands.calls("srun")
     assert all(line.startswith("--export=ALL --overlap") for line in steps)
-    assert [sum(part in line for line in steps) for part in ("--nodelist=n1", "--exclude=n1")] == [1, 1]  # in either order
+    assert [sum(part in line for line in steps) for part in ("--nodelist=n1", "--exclude=n1")] == [
+        1,
+        1,
+    ]  # in either order

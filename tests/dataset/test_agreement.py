@@ -11,7 +11,9 @@ from orchestrator.dataset.agreement import cohen_kappa
 
 
 def pairs(table: list[list[int]]) -> list[tuple[int, int]]:
-    return [(i, j) for i, row in enumerate(table) for j, count in enumerate(row) for _ in range(count)]
+    return [
+        (i, j) for i, row in enumerate(table) for j, count in enumerate(row) for _ in range(count)
+    ]
 
 
 def test_by_hand() -> None:
@@ -41,7 +43,9 @@ def test_as_statsmodels(rated: list[tuple[int, int]]) -> None:
     found = cohen_kappa(rated)
     if found.kappa is None:
         return
-    with np.errstate(invalid="ignore"):  # where it has no variance, rounding makes its root that of a negative number
+    with np.errstate(
+        invalid="ignore"
+    ):  # where it has no variance, rounding makes its root that of a negative number
         other = cohens_kappa(to_table(rated, bins=[-0.5, 0.5, 1.5, 2.5])[0])
     assert found.kappa == pytest.approx(other.kappa, abs=1e-9)
     if found.low is not None:

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from orchestrator.dataset.drift import DECIDING, Baseline, Conditions, conditions, drift, marked, mixed
+from orchestrator.dataset.drift import (
+    DECIDING,
+    Baseline,
+    Conditions,
+    conditions,
+    drift,
+    marked,
+    mixed,
+)
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.trials import Origin
 from tests import builders
@@ -15,17 +23,30 @@ VERSIONS = dict.fromkeys((*DECIDING, "ray"), "1.0")
 
 
 def record(order: int, torch: str = "1.0", machine: str = "pc", **changes: Any) -> TrialRecord:
-    environment = {"versions": VERSIONS | {"torch": torch}, "drift": [], **changes.pop("environment", {})}
-    return builders.record(builders.spec(order_index=order, index=order), machine=machine, environment=environment, **changes)
+    environment = {
+        "versions": VERSIONS | {"torch": torch},
+        "drift": [],
+        **changes.pop("environment", {}),
+    }
+    return builders.record(
+        builders.spec(order_index=order, index=order),
+        machine=machine,
+        environment=environment,
+        **changes,
+    )
 
 
 def now(gpu: str | None = None, **versions: str | None) -> Conditions:
-    found = {name: version for name, version in (VERSIONS | versions).items() if version is not None}
+    found = {
+        name: version for name, version in (VERSIONS | versions).items() if version is not None
+    }
     return Conditions(versions=found, gpu_name=gpu)
 
 
 def at(machine: str = "pc", gpu: str | None = None, torch: str = "1.0") -> Origin:
-    return builders.origin(machine=machine, gpu_name=gpu, environment={"versions": VERSIONS | {"torch": torch}})
+    return builders.origin(
+        machine=machine, gpu_name=gpu, environment={"versions": VERSIONS | {"torch": torch}}
+    )
 
 
 def test_a_first_run_has_no_drift() -> None:
@@ -47,7 +68,10 @@ def test_drift_is_marked_in_the_row() -> None:
     row = builders.execution(flags=("too_short",), notes=("one",))
     assert marked(row, ()) == row
     found = marked(row, ("torch 1 -> 2", "GPU A -> B"))
-    assert (found.flags, found.notes) == (("drift", "too_short"), ("one", "drift: torch 1 -> 2", "drift: GPU A -> B"))
+    assert (found.flags, found.notes) == (
+        ("drift", "too_short"),
+        ("one", "drift: torch 1 -> 2", "drift: GPU A -> B"),
+    )
     assert found.model_copy(update={"flags": row.flags, "notes": row.notes}) == row
 
 
@@ -87,7 +111,10 @@ def test_each_machine_s_conditions_are_told_in_the_order_of_its_trials() -> None
         record(0, "2.0", machine="colab"),
     ]
     found = conditions(records)
-    assert {name: [(c.versions["torch"], c.gpu_name) for c in of_machine] for name, of_machine in found.items()} == {
+    assert {
+        name: [(c.versions["torch"], c.gpu_name) for c in of_machine]
+        for name, of_machine in found.items()
+    } == {
         "pc": [("1.1", "A100"), ("1.2", None)],
         "colab": [("2.0", None)],
     }
@@ -107,4 +134,6 @@ def test_a_trial_that_drifted_sets_nothing() -> None:
 
 
 def test_records_without_such_fields_are_read() -> None:
-    assert conditions([builders.record(environment={})])["pc"] == [Conditions(versions={}, gpu_name=None)]
+    assert conditions([builders.record(environment={})])["pc"] == [
+        Conditions(versions={}, gpu_name=None)
+    ]

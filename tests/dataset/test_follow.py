@@ -43,7 +43,10 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 def same(follower: Follower, paths: DataSetPaths) -> bool:
     """Whether it has what reading everything gives; a running trial's record says when it was read."""
     (trials, faults), (all_trials, all_faults) = follower.trials(), read_all(paths, unfinished=True)
-    found = [[record.model_copy(update={"sealed_at": ""}) for record in t.records()] for t in (trials, all_trials)]
+    found = [
+        [record.model_copy(update={"sealed_at": ""}) for record in t.records()]
+        for t in (trials, all_trials)
+    ]
     return found[0] == found[1] and faults == all_faults
 
 
@@ -53,7 +56,9 @@ def test_a_sweep_from_its_first_prompt_to_its_end(paths: DataSetPaths, reads: Co
     specs = [builders.spec(index=index) for index in range(3)]
     for spec in specs:
         for number in (1, 2, 3):
-            append(paths, spec, builders.origin(spec), "shuffled", builders.measured(number, of=spec))
+            append(
+                paths, spec, builders.origin(spec), "shuffled", builders.measured(number, of=spec)
+            )
             assert follower.look()
             assert same(follower, paths)
         running = paths.partial("pc", spec).name
@@ -112,11 +117,15 @@ def test_links_out_of_the_data_set_are_not_followed(paths: DataSetPaths, tmp_pat
     assert len(follower.trials()[0]) == 0
 
 
-def test_two_thousand_trials_are_read_once(paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_thousand_trials_are_read_once(
+    paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By their number, not by the clock: a look at what hasn't changed reads no trial, and lists no settled leaf."""
     read: list[str] = []
     record = builders.record()
-    monkeypatch.setattr(follow, "read_sealed", lambda _paths, folder: read.append(folder.name) or record)
+    monkeypatch.setattr(
+        follow, "read_sealed", lambda _paths, folder: read.append(folder.name) or record
+    )
     monkeypatch.setattr(follow, "FRESH_S", -1.0)  # as if the folders were old
     leaf = paths.leaf("pc", builders.spec())
     for index in range(2000):

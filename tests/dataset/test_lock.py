@@ -73,7 +73,12 @@ def holding(start: Start, out: Path) -> subprocess.Popen[str]:
 def forge(out: Path, **changes: Any) -> Path:
     """The file of a holder that is not this process, without the system's lock."""
     out.mkdir(parents=True, exist_ok=True)
-    holder = {"host": "elsewhere", "pid": 4711, "process": "another boot 1", "since": "2026-01-02T03:04:05+00:00"} | changes
+    holder = {
+        "host": "elsewhere",
+        "pid": 4711,
+        "process": "another boot 1",
+        "since": "2026-01-02T03:04:05+00:00",
+    } | changes
     (out / LOCK_FILE).write_text(json.dumps(holder))
     return out / LOCK_FILE
 
@@ -95,7 +100,9 @@ def test_a_held_data_set_says_who_holds_it(out: Path) -> None:
         assert holder is not None
         assert (holder.host, holder.pid) == (socket.gethostname(), os.getpid())
         assert seems_alive(out, holder)
-        assert holder.line() == f"process {os.getpid()} on {socket.gethostname()} since {holder.since}"
+        assert (
+            holder.line() == f"process {os.getpid()} on {socket.gethostname()} since {holder.since}"
+        )
         assert lock.held()
     assert holder_of(out) is None
     assert list(out.iterdir()) == [], "the file is removed"
@@ -199,7 +206,9 @@ def test_a_data_set_that_is_not_ours_any_more_is_noticed(out: Path, loss: str) -
         LOSSES[loss](out)
         assert not lock.held()
         left = (out / LOCK_FILE).read_bytes() if (out / LOCK_FILE).exists() else None
-    assert ((out / LOCK_FILE).read_bytes() if (out / LOCK_FILE).exists() else None) == left, "another's file stays"
+    assert ((out / LOCK_FILE).read_bytes() if (out / LOCK_FILE).exists() else None) == left, (
+        "another's file stays"
+    )
 
 
 # --- processes of this host ------------------------------------------------------------------------------------------
@@ -219,7 +228,9 @@ def test_a_second_process_is_refused_by_the_first_one_s_id(start: Start, out: Pa
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_the_lock_of_a_killed_process_is_taken_at_once(start: Start, out: Path, how: signal.Signals) -> None:
+def test_the_lock_of_a_killed_process_is_taken_at_once(
+    start: Start, out: Path, how: signal.Signals
+) -> None:
     first = holding(start, out)
     first.send_signal(how)
     first.wait(20)
@@ -261,7 +272,9 @@ def test_a_dead_process_that_nobody_reaped_holds_nothing(start: Start, out: Path
         assert lock.held()
 
 
-def test_a_process_is_told_from_another_whatever_the_clock_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_is_told_from_another_whatever_the_clock_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     before = module._process(os.getpid())
     monkeypatch.setattr(time, "time", lambda: 0.0)
     monkeypatch.setattr(psutil.Process, "create_time", lambda _process: 0.0)
@@ -270,7 +283,9 @@ def test_a_process_is_told_from_another_whatever_the_clock_does(monkeypatch: pyt
     assert module._process(2**22 + 1) is None
 
 
-def test_where_flock_means_nothing_the_holder_s_file_decides(start: Start, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_flock_means_nothing_the_holder_s_file_decides(
+    start: Start, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def unknown(_handle: int, _operation: int) -> None:
         raise OSError(38, "Function not implemented")
 
@@ -330,7 +345,9 @@ def test_threads_that_take_and_release_never_hold_together(out: Path) -> None:
     assert most == 1
 
 
-def test_a_holder_that_lets_go_between_our_opening_and_our_lock(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_holder_that_lets_go_between_our_opening_and_our_lock(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was opened is no file any more: it is opened anew."""
     real, calls = module._flocked, 0
 
@@ -371,7 +388,10 @@ def test_another_host_that_lives_is_refused(out: Path, impatient: float) -> None
     thread = beating(path, ended)
     said: list[str] = []
     try:
-        with pytest.raises(UserError, match="process 4711 on elsewhere since 2026"), held(out, said.append):
+        with (
+            pytest.raises(UserError, match="process 4711 on elsewhere since 2026"),
+            held(out, said.append),
+        ):
             pass
     finally:
         ended.set()
@@ -382,7 +402,9 @@ def test_another_host_that_lives_is_refused(out: Path, impatient: float) -> None
 
 
 @pytest.mark.parametrize("mtime", [1.0, 4e9])
-def test_another_host_that_is_dead_is_taken_after_the_watch(out: Path, impatient: float, mtime: float) -> None:
+def test_another_host_that_is_dead_is_taken_after_the_watch(
+    out: Path, impatient: float, mtime: float
+) -> None:
     """Whatever its clock said: in the past or in the future."""
     path = forge(out)
     os.utime(path, (mtime, mtime))
@@ -393,7 +415,9 @@ def test_another_host_that_is_dead_is_taken_after_the_watch(out: Path, impatient
         assert holder_of(out).pid == os.getpid()  # type: ignore[union-attr]
 
 
-def test_another_host_that_lets_go_while_it_is_watched(out: Path, impatient: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_host_that_lets_go_while_it_is_watched(
+    out: Path, impatient: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = forge(out)
 
     def sleep(_seconds: float) -> None:

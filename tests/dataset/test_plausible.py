@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
-from orchestrator.dataset.checksums import differing, published_files, read_checksums, write_checksums
+from orchestrator.dataset.checksums import (
+    differing,
+    published_files,
+    read_checksums,
+    write_checksums,
+)
 from orchestrator.dataset.imported import ImportedFile, write_imported, write_provenance
 from orchestrator.dataset.paths import DataSetPaths, execution_id
 from orchestrator.dataset.plausible import between_trials, record_findings
@@ -16,16 +21,26 @@ from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.tables import rebuild
 from orchestrator.dataset.trials import file_sha256
 from orchestrator.dataset.validate import validate_folders
-from orchestrator.dataset.verdicts import Decision, Verdict, append_decision, text_sha256, write_verdicts
+from orchestrator.dataset.verdicts import (
+    Decision,
+    Verdict,
+    append_decision,
+    text_sha256,
+    write_verdicts,
+)
 from tests import builders
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def of(*changes: dict[str, Any], environment: dict[str, Any] | None = None, **columns: Any) -> TrialRecord:
+def of(
+    *changes: dict[str, Any], environment: dict[str, Any] | None = None, **columns: Any
+) -> TrialRecord:
     """A trial of an execution a dictionary of changes, one after another, 10 s apart."""
     spec = builders.spec(prompts=builders.prompts(builders.PROMPTS[: len(changes)]))
-    started = [{"started_at": (AT + timedelta(seconds=10 * i)).isoformat()} for i in range(len(changes))]
+    started = [
+        {"started_at": (AT + timedelta(seconds=10 * i)).isoformat()} for i in range(len(changes))
+    ]
     done = [
         builders.execution(i, of=spec, **(when | change))
         for i, (when, change) in enumerate(zip(started, changes, strict=True), 1)
@@ -45,7 +60,10 @@ def test_what_can_be() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"energy_j": 0.0}, "error: here: prompt 1: energy_j: is 0 over 2 s; what wasn't measured is null"),
+        (
+            {"energy_j": 0.0},
+            "error: here: prompt 1: energy_j: is 0 over 2 s; what wasn't measured is null",
+        ),
         (
             builders.ON_GPU | {"gpu_energy_counter_j": 0.0},
             "error: here: prompt 1: gpu_energy_counter_j: is 0 over 2 s; what wasn't measured is null",
@@ -54,9 +72,18 @@ def test_what_can_be() -> None:
             builders.ON_GPU | {"gpu_energy_counter_j": 4000.0},
             "warning: here: prompt 1: gpu_energy_counter_j: 2000 W on average, more than any one GPU draws (1500 W)",
         ),
-        ({"energy_per_token_j": 2e3}, "warning: here: prompt 1: energy_per_token_j: 2e+03 J is outside 0.0001..1000"),
-        ({"energy_per_token_j": 1e-5}, "warning: here: prompt 1: energy_per_token_j: 1e-05 J is outside 0.0001..1000"),
-        ({"started_at": "yesterday"}, "error: here: prompt 1: started_at: 'yesterday' is no time with its zone"),
+        (
+            {"energy_per_token_j": 2e3},
+            "warning: here: prompt 1: energy_per_token_j: 2e+03 J is outside 0.0001..1000",
+        ),
+        (
+            {"energy_per_token_j": 1e-5},
+            "warning: here: prompt 1: energy_per_token_j: 1e-05 J is outside 0.0001..1000",
+        ),
+        (
+            {"started_at": "yesterday"},
+            "error: here: prompt 1: started_at: 'yesterday' is no time with its zone",
+        ),
         (
             {"started_at": "2026-01-02T03:04:05"},
             "error: here: prompt 1: started_at: '2026-01-02T03:04:05' is no time with its zone",
@@ -72,7 +99,12 @@ def test_one_execution(changes: dict[str, Any], says: str) -> None:
 
 
 def test_what_is_unknown_or_failed_or_too_short_to_tell_is_no_fault() -> None:
-    unknown = {"energy_j": None, "energy_kwh": None, "energy_per_token_j": None, "energy_basis": None}
+    unknown = {
+        "energy_j": None,
+        "energy_kwh": None,
+        "energy_per_token_j": None,
+        "energy_basis": None,
+    }
     short = builders.ON_GPU | {"gpu_energy_counter_j": 0.0, "window_s": 0.09}
     assert lines(of(unknown, builders.FAILED | {"energy_j": 0.0}, short)) == []
 
@@ -80,11 +112,21 @@ def test_what_is_unknown_or_failed_or_too_short_to_tell_is_no_fault() -> None:
 def test_a_recorded_power_limit_is_the_limit() -> None:
     hot = builders.ON_GPU | {"gpu_energy_counter_j": 300.0, "gpu_energy_integrated_j": 100.0}
     (line,) = lines(of(hot, environment={"power_limit_w": 70.0}))
-    assert line == "warning: here: prompt 1: gpu_energy_counter_j: 150 W on average, more than its power limit (70 W)"
+    assert (
+        line
+        == "warning: here: prompt 1: gpu_energy_counter_j: 150 W on average, more than its power limit (70 W)"
+    )
 
 
 def test_a_simulated_engine_may_take_any_energy_a_token() -> None:
-    assert lines(of({"energy_per_token_j": 1e-9}).model_copy(update={"columns": builders.columns(engine="simulated")})) == []
+    assert (
+        lines(
+            of({"energy_per_token_j": 1e-9}).model_copy(
+                update={"columns": builders.columns(engine="simulated")}
+            )
+        )
+        == []
+    )
 
 
 def test_a_value_outside_of_the_domain() -> None:
@@ -94,7 +136,9 @@ def test_a_value_outside_of_the_domain() -> None:
 
 def test_a_clock_that_went_back() -> None:
     back = {"started_at": (AT - timedelta(seconds=1)).isoformat()}
-    assert lines(of({}, back)) == ["warning: here: prompt 2: started_at: is before that of the prompt measured before it"]
+    assert lines(of({}, back)) == [
+        "warning: here: prompt 2: started_at: is before that of the prompt measured before it"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +152,10 @@ def test_a_clock_that_went_back() -> None:
     ],
 )
 def test_windows_on_one_gpu(second: dict[str, Any], found: list[str]) -> None:
-    after = {"started_at": (AT + timedelta(seconds=second.pop("after_s"))).isoformat(), "scope": second.pop("scope", "exclusive")}
+    after = {
+        "started_at": (AT + timedelta(seconds=second.pop("after_s"))).isoformat(),
+        "scope": second.pop("scope", "exclusive"),
+    }
     one = of(builders.ON_GPU, gpu_uuid="GPU-1")
     other = of(builders.ON_GPU | after, **({"gpu_uuid": "GPU-1"} | second))
     findings = [finding.line() for finding in between_trials([("one", one), ("other", other)])]
@@ -121,10 +168,16 @@ def test_windows_on_one_gpu(second: dict[str, Any], found: list[str]) -> None:
 
 def test_one_measurement_in_two_places() -> None:
     raw = [builders.codecarbon(run_id="54171436")]
-    one, other = (builders.record(builders.spec(index=i), executions=[builders.execution(1)], codecarbon=raw) for i in (0, 1))
+    one, other = (
+        builders.record(builders.spec(index=i), executions=[builders.execution(1)], codecarbon=raw)
+        for i in (0, 1)
+    )
     (finding,) = between_trials([("one", one), ("other", other)])
     first = execution_id("pc", one.spec, 1)
-    assert finding.line() == f"error: other: prompt 1: the same measurement (CodeCarbon's run_id) as {first}"
+    assert (
+        finding.line()
+        == f"error: other: prompt 1: the same measurement (CodeCarbon's run_id) as {first}"
+    )
     assert list(between_trials([("one", one)])) == []
 
 
@@ -153,10 +206,14 @@ def verdict(execution: str, text: str) -> Verdict:
         "reasons": (),
         "quality": 1.0,
     }
-    return Verdict.model_validate(signals | {"execution": execution, "text_sha256": text_sha256(text), "rules": "1:0"})
+    return Verdict.model_validate(
+        signals | {"execution": execution, "text_sha256": text_sha256(text), "rules": "1:0"}
+    )
 
 
-@pytest.mark.parametrize(("execution", "text"), [("pc/gone#1", "Text of prompt 1."), (NAME, "another text")])
+@pytest.mark.parametrize(
+    ("execution", "text"), [("pc/gone#1", "Text of prompt 1."), (NAME, "another text")]
+)
 def test_verdicts_on_what_is_gone(paths: DataSetPaths, execution: str, text: str) -> None:
     write_verdicts(paths, [verdict(NAME, "Text of prompt 1.")])
     rebuild(paths)
@@ -168,7 +225,13 @@ def test_verdicts_on_what_is_gone(paths: DataSetPaths, execution: str, text: str
 
 
 def test_reviews_of_what_is_gone_and_of_what_cant_be_read(paths: DataSetPaths) -> None:
-    decision = Decision(execution="pc/gone#1", text_sha256="0", reviewer="me", decision="keep", at="2026-01-02T00:00:00+00:00")
+    decision = Decision(
+        execution="pc/gone#1",
+        text_sha256="0",
+        reviewer="me",
+        decision="keep",
+        at="2026-01-02T00:00:00+00:00",
+    )
     append_decision(paths, decision)
     says = "warning: reviews.jsonl: decisions about 1 executions that aren't here (first: pc/gone#1); they count for nothing"
     assert found(paths) == [says]
@@ -183,15 +246,21 @@ def test_imported_files_that_were_edited_or_lost(paths: DataSetPaths) -> None:
     copy.write_text("duration,energy_consumed\n1,1\n")
     by = {"source": "old/emissions.csv", "imported_at": "2026-01-02", "imported_by": "me"}
     write_provenance(paths, [ImportedFile(path="pc/emissions.csv", sha256=file_sha256(copy), **by)])
-    assert found(paths) == ["error: imported.parquet: is missing; import the same tree again to make it anew"]
+    assert found(paths) == [
+        "error: imported.parquet: is missing; import the same tree again to make it anew"
+    ]
     write_imported(paths, [])
     assert found(paths) == []
     copy.write_text("duration,energy_consumed\n1,2\n")
-    assert found(paths) == ["error: imported/pc/emissions.csv: was edited after it was imported (its hash differs)"]
+    assert found(paths) == [
+        "error: imported/pc/emissions.csv: was edited after it was imported (its hash differs)"
+    ]
     copy.unlink()
     assert found(paths) == ["error: imported/pc/emissions.csv: is missing; import it again"]
     paths.provenance.write_text("{}")
-    assert found(paths) == ["error: imported/import.json: isn't a list of imported files as this program writes it"]
+    assert found(paths) == [
+        "error: imported/import.json: isn't a list of imported files as this program writes it"
+    ]
 
 
 def test_checksums_of_a_published_data_set(paths: DataSetPaths) -> None:
@@ -200,13 +269,17 @@ def test_checksums_of_a_published_data_set(paths: DataSetPaths) -> None:
     assert found(paths) == []
     (paths.root / "NOTES.md").write_text("yours")
     (line,) = found(paths)
-    assert line.startswith("error: checksums.sha256: 1 of its files differ or are missing (first: NOTES.md)")
+    assert line.startswith(
+        "error: checksums.sha256: 1 of its files differ or are missing (first: NOTES.md)"
+    )
     assert found(paths, running=True) == []
     paths.checksums.write_text("mine")
     assert found(paths) == ["error: checksums.sha256: line 1 isn't one that sha256sum writes"]
 
 
-def test_checksums_hold_what_is_published_under_any_name(paths: DataSetPaths, tmp_path: Path) -> None:
+def test_checksums_hold_what_is_published_under_any_name(
+    paths: DataSetPaths, tmp_path: Path
+) -> None:
     for name in ("a b.md", "line\nend.md", "back\\slash.md", "ü.md", ".hidden"):
         (paths.root / name).write_text(name)
     (paths.root / "link.md").symlink_to(paths.root / "ü.md")
@@ -215,7 +288,9 @@ def test_checksums_hold_what_is_published_under_any_name(paths: DataSetPaths, tm
     write_checksums(paths)
     assert sorted(read_checksums(paths)) == published_files(paths.root)
     assert {"a b.md", "line\nend.md", "back\\slash.md", "ü.md"} <= set(published_files(paths.root))
-    assert not {".hidden", "link.md", ".partial/x", "checksums.sha256"} & set(published_files(paths.root))
+    assert not {".hidden", "link.md", ".partial/x", "checksums.sha256"} & set(
+        published_files(paths.root)
+    )
     assert differing(paths) == []
     outside = tmp_path / "outside"
     outside.write_text("")

@@ -32,11 +32,22 @@ ram_energy_j ram_method scope n_parallel energy_per_token_j energy_basis energy_
 finish_reason window_s status error_kind usable reasons flags""".split()  # noqa: SIM905
 """The names that the design fixes."""
 
-UNITS = {"_j": "J", "_kwh": "kWh", "_s": "s", "_w": "W", "_bytes": "B", "_mhz": "MHz", "_c": "°C", "_tokens": "tokens"}
+UNITS = {
+    "_j": "J",
+    "_kwh": "kWh",
+    "_s": "s",
+    "_w": "W",
+    "_bytes": "B",
+    "_mhz": "MHz",
+    "_c": "°C",
+    "_tokens": "tokens",
+}
 
 
 def optional(annotation: object) -> bool:
-    return typing.get_origin(annotation) in (typing.Union, types.UnionType) and type(None) in typing.get_args(annotation)
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType) and type(
+        None
+    ) in typing.get_args(annotation)
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -45,8 +56,12 @@ def test_every_column_has_a_meaning_and_tells_when_it_is_null(row: type[Noun]) -
     for name, annotation, column in columns_of(row):
         seen.append(name)
         assert column.meaning.strip(), name
-        assert optional(annotation) == bool(column.null), f"{name}: {annotation} against null={column.null!r}"
-        assert "|" not in column.meaning + column.unit + column.null, f"{name}: breaks the dictionary's table"
+        assert optional(annotation) == bool(column.null), (
+            f"{name}: {annotation} against null={column.null!r}"
+        )
+        assert "|" not in column.meaning + column.unit + column.null, (
+            f"{name}: breaks the dictionary's table"
+        )
     assert seen == list(row.model_fields)
 
 
@@ -64,12 +79,20 @@ def test_the_fixed_names_are_columns_of_an_execution() -> None:
 
 
 def test_the_key_of_an_execution_is_in_its_row() -> None:
-    assert {"machine", "strategy", "use_case", "config_hash", "prompt", "repeat"} <= set(ExecutionRow.model_fields)
+    assert {"machine", "strategy", "use_case", "config_hash", "prompt", "repeat"} <= set(
+        ExecutionRow.model_fields
+    )
 
 
 def test_an_execution_row_is_the_trials_columns_then_the_executions() -> None:
-    assert list(ExecutionRow.model_fields) == [*TrialColumns.model_fields, *Execution.model_fields, *JudgedColumns.model_fields]
-    assert list(SummaryRow.model_fields)[: len(TrialColumns.model_fields)] == list(TrialColumns.model_fields)
+    assert list(ExecutionRow.model_fields) == [
+        *TrialColumns.model_fields,
+        *Execution.model_fields,
+        *JudgedColumns.model_fields,
+    ]
+    assert list(SummaryRow.model_fields)[: len(TrialColumns.model_fields)] == list(
+        TrialColumns.model_fields
+    )
 
 
 def test_the_requested_configuration_is_part_of_every_row() -> None:
@@ -101,7 +124,10 @@ def test_the_arrow_schema_carries_version_and_nullability(row: type[Noun]) -> No
 
 def test_arrow_types() -> None:
     schema = arrow_schema(ExecutionRow)
-    types_ = {name: schema.field(name).type for name in ("seed", "energy_j", "text", "synthetic", "bits", "flags", "reasons")}
+    types_ = {
+        name: schema.field(name).type
+        for name in ("seed", "energy_j", "text", "synthetic", "bits", "flags", "reasons")
+    }
     assert types_ == {
         "seed": pa.int64(),
         "energy_j": pa.float64(),
@@ -128,8 +154,14 @@ def test_the_dictionary_has_a_line_a_column(row: type[Noun]) -> None:
 
 
 def test_a_line_of_the_dictionary_word_for_word() -> None:
-    assert "| `energy_j` | double | J | the same in joules | not measured, see notes |" in describe(ExecutionRow).splitlines()
-    assert "| `prompt` | int64 |  | number of the prompt in its use case, from 1 | never |" in describe(Execution).splitlines()
+    assert (
+        "| `energy_j` | double | J | the same in joules | not measured, see notes |"
+        in describe(ExecutionRow).splitlines()
+    )
+    assert (
+        "| `prompt` | int64 |  | number of the prompt in its use case, from 1 | never |"
+        in describe(Execution).splitlines()
+    )
 
 
 def test_telemetry_has_the_poller_s_fields() -> None:

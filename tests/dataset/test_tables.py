@@ -15,7 +15,15 @@ from orchestrator.dataset import tables
 from orchestrator.dataset.parquet import arrow_schema
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import ExecutionRow, SummaryRow, TrialRecord
-from orchestrator.dataset.tables import FRESH_ROWS, GROWTH, SHORT_TRIAL_S, TableWriter, Trials, read_all, rebuild
+from orchestrator.dataset.tables import (
+    FRESH_ROWS,
+    GROWTH,
+    SHORT_TRIAL_S,
+    TableWriter,
+    Trials,
+    read_all,
+    rebuild,
+)
 from orchestrator.dataset.trials import append, seal
 from tests import builders
 
@@ -41,21 +49,37 @@ def messy_data_set(paths: DataSetPaths, seed: int) -> list[TrialRecord]:
     plan = []
     for index in range(12):
         for attempt in range(1, draw.choice([1, 1, 2, 3]) + 1):
-            plan.append((draw.choice(["pc", "colab"]), builders.spec(index=index, attempt=attempt, order_index=len(plan))))
+            plan.append(
+                (
+                    draw.choice(["pc", "colab"]),
+                    builders.spec(index=index, attempt=attempt, order_index=len(plan)),
+                )
+            )
     draw.shuffle(plan)
     sealed = []
     for machine, spec in plan:
-        kinds: list[dict[str, Any]] = [{}, builders.FAILED, {"energy_j": None, "energy_kwh": None}, builders.ON_GPU]
+        kinds: list[dict[str, Any]] = [
+            {},
+            builders.FAILED,
+            {"energy_j": None, "energy_kwh": None},
+            builders.ON_GPU,
+        ]
         items = [
-            builders.measured(number, of=spec, **draw.choice(kinds), window_s=draw.choice([2.0, 61.0]))
+            builders.measured(
+                number, of=spec, **draw.choice(kinds), window_s=draw.choice([2.0, 61.0])
+            )
             for number in draw.sample([1, 2, 3], draw.choice([1, 2, 3]))
         ]
-        sealed.append(builders.seal_trial(paths, spec, items, builders.origin(spec, machine=machine)))
+        sealed.append(
+            builders.seal_trial(paths, spec, items, builders.origin(spec, machine=machine))
+        )
     return sealed
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_trial_at_a_time_equals_from_scratch(paths: DataSetPaths, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_at_a_time_equals_from_scratch(
+    paths: DataSetPaths, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tables, "FRESH_ROWS", 5)  # so that most trials wait for a later rewrite
     sealed = messy_data_set(paths, seed)
     writer = TableWriter(paths, Trials())
@@ -100,8 +124,12 @@ def test_the_order_of_folders_and_attempts_does_not_matter(paths: DataSetPaths) 
     for record in reversed(sealed):
         backwards.add(record)
     assert list(forwards) == list(backwards)
-    assert [forwards.execution_rows(k) for k in forwards] == [backwards.execution_rows(k) for k in backwards]
-    assert [forwards.summary_row(k) for k in forwards] == [backwards.summary_row(k) for k in backwards]
+    assert [forwards.execution_rows(k) for k in forwards] == [
+        backwards.execution_rows(k) for k in backwards
+    ]
+    assert [forwards.summary_row(k) for k in forwards] == [
+        backwards.summary_row(k) for k in backwards
+    ]
 
 
 def test_the_schema_of_the_files_is_the_table_in_code(paths: DataSetPaths) -> None:
@@ -164,7 +192,9 @@ def test_each_prompt_has_its_own_newest_ok_attempt() -> None:
     new = [builders.execution(2, of=second), builders.execution(3, of=second, **builders.FAILED)]
     key = found.add(builders.record(first, executions=old))
     assert found.add(builders.record(second, executions=new)) == key
-    assert [(row["prompt"], row["attempt"], row["status"]) for row in found.execution_rows(key)] == [
+    assert [
+        (row["prompt"], row["attempt"], row["status"]) for row in found.execution_rows(key)
+    ] == [
         (1, 1, "ok"),
         (2, 2, "ok"),
         (3, 1, "ok"),
@@ -191,7 +221,9 @@ def test_what_makes_another_trial(change: dict[str, Any]) -> None:
     assert len(found) == 2
 
 
-@pytest.mark.parametrize("change", [{"attempt": 2}, {"sweep_id": "other"}, {"order_index": 5}, {"host": "other"}])
+@pytest.mark.parametrize(
+    "change", [{"attempt": 2}, {"sweep_id": "other"}, {"order_index": 5}, {"host": "other"}]
+)
 def test_what_makes_no_other_trial(change: dict[str, Any]) -> None:
     found = Trials()
     assert found.add(builders.record()) == found.add(builders.record(**change))
@@ -203,12 +235,35 @@ def test_what_makes_no_other_trial(change: dict[str, Any]) -> None:
 def test_a_summary_by_hand() -> None:
     spec = builders.spec()
     done = [
-        builders.execution(1, of=spec, n_new_tokens=10, window_s=2.0, energy_j=20.0, energy_kwh=20 / 3.6e6, n_prompt_tokens=7),
-        builders.execution(2, of=spec, n_new_tokens=30, window_s=6.0, energy_j=40.0, energy_kwh=40 / 3.6e6, n_prompt_tokens=8),
-        builders.execution(3, of=spec, **builders.FAILED, window_s=50.0, energy_j=999.0, flags=("too_short",)),
+        builders.execution(
+            1,
+            of=spec,
+            n_new_tokens=10,
+            window_s=2.0,
+            energy_j=20.0,
+            energy_kwh=20 / 3.6e6,
+            n_prompt_tokens=7,
+        ),
+        builders.execution(
+            2,
+            of=spec,
+            n_new_tokens=30,
+            window_s=6.0,
+            energy_j=40.0,
+            energy_kwh=40 / 3.6e6,
+            n_prompt_tokens=8,
+        ),
+        builders.execution(
+            3, of=spec, **builders.FAILED, window_s=50.0, energy_j=999.0, flags=("too_short",)
+        ),
     ]
     row = summary(builders.record(spec, executions=done))
-    assert {name: row[name] for name in list(SummaryRow.model_fields)[list(SummaryRow.model_fields).index("n_executions") :]} == {
+    assert {
+        name: row[name]
+        for name in list(SummaryRow.model_fields)[
+            list(SummaryRow.model_fields).index("n_executions") :
+        ]
+    } == {
         "n_executions": 3,
         "n_ok": 2,
         "n_usable": None,
@@ -232,7 +287,11 @@ def test_a_summary_by_hand() -> None:
 
 def test_on_a_gpu_the_energy_per_token_is_the_counter_s() -> None:
     spec = builders.spec()
-    row = summary(builders.record(spec, executions=[builders.execution(n, of=spec, **builders.ON_GPU) for n in (1, 2)]))
+    row = summary(
+        builders.record(
+            spec, executions=[builders.execution(n, of=spec, **builders.ON_GPU) for n in (1, 2)]
+        )
+    )
     assert row["energy_basis"] == "gpu_energy_counter_j"
     assert row["gpu_energy_counter_j"] == 200.0
     assert row["energy_j"] == 240.0
@@ -243,7 +302,10 @@ def test_on_a_gpu_the_energy_per_token_is_the_counter_s() -> None:
 def test_a_sum_with_an_unknown_is_unknown(column: str) -> None:
     spec = builders.spec()
     full = builders.ON_GPU | {"energy_basis": "energy_j"}
-    done = [builders.execution(1, of=spec, **full), builders.execution(2, of=spec, **(full | {column: None}))]
+    done = [
+        builders.execution(1, of=spec, **full),
+        builders.execution(2, of=spec, **(full | {column: None})),
+    ]
     row = summary(builders.record(spec, executions=done))
     assert row[column] is None
     others = {"energy_kwh", "energy_j", "gpu_energy_counter_j"} - {column}
@@ -253,24 +315,52 @@ def test_a_sum_with_an_unknown_is_unknown(column: str) -> None:
 
 def test_an_unknown_of_a_failed_execution_spoils_nothing() -> None:
     spec = builders.spec()
-    lost = builders.execution(2, of=spec, **(builders.FAILED | {"energy_j": None, "energy_kwh": None, "energy_basis": None}))
+    lost = builders.execution(
+        2,
+        of=spec,
+        **(builders.FAILED | {"energy_j": None, "energy_kwh": None, "energy_basis": None}),
+    )
     row = summary(builders.record(spec, executions=[builders.execution(1, of=spec), lost]))
-    assert (row["energy_j"], row["energy_per_token_j"], row["energy_basis"]) == (20.0, 2.0, "energy_j")
+    assert (row["energy_j"], row["energy_per_token_j"], row["energy_basis"]) == (
+        20.0,
+        2.0,
+        "energy_j",
+    )
 
 
 def test_bases_are_never_mixed() -> None:
     spec = builders.spec()
-    second = builders.execution(2, of=spec, **(builders.ON_GPU | {"energy_basis": "gpu_energy_integrated_j"}))
-    row = summary(builders.record(spec, executions=[builders.execution(1, of=spec, **builders.ON_GPU), second]))
+    second = builders.execution(
+        2, of=spec, **(builders.ON_GPU | {"energy_basis": "gpu_energy_integrated_j"})
+    )
+    row = summary(
+        builders.record(
+            spec, executions=[builders.execution(1, of=spec, **builders.ON_GPU), second]
+        )
+    )
     assert (row["energy_basis"], row["energy_per_token_j"]) == (None, None)
     assert row["energy_j"] == 240.0
 
 
 def test_without_an_ok_execution_nothing_is_zero_that_is_unknown() -> None:
     spec = builders.spec()
-    row = summary(builders.record(spec, executions=[builders.execution(1, of=spec, **builders.FAILED)]))
-    assert (row["n_executions"], row["n_ok"], row["n_new_tokens"], row["window_s"]) == (1, 0, 0, 0.0)
-    unknown = ("tokens_per_s", "energy_kwh", "energy_j", "gpu_energy_counter_j", "energy_per_token_j", "energy_basis")
+    row = summary(
+        builders.record(spec, executions=[builders.execution(1, of=spec, **builders.FAILED)])
+    )
+    assert (row["n_executions"], row["n_ok"], row["n_new_tokens"], row["window_s"]) == (
+        1,
+        0,
+        0,
+        0.0,
+    )
+    unknown = (
+        "tokens_per_s",
+        "energy_kwh",
+        "energy_j",
+        "gpu_energy_counter_j",
+        "energy_per_token_j",
+        "energy_basis",
+    )
     assert {row[name] for name in unknown} == {None}
 
 
@@ -278,13 +368,22 @@ def test_without_an_ok_execution_nothing_is_zero_that_is_unknown() -> None:
 def test_a_short_trial_is_flagged(window_s: float, short: bool) -> None:
     assert SHORT_TRIAL_S == 60.0
     spec = builders.spec()
-    row = summary(builders.record(spec, executions=[builders.execution(n, of=spec, window_s=window_s) for n in (1, 2)]))
+    row = summary(
+        builders.record(
+            spec, executions=[builders.execution(n, of=spec, window_s=window_s) for n in (1, 2)]
+        )
+    )
     assert ("short_trial" in row["flags"]) == short
 
 
 def test_the_load_is_told_where_this_trial_paid_it() -> None:
-    assert summary(builders.record(environment={"load_s": 3.5, "loaded_here": True}))["load_s"] == 3.5
-    assert summary(builders.record(environment={"load_s": 3.5, "loaded_here": False}))["load_s"] is None
+    assert (
+        summary(builders.record(environment={"load_s": 3.5, "loaded_here": True}))["load_s"] == 3.5
+    )
+    assert (
+        summary(builders.record(environment={"load_s": 3.5, "loaded_here": False}))["load_s"]
+        is None
+    )
 
 
 # --- cost ------------------------------------------------------------------------------------------------------------
@@ -302,7 +401,9 @@ class CountingWrites:
         self.last[path.name] = table.num_rows
 
 
-def counted_rows(monkeypatch: pytest.MonkeyPatch, paths: DataSetPaths, n_trials: int, start: int = 0) -> CountingWrites:
+def counted_rows(
+    monkeypatch: pytest.MonkeyPatch, paths: DataSetPaths, n_trials: int, start: int = 0
+) -> CountingWrites:
     writes = CountingWrites()
     monkeypatch.setattr(tables, "write_parquet", writes)
     monkeypatch.setattr(tables, "to_table", lambda _row, rows: pa.table({"row": [0 for _ in rows]}))
@@ -322,7 +423,9 @@ def counted_rows(monkeypatch: pytest.MonkeyPatch, paths: DataSetPaths, n_trials:
     return writes
 
 
-def test_the_cost_of_a_trial_does_not_grow(monkeypatch: pytest.MonkeyPatch, paths: DataSetPaths) -> None:
+def test_the_cost_of_a_trial_does_not_grow(
+    monkeypatch: pytest.MonkeyPatch, paths: DataSetPaths
+) -> None:
     """Geometric growth: all rewrites together are at most (1 + 1/GROWTH) times the rows, past the fresh ones."""
     n_trials = 3000
     writes = counted_rows(monkeypatch, paths, n_trials)
@@ -333,7 +436,9 @@ def test_the_cost_of_a_trial_does_not_grow(monkeypatch: pytest.MonkeyPatch, path
     assert writes.rows["summary.parquet"] <= (2 + 1 / GROWTH) * n_trials + fresh / 3
 
 
-def test_a_few_trials_on_a_large_data_set_cost_one_rewrite(monkeypatch: pytest.MonkeyPatch, paths: DataSetPaths) -> None:
+def test_a_few_trials_on_a_large_data_set_cost_one_rewrite(
+    monkeypatch: pytest.MonkeyPatch, paths: DataSetPaths
+) -> None:
     writes = counted_rows(monkeypatch, paths, 20, start=1000)
     assert writes.rows["executions.parquet"] == 3 * 1020
 
@@ -347,7 +452,9 @@ def test_while_small_the_tables_follow_at_once(paths: DataSetPaths) -> None:
         assert pq.read_metadata(paths.executions).num_rows == 3 * (index + 1)
 
 
-def test_a_write_that_failed_is_made_up_for(paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_failed_is_made_up_for(
+    paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was taken in before stays taken in, once; the next call writes it."""
     trials = Trials()
     writer = TableWriter(paths, trials)
@@ -364,7 +471,10 @@ def test_a_write_that_failed_is_made_up_for(paths: DataSetPaths, monkeypatch: py
                 writer.follow()
     writer.follow()
     assert trials.records() == [record]
-    assert (pq.read_metadata(paths.executions).num_rows, pq.read_metadata(paths.summary).num_rows) == (3, 1)
+    assert (
+        pq.read_metadata(paths.executions).num_rows,
+        pq.read_metadata(paths.summary).num_rows,
+    ) == (3, 1)
 
 
 # --- faults ----------------------------------------------------------------------------------------------------------
@@ -381,7 +491,9 @@ def test_unreadable_trials_are_listed_and_the_others_kept(paths: DataSetPaths) -
     (locked / "trial.json").mkdir()
     n_executions, n_trials, faults = rebuild(paths)
     assert (n_executions, n_trials) == (1, 1)
-    assert [fault.partition(": ")[0] for fault in faults] == [p.relative_to(paths.root).as_posix() for p in (torn, alien, locked)]
+    assert [fault.partition(": ")[0] for fault in faults] == [
+        p.relative_to(paths.root).as_posix() for p in (torn, alien, locked)
+    ]
     assert faults[1].endswith(": trial.json: schema version 2, this program reads 1")
     assert all("\n" not in fault for fault in faults)
     assert pq.read_table(paths.executions)["index"].to_pylist() == [3]
@@ -402,7 +514,9 @@ def test_unfinished_trials_count_where_asked(paths: DataSetPaths) -> None:
     assert counts == [[1], [1, 2]]
 
 
-def test_a_trial_that_is_sealed_while_it_is_read_is_no_fault(paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_that_is_sealed_while_it_is_read_is_no_fault(
+    paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = builders.spec()
     append(paths, spec, builders.origin(spec), "shuffled", builders.measured(1, of=spec))
     real = tables.partial_record

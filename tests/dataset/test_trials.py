@@ -21,7 +21,13 @@ from hypothesis import strategies as st
 
 from orchestrator.dataset.parquet import arrow_schema, to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
-from orchestrator.dataset.schema import SCHEMA_VERSION, ExecutionRow, SummaryRow, TelemetrySample, TrialRecord
+from orchestrator.dataset.schema import (
+    SCHEMA_VERSION,
+    ExecutionRow,
+    SummaryRow,
+    TelemetrySample,
+    TrialRecord,
+)
 from orchestrator.dataset.tables import Trials, read_all, rebuild
 from orchestrator.dataset.trials import (
     OWN_FIELDS,
@@ -47,7 +53,11 @@ REPORT_TABLE_1 = """timestamp project_name run_id duration emissions emissions_r
 gpu_energy ram_energy energy_consumed country_name country_iso_code region on_cloud cloud_provider cloud_region os
 python_version cpu_count cpu_model gpu_count gpu_model longitude latitude ram_total_size tracking_mode""".split()  # noqa: SIM905
 
-many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+many = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 
 
 @pytest.fixture
@@ -56,7 +66,11 @@ def paths(tmp_path: Path) -> DataSetPaths:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
 
 
 # --- the way of a trial ----------------------------------------------------------------------------------------------
@@ -73,20 +87,34 @@ def test_a_trial_from_its_first_execution_to_its_folder(paths: DataSetPaths) -> 
     assert read_partial(paths.partial("pc", spec)) == (spec, origin, "shuffled", items)
 
     folder, record = seal(paths, "pc", spec)
-    assert folder == paths.root / "pc/smollm2/latinHypercubeSampling/fantasyWorld" / f"0000-{spec.config_hash()}-r1"
+    assert (
+        folder
+        == paths.root
+        / "pc/smollm2/latinHypercubeSampling/fantasyWorld"
+        / f"0000-{spec.config_hash()}-r1"
+    )
     assert paths.partial_trials() == []
     assert paths.sealed_trials() == [folder]
     assert sorted(p.name for p in folder.iterdir()) == ["emissions.csv", "output.txt", "trial.json"]
     assert read_trial(folder) == record
     assert record.executions == [item.execution for item in items]
-    assert (record.spec, record.setup, record.asked, record.order) == (spec, spec.setup, spec.asked, "shuffled")
-    assert record.files == {name: file_sha256(folder / name) for name in ("emissions.csv", "output.txt")}
+    assert (record.spec, record.setup, record.asked, record.order) == (
+        spec,
+        spec.setup,
+        spec.asked,
+        "shuffled",
+    )
+    assert record.files == {
+        name: file_sha256(folder / name) for name in ("emissions.csv", "output.txt")
+    }
     assert record.environment == origin.environment
 
 
 def test_executions_are_sealed_in_the_order_of_their_prompts(paths: DataSetPaths) -> None:
     spec = builders.spec()
-    record = builders.seal_trial(paths, spec, [builders.measured(n, of=spec, raw={"run_id": str(n)}) for n in (3, 1, 2)])
+    record = builders.seal_trial(
+        paths, spec, [builders.measured(n, of=spec, raw={"run_id": str(n)}) for n in (3, 1, 2)]
+    )
     assert [e.prompt for e in record.executions] == [1, 2, 3]
     assert [row["run_id"] for row in record.codecarbon] == ["1", "2", "3"]
 
@@ -102,14 +130,20 @@ def test_a_sealed_folder_is_never_overwritten(paths: DataSetPaths) -> None:
     """Another attempt with the same name, as in two data sets copied into one, becomes the next free one."""
     spec = builders.spec()
     builders.seal_trial(paths, spec, [builders.measured(1, of=spec, text="first")])
-    builders.seal_trial(paths, builders.spec(attempt=2), [builders.measured(1, of=spec, text="second")])
+    builders.seal_trial(
+        paths, builders.spec(attempt=2), [builders.measured(1, of=spec, text="second")]
+    )
     before = tree(paths.root)
-    append(paths, spec, builders.origin(spec), "shuffled", builders.measured(1, of=spec, text="third"))
+    append(
+        paths, spec, builders.origin(spec), "shuffled", builders.measured(1, of=spec, text="third")
+    )
     folder, record = seal(paths, "pc", spec)
     assert folder.name == f"{spec.folder()}-a3"
     assert (record.spec.attempt, record.columns.attempt) == (3, 3)
     assert read_trial(folder) == record
-    assert {name: content for name, content in tree(paths.root).items() if folder.name not in name} == before
+    assert {
+        name: content for name, content in tree(paths.root).items() if folder.name not in name
+    } == before
     assert paths.partial_trials() == []
 
 
@@ -185,7 +219,10 @@ def test_a_trial_without_executions_yet(paths: DataSetPaths) -> None:
 
 def test_the_first_of_two_executions_of_a_prompt_counts(paths: DataSetPaths) -> None:
     spec = builders.spec()
-    items = [builders.measured(n, of=spec, text=text) for n, text in ((2, "a"), (1, "b"), (2, "c"), (1, "d"))]
+    items = [
+        builders.measured(n, of=spec, text=text)
+        for n, text in ((2, "a"), (1, "b"), (2, "c"), (1, "d"))
+    ]
     record = builders.seal_trial(paths, spec, items)
     assert [(e.prompt, e.text) for e in record.executions] == [(1, "b"), (2, "a")]
     assert len(record.codecarbon) == 2
@@ -202,17 +239,23 @@ def test_a_line_of_another_version_is_refused_not_dropped(paths: DataSetPaths) -
     assert folder.exists()
     lines.write_text(whole)
     head = folder / "spec.json"
-    head.write_text(head.read_text().replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 0'))
+    head.write_text(
+        head.read_text().replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 0')
+    )
     with pytest.raises(ValueError, match="schema version 0"):
         seal_left(paths)
     head.unlink()
     with pytest.raises(ValueError, match=r"No such file"):
         seal_left(paths)
     assert lines.read_text() == whole
-    assert [line.partition(": ")[2] for line in read_all(paths, unfinished=True)[1]] == ["No such file or directory"]
+    assert [line.partition(": ")[2] for line in read_all(paths, unfinished=True)[1]] == [
+        "No such file or directory"
+    ]
 
 
-def test_a_write_that_is_cut_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_is_cut_leaves_the_old_file_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "table.bin"
     write_atomically(path, b"old")
 
@@ -237,7 +280,9 @@ def test_parquet_is_written_in_one_step(tmp_path: Path, monkeypatch: pytest.Monk
         raise OSError(errno.ENOSPC, "no space")
 
     monkeypatch.setattr(Path, "replace", full)
-    row = builders.columns().model_dump() | builders.execution().model_dump() | {"execution": "pc#1"}
+    row = (
+        builders.columns().model_dump() | builders.execution().model_dump() | {"execution": "pc#1"}
+    )
     with pytest.raises(OSError, match="no space"):
         write_parquet(path, to_table(ExecutionRow, [row]))
     assert tree(tmp_path) == {path.name: before}
@@ -247,7 +292,14 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing of ours catches it."""
 
 
-KILL_AT = ["open:.emissions.csv", "replace:emissions.csv", "replace:output.txt", "replace:trial.json", "unlink:", "rename:"]
+KILL_AT = [
+    "open:.emissions.csv",
+    "replace:emissions.csv",
+    "replace:output.txt",
+    "replace:trial.json",
+    "unlink:",
+    "rename:",
+]
 
 
 @pytest.mark.parametrize("where", KILL_AT)
@@ -287,7 +339,9 @@ def test_killed_anywhere_in_sealing(
     if sealed.is_dir():
         record = read_trial(sealed)
     else:
-        assert (paths.partial("pc", spec) / "spec.json").exists(), "without it the folder is swept away as empty"
+        assert (paths.partial("pc", spec) / "spec.json").exists(), (
+            "without it the folder is swept away as empty"
+        )
         assert read_partial(paths.partial("pc", spec))[3] == items
         _, record = (None, seal_left(paths)[0]) if reopened else seal(paths, "pc", spec)
     assert record.executions == [item.execution for item in items]
@@ -304,14 +358,22 @@ def test_nothing_else_is_left_behind(paths: DataSetPaths) -> None:
         builders.seal_trial(paths, spec, [builders.measured(1, of=spec)])
     rebuild(paths)
     names = {p.name for p in paths.root.rglob("*") if p.is_file()}
-    assert names == {"emissions.csv", "output.txt", "trial.json", "executions.parquet", "summary.parquet"}
+    assert names == {
+        "emissions.csv",
+        "output.txt",
+        "trial.json",
+        "executions.parquet",
+        "summary.parquet",
+    }
     assert not list(paths.root.rglob(".*"))
 
 
 # --- reading back ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema_version": 1}', "\x00", '{"a": NaN}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"schema_version": 1}', "\x00", '{"a": NaN}']
+)
 def test_what_is_not_a_trial_is_a_value_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "trial.json").write_text(text)
     with pytest.raises(ValueError, match=r"\w"):
@@ -345,21 +407,31 @@ def test_any_trial_survives_its_json(record: TrialRecord, tmp_path: Path) -> Non
 
 @many
 @given(record=builders.records())
-def test_any_trial_survives_append_and_seal(record: TrialRecord, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_trial_survives_append_and_seal(
+    record: TrialRecord, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     paths = DataSetPaths(tmp_path_factory.mktemp("data"))
-    origin = builders.origin(record.spec, machine=record.columns.machine).model_copy(update={"environment": record.environment})
+    origin = builders.origin(record.spec, machine=record.columns.machine).model_copy(
+        update={"environment": record.environment}
+    )
     for execution, raw in zip(record.executions, record.codecarbon, strict=True):
-        append(paths, record.spec, origin, record.order, Measured(execution=execution, codecarbon=raw))
+        append(
+            paths, record.spec, origin, record.order, Measured(execution=execution, codecarbon=raw)
+        )
     folder, sealed = seal(paths, record.columns.machine, record.spec)
     written = {"sealed_at": record.sealed_at, "files": {}, "sha256": ""}
     assert sealed.model_copy(update=written) == record
     assert read_trial(folder) == sealed
-    assert (folder / "emissions.csv").read_text().split("\n", 1)[0].split(",")[:29] == REPORT_TABLE_1
+    assert (folder / "emissions.csv").read_text().split("\n", 1)[0].split(",")[
+        :29
+    ] == REPORT_TABLE_1
 
 
 @many
 @given(record=builders.records())
-def test_any_rows_survive_parquet(record: TrialRecord, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_rows_survive_parquet(
+    record: TrialRecord, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     found = Trials()
     key = found.add(record)
     cases: list[tuple[type[Noun], list[dict[str, Any]]]] = [
@@ -372,7 +444,9 @@ def test_any_rows_survive_parquet(record: TrialRecord, tmp_path_factory: pytest.
         table = pq.read_table(path)
         assert table.schema.equals(arrow_schema(row))
         assert table.schema.metadata == arrow_schema(row).metadata
-        assert [field.metadata for field in table.schema] == [field.metadata for field in arrow_schema(row)]
+        assert [field.metadata for field in table.schema] == [
+            field.metadata for field in arrow_schema(row)
+        ]
         back = [row.model_validate(line) for line in table.to_pylist()]
         assert back == [row.model_validate(line) for line in rows]
 
@@ -382,7 +456,9 @@ def test_any_rows_survive_parquet(record: TrialRecord, tmp_path_factory: pytest.
 def test_any_telemetry_survives_parquet(samples: list[TelemetrySample], tmp_path: Path) -> None:
     path = tmp_path / "telemetry.parquet"
     write_parquet(path, to_table(TelemetrySample, [sample.model_dump() for sample in samples]))
-    assert [TelemetrySample.model_validate(row) for row in pq.read_table(path).to_pylist()] == samples
+    assert [
+        TelemetrySample.model_validate(row) for row in pq.read_table(path).to_pylist()
+    ] == samples
 
 
 # --- what is not as it was written -----------------------------------------------------------------------------------
@@ -424,7 +500,9 @@ def test_an_edited_trial_is_refused(sealed: Path, change: str) -> None:
 def test_another_layout_of_the_same_content_is_no_edit(sealed: Path) -> None:
     before = read_trial(sealed)
     content = json.loads((sealed / "trial.json").read_text())
-    (sealed / "trial.json").write_text(json.dumps(dict(reversed(content.items())), indent=7, ensure_ascii=False))
+    (sealed / "trial.json").write_text(
+        json.dumps(dict(reversed(content.items())), indent=7, ensure_ascii=False)
+    )
     assert read_trial(sealed) == before
 
 
@@ -432,12 +510,18 @@ def test_another_layout_of_the_same_content_is_no_edit(sealed: Path) -> None:
 def test_numbers_that_json_has_not_are_no_edit(paths: DataSetPaths, value: float) -> None:
     spec = builders.spec()
     where = builders.origin(spec, environment={"pilot": {"tokens_per_s": value}})
-    builders.seal_trial(paths, spec, [builders.measured(1, of=spec, raw={"duration": value}, window_s=value)], where)
+    builders.seal_trial(
+        paths, spec, [builders.measured(1, of=spec, raw={"duration": value}, window_s=value)], where
+    )
     assert read_trial(paths.trial("pc", spec)).executions[0].window_s in (None, value)
 
 
-@pytest.mark.parametrize("change", [lambda c: c.pop("order"), lambda c: c["columns"].update(index="many")])
-def test_a_fault_against_the_schema_is_named(sealed: Path, change: Callable[[dict[str, Any]], None]) -> None:
+@pytest.mark.parametrize(
+    "change", [lambda c: c.pop("order"), lambda c: c["columns"].update(index="many")]
+)
+def test_a_fault_against_the_schema_is_named(
+    sealed: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
     edited(sealed, change)
     with pytest.raises(ValueError, match=r"^trial\.json: (order|columns\.index): "):
         read_trial(sealed)
@@ -473,7 +557,9 @@ def test_a_pipe_is_not_waited_for(sealed: Path) -> None:
         read_trial(sealed)
 
 
-def test_a_link_out_of_the_data_set_is_not_followed(paths: DataSetPaths, sealed: Path, tmp_path: Path) -> None:
+def test_a_link_out_of_the_data_set_is_not_followed(
+    paths: DataSetPaths, sealed: Path, tmp_path: Path
+) -> None:
     outside = tmp_path / "elsewhere"
     sealed.rename(outside)
     sealed.symlink_to(outside)
@@ -513,7 +599,10 @@ def test_all_that_a_cut_left_is_sealed(paths: DataSetPaths) -> None:
 @pytest.mark.parametrize("emptied", ["spec.json", "executions.jsonl"])
 def test_a_cut_before_the_first_execution_leaves_nothing(paths: DataSetPaths, emptied: str) -> None:
     folder = begun(paths, builders.spec(), 1)
-    for name in {"spec.json": ("spec.json", "executions.jsonl"), "executions.jsonl": ("executions.jsonl",)}[emptied]:
+    for name in {
+        "spec.json": ("spec.json", "executions.jsonl"),
+        "executions.jsonl": ("executions.jsonl",),
+    }[emptied]:
         (folder / name).unlink()
     assert partial_record(folder) is None
     assert seal_left(paths) == []
@@ -546,7 +635,14 @@ def test_nothing_is_appended_to_a_folder_that_was_removed(paths: DataSetPaths) -
     folder = begun(paths, spec, 1)
     shutil.rmtree(folder)
     with pytest.raises(FileNotFoundError) as raised:
-        append(paths, spec, builders.origin(spec), "shuffled", builders.measured(2, of=spec), begun=True)
+        append(
+            paths,
+            spec,
+            builders.origin(spec),
+            "shuffled",
+            builders.measured(2, of=spec),
+            begun=True,
+        )
     assert raised.value.filename == str(folder)
     assert not folder.exists()
 
@@ -577,10 +673,14 @@ def test_a_link_is_no_running_trial(paths: DataSetPaths, tmp_path: Path) -> None
         ("\udcff", "spec.json: not UTF-8 at byte 0"),
     ],
 )
-def test_a_running_trial_that_can_not_be_read_is_named_and_kept(paths: DataSetPaths, content: str, why: str) -> None:
+def test_a_running_trial_that_can_not_be_read_is_named_and_kept(
+    paths: DataSetPaths, content: str, why: str
+) -> None:
     folder = begun(paths, builders.spec(), 1)
     (folder / "spec.json").write_bytes(content.encode(errors="surrogateescape"))
-    with pytest.raises(ValueError, match=re.escape(f"{folder}: can't be read as a running trial: {why}")):
+    with pytest.raises(
+        ValueError, match=re.escape(f"{folder}: can't be read as a running trial: {why}")
+    ):
         seal_left(paths)
     assert (folder / "executions.jsonl").exists()
     found, faults = read_all(paths, unfinished=True)
@@ -589,7 +689,9 @@ def test_a_running_trial_that_can_not_be_read_is_named_and_kept(paths: DataSetPa
 
 
 @pytest.mark.parametrize("full", ["emissions.csv", "output.txt", "trial.json"])
-def test_a_sealing_that_failed_can_be_repeated(paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch, full: str) -> None:
+def test_a_sealing_that_failed_can_be_repeated(
+    paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
     spec = builders.spec()
     folder = begun(paths, spec, 1, 2)
     real = Path.replace
@@ -610,7 +712,9 @@ def test_a_sealing_that_failed_can_be_repeated(paths: DataSetPaths, monkeypatch:
     assert sorted(p.name for p in target.iterdir()) == ["emissions.csv", "output.txt", "trial.json"]
 
 
-def test_a_disk_that_is_full_after_the_rename_unseals_nothing(paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_full_after_the_rename_unseals_nothing(
+    paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Removing a file takes room on file systems that copy on write."""
     spec = builders.spec()
     begun(paths, spec, 1)
@@ -634,7 +738,9 @@ def test_a_disk_that_is_full_after_the_rename_unseals_nothing(paths: DataSetPath
 
 def test_hostile_texts_survive_everywhere(paths: DataSetPaths) -> None:
     spec = builders.spec(prompts=builders.prompts(builders.HOSTILE_TEXTS))
-    items = [builders.measured(p.number, of=spec, text=p.text, notes=(p.text,)) for p in spec.prompts]
+    items = [
+        builders.measured(p.number, of=spec, text=p.text, notes=(p.text,)) for p in spec.prompts
+    ]
     record = builders.seal_trial(paths, spec, items)
     folder = paths.trial("pc", spec)
     assert tuple(e.text for e in record.executions) == builders.HOSTILE_TEXTS
@@ -644,9 +750,13 @@ def test_hostile_texts_survive_everywhere(paths: DataSetPaths) -> None:
     rebuild(paths)
     table = pq.read_table(paths.executions)
     assert tuple(table["text"].to_pylist()) == builders.HOSTILE_TEXTS
-    assert [tuple(notes) for notes in table["notes"].to_pylist()] == [(text,) for text in builders.HOSTILE_TEXTS]
+    assert [tuple(notes) for notes in table["notes"].to_pylist()] == [
+        (text,) for text in builders.HOSTILE_TEXTS
+    ]
     assert (folder / "output.txt").stat().st_size > 400_000
-    assert len(list(csv.reader(io.StringIO((folder / "emissions.csv").read_text(), newline="")))) == 1 + len(items)
+    assert len(
+        list(csv.reader(io.StringIO((folder / "emissions.csv").read_text(), newline="")))
+    ) == 1 + len(items)
 
 
 @pytest.mark.parametrize("text", builders.HOSTILE_TEXTS)
@@ -682,7 +792,14 @@ def test_the_newer_fields_of_any_row_have_a_column() -> None:
     done = [builders.execution(n, of=spec) for n in (1, 2)]
     raw = [builders.codecarbon(), builders.codecarbon(future=5)]
     head, rows = rows_of(builders.record(spec, executions=done, codecarbon=raw))
-    assert head[29:35] == ["codecarbon_version", "experiment_id", "future", "pue", "water_consumed", "wue"]
+    assert head[29:35] == [
+        "codecarbon_version",
+        "experiment_id",
+        "future",
+        "pue",
+        "water_consumed",
+        "wue",
+    ]
     assert [row["future"] for row in rows] == ["", "5"]
 
 
@@ -699,8 +816,18 @@ def test_our_columns_hold_the_execution() -> None:
     spec = builders.spec()
     failed = builders.execution(2, of=spec, **builders.FAILED)
     _, rows = rows_of(builders.record(spec, executions=[builders.execution(1, of=spec), failed]))
-    assert (rows[0]["prompt"], rows[0]["status"], rows[0]["energy_j"], rows[0]["error_kind"]) == ("1", "ok", "20.0", "")
-    assert (rows[1]["prompt"], rows[1]["status"], rows[1]["energy_j"], rows[1]["error_kind"]) == ("2", "failed", "20.0", "oom")
+    assert (rows[0]["prompt"], rows[0]["status"], rows[0]["energy_j"], rows[0]["error_kind"]) == (
+        "1",
+        "ok",
+        "20.0",
+        "",
+    )
+    assert (rows[1]["prompt"], rows[1]["status"], rows[1]["energy_j"], rows[1]["error_kind"]) == (
+        "2",
+        "failed",
+        "20.0",
+        "oom",
+    )
     assert int(rows[0]["seed"]) == builders.execution(1, of=spec).seed
 
 
@@ -708,7 +835,9 @@ def test_our_columns_hold_the_execution() -> None:
 def test_no_cell_is_a_formula(text: str) -> None:
     spec = builders.spec()
     raw = builders.codecarbon(cpu_model=text, project_name=f"a {text}")
-    _, (row,) = rows_of(builders.record(spec, executions=[builders.execution(1, of=spec)], codecarbon=[raw]))
+    _, (row,) = rows_of(
+        builders.record(spec, executions=[builders.execution(1, of=spec)], codecarbon=[raw])
+    )
     assert row["cpu_model"] == f"'{text}"
     assert row["project_name"] == f"a {text}"
 
@@ -716,25 +845,36 @@ def test_no_cell_is_a_formula(text: str) -> None:
 def test_a_line_break_in_a_cell_ends_no_row() -> None:
     spec = builders.spec()
     raw = builders.codecarbon(cpu_model="a\r=1+1", os="b\nc")
-    _, (row,) = rows_of(builders.record(spec, executions=[builders.execution(1, of=spec)], codecarbon=[raw]))
+    _, (row,) = rows_of(
+        builders.record(spec, executions=[builders.execution(1, of=spec)], codecarbon=[raw])
+    )
     assert (row["cpu_model"], row["os"]) == ("a =1+1", "b\nc")
 
 
 def test_negative_numbers_stay_numbers() -> None:
     spec = builders.spec()
     raw = builders.codecarbon(longitude=-7.5)
-    _, (row,) = rows_of(builders.record(spec, executions=[builders.execution(1, of=spec)], codecarbon=[raw]))
+    _, (row,) = rows_of(
+        builders.record(spec, executions=[builders.execution(1, of=spec)], codecarbon=[raw])
+    )
     assert float(row["longitude"]) == -7.5
 
 
 def test_output_for_a_person() -> None:
     spec = builders.spec(prompts=builders.prompts(["First?", "Second?"]))
-    done = [builders.execution(1, of=spec, text="An answer."), builders.execution(2, of=spec, **builders.FAILED)]
+    done = [
+        builders.execution(1, of=spec, text="An answer."),
+        builders.execution(2, of=spec, **builders.FAILED),
+    ]
     assert output_txt(builders.record(spec, executions=done)) == (
         "smollm2 (nf4) on pc: max_length=120, top_p=0.9, top_k=50, temperature=0.7\n"
         "SYNTHETIC: no real model wrote this.\n"
-        "\n" + "=== prompt 1 ".ljust(80, "=") + "\nFirst?\n--- output (10 tokens, eos) ---\nAn answer.\n"
-        "\n" + "=== prompt 2 ".ljust(80, "=") + "\nSecond?\n--- output ---\n[no text: oom: out of memory]\n"
+        "\n"
+        + "=== prompt 1 ".ljust(80, "=")
+        + "\nFirst?\n--- output (10 tokens, eos) ---\nAn answer.\n"
+        "\n"
+        + "=== prompt 2 ".ljust(80, "=")
+        + "\nSecond?\n--- output ---\n[no text: oom: out of memory]\n"
     )
 
 

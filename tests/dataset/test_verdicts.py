@@ -71,13 +71,18 @@ decisions = st.builds(
 def test_verdicts_come_back_as_they_were_written_in_order(tmp_path: Path) -> None:
     paths = DataSetPaths(tmp_path)
     assert read_verdicts(paths) == {}
-    both = [verdict("b#2", similarity=0.5, language="it"), verdict("a#1", usable=False, reasons=REASONS[:2])]
+    both = [
+        verdict("b#2", similarity=0.5, language="it"),
+        verdict("a#1", usable=False, reasons=REASONS[:2]),
+    ]
     write_verdicts(paths, both)
     assert list(read_verdicts(paths).values()) == both[::-1]
 
 
 @given(items=st.lists(decisions, max_size=6))
-def test_decisions_come_back_as_they_were_written(items: list[Decision], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_decisions_come_back_as_they_were_written(
+    items: list[Decision], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     paths = DataSetPaths(tmp_path_factory.mktemp("d"))
     for item in items:
         append_decision(paths, item)
@@ -104,7 +109,12 @@ def test_a_line_that_is_no_decision_is_named(tmp_path: Path) -> None:
 
 
 def test_a_reviewers_latest_word_stands_and_can_be_taken_back() -> None:
-    one = [decision("keep", minute=1), decision("discard", minute=2), decision("keep", "bob", 1), decision("undecided", "bob", 2)]
+    one = [
+        decision("keep", minute=1),
+        decision("discard", minute=2),
+        decision("keep", "bob", 1),
+        decision("undecided", "bob", 2),
+    ]
     assert standing(one) == {"pc/m/s/u/0#1": {"ada": one[1]}}
     assert standing(reversed(one)) == standing(one), "the times decide, not the order in the file"
 
@@ -122,7 +132,9 @@ def test_a_reviewers_latest_word_stands_and_can_be_taken_back() -> None:
         (DISCARDED, ["keep", "keep", "discard"], True, "review"),
     ],
 )
-def test_persons_overrule_the_machine(machine: Verdict | None, words: list[str], usable: bool | None, by: str | None) -> None:
+def test_persons_overrule_the_machine(
+    machine: Verdict | None, words: list[str], usable: bool | None, by: str | None
+) -> None:
     found = outcome(machine, [decision(word, str(i)) for i, word in enumerate(words)])
     assert (found.usable, found.decided_by) == (usable, by)
     assert found.quality == (machine.quality if machine else None)
@@ -142,7 +154,9 @@ def judged_trial(root: Path) -> tuple[DataSetPaths, TrialRecord]:
     """Three prompts of 20 J and 10 tokens each: the second one's text is not usable, the third is not evaluated."""
     paths = DataSetPaths(root)
     spec = builders.spec()
-    record = builders.seal_trial(paths, spec, [builders.measured(p.number, of=spec) for p in spec.prompts])
+    record = builders.seal_trial(
+        paths, spec, [builders.measured(p.number, of=spec) for p in spec.prompts]
+    )
     ids = [execution_id("pc", spec, number) for number in (1, 2)]
     write_verdicts(
         paths,
@@ -163,11 +177,34 @@ def test_discarded_executions_stay_and_the_summary_leaves_them_out(tmp_path: Pat
         (False, ["gibberish"], "rules"),
         (None, None, None),
     ]
-    assert all((tmp_path / row["execution"].partition("#")[0] / "trial.json").exists() for row in rows)
+    assert all(
+        (tmp_path / row["execution"].partition("#")[0] / "trial.json").exists() for row in rows
+    )
     (summary,) = read_parquet(paths.summary).to_pylist()
-    told = {name: summary[name] for name in ("n_ok", "n_usable", "n_discarded", "n_new_tokens", "energy_j", "energy_per_token_j")}
-    assert told == {"n_ok": 3, "n_usable": 1, "n_discarded": 1, "n_new_tokens": 20, "energy_j": 40.0, "energy_per_token_j": 2.0}
-    assert (summary["wasted_energy_j"], summary["energy_per_usable_j"], summary["quality"]) == (20.0, 60.0, pytest.approx(0.5))
+    told = {
+        name: summary[name]
+        for name in (
+            "n_ok",
+            "n_usable",
+            "n_discarded",
+            "n_new_tokens",
+            "energy_j",
+            "energy_per_token_j",
+        )
+    }
+    assert told == {
+        "n_ok": 3,
+        "n_usable": 1,
+        "n_discarded": 1,
+        "n_new_tokens": 20,
+        "energy_j": 40.0,
+        "energy_per_token_j": 2.0,
+    }
+    assert (summary["wasted_energy_j"], summary["energy_per_usable_j"], summary["quality"]) == (
+        20.0,
+        60.0,
+        pytest.approx(0.5),
+    )
 
 
 def test_without_verdicts_nothing_is_said_of_usability(tmp_path: Path) -> None:
@@ -175,7 +212,9 @@ def test_without_verdicts_nothing_is_said_of_usability(tmp_path: Path) -> None:
     paths.verdicts.unlink()
     rebuild(paths)
     (summary,) = read_parquet(paths.summary).to_pylist()
-    told = [summary[name] for name in ("n_usable", "wasted_energy_j", "energy_per_usable_j", "quality")]
+    told = [
+        summary[name] for name in ("n_usable", "wasted_energy_j", "energy_per_usable_j", "quality")
+    ]
     assert told == [None] * 4
     assert (summary["n_discarded"], summary["energy_j"]) == (0, 60.0)
 
@@ -212,4 +251,7 @@ def test_unreadable_judgements_are_a_fault_that_costs_only_themselves(tmp_path: 
     assert executions == 3
     assert [fault.partition(":")[0] for fault in faults] == ["verdicts.parquet", "reviews.jsonl"]
     findings = validate_folders(paths, running=False)[1]
-    assert [(f.severity, f.where) for f in findings] == [("error", "verdicts.parquet"), ("error", "reviews.jsonl")]
+    assert [(f.severity, f.where) for f in findings] == [
+        ("error", "verdicts.parquet"),
+        ("error", "reviews.jsonl"),
+    ]

@@ -44,7 +44,9 @@ def test_options_named_in_the_docs_exist(page: Path) -> None:
         for parameter in command.params
         for name in parameter.opts
     }
-    shown = re.findall(r"orchestrator (?:tune|plan|summarize|cluster)[^`\n|]*", page.read_text(encoding="utf-8"))
+    shown = re.findall(
+        r"orchestrator (?:tune|plan|summarize|cluster)[^`\n|]*", page.read_text(encoding="utf-8")
+    )
     used = {option for line in shown for option in re.findall(r"--[a-z-]+", line)}
     assert used <= known | {"--help"}
 
@@ -52,7 +54,13 @@ def test_options_named_in_the_docs_exist(page: Path) -> None:
 def test_every_flag_is_explained() -> None:
     source = (ROOT / "orchestrator" / "measure.py").read_text(encoding="utf-8")
     raised = set(re.findall(r'found\.add\("(\w+)"\)', source)) | {"throttled", "short_trial"}
-    explained = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "method.md").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    explained = set(
+        re.findall(
+            r"^\| `(\w+)` \|",
+            (ROOT / "docs" / "method.md").read_text(encoding="utf-8"),
+            flags=re.MULTILINE,
+        )
+    )
     assert raised <= explained
 
 

@@ -48,7 +48,10 @@ def test_its_tables_are_made_anew_from_its_folders(tmp_path: Path) -> None:
 
 
 def test_its_page_says_what_the_data_say() -> None:
-    page, text = (EXAMPLE / "report.html").read_text(encoding="utf-8"), (DOCS / "example.md").read_text(encoding="utf-8")
+    page, text = (
+        (EXAMPLE / "report.html").read_text(encoding="utf-8"),
+        (DOCS / "example.md").read_text(encoding="utf-8"),
+    )
     figures = {name: figure for name, figure, _ in headline(read_data(DataSetPaths(EXAMPLE)))}
     assert all(f"<b>{figure}</b>" in page for figure in figures.values())
     assert f"A usable answer costs {figures['per usable answer']}." in text

@@ -49,7 +49,9 @@ def engines(tiny: Callable[[str], Weights]) -> Iterator[Callable[[str, str], HfE
         key = (alias, quantization)
         if key not in loaded:
             weights = tiny(alias)
-            setup = builders.setup(engine="transformers", quantization=quantization, revision=weights.revision)
+            setup = builders.setup(
+                engine="transformers", quantization=quantization, revision=weights.revision
+            )
             loaded[key] = HfEngine(setup, weights, 1)
         return loaded[key]
 
@@ -72,11 +74,17 @@ def folder(tiny: Callable[[str], Weights], tmp_path: Path) -> Callable[..., Path
         made += 1
         target = tmp_path / f"model{made}"
         shutil.copytree(tiny("llama2").path, target)
-        for name, changes in (("config", config), ("generation_config", generation), ("tokenizer_config", tokenizer)):
+        for name, changes in (
+            ("config", config),
+            ("generation_config", generation),
+            ("tokenizer_config", tokenizer),
+        ):
             if changes is not None:
                 file = target / f"{name}.json"
                 content = json.loads(file.read_text()) if file.exists() else {}
-                file.write_text(json.dumps({k: v for k, v in (content | changes).items() if v is not ...}))
+                file.write_text(
+                    json.dumps({k: v for k, v in (content | changes).items() if v is not ...})
+                )
         return target
 
     return copy
@@ -88,7 +96,11 @@ def load_folder() -> Callable[..., HfEngine]:
 
     def engine(path: Path, **setup: Any) -> HfEngine:
         weights = resolve(parse_model(str(path)))
-        values = {"engine": "transformers", "quantization": "none", "revision": weights.revision} | setup
+        values = {
+            "engine": "transformers",
+            "quantization": "none",
+            "revision": weights.revision,
+        } | setup
         return HfEngine(builders.setup(**values), weights, 1)
 
     return engine

@@ -45,22 +45,53 @@ class FakeHub:
         if repo != "org/model" or revision not in (SHA, "main", "v1") or name not in self.files:
             return 404, {"X-Error-Code": "EntryNotFound"}, b""
         if self.gated and not self.access:
-            return 403, {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to model org/model is restricted"}, b""
+            return (
+                403,
+                {
+                    "X-Error-Code": "GatedRepo",
+                    "X-Error-Message": "Access to model org/model is restricted",
+                },
+                b"",
+            )
         body = self.files[name]
-        headers = {"ETag": f'"{hashlib.sha256(body).hexdigest()}"', "X-Repo-Commit": SHA, "Accept-Ranges": "bytes"}
+        headers = {
+            "ETag": f'"{hashlib.sha256(body).hexdigest()}"',
+            "X-Repo-Commit": SHA,
+            "Accept-Ranges": "bytes",
+        }
         return 200, headers, body
 
     def _info(self, what: str) -> tuple[int, dict[str, str], bytes]:
         if what == f"org/model/tree/{SHA}":
-            entries = [{"type": "file", "path": name, "size": len(body), "oid": "0" * 40} for name, body in self.files.items()]
+            entries = [
+                {"type": "file", "path": name, "size": len(body), "oid": "0" * 40}
+                for name, body in self.files.items()
+            ]
             return 200, {"Content-Type": "application/json"}, json.dumps(entries).encode()
         repo, _, revision = what.partition("/revision/")
         if repo != "org/model":
-            return 401, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}, b"{}"
+            return (
+                401,
+                {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"},
+                b"{}",
+            )
         if revision not in ("", "main", "v1", SHA):
-            return 404, {"X-Error-Code": "RevisionNotFound", "X-Error-Message": f"Invalid rev id: {revision}"}, b"{}"
+            return (
+                404,
+                {
+                    "X-Error-Code": "RevisionNotFound",
+                    "X-Error-Message": f"Invalid rev id: {revision}",
+                },
+                b"{}",
+            )
         siblings = [{"rfilename": name, "size": len(body)} for name, body in self.files.items()]
-        content: dict[str, Any] = {"id": repo, "modelId": repo, "sha": SHA, "private": False, "siblings": siblings}
+        content: dict[str, Any] = {
+            "id": repo,
+            "modelId": repo,
+            "sha": SHA,
+            "private": False,
+            "siblings": siblings,
+        }
         content["gated"] = "manual" if self.gated else False
         return 200, {"Content-Type": "application/json"}, json.dumps(content).encode()
 
@@ -111,4 +142,8 @@ def use(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", address)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(
+        constants,
+        "HUGGINGFACE_CO_URL_TEMPLATE",
+        address + "/{repo_id}/resolve/{revision}/{filename}",
+    )

@@ -54,7 +54,9 @@ class Subject:
     ) -> Generated:
         encoded = prompt or self.encoded
         effective = self.effective(encoded, **asked)
-        return self.engine.generate(encoded, effective, seed, fixed_length=fixed_length, timeout_s=timeout_s)
+        return self.engine.generate(
+            encoded, effective, seed, fixed_length=fixed_length, timeout_s=timeout_s
+        )
 
     def effective(self, encoded: Encoded | None = None, **asked: Any) -> Effective:
         n_prompt = (encoded or self.encoded).n_tokens
@@ -112,12 +114,16 @@ def test_the_text_does_not_depend_on_what_ran_before(subject: Subject) -> None:
 
 
 def test_greedy_does_not_depend_on_the_seed(subject: Subject) -> None:
-    assert subject.generate(1, temperature=0.0).tokens == subject.generate(2, temperature=0.0).tokens
+    assert (
+        subject.generate(1, temperature=0.0).tokens == subject.generate(2, temperature=0.0).tokens
+    )
 
 
 def test_fixed_length_gives_exactly_max_length(subject: Subject) -> None:
     for seed in range(4):
-        generated = subject.generate(seed, fixed_length=True, max_length=subject.encoded.n_tokens + 40)
+        generated = subject.generate(
+            seed, fixed_length=True, max_length=subject.encoded.n_tokens + 40
+        )
         assert (len(generated.tokens), generated.finish_reason) == (40, "length")
 
 
@@ -142,7 +148,9 @@ def test_the_first_token_s_time_is_told(subject: Subject) -> None:
 
 
 @pytest.mark.parametrize("fixed_length", [False, True])
-def test_a_generation_ends_at_the_first_token_after_its_timeout(subject: Subject, fixed_length: bool) -> None:
+def test_a_generation_ends_at_the_first_token_after_its_timeout(
+    subject: Subject, fixed_length: bool
+) -> None:
     with pytest.raises(GenerationError) as raised:
         subject.generate(timeout_s=1e-9, fixed_length=fixed_length)
     assert raised.value.kind == "timeout"
@@ -200,7 +208,9 @@ GREEDY = [
 
 @pytest.mark.parametrize("asked", GREEDY)
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
-def test_all_greedy_configurations_are_one_program(engines: Engines, quantization: str, asked: dict[str, Any]) -> None:
+def test_all_greedy_configurations_are_one_program(
+    engines: Engines, quantization: str, asked: dict[str, Any]
+) -> None:
     subject = subject_of(engines("llama2", quantization))
     assert subject.effective(**asked).do_sample is False
     assert subject.generate(5, **asked).tokens == subject.generate(6, temperature=0.0).tokens
@@ -213,7 +223,9 @@ def test_greedy_is_the_model_s_own_argmax(real: Subject) -> None:
     ids = real.encoded.ids
     with torch.inference_mode():
         for _ in range(6):
-            ids = torch.cat([ids, real.engine._model(ids).logits[:, -1].argmax(-1, keepdim=True)], dim=1)
+            ids = torch.cat(
+                [ids, real.engine._model(ids).logits[:, -1].argmax(-1, keepdim=True)], dim=1
+            )
     expected = ids[0, real.encoded.n_tokens :].tolist()
     assert real.generate(max_length=real.encoded.n_tokens + 6, temperature=0.0).tokens == expected
 
@@ -256,7 +268,9 @@ def test_top_k_zero_is_off_not_the_library_s_fifty(real: Subject) -> None:
 
     assert isinstance(real.engine, HfEngine)
     with torch.inference_mode():
-        likeliest = set(real.engine._model(real.encoded.ids).logits[0, -1].topk(50).indices.tolist())
+        likeliest = set(
+            real.engine._model(real.encoded.ids).logits[0, -1].topk(50).indices.tolist()
+        )
     one_more = real.encoded.n_tokens + 1
     free = [real.generate(seed, top_k=0, max_length=one_more).tokens[0] for seed in range(20)]
     held = [real.generate(seed, top_k=50, max_length=one_more).tokens[0] for seed in range(20)]
@@ -264,7 +278,9 @@ def test_top_k_zero_is_off_not_the_library_s_fifty(real: Subject) -> None:
     assert set(held) <= likeliest
 
 
-def test_the_context_limits_the_length(folder: Callable[..., Path], load_folder: Callable[..., HfEngine]) -> None:
+def test_the_context_limits_the_length(
+    folder: Callable[..., Path], load_folder: Callable[..., HfEngine]
+) -> None:
     subject = subject_of(load_folder(folder(config={"max_position_embeddings": 40})))
     assert subject.engine.info.context_length == 40
     assert subject.effective(max_length=10000).limits == ("context",)
@@ -272,10 +288,14 @@ def test_the_context_limits_the_length(folder: Callable[..., Path], load_folder:
     assert subject.encoded.n_tokens + len(generated.tokens) == 40
 
 
-def test_beyond_the_context_it_runs_when_asked(folder: Callable[..., Path], load_folder: Callable[..., HfEngine]) -> None:
+def test_beyond_the_context_it_runs_when_asked(
+    folder: Callable[..., Path], load_folder: Callable[..., HfEngine]
+) -> None:
     subject = subject_of(load_folder(folder(config={"max_position_embeddings": 40})))
     asked = builders.configuration(max_length=100)
-    effective = resolve(asked, prompt_tokens=subject.encoded.n_tokens, context_length=40, beyond_context=True)
+    effective = resolve(
+        asked, prompt_tokens=subject.encoded.n_tokens, context_length=40, beyond_context=True
+    )
     generated = subject.engine.generate(subject.encoded, effective, 1, fixed_length=True)
     assert subject.encoded.n_tokens + len(generated.tokens) == 100
 
@@ -296,7 +316,9 @@ def test_a_text_ends_at_the_first_of_the_model_s_end_tokens(
 ) -> None:
     """The end tokens are the one thing that generation_config decides; the end itself is counted."""
     free = real.generate(4).tokens
-    place, end = next((i, token) for i, token in enumerate(free) if i >= 5 and token not in free[:i])
+    place, end = next(
+        (i, token) for i, token in enumerate(free) if i >= 5 and token not in free[:i]
+    )
     ended = subject_of(load_folder(folder(generation={"eos_token_id": [2, end]})))
     generated = ended.generate(4)
     assert generated.tokens == free[: place + 1]
@@ -311,9 +333,13 @@ def test_a_text_ends_at_the_first_of_the_model_s_end_tokens(
     assert end not in fixed.tokens
 
 
-def test_a_model_without_end_tokens_runs_to_max_length(folder: Callable[..., Path], load_folder: Callable[..., HfEngine]) -> None:
+def test_a_model_without_end_tokens_runs_to_max_length(
+    folder: Callable[..., Path], load_folder: Callable[..., HfEngine]
+) -> None:
     without: dict[str, Any] = {"eos_token_id": ..., "pad_token_id": ...}
-    path = folder(config=without, generation=without, tokenizer={"eos_token": ..., "pad_token": ...})
+    path = folder(
+        config=without, generation=without, tokenizer={"eos_token": ..., "pad_token": ...}
+    )
     (path / "special_tokens_map.json").unlink(missing_ok=True)
     subject = subject_of(load_folder(path))
     generated = subject.generate(1)
@@ -348,9 +374,14 @@ LEAKY = {
 }
 
 
-@pytest.mark.parametrize("generation", [LEAKY, *({name: value} for name, value in LEAKY.items())], ids=["all", *LEAKY])
+@pytest.mark.parametrize(
+    "generation", [LEAKY, *({name: value} for name, value in LEAKY.items())], ids=["all", *LEAKY]
+)
 def test_the_model_s_own_generation_config_never_leaks_in(
-    folder: Callable[..., Path], load_folder: Callable[..., HfEngine], real: Subject, generation: dict[str, Any]
+    folder: Callable[..., Path],
+    load_folder: Callable[..., HfEngine],
+    real: Subject,
+    generation: dict[str, Any],
 ) -> None:
     leaky = subject_of(load_folder(folder(generation=generation)))
     for asked in (
@@ -364,7 +395,15 @@ def test_the_model_s_own_generation_config_never_leaks_in(
 def test_old_models_keep_such_values_in_config_json(
     folder: Callable[..., Path], load_folder: Callable[..., HfEngine], real: Subject
 ) -> None:
-    path = folder(config={"temperature": 0.6, "top_k": 7, "repetition_penalty": 1.3, "max_length": 25, "do_sample": True})
+    path = folder(
+        config={
+            "temperature": 0.6,
+            "top_k": 7,
+            "repetition_penalty": 1.3,
+            "max_length": 25,
+            "do_sample": True,
+        }
+    )
     (path / "generation_config.json").unlink()
     leaky = subject_of(load_folder(path))
     for asked in ({"temperature": 0.0}, {"temperature": 1.0}):
@@ -376,7 +415,10 @@ def pytest_equal(generated: Generated) -> Generated:
 
     class AnyTime(Generated):
         def __eq__(self, other: object) -> bool:
-            return isinstance(other, Generated) and (other.tokens, other.finish_reason) == (self.tokens, self.finish_reason)
+            return isinstance(other, Generated) and (other.tokens, other.finish_reason) == (
+                self.tokens,
+                self.finish_reason,
+            )
 
         __hash__ = Generated.__hash__
 
@@ -388,7 +430,9 @@ def pytest_equal(generated: Generated) -> Generated:
 TEMPLATE = "<s>[INST] {{ messages[0]['content'] }} [/INST]"
 
 
-def test_the_chat_template_is_applied_once(folder: Callable[..., Path], load_folder: Callable[..., HfEngine]) -> None:
+def test_the_chat_template_is_applied_once(
+    folder: Callable[..., Path], load_folder: Callable[..., HfEngine]
+) -> None:
     path = folder(tokenizer={"chat_template": TEMPLATE})
     with_template, without = load_folder(path), load_folder(path, chat_template="off")
     assert (with_template.info.uses_chat_template, without.info.uses_chat_template) == (True, False)
@@ -409,12 +453,27 @@ def test_a_base_model_has_no_template(real: Subject) -> None:
 
 
 def test_quantization_is_real(engines: Engines) -> None:
-    sizes = {name: engines("llama2", name).info.weights_bytes for name in ("none", "int8", "nf4", "fp4")}
+    sizes = {
+        name: engines("llama2", name).info.weights_bytes for name in ("none", "int8", "nf4", "fp4")
+    }
     assert sizes["none"] > sizes["int8"] > sizes["nf4"]  # type: ignore[operator]
-    layers = {name: type(engines("llama2", name)._model.model.layers[0].mlp.up_proj).__name__ for name in sizes}
-    assert layers == {"none": "Linear", "int8": "Linear8bitLt", "nf4": "Linear4bit", "fp4": "Linear4bit"}
-    weight = {name: engines("llama2", name)._model.model.layers[0].mlp.up_proj.weight for name in ("nf4", "fp4")}
-    assert {name: (w.quant_state.quant_type, w.quant_state.nested) for name, w in weight.items()} == {
+    layers = {
+        name: type(engines("llama2", name)._model.model.layers[0].mlp.up_proj).__name__
+        for name in sizes
+    }
+    assert layers == {
+        "none": "Linear",
+        "int8": "Linear8bitLt",
+        "nf4": "Linear4bit",
+        "fp4": "Linear4bit",
+    }
+    weight = {
+        name: engines("llama2", name)._model.model.layers[0].mlp.up_proj.weight
+        for name in ("nf4", "fp4")
+    }
+    assert {
+        name: (w.quant_state.quant_type, w.quant_state.nested) for name, w in weight.items()
+    } == {
         "nf4": ("nf4", True),
         "fp4": ("fp4", False),
     }
@@ -424,7 +483,12 @@ def test_quantization_is_real(engines: Engines) -> None:
 @pytest.mark.parametrize("quantization", ["none", "nf4", "int8"])
 def test_the_cpu_s_compute_type(engines: Engines, quantization: str) -> None:
     info = engines("llama2", quantization).info
-    assert (info.device, info.compute_dtype, info.threads, info.cache) == ("cpu", "float32", 1, "dynamic")
+    assert (info.device, info.compute_dtype, info.threads, info.cache) == (
+        "cpu",
+        "float32",
+        1,
+        "dynamic",
+    )
     assert info.attention == "sdpa"
     assert set(info.versions) == {"torch", "transformers", "bitsandbytes", "accelerate"}
 
@@ -433,26 +497,46 @@ def test_an_asked_compute_type_is_taken(tiny: Callable[[str], Weights]) -> None:
     import torch
 
     weights = tiny("llama2")
-    engine = HfEngine(builders.setup(quantization="nf4", compute_dtype="bfloat16", revision=weights.revision), weights, 1)
+    engine = HfEngine(
+        builders.setup(quantization="nf4", compute_dtype="bfloat16", revision=weights.revision),
+        weights,
+        1,
+    )
     assert engine.info.compute_dtype == "bfloat16"
     assert engine._model.model.layers[0].mlp.up_proj.compute_dtype == torch.bfloat16
     assert len(subject_of(engine).generate(fixed_length=True).tokens) == 16
 
 
-def test_the_memory_left_bounds_the_tokens(monkeypatch: pytest.MonkeyPatch, tiny: Callable[[str], Weights]) -> None:
+def test_the_memory_left_bounds_the_tokens(
+    monkeypatch: pytest.MonkeyPatch, tiny: Callable[[str], Weights]
+) -> None:
     """2 layers x (key, value) x 4 heads x 16 x 4 bytes = 1024 bytes a token; a tenth is left free."""
     monkeypatch.setattr(hf, "_ram_bytes", lambda: (1_024_000, 2_048_000))
     weights = tiny("llama2")
-    assert HfEngine(builders.setup(quantization="none", revision=weights.revision), weights, 1).info.memory_tokens == 900
+    assert (
+        HfEngine(
+            builders.setup(quantization="none", revision=weights.revision), weights, 1
+        ).info.memory_tokens
+        == 900
+    )
 
 
-def test_mistral_s_cache_counts_its_key_value_heads(monkeypatch: pytest.MonkeyPatch, tiny: Callable[[str], Weights]) -> None:
+def test_mistral_s_cache_counts_its_key_value_heads(
+    monkeypatch: pytest.MonkeyPatch, tiny: Callable[[str], Weights]
+) -> None:
     monkeypatch.setattr(hf, "_ram_bytes", lambda: (1_024_000, 2_048_000))
     weights = tiny("mistral")
-    assert HfEngine(builders.setup(quantization="none", revision=weights.revision), weights, 1).info.memory_tokens == 1800
+    assert (
+        HfEngine(
+            builders.setup(quantization="none", revision=weights.revision), weights, 1
+        ).info.memory_tokens
+        == 1800
+    )
 
 
-def test_a_local_folder_is_no_synthetic_model(folder: Callable[..., Path], load_folder: Callable[..., HfEngine]) -> None:
+def test_a_local_folder_is_no_synthetic_model(
+    folder: Callable[..., Path], load_folder: Callable[..., HfEngine]
+) -> None:
     assert load_folder(folder()).info.synthetic is False
 
 
@@ -473,7 +557,9 @@ def one_sentence(error: pytest.ExceptionInfo[ModelUnavailableError]) -> str:
     return line
 
 
-def test_load_takes_only_the_planned_revision(tiny_cache: Path, monkeypatch: pytest.MonkeyPatch, real: Subject) -> None:
+def test_load_takes_only_the_planned_revision(
+    tiny_cache: Path, monkeypatch: pytest.MonkeyPatch, real: Subject
+) -> None:
     monkeypatch.setenv("ORCHESTRATOR_CACHE", str(tiny_cache))
     revision = real.engine.info.revision
     engine = load(builders.setup(quantization="none", revision=revision), REFS["llama2"], 1)
@@ -486,7 +572,9 @@ def test_load_takes_only_the_planned_revision(tiny_cache: Path, monkeypatch: pyt
     assert "orchestrator models stage" in line
 
 
-def test_pickled_weights_are_refused(folder: Callable[..., Path], load_folder: Callable[..., HfEngine], tmp_path: Path) -> None:
+def test_pickled_weights_are_refused(
+    folder: Callable[..., Path], load_folder: Callable[..., HfEngine], tmp_path: Path
+) -> None:
     import torch
 
     class Evil:
@@ -536,13 +624,20 @@ class EvilTokenizer(PreTrainedTokenizerFast):
 
 @pytest.mark.parametrize("model_type", ["llama", "evil"])
 def test_a_model_s_own_code_is_never_run(
-    folder: Callable[..., Path], load_folder: Callable[..., HfEngine], tmp_path: Path, real: Subject, model_type: str
+    folder: Callable[..., Path],
+    load_folder: Callable[..., HfEngine],
+    tmp_path: Path,
+    real: Subject,
+    model_type: str,
 ) -> None:
     marker = tmp_path / "executed"
     path = folder(
         config={
             "model_type": model_type,
-            "auto_map": {"AutoConfig": "modeling_evil.EvilConfig", "AutoModelForCausalLM": "modeling_evil.EvilModel"},
+            "auto_map": {
+                "AutoConfig": "modeling_evil.EvilConfig",
+                "AutoModelForCausalLM": "modeling_evil.EvilModel",
+            },
         },
         tokenizer={"auto_map": {"AutoTokenizer": [None, "modeling_evil.EvilTokenizer"]}},
     )
@@ -556,8 +651,12 @@ def test_a_model_s_own_code_is_never_run(
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("spoil", ["cut", "zeros", "no tokenizer", "config", "empty config", "no config"])
-def test_a_spoilt_folder_is_one_sentence(folder: Callable[..., Path], load_folder: Callable[..., HfEngine], spoil: str) -> None:
+@pytest.mark.parametrize(
+    "spoil", ["cut", "zeros", "no tokenizer", "config", "empty config", "no config"]
+)
+def test_a_spoilt_folder_is_one_sentence(
+    folder: Callable[..., Path], load_folder: Callable[..., HfEngine], spoil: str
+) -> None:
     path = folder()
     weights = path / "model.safetensors"
     if spoil == "cut":
@@ -610,34 +709,45 @@ def test_weights_that_are_quantized_already(
     original._model.save_pretrained(path)
     if taken:
         engine = load_folder(path, **asked)
-        kinds = {type(one._model.model.layers[0].mlp.up_proj).__name__ for one in (engine, original)}
+        kinds = {
+            type(one._model.model.layers[0].mlp.up_proj).__name__ for one in (engine, original)
+        }
         assert len(kinds) == 1
         assert len(subject_of(engine).generate(1, fixed_length=True).tokens) == 16
         if saved == "nf4":  # an int8 model's last bits are not those from before it was saved
             assert subject_of(engine).generate(1).tokens == subject_of(original).generate(1).tokens
         return
-    with pytest.raises(ModelUnavailableError, match=r"quantized already \(bitsandbytes\), and not as asked") as raised:
+    with pytest.raises(
+        ModelUnavailableError, match=r"quantized already \(bitsandbytes\), and not as asked"
+    ) as raised:
         load_folder(path, **asked)
     one_sentence(raised)
 
 
-def test_weights_of_another_shape_are_refused(folder: Callable[..., Path], load_folder: Callable[..., HfEngine]) -> None:
+def test_weights_of_another_shape_are_refused(
+    folder: Callable[..., Path], load_folder: Callable[..., HfEngine]
+) -> None:
     with pytest.raises(ModelUnavailableError) as raised:
         load_folder(folder(config={"hidden_size": 128, "head_dim": 32}))
     one_sentence(raised)
 
 
-def test_missing_weights_are_refused(folder: Callable[..., Path], load_folder: Callable[..., HfEngine]) -> None:
+def test_missing_weights_are_refused(
+    folder: Callable[..., Path], load_folder: Callable[..., HfEngine]
+) -> None:
     """A layer that no file has would be drawn at random: that is no model."""
     for quantization in ("none", "nf4"):
         with pytest.raises(
-            ModelUnavailableError, match=r"9 of its tensors are in no file, the first is model\.layers\.2\."
+            ModelUnavailableError,
+            match=r"9 of its tensors are in no file, the first is model\.layers\.2\.",
         ) as raised:
             load_folder(folder(config={"num_hidden_layers": 3}), quantization=quantization)
         one_sentence(raised)
 
 
-def test_tied_weights_are_not_missing(folder: Callable[..., Path], load_folder: Callable[..., HfEngine]) -> None:
+def test_tied_weights_are_not_missing(
+    folder: Callable[..., Path], load_folder: Callable[..., HfEngine]
+) -> None:
     from transformers import AutoModelForCausalLM
 
     path = folder(config={"tie_word_embeddings": True})
@@ -647,7 +757,9 @@ def test_tied_weights_are_not_missing(folder: Callable[..., Path], load_folder: 
     assert len(subject_of(load_folder(path)).generate(fixed_length=True).tokens) == 16
 
 
-def test_a_shard_that_is_missing_is_refused(folder: Callable[..., Path], load_folder: Callable[..., HfEngine]) -> None:
+def test_a_shard_that_is_missing_is_refused(
+    folder: Callable[..., Path], load_folder: Callable[..., HfEngine]
+) -> None:
     path = folder()
     shutil.move(path / "model.safetensors", path / "model-00001-of-00002.safetensors")
     index = {"metadata": {}, "weight_map": {"lm_head.weight": "model-00002-of-00002.safetensors"}}
@@ -664,22 +776,38 @@ def failures() -> list[tuple[str, Exception, str]]:
     import torch
 
     nan = "probability tensor contains either `inf`, `nan` or element < 0"
-    cpu = (
-        "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
-    )
+    cpu = "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
     return [
-        ("oom", torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nGPU 0 has"), "CUDA out of memory."),
+        (
+            "oom",
+            torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nGPU 0 has"),
+            "CUDA out of memory.",
+        ),
         ("oom", RuntimeError(cpu), "[enforce fail"),
         ("nan", RuntimeError(nan), nan),
-        ("nan", RuntimeError("CUDA error: device-side assert triggered\nCUDA kernel errors"), "CUDA error: device-side assert"),
-        ("other", RuntimeError("CUDA error: an illegal memory access was encountered"), "CUDA error"),
-        ("other", RuntimeError("The size of tensor a must match\nmore"), "The size of tensor a must match"),
+        (
+            "nan",
+            RuntimeError("CUDA error: device-side assert triggered\nCUDA kernel errors"),
+            "CUDA error: device-side assert",
+        ),
+        (
+            "other",
+            RuntimeError("CUDA error: an illegal memory access was encountered"),
+            "CUDA error",
+        ),
+        (
+            "other",
+            RuntimeError("The size of tensor a must match\nmore"),
+            "The size of tensor a must match",
+        ),
         ("other", RuntimeError(""), "RuntimeError"),
     ]
 
 
 @pytest.mark.parametrize("number", range(7))
-def test_known_failures_are_typed(monkeypatch: pytest.MonkeyPatch, real: Subject, number: int) -> None:
+def test_known_failures_are_typed(
+    monkeypatch: pytest.MonkeyPatch, real: Subject, number: int
+) -> None:
     kind, error, beginning = failures()[number]
 
     def fails(**_kwargs: Any) -> None:
@@ -712,7 +840,9 @@ def test_after_a_failure_the_engine_goes_on(monkeypatch: pytest.MonkeyPatch, rea
     assert real.generate(3).tokens == before
 
 
-def test_real_nan_weights_are_a_typed_failure(folder: Callable[..., Path], load_folder: Callable[..., HfEngine]) -> None:
+def test_real_nan_weights_are_a_typed_failure(
+    folder: Callable[..., Path], load_folder: Callable[..., HfEngine]
+) -> None:
     import torch
 
     engine = load_folder(folder())
@@ -737,7 +867,16 @@ def test_the_simulated_engine_takes_the_time_it_is_told_to(monkeypatch: pytest.M
 
 def test_the_simulated_engine_ends_texts_at_times() -> None:
     subject = subject_of(SimulatedEngine(builders.setup(), "smollm2", 1))
-    reasons = [subject.generate(seed, max_length=subject.encoded.n_tokens + 60).finish_reason for seed in range(40)]
+    reasons = [
+        subject.generate(seed, max_length=subject.encoded.n_tokens + 60).finish_reason
+        for seed in range(40)
+    ]
     assert {"eos", "length"} == set(reasons)
-    ended = next(g for g in (subject.generate(s, max_length=200) for s in range(99)) if g.finish_reason == "eos")
-    assert len(subject.engine.decode(ended).split()) == len(ended.tokens) - 1, "the end is a token, but no word"
+    ended = next(
+        g
+        for g in (subject.generate(s, max_length=200) for s in range(99))
+        if g.finish_reason == "eos"
+    )
+    assert len(subject.engine.decode(ended).split()) == len(ended.tokens) - 1, (
+        "the end is a token, but no word"
+    )

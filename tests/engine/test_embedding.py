@@ -20,7 +20,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("bert")
     (found / "vocab.txt").write_text("\n".join(WORDS))
     torch.manual_seed(1)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    sizes = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
     BertModel(BertConfig(vocab_size=len(WORDS), **sizes)).save_pretrained(found)
     BertTokenizerFast(vocab={word: i for i, word in enumerate(WORDS)}).save_pretrained(found)
     return found
@@ -43,7 +48,9 @@ def test_padding_and_batches_change_nothing(model: Embedding) -> None:
     assert together == pytest.approx([model.similarities([pair])[0] for pair in pairs], abs=1e-5)
 
 
-@pytest.mark.parametrize("text", ["", "\x00", "世界 🐉", "sea " * 5000], ids=["empty", "NUL", "unknown", "long"])
+@pytest.mark.parametrize(
+    "text", ["", "\x00", "世界 🐉", "sea " * 5000], ids=["empty", "NUL", "unknown", "long"]
+)
 def test_any_text_has_a_similarity(model: Embedding, text: str) -> None:
     assert -1 <= model.similarities([("the sea", text)])[0] <= 1
 
@@ -62,7 +69,9 @@ def test_a_folder_without_a_model_is_told_in_a_sentence(tmp_path: Path) -> None:
     assert len(caught.value.lines) == 1
 
 
-def test_offline_a_name_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_offline_a_name_that_is_not_there_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

@@ -40,7 +40,11 @@ Tiny = Callable[[str], Weights]
 def model(**gigabytes: float) -> Any:
     """A loaded model with so many bytes on each device."""
     parameters = [
-        SimpleNamespace(nelement=lambda n=n: int(n * 1e9) // 2, element_size=lambda: 2, device=SimpleNamespace(type=device))
+        SimpleNamespace(
+            nelement=lambda n=n: int(n * 1e9) // 2,
+            element_size=lambda: 2,
+            device=SimpleNamespace(type=device),
+        )
         for device, n in gigabytes.items()
     ]
     return SimpleNamespace(parameters=lambda: parameters)
@@ -48,9 +52,16 @@ def model(**gigabytes: float) -> Any:
 
 @pytest.mark.parametrize(
     ("bytes_by_device", "share"),
-    [({"cuda": 4}, 0.0), ({"cuda": 3, "meta": 1}, 0.25), ({"cuda": 1, "cpu": 2, "meta": 1}, 0.75), ({}, 0.0)],
+    [
+        ({"cuda": 4}, 0.0),
+        ({"cuda": 3, "meta": 1}, 0.25),
+        ({"cuda": 1, "cpu": 2, "meta": 1}, 0.75),
+        ({}, 0.0),
+    ],
 )
-def test_what_lies_outside_the_gpu_is_counted_by_its_bytes(bytes_by_device: dict[str, float], share: float) -> None:
+def test_what_lies_outside_the_gpu_is_counted_by_its_bytes(
+    bytes_by_device: dict[str, float], share: float
+) -> None:
     assert offload_fraction(model(**bytes_by_device)) == share
 
 
@@ -65,7 +76,9 @@ def llama2_7b() -> Any:
 
     sizes = LLAMA2_7B.model_dump(exclude={"family"}, exclude_none=True)
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **sizes), dtype=torch.float16)
+        return AutoModelForCausalLM.from_config(
+            AutoConfig.for_model("llama", **sizes), dtype=torch.float16
+        )
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +103,12 @@ def test_the_first_layers_lie_on_the_gpu_and_take_what_they_may(llama2: Any) -> 
     assert where == sorted(where, key=str), "those on the GPU first"
     layer, embedding = LLAMA2_7B.linear_parameters() // 32 // 2, 32000 * 4096 * 2
     assert layers_on_gpu(found) * layer + embedding <= GPU_SHARE * 3 * GIB
-    assert 15 <= layers_on_gpu(found) <= 22, "2.4 GiB, less the embedding and room for the head, by 0.1 GiB"
-    assert bytes_on(llama2, found, HOST) == pytest.approx((32 - layers_on_gpu(found)) * layer * 4 + embedding, rel=0.01)
+    assert 15 <= layers_on_gpu(found) <= 22, (
+        "2.4 GiB, less the embedding and room for the head, by 0.1 GiB"
+    )
+    assert bytes_on(llama2, found, HOST) == pytest.approx(
+        (32 - layers_on_gpu(found)) * layer * 4 + embedding, rel=0.01
+    )
 
 
 def test_a_map_of_one_entry_is_the_whole_model(llama2: Any) -> None:
@@ -105,7 +122,10 @@ def test_a_map_of_one_entry_is_the_whole_model(llama2: Any) -> None:
 def test_the_host_must_hold_the_rest_unquantized(llama2: Any) -> None:
     rest = bytes_on(llama2, place(llama2, QUANTIZATIONS["nf4"], 3 * GIB, MUCH), HOST)
     place(llama2, QUANTIZATIONS["nf4"], 3 * GIB, int(rest / RAM_SHARE) + 1)
-    with pytest.raises(ModelTooLargeError, match=rf"have to hold {rest / GIB:.1f} GiB of layers, and 2\.0 GiB are free"):
+    with pytest.raises(
+        ModelTooLargeError,
+        match=rf"have to hold {rest / GIB:.1f} GiB of layers, and 2\.0 GiB are free",
+    ):
         place(llama2, QUANTIZATIONS["nf4"], 3 * GIB, 2 * GIB)
 
 
@@ -115,26 +135,36 @@ def test_a_gpu_without_room_for_a_layer_is_none(llama2: Any) -> None:
 
 
 @given(st.sampled_from(sorted(QUANTIZATIONS)), st.floats(0.7, 40))
-def test_nothing_ever_lies_on_a_disk_and_every_weight_somewhere(llama2: Any, name: str, gib: float) -> None:
+def test_nothing_ever_lies_on_a_disk_and_every_weight_somewhere(
+    llama2: Any, name: str, gib: float
+) -> None:
     try:
         found = place(llama2, QUANTIZATIONS[name], int(gib * GIB), MUCH)
     except ModelTooLargeError:
         return
     assert set(found.values()) <= {GPU, HOST}
-    assert bytes_on(llama2, found, GPU) + bytes_on(llama2, found, HOST) == 2 * LLAMA2_7B.parameters()
+    assert (
+        bytes_on(llama2, found, GPU) + bytes_on(llama2, found, HOST) == 2 * LLAMA2_7B.parameters()
+    )
 
 
 @pytest.mark.parametrize("name", ["nf4", "int8"])
-def test_bitsandbytes_quantizes_what_the_plan_has_on_the_gpu_and_nothing_else(llama2: Any, name: str) -> None:
+def test_bitsandbytes_quantizes_what_the_plan_has_on_the_gpu_and_nothing_else(
+    llama2: Any, name: str
+) -> None:
     from transformers.quantizers import AutoHfQuantizer
 
     found = place(llama2, QUANTIZATIONS[name], 3 * GIB, MUCH)
     one = llama2_7b()
-    quantizer = AutoHfQuantizer.from_config(_bitsandbytes(QUANTIZATIONS[name], torch.float16, offloads=True))
+    quantizer = AutoHfQuantizer.from_config(
+        _bitsandbytes(QUANTIZATIONS[name], torch.float16, offloads=True)
+    )
     quantizer.preprocess_model(one, device_map=found)
     kinds = [type(layer.mlp.up_proj).__name__ for layer in one.model.layers]
     assert {kinds[0], kinds[31]} == {{"nf4": "Linear4bit", "int8": "Linear8bitLt"}[name], "Linear"}
-    assert [kind == "Linear" for kind in kinds] == [found[f"model.layers.{i}"] == HOST for i in range(32)]
+    assert [kind == "Linear" for kind in kinds] == [
+        found[f"model.layers.{i}"] == HOST for i in range(32)
+    ]
 
 
 def test_a_plan_is_loaded_and_its_text_is_that_of_the_whole_model(tiny: Tiny) -> None:
@@ -148,9 +178,13 @@ def test_a_plan_is_loaded_and_its_text_is_that_of_the_whole_model(tiny: Tiny) ->
     part = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, device_map=played)
     whole = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
     ids = torch.arange(5, 15)[None]
-    first, second = (m.generate(ids, max_new_tokens=12, do_sample=False).tolist() for m in (whole, part))
+    first, second = (
+        m.generate(ids, max_new_tokens=12, do_sample=False).tolist() for m in (whole, part)
+    )
     assert first == second
-    outside = sum(p.nelement() * p.element_size() for p in part.parameters() if p.device.type == "meta")
+    outside = sum(
+        p.nelement() * p.element_size() for p in part.parameters() if p.device.type == "meta"
+    )
     assert outside == bytes_on(skeleton(path, torch.float32), plan, HOST) > 0
 
 
@@ -163,20 +197,28 @@ def engine(monkeypatch: pytest.MonkeyPatch, gpu_bytes: int, ram_bytes: int) -> H
     return one
 
 
-def test_only_when_asked_may_layers_lie_elsewhere(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_when_asked_may_layers_lie_elsewhere(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, path = engine(monkeypatch, 600_000, MUCH), tiny("llama2").path
-    plain, asked = (builders.setup(engine="transformers", quantization="none", cpu_offload=a) for a in (False, True))
+    plain, asked = (
+        builders.setup(engine="transformers", quantization="none", cpu_offload=a)
+        for a in (False, True)
+    )
     assert one._placed(plain, path, torch.float32) == {"": GPU}, "whole on the GPU, or not at all"
     assert HOST in one._placed(asked, path, torch.float32).values()
     one._cuda = False
     assert one._placed(asked, path, torch.float32) == {}
 
 
-def test_what_not_even_offload_can_run_is_told_in_a_sentence(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_not_even_offload_can_run_is_told_in_a_sentence(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = engine(monkeypatch, 600_000, 1000)
     asked = builders.setup(engine="transformers", quantization="none", cpu_offload=True)
     with pytest.raises(
-        ModelTooLargeError, match=r"doesn't fit, not even by --cpu-offload: the host's .*; use a smaller model"
+        ModelTooLargeError,
+        match=r"doesn't fit, not even by --cpu-offload: the host's .*; use a smaller model",
     ) as told:
         one._placed(asked, tiny("llama2").path, torch.float32)
     assert len(told.value.lines) == 1

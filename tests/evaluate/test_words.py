@@ -40,7 +40,13 @@ def test_good_italian_is_far_from_the_limit_however_its_accents_are_written() ->
     for form in ("NFC", "NFD"):
         text = unicodedata.normalize(form, ITALIAN)
         verdict = verdict_on(
-            Text("a#1", "any", "Racconta la storia di una ragazza che incontra un uomo in città.", text), read_rules()
+            Text(
+                "a#1",
+                "any",
+                "Racconta la storia di una ragazza che incontra un uomo in città.",
+                text,
+            ),
+            read_rules(),
         )
         assert (verdict.usable, verdict.language) == (True, "it")
         assert verdict.dictionary_share is not None

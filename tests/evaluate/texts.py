@@ -37,7 +37,10 @@ GIBBERISH = (
     "ploring decay vitamins qvest ulnar Drescu ferentially mosaicite hydronym glimpsewise zorbed antifluct breviar snorl tectopia "
     "kwaster opulentor mirrage drossel fenkt uvulaxis prantic wolumbre stiggar nebulonk creptide yallowen fosperil trundex quorbit "
 )
-SALAD = "of the sea a in was boat letter to and it he that storm for with on island the by an old had been from at " * 3
+SALAD = (
+    "of the sea a in was boat letter to and it he that storm for with on island the by an old had been from at "
+    * 3
+)
 CHOREOGRAPHY = (
     "1. Opening hold: the couple faces each other, right hand on the shoulder blade, four beats.\n"
     "2. Natural turn: step forward with the right foot, turn to the right, three beats.\n"

@@ -31,11 +31,17 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("orchestrator.meters.nvml.visible_gpus", list)
     monkeypatch.setattr("orchestrator.sweep.prepare._staged", lambda _model, _say: "simulated")
-    monkeypatch.setattr("orchestrator.sweep.run.run_sweep", None)  # nothing here may get so far as to run
+    monkeypatch.setattr(
+        "orchestrator.sweep.run.run_sweep", None
+    )  # nothing here may get so far as to run
 
     def run(*arguments: str) -> int:
         out, err = io.StringIO(), io.StringIO()
-        with pytest.raises(SystemExit) as ended, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with (
+            pytest.raises(SystemExit) as ended,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
             main(list(arguments))
         lines = [*out.getvalue().split("\n"), *err.getvalue().split("\n")]
         assert all(line == printable(line) for line in lines), lines
@@ -70,7 +76,9 @@ def test_corpus_of_trials(call: Call, case: Path, tmp_path: Path) -> None:
     assert call("validate") == 3
     assert call("summarize") == 3
     assert call("status") == 0
-    assert call("plan", "--space", "lhs", *SIMULATED) == 2, "a sweep doesn't go on beside what can't be read"
+    assert call("plan", "--space", "lhs", *SIMULATED) == 2, (
+        "a sweep doesn't go on beside what can't be read"
+    )
 
 
 def test_a_ten_megabyte_prompt(call: Call, tmp_path: Path) -> None:
@@ -79,7 +87,23 @@ def test_a_ten_megabyte_prompt(call: Call, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["1, ", "- ", "? ", "[", "{a: ", "&a ", "!!int ", "1:5:", "k: ", "\n", "#", "'", "\u2028", "\t"]
+    "piece",
+    [
+        "1, ",
+        "- ",
+        "? ",
+        "[",
+        "{a: ",
+        "&a ",
+        "!!int ",
+        "1:5:",
+        "k: ",
+        "\n",
+        "#",
+        "'",
+        "\u2028",
+        "\t",
+    ],
 )
 def test_a_piece_a_hundred_thousand_times(call: Call, tmp_path: Path, piece: str) -> None:
     """Refused, and soon: nothing takes more than time in proportion to the file."""
@@ -89,16 +113,24 @@ def test_a_piece_a_hundred_thousand_times(call: Call, tmp_path: Path, piece: str
 
 
 def files() -> list[Path]:
-    return [packaged_folder(kind) / name for kind, name in (("search_spaces", "lhs.yaml"), ("prompts", "fantasyWorld.yaml"))]
+    return [
+        packaged_folder(kind) / name
+        for kind, name in (("search_spaces", "lhs.yaml"), ("prompts", "fantasyWorld.yaml"))
+    ]
 
 
 @settings(max_examples=60, suppress_health_check=FIXTURES)
 @given(data=st.data())
 def test_valid_files_with_a_change(call: Call, tmp_path: Path, data: st.DataObject) -> None:
-    before = data.draw(st.sampled_from([*files(), packaged_folder("clusters") / "cpu.yaml"])).read_bytes()
+    before = data.draw(
+        st.sampled_from([*files(), packaged_folder("clusters") / "cpu.yaml"])
+    ).read_bytes()
     at = data.draw(st.integers(0, 1000)) * len(before) // 1000
     junk = data.draw(
-        st.binary(max_size=8) | st.sampled_from([b"*a", b"&a ", b"!!", b"\n", b"\t", b": ", b"- ", b"{", b"]", b"\x1b[2J"])
+        st.binary(max_size=8)
+        | st.sampled_from(
+            [b"*a", b"&a ", b"!!", b"\n", b"\t", b": ", b"- ", b"{", b"]", b"\x1b[2J"]
+        )
     )
     path = tmp_path / "changed.yaml"
     path.write_bytes(before[:at] + junk + before[at + data.draw(st.integers(0, 8)) :])
@@ -107,15 +139,57 @@ def test_valid_files_with_a_change(call: Call, tmp_path: Path, data: st.DataObje
 
 WORDS = st.sampled_from(
     [
-        *("plan", "tune", "status", "validate", "summarize", "models", "list", "stage", "--space", "lhs", "grid", "optuna"),
-        *("--samples", "--range", "--seed", "--out", "--model", "smollm2", "--use-case", "--machine", "--prompts", "--json"),
-        *("--rerun", "failed", "--max-hours", "--engine", "simulated", "-1", "0", "3", "top_p=0:1", "--help", "--quantization"),
+        *(
+            "plan",
+            "tune",
+            "status",
+            "validate",
+            "summarize",
+            "models",
+            "list",
+            "stage",
+            "--space",
+            "lhs",
+            "grid",
+            "optuna",
+        ),
+        *(
+            "--samples",
+            "--range",
+            "--seed",
+            "--out",
+            "--model",
+            "smollm2",
+            "--use-case",
+            "--machine",
+            "--prompts",
+            "--json",
+        ),
+        *(
+            "--rerun",
+            "failed",
+            "--max-hours",
+            "--engine",
+            "simulated",
+            "-1",
+            "0",
+            "3",
+            "top_p=0:1",
+            "--help",
+            "--quantization",
+        ),
     ]
 )
 
 
 @settings(max_examples=120, suppress_health_check=FIXTURES)
-@given(st.lists(WORDS | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12), max_size=8))
+@given(
+    st.lists(
+        WORDS
+        | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12),
+        max_size=8,
+    )
+)
 def test_any_arguments(call: Call, arguments: list[str]) -> None:
     if "stage" in arguments or arguments[:1] == ["tune"]:
         arguments = ["plan", *arguments[1:]]  # these two would fetch weights and make folders
@@ -123,7 +197,11 @@ def test_any_arguments(call: Call, arguments: list[str]) -> None:
 
 
 @settings(max_examples=40, suppress_health_check=FIXTURES)
-@given(parameters=st.dictionaries(st.sampled_from(["type", "low", "high"]), st.integers() | st.floats() | st.text(max_size=5)))
+@given(
+    parameters=st.dictionaries(
+        st.sampled_from(["type", "low", "high"]), st.integers() | st.floats() | st.text(max_size=5)
+    )
+)
 def test_any_parameter(call: Call, tmp_path: Path, parameters: dict[str, object]) -> None:
     space = yaml.safe_load(files()[0].read_text())
     space["parameters"]["max_length"] = parameters

@@ -20,10 +20,16 @@ def main(out: Path) -> int:
     )
     worst = 0.0
     for row in rows:
-        counter, codecarbon, integrated = (row[f"gpu_energy_{name}_j"] for name in ("counter", "cc", "integrated"))
+        counter, codecarbon, integrated = (
+            row[f"gpu_energy_{name}_j"] for name in ("counter", "cc", "integrated")
+        )
         off = codecarbon / counter - 1
         worst = max(worst, abs(off))
-        second = f"{integrated:12.1f}  {integrated / counter - 1:+6.1%}" if integrated is not None else "         n/a     n/a"
+        second = (
+            f"{integrated:12.1f}  {integrated / counter - 1:+6.1%}"
+            if integrated is not None
+            else "         n/a     n/a"
+        )
         print(
             f"{row['quantization']:<6} {row['compute_dtype']:<9} {row['n_prompt_tokens']:>6} / {row['n_new_tokens']:<9} "
             f"{row['window_s']:8.2f}  {row['tokens_per_s']:8.1f}  {counter:9.1f}  {codecarbon:12.1f}  {off:+6.2%}  {second}  "

@@ -84,16 +84,28 @@ class Confusion:
         return (FALSE_ALARM_COST * false_alarms + misses) / (FALSE_ALARM_COST + 1)
 
 
-def read_cases(path: Path, similarities: Callable[[list[tuple[str, str]]], list[float]] | None = None) -> list[Case]:
+def read_cases(
+    path: Path, similarities: Callable[[list[tuple[str, str]]], list[float]] | None = None
+) -> list[Case]:
     """The labelled texts with their signals."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    found = similarities([(row["prompt"], row["text"]) for row in rows]) if similarities else [None] * len(rows)
+    rows = [
+        json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
+    ]
+    found = (
+        similarities([(row["prompt"], row["text"]) for row in rows])
+        if similarities
+        else [None] * len(rows)
+    )
     return [
         Case(
-            **{name: row.get(name) for name in ("id", "use_case", "prompt_number", "text", "temperature")},
+            **{
+                name: row.get(name)
+                for name in ("id", "use_case", "prompt_number", "text", "temperature")
+            },
             usable={"usable": True, "unusable": False}[row["label"]],
             reason=row.get("reason") or "",
-            signals=signals_of(row["text"], row["prompt"]) | {"similarity": similarity, "judge_score": None},
+            signals=signals_of(row["text"], row["prompt"])
+            | {"similarity": similarity, "judge_score": None},
             language=prompt_language(row["prompt"]),
         )
         for row, similarity in zip(rows, found, strict=True)
@@ -103,7 +115,12 @@ def read_cases(path: Path, similarities: Callable[[list[tuple[str, str]]], list[
 def confusion(cases: Iterable[Case], rules: Rules) -> Confusion:
     """How the rules' words compare with the labels."""
     pairs = [(case.usable, not case.reasons(rules)) for case in cases]
-    return Confusion(*(pairs.count(pair) for pair in [(False, False), (False, True), (True, False), (True, True)]))
+    return Confusion(
+        *(
+            pairs.count(pair)
+            for pair in [(False, False), (False, True), (True, False), (True, True)]
+        )
+    )
 
 
 def fit(cases: Sequence[Case], rules: Rules) -> Rules:
@@ -114,8 +131,18 @@ def fit(cases: Sequence[Case], rules: Rules) -> Rules:
         for name in rules.limits:
             if any(case.signals[name] is not None for case in cases) and name in GRIDS:
                 rules = min(
-                    (_with(rules, name, value) for value in (_at(rules.limits[name]), _at(start.limits[name]), *GRIDS[name])),
-                    key=lambda tried: (confusion(cases, tried).cost, abs(_at(tried.limits[name]) - _at(start.limits[name]))),
+                    (
+                        _with(rules, name, value)
+                        for value in (
+                            _at(rules.limits[name]),
+                            _at(start.limits[name]),
+                            *GRIDS[name],
+                        )
+                    ),
+                    key=lambda tried: (
+                        confusion(cases, tried).cost,
+                        abs(_at(tried.limits[name]) - _at(start.limits[name])),
+                    ),
                 )
         if rules == before:
             break
@@ -164,7 +191,10 @@ def table(groups: dict[str, list[Case]], rules: Rules) -> list[str]:
     ]
     for name, cases in groups.items():
         c = confusion(cases, rules)
-        precision, recall = share(c.caught, c.caught + c.false_alarms), share(c.caught, c.caught + c.missed)
+        precision, recall = (
+            share(c.caught, c.caught + c.false_alarms),
+            share(c.caught, c.caught + c.missed),
+        )
         lines.append(
             f"| {name} | {len(cases)} | {c.caught} | {c.missed} | {c.false_alarms} | {c.kept} | {precision} | {recall} |"
         )
@@ -176,7 +206,9 @@ def by_reason(cases: Sequence[Case], rules: Rules) -> list[str]:
     lines = ["| labelled reason | n | discarded | for that reason |", "|---|---|---|---|"]
     for reason in sorted({case.reason for case in cases if not case.usable}):
         found = [case.reasons(rules) for case in cases if not case.usable and case.reason == reason]
-        lines.append(f"| {reason} | {len(found)} | {sum(map(bool, found))} | {sum(reason in reasons for reasons in found)} |")
+        lines.append(
+            f"| {reason} | {len(found)} | {sum(map(bool, found))} | {sum(reason in reasons for reasons in found)} |"
+        )
     return lines
 
 
@@ -187,7 +219,11 @@ def groups_of(cases: Sequence[Case]) -> dict[str, list[Case]]:
         groups[name] = [case for case in cases if case.use_case == name]
     warm = [case for case in cases if case.temperature is not None]
     for name, (low, high) in BANDS.items():
-        groups[name] = [case for case in warm if low < case.temperature <= high or case.temperature == low == 0.0]
+        groups[name] = [
+            case
+            for case in warm
+            if low < case.temperature <= high or case.temperature == low == 0.0
+        ]
     if len(warm) < len(cases):
         groups["handmade"] = [case for case in cases if case.temperature is None]
     return groups
@@ -198,7 +234,9 @@ def wrong(cases: Sequence[Case], rules: Rules, *, usable: bool) -> list[str]:
     lines = []
     for case in cases:
         reasons = case.reasons(rules)
-        if case.usable == usable and usable == bool(reasons):  # usable and discarded, or unusable and kept
+        if case.usable == usable and usable == bool(
+            reasons
+        ):  # usable and discarded, or unusable and kept
             told = ", ".join(reasons) or f"labelled {case.reason}"
             lines.append(f"- {case.id}: {told}: {json.dumps(case.text[:80], ensure_ascii=False)}")
     return lines or ["- none"]

@@ -50,7 +50,9 @@ def prompts(i: int) -> list[tuple[str, int, str]]:
     found = []
     for name in USE_CASES:
         texts = read("prompts", name, UseCase)[0].prompts
-        found += [(name, number, text) for number, text in enumerate(texts, 1) if (number + i) % 5 < 3]
+        found += [
+            (name, number, text) for number, text in enumerate(texts, 1) if (number + i) % 5 < 3
+        ]
     return found
 
 
@@ -64,15 +66,28 @@ def write(i: int, quantization: str, asked: Configuration) -> list[dict[str, Any
     dtype = _compute_dtype("auto", torch)
     record = _bitsandbytes(QUANTIZATIONS[quantization], dtype)
     more = {"quantization_config": record} if record else {}
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, device_map={"": 0} if cuda else None, **more).eval()
+    model = AutoModelForCausalLM.from_pretrained(
+        path, dtype=dtype, device_map={"": 0} if cuda else None, **more
+    ).eval()
     tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # other versions of transformers leave it out
+    tokenizer.pad_token = (
+        tokenizer.pad_token or tokenizer.eos_token
+    )  # other versions of transformers leave it out
     asked_prompts = prompts(i)
     chats = [[{"role": "user", "content": text}] for _, _, text in asked_prompts]
-    heads = [tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True) for chat in chats]
-    batch = tokenizer(heads, return_tensors="pt", padding=True, add_special_tokens=False).to(model.device)
+    heads = [
+        tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        for chat in chats
+    ]
+    batch = tokenizer(heads, return_tensors="pt", padding=True, add_special_tokens=False).to(
+        model.device
+    )
     effective = effective_of(asked)
-    sampling = {"temperature": effective.temperature, "top_p": effective.top_p, "top_k": effective.top_k or 0}
+    sampling = {
+        "temperature": effective.temperature,
+        "top_p": effective.top_p,
+        "top_k": effective.top_k or 0,
+    }
     torch.manual_seed(SEED + i)
     shortest = int(batch["attention_mask"].sum(1).min())
     with torch.inference_mode():
@@ -112,7 +127,10 @@ def main() -> None:
     with out.open("w", encoding="utf-8") as stream:
         for i, (quantization, asked) in enumerate(configurations()):
             if i % parts == part - 1:
-                stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in write(i, quantization, asked))
+                stream.writelines(
+                    json.dumps(row, ensure_ascii=False) + "\n"
+                    for row in write(i, quantization, asked)
+                )
                 stream.flush()
 
 

@@ -107,7 +107,10 @@ class FakeNvml:
 
     def nvmlDeviceGetFieldValues(self, gpu: FakeGpu, ids: list[int]) -> list[Any]:  # noqa: N802
         self._ask(gpu, "nvmlDeviceGetFieldValues")
-        return [SimpleNamespace(nvmlReturn=0, value=SimpleNamespace(uiVal=round(gpu.watts * 1000))) for _ in ids]
+        return [
+            SimpleNamespace(nvmlReturn=0, value=SimpleNamespace(uiVal=round(gpu.watts * 1000)))
+            for _ in ids
+        ]
 
     def nvmlDeviceGetArchitecture(self, gpu: FakeGpu) -> int:  # noqa: N802
         self._ask(gpu, "nvmlDeviceGetArchitecture")

@@ -19,7 +19,12 @@ from orchestrator.nouns import Machine
 from tests.meters.fake_nvml import host, installed, uuid
 
 ITALY = Machine(
-    name="test", accelerator="cpu", country_iso_code="ITA", carbon_intensity_g_per_kwh=250, cpu_power_w=100, ram_power_w=10
+    name="test",
+    accelerator="cpu",
+    country_iso_code="ITA",
+    carbon_intensity_g_per_kwh=250,
+    cpu_power_w=100,
+    ram_power_w=10,
 )
 ANYWHERE = Machine(name="test", accelerator="cpu")
 
@@ -128,7 +133,9 @@ def test_a_window_of_known_power(no_network: list[Any]) -> None:
     assert no_network == []
 
 
-def test_with_all_sockets_blocked_it_holds_the_country(no_network: list[Any], elsewhere: Path) -> None:
+def test_with_all_sockets_blocked_it_holds_the_country(
+    no_network: list[Any], elsewhere: Path
+) -> None:
     machine = ITALY.model_copy(update={"carbon_intensity_g_per_kwh": None})
     reading = window(Scene(machine)).reading
     assert (reading.raw["country_iso_code"], reading.raw["country_name"]) == ("ITA", "Italy")
@@ -141,14 +148,22 @@ def test_with_all_sockets_blocked_it_holds_the_country(no_network: list[Any], el
 
 def test_without_a_country_it_is_the_world_average(no_network: list[Any]) -> None:
     reading = window(Scene(ANYWHERE)).reading
-    assert 1000 * reading.raw["emissions"] / reading.raw["energy_consumed"] == pytest.approx(475, rel=0.02)
+    assert 1000 * reading.raw["emissions"] / reading.raw["energy_consumed"] == pytest.approx(
+        475, rel=0.02
+    )
     assert not reading.raw["country_iso_code"]
     assert no_network == []
 
 
-@pytest.mark.parametrize("by", ["environment", "lower case", "file in the working folder", "file in the home"])
+@pytest.mark.parametrize(
+    "by", ["environment", "lower case", "file in the working folder", "file in the home"]
+)
 def test_a_hostile_surrounding_changes_nothing(
-    by: str, monkeypatch: pytest.MonkeyPatch, elsewhere: Path, no_network: list[Any], capfd: pytest.CaptureFixture[str]
+    by: str,
+    monkeypatch: pytest.MonkeyPatch,
+    elsewhere: Path,
+    no_network: list[Any],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     scene = Scene(ITALY, project_name="ours")
     calm = window(scene).reading
@@ -159,7 +174,9 @@ def test_a_hostile_surrounding_changes_nothing(
         for name, value in HOSTILE.items():
             monkeypatch.setenv(f"codecarbon_{name.lower()}", value)
     else:
-        text = "\n".join(["[codecarbon]", *(f"{name.lower()}={value}" for name, value in HOSTILE.items())])
+        text = "\n".join(
+            ["[codecarbon]", *(f"{name.lower()}={value}" for name, value in HOSTILE.items())]
+        )
         (elsewhere / ".codecarbon.config").write_text(text)
         if by == "file in the home":
             (elsewhere / "work").mkdir()
@@ -224,19 +241,27 @@ def test_every_option_is_given_explicitly(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("method", ["__init__", "start", "stop"])
-def test_where_codecarbon_fails_every_energy_is_none_with_a_reason(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_codecarbon_fails_every_energy_is_none_with_a_reason(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """CodeCarbon swallows its own errors, whichever step they come from."""
     from codecarbon import emissions_tracker
 
     def fails(*_args: Any, **_kwargs: Any) -> None:
         raise RuntimeError("no such luck")
 
-    inner = {"__init__": "_initialize_runtime_state", "start": "_ensure_hardware_ready", "stop": "_prepare_emissions_data"}
+    inner = {
+        "__init__": "_initialize_runtime_state",
+        "start": "_ensure_hardware_ready",
+        "stop": "_prepare_emissions_data",
+    }
     monkeypatch.setattr(emissions_tracker.BaseEmissionsTracker, inner[method], fails)
     reading = window(Scene(ITALY)).reading
     assert {name: reading.values[name] for name in ENERGIES} == dict.fromkeys(ENERGIES)
     assert set(reading.notes) == set(ENERGIES)
-    assert set(reading.notes.values()) == {"CodeCarbon measured nothing (its own error was swallowed)"}
+    assert set(reading.notes.values()) == {
+        "CodeCarbon measured nothing (its own error was swallowed)"
+    }
     assert reading.raw == {}
 
 
@@ -244,13 +269,20 @@ def test_a_failure_spoils_no_later_window(monkeypatch: pytest.MonkeyPatch) -> No
     from codecarbon import emissions_tracker
 
     with monkeypatch.context() as patch:
-        patch.setattr(emissions_tracker.BaseEmissionsTracker, "_prepare_emissions_data", lambda _self: 1 / 0)
+        patch.setattr(
+            emissions_tracker.BaseEmissionsTracker, "_prepare_emissions_data", lambda _self: 1 / 0
+        )
         assert window(Scene(ITALY)).reading.values["energy_j"] is None
     assert window(Scene(ITALY)).reading.values["energy_j"] > 0
 
 
-@pytest.mark.parametrize(("seconds", "known"), [(0.0, False), (0.02, False), (0.0499, False), (0.0501, True), (10.0, True)])
-def test_a_window_too_short_for_codecarbon_is_none(seconds: float, known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "known"),
+    [(0.0, False), (0.02, False), (0.0499, False), (0.0501, True), (10.0, True)],
+)
+def test_a_window_too_short_for_codecarbon_is_none(
+    seconds: float, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It skips its last measurement where the one before is less than 0.05 s old, and gives the energy of its start alone."""
     clock = SimpleNamespace(perf_counter=iter([100.0, 100.0 + seconds]).__next__)
     monkeypatch.setattr(codecarbon, "time", clock)
@@ -259,7 +291,9 @@ def test_a_window_too_short_for_codecarbon_is_none(seconds: float, known: bool, 
         assert reading.values["energy_j"] > 0
         return
     assert {name: reading.values[name] for name in ENERGIES} == dict.fromkeys(ENERGIES)
-    assert reading.notes == dict.fromkeys(ENERGIES, "CodeCarbon measures nothing in a window under 0.05 s")
+    assert reading.notes == dict.fromkeys(
+        ENERGIES, "CodeCarbon measures nothing in a window under 0.05 s"
+    )
     assert reading.raw["country_iso_code"] == "ITA", "its record is kept"
 
 
@@ -279,7 +313,9 @@ def test_codecarbon_itself_still_skips_short_windows() -> None:
 
 def test_the_methods_are_told() -> None:
     values = window(Scene(ITALY)).reading.values
-    assert values["cpu_method"] in ("cpu_load", "constant"), "a given CPU power is a nominal power, never a measurement"
+    assert values["cpu_method"] in ("cpu_load", "constant"), (
+        "a given CPU power is a nominal power, never a measurement"
+    )
     assert values["ram_method"] == "constant"
     values = window(Scene(ANYWHERE)).reading.values
     assert values["cpu_method"] in ("rapl", "cpu_load", "constant")
@@ -321,7 +357,9 @@ def test_exactly_the_chosen_gpu_is_charged(
         for _ in range(2):  # CodeCarbon keeps what it found of the hardware for the next tracker
             reading = gpu_window(meter, nvml, 10.0)
             assert reading.values["gpu_energy_cc_j"] == pytest.approx(watts * 10, rel=1e-6)
-            parts = [reading.values[name] for name in ("cpu_energy_j", "ram_energy_j", "gpu_energy_cc_j")]
+            parts = [
+                reading.values[name] for name in ("cpu_energy_j", "ram_energy_j", "gpu_energy_cc_j")
+            ]
             assert reading.values["energy_j"] == pytest.approx(math.fsum(parts))
             assert reading.notes == {}
 

@@ -20,10 +20,19 @@ from orchestrator.meters.nvml import Gpu, NvmlMeter, index_of, list_gpus
 from orchestrator.nouns import Machine
 from tests.meters.fake_nvml import START_MJ, FakeGpu, FakeNvml, NVMLError, host, installed, uuid
 
-CPU = Machine(name="test", accelerator="cpu", country_iso_code="ITA", cpu_power_w=100, ram_power_w=10)
+CPU = Machine(
+    name="test", accelerator="cpu", country_iso_code="ITA", cpu_power_w=100, ram_power_w=10
+)
 GPU = CPU.model_copy(update={"accelerator": "gpu"})
 
-ENERGIES = {"energy_kwh", "energy_j", "gpu_energy_cc_j", "gpu_energy_counter_j", "gpu_energy_integrated_j", "ram_energy_j"}
+ENERGIES = {
+    "energy_kwh",
+    "energy_j",
+    "gpu_energy_cc_j",
+    "gpu_energy_counter_j",
+    "gpu_energy_integrated_j",
+    "ram_energy_j",
+}
 """Columns where 0 can only mean 'don't know' in a window with load."""
 
 
@@ -63,7 +72,15 @@ class Case:
     unknown: set[str]
 
 
-CODECARBON = {"energy_kwh", "energy_j", "cpu_energy_j", "cpu_method", "ram_energy_j", "ram_method", "gpu_energy_cc_j"}
+CODECARBON = {
+    "energy_kwh",
+    "energy_j",
+    "cpu_energy_j",
+    "cpu_method",
+    "ram_energy_j",
+    "ram_method",
+    "gpu_energy_cc_j",
+}
 COUNTER = {"gpu_energy_counter_j"}
 
 
@@ -74,29 +91,46 @@ def nvml_case(counter: str, unknown: set[str]) -> Iterator[Case]:
 
 
 @contextmanager
-def codecarbon_case(scene: Scene, nvml: FakeNvml | None, seconds: float, unknown: set[str]) -> Iterator[Case]:
+def codecarbon_case(
+    scene: Scene, nvml: FakeNvml | None, seconds: float, unknown: set[str]
+) -> Iterator[Case]:
     def work() -> None:
         busy(seconds)
         if nvml:
             nvml.advance(1.0)
 
-    with installed(nvml or host(), codecarbon=nvml is not None), pytest.MonkeyPatch.context() as patch:
+    with (
+        installed(nvml or host(), codecarbon=nvml is not None),
+        pytest.MonkeyPatch.context() as patch,
+    ):
         if not seconds:
-            patch.setattr(codecarbon, "SHORTEST_S", 60.0)  # a busy host can make any window longer than 0.05 s
+            patch.setattr(
+                codecarbon, "SHORTEST_S", 60.0
+            )  # a busy host can make any window longer than 0.05 s
         yield Case(lambda: CodeCarbonMeter(scene), work, CODECARBON, unknown)
 
 
 @contextmanager
 def fixed_case() -> Iterator[Case]:
     reading = Reading({"energy_j": None, "gpu_energy_counter_j": 2.0}, {"energy_j": "told so"})
-    yield Case(lambda: FixedMeter(reading), lambda: None, {"energy_j", "gpu_energy_counter_j"}, {"energy_j"})
+    yield Case(
+        lambda: FixedMeter(reading),
+        lambda: None,
+        {"energy_j", "gpu_energy_counter_j"},
+        {"energy_j"},
+    )
 
 
 CASES: dict[str, Callable[[], Any]] = {
     "codecarbon on a CPU": lambda: codecarbon_case(Scene(CPU), None, 0.15, {"gpu_energy_cc_j"}),
-    "codecarbon on a GPU": lambda: codecarbon_case(Scene(GPU, uuid(0)), host(300, 200), 0.15, set()),
+    "codecarbon on a GPU": lambda: codecarbon_case(
+        Scene(GPU, uuid(0)), host(300, 200), 0.15, set()
+    ),
     "codecarbon, frozen counter": lambda: codecarbon_case(
-        Scene(GPU, uuid(0)), host(300, counter="frozen"), 0.15, {"energy_kwh", "energy_j", "gpu_energy_cc_j"}
+        Scene(GPU, uuid(0)),
+        host(300, counter="frozen"),
+        0.15,
+        {"energy_kwh", "energy_j", "gpu_energy_cc_j"},
     ),
     "codecarbon, window too short for it": lambda: codecarbon_case(
         Scene(GPU, uuid(0)), host(300), 0.0, CODECARBON - {"cpu_method", "ram_method"}
@@ -178,7 +212,10 @@ def test_without_a_gpu_there_is_no_counter() -> None:
 
 def test_with_a_gpu_codecarbon_is_the_outer_window() -> None:
     with installed(host(300)):
-        assert [type(meter) for meter in meters_for(Scene(GPU, uuid(0)))] == [CodeCarbonMeter, NvmlMeter]
+        assert [type(meter) for meter in meters_for(Scene(GPU, uuid(0)))] == [
+            CodeCarbonMeter,
+            NvmlMeter,
+        ]
 
 
 # --- NVML ------------------------------------------------------------------------------------------------------------
@@ -191,7 +228,9 @@ def test_a_linear_counter_gives_exactly_the_difference(seconds: float) -> None:
         meter = NvmlMeter(uuid(1))
         meter.begin()
         nvml.advance(seconds)
-        assert meter.end() == Reading({"gpu_energy_counter_j": pytest.approx(137.5 * seconds, abs=1e-3)})
+        assert meter.end() == Reading(
+            {"gpu_energy_counter_j": pytest.approx(137.5 * seconds, abs=1e-3)}
+        )
 
 
 @pytest.mark.parametrize(("offset_s", "joules"), [(0.0, 90.0), (0.04, 90.0), (0.06, 120.0)])
@@ -218,7 +257,9 @@ def test_a_counter_that_can_t_be_trusted_is_none_with_its_reason(counter: str, r
         meter = NvmlMeter(uuid(0))
         meter.begin()
         nvml.advance(10.0)
-        assert meter.end() == Reading({"gpu_energy_counter_j": None}, {"gpu_energy_counter_j": reason})
+        assert meter.end() == Reading(
+            {"gpu_energy_counter_j": None}, {"gpu_energy_counter_j": reason}
+        )
 
 
 def test_a_counter_that_fails_half_way_is_none() -> None:
@@ -250,7 +291,9 @@ def test_a_power_limit_that_is_not_told_is_unknown() -> None:
 
 
 @pytest.mark.parametrize("missing", ["library", "driver"])
-def test_without_library_or_driver_there_are_no_gpus(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+def test_without_library_or_driver_there_are_no_gpus(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
     if missing == "library":
         monkeypatch.setitem(sys.modules, "pynvml", None)
     else:
@@ -279,9 +322,18 @@ def test_a_query_that_the_gpu_refuses_hides_no_gpu(query: str) -> None:
         nvml.gpus[0].refuses = {query}
         gpus = list_gpus()
         assert [gpu.uuid for gpu in gpus] == [uuid(0), uuid(1)]
-        told = (gpus[0].name == nvml.gpus[0].name, gpus[0].memory_bytes == psutil.virtual_memory().total)
-        assert told == {"nvmlDeviceGetName": (False, False), "nvmlDeviceGetMemoryInfo": (True, True)}[query]
-        assert (gpus[1].name, gpus[1].memory_bytes) == (nvml.gpus[1].name, nvml.gpus[1].memory_bytes)
+        told = (
+            gpus[0].name == nvml.gpus[0].name,
+            gpus[0].memory_bytes == psutil.virtual_memory().total,
+        )
+        assert (
+            told
+            == {"nvmlDeviceGetName": (False, False), "nvmlDeviceGetMemoryInfo": (True, True)}[query]
+        )
+        assert (gpus[1].name, gpus[1].memory_bytes) == (
+            nvml.gpus[1].name,
+            nvml.gpus[1].memory_bytes,
+        )
         assert index_of(uuid(1)) == 1
         meter = NvmlMeter(uuid(0))
         meter.begin()
@@ -316,4 +368,7 @@ def test_a_gpu_that_is_not_there_is_a_user_error() -> None:
 def test_the_fake_host_itself() -> None:
     nvml = FakeNvml(FakeGpu(100, "GPU-a"), FakeGpu(50, "GPU-b", counter="backward"))
     nvml.advance(2.0)
-    assert [nvml.nvmlDeviceGetTotalEnergyConsumption(gpu) - START_MJ for gpu in nvml.gpus] == [200_000, -100_000]
+    assert [nvml.nvmlDeviceGetTotalEnergyConsumption(gpu) - START_MJ for gpu in nvml.gpus] == [
+        200_000,
+        -100_000,
+    ]

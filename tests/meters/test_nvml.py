@@ -13,9 +13,19 @@ FOUR = [Gpu(index, f"GPU-{index}{index}-x", "Fake", 2**34) for index in range(4)
 
 @pytest.mark.parametrize(
     ("chosen", "indices"),
-    [(None, [0, 1, 2, 3]), ("3", [3]), ("2,0", [0, 2]), ("GPU-11-x", [1]), ("GPU-22", [2]), ("-1", []), ("9", [])],
+    [
+        (None, [0, 1, 2, 3]),
+        ("3", [3]),
+        ("2,0", [0, 2]),
+        ("GPU-11-x", [1]),
+        ("GPU-22", [2]),
+        ("-1", []),
+        ("9", []),
+    ],
 )
-def test_cuda_visible_devices_is_heeded(monkeypatch: pytest.MonkeyPatch, chosen: str | None, indices: list[int]) -> None:
+def test_cuda_visible_devices_is_heeded(
+    monkeypatch: pytest.MonkeyPatch, chosen: str | None, indices: list[int]
+) -> None:
     monkeypatch.setattr(nvml, "list_gpus", lambda: FOUR)
     if chosen is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

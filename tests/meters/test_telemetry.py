@@ -41,7 +41,9 @@ FAKE_PYNVML = f"""
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with a fake pynvml that the poller's process finds first."""
-    (tmp_path / "pynvml.py").write_text(textwrap.dedent(FAKE_PYNVML) + "THROTTLE = 4\n")  # SwPowerCap: no trouble
+    (tmp_path / "pynvml.py").write_text(
+        textwrap.dedent(FAKE_PYNVML) + "THROTTLE = 4\n"
+    )  # SwPowerCap: no trouble
     monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
 
@@ -54,7 +56,9 @@ def test_integral_of_constant_and_rising_power() -> None:
     assert integrate(rising, 0.25, 0.35) == pytest.approx(3.0)
 
 
-@pytest.mark.parametrize("samples", [[], [(0.5, 100.0), (2.0, 100.0)], [(0.0, 100.0), (0.9, 100.0)]])
+@pytest.mark.parametrize(
+    "samples", [[], [(0.5, 100.0), (2.0, 100.0)], [(0.0, 100.0), (0.9, 100.0)]]
+)
 def test_samples_that_miss_an_edge_are_no_integral(samples: list[tuple[float, float]]) -> None:
     assert integrate(samples, 0.1, 1.0) is None
 
@@ -67,7 +71,9 @@ def test_power_of_a_window(host: Path) -> None:
         time.sleep(0.6)
         ended = time.perf_counter()
         reading = telemetry.between(began, ended)
-        assert reading.values["gpu_energy_integrated_j"] == pytest.approx(120 * (ended - began), rel=1e-6)
+        assert reading.values["gpu_energy_integrated_j"] == pytest.approx(
+            120 * (ended - began), rel=1e-6
+        )
         assert reading.notes == {}
         assert reading.flags == frozenset()
         assert telemetry.power_semantics == "average_1s"
@@ -75,7 +81,11 @@ def test_power_of_a_window(host: Path) -> None:
         later = telemetry.between(began, began + 1.5)
         assert later.samples
         sample = later.samples[0]
-        assert (sample["temperature_c"], sample["sm_clock_mhz"], sample["utilization"]) == (55, 1500, None)
+        assert (sample["temperature_c"], sample["sm_clock_mhz"], sample["utilization"]) == (
+            55,
+            1500,
+            None,
+        )
         assert 0 <= sample["at_s"] <= 1.5
     finally:
         telemetry.close()
@@ -121,7 +131,11 @@ def test_the_poller_ends_with_its_reader(host: Path) -> None:
 
 @pytest.mark.parametrize(
     ("architecture", "name", "semantics"),
-    [(5, "Tesla T4", "instant"), (7, "NVIDIA A100-SXM-64GB", "instant"), (7, "RTX A6000", "average_1s")],
+    [
+        (5, "Tesla T4", "instant"),
+        (7, "NVIDIA A100-SXM-64GB", "instant"),
+        (7, "RTX A6000", "average_1s"),
+    ],
 )
 def test_what_power_means_by_architecture(architecture: int, name: str, semantics: str) -> None:
     nvml = nvml_of(architecture=architecture, name=name)

@@ -11,8 +11,18 @@ from orchestrator.publish.authors import parse_author
     [
         ("Ada Lovelace", "Ada", "Lovelace", None),
         ("Lovelace, Ada King", "Ada King", "Lovelace", None),
-        ("Josiah Carberry <0000-0002-1825-0097>", "Josiah", "Carberry", "https://orcid.org/0000-0002-1825-0097"),
-        ("Plato <https://orcid.org/0000-0002-1694-233X>", "", "Plato", "https://orcid.org/0000-0002-1694-233X"),
+        (
+            "Josiah Carberry <0000-0002-1825-0097>",
+            "Josiah",
+            "Carberry",
+            "https://orcid.org/0000-0002-1825-0097",
+        ),
+        (
+            "Plato <https://orcid.org/0000-0002-1694-233X>",
+            "",
+            "Plato",
+            "https://orcid.org/0000-0002-1694-233X",
+        ),
     ],
 )
 def test_authors(text: str, given: str, family: str, orcid: str | None) -> None:
@@ -21,7 +31,17 @@ def test_authors(text: str, given: str, family: str, orcid: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "<0000-0002-1825-0097>", "Ada <0000-0002-1825-0098>", "Ada <me@example.org>", "Ada <0000", "A\nB", ", Ada"]
+    "text",
+    [
+        "",
+        " ",
+        "<0000-0002-1825-0097>",
+        "Ada <0000-0002-1825-0098>",
+        "Ada <me@example.org>",
+        "Ada <0000",
+        "A\nB",
+        ", Ada",
+    ],
 )
 def test_what_is_no_author(text: str) -> None:
     with pytest.raises(UserError, match="--author"):

@@ -14,13 +14,19 @@ from orchestrator.publish.emissions import NUMBERS, read_emissions
 from tests import builders
 
 numbers = st.floats(min_value=0, max_value=1e12)
-cells = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20).filter(lambda text: text == text.strip())
+cells = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20).filter(
+    lambda text: text == text.strip()
+)
 
 
 @st.composite
 def rows(draw: st.DrawFn) -> tuple[list[str], list[dict[str, float | str]]]:
     """Names of columns in any order, of any version that has the needed ones, and rows."""
-    optional = draw(st.lists(st.sampled_from([*REPORT_FIELDS, "codecarbon_version", "water_consumed"]), unique=True))
+    optional = draw(
+        st.lists(
+            st.sampled_from([*REPORT_FIELDS, "codecarbon_version", "water_consumed"]), unique=True
+        )
+    )
     names = draw(st.permutations(sorted({"duration", "energy_consumed", *optional})))
     values = [
         {name: draw(numbers if name in NUMBERS else cells) for name in names}
@@ -29,8 +35,18 @@ def rows(draw: st.DrawFn) -> tuple[list[str], list[dict[str, float | str]]]:
     return names, values
 
 
-@given(rows(), st.sampled_from([",", ";", "\t"]), st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]), st.booleans())
-def test_round_trip(table: tuple[list[str], list[dict[str, float | str]]], delimiter: str, encoding: str, report: bool) -> None:
+@given(
+    rows(),
+    st.sampled_from([",", ";", "\t"]),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    st.booleans(),
+)
+def test_round_trip(
+    table: tuple[list[str], list[dict[str, float | str]]],
+    delimiter: str,
+    encoding: str,
+    report: bool,
+) -> None:
     names, values = table
     spelt = {"run_id": "run-id", "tracking_mode": "Tracking_mode"} if report else {}
     out = io.StringIO()
@@ -77,13 +93,18 @@ HEADER = "duration,energy_consumed,gpu_model"
 def test_a_bad_row_is_listed_and_loses_no_other(row: str, says: str) -> None:
     read = read_emissions(f"{HEADER}\n1,2,a\n{row}\n\n3,4,b\n".encode())
     assert read.faults == ((3, says),)
-    assert [(one.number, one.line, one.texts["gpu_model"]) for one in read.rows] == [(1, 2, "a"), (3, 5, "b")]
+    assert [(one.number, one.line, one.texts["gpu_model"]) for one in read.rows] == [
+        (1, 2, "a"),
+        (3, 5, "b"),
+    ]
     assert read.n_rows == 3
 
 
 def test_a_decimal_comma_with_thousands_is_refused_not_guessed() -> None:
     read = read_emissions(b"duration;energy_consumed\n1.234,5;0,5\n1234,5;0,5\n")
-    assert read.faults == ((2, "duration: '1.234,5' is no number; export it without separators of thousands"),)
+    assert read.faults == (
+        (2, "duration: '1.234,5' is no number; export it without separators of thousands"),
+    )
     assert read.rows[0].numbers == {"duration": 1234.5, "energy_consumed": 0.5}
 
 
@@ -108,7 +129,11 @@ def test_what_is_no_emissions_csv(data: bytes, says: str) -> None:
 
 def test_codecarbons_own_columns() -> None:
     row = builders.codecarbon(duration=2.5, energy_consumed=1e-6, gpu_model="Tesla T4")
-    text = ",".join(row) + "\n" + ",".join("" if value is None else str(value) for value in row.values())
+    text = (
+        ",".join(row)
+        + "\n"
+        + ",".join("" if value is None else str(value) for value in row.values())
+    )
     (read,) = read_emissions(text.encode()).rows
     assert read.numbers["energy_consumed"] == 1e-6
     assert read.texts["gpu_model"] == "Tesla T4"

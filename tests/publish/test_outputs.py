@@ -32,14 +32,27 @@ def joined(pattern: str, rule: str = "\n") -> str:
         joined("{text}", "\n\n=====\n\n") + "\n=====\n",
         joined("Output: {text}").replace("\n", "\r\n"),
     ],
-    ids=["json", "headings", "numbered-headings", "starred", "italian", "prompts", "numbers", "rules", "closed-rules", "crlf"],
+    ids=[
+        "json",
+        "headings",
+        "numbered-headings",
+        "starred",
+        "italian",
+        "prompts",
+        "numbers",
+        "rules",
+        "closed-rules",
+        "crlf",
+    ],
 )
 def test_known_layouts(content: str) -> None:
     assert split_texts(content, 3) == STORIES
     assert split_texts(content, 4) is None
 
 
-@pytest.mark.parametrize("content", ["", "  \n", "no layout at all", "My steps\n1. left\n2. right\n3. turn\n"])
+@pytest.mark.parametrize(
+    "content", ["", "  \n", "no layout at all", "My steps\n1. left\n2. right\n3. turn\n"]
+)
 def test_what_cant_be_told_apart(content: str) -> None:
     assert split_texts(content, 3) is None
 
@@ -55,7 +68,10 @@ def test_never_another_number(content: str, n: int) -> None:
     assert (found := split_texts(content, n)) is None or len(found) == n
 
 
-@pytest.mark.parametrize("line", [" " * 100_000, "output" + " " * 100_000, "-" * 100_000, "output:\n" * 20_000, "1:" * 50_000])
+@pytest.mark.parametrize(
+    "line",
+    [" " * 100_000, "output" + " " * 100_000, "-" * 100_000, "output:\n" * 20_000, "1:" * 50_000],
+)
 def test_hostile_files_take_no_time(line: str) -> None:
     begun = time.process_time()
     split_texts(line + "\nx", 3)

@@ -39,7 +39,10 @@ def test_in_our_own_fields_it_is_an_error(paths: DataSetPaths, rule: str) -> Non
     secret = SECRETS[rule]
     spec = builders.spec()
     builders.seal_trial(
-        paths, spec, [builders.measured(1, of=spec)], builders.origin(spec, environment={"about": f"it is {secret} here"})
+        paths,
+        spec,
+        [builders.measured(1, of=spec)],
+        builders.origin(spec, environment={"about": f"it is {secret} here"}),
     )
     (finding,) = scan(paths, SCANNER)
     assert (finding.severity, finding.where.rpartition("/")[2]) == ("error", "trial.json")
@@ -51,7 +54,9 @@ def test_in_our_own_fields_it_is_an_error(paths: DataSetPaths, rule: str) -> Non
 @pytest.mark.parametrize("rule", SECRETS)
 def test_in_what_a_model_wrote_it_is_a_warning(paths: DataSetPaths, rule: str) -> None:
     spec = builders.spec()
-    builders.seal_trial(paths, spec, [builders.measured(1, of=spec, text=f"The dragon said {SECRETS[rule]} twice")])
+    builders.seal_trial(
+        paths, spec, [builders.measured(1, of=spec, text=f"The dragon said {SECRETS[rule]} twice")]
+    )
     (finding,) = scan(paths, SCANNER)
     assert (finding.severity, finding.what.startswith("text: ")) == ("warning", True)
 
@@ -61,13 +66,18 @@ def test_in_other_files(paths: DataSetPaths, rule: str) -> None:
     (paths.root / "NOTES.md").write_text(f"a\n{SECRETS[rule]}\n")
     (paths.root / "reviews.jsonl").write_text(json.dumps({"note": SECRETS[rule]}) + "\n")
     (paths.root / ".hidden").write_text(SECRETS[rule])
-    assert [(f.severity, f.where) for f in scan(paths, SCANNER)] == [("error", "NOTES.md"), ("error", "reviews.jsonl")]
+    assert [(f.severity, f.where) for f in scan(paths, SCANNER)] == [
+        ("error", "NOTES.md"),
+        ("error", "reviews.jsonl"),
+    ]
     accepting = Scanner(SCANNER.names, frozenset({rule}))
     assert {f.severity for f in scan(paths, accepting)} == {"warning"}
 
 
 def test_passwords_as_json_keys(paths: DataSetPaths) -> None:
-    (paths.root / "settings.json").write_text(json.dumps({"token": "aslkdjf93", "nested": {"api_key": "lkjsdf0934"}}))
+    (paths.root / "settings.json").write_text(
+        json.dumps({"token": "aslkdjf93", "nested": {"api_key": "lkjsdf0934"}})
+    )
     assert len(scan(paths, SCANNER)) == 2
 
 
@@ -96,7 +106,9 @@ def test_names_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("getpass.getuser", lambda: "ada")
     monkeypatch.setattr("socket.gethostname", lambda: "pavilion.example.org")
     assert names_here(set()) == ("ada", "pavilion", "pavilion.example.org")
-    assert names_here({"Pavilion"}) == ("ada", "pavilion.example.org"), "as a machine's folder is called"
+    assert names_here({"Pavilion"}) == ("ada", "pavilion.example.org"), (
+        "as a machine's folder is called"
+    )
     monkeypatch.setattr("getpass.getuser", lambda: "root")
     monkeypatch.setattr("socket.gethostname", lambda: "pc")
     assert names_here(set()) == ()

@@ -9,7 +9,12 @@ import sys
 
 from ray.cluster_utils import Cluster
 
-NODE = {"num_cpus": 1, "num_gpus": 0, "include_dashboard": False, "object_store_memory": 100 * 2**20}
+NODE = {
+    "num_cpus": 1,
+    "num_gpus": 0,
+    "include_dashboard": False,
+    "object_store_memory": 100 * 2**20,
+}
 
 
 def main() -> None:

@@ -42,7 +42,9 @@ class Orchestrator:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "orchestrator", *arguments]
 
-    def run(self, *arguments: str, expect: int = 0, **extra: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, expect: int = 0, **extra: str
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
@@ -57,7 +59,9 @@ class Orchestrator:
 
     def tune(self, *arguments: str, expect: int = 0, **extra: str) -> dict[str, Any]:
         """A sweep with --json; its result."""
-        result: dict[str, Any] = json.loads(self.run("tune", "--json", *arguments, expect=expect, **extra).stdout)
+        result: dict[str, Any] = json.loads(
+            self.run("tune", "--json", *arguments, expect=expect, **extra).stdout
+        )
         return result
 
 

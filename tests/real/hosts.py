@@ -35,7 +35,20 @@ class Host:
 
     def command(self, *command: str) -> list[str]:
         """The same command on this host."""
-        return ["ip", "netns", "exec", self.namespace, "unshare", "--uts", "sh", "-c", AS_HOST, "sh", self.name, *command]
+        return [
+            "ip",
+            "netns",
+            "exec",
+            self.namespace,
+            "unshare",
+            "--uts",
+            "sh",
+            "-c",
+            AS_HOST,
+            "sh",
+            self.name,
+            *command,
+        ]
 
     def cable(self, state: str) -> None:
         """Cut it (down) or mend it (up)."""
@@ -64,7 +77,20 @@ def network(*names: str) -> Iterator[list[Host]]:
         ip("-n", BRIDGE, "link", "set", "br0", "up")
         for host in hosts:
             veth = f"v{host.number}"
-            ip("link", "add", "eth0", "netns", host.namespace, "type", "veth", "peer", "name", veth, "netns", BRIDGE)
+            ip(
+                "link",
+                "add",
+                "eth0",
+                "netns",
+                host.namespace,
+                "type",
+                "veth",
+                "peer",
+                "name",
+                veth,
+                "netns",
+                BRIDGE,
+            )
             ip("-n", BRIDGE, "link", "set", veth, "master", "br0", "up")
             ip("-n", host.namespace, "addr", "add", f"{host.address}/24", "dev", "eth0")
             ip("-n", host.namespace, "link", "set", "eth0", "up")

@@ -26,7 +26,18 @@ from tests.real.conftest import Orchestrator
 from tests.real.test_sweep_life import hashes, keys, processes_of, wait_for
 
 SMALL = (
-    *("--space", "uniform", "--samples", "2", "--engine", "simulated", "--model", "smollm2", "--use-case", "fantasyWorld"),
+    *(
+        "--space",
+        "uniform",
+        "--samples",
+        "2",
+        "--engine",
+        "simulated",
+        "--model",
+        "smollm2",
+        "--use-case",
+        "fantasyWorld",
+    ),
     *("--prompts", "3", "--range", "max_length=120:160"),
 )
 """Six executions, each of up to 160 tokens."""
@@ -69,13 +80,18 @@ def test_drained_held_and_bounded(orchestrator: Orchestrator, trials: Trials) ->
     assert driver.returncode == 75, said
     assert took < 20, "a prompt takes 3 s, and Ray a moment to end"
     assert "SIGUSR1: nothing more is begun" in said
-    left = re.search(r"Drained in [\d.]+ s \(SIGUSR1\): (\d) executions are left; the same command again goes on", said)
+    left = re.search(
+        r"Drained in [\d.]+ s \(SIGUSR1\): (\d) executions are left; the same command again goes on",
+        said,
+    )
     assert left, said
     before = hashes(out)
     assert len(keys(trials(out))) == 6 - int(left[1])
     # a larger sweep with a budget that is used up at once: one trial is begun, and the rest waits
     more = (*SMALL, "--samples", "4")
-    result = orchestrator.tune(*more, "--max-kwh", "1e-12", expect=75, ORCHESTRATOR_SIMULATED_TOKEN_S="0.03")
+    result = orchestrator.tune(
+        *more, "--max-kwh", "1e-12", expect=75, ORCHESTRATOR_SIMULATED_TOKEN_S="0.03"
+    )
     assert (result["drained"], result["executions_run"]) == ("--max-kwh", 1)
     assert result["executions_left"] == 12 - len(keys(trials(out)))
     orchestrator.run("tune", *more)
@@ -84,11 +100,15 @@ def test_drained_held_and_bounded(orchestrator: Orchestrator, trials: Trials) ->
     assert before.items() <= hashes(out).items()
     assert "12 executions of 4 trials: 0 errors, 0 warnings" in orchestrator.run("validate").stdout
     orders = sorted(r.columns.order_index for r in trials(out))
-    assert orders == list(range(len(orders))), "the order in which attempts were handed out, over all runs"
+    assert orders == list(range(len(orders))), (
+        "the order in which attempts were handed out, over all runs"
+    )
 
 
 @pytest.mark.parametrize(("struck", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
-def test_a_signal_before_anything_is_begun(orchestrator: Orchestrator, struck: signal.Signals, code: int) -> None:
+def test_a_signal_before_anything_is_begun(
+    orchestrator: Orchestrator, struck: signal.Signals, code: int
+) -> None:
     """While it watches whether another host, which left its lock, is alive."""
     out = orchestrator.folder / "measurements"
     out.mkdir()
@@ -108,10 +128,14 @@ def test_a_signal_before_anything_is_begun(orchestrator: Orchestrator, struck: s
 
 
 @pytest.mark.slow
-def test_timed_out_rerun_and_drifted(orchestrator: Orchestrator, trials: Trials, tmp_path: Path) -> None:
+def test_timed_out_rerun_and_drifted(
+    orchestrator: Orchestrator, trials: Trials, tmp_path: Path
+) -> None:
     out = orchestrator.folder / "measurements"
     small = (*SMALL[:-4], "--prompts", "2", *SMALL[-2:], "--fixed-length")
-    result = orchestrator.tune(*small, "--execution-timeout", "0.2", expect=3, ORCHESTRATOR_SIMULATED_TOKEN_S="0.005")
+    result = orchestrator.tune(
+        *small, "--execution-timeout", "0.2", expect=3, ORCHESTRATOR_SIMULATED_TOKEN_S="0.005"
+    )
     assert (result["failed"], result["executions_run"]) == (4, 4)
     rows = pq.read_table(out / "executions.parquet").to_pylist()
     assert {(r["status"], r["error_kind"]) for r in rows} == {("failed", "timeout")}
@@ -131,7 +155,9 @@ def test_timed_out_rerun_and_drifted(orchestrator: Orchestrator, trials: Trials,
     assert (result["executions_run"], result["failed"]) == (4, 0)
     rows = pq.read_table(out / "executions.parquet").to_pylist()
     assert {(r["status"], r["attempt"]) for r in rows} == {("ok", 2)}
-    assert all("drift" in r["flags"] and any("-> 9.9.9" in note for note in r["notes"]) for r in rows)
+    assert all(
+        "drift" in r["flags"] and any("-> 9.9.9" in note for note in r["notes"]) for r in rows
+    )
     assert len(trials(out)) == 4, "the first attempts are still there"
 
 
@@ -142,14 +168,20 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("mounting a small disk needs root")
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)],
+        capture_output=True,
+        check=False,
+    )
     if mounted.returncode:
         pytest.skip(f"no small disk can be mounted here: {mounted.stderr.decode().strip()}")
     yield disk
     subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
-def test_a_full_disk_pauses_the_sweep(orchestrator: Orchestrator, trials: Trials, disk: Path) -> None:
+def test_a_full_disk_pauses_the_sweep(
+    orchestrator: Orchestrator, trials: Trials, disk: Path
+) -> None:
     out, ballast = disk / "data", disk / "ballast"
     driver = start(orchestrator, *SMALL, "--out", str(out), **SLOW)
     assert first_execution(out)
@@ -228,7 +260,11 @@ def test_nothing_is_open_or_told_to_others(orchestrator: Orchestrator) -> None:
         token = token_file.read_text()
         assert token_file.stat().st_mode & 0o077 == 0
         pids = set(processes_of(orchestrator))
-        listening = [c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.pid in pids]
+        listening = [
+            c
+            for c in psutil.net_connections("tcp")
+            if c.status == psutil.CONN_LISTEN and c.pid in pids
+        ]
         assert len(listening) > 5
         assert {c.laddr.ip for c in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
         api = said.split()[2] + "/api/jobs/"
@@ -237,7 +273,11 @@ def test_nothing_is_open_or_told_to_others(orchestrator: Orchestrator) -> None:
         authorized = urllib.request.Request(api, headers={"Authorization": f"Bearer {token}"})  # noqa: S310
         assert planted not in urllib.request.urlopen(authorized, timeout=20).read().decode()  # noqa: S310
         time.sleep(3)  # Ray writes what it knows of its processes every few seconds
-        (scratch,) = [folder for folder in Path("/tmp").glob("orch-*") if (folder / "ray") in temporary_folders(pids)]  # noqa: S108
+        (scratch,) = [
+            folder
+            for folder in Path("/tmp").glob("orch-*")
+            if (folder / "ray") in temporary_folders(pids)
+        ]  # noqa: S108
         assert len(list(scratch.rglob("*.log"))) > 5
         assert [p for p in scratch.rglob("*") if p.is_file() and contains(p, planted, token)] == []
     finally:
@@ -247,13 +287,20 @@ def test_nothing_is_open_or_told_to_others(orchestrator: Orchestrator) -> None:
     assert planted not in said
     assert [p for p in out.rglob("*") if p.is_file() and contains(p, planted, token)] == []
     assert not scratch.exists()
-    assert wait_for(lambda: [True] if not processes_of(orchestrator) else [], seconds=20), processes_of(orchestrator)
+    assert wait_for(lambda: [True] if not processes_of(orchestrator) else [], seconds=20), (
+        processes_of(orchestrator)
+    )
 
 
 def temporary_folders(pids: set[int]) -> set[Path]:
     """Those that Ray's processes have on their command lines."""
     lines = [psutil.Process(pid).cmdline() for pid in pids if psutil.pid_exists(pid)]
-    return {Path(part.partition("=")[2]) for line in lines for part in line if part.startswith(("--temp_dir=", "--temp-dir="))}
+    return {
+        Path(part.partition("=")[2])
+        for line in lines
+        for part in line
+        if part.startswith(("--temp_dir=", "--temp-dir="))
+    }
 
 
 def test_a_closed_terminal_drains(orchestrator: Orchestrator, trials: Trials) -> None:
@@ -274,12 +321,16 @@ def test_a_closed_terminal_drains(orchestrator: Orchestrator, trials: Trials) ->
     for pid in processes_of(orchestrator):  # a batch system signals all processes of a job
         if pid != driver.pid:
             os.kill(pid, signal.SIGUSR1)
-    before = sum(len(p.read_text().splitlines()) for p in out.rglob("executions.jsonl")) + len(keys(trials(out)))
+    before = sum(len(p.read_text().splitlines()) for p in out.rglob("executions.jsonl")) + len(
+        keys(trials(out))
+    )
     os.close(ours)
     assert driver.wait(timeout=60) == 75
     done = keys(trials(out))
     assert before < len(done) < 6, "the running prompt was finished, and no other begun"
-    assert wait_for(lambda: [True] if not processes_of(orchestrator) else [], seconds=20), processes_of(orchestrator)
+    assert wait_for(lambda: [True] if not processes_of(orchestrator) else [], seconds=20), (
+        processes_of(orchestrator)
+    )
     orchestrator.run("tune", *SMALL)
     assert (len(keys(trials(out))), set(keys(trials(out)).values())) == (6, {1})
 
@@ -291,7 +342,9 @@ def read_all(terminal: int) -> None:
 
 
 @pytest.mark.slow
-def test_it_goes_on_when_nobody_reads_what_it_says(orchestrator: Orchestrator, trials: Trials) -> None:
+def test_it_goes_on_when_nobody_reads_what_it_says(
+    orchestrator: Orchestrator, trials: Trials
+) -> None:
     driver = start(orchestrator, *SMALL, ORCHESTRATOR_SIMULATED_TOKEN_S="0.005")
     assert driver.stdout
     driver.stdout.readline()

@@ -19,7 +19,18 @@ from tests.real.hosts import Host, network
 from tests.real.test_sweep_life import wait_for
 
 SWEEP = (
-    *("--space", "sobol", "--samples", "6", "--engine", "simulated", "--model", "smollm2", "--use-case", "fantasyWorld"),
+    *(
+        "--space",
+        "sobol",
+        "--samples",
+        "6",
+        "--engine",
+        "simulated",
+        "--model",
+        "smollm2",
+        "--use-case",
+        "fantasyWorld",
+    ),
     *("--prompts", "2", "--range", "max_length=110:160"),
 )
 QUICK = {
@@ -40,7 +51,9 @@ class Attached:
     started: list[Host]
 
     def environment(self, host: Host) -> dict[str, str]:
-        return self.orchestrator.environment(**QUICK, ORCHESTRATOR_CACHE=str(self.orchestrator.folder / host.name))
+        return self.orchestrator.environment(
+            **QUICK, ORCHESTRATOR_CACHE=str(self.orchestrator.folder / host.name)
+        )
 
     def run(self, host: Host, *arguments: str) -> str:
         done = subprocess.run(
@@ -53,7 +66,9 @@ class Attached:
     def start(self, host: Host, machine: str) -> str:
         """A head; its address."""
         self.started.append(host)
-        said = self.run(host, "cluster", "start", "--machine", machine, "--host", host.address, "--cpus", "1")
+        said = self.run(
+            host, "cluster", "start", "--machine", machine, "--host", host.address, "--cpus", "1"
+        )
         found = re.search(r"at (\S+:\d+)\.", said)
         assert found
         return found[1]
@@ -61,7 +76,19 @@ class Attached:
     def join(self, host: Host, machine: str, address: str, token: Path) -> None:
         self.started.append(host)
         ports = ("--ports", "20000-20060")
-        self.run(host, "cluster", "join", address, "--machine", machine, "--cpus", "1", "--token-file", str(token), *ports)
+        self.run(
+            host,
+            "cluster",
+            "join",
+            address,
+            "--machine",
+            machine,
+            "--cpus",
+            "1",
+            "--token-file",
+            str(token),
+            *ports,
+        )
 
     def stop(self, host: Host) -> None:
         self.started.remove(host)
@@ -78,7 +105,9 @@ def attached(orchestrator: Orchestrator) -> Iterator[Attached]:
 
 
 @pytest.mark.slow
-def test_hosts_that_are_cut_off_and_join_late(attached: Attached, trials: Callable[[Path], list[TrialRecord]]) -> None:
+def test_hosts_that_are_cut_off_and_join_late(
+    attached: Attached, trials: Callable[[Path], list[TrialRecord]]
+) -> None:
     out = attached.orchestrator.folder / "measurements"
     with network("pc", "colab", "leonardo", "late") as (pc, colab, leonardo, late):
         address = attached.start(pc, "pc")
@@ -89,7 +118,9 @@ def test_hosts_that_are_cut_off_and_join_late(attached: Attached, trials: Callab
         assert [line.split()[:2] for line in nodes.splitlines()[1:]] == [
             ["colab", colab.address], ["leonardo", leonardo.address], ["pc", pc.address]
         ]  # fmt: skip
-        tune = attached.orchestrator.command("tune", *SWEEP, "--address", address, "--machine", "each")
+        tune = attached.orchestrator.command(
+            "tune", *SWEEP, "--address", address, "--machine", "each"
+        )
         driver = subprocess.Popen(
             pc.command(*tune), cwd=attached.orchestrator.folder, env=attached.environment(pc),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -98,10 +129,14 @@ def test_hosts_that_are_cut_off_and_join_late(attached: Attached, trials: Callab
         reader = threading.Thread(target=lambda: said.extend(driver.stdout or ()), daemon=True)
         reader.start()
         try:
-            assert wait_for(lambda: list((out / "leonardo").rglob("executions.jsonl")), seconds=60), said
+            assert wait_for(
+                lambda: list((out / "leonardo").rglob("executions.jsonl")), seconds=60
+            ), said
             leonardo.cable("down")
             attached.join(late, "colab", address, token)
-            assert wait_for(lambda: [line for line in said if "goes to another" in line], seconds=60), said
+            assert wait_for(
+                lambda: [line for line in said if "goes to another" in line], seconds=60
+            ), said
             leonardo.cable("up")
             attached.stop(leonardo)  # whatever still runs there is late: nobody listens any more
             attached.join(leonardo, "leonardo", address, token)
@@ -112,7 +147,9 @@ def test_hosts_that_are_cut_off_and_join_late(attached: Attached, trials: Callab
         for host in list(attached.started):
             attached.stop(host)
     records = trials(out)
-    executions = Counter((r.columns.machine, r.spec.key(), e.prompt) for r in records for e in r.executions)
+    executions = Counter(
+        (r.columns.machine, r.spec.key(), e.prompt) for r in records for e in r.executions
+    )
     assert set(executions.values()) == {1}
     assert Counter(machine for machine, *_ in executions) == {"pc": 12, "colab": 12, "leonardo": 12}
     hosts = {(r.columns.machine, r.columns.host) for r in records}

@@ -24,7 +24,18 @@ from tests.real.conftest import Orchestrator
 from tests.real.test_sweep_life import wait_for
 
 SWEEP = (
-    *("--space", "uniform", "--samples", "4", "--engine", "simulated", "--model", "smollm2", "--use-case", "fantasyWorld"),
+    *(
+        "--space",
+        "uniform",
+        "--samples",
+        "4",
+        "--engine",
+        "simulated",
+        "--model",
+        "smollm2",
+        "--use-case",
+        "fantasyWorld",
+    ),
     *("--prompts", "3", "--range", "max_length=110:130"),
 )
 PACE = {"ORCHESTRATOR_SIMULATED_TOKEN_S": "0.03", "RAY_metrics_report_interval_ms": "2000"}
@@ -48,7 +59,9 @@ class Prometheus:
     def history(self, metric: str) -> list[tuple[dict[str, str], list[float]]]:
         """(labels, values) of each series of a metric."""
         found = self.query(f"ray_orchestrator_{metric}[10m]")
-        return [(series["metric"], [float(value) for _, value in series["values"]]) for series in found]
+        return [
+            (series["metric"], [float(value) for _, value in series["values"]]) for series in found
+        ]
 
     def knows(self, expression: str) -> bool:
         """Whether an expression gives anything."""
@@ -63,16 +76,26 @@ def prometheus(orchestrator: Orchestrator, tmp_path: Path) -> Iterator[Prometheu
     """It runs by the configuration that ships, but for the user's home, and looks more often."""
     binary = shutil.which("prometheus")
     if binary is None:
-        pytest.skip("there is no Prometheus here (Debian: apt-get install --no-install-recommends prometheus)")
+        pytest.skip(
+            "there is no Prometheus here (Debian: apt-get install --no-install-recommends prometheus)"
+        )
     text = (packaged_folder("clusters") / "prometheus.yml").read_text(encoding="utf-8")
     text = text.replace("/home/USER/.cache/orchestrator", str(orchestrator.cache))
     config = tmp_path / "prometheus.yml"
-    config.write_text(re.sub(r"(scrape_interval|evaluation_interval|refresh_interval): 10s", r"\1: 1s", text))
+    config.write_text(
+        re.sub(r"(scrape_interval|evaluation_interval|refresh_interval): 10s", r"\1: 1s", text)
+    )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    flags = [f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'tsdb'}", f"--web.listen-address={address}"]
-    server = subprocess.Popen([binary, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    flags = [
+        f"--config.file={config}",
+        f"--storage.tsdb.path={tmp_path / 'tsdb'}",
+        f"--web.listen-address={address}",
+    ]
+    server = subprocess.Popen(
+        [binary, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         yield Prometheus(address)
     finally:
@@ -80,15 +103,24 @@ def prometheus(orchestrator: Orchestrator, tmp_path: Path) -> Iterator[Prometheu
         server.wait(timeout=30)
 
 
-def test_prometheus_and_the_dashboard_during_a_sweep(orchestrator: Orchestrator, prometheus: Prometheus) -> None:
+def test_prometheus_and_the_dashboard_during_a_sweep(
+    orchestrator: Orchestrator, prometheus: Prometheus
+) -> None:
     folder = orchestrator.cache / "prometheus"
     log = orchestrator.folder / "log"
     with log.open("w") as said:
-        command, environment = orchestrator.command("tune", *SWEEP), orchestrator.environment(**PACE)
-        driver = subprocess.Popen(command, cwd=orchestrator.folder, env=environment, stdout=said, stderr=said)
+        command, environment = (
+            orchestrator.command("tune", *SWEEP),
+            orchestrator.environment(**PACE),
+        )
+        driver = subprocess.Popen(
+            command, cwd=orchestrator.folder, env=environment, stdout=said, stderr=said
+        )
     try:
         assert wait_for(lambda: list(folder.glob("*.json"))), log.read_text()
-        assert wait_for(lambda: [True] if prometheus.knows("ray_orchestrator_tokens_total") else []), log.read_text()
+        assert wait_for(
+            lambda: [True] if prometheus.knows("ray_orchestrator_tokens_total") else []
+        ), log.read_text()
         check_dashboard(orchestrator, log.read_text())
         check_watch(orchestrator, log.read_text())
         assert driver.wait(timeout=60) == 0, log.read_text()
@@ -103,7 +135,9 @@ def test_prometheus_and_the_dashboard_during_a_sweep(orchestrator: Orchestrator,
 
 def check_figures(prometheus: Prometheus, out: Path) -> None:
     """Each value that was scraped is the sum over the first so many executions; the last ones may never be scraped."""
-    rows = sorted(pq.read_table(out / "executions.parquet").to_pylist(), key=lambda row: row["started_at"])
+    rows = sorted(
+        pq.read_table(out / "executions.parquet").to_pylist(), key=lambda row: row["started_at"]
+    )
     assert len(rows) == 3 * N_TRIALS
     for metric, column in (
         ("tokens_total", "n_new_tokens"),
@@ -117,7 +151,11 @@ def check_figures(prometheus: Prometheus, out: Path) -> None:
             rows[0]["model"],
             rows[0]["sweep_id"],
         )
-        assert all(any(value == pytest.approx(total) for total in sums) for value in values), (metric, values, sums)
+        assert all(any(value == pytest.approx(total) for total in sums) for value in values), (
+            metric,
+            values,
+            sums,
+        )
         assert values[-1] >= sums[len(sums) // 2], "most of it was scraped"
     ((labels, values),) = prometheus.history("executions_total")
     assert (labels["status"], labels["error_kind"]) == ("ok", "none")
@@ -139,10 +177,17 @@ def check_figures(prometheus: Prometheus, out: Path) -> None:
 
 def check_panels(prometheus: Prometheus) -> None:
     """Prometheus takes every expression of the Grafana dashboard: a wrong one is an HTTP error."""
-    dashboard = json.loads((packaged_folder("clusters") / "grafana" / "orchestrator.json").read_text(encoding="utf-8"))
+    dashboard = json.loads(
+        (packaged_folder("clusters") / "grafana" / "orchestrator.json").read_text(encoding="utf-8")
+    )
     for panel in dashboard["panels"]:
         for target in panel["targets"]:
-            prometheus.query(target["expr"].replace("$sweep", ".*").replace("$__rate_interval", "1m").replace("$__range", "5m"))
+            prometheus.query(
+                target["expr"]
+                .replace("$sweep", ".*")
+                .replace("$__rate_interval", "1m")
+                .replace("$__range", "5m")
+            )
 
 
 def check_watch(orchestrator: Orchestrator, said: str) -> None:
@@ -170,6 +215,12 @@ def check_dashboard(orchestrator: Orchestrator, said: str) -> None:
 
     (job,) = asked("/api/jobs/")
     assert (job["status"], "orchestrator tune" in job["entrypoint"]) == ("RUNNING", True)
-    actors = [actor for actor in asked("/logical/actors")["data"]["actors"].values() if actor["state"] == "ALIVE"]
+    actors = [
+        actor
+        for actor in asked("/logical/actors")["data"]["actors"].values()
+        if actor["state"] == "ALIVE"
+    ]
     (plan,) = (orchestrator.folder / "measurements" / "sweeps").glob("*.json")
-    assert [(actor["className"], actor["reprName"]) for actor in actors] == [("Measure", f"sweep {plan.stem}")]
+    assert [(actor["className"], actor["reprName"]) for actor in actors] == [
+        ("Measure", f"sweep {plan.stem}")
+    ]

@@ -14,7 +14,16 @@ from orchestrator.reader import packaged_folder
 from tests.real.conftest import Orchestrator
 
 SMALL = {"SPACE": "uniform", "MODEL": "smollm2", "SAMPLES": 1, "HOURS": 1.0}
-FLAGS = ["--prompts", "1", "--use-case", "fantasyWorld", "--range", "max_length=100:110", "--country", "ITA"]
+FLAGS = [
+    "--prompts",
+    "1",
+    "--use-case",
+    "fantasyWorld",
+    "--range",
+    "max_length=100:110",
+    "--country",
+    "ITA",
+]
 COLAB = """
 import sys, types
 module = types.ModuleType("google.colab")
@@ -27,18 +36,26 @@ sys.modules["google.colab"] = module
 """Colab's own module, as far as the notebook uses it."""
 
 
-def executed(folder: Path, monkeypatch: pytest.MonkeyPatch, *, drive: Path | None = None, **parameters: Any) -> list[str]:
+def executed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, drive: Path | None = None, **parameters: Any
+) -> list[str]:
     """Run all cells with other parameters; what each said."""
     book = nbformat.read(packaged_folder("clusters") / "colab.ipynb", as_version=4)
     (cell,) = [cell for cell in book.cells if "parameters" in cell.metadata.get("tags", [])]
-    assert {line.partition(" = ")[0] for line in cell.source.splitlines() if " = " in line} == {*SMALL, "MORE", "SOURCE"}
+    assert {line.partition(" = ")[0] for line in cell.source.splitlines() if " = " in line} == {
+        *SMALL,
+        "MORE",
+        "SOURCE",
+    }
     cell.source += "".join(f"\n{name} = {value!r}" for name, value in parameters.items())
     if drive:
         cell.source += COLAB
         for other in book.cells:
             other.source = other.source.replace("/content/drive/MyDrive/measurements", str(drive))
     monkeypatch.setenv("JUPYTER_PATH", "")
-    client = NotebookClient(book, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(
+        book, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    )
     try:
         client.execute()
     except CellExecutionError as error:
@@ -49,8 +66,13 @@ def executed(folder: Path, monkeypatch: pytest.MonkeyPatch, *, drive: Path | Non
 def _said(cell: Any) -> str:
     if cell.cell_type != "code":
         return ""
-    outputs = [output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell.outputs]
-    return "".join(outputs) + "".join(output.get("data", {}).get("text/html", "")[:100] for output in cell.outputs)
+    outputs = [
+        output.get("text") or output.get("data", {}).get("text/plain", "")
+        for output in cell.outputs
+    ]
+    return "".join(outputs) + "".join(
+        output.get("data", {}).get("text/html", "")[:100] for output in cell.outputs
+    )
 
 
 @pytest.mark.slow
@@ -75,7 +97,9 @@ def test_all_cells_run_and_run_again(
     assert "smollm2" in table
     assert "report.html" in shown
     assert "<iframe" in shown
-    assert (drive / "report.html").read_bytes() == (first / "measurements" / "report.html").read_bytes()
+    assert (drive / "report.html").read_bytes() == (
+        first / "measurements" / "report.html"
+    ).read_bytes()
     # the machine is gone, the Drive is there
     _, _, mounted, *_, tuned, _, _, _, _ = executed(second, monkeypatch, drive=drive, **small)
     assert "1 trials copied" in mounted

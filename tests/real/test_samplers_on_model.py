@@ -26,7 +26,11 @@ SAMPLES = {name: 2 if name == "lhs" else 1 for name in SAMPLERS}
 SMALL = ("--prompts", "1", "--range", "max_length=100:104", "--seed", "7", "--country", "ITA")
 
 
-@pytest.fixture(scope="module", params=[SHORT, pytest.param(tuple(SAMPLERS), marks=pytest.mark.slow)], ids=["one", "all"])
+@pytest.fixture(
+    scope="module",
+    params=[SHORT, pytest.param(tuple(SAMPLERS), marks=pytest.mark.slow)],
+    ids=["one", "all"],
+)
 def samplers(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """Names of those that run."""
     names: tuple[str, ...] = request.param
@@ -34,20 +38,30 @@ def samplers(request: pytest.FixtureRequest) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def swept(samplers: tuple[str, ...], real_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def swept(
+    samplers: tuple[str, ...], real_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """One data set that the samplers wrote into, one command each."""
     out = tmp_path_factory.mktemp("data") / "measurements"
     for name in samplers:
         n = SAMPLES[name]
-        result = Orchestrator(out.parent, real_cache).tune("--space", name, "--samples", str(n), *SMALL)
-        assert (result["trials_run"], result["executions_run"], result["failed"]) == (3 * n, 3 * n, 0)
+        result = Orchestrator(out.parent, real_cache).tune(
+            "--space", name, "--samples", str(n), *SMALL
+        )
+        assert (result["trials_run"], result["executions_run"], result["failed"]) == (
+            3 * n,
+            3 * n,
+            0,
+        )
         assert result["energy_j"] > 0
     return out
 
 
 def test_every_leaf_is_there(swept: Path, samplers: tuple[str, ...]) -> None:
     leaves = {p.relative_to(swept).as_posix() for p in swept.glob("cpu/smollm2/*/*")}
-    assert leaves == {f"cpu/smollm2/{SAMPLERS[s].folder}/{use_case}" for s in samplers for use_case in USE_CASES}
+    assert leaves == {
+        f"cpu/smollm2/{SAMPLERS[s].folder}/{use_case}" for s in samplers for use_case in USE_CASES
+    }
     assert not [p for p in swept.rglob("*") if p.name.startswith(".")], "hidden leftovers"
 
 
@@ -59,13 +73,21 @@ def test_model_was_loaded_once_a_sweep(
         assert sum(r.environment["loaded_here"] for r in records) == 1, name
 
 
-def test_executions_are_measured_and_generated(swept: Path, trials: Callable[[Path], list[TrialRecord]]) -> None:
+def test_executions_are_measured_and_generated(
+    swept: Path, trials: Callable[[Path], list[TrialRecord]]
+) -> None:
     for record in trials(swept):
         assert record.columns.quantization == "nf4"
         assert record.columns.double_quant is True
         assert record.columns.synthetic is False
         assert record.columns.country_iso_code == "ITA"
-        assert record.environment["versions"].keys() >= {"ray", "codecarbon", "torch", "transformers", "bitsandbytes"}
+        assert record.environment["versions"].keys() >= {
+            "ray",
+            "codecarbon",
+            "torch",
+            "transformers",
+            "bitsandbytes",
+        }
         for execution in record.executions:
             assert execution.status == "ok"
             assert execution.text
@@ -78,7 +100,9 @@ def test_executions_are_measured_and_generated(swept: Path, trials: Callable[[Pa
             assert "estimated_cpu" in execution.flags or execution.cpu_method == "rapl"
 
 
-def test_emissions_csv_begins_with_the_reports_fields(swept: Path, samplers: tuple[str, ...]) -> None:
+def test_emissions_csv_begins_with_the_reports_fields(
+    swept: Path, samplers: tuple[str, ...]
+) -> None:
     files = sorted(swept.glob("*/*/*/*/*/emissions.csv"))
     assert len(files) == 3 * sum(SAMPLES[name] for name in samplers)
     for file in files:
@@ -88,7 +112,9 @@ def test_emissions_csv_begins_with_the_reports_fields(swept: Path, samplers: tup
         assert row[header.index("country_name")] == "Italy"
 
 
-def test_tables_of_the_callback_equal_those_from_scratch(swept: Path, samplers: tuple[str, ...]) -> None:
+def test_tables_of_the_callback_equal_those_from_scratch(
+    swept: Path, samplers: tuple[str, ...]
+) -> None:
     paths = DataSetPaths(swept)
     before = pq.read_table(paths.executions), pq.read_table(paths.summary)
     executions, trials, faults = rebuild(paths)
@@ -104,7 +130,10 @@ def test_the_same_execution_gives_the_same_text(
     orchestrator = Orchestrator(tmp_path, real_cache)
     # the use case of the shortest texts; its setup, and so its seeds and hashes, don't depend on the others
     orchestrator.tune("--space", "lhs", "--samples", "2", *SMALL, "--use-case", "danceCoreography")
-    again = {(r.columns.use_case, r.columns.index): [e.text for e in r.executions] for r in trials(tmp_path / "measurements")}
+    again = {
+        (r.columns.use_case, r.columns.index): [e.text for e in r.executions]
+        for r in trials(tmp_path / "measurements")
+    }
     before = {
         (r.columns.use_case, r.columns.index): [e.text for e in r.executions]
         for r in trials(swept)

@@ -18,23 +18,40 @@ import pytest
 from orchestrator.dataset.schema import TrialRecord
 from tests.real.conftest import Orchestrator
 
-SIMULATED = ("--engine", "simulated", "--model", "smollm2", "--range", "max_length=100:120", "--prompts", "2")
+SIMULATED = (
+    "--engine",
+    "simulated",
+    "--model",
+    "smollm2",
+    "--range",
+    "max_length=100:120",
+    "--prompts",
+    "2",
+)
 
 
 def keys(records: list[TrialRecord]) -> Counter[tuple[str, str, int, int]]:
     """How often each execution is in a data set."""
-    return Counter((r.columns.use_case, r.columns.config_hash, r.columns.repeat, e.prompt) for r in records for e in r.executions)
+    return Counter(
+        (r.columns.use_case, r.columns.config_hash, r.columns.repeat, e.prompt)
+        for r in records
+        for e in r.executions
+    )
 
 
 def hashes(out: Path) -> dict[str, str]:
     """SHA-256 of every file in sealed trials."""
     files = [p for p in out.glob("*/*/*/*/*/*") if p.is_file()]
-    return {p.relative_to(out).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    return {
+        p.relative_to(out).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files
+    }
 
 
 def test_the_same_command_again_runs_nothing(orchestrator: Orchestrator) -> None:
     # an address in the environment is not joined: only --address is
-    first = orchestrator.tune("--space", "lhs", "--samples", "3", *SIMULATED, RAY_ADDRESS="127.0.0.1:1")
+    first = orchestrator.tune(
+        "--space", "lhs", "--samples", "3", *SIMULATED, RAY_ADDRESS="127.0.0.1:1"
+    )
     assert (first["trials_run"], first["executions_run"]) == (9, 18)
     before = hashes(orchestrator.folder / "measurements")
     second = orchestrator.tune("--space", "lhs", "--samples", "3", *SIMULATED)
@@ -42,14 +59,19 @@ def test_the_same_command_again_runs_nothing(orchestrator: Orchestrator) -> None
     assert hashes(orchestrator.folder / "measurements") == before
 
 
-@pytest.mark.parametrize("space", ["optuna", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sobol", "uniform"))])
+@pytest.mark.parametrize(
+    "space",
+    ["optuna", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sobol", "uniform"))],
+)
 def test_more_samples_extend_a_design(
     orchestrator: Orchestrator, trials: Callable[[Path], list[TrialRecord]], space: str
 ) -> None:
     out = orchestrator.folder / "measurements"
     first = orchestrator.tune("--space", space, "--samples", "2", *SIMULATED)
     before = hashes(out)
-    second = orchestrator.tune("--space", space, "--samples", "3", "--repeats", "2", "--prompts", "3", *SIMULATED[:-2])
+    second = orchestrator.tune(
+        "--space", space, "--samples", "3", "--repeats", "2", "--prompts", "3", *SIMULATED[:-2]
+    )
     assert second["sweep"] == first["sweep"]
     assert second["executions_done_before"] == 12
     counted = keys(trials(out))
@@ -73,11 +95,15 @@ def test_killed_driver_loses_only_the_running_prompt(
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
-    lines = wait_for(lambda: [p for p in out.rglob("executions.jsonl") if p.read_text().count("\n") == 1])
+    lines = wait_for(
+        lambda: [p for p in out.rglob("executions.jsonl") if p.read_text().count("\n") == 1]
+    )
     assert lines, "no trial was half done within the time"
     driver.kill()
     driver.wait(timeout=30)
-    finished = sum(p.read_text().count("\n") for p in out.rglob("executions.jsonl")) + sum(keys(trials(out)).values())
+    finished = sum(p.read_text().count("\n") for p in out.rglob("executions.jsonl")) + sum(
+        keys(trials(out)).values()
+    )
     result = orchestrator.tune("--space", "uniform", "--samples", "2", *SIMULATED)
     assert result["executions_done_before"] == finished
     assert result["executions_run"] == 12 - finished
@@ -105,7 +131,9 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(orchestrator: Orchestrator) 
     assert driver.returncode == 130, errors
     assert "same command again" in errors
     assert "Traceback" not in errors
-    assert wait_for(lambda: [True] if not processes_of(orchestrator) else [], seconds=20), processes_of(orchestrator)
+    assert wait_for(lambda: [True] if not processes_of(orchestrator) else [], seconds=20), (
+        processes_of(orchestrator)
+    )
 
 
 def processes_of(orchestrator: Orchestrator) -> dict[int, str]:
@@ -135,12 +163,25 @@ def wait_for(found: Callable[[], list[object]], seconds: float = 90) -> list[obj
         time.sleep(0.05)
 
 
-def test_a_model_that_cannot_load_stops_the_sweep_with_one_sentence(orchestrator: Orchestrator) -> None:
+def test_a_model_that_cannot_load_stops_the_sweep_with_one_sentence(
+    orchestrator: Orchestrator,
+) -> None:
     broken = orchestrator.folder / "broken"
     broken.mkdir()
     (broken / "config.json").write_text(json.dumps({"model_type": "llama", "hidden_size": 64}))
     (broken / "model.safetensors").write_bytes(b"not a tensor")
-    done = orchestrator.run("tune", "--space", "lhs", "--samples", "2", "--model", str(broken), "--prompts", "1", expect=2)
+    done = orchestrator.run(
+        "tune",
+        "--space",
+        "lhs",
+        "--samples",
+        "2",
+        "--model",
+        str(broken),
+        "--prompts",
+        "1",
+        expect=2,
+    )
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert "broken" in errors[0]
@@ -152,7 +193,14 @@ def test_parallel_trials_share_the_host_and_say_so(
     orchestrator: Orchestrator, trials: Callable[[Path], list[TrialRecord]]
 ) -> None:
     result = orchestrator.tune(
-        "--space", "lhs", "--samples", "4", "--parallel", "2", *SIMULATED, ORCHESTRATOR_SIMULATED_TOKEN_S="0.005"
+        "--space",
+        "lhs",
+        "--samples",
+        "4",
+        "--parallel",
+        "2",
+        *SIMULATED,
+        ORCHESTRATOR_SIMULATED_TOKEN_S="0.005",
     )
     assert result["trials_run"] == 12
     for record in trials(orchestrator.folder / "measurements"):
@@ -162,13 +210,24 @@ def test_parallel_trials_share_the_host_and_say_so(
 
 
 def test_what_a_person_reads_in_a_log(orchestrator: Orchestrator) -> None:
-    done = orchestrator.run("tune", "--space", "sobol", "--samples", "2", *SIMULATED, "--country", "ITA")
+    done = orchestrator.run(
+        "tune", "--space", "sobol", "--samples", "2", *SIMULATED, "--country", "ITA"
+    )
     lines = done.stdout.splitlines()
-    for start in ("Sweep      sobol-", "SYNTHETIC  ", "Design     discrepancy ", "Trials     6 = ", "Tokens     at most about "):
+    for start in (
+        "Sweep      sobol-",
+        "SYNTHETIC  ",
+        "Design     discrepancy ",
+        "Trials     6 = ",
+        "Tokens     at most about ",
+    ):
         assert any(line.startswith(start) for line in lines), start
-    assert any(line.startswith("Ray dashboard: http://127.0.0.1:") and "token in" in line for line in lines)
+    assert any(
+        line.startswith("Ray dashboard: http://127.0.0.1:") and "token in" in line for line in lines
+    )
     order = [
-        next(i for i, line in enumerate(lines) if start in line) for start in ("loaded in", "Takes at most", "[1/6]", "[6/6]")
+        next(i for i, line in enumerate(lines) if start in line)
+        for start in ("loaded in", "Takes at most", "[1/6]", "[6/6]")
     ]
     assert order == sorted(order)
     assert any(line.startswith("12 executions of 6 trials: ") for line in lines)
@@ -177,8 +236,12 @@ def test_what_a_person_reads_in_a_log(orchestrator: Orchestrator) -> None:
         "Tables: measurements/executions.parquet, measurements/summary.parquet",
     ]
     assert not [
-        line for line in lines + done.stderr.splitlines() if "WARNING" in line or "== Status ==" in line or "Trial name" in line
+        line
+        for line in lines + done.stderr.splitlines()
+        if "WARNING" in line or "== Status ==" in line or "Trial name" in line
     ]
-    again = orchestrator.run("tune", "--space", "sobol", "--samples", "2", *SIMULATED, "--country", "ITA").stdout
+    again = orchestrator.run(
+        "tune", "--space", "sobol", "--samples", "2", *SIMULATED, "--country", "ITA"
+    ).stdout
     assert "begun before: going on" in again
     assert "Nothing was missing: all 12 executions are in measurements." in again

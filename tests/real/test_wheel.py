@@ -20,12 +20,16 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python with the wheel; the dependencies are lent by this environment, whose editable install stays invisible."""
     folder = tmp_path_factory.mktemp("wheel")
     subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)], check=True, capture_output=True
+        [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)],
+        check=True,
+        capture_output=True,
     )
     venv.create(folder / "venv", with_pip=True)
     python = folder / "venv" / "bin" / "python"
     subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "--no-deps", *folder.glob("*.whl")], check=True, capture_output=True
+        [python, "-m", "pip", "install", "--quiet", "--no-deps", *folder.glob("*.whl")],
+        check=True,
+        capture_output=True,
     )
     site = next((folder / "venv" / "lib").glob("python*/site-packages"))
     # a .pth adds the folder itself but doesn't run the .pth files in it: an editable install there has no effect
@@ -57,6 +61,15 @@ def test_plan_and_tune_from_an_empty_folder(python: Path, real_cache: Path, tmp_
     assert "site-packages/orchestrator/data/search_spaces/lhs.yaml" in plan
     assert not list(tmp_path.iterdir()), "plan wrote something"
     result = installed.tune(
-        "--space", "lhs", "--samples", "1", "--prompts", "1", "--use-case", "danceCoreography", "--range", "max_length=100"
+        "--space",
+        "lhs",
+        "--samples",
+        "1",
+        "--prompts",
+        "1",
+        "--use-case",
+        "danceCoreography",
+        "--range",
+        "max_length=100",
     )
     assert (result["trials_run"], result["failed"]) == (1, 0)

@@ -31,22 +31,43 @@ class Truth:
 
 
 def executions(
-    truth: Truth, seed: int, points: int = 40, prompts: int = 5, use_cases: int = 3, **columns: object
+    truth: Truth,
+    seed: int,
+    points: int = 40,
+    prompts: int = 5,
+    use_cases: int = 3,
+    **columns: object,
 ) -> pd.DataFrame:
     """Rows of executions.parquet: a Latin hypercube on prompts of use cases. `columns` override."""
     rng = np.random.default_rng(seed)
     unit = np.array(design(points, 4, seed, LhsOptions()))
     n = points * prompts * use_cases
     point, prompt, use_case = (
-        grid.ravel() for grid in np.meshgrid(range(points), range(prompts), range(use_cases), indexing="ij")
+        grid.ravel()
+        for grid in np.meshgrid(range(points), range(prompts), range(use_cases), indexing="ij")
     )
-    bounds = {**DOMAIN, "max_length": LENGTHS, "top_k": (2.0, 100.0), "top_p": (0.01, 0.99), "temperature": (0.05, 2.0)}
+    bounds = {
+        **DOMAIN,
+        "max_length": LENGTHS,
+        "top_k": (2.0, 100.0),
+        "top_p": (0.01, 0.99),
+        "temperature": (0.05, 2.0),
+    }
     u = {name: unit[point, i] for i, name in enumerate(PARAMETERS)}
-    values = {name: bounds[name][0] + u[name] * (bounds[name][1] - bounds[name][0]) for name in PARAMETERS}
+    values = {
+        name: bounds[name][0] + u[name] * (bounds[name][1] - bounds[name][0]) for name in PARAMETERS
+    }
     scaled = {name: (u[name] - u[name].min()) / max(np.ptp(u[name]), 1e-9) for name in PARAMETERS}
-    tokens = 200 * np.exp(sum((truth.length.get(name, 0.0) * scaled[name] for name in PARAMETERS), rng.normal(0, 0.4, n)))
+    tokens = 200 * np.exp(
+        sum(
+            (truth.length.get(name, 0.0) * scaled[name] for name in PARAMETERS),
+            rng.normal(0, 0.4, n),
+        )
+    )
     tokens = np.maximum(5, tokens.round())
-    effect = sum((truth.per_token.get(name, 0.0) * scaled[name] for name in PARAMETERS), np.zeros(n))
+    effect = sum(
+        (truth.per_token.get(name, 0.0) * scaled[name] for name in PARAMETERS), np.zeros(n)
+    )
     noise = rng.normal(0, truth.noise_of_point, points)[point] + rng.normal(0, truth.noise, n)
     energy = (truth.a_j + truth.b_j * tokens) * np.exp(effect + noise)
     names = np.array(["fantasyWorld", "creativeStorytelling", "danceCoreography"])
@@ -62,9 +83,17 @@ def executions(
         "cpu_method": "cpu_load",
         "device": "cuda", "gpu_name": "GPU", "scope": "exclusive", "load_s": 5.0,
     }  # fmt: skip
-    base |= {"flags": [()] * n, "notes": [()] * n, "dormant": [()] * n, "limits": [()] * n, "reasons": [None] * n}
+    base |= {
+        "flags": [()] * n,
+        "notes": [()] * n,
+        "dormant": [()] * n,
+        "limits": [()] * n,
+        "reasons": [None] * n,
+    }
     whole = base | columns
-    frame = pd.DataFrame({name: value if np.ndim(value) else [value] * n for name, value in whole.items()})
+    frame = pd.DataFrame(
+        {name: value if np.ndim(value) else [value] * n for name, value in whole.items()}
+    )
     frame["execution"] = [
         f"gpu/smollm2/latinHypercubeSampling/{u}/{p:04d}-r1#{q}"
         for u, p, q in zip(names[use_case], point, prompt + 1, strict=True)

@@ -34,9 +34,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report and a comparison."""
     found = tmp_path_factory.mktemp("pages")
     a = judged(executions(Truth(), 0, machine=HOSTILE, prompt_sha256="0"))
-    b = judged(executions(Truth(), 0, machine="pc", prompt_sha256="0", model_revision=f"gguf:{'b' * 200}"))
+    b = judged(
+        executions(Truth(), 0, machine="pc", prompt_sha256="0", model_revision=f"gguf:{'b' * 200}")
+    )
     (found / "report.html").write_text(page(data_of(a), HOSTILE), encoding="utf-8")
-    (found / "compare.html").write_text(comparison_page(compare(data_of(a), data_of(b)), "a", HOSTILE), encoding="utf-8")
+    (found / "compare.html").write_text(
+        comparison_page(compare(data_of(a), data_of(b)), "a", HOSTILE), encoding="utf-8"
+    )
     return found
 
 
@@ -48,10 +52,14 @@ def test_it_is_all_there_and_asks_for_nothing(
     errors.clear()
     asked.clear()
     shown.goto(f"file://{folder}/{name}.html")
-    sizes = shown.evaluate("[...document.images].map(image => image.complete && image.naturalWidth)")
+    sizes = shown.evaluate(
+        "[...document.images].map(image => image.complete && image.naturalWidth)"
+    )
     assert len(sizes) == n_charts
     assert all(size > 300 for size in sizes)
-    assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it needs no scrolling sideways"
+    assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
+        "it needs no scrolling sideways"
+    )
     assert shown.pdf().startswith(b"%PDF")
     assert errors == []
     assert [url for url in asked if not url.startswith("data:")] == [f"file://{folder}/{name}.html"]
@@ -68,7 +76,9 @@ def test_keys(browser: tuple[Page, list[str], list[str]], folder: Path) -> None:
     assert shown.inner_text("#count") == "1 of 120"
     shown.keyboard.press("Tab")
     shown.keyboard.press("Enter")
-    assert shown.locator("#cards details[open]:visible").count() == 1, "a card opens by the keyboard"
+    assert shown.locator("#cards details[open]:visible").count() == 1, (
+        "a card opens by the keyboard"
+    )
     shown.locator("#filter").focus()
     shown.keyboard.press("Escape")
     assert shown.inner_text("#count") == "120 of 120"

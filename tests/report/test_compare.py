@@ -36,7 +36,9 @@ def rows(seed: int, *, noise: int = 0, design: int = 0, **columns: object) -> pd
     rng = np.random.default_rng(1000 * seed + noise)
     of_point = rng.normal(0, 0.05, 12)[frame["index"]]
     frame["gpu_energy_counter_j"] *= np.exp(of_point + rng.normal(0, 0.1, len(frame)))
-    return frame.assign(prompt_sha256=frame["prompt"].map(lambda number: f"{number:064x}"), **columns)
+    return frame.assign(
+        prompt_sha256=frame["prompt"].map(lambda number: f"{number:064x}"), **columns
+    )
 
 
 def both(a: pd.DataFrame, b: pd.DataFrame) -> Comparison:
@@ -69,7 +71,13 @@ def test_a_known_ratio_lies_in_the_interval_about_as_often_as_it_says() -> None:
 
 def test_without_a_difference_few_are_found() -> None:
     found = [both(rows(seed), costlier(1.0, seed)) for seed in SEEDS]
-    assert sum("no difference that can be told from chance" in comparison_sentences(one)[0] for one in found) >= 17
+    assert (
+        sum(
+            "no difference that can be told from chance" in comparison_sentences(one)[0]
+            for one in found
+        )
+        >= 17
+    )
 
 
 def test_a_data_set_against_itself() -> None:
@@ -110,15 +118,23 @@ def test_unequal_meters_give_no_ratio_of_energies() -> None:
 
 
 def test_a_modelled_and_a_measured_cpu_are_unequal_meters() -> None:
-    by = {method: rows(0, energy_basis="energy_j", cpu_method=method) for method in ("rapl", "constant")}
+    by = {
+        method: rows(0, energy_basis="energy_j", cpu_method=method)
+        for method in ("rapl", "constant")
+    }
     assert [both(by["rapl"], by[method]).matches[0].same_meter for method in by] == [True, False]
     by_gpu = {method: rows(0, cpu_method=method) for method in by}
-    assert both(by_gpu["rapl"], by_gpu["constant"]).matches[0].same_meter, "a GPU's counter knows nothing of the CPU"
+    assert both(by_gpu["rapl"], by_gpu["constant"]).matches[0].same_meter, (
+        "a GPU's counter knows nothing of the CPU"
+    )
 
 
 def test_tokens_of_other_models_are_warned_of() -> None:
     def warned(model: str) -> bool:
-        return any("into tokens differently" in line for line in comparison_warnings(both(rows(0), rows(0, model=model))))
+        return any(
+            "into tokens differently" in line
+            for line in comparison_warnings(both(rows(0), rows(0, model=model)))
+        )
 
     assert (warned("smollm2"), warned("mistral")) == (False, True)
 
@@ -140,7 +156,10 @@ def test_too_few_configurations_give_no_interval() -> None:
 
 def test_groups_of_one_name_are_compared_with_each_other_only() -> None:
     nf4, none = rows(0), rows(0, quantization="none")
-    found = both(pd.concat([nf4, none], ignore_index=True), pd.concat([nf4, rows(0, machine="pc")], ignore_index=True))
+    found = both(
+        pd.concat([nf4, none], ignore_index=True),
+        pd.concat([nf4, rows(0, machine="pc")], ignore_index=True),
+    )
     assert [(match.a, match.b) for match in found.matches] == [
         ("gpu / smollm2 / nf4", "gpu / smollm2 / nf4"),
         ("gpu / smollm2 / none", "pc / smollm2 / nf4"),
@@ -152,7 +171,10 @@ def test_names_tell_folders_apart(tmp_path: Path) -> None:
         return names_of(DataSetPaths(tmp_path / a), DataSetPaths(tmp_path / b))
 
     assert names("pc", "colab") == ("pc", "colab")
-    assert names("pc/measurements", "colab/measurements") == ("pc/measurements", "colab/measurements")
+    assert names("pc/measurements", "colab/measurements") == (
+        "pc/measurements",
+        "colab/measurements",
+    )
     assert names("pc", "pc") == ("pc", "pc")
 
 
@@ -162,12 +184,16 @@ def test_hostile_names_are_text_in_the_page() -> None:
     assert "<script>alert" not in comparison_page(found, evil, evil)
 
 
-def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_verb(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("a", "b"):
         spec = builders.spec()
         paths = DataSetPaths(tmp_path / name)
-        builders.seal_trial(paths, spec, [builders.measured(p.number, of=spec) for p in spec.prompts])
+        builders.seal_trial(
+            paths, spec, [builders.measured(p.number, of=spec) for p in spec.prompts]
+        )
         rebuild(paths)
     assert call("report", "--compare", "a", "b", "--tables", "x.md") == 0
     assert "compare.html" in capsys.readouterr().out

@@ -24,10 +24,14 @@ FRESH = {
 WARM = FRESH | {"loaded_here": False}
 
 
-def trial(*starts: str, environment: dict[str, Any] = FRESH, gpu: str | None = "GPU-1", **changes: Any) -> TrialRecord:
+def trial(
+    *starts: str, environment: dict[str, Any] = FRESH, gpu: str | None = "GPU-1", **changes: Any
+) -> TrialRecord:
     """Executions of 2 s and 100 J on a GPU, at times of one day."""
     done = [
-        builders.execution(i, **(builders.ON_GPU | {"started_at": f"2026-01-02T{start}+00:00"} | changes))
+        builders.execution(
+            i, **(builders.ON_GPU | {"started_at": f"2026-01-02T{start}+00:00"} | changes)
+        )
         for i, start in enumerate(starts, 1)
     ]
     return builders.record(executions=done, environment=environment, gpu_uuid=gpu)
@@ -81,29 +85,46 @@ def test_energy_that_is_unknown_is_counted_not_zero() -> None:
     [
         {},
         {"loaded_here": True, "load_s": "5", "pilot": [1]},
-        {"loaded_here": True, "load_s": float("nan"), "pilot": {"warm_up_s": -1, "warm_up_energy_j": True}},
+        {
+            "loaded_here": True,
+            "load_s": float("nan"),
+            "pilot": {"warm_up_s": -1, "warm_up_energy_j": True},
+        },
         {"loaded_here": "yes", "load_s": 1e400},
     ],
 )
 def test_an_environment_of_nonsense_is_unknown(environment: dict[str, Any]) -> None:
     found = cost_of([trial("10:00:00", environment=environment)])
     assert found.held_s == pytest.approx(2)
-    assert all(part.time_s in (None, 0.0) for part in found.parts if part.name in ("warm-up of a model", "loading a model"))
+    assert all(
+        part.time_s in (None, 0.0)
+        for part in found.parts
+        if part.name in ("warm-up of a model", "loading a model")
+    )
 
 
 def test_a_start_that_is_no_time_and_a_clock_set_back() -> None:
     wrong: Execution = builders.execution(1, **builders.ON_GPU, started_at="yesterday")
-    assert cost_of([builders.record(executions=[wrong], environment=WARM, gpu_uuid="GPU-1")]).held_s is None
-    assert cost_of([trial("10:00:00", "10:00:00", "10:00:00", environment=WARM)]).held_s == 6.0, "not less than its windows"
+    assert (
+        cost_of([builders.record(executions=[wrong], environment=WARM, gpu_uuid="GPU-1")]).held_s
+        is None
+    )
+    assert cost_of([trial("10:00:00", "10:00:00", "10:00:00", environment=WARM)]).held_s == 6.0, (
+        "not less than its windows"
+    )
 
 
-def test_every_attempt_counts_also_one_that_another_replaced_and_one_that_can_not_be_read_is_told(tmp_path: Path) -> None:
+def test_every_attempt_counts_also_one_that_another_replaced_and_one_that_can_not_be_read_is_told(
+    tmp_path: Path,
+) -> None:
     paths = DataSetPaths(tmp_path)
     spec = builders.spec()
     on_gpu = builders.origin(spec, environment=FRESH, gpu_uuid="GPU-1")
     for attempt in (1, 2, 3):
         again = spec.model_copy(update={"attempt": attempt})
-        builders.seal_trial(paths, again, [builders.measured(1, of=again, **builders.ON_GPU)], on_gpu)
+        builders.seal_trial(
+            paths, again, [builders.measured(1, of=again, **builders.ON_GPU)], on_gpu
+        )
     rebuild(paths)
     damaged = paths.sealed_trials()[0] / "trial.json"
     damaged.write_text(damaged.read_text().replace('"window_s": 2.0', '"window_s": 3.0'))
@@ -118,8 +139,17 @@ def test_every_attempt_counts_also_one_that_another_replaced_and_one_that_can_no
 
 def test_tables_without_their_folders_say_so() -> None:
     table = cost_table(data_of(executions(Truth(), 0, points=2)))
-    assert (table.rows, table.note) == ((), "Not known: there are no trial folders beside the tables.")
+    assert (table.rows, table.note) == (
+        (),
+        "Not known: there are no trial folders beside the tables.",
+    )
 
 
 def test_durations() -> None:
-    assert [duration(value) for value in (None, 0.0, 59.94, 3600.0, 90_000.0)] == ["n/a", "0.0 s", "59.9 s", "1.0 h", "25.0 h"]
+    assert [duration(value) for value in (None, 0.0, 59.94, 3600.0, 90_000.0)] == [
+        "n/a",
+        "0.0 s",
+        "59.9 s",
+        "1.0 h",
+        "25.0 h",
+    ]

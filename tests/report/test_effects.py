@@ -40,12 +40,16 @@ def test_a_hyperparameter_that_only_lengthens_the_text_is_cleared_by_adjusting()
     truth = Truth(length={"temperature": 0.9})
     naive = [found(truth, seed, adjusted=False)["temperature"] for seed in SEEDS]
     adjusted = [found(truth, seed, adjusted=True)["temperature"] for seed in SEEDS]
-    assert all(effect.lower is not None and effect.lower > 20 for effect in naive), "the naive effect is wrong every time"
+    assert all(effect.lower is not None and effect.lower > 20 for effect in naive), (
+        "the naive effect is wrong every time"
+    )
     assert sum(holds(effect, 0.0) for effect in adjusted) >= 35
 
 
 def test_without_effects_few_are_found() -> None:
-    clear = sum(effect.clear for seed in SEEDS for effect in found(Truth(), seed, adjusted=True).values())
+    clear = sum(
+        effect.clear for seed in SEEDS for effect in found(Truth(), seed, adjusted=True).values()
+    )
     assert clear <= 20, "of 160 at 95 %"
 
 
@@ -73,7 +77,9 @@ def test_greedy_executions_say_nothing_of_what_is_dormant_in_them() -> None:
 def test_off_stands_above_the_largest_top_k() -> None:
     frame = executions(Truth(per_token={"top_k": 0.3}), 4, points=60)
     frame.loc[frame["top_k"] >= 98, "top_k"] = 0
-    assert holds({e.parameter: e for e in effects(data_of(frame).kept, adjusted=True)}["top_k"], 0.3)
+    assert holds(
+        {e.parameter: e for e in effects(data_of(frame).kept, adjusted=True)}["top_k"], 0.3
+    )
 
 
 @pytest.mark.parametrize("points", [2, LEAST_POINTS - 1])
@@ -90,4 +96,7 @@ def test_a_hyperparameter_with_one_value_has_none() -> None:
 
 
 def test_without_executions_there_are_none() -> None:
-    assert {e.percent for e in effects(data_of(executions(Truth(), 0, status="failed")).kept, adjusted=False)} == {None}
+    assert {
+        e.percent
+        for e in effects(data_of(executions(Truth(), 0, status="failed")).kept, adjusted=False)
+    } == {None}

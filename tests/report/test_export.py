@@ -18,7 +18,11 @@ __all__ = ["out"]  # the fixture of a data set
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 HOSTILE = Table(
-    "evil", r"A & B_{1} \input{x}", ("a|b", "50 %"), (("<script>|`x`\n#", r"\immediate\write18{ls} ~^$"),), "± [x](y) \u202e!"
+    "evil",
+    r"A & B_{1} \input{x}",
+    ("a|b", "50 %"),
+    (("<script>|`x`\n#", r"\immediate\write18{ls} ~^$"),),
+    "± [x](y) \u202e!",
 )
 
 
@@ -54,7 +58,18 @@ def test_a_table_without_rows_is_a_note_in_markdown_and_nothing_in_latex() -> No
 
 
 def test_the_option(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("report", "--out", str(out), "--tables", str(out / "t.md"), "--tables", str(out / "t.tex")) == 0
+    assert (
+        call(
+            "report",
+            "--out",
+            str(out),
+            "--tables",
+            str(out / "t.md"),
+            "--tables",
+            str(out / "t.tex"),
+        )
+        == 0
+    )
     assert r"\toprule" in (out / "t.tex").read_text()
     assert "## " in (out / "t.md").read_text()
     assert call("report", "--out", str(out), "--tables", str(out / "t.docx")) == 2

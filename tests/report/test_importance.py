@@ -23,23 +23,33 @@ def found(frame: pd.DataFrame, outcome: str = "per_token_j") -> dict[str, Import
 
 
 def shares(frame: pd.DataFrame, outcome: str = "per_token_j") -> dict[str, float]:
-    known = {name: one.share for name, one in found(frame, outcome).items() if one.share is not None}
+    known = {
+        name: one.share for name, one in found(frame, outcome).items() if one.share is not None
+    }
     assert known.keys() == set(PARAMETERS)
     return known
 
 
 @pytest.mark.parametrize(("points", "least"), [(LEAST_POINTS, 12), (25, 18), (60, 18)])
-def test_shares_are_found_again_in_their_order_and_nothing_where_nothing_is(points: int, least: int) -> None:
+def test_shares_are_found_again_in_their_order_and_nothing_where_nothing_is(
+    points: int, least: int
+) -> None:
     variances = {"temperature": 0.4**2 / 12, "top_p": 0.4**2 / 24, "max_length": 0.0, "top_k": 0.0}
-    noise = 0.05**2 + 0.05**2 / 15 + 0.004**2  # of the configuration, of its 15 executions, of a_j over lengths
-    truth = {name: variance / (sum(variances.values()) + noise) for name, variance in variances.items()}
+    noise = (
+        0.05**2 + 0.05**2 / 15 + 0.004**2
+    )  # of the configuration, of its 15 executions, of a_j over lengths
+    truth = {
+        name: variance / (sum(variances.values()) + noise) for name, variance in variances.items()
+    }
     held = dict.fromkeys(PARAMETERS, 0)
     clear = dict.fromkeys(PARAMETERS, 0)
     ordered = 0
     for seed in SEEDS:
         by_name = found(executions(HALF, seed, points=points))
         figures = {name: one.share or 0.0 for name, one in by_name.items()}
-        ordered += figures["temperature"] > figures["top_p"] > max(figures["max_length"], figures["top_k"])
+        ordered += (
+            figures["temperature"] > figures["top_p"] > max(figures["max_length"], figures["top_k"])
+        )
         for name, one in by_name.items():
             assert one.lower is not None
             assert one.upper is not None
@@ -59,7 +69,9 @@ def test_without_effects_nothing_is_clear() -> None:
 
 
 def test_energy_is_about_length_where_jtoken_is_not() -> None:
-    frame = executions(Truth(a_j=0.0, length={"max_length": 1.2}, per_token={"top_p": 0.2}), 1, points=60)
+    frame = executions(
+        Truth(a_j=0.0, length={"max_length": 1.2}, per_token={"top_p": 0.2}), 1, points=60
+    )
     assert shares(frame, "spent_j")["max_length"] > 0.7
     assert shares(frame)["max_length"] < 0.1
     assert shares(frame)["top_p"] > 0.6
@@ -71,12 +83,17 @@ def test_a_curve_that_turns_is_seen_though_it_has_no_slope() -> None:
     assert shares(frame)["top_p"] > 0.8
 
 
-def test_costly_prompts_and_machines_that_were_measured_on_some_configurations_only_are_no_effect() -> None:
+def test_costly_prompts_and_machines_that_were_measured_on_some_configurations_only_are_no_effect() -> (
+    None
+):
     frame = executions(Truth(), 3, points=60)
     costly = frame["prompt"] > 3
     frame.loc[costly, "gpu_energy_counter_j"] *= 5
     other = frame.assign(machine="pc", gpu_energy_counter_j=frame["gpu_energy_counter_j"] * 20)
-    both = pd.concat([frame[~costly | (frame["temperature"] > 1)], other[other["temperature"] > 1.5]], ignore_index=True)
+    both = pd.concat(
+        [frame[~costly | (frame["temperature"] > 1)], other[other["temperature"] > 1.5]],
+        ignore_index=True,
+    )
     one = found(both)["temperature"]
     assert one.share is not None
     assert one.share < 0.1
@@ -103,7 +120,9 @@ def test_scales_do_not_matter_but_order_does_and_off_is_the_largest_top_k() -> N
 
 def test_what_follows_a_curve_without_any_noise_is_all() -> None:
     frame = executions(HALF, 1, points=30)
-    frame["gpu_energy_counter_j"] = frame["n_new_tokens"] * np.exp(0.01 * frame["top_p"].rank(method="dense"))
+    frame["gpu_energy_counter_j"] = frame["n_new_tokens"] * np.exp(
+        0.01 * frame["top_p"].rank(method="dense")
+    )
     one = found(frame)["top_p"]
     assert one.lower is not None
     assert one.lower > 0.999
@@ -111,14 +130,18 @@ def test_what_follows_a_curve_without_any_noise_is_all() -> None:
 
 def test_a_grid_of_few_values_has_importances_too() -> None:
     frame = executions(Truth(), 6, points=60)
-    rounded = frame.assign(top_p=frame["top_p"].gt(0.5) * 0.5 + 0.4, temperature=frame["temperature"].round())
+    rounded = frame.assign(
+        top_p=frame["top_p"].gt(0.5) * 0.5 + 0.4, temperature=frame["temperature"].round()
+    )
     rounded["gpu_energy_counter_j"] *= np.exp(0.5 * rounded["top_p"])
     assert shares(rounded)["top_p"] > 0.7
 
 
 def unknown(frame: pd.DataFrame) -> str:
     by_name = found(frame)
-    assert {(one.share, one.lower, one.upper, one.clear) for one in by_name.values()} == {(None, None, None, False)}
+    assert {(one.share, one.lower, one.upper, one.clear) for one in by_name.values()} == {
+        (None, None, None, False)
+    }
     (note,) = {one.note for one in by_name.values()}
     assert CHARTS["importance"].draw(data_of(frame)) is None
     table = importance_table(data_of(frame))
@@ -131,7 +154,10 @@ def test_what_can_not_be_known_has_a_reason() -> None:
     assert unknown(few) == "14 sampled configurations are too few: 15 are needed"
     assert unknown(few.iloc[:0]).startswith("0 sampled")
     assert unknown(executions(HALF, 0, effective_do_sample=False)).startswith("0 sampled")
-    assert unknown(executions(HALF, 0, gpu_energy_counter_j=10.0, n_new_tokens=50)) == "configurations don't differ"
+    assert (
+        unknown(executions(HALF, 0, gpu_energy_counter_j=10.0, n_new_tokens=50))
+        == "configurations don't differ"
+    )
     tied = executions(HALF, 0)
     assert "can't be told apart" in unknown(tied.assign(temperature=2 * tied["top_p"]))
 

@@ -58,7 +58,9 @@ class Balanced(html.parser.HTMLParser):
         if tag == "img":
             self.images.append(found)
         self.outside += [
-            str(found[name]) for name in ("src", "href") if name in found and not str(found[name]).startswith(("data:", "#"))
+            str(found[name])
+            for name in ("src", "href")
+            if name in found and not str(found[name]).startswith(("data:", "#"))
         ]
 
     def handle_endtag(self, tag: str) -> None:
@@ -78,7 +80,14 @@ def test_a_full_report_has_every_chart_and_nothing_from_outside() -> None:
     text = page(data_of(frame), "measurements")
     assert len(read(text).images) == len(CHARTS)
     assert all(image["alt"] for image in read(text).images)
-    for word in ("At equal length", "J/token", "wasted energy", "per usable answer", "gibberish", "measured"):
+    for word in (
+        "At equal length",
+        "J/token",
+        "wasted energy",
+        "per usable answer",
+        "gibberish",
+        "measured",
+    ):
         assert word in text
     assert page(data_of(frame), "measurements") == text, "the same data give the same bytes"
 
@@ -89,7 +98,11 @@ def test_units_stand_on_every_axis_that_has_numbers() -> None:
         figure = chart.draw(data)
         assert figure is not None, name
         labels = [
-            label for axes in figure.axes if axes.get_visible() for label in (axes.get_xlabel(), axes.get_ylabel()) if label
+            label
+            for axes in figure.axes
+            if axes.get_visible()
+            for label in (axes.get_xlabel(), axes.get_ylabel())
+            if label
         ]
         assert labels, name
         assert all("(" in label or "/" in label for label in labels), (name, labels)
@@ -100,13 +113,29 @@ def test_units_stand_on_every_axis_that_has_numbers() -> None:
     [
         executions(Truth(), 0).iloc[:0],
         executions(Truth(), 0).iloc[:1],
-        executions(Truth(), 0, points=12, status="failed", error_kind="oom", n_new_tokens=None, finish_reason=None),
+        executions(
+            Truth(),
+            0,
+            points=12,
+            status="failed",
+            error_kind="oom",
+            n_new_tokens=None,
+            finish_reason=None,
+        ),
         judged(executions(Truth(), 0, points=12), 1.0),
         executions(Truth(), 0, points=12, synthetic=True),
         executions(Truth(), 0, points=12, energy_basis=None),
         executions(Truth(), 0, points=12, effective_do_sample=False),
     ],
-    ids=["empty", "one", "all failed", "all discarded", "synthetic", "nothing measured", "all greedy"],
+    ids=[
+        "empty",
+        "one",
+        "all failed",
+        "all discarded",
+        "synthetic",
+        "nothing measured",
+        "all greedy",
+    ],
 )
 def test_data_that_say_little_make_a_report_that_says_so(frame: pd.DataFrame) -> None:
     data = data_of(frame)
@@ -117,7 +146,9 @@ def test_data_that_say_little_make_a_report_that_says_so(frame: pd.DataFrame) ->
 
 
 def test_names_and_reasons_of_a_data_set_cannot_act_in_the_page() -> None:
-    frame = judged(executions(Truth(), 0, points=12, model=HOSTILE, machine="<img src=x onerror=alert(1)>"))
+    frame = judged(
+        executions(Truth(), 0, points=12, model=HOSTILE, machine="<img src=x onerror=alert(1)>")
+    )
     text = page(data_of(frame), HOSTILE)
     read(text)
     assert "<script>alert" not in text
@@ -151,7 +182,11 @@ def test_throttled_executions_are_counted_but_in_no_effect() -> None:
 def test_a_card_says_how_far_its_number_goes() -> None:
     (one, *_) = cards(data_of(executions(Truth(), 0, points=1)))
     assert (one.word, one.rel_uncertainty) == ("measured", pytest.approx(0.06))
-    (model, *_) = cards(data_of(executions(Truth(), 0, points=1, energy_basis="energy_j", energy_rel_uncertainty=None)))
+    (model, *_) = cards(
+        data_of(
+            executions(Truth(), 0, points=1, energy_basis="energy_j", energy_rel_uncertainty=None)
+        )
+    )
     assert (model.word, model.rel_uncertainty) == ("modelled", None)
     assert any("not for publishing" in line for line in model.why)
 
@@ -164,7 +199,9 @@ def test_the_front_is_what_nothing_beats(pairs: list[tuple[int, int]]) -> None:
         beaten = any(c <= cost and q >= quality and (c, q) != (cost, quality) for c, q in pairs)
         assert not (best[i] and beaten)
     if pairs:
-        undominated = {p for p in pairs if not any(c <= p[0] and q >= p[1] and (c, q) != p for c, q in pairs)}
+        undominated = {
+            p for p in pairs if not any(c <= p[0] and q >= p[1] and (c, q) != p for c, q in pairs)
+        }
         assert {pair for pair, on in zip(pairs, best, strict=True) if on} == undominated
 
 
@@ -212,7 +249,9 @@ def call(*arguments: str) -> int:
     return int(ended.value.code or 0)
 
 
-def test_report_writes_the_page_into_the_data_set(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_writes_the_page_into_the_data_set(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call("report", "--out", str(out)) == 0
     assert "open it in a browser" in capsys.readouterr().out
     assert "SYNTHETIC" in (out / "report.html").read_text()

@@ -21,7 +21,11 @@ def test_heights_keep_the_order_and_stay_on_the_axis(values: list[float], name: 
     ranked = [float("inf") if name == "top_k" and value == 0 else value for value in values]
     for one, at in zip(ranked, heights, strict=True):
         assert -1e-9 <= at <= 1 + 1e-9
-        assert all(at <= other_at + 1e-9 for other, other_at in zip(ranked, heights, strict=True) if one <= other)
+        assert all(
+            at <= other_at + 1e-9
+            for other, other_at in zip(ranked, heights, strict=True)
+            if one <= other
+        )
     assert ticks
     assert all(-1e-9 <= place <= 1 + 1e-9 for place, _ in ticks)
     assert ("off" in {label for _, label in ticks}) == (name == "top_k" and 0 in values)
@@ -57,7 +61,9 @@ def test_many_lines_are_thinned_and_the_chart_says_so() -> None:
     assert figure is not None
     segments = figure.axes[0].collections[0].get_segments()
     assert len(segments) == MOST_LINES
-    assert {segments[0][4][1], segments[-1][4][1]} == {0.0, 1.0}, "the cheapest and the costliest are among them"
+    assert {segments[0][4][1], segments[-1][4][1]} == {0.0, 1.0}, (
+        "the cheapest and the costliest are among them"
+    )
     assert figure.axes[0].get_xlabel().startswith("300 of 400 configurations")
     assert len(figure.axes[0].get_xticks()) == 5, "no quality where nothing was judged"
 

@@ -60,7 +60,13 @@ DANCES = (
         "lines dissolve into a wide circle."
     ),
 )
-ASKED = ((412, 0.92, 40, 0.81), (233, 0.55, 12, 0.3), (180, 0.98, 77, 1.1), (300, 0.7, 25, 0.6), (350, 0.85, 60, 0.9))
+ASKED = (
+    (412, 0.92, 40, 0.81),
+    (233, 0.55, 12, 0.3),
+    (180, 0.98, 77, 1.1),
+    (300, 0.7, 25, 0.6),
+    (350, 0.85, 60, 0.9),
+)
 PROMPTS = {
     "fantasyWorld": "Write a short story about someone who mends what others have given up on, in a world with a little magic.",
     "danceCoreography": "Describe the choreography of a dance for twelve dancers.",
@@ -75,13 +81,24 @@ def trials() -> Trials:
             max_length, top_p, top_k, temperature = ASKED[index]
             of = builders.spec(
                 index=index,
-                asked=builders.configuration(max_length=max_length, top_p=top_p, top_k=top_k, temperature=temperature),
+                asked=builders.configuration(
+                    max_length=max_length, top_p=top_p, top_k=top_k, temperature=temperature
+                ),
                 setup=builders.setup(use_case=use_case, model="mistral", engine="transformers"),
                 prompts=builders.prompts([PROMPTS[use_case]]),
             )
             tokens = round(len(text.split()) * 1.3)
-            spent = {"gpu_energy_counter_j": 3.1 * tokens, "energy_per_token_j": 3.1, "flags": (), "n_prompt_tokens": 24}
-            ran = {"n_new_tokens": tokens, "window_s": tokens / 24, "finish_reason": "length" if text in (STORY, LOOP) else "eos"}
+            spent = {
+                "gpu_energy_counter_j": 3.1 * tokens,
+                "energy_per_token_j": 3.1,
+                "flags": (),
+                "n_prompt_tokens": 24,
+            }
+            ran = {
+                "n_new_tokens": tokens,
+                "window_s": tokens / 24,
+                "finish_reason": "length" if text in (STORY, LOOP) else "eos",
+            }
             done = builders.execution(1, of=of, text=text, **(builders.ON_GPU | spent | ran))
             found.add(builders.record(of, executions=[done], synthetic=False))
     return found
@@ -91,7 +108,9 @@ def draw(target: Path, *, dark: bool = False) -> None:
     """A window of 1280 x 800 in which one text was decided on and the next is being read."""
     with tempfile.TemporaryDirectory() as folder:
         paths, data, rules = DataSetPaths(Path(folder)), trials(), read_rules(None)
-        write_verdicts(paths, verdicts_on(list(texts_of(data)), rules=rules, embedding_model=None, judge=None))
+        write_verdicts(
+            paths, verdicts_on(list(texts_of(data)), rules=rules, embedding_model=None, judge=None)
+        )
         queue = Queue(paths, data, "ada")
         for place, word in ((1, "discard"), (3, "keep"), (4, "keep"), (6, "discard")):
             decides(queue, paths.root, "bob", place, word)

@@ -14,7 +14,13 @@ from urllib.parse import urlsplit
 
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.tables import Trials
-from orchestrator.dataset.verdicts import Decision, Verdict, append_decision, text_sha256, write_verdicts
+from orchestrator.dataset.verdicts import (
+    Decision,
+    Verdict,
+    append_decision,
+    text_sha256,
+    write_verdicts,
+)
 from orchestrator.review.queue import Item, Queue
 from orchestrator.review.server import ReviewServer, serve
 from tests import builders
@@ -28,8 +34,16 @@ def trials(texts: Iterable[str], **changes: Any) -> Trials:
     found, texts = Trials(), list(texts)
     for index, text in enumerate(texts):
         use_case = "danceCoreography" if index < len(texts) // 2 else "fantasyWorld"
-        of = builders.spec(index=index, setup=builders.setup(use_case=use_case), prompts=builders.prompts(builders.PROMPTS[:1]))
-        found.add(builders.record(of, executions=[builders.execution(1, of=of, text=text, **changes)], synthetic=False))
+        of = builders.spec(
+            index=index,
+            setup=builders.setup(use_case=use_case),
+            prompts=builders.prompts(builders.PROMPTS[:1]),
+        )
+        found.add(
+            builders.record(
+                of, executions=[builders.execution(1, of=of, text=text, **changes)], synthetic=False
+            )
+        )
     return found
 
 
@@ -50,7 +64,12 @@ def says(of: Queue, root: Path, usable: Iterable[bool | None]) -> None:
         Verdict.model_validate(
             dict.fromkeys(Verdict.model_fields)
             | known
-            | {"execution": item.execution, "text_sha256": item.sha256, "usable": word, "quality": 0.9 if word else 0.1}
+            | {
+                "execution": item.execution,
+                "text_sha256": item.sha256,
+                "usable": word,
+                "quality": 0.9 if word else 0.1,
+            }
             | {"reasons": () if word else ("repetition",)}
         )
         for item, word in zip(of.items.values(), usable, strict=False)
@@ -60,11 +79,19 @@ def says(of: Queue, root: Path, usable: Iterable[bool | None]) -> None:
     of.refresh()
 
 
-def decides(of: Queue, root: Path, reviewer: str, number: int, word: str, *, note: str = "") -> None:
+def decides(
+    of: Queue, root: Path, reviewer: str, number: int, word: str, *, note: str = ""
+) -> None:
     """Another reviewer, from another program."""
     item = nth(of, number)
     at = f"2026-01-02T03:04:05.{number:06}+00:00"
-    values = {"execution": item.execution, "text_sha256": text_sha256(item.text), "reviewer": reviewer, "note": note, "at": at}
+    values = {
+        "execution": item.execution,
+        "text_sha256": text_sha256(item.text),
+        "reviewer": reviewer,
+        "note": note,
+        "at": at,
+    }
     append_decision(DataSetPaths(root), Decision.model_validate(values | {"decision": word}))
     of.refresh()
 
@@ -96,14 +123,22 @@ def served(of: Queue) -> Iterator[str]:
 
 
 def ask(
-    address: str, path: str, body: object = None, *, token: str = TOKEN, host: str | None = None, method: str | None = None
+    address: str,
+    path: str,
+    body: object = None,
+    *,
+    token: str = TOKEN,
+    host: str | None = None,
+    method: str | None = None,
 ) -> tuple[int, str, http.client.HTTPMessage]:
     """Status, text and headers."""
     port = urlsplit(address).port
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     content = body if isinstance(body, str | None) else json.dumps(body)
     headers = {"Host": host if host is not None else f"127.0.0.1:{port}"}
-    connection.request(method or ("GET" if body is None else "POST"), f"/{token}/{path}", content, headers)
+    connection.request(
+        method or ("GET" if body is None else "POST"), f"/{token}/{path}", content, headers
+    )
     answer = connection.getresponse()
     text = answer.read().decode()
     connection.close()

@@ -82,7 +82,10 @@ def test_keys(page: Page, tmp_path: Path) -> None:
         page.keyboard.press("k")  # not under the help
         page.keyboard.press("Escape")
         assert not page.is_visible("#help")
-    said = [(decision.execution, decision.decision, decision.note) for decision in read_decisions(DataSetPaths(tmp_path))]
+    said = [
+        (decision.execution, decision.decision, decision.note)
+        for decision in read_decisions(DataSetPaths(tmp_path))
+    ]
     first, second, _, last = (item.execution for item in of.items.values())
     assert said == [
         (first, "keep", ""),
@@ -92,7 +95,9 @@ def test_keys(page: Page, tmp_path: Path) -> None:
     ]
 
 
-def test_a_key_pressed_twice_decides_on_no_text_that_was_not_read(page: Page, tmp_path: Path) -> None:
+def test_a_key_pressed_twice_decides_on_no_text_that_was_not_read(
+    page: Page, tmp_path: Path
+) -> None:
     with served(queue(tmp_path, TEXTS)) as address:
         page.goto(address)
         waits(page, "#text", TEXTS[0])
@@ -121,7 +126,9 @@ def test_buttons_and_a_note_after_the_decision(page: Page, tmp_path: Path) -> No
         page.fill("#note", "changed my mind")
         page.click("#discard")
         waits(page, "#discard[aria-pressed=true]", "d Discard")
-    said = [(decision.decision, decision.note) for decision in read_decisions(DataSetPaths(tmp_path))]
+    said = [
+        (decision.decision, decision.note) for decision in read_decisions(DataSetPaths(tmp_path))
+    ]
     assert said == [("keep", ""), ("keep", "added later"), ("discard", "changed my mind")]
 
 
@@ -174,7 +181,11 @@ def test_hostile_texts_are_text(page: Page, tmp_path: Path) -> None:
         waits(page, "#others", f"Others: {SCRIPT}: keep ({SCRIPT})")
         for number, text in enumerate(texts):
             page.click(f"#list li:nth-child({number + 1})")
-            until(page, "place => shown && shown.execution === entries[place].execution && at === place", number)
+            until(
+                page,
+                "place => shown && shown.execution === entries[place].execution && at === place",
+                number,
+            )
             shown = page.text_content("#text")
             assert shown is not None
             if not text.strip():
@@ -216,7 +227,9 @@ def test_what_could_not_be_saved_is_told_and_kept(
         with monkeypatch.context() as patch:
             patch.setattr("orchestrator.review.queue.append_decision", full)
             page.click("#discard")
-            waits(page, "#alert", "Not saved: reviews.jsonl can't be written: No space left on device")
+            waits(
+                page, "#alert", "Not saved: reviews.jsonl can't be written: No space left on device"
+            )
         waits(page, "#text", TEXTS[0])
         assert page.get_attribute("#discard", "aria-pressed") == "false"
         assert page.input_value("#note") == "worth keeping"
@@ -224,8 +237,16 @@ def test_what_could_not_be_saved_is_told_and_kept(
         waits(page, "#text", TEXTS[1])
         assert page.is_hidden("#alert")
     page.keyboard.press("k")
-    waits(page, "#alert", "Not saved: the program doesn't answer; is `orchestrator review` still running?")
-    assert [decision.note for decision in read_decisions(DataSetPaths(tmp_path))] == ["worth keeping"]
-    assert all("Failed to load resource" in error for error in errors)  # the browser's own lines about both
+    waits(
+        page,
+        "#alert",
+        "Not saved: the program doesn't answer; is `orchestrator review` still running?",
+    )
+    assert [decision.note for decision in read_decisions(DataSetPaths(tmp_path))] == [
+        "worth keeping"
+    ]
+    assert all(
+        "Failed to load resource" in error for error in errors
+    )  # the browser's own lines about both
     errors.clear()
     assert nth(of, 0).execution in of.decided

@@ -20,7 +20,9 @@ from tests.review.serving import decides, nth, queue, says, trials
 def names(of: Queue, **filters: object) -> list[int]:
     """Places of what a filter shows."""
     places = list(of.items)
-    return [places.index(item.execution) for item in of.selected(Filters.model_validate(filters)).items]
+    return [
+        places.index(item.execution) for item in of.selected(Filters.model_validate(filters)).items
+    ]
 
 
 def test_machine_use_case_model(tmp_path: Path) -> None:
@@ -37,12 +39,16 @@ def test_machine_use_case_model(tmp_path: Path) -> None:
 
 
 @given(sample=st.integers(1, 40), seed=st.integers(0, 9))
-def test_a_sample_is_stable(sample: int, seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_sample_is_stable(
+    sample: int, seed: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     of = queue(tmp_path_factory.mktemp("data"), map(str, range(30)))
     found = names(of, sample=sample, seed=seed)
     assert found == names(of, sample=sample, seed=seed)
     assert len(found) == min(sample, 30)
-    assert set(names(of, sample=max(sample - 1, 1), seed=seed)) <= set(found)  # a larger one holds the smaller one
+    assert set(names(of, sample=max(sample - 1, 1), seed=seed)) <= set(
+        found
+    )  # a larger one holds the smaller one
 
 
 def test_another_seed_draws_others_and_deciding_draws_none(tmp_path: Path) -> None:
@@ -83,7 +89,9 @@ def test_others_are_hidden_until_decided_and_again_when_taken_back(tmp_path: Pat
         of.refresh()
         shown = view.details(of, item)
         assert shown["note"] == "mine"
-        assert shown["others"] == (None if hidden else [{"reviewer": "bob", "decision": "discard", "note": "secret"}])
+        assert shown["others"] == (
+            None if hidden else [{"reviewer": "bob", "decision": "discard", "note": "secret"}]
+        )
 
 
 def test_two_reviewers_are_kept_apart(tmp_path: Path) -> None:
@@ -117,7 +125,10 @@ def test_agreement(tmp_path: Path) -> None:
     decides(of, tmp_path, "cy", 4, "undecided")
     found = {(row["reviewer"], row["other"]): row for row in view.agreements(of)}
     assert set(found) == {("ada", "bob"), ("ada", None), ("bob", None)}
-    assert (found["ada", "bob"]["n"], found["ada", "bob"]["kappa"]) == (3, pytest.approx(0.4))  # (2/3 - 4/9) / (1 - 4/9)
+    assert (found["ada", "bob"]["n"], found["ada", "bob"]["kappa"]) == (
+        3,
+        pytest.approx(0.4),
+    )  # (2/3 - 4/9) / (1 - 4/9)
     assert found["ada", None]["n"] == 3
     assert found["bob", None]["kappa"] == pytest.approx(-0.5)  # (1/3 - 5/9) / (1 - 5/9)
 
@@ -157,7 +168,10 @@ def test_details_tell_what_ran(tmp_path: Path) -> None:
     done = builders.execution(1, of=of, seed=2**63 - 1, energy_basis=None, energy_per_token_j=None)
     found.add(builders.record(of, executions=[done]))
     shown = view.details((made := Queue(DataSetPaths(tmp_path), found, "ada")), nth(made, 0))
-    configuration = {row["name"]: (row["requested"], row["effective"], row["dormant"]) for row in shown["configuration"]}
+    configuration = {
+        row["name"]: (row["requested"], row["effective"], row["dormant"])
+        for row in shown["configuration"]
+    }
     assert configuration["temperature"] == (0.0, None, False)
     assert configuration["top_p"] == (0.9, None, True)
     facts = {name: (value, unit) for name, value, unit in shown["facts"]}

@@ -29,10 +29,18 @@ def address(of: Queue) -> Iterator[str]:
 
 def asked(of: Queue, **changes: object) -> dict[str, object]:
     item = nth(of, 0)
-    return {"execution": item.execution, "text_sha256": item.sha256, "decision": "keep", "note": "good"} | changes
+    return {
+        "execution": item.execution,
+        "text_sha256": item.sha256,
+        "decision": "keep",
+        "note": "good",
+    } | changes
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil.example:1", ""])
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil.example:1", ""],
+)
 def test_other_hosts_are_refused(address: str, of: Queue, tmp_path: Path, host: str) -> None:
     assert ask(address, "decision", asked(of), host=host)[0] == 403
     assert ask(address, "list", host=host)[0] == 403
@@ -44,7 +52,9 @@ def test_a_tunnels_end_is_let_in(address: str, host: str) -> None:
     assert ask(address, "list", host=host)[0] == 200
 
 
-@pytest.mark.parametrize("token", ["", "wrong", TOKEN[:-1], TOKEN + "x", "%ff%ff", "..", f"x/{TOKEN}"])
+@pytest.mark.parametrize(
+    "token", ["", "wrong", TOKEN[:-1], TOKEN + "x", "%ff%ff", "..", f"x/{TOKEN}"]
+)
 def test_other_tokens_are_refused(address: str, of: Queue, tmp_path: Path, token: str) -> None:
     for path, body in (("", None), ("list", None), ("decision", asked(of))):
         status, text, _ = ask(address, path, body, token=token)
@@ -53,7 +63,9 @@ def test_other_tokens_are_refused(address: str, of: Queue, tmp_path: Path, token
     assert read_decisions(DataSetPaths(tmp_path)) == []
 
 
-@pytest.mark.parametrize("path", ["", "review.js", "review.css", "state", "list", "agreement", "nothing"])
+@pytest.mark.parametrize(
+    "path", ["", "review.js", "review.css", "state", "list", "agreement", "nothing"]
+)
 def test_headers_shut_everything_else_out(address: str, path: str) -> None:
     status, text, headers = ask(address, path)
     assert status == (404 if path == "nothing" else 200)
@@ -61,10 +73,14 @@ def test_headers_shut_everything_else_out(address: str, path: str) -> None:
     assert policy.startswith("default-src 'none'; script-src 'self';")
     assert "unsafe" not in policy
     assert headers["X-Content-Type-Options"] == "nosniff"
-    assert path not in PAGE or not any(word in text for word in ("innerHTML", "http://", "https://", "eval(", " style="))
+    assert path not in PAGE or not any(
+        word in text for word in ("innerHTML", "http://", "https://", "eval(", " style=")
+    )
 
 
-def test_a_decision_is_on_the_disk_when_it_is_answered(address: str, of: Queue, tmp_path: Path) -> None:
+def test_a_decision_is_on_the_disk_when_it_is_answered(
+    address: str, of: Queue, tmp_path: Path
+) -> None:
     status, text, _ = ask(address, "decision", asked(of))
     assert (status, json.loads(text)["word"]) == (200, "keep")
     [decision] = read_decisions(DataSetPaths(tmp_path))
@@ -84,19 +100,26 @@ def test_a_decision_is_on_the_disk_when_it_is_answered(address: str, of: Queue, 
         ({"text_sha256": "0" * 64}, 409),
     ],
 )
-def test_what_is_no_decision_is_refused(address: str, of: Queue, tmp_path: Path, changes: dict[str, object], status: int) -> None:
+def test_what_is_no_decision_is_refused(
+    address: str, of: Queue, tmp_path: Path, changes: dict[str, object], status: int
+) -> None:
     found, text, _ = ask(address, "decision", asked(of, **changes))
     assert found == status
     assert json.loads(text)["error"]
     assert read_decisions(DataSetPaths(tmp_path)) == []
 
 
-@pytest.mark.parametrize("body", ["", "{", "[]", '"keep"', "\x00", '{"note": "\\ud800"}', "[" * 50_000])
+@pytest.mark.parametrize(
+    "body", ["", "{", "[]", '"keep"', "\x00", '{"note": "\\ud800"}', "[" * 50_000]
+)
 def test_what_is_no_json_is_refused(address: str, body: str) -> None:
     assert ask(address, "decision", body, method="POST")[0] == 400
 
 
-@pytest.mark.parametrize("query", ["decided=all", "machine=", "sample=0", "sample=x", "seed=-1", "other=1", f"seed={10**30}"])
+@pytest.mark.parametrize(
+    "query",
+    ["decided=all", "machine=", "sample=0", "sample=x", "seed=-1", "other=1", f"seed={10**30}"],
+)
 def test_unknown_filters_are_refused(address: str, query: str) -> None:
     status, text, _ = ask(address, f"list?{query}")
     assert status == 400

@@ -16,7 +16,12 @@ from orchestrator.samplers import SAMPLERS, LhsOptions, configurations, grid, sa
 from orchestrator.samplers.quality import quality
 
 DESIGNS = [name for name, sampler in SAMPLERS.items() if sampler.design]
-PINNED = {"uniform": "9a3b5f98ca4e", "grid": "6e2e64c45935", "lhs": "c5c8759cd5bd", "sobol": "cca553ff898c"}
+PINNED = {
+    "uniform": "9a3b5f98ca4e",
+    "grid": "6e2e64c45935",
+    "lhs": "c5c8759cd5bd",
+    "sobol": "cca553ff898c",
+}
 """Digest of the design of 16 points with seed 5: the same on every machine."""
 
 
@@ -48,7 +53,9 @@ def test_points_are_inside_and_as_many_as_asked(name: str, count: int) -> None:
 @pytest.mark.parametrize("name", DESIGNS)
 @pytest.mark.parametrize("count", [1, 5, 25])
 @pytest.mark.parametrize("dimensions", [1, 4])
-def test_a_design_is_rows_of_plain_floats_in_the_unit_cube(name: str, count: int, dimensions: int) -> None:
+def test_a_design_is_rows_of_plain_floats_in_the_unit_cube(
+    name: str, count: int, dimensions: int
+) -> None:
     sampler, options = sampler_of(space(name), name)
     assert sampler.design is not None
     rows = sampler.design(count, dimensions, 3, options)
@@ -63,9 +70,13 @@ def test_a_design_is_rows_of_plain_floats_in_the_unit_cube(name: str, count: int
 def test_points_are_inside_any_narrower_space(name: str, data: st.DataObject) -> None:
     ranges = {}
     for parameter, (low, high) in DOMAIN.items():
-        bound = st.integers(int(low), int(high)) if KINDS[parameter] == "int" else st.floats(low, high)
+        bound = (
+            st.integers(int(low), int(high)) if KINDS[parameter] == "int" else st.floats(low, high)
+        )
         ranges[parameter] = tuple(sorted((data.draw(bound), data.draw(bound))))
-    for asked in configurations(space(name).narrowed(ranges), data.draw(st.integers(1, 20)), data.draw(st.integers(0, 99))):
+    for asked in configurations(
+        space(name).narrowed(ranges), data.draw(st.integers(1, 20)), data.draw(st.integers(0, 99))
+    ):
         for parameter, (low, high) in ranges.items():
             assert low <= getattr(asked, parameter) <= high
 
@@ -89,7 +100,9 @@ def test_latin_hypercube_meets_each_stratum_once(strength: int, optimization: st
     design = draw("lhs", count, strength=strength, optimization=optimization)
     wide = space("lhs")
     for name in ("top_p", "temperature"):
-        strata = sorted(int(wide.parameters[name].position(getattr(asked, name)) * count) for asked in design)
+        strata = sorted(
+            int(wide.parameters[name].position(getattr(asked, name)) * count) for asked in design
+        )
         assert strata == list(range(count))
 
 
@@ -103,7 +116,9 @@ def test_strength_two_is_an_orthogonal_array() -> None:
 
 
 def test_optimization_spreads_the_points() -> None:
-    plain, spread = (quality(space("lhs"), draw("lhs", 20, optimization=o), None) for o in (None, "random-cd"))
+    plain, spread = (
+        quality(space("lhs"), draw("lhs", 20, optimization=o), None) for o in (None, "random-cd")
+    )
     assert spread.coverage["temperature"] == plain.coverage["temperature"] == 1
     assert plain.discrepancy is not None
     assert spread.discrepancy is not None
@@ -114,7 +129,9 @@ def test_optimization_spreads_the_points() -> None:
 def test_lloyd_wants_more_points_than_axes(count: int) -> None:
     with pytest.raises(UserError) as raised:
         draw("lhs", count, optimization="lloyd")
-    assert raised.value.lines == (f"space: $.options: lloyd needs more points than the 4 axes (--samples {count})",)
+    assert raised.value.lines == (
+        f"space: $.options: lloyd needs more points than the 4 axes (--samples {count})",
+    )
     assert len(draw("lhs", 5, optimization="lloyd")) == 5
 
 
@@ -127,12 +144,22 @@ def test_optimization_is_for_designs_that_it_can_do(optimization: str) -> None:
 
 
 def test_without_scrambling_points_stand_in_the_middle_of_their_strata() -> None:
-    assert sorted(asked.temperature for asked in draw("lhs", 4, scramble=False)) == pytest.approx([0.25, 0.75, 1.25, 1.75])
+    assert sorted(asked.temperature for asked in draw("lhs", 4, scramble=False)) == pytest.approx(
+        [0.25, 0.75, 1.25, 1.75]
+    )
 
 
 def test_sobol_without_scrambling_begins_as_published() -> None:
-    first = [(asked.max_length, asked.top_p, asked.top_k, asked.temperature) for asked in draw("sobol", 4, scramble=False)]
-    assert first == [(100, 0, 0, 0), (5050, 0.5, 50, 1), (7525, 0.25, 25, 0.5), (2575, 0.75, 75, 1.5)]
+    first = [
+        (asked.max_length, asked.top_p, asked.top_k, asked.temperature)
+        for asked in draw("sobol", 4, scramble=False)
+    ]
+    assert first == [
+        (100, 0, 0, 0),
+        (5050, 0.5, 50, 1),
+        (7525, 0.25, 25, 0.5),
+        (2575, 0.75, 75, 1.5),
+    ]
 
 
 @pytest.mark.parametrize("count", [16, 64])
@@ -180,7 +207,14 @@ def test_strength_two_wants_the_square_of_a_prime() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "levels"), [(1, [1, 1, 1, 1]), (3, [2, 1, 1, 1]), (16, [2, 2, 2, 2]), (20, [2, 2, 2, 2]), (24, [3, 2, 2, 2])]
+    ("count", "levels"),
+    [
+        (1, [1, 1, 1, 1]),
+        (3, [2, 1, 1, 1]),
+        (16, [2, 2, 2, 2]),
+        (20, [2, 2, 2, 2]),
+        (24, [3, 2, 2, 2]),
+    ],
 )
 def test_the_largest_grid_of_at_most_so_many(count: int, levels: list[int]) -> None:
     assert grid.levels(count, 4) == levels
@@ -202,7 +236,10 @@ def test_quality_of_known_designs() -> None:
     lhs = quality(space("lhs"), draw("lhs", 32), None)
     assert lhs.coverage["temperature"] == lhs.coverage["top_p"] == 1.0
     assert lhs.points == 32
-    sobol, uniform = quality(space("sobol"), draw("sobol", 64), None), quality(space("uniform"), draw("uniform", 64), None)
+    sobol, uniform = (
+        quality(space("sobol"), draw("sobol", 64), None),
+        quality(space("uniform"), draw("uniform", 64), None),
+    )
     assert sobol.discrepancy is not None
     assert uniform.discrepancy is not None
     assert sobol.discrepancy < uniform.discrepancy
@@ -211,18 +248,25 @@ def test_quality_of_known_designs() -> None:
 
 def test_quality_by_hand() -> None:
     """Two points at 1/4 and 3/4 of one axis: 13/12 - 2 * 35/32 + 9/8 = 1/48."""
-    one_axis = space("uniform").narrowed({"max_length": (200, 200), "top_p": (1, 1), "top_k": (0, 0)})
+    one_axis = space("uniform").narrowed(
+        {"max_length": (200, 200), "top_p": (1, 1), "top_k": (0, 0)}
+    )
     design = [Configuration(max_length=200, top_p=1, top_k=0, temperature=t) for t in (0.5, 1.5)]
     found = quality(one_axis, design, None)
     assert found.discrepancy == pytest.approx(1 / 48)
     assert (found.points, found.effective, found.coverage) == (2, 2, {"temperature": 1.0})
     together = quality(one_axis, [design[0]] * 4, None)
     assert (together.points, together.effective, together.coverage) == (4, 1, {"temperature": 0.25})
-    assert together.line() == f"discrepancy {together.discrepancy:.4f}, coverage temperature 25%; 1 of 4 effectively different"
+    assert (
+        together.line()
+        == f"discrepancy {together.discrepancy:.4f}, coverage temperature 25%; 1 of 4 effectively different"
+    )
 
 
 def test_quality_of_one_fixed_point() -> None:
-    fixed = space("uniform").narrowed({"max_length": (200, 200), "top_p": (1, 1), "top_k": (0, 0), "temperature": (1, 1)})
+    fixed = space("uniform").narrowed(
+        {"max_length": (200, 200), "top_p": (1, 1), "top_k": (0, 0), "temperature": (1, 1)}
+    )
     found = quality(fixed, configurations(fixed, 3, 0), None)
     assert (found.points, found.effective, found.discrepancy, found.coverage) == (3, 1, None, {})
     assert found.line() == "discrepancy n/a, coverage n/a; 1 of 3 effectively different"

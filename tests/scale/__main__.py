@@ -45,16 +45,31 @@ def write(root: Path, n: int) -> None:
     rng = np.random.default_rng(1)
     labelled = [json.loads(line) for line in LABELS.read_text(encoding="utf-8").splitlines()]
     texts = [row["text"] for row in labelled if row["origin"] == "smollm2"]
-    prompts = tuple(Prompt(number=i + 1, text=f"{labelled[i]['prompt']} ({i})") for i in range(N_PROMPTS))
+    prompts = tuple(
+        Prompt(number=i + 1, text=f"{labelled[i]['prompt']} ({i})") for i in range(N_PROMPTS)
+    )
     paths = DataSetPaths(root)
     with mock.patch.object(os, "fsync"):
         for index in range(n // N_PROMPTS):
             u = rng.random(4)
-            asked = Configuration(max_length=100 + int(900 * u[0]), top_p=u[1], top_k=int(100 * u[2]), temperature=2 * u[3])
-            spec = builders.spec(index=index, asked=asked, prompts=prompts, setup=builders.setup(engine="transformers"))
+            asked = Configuration(
+                max_length=100 + int(900 * u[0]),
+                top_p=u[1],
+                top_k=int(100 * u[2]),
+                temperature=2 * u[3],
+            )
+            spec = builders.spec(
+                index=index,
+                asked=asked,
+                prompts=prompts,
+                setup=builders.setup(engine="transformers"),
+            )
             where = builders.origin(spec, synthetic=False, machine="pc")
             builders.seal_trial(
-                paths, spec, (item(spec, i, texts[(index * 7 + i) % len(texts)], rng) for i in range(N_PROMPTS)), where
+                paths,
+                spec,
+                (item(spec, i, texts[(index * 7 + i) % len(texts)], rng) for i in range(N_PROMPTS)),
+                where,
             )
 
 
@@ -62,31 +77,47 @@ def item(spec: object, i: int, text: str, rng: np.random.Generator) -> Measured:
     """One execution with a text and an energy that hangs on its length."""
     tokens = max(1, len(text.split()))
     joules = (20 + 2 * tokens) * float(np.exp(rng.normal(0, 0.05)))
-    figures = {"n_new_tokens": tokens, "energy_j": joules, "energy_kwh": joules / 3.6e6, "energy_per_token_j": joules / tokens}
+    figures = {
+        "n_new_tokens": tokens,
+        "energy_j": joules,
+        "energy_kwh": joules / 3.6e6,
+        "energy_per_token_j": joules / tokens,
+    }
     return builders.measured(i + 1, of=spec, text=text, **figures)  # type: ignore[arg-type]
 
 
 def measured(*arguments: str) -> str:
     """Seconds and GiB of a verb."""
-    done = subprocess.run([sys.executable, "-c", MEASURE, *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, *arguments], capture_output=True, text=True, check=False
+    )
     if "MEASURED" not in done.stdout:
         raise SystemExit(done.stderr)
     seconds, own, children = done.stdout.rpartition("MEASURED")[2].split()
-    return f"{float(seconds):.0f} s, {int(own) / 2**20:.2f} GiB (children {int(children) / 2**20:.2f})"
+    return (
+        f"{float(seconds):.0f} s, {int(own) / 2**20:.2f} GiB (children {int(children) / 2**20:.2f})"
+    )
 
 
 def main() -> None:
     """Print a row a size."""
-    print("| executions | made in | evaluate | summarize | report | report.html |\n|---|---|---|---|---|---|")
+    print(
+        "| executions | made in | evaluate | summarize | report | report.html |\n|---|---|---|---|---|---|"
+    )
     for n in map(int, sys.argv[1:]):
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
             write(Path(folder), n)
             made = f"{time.perf_counter() - began:.0f} s"
-            cells = [measured(verb, "--out", folder) for verb in ("evaluate", "summarize", "report")]
+            cells = [
+                measured(verb, "--out", folder) for verb in ("evaluate", "summarize", "report")
+            ]
             size = f"{(Path(folder) / 'report.html').stat().st_size / 1e6:.1f} MB"
             print(f"| {n:,} | {made} | {' | '.join(cells)} | {size} |", flush=True)
-    print(f"peak of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB", file=sys.stderr)
+    print(
+        f"peak of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB",
+        file=sys.stderr,
+    )
 
 
 if __name__ == "__main__":

@@ -24,10 +24,14 @@ class Desk:
     def __init__(self, n_gpus: int = 0, **limits: float) -> None:
         self.now_s = 5000.0
         self.drained: list[str] = []
-        self.budget = Budget(Limits(**limits), n_gpus, self.bound, self.drained.append, lambda: self.now_s)
+        self.budget = Budget(
+            Limits(**limits), n_gpus, self.bound, self.drained.append, lambda: self.now_s
+        )
 
     def bound(self, spec: TrialSpec, number: int) -> int:
-        assert number in {p.number for p in spec.prompts}, "only prompts of this attempt are asked for"
+        assert number in {p.number for p in spec.prompts}, (
+            "only prompts of this attempt are asked for"
+        )
         return BOUNDS[number]
 
     def begin(self, index: int = 0, prompts: tuple[int, ...] = (1, 2, 3)) -> str | None:
@@ -35,7 +39,11 @@ class Desk:
 
     def job(self, index: int = 0, prompts: tuple[int, ...] = (1, 2, 3)) -> Job:
         spec = builders.spec(index=index)
-        return job(spec.model_copy(update={"prompts": tuple(p for p in spec.prompts if p.number in prompts)}))
+        return job(
+            spec.model_copy(
+                update={"prompts": tuple(p for p in spec.prompts if p.number in prompts)}
+            )
+        )
 
     def done(self, prompt: int, index: int = 0, **changes: Any) -> None:
         """An execution; time passes with its window."""

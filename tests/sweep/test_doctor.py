@@ -50,9 +50,16 @@ class Instrument:
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     """A machine without a GPU; what a test changes in the dictionary changes the machine."""
     monkeypatch.chdir(tmp_path)
-    now: dict[str, Any] = {"gpus": [], "values": {"cpu_energy_j": 3.0, "cpu_method": "rapl"}, "notes": {}, "free": 100 * GIB}
+    now: dict[str, Any] = {
+        "gpus": [],
+        "values": {"cpu_energy_j": 3.0, "cpu_method": "rapl"},
+        "notes": {},
+        "free": 100 * GIB,
+    }
     monkeypatch.setattr(module, "visible_gpus", lambda: now["gpus"])
-    monkeypatch.setattr(module, "meters_for", lambda _scene: [Instrument(Reading(now["values"], now["notes"]))])
+    monkeypatch.setattr(
+        module, "meters_for", lambda _scene: [Instrument(Reading(now["values"], now["notes"]))]
+    )
     monkeypatch.setattr(module, "WINDOW_S", 0.001)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=now["free"]))
     monkeypatch.setattr("orchestrator.sweep.estimate._ram_bytes", lambda: 16 * GIB)
@@ -80,23 +87,37 @@ def test_a_machine_without_a_gpu(machine: dict[str, Any]) -> None:
     assert found["CPU energy"].found == "measured by RAPL"
     machine["values"] = {"cpu_energy_j": 0.0, "cpu_method": "cpu_load"}
     assert checks()["CPU energy"].found == "CodeCarbon's model cpu_load: not a measurement"
-    machine["values"], machine["notes"] = {"cpu_energy_j": None}, {"cpu_energy_j": "the window was too short"}
+    machine["values"], machine["notes"] = (
+        {"cpu_energy_j": None},
+        {"cpu_energy_j": "the window was too short"},
+    )
     assert not checks()["CPU energy"].ok
     assert checks()["CPU energy"].found == "the window was too short"
 
 
 def test_a_gpu_s_counter_is_tried(machine: dict[str, Any]) -> None:
     machine["gpus"] = [gpu(4)]
-    machine["values"] = {"gpu_energy_counter_j": 0.05, "cpu_energy_j": 1.0, "cpu_method": "cpu_load"}
+    machine["values"] = {
+        "gpu_energy_counter_j": 0.05,
+        "cpu_energy_j": 1.0,
+        "cpu_method": "cpu_load",
+    }
     assert checks()["GPU energy"].found == "its counter answers: 50 W just now"
     machine["values"] |= {"gpu_energy_counter_j": None}
     machine["notes"] = {"gpu_energy_counter_j": "this GPU has no energy counter"}
-    assert (checks()["GPU energy"].ok, checks()["GPU energy"].found) == (False, "this GPU has no energy counter")
+    assert (checks()["GPU energy"].ok, checks()["GPU energy"].found) == (
+        False,
+        "this GPU has no energy counter",
+    )
 
 
 def test_each_of_two_gpus_is_tried(machine: dict[str, Any]) -> None:
     machine["gpus"] = [gpu(40, uuid="GPU-aaaa"), gpu(40, uuid="GPU-bbbb")]
-    machine["values"] = {"gpu_energy_counter_j": 0.05, "cpu_energy_j": 1.0, "cpu_method": "cpu_load"}
+    machine["values"] = {
+        "gpu_energy_counter_j": 0.05,
+        "cpu_energy_j": 1.0,
+        "cpu_method": "cpu_load",
+    }
     assert {"GPU energy aaaa", "GPU energy bbbb", "CPU energy"} <= checks().keys()
 
 
@@ -138,7 +159,9 @@ def test_the_hub_is_asked_unless_it_is_switched_off(monkeypatch: pytest.MonkeyPa
             asked.append("closed")
 
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://mirror.example:8080/hub")
-    monkeypatch.setattr(socket, "create_connection", lambda address, _timeout: asked.append(address) or Open())
+    monkeypatch.setattr(
+        socket, "create_connection", lambda address, _timeout: asked.append(address) or Open()
+    )
     assert checks()["model hub"].found == "http://mirror.example:8080/hub answers"
     assert asked == [("mirror.example", 8080), "closed"]
 
@@ -189,14 +212,18 @@ def test_a_text_fits_up_to_its_room_and_no_further(name: str, quantization: str)
 
 
 @pytest.mark.parametrize(("free", "code"), [(100 * GIB, 3), (GIB // 2, 3)])
-def test_the_verb_tells_all(machine: dict[str, Any], capsys: pytest.CaptureFixture[str], free: int, code: int) -> None:
+def test_the_verb_tells_all(
+    machine: dict[str, Any], capsys: pytest.CaptureFixture[str], free: int, code: int
+) -> None:
     machine["free"] = free
     with pytest.raises(SystemExit) as ended:
         main(["doctor"])
     said = capsys.readouterr().out
     assert ended.value.code == code, "no country is known"
     assert said.startswith("machine            cpu, by ")
-    assert ("disk for data      NOT 0 GiB free in measurements -> --out names another folder" in said) == (free < GIB)
+    assert (
+        "disk for data      NOT 0 GiB free in measurements -> --out names another folder" in said
+    ) == (free < GIB)
     assert "llama2   nf4 4096 (4.1 GiB of weights)" in said
     assert "none does not fit" in said
     with pytest.raises(SystemExit):
@@ -204,7 +231,9 @@ def test_the_verb_tells_all(machine: dict[str, Any], capsys: pytest.CaptureFixtu
     assert json.loads(capsys.readouterr().out)["ok"] is False
 
 
-def test_a_sound_machine_ends_with_0(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sound_machine_ends_with_0(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(module, "_country", lambda *_: Check("country", "ITA"))
     with pytest.raises(SystemExit) as ended:
         main(["doctor"])

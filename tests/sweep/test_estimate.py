@@ -44,7 +44,9 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     monkeypatch.chdir(tmp_path)
 
     def make(**flags: Any) -> SweepPlan:
-        resolved = resolve_request(Request(**{"space": "lhs", "ranges": ("max_length=100:10000",), **flags}), [])
+        resolved = resolve_request(
+            Request(**{"space": "lhs", "ranges": ("max_length=100:10000",), **flags}), []
+        )
         return make_plan(resolved, known_revisions(resolved))
 
     return make
@@ -52,7 +54,14 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
 
 @pytest.mark.parametrize(
     ("max_length", "beyond", "tokens"),
-    [(200, False, 152), (4096, False, 4048), (10_000, False, 4048), (10_000, True, 9952), (48, False, 1), (30, True, 1)],
+    [
+        (200, False, 152),
+        (4096, False, 4048),
+        (10_000, False, 4048),
+        (10_000, True, 9952),
+        (48, False, 1),
+        (30, True, 1),
+    ],
 )
 def test_new_tokens_are_what_the_prompt_leaves(max_length: int, beyond: bool, tokens: int) -> None:
     asked = builders.configuration(max_length=max_length)
@@ -60,14 +69,26 @@ def test_new_tokens_are_what_the_prompt_leaves(max_length: int, beyond: bool, to
 
 
 def test_a_model_of_unknown_sizes_has_no_context_to_cut_at() -> None:
-    assert token_bound(builders.configuration(max_length=10_000), WORDS_20, parse_model("org/name")) == 9952
+    assert (
+        token_bound(builders.configuration(max_length=10_000), WORDS_20, parse_model("org/name"))
+        == 9952
+    )
 
 
 def test_random_weights_take_a_token_a_byte() -> None:
-    assert token_bound(builders.configuration(max_length=200), "x" * 99, parse_model("synthetic-llama2")) == 100
+    assert (
+        token_bound(
+            builders.configuration(max_length=200), "x" * 99, parse_model("synthetic-llama2")
+        )
+        == 100
+    )
 
 
-@given(builders.configurations(), builders.texts, st.sampled_from(["llama2", "synthetic-mistral", "org/name"]))
+@given(
+    builders.configurations(),
+    builders.texts,
+    st.sampled_from(["llama2", "synthetic-mistral", "org/name"]),
+)
 def test_there_is_always_a_token(asked: Configuration, prompt: str, ref: str) -> None:
     assert 1 <= token_bound(asked, prompt, parse_model(ref)) <= asked.max_length
 
@@ -82,7 +103,9 @@ def test_a_trial_is_the_sum_of_what_is_left_of_it() -> None:
 
 def test_a_trial_beyond_the_context() -> None:
     asked = builders.configuration(max_length=10_000)
-    inside, beyond = (builders.spec(asked=asked, setup=builders.setup(beyond_context=b)) for b in (False, True))
+    inside, beyond = (
+        builders.spec(asked=asked, setup=builders.setup(beyond_context=b)) for b in (False, True)
+    )
     assert trial_bound(beyond, (1,), LLAMA2) - trial_bound(inside, (1,), LLAMA2) == 10_000 - 4096
 
 
@@ -92,7 +115,9 @@ def test_trials_not_asked_for_yet_are_taken_at_the_middle(plan: Plan) -> None:
     prompts = learning.prompts("fantasyWorld")
     expected = 5 * sum(token_bound(middle, p.text, SMOLLM2) for p in prompts)
     assert len(prompts) == 2
-    assert unasked_bound(learning, {"smollm2": SMOLLM2}, {("smollm2", "fantasyWorld"): 5}) == expected
+    assert (
+        unasked_bound(learning, {"smollm2": SMOLLM2}, {("smollm2", "fantasyWorld"): 5}) == expected
+    )
     assert unasked_bound(learning, {"smollm2": SMOLLM2}, {}) == 0
 
 
@@ -109,7 +134,11 @@ def rows(*speeds: float | None, joules: float | None = 2.0, **changes: Any) -> A
 def test_figures_are_medians(plan: Plan) -> None:
     found = stored_figures([rows(1.0, 4.0, 100.0), rows(5.0, 6.0, joules=4.0)], plan())
     assert found is not None
-    assert (found.tokens_per_s, found.energy_j_per_token, found.source) == (5.0, 2.0, "5 executions in the data set")
+    assert (found.tokens_per_s, found.energy_j_per_token, found.source) == (
+        5.0,
+        2.0,
+        "5 executions in the data set",
+    )
 
 
 @pytest.mark.parametrize(
@@ -145,7 +174,9 @@ def gpu(gib: float, index: int = 0) -> Gpu:
 
 def test_memory_on_gpus_is_that_of_the_smallest(plan: Plan) -> None:
     both = plan(models=("llama2", "mistral"))
-    fits = memory_fit(both, [LLAMA2, KNOWN["mistral"]], QUANTIZATIONS["nf4"], [gpu(80), gpu(24, 1)], local=True)
+    fits = memory_fit(
+        both, [LLAMA2, KNOWN["mistral"]], QUANTIZATIONS["nf4"], [gpu(80), gpu(24, 1)], local=True
+    )
     assert [(fit.model, fit.tokens, fit.cache_bytes / GIB) for fit in fits] == [
         ("llama2", 4096, 2.0),
         ("mistral", 10_000, pytest.approx(10_000 / 8192)),
@@ -157,12 +188,19 @@ def test_memory_on_gpus_is_that_of_the_smallest(plan: Plan) -> None:
 def test_memory_on_a_cpu_is_float32(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estimate, "_ram_bytes", lambda: 8 * GIB)
     fit = memory_fit(plan(models=("llama2",)), [LLAMA2], QUANTIZATIONS["none"], [], local=True)[0]
-    assert (fit.weights_bytes, fit.cache_bytes, fit.available_bytes) == (4 * 6_738_415_616, 4 * GIB, 8 * GIB)
+    assert (fit.weights_bytes, fit.cache_bytes, fit.available_bytes) == (
+        4 * 6_738_415_616,
+        4 * GIB,
+        8 * GIB,
+    )
 
 
 def test_memory_beyond_the_context_is_that_of_max_length(plan: Plan) -> None:
     beyond = plan(models=("llama2",), beyond_context=True)
-    assert memory_fit(beyond, [LLAMA2], QUANTIZATIONS["nf4"], [gpu(80)], local=True)[0].tokens == 10_000
+    assert (
+        memory_fit(beyond, [LLAMA2], QUANTIZATIONS["nf4"], [gpu(80)], local=True)[0].tokens
+        == 10_000
+    )
 
 
 def test_memory_of_models_and_nodes_that_are_not_known(plan: Plan) -> None:
@@ -170,7 +208,11 @@ def test_memory_of_models_and_nodes_that_are_not_known(plan: Plan) -> None:
     both = plan(models=("org/name", "llama2"), address="10.0.0.1:6379")
     fits = memory_fit(both, [unknown, LLAMA2], QUANTIZATIONS["nf4"], [gpu(80)], local=False)
     assert [(fit.model, fit.available_bytes) for fit in fits] == [("llama2", None)]
-    assert fits[0].line().endswith("cache 2.00 GiB at 4096 tokens (memory of the nodes is not known here)")
+    assert (
+        fits[0]
+        .line()
+        .endswith("cache 2.00 GiB at 4096 tokens (memory of the nodes is not known here)")
+    )
 
 
 @pytest.mark.parametrize(
@@ -183,32 +225,46 @@ def test_memory_of_models_and_nodes_that_are_not_known(plan: Plan) -> None:
     ],
 )
 def test_the_verdict_on_memory(available: float, verdict: str) -> None:
-    fit = Fit("llama2", weights_bytes=4 * GIB, cache_bytes=2 * GIB, available_bytes=None, tokens=4096)
+    fit = Fit(
+        "llama2", weights_bytes=4 * GIB, cache_bytes=2 * GIB, available_bytes=None, tokens=4096
+    )
     line = replace(fit, available_bytes=int(available * GIB)).line()
     assert line == f"llama2: weights 4.00 GiB + cache 2.00 GiB at 4096 tokens of {verdict}"
 
 
-NOT_EVEN = (
-    "does NOT fit, not even by --cpu-offload: about 9.5 GiB of layers would lie in the host's memory, and 8.0 GiB are free there"
-)
+NOT_EVEN = "does NOT fit, not even by --cpu-offload: about 9.5 GiB of layers would lie in the host's memory, and 8.0 GiB are free there"
 
 
 @pytest.mark.parametrize(
     ("offloaded", "verdict"),
     [
-        (1.5, "does NOT fit whole: about 1.5 GiB of layers stay in the host's memory (--cpu-offload), which is slow"),
+        (
+            1.5,
+            "does NOT fit whole: about 1.5 GiB of layers stay in the host's memory (--cpu-offload), which is slow",
+        ),
         (9.5, NOT_EVEN),
         (0, "does NOT fit whole: max_length will be lowered to what does, and recorded"),
     ],
 )
 def test_the_verdict_on_offload(offloaded: float, verdict: str) -> None:
-    fit = Fit("llama2", 4 * GIB, 2 * GIB, 5 * GIB, 4096, offloaded_bytes=int(offloaded * GIB), ram_bytes=8 * GIB)
+    fit = Fit(
+        "llama2",
+        4 * GIB,
+        2 * GIB,
+        5 * GIB,
+        4096,
+        offloaded_bytes=int(offloaded * GIB),
+        ram_bytes=8 * GIB,
+    )
     assert fit.line().endswith(f"of 5.0 GiB: {verdict}")
 
 
 def test_what_a_gpu_leaves_to_the_host() -> None:
     assert LLAMA2.architecture is not None
-    nf4 = [offloaded_bytes(LLAMA2.architecture, QUANTIZATIONS["nf4"], gib * GIB) / GIB for gib in (24, 6, 4, 3, 2, 0)]
+    nf4 = [
+        offloaded_bytes(LLAMA2.architecture, QUANTIZATIONS["nf4"], gib * GIB) / GIB
+        for gib in (24, 6, 4, 3, 2, 0)
+    ]
     assert nf4[:2] == [0.0, 0.0]
     assert nf4 == sorted(nf4)
     assert nf4[3] == pytest.approx(12.06 * (3.61 - 2.4) / 3.12, rel=0.03), (
@@ -217,7 +273,9 @@ def test_what_a_gpu_leaves_to_the_host() -> None:
     assert nf4[-1] == pytest.approx(2 * LLAMA2.architecture.linear_parameters() / GIB)
 
 
-def test_offload_is_in_the_plan_s_memory_only_when_asked(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offload_is_in_the_plan_s_memory_only_when_asked(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(estimate, "_ram_bytes", lambda: 16 * GIB)
     plain, asked = (
         plan(models=("llama2",), address="10.0.0.1:6379"),
@@ -242,7 +300,14 @@ def test_offload_is_in_the_plan_s_memory_only_when_asked(plan: Plan, monkeypatch
         ({"models": ("llama2",), "cpu_offload": True}, ()),
     ],
 )
-def test_kinds_of_machine_whose_gpu_does_not_hold_a_model(flags: dict[str, Any], small: tuple[str, ...]) -> None:
+def test_kinds_of_machine_whose_gpu_does_not_hold_a_model(
+    flags: dict[str, Any], small: tuple[str, ...]
+) -> None:
     request = Request(**{"space": "sobol", "samples": 2, "address": "10.0.0.1:6379", **flags})
     resolved = resolve_request(request, [])
-    assert too_small(make_plan(resolved, dict.fromkeys([m.label for m in resolved.models], "r")), resolved) == small
+    assert (
+        too_small(
+            make_plan(resolved, dict.fromkeys([m.label for m in resolved.models], "r")), resolved
+        )
+        == small
+    )

@@ -12,7 +12,14 @@ import pytest
 from orchestrator.cli import main
 from orchestrator.dataset.parquet import read_parquet
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.verdicts import Decision, append_decision, now, read_verdicts, text_sha256, write_verdicts
+from orchestrator.dataset.verdicts import (
+    Decision,
+    append_decision,
+    now,
+    read_verdicts,
+    text_sha256,
+    write_verdicts,
+)
 from orchestrator.engine import embedding
 from orchestrator.evaluate.rules import Rules, read_rules
 from orchestrator.sweep import evaluation
@@ -32,12 +39,16 @@ def paths(tmp_path: Path) -> DataSetPaths:
 
 
 def seal(paths: DataSetPaths, index: int, texts: list[str | None], **columns: Any) -> None:
-    spec = builders.spec(index=index, prompts=builders.prompts([f"{PROMPT} ({i})" for i in range(len(texts))]))
+    spec = builders.spec(
+        index=index, prompts=builders.prompts([f"{PROMPT} ({i})" for i in range(len(texts))])
+    )
     items = [
         builders.measured(i, of=spec, **({"text": text} if text is not None else builders.FAILED))
         for i, text in enumerate(texts, 1)
     ]
-    builders.seal_trial(paths, spec, items, builders.origin(spec, **({"synthetic": False} | columns)))
+    builders.seal_trial(
+        paths, spec, items, builders.origin(spec, **({"synthetic": False} | columns))
+    )
 
 
 def usable(paths: DataSetPaths) -> list[bool | None]:
@@ -55,7 +66,11 @@ def test_texts_are_judged_and_the_tables_follow(paths: DataSetPaths) -> None:
     assert found.wasted_j == 20.0
     assert usable(paths) == [True, False, None]
     (summary,) = read_parquet(paths.summary).to_pylist()
-    assert (summary["n_usable"], summary["wasted_energy_j"], summary["energy_per_usable_j"]) == (1, 20.0, 40.0)
+    assert (summary["n_usable"], summary["wasted_energy_j"], summary["energy_per_usable_j"]) == (
+        1,
+        20.0,
+        40.0,
+    )
 
 
 def test_a_second_run_judges_only_what_is_new(paths: DataSetPaths) -> None:
@@ -69,7 +84,9 @@ def test_a_second_run_judges_only_what_is_new(paths: DataSetPaths) -> None:
 
 def test_other_rules_judge_everything_anew(paths: DataSetPaths) -> None:
     evaluate(paths.root, RULES, say=quiet)
-    found = evaluate(paths.root, Rules.model_validate(RULES.model_dump() | {"version": 2}), say=quiet)
+    found = evaluate(
+        paths.root, Rules.model_validate(RULES.model_dump() | {"version": 2}), say=quiet
+    )
     assert (found.judged, found.known) == (2, 0)
     assert {verdict.rules[:2] for verdict in read_verdicts(paths).values()} == {"2:"}
 
@@ -93,7 +110,9 @@ def test_verdicts_on_trials_that_are_gone_go_too(paths: DataSetPaths) -> None:
 def test_a_persons_word_stands_above(paths: DataSetPaths) -> None:
     evaluate(paths.root, RULES, say=quiet)
     name = next(name for name, verdict in read_verdicts(paths).items() if not verdict.usable)
-    said = Decision(execution=name, text_sha256=text_sha256(LOOP), reviewer="ada", decision="keep", at=now())
+    said = Decision(
+        execution=name, text_sha256=text_sha256(LOOP), reviewer="ada", decision="keep", at=now()
+    )
     append_decision(paths, said)
     found = evaluate(paths.root, RULES, say=quiet)
     assert (found.judged, found.kept, found.discarded, found.overruled) == (0, 2, 0, 1)
@@ -124,7 +143,9 @@ def test_an_embedding_model_adds_its_signal_and_a_plain_run_keeps_it(
     assert "not judged alike: 2 with near@1, 1 with the rules alone" in note
 
 
-def test_many_texts_are_shared_out_with_the_same_result(paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_texts_are_shared_out_with_the_same_result(
+    paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
     evaluate(paths.root, RULES, say=quiet)
     alone = read_verdicts(paths)
     paths.verdicts.unlink()
@@ -151,7 +172,9 @@ def call(*arguments: str) -> int:
     return int(ended.value.code or 0)
 
 
-def test_the_verb_says_what_it_found(paths: DataSetPaths, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_verb_says_what_it_found(
+    paths: DataSetPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call("--out", str(paths.root)) == 0
     said = capsys.readouterr().out
     assert "2 texts judged, 0 were: 1 usable, 1 discarded" in said
@@ -167,7 +190,13 @@ def test_the_rules_can_be_printed_edited_and_given(
     assert call("--out", str(paths.root), "--print-rules") == 0
     text = capsys.readouterr().out
     mine = tmp_path / "mine.yaml"
-    mine.write_text("\n".join(line for line in text.splitlines() if "# repetition" not in line and "# off_topic" not in line))
+    mine.write_text(
+        "\n".join(
+            line
+            for line in text.splitlines()
+            if "# repetition" not in line and "# off_topic" not in line
+        )
+    )
     assert call("--out", str(paths.root), "--rules", str(mine)) == 0
     assert "2 usable, 0 discarded" in capsys.readouterr().out
 
@@ -180,6 +209,11 @@ def test_the_rules_can_be_printed_edited_and_given(
         (("--rules", "nowhere.yaml"), "nowhere.yaml"),
     ],
 )
-def test_user_errors(paths: DataSetPaths, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str) -> None:
+def test_user_errors(
+    paths: DataSetPaths,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
     assert call("--out", str(paths.root), *arguments) == 2
     assert message in capsys.readouterr().err

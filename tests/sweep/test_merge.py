@@ -31,14 +31,26 @@ from tests import builders
 MACHINES = ("pc", "colab")
 
 
-def plan_of(samples: int, machine: str | None = "pc", revision: str = "gguf:1", **changes: str) -> SweepPlan:
-    request = Request(space="sobol", samples=samples, prompts=2, models=("smollm2",), use_cases=("fantasyWorld",))
+def plan_of(
+    samples: int, machine: str | None = "pc", revision: str = "gguf:1", **changes: str
+) -> SweepPlan:
+    request = Request(
+        space="sobol", samples=samples, prompts=2, models=("smollm2",), use_cases=("fantasyWorld",)
+    )
     plan = make_plan(resolve_request(request, []), {"smollm2": revision})
-    return plan.model_copy(update={"machine": machine, "created_at": "2026-01-02T00:00:00+00:00", **changes})
+    return plan.model_copy(
+        update={"machine": machine, "created_at": "2026-01-02T00:00:00+00:00", **changes}
+    )
 
 
 def run(
-    root: Path, spec: TrialSpec, machine: str, *prompts: int, text: str = "", whole: bool = True, torch: str = "2.11"
+    root: Path,
+    spec: TrialSpec,
+    machine: str,
+    *prompts: int,
+    text: str = "",
+    whole: bool = True,
+    torch: str = "2.11",
 ) -> Path:
     """Measure some prompts of a trial; its folder."""
     paths = DataSetPaths(root)
@@ -51,7 +63,9 @@ def run(
 
 def tree(root: Path) -> dict[str, str]:
     files = [p for p in root.rglob("*") if p.is_file()]
-    return {p.relative_to(root).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    return {
+        p.relative_to(root).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files
+    }
 
 
 def quiet(_line: str) -> None:
@@ -75,7 +89,9 @@ Make = Callable[..., Path]
 def data_set(pool: Path, tmp_path: Path) -> Make:
     """Makes a data set of (index, machine) copied from the pool."""
 
-    def make(name: str, *trials: tuple[int, str], plan: SweepPlan | None = None, place: Path = tmp_path) -> Path:
+    def make(
+        name: str, *trials: tuple[int, str], plan: SweepPlan | None = None, place: Path = tmp_path
+    ) -> Path:
         root = place / name
         root.mkdir(parents=True)
         for index, machine in trials:
@@ -116,7 +132,9 @@ def test_a_gap_is_told(data_set: Make, tmp_path: Path) -> None:
     pc = data_set("pc", (0, "pc"), plan=plan_of(4))
     colab = data_set("colab", (1, "colab"))
     found = merge([pc, colab], tmp_path / "all", quiet)
-    assert [(gap.planned, gap.missing) for gap in found.sweeps] == [(8, 6)], "the plan was for the pc alone"
+    assert [(gap.planned, gap.missing) for gap in found.sweeps] == [(8, 6)], (
+        "the plan was for the pc alone"
+    )
 
 
 def test_what_is_there_stays_and_identical_copies_are_no_error(data_set: Make) -> None:
@@ -149,13 +167,17 @@ def test_an_unfinished_trial_is_left_out_and_told(data_set: Make, tmp_path: Path
     pc = data_set("pc", (1, "pc"), plan=plan_of(2))
     run(pc, spec, "pc", 1, whole=False)
     found = merge([pc], tmp_path / "all", quiet)
-    assert found.sources[0].unfinished == (f"pc/smollm2/sobolSampling/fantasyWorld/{spec.folder()}",)
+    assert found.sources[0].unfinished == (
+        f"pc/smollm2/sobolSampling/fantasyWorld/{spec.folder()}",
+    )
     assert not list((tmp_path / "all").rglob(".*"))
     assert [gap.missing for gap in found.sweeps] == [2]
 
 
 def test_what_was_imported_is_left_out_and_told(data_set: Make, tmp_path: Path) -> None:
-    pc, other = (data_set(name, (n, "pc"), plan=plan_of(2)) for n, name in enumerate(("pc", "other")))
+    pc, other = (
+        data_set(name, (n, "pc"), plan=plan_of(2)) for n, name in enumerate(("pc", "other"))
+    )
     DataSetPaths(pc).imports.mkdir()
     found = merge([pc, other], tmp_path / "all", quiet)
     assert [source.imported for source in found.sources] == [True, False]
@@ -177,7 +199,10 @@ def test_a_dry_run_writes_nothing(data_set: Make, tmp_path: Path) -> None:
 
 SUBSETS = st.sets(st.tuples(st.integers(0, 3), st.sampled_from(MACHINES)), max_size=4)
 PLANS = st.none() | st.builds(
-    plan_of, st.integers(1, 4), st.sampled_from(["pc", "colab", None]), created_at=st.sampled_from(["2025", "2026"])
+    plan_of,
+    st.integers(1, 4),
+    st.sampled_from(["pc", "colab", None]),
+    created_at=st.sampled_from(["2025", "2026"]),
 )
 
 
@@ -192,7 +217,10 @@ def test_order_grouping_and_repetition_do_not_matter(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _handle: None)
         place = tmp_path_factory.mktemp("merge")
-        sets = [data_set(f"part{i}", *sorted(trials), plan=plan, place=place) for i, (trials, plan) in enumerate(parts)]
+        sets = [
+            data_set(f"part{i}", *sorted(trials), plan=plan, place=place)
+            for i, (trials, plan) in enumerate(parts)
+        ]
         whole = place / "whole"
         merge(sets, whole, quiet)
         a, b, c = (sets[i] for i in order)
@@ -259,9 +287,18 @@ def edited_plan(_a: Path, b: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
-        (measured_twice, r"^pc/smollm2/\S+-r1: measured in \S+/a and, differently, in \S+/b; leave one"),
-        (other_weights, r"ran this sweep with other weights \(smollm2 hub:2\) than the others \(smollm2 gguf:1\)"),
-        (other_conditions, r"were measured under different conditions on pc: torch 2.11 -> 9.9; give one of the machines"),
+        (
+            measured_twice,
+            r"^pc/smollm2/\S+-r1: measured in \S+/a and, differently, in \S+/b; leave one",
+        ),
+        (
+            other_weights,
+            r"ran this sweep with other weights \(smollm2 hub:2\) than the others \(smollm2 gguf:1\)",
+        ),
+        (
+            other_conditions,
+            r"were measured under different conditions on pc: torch 2.11 -> 9.9; give one of the machines",
+        ),
         (edited_trial, r"/b: colab/\S+: trial.json: was edited after it was written"),
         (edited_text, r"/b: colab/\S+: output.txt: was edited after it was written"),
         (other_version, r"/b: colab/\S+: trial.json: schema version 99"),
@@ -298,7 +335,9 @@ def test_conditions_that_differ_are_mixed_when_asked(data_set: Make, tmp_path: P
         merge([a, b], tmp_path / "new", quiet)
 
 
-def test_all_conflicts_are_told_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_conflicts_are_told_up_to_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "SHOWN", 2)
     for name in ("a", "b"):
         for spec in plan_of(4).specs():
@@ -326,7 +365,9 @@ def test_a_folder_that_a_sweep_writes_is_refused(data_set: Make) -> None:
 
 
 @pytest.mark.parametrize("n_files", range(0, 12, 2))
-def test_a_merge_that_is_cut_goes_on(data_set: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_files: int) -> None:
+def test_a_merge_that_is_cut_goes_on(
+    data_set: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_files: int
+) -> None:
     """A full disk after some files; what was copied is whole, and the same merge again completes it."""
     a = data_set("a", (0, "pc"), (1, "pc"), (2, "colab"), plan=plan_of(4))
     merge([a], tmp_path / "whole", quiet)
@@ -347,8 +388,12 @@ def test_a_merge_that_is_cut_goes_on(data_set: Make, tmp_path: Path, monkeypatch
                 merge([a], out, quiet)
         else:
             merge([a], out, quiet)
-    findings = [f for f in validate(out)[1] if f.where not in ("executions.parquet", "summary.parquet")]
-    assert not [f for f in findings if f.severity == "error" and not f.what.startswith("incomplete")]
+    findings = [
+        f for f in validate(out)[1] if f.where not in ("executions.parquet", "summary.parquet")
+    ]
+    assert not [
+        f for f in findings if f.severity == "error" and not f.what.startswith("incomplete")
+    ]
     merge([a], out, quiet)
     assert tree(out) == tree(tmp_path / "whole")
     assert validate(out)[1] == validate(tmp_path / "whole")[1]

@@ -49,10 +49,16 @@ def test_a_sweep_is_read_over_http(server: tuple[str, dict[str, bytes]]) -> None
     assert (first.id, second.id) == ("lhs-0123456789ab", "uniform-ba9876543210")
     assert first.trials == {"waiting": 7, "running": 2, "finished": 3, "failed": 1, "given_up": 0}
     assert first.executions == {"none": 11, "oom": 2}
-    assert (first.energy_j, first.energy_unknown, first.gpu_energy_j) == (1500.0, 1, 900.0), "summed over machines"
+    assert (first.energy_j, first.energy_unknown, first.gpu_energy_j) == (1500.0, 1, 900.0), (
+        "summed over machines"
+    )
     assert (first.tokens, first.window_s, first.lost) == (600, 60.0, 1)
     gpu = ("colab", "abc", "GPU-1")
-    assert (first.power_w[gpu], first.gpu_power_w[gpu], first.tokens_per_s[gpu]) == (80.0, 60.0, 11.5)
+    assert (first.power_w[gpu], first.gpu_power_w[gpu], first.tokens_per_s[gpu]) == (
+        80.0,
+        60.0,
+        11.5,
+    )
     assert first.median_j_per_token() == 3.3
     assert second.median_j_per_token() is None
 
@@ -71,7 +77,9 @@ def test_what_is_no_number_is_unknown(value: str) -> None:
     assert sweeps_of(page, "here:1") == [RunningSweep("lhs-1")]
 
 
-def test_a_proxy_for_the_internet_is_not_asked(server: tuple[str, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_for_the_internet_is_not_asked(
+    server: tuple[str, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -83,8 +91,12 @@ def test_a_page_of_something_else_has_no_sweeps() -> None:
     assert sweeps_of("", "here:1") == []
 
 
-@pytest.mark.parametrize("body", [b"<html>no</html>", b"ray_orchestrator_trials{", b"\xff\xfe\x00", b"a b c d e"])
-def test_what_is_no_page_of_metrics_is_told(server: tuple[str, dict[str, bytes]], body: bytes) -> None:
+@pytest.mark.parametrize(
+    "body", [b"<html>no</html>", b"ray_orchestrator_trials{", b"\xff\xfe\x00", b"a b c d e"]
+)
+def test_what_is_no_page_of_metrics_is_told(
+    server: tuple[str, dict[str, bytes]], body: bytes
+) -> None:
     server[1]["body"] = body
     with pytest.raises(UserError, match="gives no page of Prometheus metrics"):
         look(server[0])

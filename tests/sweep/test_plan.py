@@ -16,11 +16,23 @@ from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.errors import UserError
 from orchestrator.nouns import ANCHOR, PARAMETERS
 from orchestrator.samplers import FORMER_OBJECTIVES, sampler_of
-from orchestrator.sweep.plan import SweepPlan, check_same_weights, make_plan, neighbours, read_plan, write_plan
+from orchestrator.sweep.plan import (
+    SweepPlan,
+    check_same_weights,
+    make_plan,
+    neighbours,
+    read_plan,
+    write_plan,
+)
 from orchestrator.sweep.prepare import known_revisions, prepare
 from orchestrator.sweep.request import Request, resolve_request
 
-USUAL: dict[str, Any] = {"engine": "simulated", "samples": 8, "models": ("smollm2",), "ranges": ("max_length=100:200",)}
+USUAL: dict[str, Any] = {
+    "engine": "simulated",
+    "samples": 8,
+    "models": ("smollm2",),
+    "ranges": ("max_length=100:200",),
+}
 
 Plan = Callable[..., SweepPlan]
 
@@ -37,8 +49,13 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     return make
 
 
-@pytest.mark.parametrize("changed", [{"samples": 9}, {"repeats": 2}, {"prompts": 5}, {"machine": "gpu"}, {"order": "design"}])
-def test_the_id_does_not_hang_on_how_much_is_run_and_where(plan: Plan, changed: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "changed",
+    [{"samples": 9}, {"repeats": 2}, {"prompts": 5}, {"machine": "gpu"}, {"order": "design"}],
+)
+def test_the_id_does_not_hang_on_how_much_is_run_and_where(
+    plan: Plan, changed: dict[str, Any]
+) -> None:
     assert plan(**changed).id == plan().id
 
 
@@ -78,7 +95,9 @@ def test_a_design_that_cannot_grow_has_its_count_in_the_id(plan: Plan, space: st
 @pytest.mark.parametrize("space", ["sobol", "uniform"])
 def test_a_larger_sweep_keeps_trials_and_their_order(plan: Plan, space: str) -> None:
     def order(p: SweepPlan) -> list[tuple[str, str, int]]:
-        return [(s.config_hash(), s.setup.use_case, s.repeat) for s in p.specs() if s.strategy != ANCHOR]
+        return [
+            (s.config_hash(), s.setup.use_case, s.repeat) for s in p.specs() if s.strategy != ANCHOR
+        ]
 
     small, large = order(plan(space, samples=8)), order(plan(space, samples=24, repeats=2))
     assert [item for item in large if item in set(small)] == small
@@ -102,7 +121,12 @@ def test_a_plan_says_once_what_its_trials_share(plan: Plan) -> None:
     for spec in specs:
         texts = next(u.prompts for u in whole.use_cases if u.name == spec.setup.use_case)
         assert [(p.number, p.text) for p in spec.prompts] == list(enumerate(texts[:3], 1))
-        assert (spec.sweep_id, spec.strategy, spec.attempt, spec.model_ref) == (whole.id, "sobolSampling", 1, "smollm2")
+        assert (spec.sweep_id, spec.strategy, spec.attempt, spec.model_ref) == (
+            whole.id,
+            "sobolSampling",
+            1,
+            "smollm2",
+        )
         assert spec.asked == whole.points[spec.index]
     assert len({s.key() for s in specs}) == 4
 
@@ -120,7 +144,8 @@ def test_weights_do_not_count_for_the_id_but_for_the_hash(plan: Plan) -> None:
     assert one.id == other.id
     assert not {s.config_hash() for s in one.specs()} & {s.config_hash() for s in other.specs()}
     with pytest.raises(
-        UserError, match="was begun with smollm2 gguf:1 and would go on with hub:2; stage the first weights again"
+        UserError,
+        match="was begun with smollm2 gguf:1 and would go on with hub:2; stage the first weights again",
     ):
         check_same_weights(one, other)
 
@@ -168,23 +193,37 @@ def test_each_model_has_anchors_in_its_own_block(plan: Plan) -> None:
         assert [t.repeat for t in block if t.strategy == ANCHOR] == [1, 2, 3]
         assert (block[0].strategy, block[-1].strategy) == (ANCHOR, ANCHOR)
     assert whole.anchor is not None
-    assert whole.anchor.model_dump() == {"max_length": 150, "top_p": 0.5, "top_k": 50, "temperature": 1.0}
+    assert whole.anchor.model_dump() == {
+        "max_length": 150,
+        "top_p": 0.5,
+        "top_k": 50,
+        "temperature": 1.0,
+    }
 
 
 @pytest.mark.parametrize("space", ["lhs", "uniform", "sobol", "grid"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_order_does_not_hang_on_any_factor(plan: Plan, space: str, seed: int) -> None:
     """METHOD R9, on three use cases; the design's own order of a grid would correlate fully with max_length."""
-    specs = [s for s in plan(space, samples=81, seed=seed, prompts=1).specs() if s.strategy != ANCHOR]
+    specs = [
+        s for s in plan(space, samples=81, seed=seed, prompts=1).specs() if s.strategy != ANCHOR
+    ]
     assert len(specs) == 81 * 3
     for name in PARAMETERS:
-        correlation = spearmanr(range(len(specs)), [getattr(s.asked, name) for s in specs]).statistic
+        correlation = spearmanr(
+            range(len(specs)), [getattr(s.asked, name) for s in specs]
+        ).statistic
         assert abs(correlation) < 0.3, name
 
 
 def test_the_seed_decides_the_order(plan: Plan) -> None:
     orders = [
-        [(t.use_case, t.index) for t in plan("grid", samples=16, seed=seed).trials if t.strategy != ANCHOR] for seed in (0, 0, 1)
+        [
+            (t.use_case, t.index)
+            for t in plan("grid", samples=16, seed=seed).trials
+            if t.strategy != ANCHOR
+        ]
+        for seed in (0, 0, 1)
     ]
     assert orders[0] == orders[1]
     assert orders[0] != orders[2]
@@ -192,7 +231,11 @@ def test_the_seed_decides_the_order(plan: Plan) -> None:
 
 
 def test_configurations_beyond_the_context_differ_where_they_run(plan: Plan) -> None:
-    flags = {"samples": 16, "models": ("llama2",), "ranges": ("max_length=5000:10000", "temperature=0")}
+    flags = {
+        "samples": 16,
+        "models": ("llama2",),
+        "ranges": ("max_length=5000:10000", "temperature=0"),
+    }
     effective = [plan(beyond_context=beyond, **flags).quality for beyond in (False, True)]
     assert [found.effective for found in effective if found] == [1, 16]
 
@@ -204,9 +247,13 @@ def test_models_are_blocks_and_order_is_not_the_design(plan: Plan) -> None:
     assert set(models) == {"simulated-smollm2", "simulated-mistral"}
     specs = [s for s in whole.specs() if s.setup.model == models[0] and s.strategy != ANCHOR]
     for name in PARAMETERS:
-        correlation = spearmanr(range(len(specs)), [getattr(s.asked, name) for s in specs]).statistic
+        correlation = spearmanr(
+            range(len(specs)), [getattr(s.asked, name) for s in specs]
+        ).statistic
         assert abs(correlation) < 0.3, name
-    assert [t.index for t in plan(order="design", samples=5, use_cases=("fantasyWorld",)).trials] == [0, 1, 2, 3, 4]
+    assert [
+        t.index for t in plan(order="design", samples=5, use_cases=("fantasyWorld",)).trials
+    ] == [0, 1, 2, 3, 4]
 
 
 def test_same_flags_same_plan(plan: Plan) -> None:
@@ -231,16 +278,23 @@ def test_file_round_trip_and_edits(plan: Plan, tmp_path: Path) -> None:
 
 def test_other_weights_are_refused(plan: Plan) -> None:
     before = plan()
-    after = before.model_copy(update={"setups": tuple(s.model_copy(update={"revision": "hub:1"}) for s in before.setups)})
+    after = before.model_copy(
+        update={"setups": tuple(s.model_copy(update={"revision": "hub:1"}) for s in before.setups)}
+    )
     check_same_weights(before, before)
-    with pytest.raises(UserError, match="was begun with simulated-smollm2 simulated and would go on with hub:1"):
+    with pytest.raises(
+        UserError, match="was begun with simulated-smollm2 simulated and would go on with hub:1"
+    ):
         check_same_weights(before, after)
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ({"use_cases": ("fantasyWorld", "danceCoreography")}, {"use_cases": ("danceCoreography", "fantasyWorld")}),
+        (
+            {"use_cases": ("fantasyWorld", "danceCoreography")},
+            {"use_cases": ("danceCoreography", "fantasyWorld")},
+        ),
         ({"models": ("smollm2", "mistral")}, {"models": ("mistral", "smollm2")}),
         ({"ranges": ("top_p=0:1",)}, {"ranges": ("top_p=-0.0:1.0",)}),
         (
@@ -249,7 +303,9 @@ def test_other_weights_are_refused(plan: Plan) -> None:
         ),
     ],
 )
-def test_spelling_does_not_change_the_id(plan: Plan, one: dict[str, Any], other: dict[str, Any]) -> None:
+def test_spelling_does_not_change_the_id(
+    plan: Plan, one: dict[str, Any], other: dict[str, Any]
+) -> None:
     assert plan(**one).id == plan(**other).id
 
 
@@ -277,15 +333,34 @@ def test_order_aliases_with_no_parameter_for_any_seed(plan: Plan, samples: int) 
 def test_what_was_edited_between_two_runs_is_named(plan: Plan, tmp_path: Path) -> None:
     old = plan("lhs", ranges=())
     write_plan(old, tmp_path / "sweeps" / f"{old.id}.json")
-    for name, broken in {"broken": "{", "list": "[]", "deep": "[" * 100_000, "nul": "\0", "number": "1" * 5000}.items():
+    for name, broken in {
+        "broken": "{",
+        "list": "[]",
+        "deep": "[" * 100_000,
+        "nul": "\0",
+        "number": "1" * 5000,
+    }.items():
         (tmp_path / "sweeps" / f"{name}.json").write_text(broken)
     (tmp_path / "sweeps" / "folder.json").mkdir()
-    for other in ({"quantization": "int8"}, {"chat_template": "off"}, {"models": ("mistral",)}, {"use_cases": ("fantasyWorld",)}):
-        assert neighbours(plan("lhs", **{"ranges": (), "samples": 9, **other}), tmp_path / "sweeps") == [], "asked for on purpose"
+    for other in (
+        {"quantization": "int8"},
+        {"chat_template": "off"},
+        {"models": ("mistral",)},
+        {"use_cases": ("fantasyWorld",)},
+    ):
+        assert (
+            neighbours(plan("lhs", **{"ranges": (), "samples": 9, **other}), tmp_path / "sweeps")
+            == []
+        ), "asked for on purpose"
     assert neighbours(old, tmp_path / "sweeps") == []
-    assert neighbours(plan("lhs", ranges=(), seed=5), tmp_path / "sweeps") == [], "another seed is asked for on purpose"
+    assert neighbours(plan("lhs", ranges=(), seed=5), tmp_path / "sweeps") == [], (
+        "another seed is asked for on purpose"
+    )
     (note,) = neighbours(plan("lhs", ranges=("top_k=5:50",)), tmp_path / "sweeps")
-    assert note == f"sweep {old.id} in this data set differs in top_k (0..100 -> 5..50): this is a new sweep beside it"
+    assert (
+        note
+        == f"sweep {old.id} in this data set differs in top_k (0..100 -> 5..50): this is a new sweep beside it"
+    )
     (note,) = neighbours(plan("lhs", ranges=(), samples=9), tmp_path / "sweeps")
     assert "differs in samples (8 -> 9)" in note
     (tmp_path / "prompts").mkdir()
@@ -299,9 +374,14 @@ def test_a_study_begun_before_there_was_a_quality_keeps_its_objective(tmp_path: 
     resolved = resolve_request(request, [])
     revisions = known_revisions(resolved)
     new = prepare(resolved, revisions).plan
-    assert sampler_of(new.space, "")[1].objectives == {"energy_per_token_j": "min", "quality": "max"}
+    assert sampler_of(new.space, "")[1].objectives == {
+        "energy_per_token_j": "min",
+        "quality": "max",
+    }
     options = {**resolved.space.options, "objectives": FORMER_OBJECTIVES}
-    former = make_plan(replace(resolved, space=resolved.space.model_copy(update={"options": options})), revisions)
+    former = make_plan(
+        replace(resolved, space=resolved.space.model_copy(update={"options": options})), revisions
+    )
     assert former.id != new.id
     write_plan(former, DataSetPaths(tmp_path).sweep(former.id))
     kept = prepare(resolved, revisions)
@@ -309,4 +389,6 @@ def test_a_study_begun_before_there_was_a_quality_keeps_its_objective(tmp_path: 
     assert sampler_of(kept.plan.space, "")[1].objectives == FORMER_OBJECTIVES
     assert any("keeps the objective" in note for note in kept.resolved.notes)
     write_plan(new, DataSetPaths(tmp_path).sweep(new.id))
-    assert prepare(resolved, revisions).plan.id == new.id, "one that was begun with both goes on with both"
+    assert prepare(resolved, revisions).plan.id == new.id, (
+        "one that was begun with both goes on with both"
+    )

@@ -23,21 +23,29 @@ def paths(tmp_path: Path) -> DataSetPaths:
     return DataSetPaths(tmp_path)
 
 
-def write(paths: DataSetPaths, spec: TrialSpec, *numbers: int, machine: str = "cpu", **changes: Any) -> None:
+def write(
+    paths: DataSetPaths, spec: TrialSpec, *numbers: int, machine: str = "cpu", **changes: Any
+) -> None:
     """Append executions of a running trial."""
     origin = builders.origin(spec, machine=machine)
     for number in numbers:
-        append(paths, spec, origin, "shuffled", builders.measured(prompt=number, of=spec, **changes))
+        append(
+            paths, spec, origin, "shuffled", builders.measured(prompt=number, of=spec, **changes)
+        )
 
 
-def sealed(paths: DataSetPaths, spec: TrialSpec, *numbers: int, machine: str = "cpu", **changes: Any) -> None:
+def sealed(
+    paths: DataSetPaths, spec: TrialSpec, *numbers: int, machine: str = "cpu", **changes: Any
+) -> None:
     write(paths, spec, *numbers, machine=machine, **changes)
     seal(paths, machine, spec)
 
 
 def attempt(spec: TrialSpec, number: int, *prompts: int) -> TrialSpec:
     """A later attempt of some prompts."""
-    return spec.model_copy(update={"attempt": number, "prompts": tuple(p for p in spec.prompts if p.number in prompts)})
+    return spec.model_copy(
+        update={"attempt": number, "prompts": tuple(p for p in spec.prompts if p.number in prompts)}
+    )
 
 
 def ledger(paths: DataSetPaths, machine: str | None = "cpu", rerun: tuple[str, ...] = ()) -> Ledger:
@@ -52,7 +60,9 @@ def missing(of: Ledger, spec: TrialSpec) -> tuple[tuple[int, ...], int] | None:
     if left is None:
         return None
     assert left.model_copy(update={"prompts": spec.prompts, "attempt": spec.attempt}) == spec
-    assert [p for p in spec.prompts if p in left.prompts] == list(left.prompts), "in their order, with their texts"
+    assert [p for p in spec.prompts if p in left.prompts] == list(left.prompts), (
+        "in their order, with their texts"
+    )
     return tuple(p.number for p in left.prompts), left.attempt
 
 
@@ -138,7 +148,12 @@ def test_another_sweep_has_the_same_trials_but_its_own_anchors(paths: DataSetPat
 
 @pytest.mark.parametrize(
     "changed",
-    [{"index": 1}, {"repeat": 2}, {"setup": builders.setup(quantization="int8")}, {"asked": builders.configuration(top_k=9)}],
+    [
+        {"index": 1},
+        {"repeat": 2},
+        {"setup": builders.setup(quantization="int8")},
+        {"asked": builders.configuration(top_k=9)},
+    ],
     ids=lambda changed: next(iter(changed)),
 )
 def test_another_trial_is_missing_whole(paths: DataSetPaths, changed: dict[str, Any]) -> None:
@@ -166,7 +181,9 @@ def test_another_machine_has_its_own_executions_unless_any_will_do(
 
 
 @pytest.mark.parametrize("machines", [("a", "b"), ("b", "a")])
-def test_on_whatever_machine_one_ok_is_enough(paths: DataSetPaths, machines: tuple[str, str]) -> None:
+def test_on_whatever_machine_one_ok_is_enough(
+    paths: DataSetPaths, machines: tuple[str, str]
+) -> None:
     spec = builders.spec()
     sealed(paths, spec, 1, 2, machine=machines[0], **builders.FAILED)
     sealed(paths, attempt(spec, 3, 1), 1, machine=machines[1])
@@ -190,7 +207,9 @@ def test_on_whatever_machine_one_ok_is_enough(paths: DataSetPaths, machines: tup
         (("failed", "flagged"), (1, 2, 3)),
     ],
 )
-def test_what_is_asked_for_is_run_again(paths: DataSetPaths, rerun: tuple[str, ...], again: tuple[int, ...]) -> None:
+def test_what_is_asked_for_is_run_again(
+    paths: DataSetPaths, rerun: tuple[str, ...], again: tuple[int, ...]
+) -> None:
     spec = builders.spec()
     write(paths, spec, 1, **builders.FAILED)
     write(paths, spec, 2, **TIMEOUT)
@@ -200,12 +219,16 @@ def test_what_is_asked_for_is_run_again(paths: DataSetPaths, rerun: tuple[str, .
     assert prompts_done(found, spec) == [1, 2, 3], "it is in the data set all the same"
 
 
-@pytest.mark.parametrize("flag", ["throttled", "thermal_drift", "foreign_load", "meter_disagreement", "window_mismatch"])
+@pytest.mark.parametrize(
+    "flag", ["throttled", "thermal_drift", "foreign_load", "meter_disagreement", "window_mismatch"]
+)
 def test_a_suspect_measurement_is_one_that_may_come_out_better(flag: str) -> None:
     assert RERUN["flagged"](builders.execution(flags=(flag,)))
 
 
-@pytest.mark.parametrize("flag", ["estimated_cpu", "too_short", "shared_host", "no_country", "unshuffled", "drift"])
+@pytest.mark.parametrize(
+    "flag", ["estimated_cpu", "too_short", "shared_host", "no_country", "unshuffled", "drift"]
+)
 def test_what_a_machine_always_has_is_not_suspect(flag: str) -> None:
     assert flag not in SUSPECT_FLAGS
     assert not RERUN["flagged"](builders.execution(flags=(flag,)))
@@ -243,7 +266,15 @@ def texts(executions: list[Execution]) -> list[str | None]:
 def test_a_later_attempt_counts_whatever_the_clocks_say(paths: DataSetPaths) -> None:
     spec = builders.spec()
     sealed(paths, spec, 1, 2, 3, text="first", flags=("throttled",))
-    sealed(paths, attempt(spec, 2, 1, 2, 3), 1, 2, 3, text="second", started_at="1999-01-01T00:00:00.000+00:00")
+    sealed(
+        paths,
+        attempt(spec, 2, 1, 2, 3),
+        1,
+        2,
+        3,
+        text="second",
+        started_at="1999-01-01T00:00:00.000+00:00",
+    )
     trials, _ = read_all(paths)
     late, early = sorted(trials.records(), key=lambda record: record.columns.attempt)
     early.sealed_at = "1999-01-01T00:00:01+00:00"

@@ -26,7 +26,12 @@ def resolve(gpus: tuple[str, ...] = (), **flags: Any):
 def test_without_a_gpu_the_profile_reduces_and_says_how_to_lift_it() -> None:
     resolved = resolve()
     axis = resolved.space.parameters.max_length
-    assert (resolved.machine.name, resolved.models[0].label, resolved.samples, resolved.n_prompts) == ("cpu", "smollm2", 4, 2)
+    assert (
+        resolved.machine.name,
+        resolved.models[0].label,
+        resolved.samples,
+        resolved.n_prompts,
+    ) == ("cpu", "smollm2", 4, 2)
     assert (axis.low, axis.high) == (100, 250)
     notes = "\n".join(resolved.notes)
     assert notes.splitlines()[:3] == [
@@ -46,7 +51,9 @@ def test_without_a_gpu_the_profile_reduces_and_says_how_to_lift_it() -> None:
     ],
     ids=str,
 )
-def test_each_flag_lifts_its_own_reduction_and_no_other(lift: dict[str, Any], left: tuple[str, ...]) -> None:
+def test_each_flag_lifts_its_own_reduction_and_no_other(
+    lift: dict[str, Any], left: tuple[str, ...]
+) -> None:
     told = [note.split(": ")[1].split()[0] for note in resolve(**lift).notes if "lifts it" in note]
     assert told == list(left)
 
@@ -59,45 +66,82 @@ def own_space(text: str) -> str:
 
 def test_a_space_inside_the_profile_is_not_reduced() -> None:
     resolved = resolve(space=own_space("{type: int, low: 120, high: 200}"))
-    assert (resolved.space.parameters.max_length.low, resolved.space.parameters.max_length.high) == (120, 200)
+    assert (
+        resolved.space.parameters.max_length.low,
+        resolved.space.parameters.max_length.high,
+    ) == (120, 200)
     assert not any("max_length" in note for note in resolved.notes)
 
 
 def test_a_space_that_overlaps_the_profile_is_cut() -> None:
     resolved = resolve(space=own_space("{type: int, low: 200, high: 1000}"))
-    assert (resolved.space.parameters.max_length.low, resolved.space.parameters.max_length.high) == (200, 250)
-    assert any("max_length 200..250 instead of 200..1000 (--range max_length=200:1000 lifts" in note for note in resolved.notes)
+    assert (
+        resolved.space.parameters.max_length.low,
+        resolved.space.parameters.max_length.high,
+    ) == (200, 250)
+    assert any(
+        "max_length 200..250 instead of 200..1000 (--range max_length=200:1000 lifts" in note
+        for note in resolved.notes
+    )
 
 
 def test_a_space_outside_the_profile_stays_and_that_is_told() -> None:
     resolved = resolve(space=own_space("{type: int, low: 500, high: 1000}"))
-    assert (resolved.space.parameters.max_length.low, resolved.space.parameters.max_length.high) == (500, 1000)
+    assert (
+        resolved.space.parameters.max_length.low,
+        resolved.space.parameters.max_length.high,
+    ) == (500, 1000)
     said = "profile of machine cpu: max_length stays 500..1000, which lies outside the profile's 100..250"
     assert said in resolved.notes
 
 
 def test_the_profile_of_an_own_machine() -> None:
-    profile = "{model: mistral, quantization: int8, samples: 30, prompts: 20, ranges: {top_k: [40, 60]}}"
-    Path("lab.yaml").write_text(f"accelerator: gpu\ncountry_iso_code: FRA\nparallel_trials: 3\nprofile: {profile}\n")
+    profile = (
+        "{model: mistral, quantization: int8, samples: 30, prompts: 20, ranges: {top_k: [40, 60]}}"
+    )
+    Path("lab.yaml").write_text(
+        f"accelerator: gpu\ncountry_iso_code: FRA\nparallel_trials: 3\nprofile: {profile}\n"
+    )
     resolved = resolve(("NVIDIA L4",), machine="lab.yaml")
     assert (resolved.machine.name, resolved.machines["lab"]) == ("lab", resolved.machine)
-    assert (resolved.models[0].label, resolved.quantization.name, resolved.samples, resolved.n_prompts) == (
+    assert (
+        resolved.models[0].label,
+        resolved.quantization.name,
+        resolved.samples,
+        resolved.n_prompts,
+    ) == (
         "mistral",
         "int8",
         30,
         None,
     )
-    assert (resolved.parallel, resolve(("NVIDIA L4",), machine="lab.yaml", parallel=2).parallel) == (3, 2)
+    assert (
+        resolved.parallel,
+        resolve(("NVIDIA L4",), machine="lab.yaml", parallel=2).parallel,
+    ) == (3, 2)
     assert [note for note in resolved.notes if "profile" in note] == [
         "profile of machine lab: top_k 40..60 instead of 0..100 (--range top_k=0:100 lifts it)"
     ], "more samples than usual and more prompts than there are reduce nothing"
-    given = resolve(("NVIDIA L4",), machine="lab.yaml", quantization="fp4", models=("smollm2",), samples=3, country="ITA")
+    given = resolve(
+        ("NVIDIA L4",),
+        machine="lab.yaml",
+        quantization="fp4",
+        models=("smollm2",),
+        samples=3,
+        country="ITA",
+    )
     assert (given.quantization.name, given.models[0].label, given.samples) == ("fp4", "smollm2", 3)
     assert given.machine.country_iso_code == "ITA"
 
 
 def test_flags_beat_the_profile() -> None:
-    resolved = resolve(samples=20, prompts=10, ranges=("max_length=100:10000",), models=("mistral",), quantization="int8")
+    resolved = resolve(
+        samples=20,
+        prompts=10,
+        ranges=("max_length=100:10000",),
+        models=("mistral",),
+        quantization="int8",
+    )
     assert (resolved.samples, resolved.n_prompts) == (20, 10)
     assert resolved.space.parameters.max_length.high == 10000
     assert (resolved.models[0].label, resolved.quantization.name) == ("mistral", "int8")
@@ -106,14 +150,23 @@ def test_flags_beat_the_profile() -> None:
 
 def test_with_a_gpu_nothing_is_reduced() -> None:
     resolved = resolve(("NVIDIA L4",))
-    assert (resolved.machine.name, resolved.models[0].label, resolved.samples) == ("gpu", "llama2", DEFAULT_SAMPLES)
+    assert (resolved.machine.name, resolved.models[0].label, resolved.samples) == (
+        "gpu",
+        "llama2",
+        DEFAULT_SAMPLES,
+    )
     assert resolved.n_prompts is None
     assert resolved.space.parameters.max_length.high == 10000
     assert resolved.quantization.name == "nf4"
 
 
 @pytest.mark.parametrize(
-    ("gpu", "machine"), [("NVIDIA GeForce GTX 1650 Ti", "pc"), ("NVIDIA A100-SXM-64GB", "leonardo"), ("Tesla T4", "gpu")]
+    ("gpu", "machine"),
+    [
+        ("NVIDIA GeForce GTX 1650 Ti", "pc"),
+        ("NVIDIA A100-SXM-64GB", "leonardo"),
+        ("Tesla T4", "gpu"),
+    ],
 )
 def test_machines_are_known_by_their_gpu(gpu: str, machine: str) -> None:
     assert resolve((gpu,)).machine.name == machine
@@ -125,14 +178,18 @@ def test_country() -> None:
     assert resolved.machine.country_iso_code == "ITA"
     assert resolved.machines["cpu"].country_iso_code == "ITA"
     assert not any("country" in note for note in resolved.notes)
-    assert resolve(country="ita").machine.country_iso_code == "ITA", "CodeCarbon takes another spelling for the world"
+    assert resolve(country="ita").machine.country_iso_code == "ITA", (
+        "CodeCarbon takes another spelling for the world"
+    )
     for code in ("IT", "XXX", "", "ITALY"):
         with pytest.raises(UserError, match=f"^--country: {code} is no ISO 3166-1"):
             resolve(country=code)
 
 
 def test_a_gpu_machine_without_gpu_is_told() -> None:
-    assert any("runs on the CPU under that name" in note for note in resolve(machine="leonardo").notes)
+    assert any(
+        "runs on the CPU under that name" in note for note in resolve(machine="leonardo").notes
+    )
 
 
 def test_the_simulated_engine_has_folders_of_its_own() -> None:
@@ -149,11 +206,25 @@ def test_a_file_in_the_working_folder_wins(tmp_path: Path) -> None:
 
 
 def test_all_faults_are_told_at_once() -> None:
-    flags = {"models": ("lama2", "mistrl"), "use_cases": ("dance",), "quantization": "nf5", "samples": 0, "ranges": ("a=1",)}
+    flags = {
+        "models": ("lama2", "mistrl"),
+        "use_cases": ("dance",),
+        "quantization": "nf5",
+        "samples": 0,
+        "ranges": ("a=1",),
+    }
     with pytest.raises(UserError) as raised:
         resolve(space="lsh", machine="cpuu", engine="vllm", parallel=0, **flags)
     assert [line.split(":")[0] for line in raised.value.lines] == [
-        *("clusters", "search_spaces", "--model", "--model", "prompts", "--range a=1", "--quantization"),
+        *(
+            "clusters",
+            "search_spaces",
+            "--model",
+            "--model",
+            "prompts",
+            "--range a=1",
+            "--quantization",
+        ),
         *("--samples 0", "--parallel 0", "--engine"),
     ]
 
@@ -188,7 +259,10 @@ def test_ranges_that_are_none(item: str) -> None:
     ("item", "said"),
     [
         ("max_length=50:200", "$.parameters.max_length: 50..200 leaves the domain 100..10000"),
-        ("max_length=100.5:200", "$.parameters.max_length: an int parameter needs whole numbers, not 100.5 and 200"),
+        (
+            "max_length=100.5:200",
+            "$.parameters.max_length: an int parameter needs whole numbers, not 100.5 and 200",
+        ),
         ("temperature=1:0.5", "$.parameters.temperature: low 1 is above high 0.5"),
         ("top_p=0:inf", "$.parameters.top_p.high: must be a finite number"),
     ],
@@ -231,14 +305,22 @@ def test_a_million_configurations_are_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^--samples 1000000: more than 20,000 configurations"):
         resolve(samples=1_000_000)
     (tmp_path / "keen.yaml").write_text("accelerator: cpu\nprofile: {samples: 1000000}\n")
-    with pytest.raises(UserError, match=r"^samples of the machine's profile 1000000: more than 20,000 configurations"):
+    with pytest.raises(
+        UserError,
+        match=r"^samples of the machine's profile 1000000: more than 20,000 configurations",
+    ):
         resolve(machine="keen.yaml")
     assert resolve(machine="keen.yaml", samples=20_000).samples == 20_000
 
 
 def test_more_trials_than_can_be_planned() -> None:
     with pytest.raises(UserError) as raised:
-        resolve(samples=20_000, repeats=4, use_cases=("fantasyWorld",), models=("smollm2", "llama2", "mistral"))
+        resolve(
+            samples=20_000,
+            repeats=4,
+            use_cases=("fantasyWorld",),
+            models=("smollm2", "llama2", "mistral"),
+        )
     product = "20000 configurations x 3 models x 1 use cases x 4 repeats are 240,000 trials"
     assert raised.value.lines == (f"{product}, more than 200,000; split it into several sweeps",)
     with pytest.raises(UserError, match="split it into several sweeps"):
@@ -253,7 +335,14 @@ def test_an_empty_name_is_no_default(flag: str) -> None:
 
 def test_only_the_own_machine_is_read_without_a_cluster() -> None:
     assert set(resolve().machines) == {"cpu"}
-    assert set(resolve(address="127.0.0.1:6379").machines) == {"colab", "cpu", "gpu", "lan", "leonardo", "pc"}
+    assert set(resolve(address="127.0.0.1:6379").machines) == {
+        "colab",
+        "cpu",
+        "gpu",
+        "lan",
+        "leonardo",
+        "pc",
+    }
 
 
 def test_a_broken_machine_file_stops_only_clusters(tmp_path: Path) -> None:
@@ -269,9 +358,15 @@ def test_a_broken_machine_file_stops_only_clusters(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("kind", "flag"), [("clusters", "machine"), ("prompts", "use_cases")])
 def test_a_file_says_no_other_name_than_its_own(tmp_path: Path, kind: str, flag: str) -> None:
     (tmp_path / kind).mkdir()
-    content = "name: other\naccelerator: cpu\n" if kind == "clusters" else "name: other\nprompts: [Write.]\n"
+    content = (
+        "name: other\naccelerator: cpu\n"
+        if kind == "clusters"
+        else "name: other\nprompts: [Write.]\n"
+    )
     (tmp_path / kind / "mine.yaml").write_text(content)
-    with pytest.raises(UserError, match=r"mine.yaml: \$.name: is 'other', but the file is found as mine"):
+    with pytest.raises(
+        UserError, match=r"mine.yaml: \$.name: is 'other', but the file is found as mine"
+    ):
         resolve(**{flag: "mine" if flag == "machine" else ("mine",)})
 
 
@@ -305,18 +400,29 @@ def keys_of(shard: str | None, **flags: Any) -> set[tuple[Any, ...]]:
     """Trials that a machine runs."""
     resolved = resolve(**{"engine": "simulated", "shard": shard, **flags})
     prepared = prepare(resolved, known_revisions(resolved))
-    return {(s.strategy, s.setup.model, s.setup.use_case, s.index, s.repeat) for s in prepared.parts[0].missing}
+    return {
+        (s.strategy, s.setup.model, s.setup.use_case, s.index, s.repeat)
+        for s in prepared.parts[0].missing
+    }
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 11])
 @pytest.mark.parametrize("space", ["sobol", "lhs"])
 def test_shards_share_out_a_plan(n: int, space: str) -> None:
-    flags: dict[str, Any] = {"space": space, "samples": 11, "repeats": 2, "models": ("smollm2", "llama2")}
+    flags: dict[str, Any] = {
+        "space": space,
+        "samples": 11,
+        "repeats": 2,
+        "models": ("smollm2", "llama2"),
+    }
     parts = [keys_of(f"{i}/{n}", **flags) for i in range(1, n + 1)]
     assert set.union(*parts) == keys_of(None, **flags)
     assert sum(map(len, parts)) == len(keys_of(None, **flags)), "each trial once"
     for part in parts:
-        of = [{key[3] for key in part if key[0] != ANCHOR and key[2] == use_case} for use_case in {key[2] for key in part}]
+        of = [
+            {key[3] for key in part if key[0] != ANCHOR and key[2] == use_case}
+            for use_case in {key[2] for key in part}
+        ]
         assert all(indices == of[0] for indices in of), "a configuration's use cases stay together"
 
 
@@ -324,14 +430,18 @@ def test_a_larger_design_leaves_a_shard_its_trials() -> None:
     assert keys_of("2/3", space="sobol", samples=5) < keys_of("2/3", space="sobol", samples=9)
 
 
-@pytest.mark.parametrize("text", ["", "2", "0/3", "4/3", "1/0", "-1/3", "1/3/2", "a/b", "1/1e9", "²/3", "1/99999999999"])
+@pytest.mark.parametrize(
+    "text", ["", "2", "0/3", "4/3", "1/0", "-1/3", "1/3/2", "a/b", "1/1e9", "²/3", "1/99999999999"]
+)
 def test_a_shard_that_is_none(text: str) -> None:
     with pytest.raises(UserError, match=r"--shard .*: write it as I/N, e.g. 2/3"):
         resolve(shard=text)
 
 
 def test_what_learns_has_nothing_to_share_out() -> None:
-    with pytest.raises(UserError, match="--shard 1/2: optuna asks for its configurations as it goes"):
+    with pytest.raises(
+        UserError, match="--shard 1/2: optuna asks for its configurations as it goes"
+    ):
         resolve(space="optuna", shard="1/2")
 
 
@@ -347,11 +457,15 @@ def test_an_empty_shard_is_refused() -> None:
         ({}, [], "--cpu-offload: this machine has no GPU"),
     ],
 )
-def test_offload_is_refused_where_it_means_nothing(changes: dict[str, Any], gpus: list[str], message: str) -> None:
+def test_offload_is_refused_where_it_means_nothing(
+    changes: dict[str, Any], gpus: list[str], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         resolve_request(Request(space="lhs", cpu_offload=True, **changes), gpus)
 
 
 def test_offload_is_part_of_the_setup() -> None:
-    resolved = resolve_request(Request(space="lhs", cpu_offload=True, models=("smollm2",)), ["Tesla T4"])
+    resolved = resolve_request(
+        Request(space="lhs", cpu_offload=True, models=("smollm2",)), ["Tesla T4"]
+    )
     assert all(setup.cpu_offload for setup in make_plan(resolved, {"smollm2": "hub:1"}).setups)

@@ -26,7 +26,13 @@ MACHINES = {"pc": Machine(name="pc", accelerator="cpu")}
 def job(spec: TrialSpec | None = None, **changes: Any) -> Job:
     """A trial for a worker; keywords that are none of Job's change its spec."""
     own = {name: changes.pop(name) for name in list(changes) if name in Job.model_fields}
-    values = {"order": "shuffled", "machine": "pc", "machines": MACHINES, "threads": 1, "n_parallel": 1}
+    values = {
+        "order": "shuffled",
+        "machine": "pc",
+        "machines": MACHINES,
+        "threads": 1,
+        "n_parallel": 1,
+    }
     return Job.model_validate(values | own | {"spec": spec or builders.spec(**changes)})
 
 
@@ -50,7 +56,9 @@ class Recorder:
 
     def lost(self, job: Job, reason: str, *, retried: bool) -> None:
         left = ",".join(str(p.number) for p in job.spec.prompts)
-        self.events.append(f"lost {job.spec.index} [{left}] {'again' if retried else 'given up'}: {reason}")
+        self.events.append(
+            f"lost {job.spec.index} [{left}] {'again' if retried else 'given up'}: {reason}"
+        )
 
     def paused(self, line: str) -> None:
         self.events.append(f"paused {line.partition(': ')[2]}")
@@ -97,7 +105,10 @@ class FakeTune:
         self.trials = trials or Trials()
         self.searcher = SweepSearcher(jobs, **searcher)
         self.callback = DataSetCallback(
-            Store(paths, TableWriter(paths, self.trials), lock, baseline or Baseline()), self.searcher, self.halt, [self.seen]
+            Store(paths, TableWriter(paths, self.trials), lock, baseline or Baseline()),
+            self.searcher,
+            self.halt,
+            [self.seen],
         )
         self.halt.running = self.callback.n_running
         self.stopper = DataSetStopper(self.callback)
@@ -127,15 +138,22 @@ class FakeTune:
             self.ready(trial)
         return trial
 
-    def ready(self, trial: Trial, *, loaded_here: bool = False, environment: dict[str, Any] | None = None) -> None:
+    def ready(
+        self, trial: Trial, *, loaded_here: bool = False, environment: dict[str, Any] | None = None
+    ) -> None:
         """A worker tells where it runs, before its first prompt."""
-        origin = builders.origin(trial.spec, environment={"loaded_here": loaded_here, **(environment or {})})
+        origin = builders.origin(
+            trial.spec, environment={"loaded_here": loaded_here, **(environment or {})}
+        )
         self.tell(trial, {"event": "ready", "origin": origin.model_dump(mode="json")})
 
     def give(self, trial: Trial, prompt: int, **changes: Any) -> None:
         """A worker's result."""
         measured = builders.measured(prompt, of=trial.spec, **changes).model_dump(mode="json")
-        self.tell(trial, {"event": "execution", "measured": measured, "done": prompt == trial.numbers()[-1]})
+        self.tell(
+            trial,
+            {"event": "execution", "measured": measured, "done": prompt == trial.numbers()[-1]},
+        )
 
     def tell(self, trial: Trial, result: dict[str, Any]) -> None:
         """Any result, as Tune hands it on."""

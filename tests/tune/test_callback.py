@@ -42,7 +42,9 @@ def on_disk(paths: DataSetPaths) -> list[tuple[int, int, int, str | None]]:
     """(index, prompt, attempt, text) of every execution of every sealed folder."""
     assert paths.partial_trials() == []
     records = [read_trial(folder, paths.root) for folder in paths.sealed_trials()]
-    return sorted((r.spec.index, e.prompt, r.spec.attempt, e.text) for r in records for e in r.executions)
+    return sorted(
+        (r.spec.index, e.prompt, r.spec.attempt, e.text) for r in records for e in r.executions
+    )
 
 
 def counted(paths: DataSetPaths) -> list[tuple[int, int, int]]:
@@ -64,7 +66,13 @@ def test_each_execution_is_on_the_disk_before_the_next(sweep: Sweep, paths: Data
         run.give(trial, prompt)
         assert lines(paths, trial) == prompt
     run.give(trial, 3)
-    assert run.seen.events == ["ready", "execution 0 1", "execution 0 2", "execution 0 3", "sealed 0 a1"]
+    assert run.seen.events == [
+        "ready",
+        "execution 0 1",
+        "execution 0 2",
+        "execution 0 3",
+        "sealed 0 a1",
+    ]
     assert counted(paths) == [(0, 1, 1), (0, 2, 1), (0, 3, 1)]
     assert pq.read_metadata(paths.executions).num_rows == 3
     assert pq.read_metadata(paths.summary).num_rows == 1
@@ -83,7 +91,9 @@ def test_a_prompt_that_is_told_twice_is_written_once(sweep: Sweep, paths: DataSe
     assert run.callback.n_written == 3
 
 
-def test_results_of_a_trial_that_was_not_begun_are_ignored(sweep: Sweep, paths: DataSetPaths) -> None:
+def test_results_of_a_trial_that_was_not_begun_are_ignored(
+    sweep: Sweep, paths: DataSetPaths
+) -> None:
     run = sweep()
     stranger = Trial("stranger", {"job": job(index=7).model_dump(mode="json")})
     run.ready(stranger)
@@ -111,7 +121,9 @@ def test_two_trials_at_once_keep_apart(sweep: Sweep, paths: DataSetPaths) -> Non
     for prompt in (1, 2, 3):
         run.give(second, prompt, text=f"second {prompt}")
         run.give(first, prompt, text=f"first {prompt}")
-    assert [text for *_, text in on_disk(paths)] == [f"{name} {n}" for name in ("first", "second") for n in (1, 2, 3)]
+    assert [text for *_, text in on_disk(paths)] == [
+        f"{name} {n}" for name in ("first", "second") for n in (1, 2, 3)
+    ]
 
 
 def test_memory_that_ran_out_is_told_to_the_searcher(sweep: Sweep) -> None:
@@ -133,7 +145,9 @@ GONE = "its worker or node died"
 
 
 @pytest.mark.parametrize("n_done", [0, 1, 2])
-def test_what_a_lost_worker_left_goes_to_another(sweep: Sweep, paths: DataSetPaths, n_done: int) -> None:
+def test_what_a_lost_worker_left_goes_to_another(
+    sweep: Sweep, paths: DataSetPaths, n_done: int
+) -> None:
     run = sweep()
     trial = run.start()
     for prompt in range(1, n_done + 1):
@@ -144,7 +158,11 @@ def test_what_a_lost_worker_left_goes_to_another(sweep: Sweep, paths: DataSetPat
     assert counted(paths) == [(0, p, 1) for p in range(1, n_done + 1)], "sealed with what it has"
     again = run.start()
     attempt = 2 if n_done else 1
-    assert (again.numbers(), again.spec.attempt, again.job.losses) == (rest, attempt, 0 if n_done else 1)
+    assert (again.numbers(), again.spec.attempt, again.job.losses) == (
+        rest,
+        attempt,
+        0 if n_done else 1,
+    )
     run.whole(again)
     assert counted(paths) == [(0, p, 1 if p <= n_done else attempt) for p in (1, 2, 3)]
     assert run.hand_out() is None
@@ -161,7 +179,9 @@ def test_a_worker_lost_before_its_trial_began(sweep: Sweep, paths: DataSetPaths)
     assert len(counted(paths)) == 3
 
 
-def test_a_worker_lost_after_the_last_prompt_changes_nothing(sweep: Sweep, paths: DataSetPaths) -> None:
+def test_a_worker_lost_after_the_last_prompt_changes_nothing(
+    sweep: Sweep, paths: DataSetPaths
+) -> None:
     """Tune may report the end of an actor whose trial is over."""
     run = sweep()
     trial = run.start()
@@ -191,7 +211,9 @@ def test_a_trial_that_kills_its_workers_is_given_up(sweep: Sweep, paths: DataSet
             other = run.start()
         assert (trial.spec.index, trial.job.losses) == (0, losses)
         run.lose(trial)
-    assert [event.rpartition("]")[2] for event in run.seen.events] == [f" again: {GONE}"] * 2 + [f" given up: {GONE}"]
+    assert [event.rpartition("]")[2] for event in run.seen.events] == [f" again: {GONE}"] * 2 + [
+        f" given up: {GONE}"
+    ]
     assert run.hand_out() is None
     run.whole(other)
     assert run.hand_out() is None
@@ -215,7 +237,9 @@ def test_progress_makes_up_for_losses(sweep: Sweep, paths: DataSetPaths) -> None
 
 def test_the_reason_is_the_last_line_of_tune_s_error_file(sweep: Sweep, tmp_path: Path) -> None:
     file = tmp_path / "error.txt"
-    file.write_bytes(b"Traceback ...\n  more\nray.exceptions.ActorDiedError: killed \xff" + b"x" * 400 + b"\n\n")
+    file.write_bytes(
+        b"Traceback ...\n  more\nray.exceptions.ActorDiedError: killed \xff" + b"x" * 400 + b"\n\n"
+    )
     run = sweep()
     run.lose(run.start(), file)
     reason = run.seen.events[-1].partition("again: ")[2]
@@ -263,7 +287,9 @@ def test_draining_lets_the_running_prompt_finish(sweep: Sweep, paths: DataSetPat
     assert run.live == {}
 
 
-def test_the_result_that_reaches_a_limit_is_its_trial_s_last(sweep: Sweep, paths: DataSetPaths) -> None:
+def test_the_result_that_reaches_a_limit_is_its_trial_s_last(
+    sweep: Sweep, paths: DataSetPaths
+) -> None:
     """Tune asks whether a trial goes on before it tells the callbacks."""
     run = sweep(2)
     run.seen.execution = lambda *_: run.halt.drain("--max-kwh")  # type: ignore[method-assign]
@@ -274,16 +300,28 @@ def test_the_result_that_reaches_a_limit_is_its_trial_s_last(sweep: Sweep, paths
     assert counted(paths) == [(0, 1, 1)]
 
 
-def test_a_result_that_tune_asks_about_twice_is_taken_in_once(sweep: Sweep, paths: DataSetPaths) -> None:
+def test_a_result_that_tune_asks_about_twice_is_taken_in_once(
+    sweep: Sweep, paths: DataSetPaths
+) -> None:
     run = sweep()
     trial = run.start(loading=True)
-    for result in (ready := {"event": "ready", "origin": builders.origin(trial.spec).model_dump(mode="json")}), ready:
+    for result in (
+        (
+            ready := {
+                "event": "ready",
+                "origin": builders.origin(trial.spec).model_dump(mode="json"),
+            }
+        ),
+        ready,
+    ):
         assert run.stopper(trial.trial_id, result) is False
     run.whole(trial)
     assert counted(paths) == [(0, 1, 1), (0, 2, 1), (0, 3, 1)]
 
 
-def test_draining_does_not_wait_for_a_model_that_is_loaded(sweep: Sweep, paths: DataSetPaths) -> None:
+def test_draining_does_not_wait_for_a_model_that_is_loaded(
+    sweep: Sweep, paths: DataSetPaths
+) -> None:
     run = sweep(2)
     first, second = run.start(), run.start(loading=True)
     run.halt.drain("SIGTERM")
@@ -295,7 +333,9 @@ def test_draining_does_not_wait_for_a_model_that_is_loaded(sweep: Sweep, paths: 
     assert second.trial_id in run.live
 
 
-def test_a_trial_that_is_handed_out_before_draining_begins_no_prompt(sweep: Sweep, paths: DataSetPaths) -> None:
+def test_a_trial_that_is_handed_out_before_draining_begins_no_prompt(
+    sweep: Sweep, paths: DataSetPaths
+) -> None:
     run = sweep(2)
     first, waiting = run.start(), run.hand_out()
     run.halt.drain("SIGTERM")
@@ -318,7 +358,9 @@ def test_a_loss_while_draining_is_not_begun_again(sweep: Sweep, paths: DataSetPa
     assert counted(paths) == [(0, 1, 1)]
 
 
-def test_a_loss_after_the_searcher_ended_is_not_begun_again(sweep: Sweep, paths: DataSetPaths) -> None:
+def test_a_loss_after_the_searcher_ended_is_not_begun_again(
+    sweep: Sweep, paths: DataSetPaths
+) -> None:
     """A budget allows no further trial: Tune asks no more."""
     answers = iter([None, "--max-hours"])
     run = sweep(2, allows=lambda _job: next(answers))
@@ -368,9 +410,16 @@ CHANGE = "torch 2.11 -> 9.9"
 
 
 @pytest.mark.parametrize("begun", [True, False])
-def test_other_conditions_end_the_sweep_before_a_prompt(sweep: Sweep, paths: DataSetPaths, begun: bool) -> None:
+def test_other_conditions_end_the_sweep_before_a_prompt(
+    sweep: Sweep, paths: DataSetPaths, begun: bool
+) -> None:
     """Than those of an earlier run, or of another node of the same kind in the first run."""
-    run = sweep(2, baseline=Baseline({"pc": Conditions(versions={"torch": "2.11"}, gpu_name=None)} if begun else {}))
+    run = sweep(
+        2,
+        baseline=Baseline(
+            {"pc": Conditions(versions={"torch": "2.11"}, gpu_name=None)} if begun else {}
+        ),
+    )
     if not begun:
         first = run.start()
         run.give(first, 1)
@@ -389,7 +438,12 @@ def test_other_conditions_end_the_sweep_before_a_prompt(sweep: Sweep, paths: Dat
 
 
 def test_accepted_drift_is_written_into_the_rows(sweep: Sweep, paths: DataSetPaths) -> None:
-    run = sweep(2, baseline=Baseline({"pc": Conditions(versions={"torch": "2.11"}, gpu_name=None)}, accept=True))
+    run = sweep(
+        2,
+        baseline=Baseline(
+            {"pc": Conditions(versions={"torch": "2.11"}, gpu_name=None)}, accept=True
+        ),
+    )
     same, other = run.start(), run.start(loading=True)
     run.ready(other, environment=OTHER)
     run.whole(same)
@@ -427,7 +481,9 @@ class Disk:
 
     def append(self, number: int, times: int | None = None) -> None:
         """Appending fails before anything is written."""
-        self._monkeypatch.setattr(module, "append", self._failing(module.append, number, times, lambda *_: True))
+        self._monkeypatch.setattr(
+            module, "append", self._failing(module.append, number, times, lambda *_: True)
+        )
 
     def torn_append(self, number: int, n_bytes: int) -> None:
         """The next append stops in the middle of its line."""
@@ -448,7 +504,9 @@ class Disk:
     def rename_to(self, name: str, number: int, times: int | None = None) -> None:
         """A file can't be put in its place."""
         wanted = lambda _self, target: target.name == name  # noqa: E731
-        self._monkeypatch.setattr(Path, "replace", self._failing(Path.replace, number, times, wanted))
+        self._monkeypatch.setattr(
+            Path, "replace", self._failing(Path.replace, number, times, wanted)
+        )
 
 
 @pytest.fixture
@@ -458,7 +516,9 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("prompt", [1, 2, 3])
-def test_a_full_disk_pauses_until_there_is_room(sweep: Sweep, paths: DataSetPaths, disk: Disk, number: int, prompt: int) -> None:
+def test_a_full_disk_pauses_until_there_is_room(
+    sweep: Sweep, paths: DataSetPaths, disk: Disk, number: int, prompt: int
+) -> None:
     run = sweep()
     trial = run.start()
     for n in range(1, prompt):
@@ -484,7 +544,10 @@ def test_a_torn_line_of_a_full_disk_loses_and_doubles_nothing(
     if prompt == 2:
         run.give(trial, 1)
     whole = n_bytes > 10_000
-    disk.torn_append(errno.ENOSPC, len(builders.measured(prompt, of=trial.spec).model_dump_json()) + 1 if whole else n_bytes)
+    disk.torn_append(
+        errno.ENOSPC,
+        len(builders.measured(prompt, of=trial.spec).model_dump_json()) + 1 if whole else n_bytes,
+    )
     for n in range(prompt, 4):
         run.give(trial, n)
     assert [text for *_, text in on_disk(paths)] == [f"Text of prompt {n}." for n in (1, 2, 3)]
@@ -492,18 +555,29 @@ def test_a_torn_line_of_a_full_disk_loses_and_doubles_nothing(
 
 
 @pytest.mark.parametrize("name", ["emissions.csv", "output.txt", "trial.json"])
-def test_a_full_disk_while_sealing_pauses(sweep: Sweep, paths: DataSetPaths, disk: Disk, name: str) -> None:
+def test_a_full_disk_while_sealing_pauses(
+    sweep: Sweep, paths: DataSetPaths, disk: Disk, name: str
+) -> None:
     run = sweep()
     trial = run.start()
     disk.rename_to(name, errno.ENOSPC, times=2)
     run.whole(trial)
-    assert run.seen.events[-2:] == [f"paused No space left on device: {module.PAUSED}", "sealed 0 a1"]
+    assert run.seen.events[-2:] == [
+        f"paused No space left on device: {module.PAUSED}",
+        "sealed 0 a1",
+    ]
     assert len(counted(paths)) == 3
-    assert sorted(p.name for p in paths.trial("pc", trial.spec).iterdir()) == ["emissions.csv", "output.txt", "trial.json"]
+    assert sorted(p.name for p in paths.trial("pc", trial.spec).iterdir()) == [
+        "emissions.csv",
+        "output.txt",
+        "trial.json",
+    ]
 
 
 @pytest.mark.parametrize("name", ["executions.parquet", "summary.parquet"])
-def test_a_full_disk_while_the_tables_are_written_pauses(sweep: Sweep, paths: DataSetPaths, disk: Disk, name: str) -> None:
+def test_a_full_disk_while_the_tables_are_written_pauses(
+    sweep: Sweep, paths: DataSetPaths, disk: Disk, name: str
+) -> None:
     run = sweep(2)
     disk.rename_to(name, errno.ENOSPC, times=2)
     run.whole(run.start())
@@ -515,7 +589,9 @@ def test_a_full_disk_while_the_tables_are_written_pauses(sweep: Sweep, paths: Da
 
 
 @pytest.mark.parametrize("drain", [True, False])
-def test_a_pause_ends_with_the_sweep(sweep: Sweep, disk: Disk, monkeypatch: pytest.MonkeyPatch, drain: bool) -> None:
+def test_a_pause_ends_with_the_sweep(
+    sweep: Sweep, disk: Disk, monkeypatch: pytest.MonkeyPatch, drain: bool
+) -> None:
     """By a signal, or when it took too long."""
     run = sweep()
     trial = run.start()
@@ -533,12 +609,18 @@ def test_a_pause_ends_with_the_sweep(sweep: Sweep, disk: Disk, monkeypatch: pyte
     monkeypatch.setattr(module.time, "sleep", pass_time)
     with pytest.raises(OSError, match="No space"):
         run.give(trial, 2)
-    assert len(disk.slept) == (5 if drain else pytest.approx(module.DISK_WAIT_S / module.DISK_POLL_S, abs=2))
+    assert len(disk.slept) == (
+        5 if drain else pytest.approx(module.DISK_WAIT_S / module.DISK_POLL_S, abs=2)
+    )
     assert isinstance(run.callback.error, OSError)
-    assert [e.rpartition(", so ")[2] for e in run.seen.events[-1:]] == ["what waited to be written is run again"]
+    assert [e.rpartition(", so ")[2] for e in run.seen.events[-1:]] == [
+        "what waited to be written is run again"
+    ]
 
 
-def test_a_disk_that_stays_full_keeps_what_was_written(sweep: Sweep, paths: DataSetPaths, disk: Disk, lock: Lock) -> None:
+def test_a_disk_that_stays_full_keeps_what_was_written(
+    sweep: Sweep, paths: DataSetPaths, disk: Disk, lock: Lock
+) -> None:
     run = sweep()
     trial = run.start()
     run.give(trial, 1)
@@ -549,7 +631,9 @@ def test_a_disk_that_stays_full_keeps_what_was_written(sweep: Sweep, paths: Data
             run.give(trial, 2)
         run.callback.close()
     assert isinstance(run.callback.error, OSError)
-    assert [e.prompt for e in (m.execution for m in read_partial(paths.partial("pc", trial.spec))[3])] == [1, 2]
+    assert [
+        e.prompt for e in (m.execution for m in read_partial(paths.partial("pc", trial.spec))[3])
+    ] == [1, 2]
     seal_left(paths)
     assert counted(paths) == [(0, 1, 1), (0, 2, 1)]
 
@@ -596,7 +680,9 @@ def test_close_seals_the_others_where_one_can_not_be(sweep: Sweep, paths: DataSe
 # --- a folder that is not ours any more ------------------------------------------------------------------------------
 
 
-def test_a_trial_s_folder_removed_in_mid_trial_is_an_error(sweep: Sweep, paths: DataSetPaths, disk: Disk) -> None:
+def test_a_trial_s_folder_removed_in_mid_trial_is_an_error(
+    sweep: Sweep, paths: DataSetPaths, disk: Disk
+) -> None:
     """Going on would seal a trial that lacks its first prompts and looks whole."""
     run = sweep()
     trial = run.start()
@@ -609,7 +695,9 @@ def test_a_trial_s_folder_removed_in_mid_trial_is_an_error(sweep: Sweep, paths: 
 
 
 @pytest.mark.parametrize("n_done", [0, 1])
-def test_a_data_set_removed_in_mid_trial_is_an_error_and_stays_removed(sweep: Sweep, paths: DataSetPaths, n_done: int) -> None:
+def test_a_data_set_removed_in_mid_trial_is_an_error_and_stays_removed(
+    sweep: Sweep, paths: DataSetPaths, n_done: int
+) -> None:
     run = sweep(2)
     run.whole(run.start())
     trial = run.start()
@@ -624,7 +712,9 @@ def test_a_data_set_removed_in_mid_trial_is_an_error_and_stays_removed(sweep: Sw
 
 
 @pytest.mark.parametrize("event", ["result", "last result", "loss", "close"])
-def test_nothing_is_written_into_a_data_set_that_took_the_place_of_ours(sweep: Sweep, paths: DataSetPaths, event: str) -> None:
+def test_nothing_is_written_into_a_data_set_that_took_the_place_of_ours(
+    sweep: Sweep, paths: DataSetPaths, event: str
+) -> None:
     run = sweep()
     trial = run.start()
     for prompt in range(1, 3 if event == "last result" else 2):
@@ -645,7 +735,9 @@ def test_nothing_is_written_into_a_data_set_that_took_the_place_of_ours(sweep: S
     assert {p: p.read_bytes() for p in paths.root.rglob("*") if p.is_file()} == before
 
 
-def test_a_data_set_replaced_while_the_disk_is_full(sweep: Sweep, paths: DataSetPaths, disk: Disk, monkeypatch: Any) -> None:
+def test_a_data_set_replaced_while_the_disk_is_full(
+    sweep: Sweep, paths: DataSetPaths, disk: Disk, monkeypatch: Any
+) -> None:
     run = sweep()
     trial = run.start()
     run.give(trial, 1)
@@ -658,11 +750,17 @@ def test_a_data_set_replaced_while_the_disk_is_full(sweep: Sweep, paths: DataSet
 # --- clocks ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_order_of_trials_is_that_of_their_handing_out(sweep: Sweep, paths: DataSetPaths) -> None:
+def test_the_order_of_trials_is_that_of_their_handing_out(
+    sweep: Sweep, paths: DataSetPaths
+) -> None:
     """Not of clocks, and over all runs: a later one begins where the earlier ended."""
     run = sweep(3, orders=itertools.count(5))
     trials = [run.start() for _ in range(3)]
     for trial, year in zip(reversed(trials), ("1999", "2001", "2050"), strict=True):
         run.whole(trial, started_at=f"{year}-01-01T00:00:00.000+00:00")
     found, _ = read_all(paths)
-    assert sorted((r.columns.order_index, r.spec.index) for r in found.records()) == [(5, 0), (6, 1), (7, 2)]
+    assert sorted((r.columns.order_index, r.spec.index) for r in found.records()) == [
+        (5, 0),
+        (6, 1),
+        (7, 2),
+    ]

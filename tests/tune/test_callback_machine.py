@@ -75,7 +75,11 @@ class SweepLife(RuleBasedStateMachine):
         missing = [left for spec in self.plan if (left := ledger.missing(spec))]
         orders = [record.spec.order_index for record in trials.records()]
         self.run = FakeTune(
-            self.paths, lock, [job(spec) for spec in missing], trials, orders=itertools.count(max(orders, default=-1) + 1)
+            self.paths,
+            lock,
+            [job(spec) for spec in missing],
+            trials,
+            orders=itertools.count(max(orders, default=-1) + 1),
         )
 
     @property
@@ -89,7 +93,11 @@ class SweepLife(RuleBasedStateMachine):
             self.driver_ends()
         if self.run is None:
             self.open()
-        while not self.now.halt.ending() and len(self.now.live) < AT_ONCE and (trial := self.now.hand_out()):
+        while (
+            not self.now.halt.ending()
+            and len(self.now.live) < AT_ONCE
+            and (trial := self.now.hand_out())
+        ):
             self.now.start(trial)
         working = [trial for trial in self.now.live.values() if trial.started]
         return data.draw(st.sampled_from(working)) if working else None
@@ -117,7 +125,9 @@ class SweepLife(RuleBasedStateMachine):
             self.now.ready(trial, loaded_here=True)
 
     @rule(data=st.data(), n_bytes=st.sampled_from([0, 1, 200, None]), times=st.integers(1, 3))
-    def prompt_is_done_on_a_full_disk(self, data: st.DataObject, n_bytes: int | None, times: int) -> None:
+    def prompt_is_done_on_a_full_disk(
+        self, data: st.DataObject, n_bytes: int | None, times: int
+    ) -> None:
         """Appending fails some times, with any part of its line on the disk."""
         left = times
 
@@ -139,7 +149,11 @@ class SweepLife(RuleBasedStateMachine):
                 self.result(trial)
             assert left == 0
 
-    @rule(data=st.data(), name=st.sampled_from(["trial.json", "output.txt", "executions.parquet"]), lost=st.booleans())
+    @rule(
+        data=st.data(),
+        name=st.sampled_from(["trial.json", "output.txt", "executions.parquet"]),
+        lost=st.booleans(),
+    )
     def sealing_meets_a_full_disk(self, data: st.DataObject, name: str, lost: bool) -> None:
         real, left = Path.replace, 1
 
@@ -196,7 +210,9 @@ class SweepLife(RuleBasedStateMachine):
         holder = (self.paths.root / LOCK_FILE).read_bytes()
         self.stack.close()
         self.run = None
-        (self.paths.root / LOCK_FILE).write_bytes(holder.replace(b'"process": "', b'"process": "another '))
+        (self.paths.root / LOCK_FILE).write_bytes(
+            holder.replace(b'"process": "', b'"process": "another ')
+        )
         for folder in self.paths.partial_trials():
             with (folder / "executions.jsonl").open("ab") as stream:
                 stream.write(torn)
@@ -242,7 +258,9 @@ class SweepLife(RuleBasedStateMachine):
         orders = [record.spec.order_index for record in records]
         assert len(set(orders)) == len(orders), "no place was given twice"
         faults = validate_folders(self.paths, running=False)[1]
-        assert [fault for fault in faults if "started_at" not in fault.what] == [], "but for the clocks that were played"
+        assert [fault for fault in faults if "started_at" not in fault.what] == [], (
+            "but for the clocks that were played"
+        )
         assert {fault.severity for fault in faults} <= {"warning"}
 
 

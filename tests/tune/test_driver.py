@@ -16,7 +16,9 @@ from orchestrator.tune.session import Node, Session
 
 
 def session(*nodes: Node) -> Session:
-    return Session(nodes=nodes, dashboard=None, token_file=None, metrics=None, storage=Path("unused"))
+    return Session(
+        nodes=nodes, dashboard=None, token_file=None, metrics=None, storage=Path("unused")
+    )
 
 
 @pytest.mark.parametrize(
@@ -27,7 +29,11 @@ def session(*nodes: Node) -> Session:
         ([Node(8, 0), Node(0, 0), Node(8, 0)], 2, Placement(cpu=4, gpu=0, at_once=4, per_host=2)),
         # one GPU a trial, whatever --parallel says; nodes without GPUs get none
         ([Node(16, 4)], 3, Placement(cpu=1, gpu=1, at_once=4, per_host=4)),
-        ([Node(1, 2), Node(64, 1), Node(32, 0)], 1, Placement(cpu=0.5, gpu=1, at_once=3, per_host=2)),
+        (
+            [Node(1, 2), Node(64, 1), Node(32, 0)],
+            1,
+            Placement(cpu=0.5, gpu=1, at_once=3, per_host=2),
+        ),
     ],
 )
 def test_placement(nodes: list[Node], parallel: int, expected: Placement) -> None:
@@ -39,8 +45,12 @@ def test_labels_decide_where_there_are_any() -> None:
     assert placement(session(*nodes), 1, "leonardo") == Placement(1, 1, 8, 4, "leonardo")
     assert placement(session(*nodes), 1, "pc") == Placement(8, 0, 1, 1, "pc")
     assert placement(session(*nodes), 1, None) == Placement(1, 1, 10, 4)
-    assert placement(session(Node(8, 0), Node(8, 0)), 1, "pc") == Placement(8, 0, 2, 1), "nobody says: it is what the user says"
-    with pytest.raises(UserError, match=r"--machine attic: no node .* there are colab, leonardo, pc"):
+    assert placement(session(Node(8, 0), Node(8, 0)), 1, "pc") == Placement(8, 0, 2, 1), (
+        "nobody says: it is what the user says"
+    )
+    with pytest.raises(
+        UserError, match=r"--machine attic: no node .* there are colab, leonardo, pc"
+    ):
         placement(session(*nodes), 1, "attic")
 
 
@@ -50,7 +60,9 @@ def test_kinds_that_are_too_small_for_the_model_get_no_trials() -> None:
     assert place == Placement(1, 1, 5, 4, None, ("pc",))
     assert place.room(nodes) == 5
     assert "!in(pc)" in repr(place.bundles())
-    with pytest.raises(UserError, match="doesn't fit on colab, pc, and the cluster has nothing else"):
+    with pytest.raises(
+        UserError, match="doesn't fit on colab, pc, and the cluster has nothing else"
+    ):
         placement(session(*nodes[:2]), 1, None, ("colab", "pc"))
 
 
@@ -68,7 +80,9 @@ def test_a_cluster_without_anything_is_refused() -> None:
 
 
 def test_unequal_cpus_are_refused_since_nobody_would_know_how_many_trials_share_a_host() -> None:
-    with pytest.raises(UserError, match=r"offer 4 and 32 CPUs, .* `orchestrator cluster join --cpus 4`"):
+    with pytest.raises(
+        UserError, match=r"offer 4 and 32 CPUs, .* `orchestrator cluster join --cpus 4`"
+    ):
         placement(session(Node(32, 0), Node(4, 0), Node(4, 0)), 1, None)
 
 
@@ -100,30 +114,66 @@ class Played:
     [  # the callback's error, closing's, the fit's, what halt says: what is raised
         (None, None, None, {}, None),
         # a full disk: an error of its own, but after a signal the next run goes on
-        (FULL, None, RuntimeError("wrapped"), {}, (UserError, "^/data/executions.jsonl: can't be written .No space left.; what")),
+        (
+            FULL,
+            None,
+            RuntimeError("wrapped"),
+            {},
+            (UserError, "^/data/executions.jsonl: can't be written .No space left.; what"),
+        ),
         (FULL, FULL, RuntimeError("wrapped"), {"draining": "SIGTERM"}, None),
         (None, FULL, None, {"draining": "SIGTERM"}, None),
         (None, FULL, None, {}, (UserError, "No space left")),
         (FULL, FULL, None, {"at_once": True, "interrupted": True}, (KeyboardInterrupt, "^$")),
         # a broken disk: always told
-        (BROKEN, None, None, {"draining": "SIGTERM"}, (UserError, "^/data/trial.json: can't be written .Input/output error.")),
-        (OSError(errno.ENOENT, "removed"), None, None, {"draining": "SIGTERM"}, (UserError, "^the data set: can't be written")),
+        (
+            BROKEN,
+            None,
+            None,
+            {"draining": "SIGTERM"},
+            (UserError, "^/data/trial.json: can't be written .Input/output error."),
+        ),
+        (
+            OSError(errno.ENOENT, "removed"),
+            None,
+            None,
+            {"draining": "SIGTERM"},
+            (UserError, "^the data set: can't be written"),
+        ),
         # bugs keep their traceback, but what was stopped at once is torn anyway
         (BUG, None, RuntimeError("wrapped"), {}, (ValueError, "a bug")),
         (BUG, None, None, {"draining": "SIGTERM"}, (ValueError, "a bug")),
         (None, None, ConnectionError("Ray's"), {}, (ConnectionError, "Ray's")),
-        (None, None, ConnectionError("Ray's"), {"at_once": True, "interrupted": True}, (KeyboardInterrupt, "^$")),
+        (
+            None,
+            None,
+            ConnectionError("Ray's"),
+            {"at_once": True, "interrupted": True},
+            (KeyboardInterrupt, "^$"),
+        ),
         (BUG, None, None, {"at_once": True, "draining": "SIGTERM"}, None),
         # why no trial could run; after a signal the next run tells it
         (None, None, None, {"fatal": "gated"}, (UserError, "^gated$")),
         (None, None, None, {"fatal": "gated", "draining": "SIGTERM"}, None),
-        (None, None, None, {"fatal": "gated", "at_once": True, "interrupted": True}, (KeyboardInterrupt, "^$")),
+        (
+            None,
+            None,
+            None,
+            {"fatal": "gated", "at_once": True, "interrupted": True},
+            (KeyboardInterrupt, "^$"),
+        ),
     ],
 )
 def test_which_end_is_told(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    case: tuple[Exception | None, OSError | None, Exception | None, dict[str, Any], tuple[type[BaseException], str] | None],
+    case: tuple[
+        Exception | None,
+        OSError | None,
+        Exception | None,
+        dict[str, Any],
+        tuple[type[BaseException], str] | None,
+    ],
 ) -> None:
     error, closing, fitted, halted, told = case
     monkeypatch.setattr(driver, "_fit", lambda *_: fitted)

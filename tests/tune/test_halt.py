@@ -88,7 +88,9 @@ def test_a_signal_drains(number: signal.Signals, halt: Halt) -> None:
 
 @pytest.mark.parametrize("first", DRAIN_SIGNALS)
 @pytest.mark.parametrize("second", [signal.SIGUSR1, signal.SIGTERM])
-def test_a_second_signal_stops_at_once(first: signal.Signals, second: signal.Signals, halt: Halt) -> None:
+def test_a_second_signal_stops_at_once(
+    first: signal.Signals, second: signal.Signals, halt: Halt
+) -> None:
     halt.signalled(first)
     assert not halt.stop_all()
     halt.signalled(second)
@@ -211,7 +213,9 @@ def test_a_process_drains_then_stops_then_ends(driver: Start) -> None:
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)
     process.wait(20)
-    assert process.returncode in (1, -signal.SIGINT), "what stops at once and doesn't is ended by Ctrl-C"
+    assert process.returncode in (1, -signal.SIGINT), (
+        "what stops at once and doesn't is ended by Ctrl-C"
+    )
 
 
 def test_an_early_signal_ends_a_process_and_what_it_started(driver: Start) -> None:

@@ -66,11 +66,16 @@ class Library:
         assert description
         assert boundaries == sorted(set(boundaries))
         assert boundaries[0] > 0
-        return SimpleNamespace(observe=self._made(name, tag_keys, lambda before, value: [*(before or []), value]))
+        return SimpleNamespace(
+            observe=self._made(name, tag_keys, lambda before, value: [*(before or []), value])
+        )
 
     def of(self, name: str) -> dict[tuple[str, ...], Any]:
         """Label values, by the labels' names -> value."""
-        return {tuple(tag for _, tag in key): value for key, value in self.values[f"orchestrator_{name}"].items()}
+        return {
+            tuple(tag for _, tag in key): value
+            for key, value in self.values[f"orchestrator_{name}"].items()
+        }
 
     def trials(self) -> dict[str, float]:
         """State -> how many, those of 0 left out."""
@@ -123,7 +128,12 @@ def test_a_trial_from_its_begin_to_its_end(run: Run) -> None:
 
 def test_unknown_energy_is_counted_apart_and_never_as_0(run: Run) -> None:
     trial = run.tune.start()
-    unknown = {"energy_j": None, "energy_kwh": None, "energy_per_token_j": None, "energy_basis": None}
+    unknown = {
+        "energy_j": None,
+        "energy_kwh": None,
+        "energy_per_token_j": None,
+        "energy_basis": None,
+    }
     run.tune.give(trial, 1)
     run.tune.give(trial, 2, **unknown)
     of = ("pc", "smollm2")
@@ -158,10 +168,16 @@ def test_a_gpu(measured: dict[str, Any], watts: float, joules: float | None) -> 
 def test_failures_by_kind(run: Run) -> None:
     trial = run.tune.start()
     run.tune.give(trial, 1, **builders.FAILED)
-    run.tune.give(trial, 2, **(builders.FAILED | {"error_kind": "nan", "window_s": None, "energy_j": None}))
+    run.tune.give(
+        trial, 2, **(builders.FAILED | {"error_kind": "nan", "window_s": None, "energy_j": None})
+    )
     run.tune.give(trial, 3)
     of = ("pc", "smollm2")
-    assert run.seen.of("executions_total") == {("oom", *of, "failed"): 1, ("nan", *of, "failed"): 1, ("none", *of, "ok"): 1}
+    assert run.seen.of("executions_total") == {
+        ("oom", *of, "failed"): 1,
+        ("nan", *of, "failed"): 1,
+        ("none", *of, "ok"): 1,
+    }
     assert run.seen.trials() == {"waiting": 1, "failed": 1}
     assert run.seen.of("energy_joules_total") == {of: 40.0}, "what failed took energy, too"
 
@@ -189,7 +205,9 @@ def test_gauges_that_still_hold_are_told_again(run: Run) -> None:
         for known in run.seen.values.values():
             known.clear()
         run.metrics.tell_again()
-        return run.seen.trials(), {name for name, known in run.seen.values.items() if known} - {"orchestrator_trials"}
+        return run.seen.trials(), {name for name, known in run.seen.values.items() if known} - {
+            "orchestrator_trials"
+        }
 
     assert again() == ({"waiting": 2}, set())
     trial = run.tune.start()
@@ -199,7 +217,9 @@ def test_gauges_that_still_hold_are_told_again(run: Run) -> None:
     assert again() == ({"waiting": 1, "running": 1}, windows)
     run.tune.give(trial, 2)
     run.tune.give(trial, 3)
-    assert again() == ({"waiting": 1, "finished": 1}, set()), "nothing runs there: its power is forgotten"
+    assert again() == ({"waiting": 1, "finished": 1}, set()), (
+        "nothing runs there: its power is forgotten"
+    )
 
 
 def test_a_drained_trial_waits(run: Run) -> None:
@@ -218,7 +238,9 @@ def test_metrics_that_fail_are_told_once_and_hurt_nothing(
     assert run.metrics.broken
     assert run.tune.callback.n_written == 6
     assert len(paths.sealed_trials()) == 2
-    assert [r.getMessage() for r in caplog.records] == ["metrics end here, the sweep goes on: RuntimeError: no agent"]
+    assert [r.getMessage() for r in caplog.records] == [
+        "metrics end here, the sweep goes on: RuntimeError: no agent"
+    ]
 
 
 def test_a_library_that_is_none(caplog: pytest.LogCaptureFixture) -> None:
@@ -230,14 +252,20 @@ def test_a_library_that_is_none(caplog: pytest.LogCaptureFixture) -> None:
 
 # --- the file that Prometheus reads ------------------------------------------------------------------------------------
 
-NODES = (Node(cpus=2, gpus=0, metrics="127.0.0.1:4711"), Node(cpus=2, gpus=0), Node(cpus=2, gpus=0, metrics="127.0.0.1:4712"))
+NODES = (
+    Node(cpus=2, gpus=0, metrics="127.0.0.1:4711"),
+    Node(cpus=2, gpus=0),
+    Node(cpus=2, gpus=0, metrics="127.0.0.1:4712"),
+)
 
 
 def test_prometheus_is_told_while_a_sweep_runs() -> None:
     with announced(NODES):
         (path,) = targets_folder().iterdir()
         assert path.match("orch-*.json")
-        assert json.loads(path.read_text()) == [{"labels": {"job": "ray"}, "targets": ["127.0.0.1:4711", "127.0.0.1:4712"]}]
+        assert json.loads(path.read_text()) == [
+            {"labels": {"job": "ray"}, "targets": ["127.0.0.1:4711", "127.0.0.1:4712"]}
+        ]
     assert list(targets_folder().iterdir()) == []
 
 

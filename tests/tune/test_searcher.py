@@ -28,7 +28,13 @@ def space() -> Space:
     return read("search_spaces", "optuna", Space)[0]
 
 
-def job(index: int, asked: Configuration = MIDDLE, use_case: str = "fantasyWorld", repeat: int = 1, **setup: Any) -> Job:
+def job(
+    index: int,
+    asked: Configuration = MIDDLE,
+    use_case: str = "fantasyWorld",
+    repeat: int = 1,
+    **setup: Any,
+) -> Job:
     return fake_tune.job(
         strategy="optunaSampling",
         index=index,
@@ -46,9 +52,13 @@ def study(name: str, budget: int, repeats: int = 1, **more: Any) -> Study:
     return Study(name=name, budget=budget, jobs=jobs, seed=1, **more)
 
 
-def learning(space: Space, *studies: Study, jobs: list[Job] | None = None, **options: Any) -> SweepSearcher:
+def learning(
+    space: Space, *studies: Study, jobs: list[Job] | None = None, **options: Any
+) -> SweepSearcher:
     one = {"objectives": {"energy_per_token_j": "min"}}
-    return SweepSearcher(jobs or [], studies=list(studies), space=space, options=OptunaOptions(**(one | options)))
+    return SweepSearcher(
+        jobs or [], studies=list(studies), space=space, options=OptunaOptions(**(one | options))
+    )
 
 
 def job_of(suggestion: Any) -> Job:
@@ -155,7 +165,9 @@ def test_a_study_is_not_asked_once_the_sweep_ends(space: Space) -> None:
 
 
 def test_jobs_know_the_shortest_length_at_which_memory_ran_out() -> None:
-    searcher = SweepSearcher([job(i) for i in range(4)], oom_tokens={model_key(job(0).spec.setup): {"pc": 900}})
+    searcher = SweepSearcher(
+        [job(i) for i in range(4)], oom_tokens={model_key(job(0).spec.setup): {"pc": 900}}
+    )
     assert job_of(searcher.suggest("0")).oom_tokens == {"pc": 900}
     searcher.ran_out(job(0).spec.setup, "pc", 1000)
     assert job_of(searcher.suggest("1")).oom_tokens == {"pc": 900}
@@ -170,7 +182,9 @@ def test_another_use_case_or_seed_needs_the_same_memory() -> None:
     assert job_of(searcher.suggest("0")).oom_tokens == {"pc": 800}
 
 
-@pytest.mark.parametrize("setup", [{"quantization": "int8"}, {"model": "mistral"}, {"compute_dtype": "float32"}])
+@pytest.mark.parametrize(
+    "setup", [{"quantization": "int8"}, {"model": "mistral"}, {"compute_dtype": "float32"}]
+)
 def test_another_model_needs_other_memory(setup: dict[str, Any]) -> None:
     searcher = SweepSearcher([job(0, **setup)])
     searcher.ran_out(job(0).spec.setup, "pc", 800)
@@ -191,13 +205,18 @@ def test_a_job_that_comes_again_knows_what_was_learned_meanwhile() -> None:
 def test_domains_are_rays_own_and_cover_the_space(space: Space) -> None:
     built = domains(space.narrowed({"top_k": (5, 5), "temperature": (1.0, 1.0)}))
     assert isinstance(built["max_length"], tune.search.sample.Integer)
-    assert (built["max_length"].lower, built["max_length"].upper) == (100, 10001)  # the end is exclusive
+    assert (built["max_length"].lower, built["max_length"].upper) == (
+        100,
+        10001,
+    )  # the end is exclusive
     assert (built["top_k"].lower, built["top_k"].upper) == (5, 6)
     assert (built["top_p"].lower, built["top_p"].upper) == (0.0, 1.0)
     assert built["temperature"].categories == [1.0]
 
 
-def best_of(space: Space, options: dict[str, Any], energy: Callable[[Configuration], float], trials: int) -> list[Configuration]:
+def best_of(
+    space: Space, options: dict[str, Any], energy: Callable[[Configuration], float], trials: int
+) -> list[Configuration]:
     """Drive a study to its end; what it asked for."""
     searcher = learning(space, study("a", trials), **options)
     asked = []
@@ -214,7 +233,9 @@ def best_of(space: Space, options: dict[str, Any], energy: Callable[[Configurati
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "nsga3", "gp", "random"])
 @pytest.mark.parametrize("objectives", [{"energy_per_token_j": "min"}, OptunaOptions().objectives])
 @pytest.mark.filterwarnings("ignore")
-def test_every_optuna_sampler_asks_inside_the_space(space: Space, sampler: Any, objectives: Any) -> None:
+def test_every_optuna_sampler_asks_inside_the_space(
+    space: Space, sampler: Any, objectives: Any
+) -> None:
     options = {"sampler": sampler, "objectives": objectives, "startup_trials": 2}
     narrow = space.narrowed({"max_length": (200, 210), "top_k": (5, 5)})
     asked = best_of(narrow, options, lambda c: c.temperature, 4)
@@ -260,7 +281,9 @@ def test_only_first_repeats_are_told(space: Space) -> None:
     assert [t.value for t in optuna_trials(searcher)] == [2.0]
 
 
-@pytest.mark.parametrize("figures", [None, {}, *({"energy_per_token_j": value} for value in (None, math.nan, math.inf))])
+@pytest.mark.parametrize(
+    "figures", [None, {}, *({"energy_per_token_j": value} for value in (None, math.nan, math.inf))]
+)
 def test_unknown_energy_fails_the_optuna_trial(space: Space, figures: Any) -> None:
     searcher = learning(space, study("a", 2))
     searcher.finished(spec_of(searcher.suggest("0")), figures)
@@ -269,7 +292,9 @@ def test_unknown_energy_fails_the_optuna_trial(space: Space, figures: Any) -> No
 
 
 def test_one_unknown_of_two_objectives_fails_it_too(space: Space) -> None:
-    searcher = learning(space, study("a", 1), objectives={"energy_per_token_j": "min", "tokens": "max"})
+    searcher = learning(
+        space, study("a", 1), objectives={"energy_per_token_j": "min", "tokens": "max"}
+    )
     searcher.finished(spec_of(searcher.suggest("0")), {"energy_per_token_j": 1.0, "tokens": None})
     assert [t.state.name for t in optuna_trials(searcher)] == ["FAIL"]
 

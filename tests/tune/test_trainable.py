@@ -21,7 +21,13 @@ from tests import builders
 from tests.processes import processes
 from tests.tune.fake_tune import job
 
-PILOT = Pilot(tokens_per_s=20.0, energy_j_per_token=0.5, energy_basis="energy_j", warm_up_s=1.0, warm_up_energy_j=9.0)
+PILOT = Pilot(
+    tokens_per_s=20.0,
+    energy_j_per_token=0.5,
+    energy_basis="energy_j",
+    warm_up_s=1.0,
+    warm_up_energy_j=9.0,
+)
 
 
 class Machine:
@@ -39,7 +45,11 @@ class Machine:
         monkeypatch.setattr(trainable, "execute", self.execute)
         monkeypatch.setattr(trainable, "warm_up", self.warm_up)
         engine = trainable.ENGINES["simulated"]
-        monkeypatch.setitem(trainable.ENGINES, "simulated", lambda *given: self.loads.append(given[1]) or engine(*given))
+        monkeypatch.setitem(
+            trainable.ENGINES,
+            "simulated",
+            lambda *given: self.loads.append(given[1]) or engine(*given),
+        )
 
     def close(self) -> None:
         self.closed += 1
@@ -49,7 +59,9 @@ class Machine:
             raise self.failing
         return PILOT
 
-    def execute(self, _bench: Any, spec: Any, prompt: Prompt, _order: str, limits: Limits) -> Measured:
+    def execute(
+        self, _bench: Any, spec: Any, prompt: Prompt, _order: str, limits: Limits
+    ) -> Measured:
         self.run.append((prompt.number, limits))
         return builders.measured(prompt.number, of=spec, **self.measured.get(prompt.number, {}))
 
@@ -84,16 +96,27 @@ def test_the_first_step_tells_where_it_runs_and_each_other_is_a_prompt(machine: 
     ready, *rest = steps(measure)
     assert (ready["event"], "done" in ready) == ("ready", False)
     origin = Origin.model_validate(ready["origin"])
-    assert (origin.columns.machine, origin.columns.engine, origin.environment["loaded_here"]) == ("pc", "simulated", True)
+    assert (origin.columns.machine, origin.columns.engine, origin.environment["loaded_here"]) == (
+        "pc",
+        "simulated",
+        True,
+    )
     assert origin.environment["pilot"] == PILOT.model_dump()
-    assert [(r["event"], r["done"]) for r in rest] == [("execution", False), ("execution", False), ("execution", True)]
+    assert [(r["event"], r["done"]) for r in rest] == [
+        ("execution", False),
+        ("execution", False),
+        ("execution", True),
+    ]
     assert [Measured.model_validate(r["measured"]).execution.prompt for r in rest] == [1, 2, 3]
 
 
 def test_whose_account_pays_is_in_no_record(machine: Machine) -> None:
     """Neither in what a trial's folder says of its machine, nor in what Tune gets."""
     of_job = simulated()
-    paid = {name: of.model_copy(update={"slurm": Slurm(account="EUHPC_X01_001")}) for name, of in of_job.machines.items()}
+    paid = {
+        name: of.model_copy(update={"slurm": Slurm(account="EUHPC_X01_001")})
+        for name, of in of_job.machines.items()
+    }
     of_job = of_job.model_copy(update={"machines": paid})
     assert "EUHPC" not in of_job.model_dump_json()
     measure = trial(of_job)
@@ -128,7 +151,9 @@ def test_the_metrics_add_up_over_a_trial_s_prompts(machine: Machine) -> None:
     assert last["energy_j"] == pytest.approx(2 * one.energy_j)
     assert last["tokens_per_s"] == pytest.approx(one.n_new_tokens / one.window_s)
     measure.reset_config({"job": simulated(index=1).model_dump(mode="json")})
-    assert next(r["tokens"] for r in steps(measure) if r["event"] == "execution") == one.n_new_tokens, "each trial its own"
+    assert (
+        next(r["tokens"] for r in steps(measure) if r["event"] == "execution") == one.n_new_tokens
+    ), "each trial its own"
 
 
 def test_an_unknown_energy_makes_the_sum_unknown(machine: Machine) -> None:
@@ -140,11 +165,16 @@ def test_an_unknown_energy_makes_the_sum_unknown(machine: Machine) -> None:
 
 def test_memory_that_ran_out_bounds_what_is_tried_next(machine: Machine) -> None:
     """By what this process met, or what the driver knows of others on such machines."""
-    machine.measured = {1: builders.FAILED | {"effective_max_length": 90}, 2: builders.FAILED | {"effective_max_length": 120}}
+    machine.measured = {
+        1: builders.FAILED | {"effective_max_length": 90},
+        2: builders.FAILED | {"effective_max_length": 120},
+    }
     measure = trial(simulated(timeout_s=30.0))
     list(steps(measure))
     assert machine.run == [(1, Limits(30.0, None)), (2, Limits(30.0, 90)), (3, Limits(30.0, 90))]
-    measure.reset_config({"job": simulated(index=1, oom_tokens={"pc": 70, "colab": 10}).model_dump(mode="json")})
+    measure.reset_config(
+        {"job": simulated(index=1, oom_tokens={"pc": 70, "colab": 10}).model_dump(mode="json")}
+    )
     list(steps(measure))
     assert {limits.oom_tokens for _, limits in machine.run[3:]} == {70}
 
@@ -152,11 +182,16 @@ def test_memory_that_ran_out_bounds_what_is_tried_next(machine: Machine) -> None
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (GenerationError("nan", "no number"), "smollm2: already the warm-up failed (nan): no number"),
+        (
+            GenerationError("nan", "no number"),
+            "smollm2: already the warm-up failed (nan): no number",
+        ),
         (UserError("the weights are gated", "ask for them"), "the weights are gated\nask for them"),
     ],
 )
-def test_a_model_that_can_not_run_ends_the_sweep(machine: Machine, error: Exception, told: str) -> None:
+def test_a_model_that_can_not_run_ends_the_sweep(
+    machine: Machine, error: Exception, told: str
+) -> None:
     machine.failing = error
     (result,) = steps(trial(simulated()))
     assert (result["event"], result["message"]) == ("fatal", told)
@@ -180,9 +215,15 @@ def test_where_other_machines_run_it_too_a_model_that_does_not_fit_becomes_rows(
     measure = trial(simulated(may_not_fit=True))
     ready, *rest = steps(measure)
     origin = Origin.model_validate(ready["origin"])
-    assert (origin.columns.device, origin.environment["loaded_here"], origin.environment["pilot"]) == ("none", False, None)
+    assert (
+        origin.columns.device,
+        origin.environment["loaded_here"],
+        origin.environment["pilot"],
+    ) == ("none", False, None)
     rows = [Measured.model_validate(r["measured"]).execution for r in rest]
-    assert {(e.status, e.error_kind, e.energy_j, e.window_s) for e in rows} == {("failed", "oom", None, None)}
+    assert {(e.status, e.error_kind, e.energy_j, e.window_s) for e in rows} == {
+        ("failed", "oom", None, None)
+    }
     assert all("3.1 of 4.0 GiB" in (e.error_message or "") for e in rows)
     measure.reset_config({"job": simulated(index=1, may_not_fit=True).model_dump(mode="json")})
     assert len(list(steps(measure))) == 4
@@ -226,7 +267,9 @@ print("done", flush=True)
         ("generate", 0, 1, "ready\ndone\n"),  # no timeout was asked for: nothing is taken for hung
     ],
 )
-def test_a_kernel_that_hangs_ends_its_process(where: str, timeout_s: float, hangs_s: float, said: str) -> None:
+def test_a_kernel_that_hangs_ends_its_process(
+    where: str, timeout_s: float, hangs_s: float, said: str
+) -> None:
     began = time.monotonic()
     with processes(HANGS, stderr=-1) as start:
         process = start(where, str(timeout_s), str(hangs_s))
