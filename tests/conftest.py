@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,3 +25,13 @@ def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "CUDA_VISIBLE_DEVICES", "-1"
     )  # on a GPU host, too, tests of the engine run on the CPU
     monkeypatch.delenv("HF_TOKEN", raising=False)
+
+
+@pytest.fixture
+def default_signals() -> Iterator[None]:
+    """Signals as a terminal's shell leaves them; under nohup SIGHUP is ignored, here and in what is started here."""
+    numbers = (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

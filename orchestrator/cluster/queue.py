@@ -88,9 +88,9 @@ def queued(out: Path) -> list[QueuedJob]:
     # by user, not by number: squeue fails where it has forgotten all the numbers that it is asked for
     command = [squeue, "--noheader", "--me", "--format=%i|%T|%r|%L"]
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - the system's
             command, capture_output=True, text=True, timeout=ANSWER_S, check=False
-        )  # noqa: S603 - the system's
+        )
     except (OSError, subprocess.TimeoutExpired):
         return []
     rows = [line.split("|", 3) for line in done.stdout.splitlines()]

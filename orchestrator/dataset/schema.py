@@ -70,7 +70,12 @@ class TrialColumns(Noun):
         int | None, Column("bits a weight of the quantized matrices", "bit", "not quantized")
     ]
     double_quant: Annotated[
-        bool | None, Column("whether the scales are quantized too", null="not 4 bit")
+        bool | None,
+        Column(
+            "whether the scales are quantized too, as it ran: on a CPU with AVX512-BF16 "
+            "bitsandbytes dequantizes them",
+            null="not 4 bit, or no model was loaded",
+        ),
     ]
     engine: Annotated[str, Column("transformers, or simulated (no model at all)")]
     model_revision: Annotated[str, Column("origin and revision of the weights")]

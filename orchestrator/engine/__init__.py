@@ -54,6 +54,7 @@ class EngineInfo:
     name: str
     device: str
     compute_dtype: str
+    """Type in which the quantized matrices are multiplied, as it runs: it may differ from what was asked."""
     revision: str
     context_length: int | None
     memory_tokens: int | None
@@ -66,6 +67,8 @@ class EngineInfo:
     weights_bytes: int | None
     gpu_uuid: str | None = None
     offload_fraction: float = 0.0
+    double_quant: bool | None = None
+    """Whether the scales of 4-bit weights are quantized too, as it runs; None: not 4 bit."""
     synthetic: bool = False
     versions: dict[str, str] = field(default_factory=dict)
 

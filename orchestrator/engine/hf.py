@@ -91,6 +91,7 @@ class HfEngine:
             )
             _check_complete(report)
             self._model = model.eval()
+            self._forward_once()
             self.synchronize()
         except torch.cuda.OutOfMemoryError as error:
             free, total = torch.cuda.mem_get_info()
@@ -98,7 +99,14 @@ class HfEngine:
                 f"{setup.model} with {setup.quantization.name} doesn't fit on the GPU: {free / 2**30:.1f} of "
                 f"{total / 2**30:.1f} GiB were free; use --quantization nf4, a smaller model, another machine or --cpu-offload"
             ) from error
-        except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+        except (
+            OSError,
+            ValueError,
+            RuntimeError,
+            ImportError,
+            AssertionError,  # bitsandbytes: a matrix whose shape it can't repack
+            SafetensorError,
+        ) as error:
             raise ModelUnavailableError(
                 f"{setup.model} can't be loaded from {weights.origin}: {type(error).__name__}: {_first_line(error)}"
             ) from error
@@ -119,10 +127,12 @@ class HfEngine:
             bos_token_id=self._bos, eos_token_id=self._eos or None, pad_token_id=self._pad
         )
         config = self._model.config
+        compute_dtype, double_quant = _as_it_runs(self._model, dtype)
         self.info = EngineInfo(
             name="transformers",
             device="cuda" if self._cuda else "cpu",
-            compute_dtype=str(dtype).removeprefix("torch."),
+            compute_dtype=compute_dtype,
+            double_quant=double_quant,
             revision=weights.revision,
             context_length=getattr(config, "max_position_embeddings", None),
             memory_tokens=self._memory_tokens(weights.path, dtype),
@@ -156,6 +166,17 @@ class HfEngine:
                 f"{setup.model} with {setup.quantization.name} doesn't fit, not even by --cpu-offload: {error}; "
                 "use a smaller model or another machine"
             ) from error
+
+    def _forward_once(self) -> None:
+        """Run one token through the model, so that what is loaded is what will run.
+
+        At the first forward pass bitsandbytes (0.50) repacks 4-bit weights where the CPU has
+        AVX512-BF16: it dequantizes the scales and multiplies in bfloat16 from then on.
+        """
+        torch = self._torch
+        token = torch.zeros((1, 1), dtype=torch.long, device="cuda:0" if self._cuda else "cpu")
+        with torch.inference_mode():
+            self._model(input_ids=token, use_cache=False)
 
     def encode(self, prompt: str) -> Encoded:
         """Ids on the device; with the model's chat template where it has one and the setup allows it."""
@@ -308,6 +329,20 @@ class _Watch:
         return self._torch.full(
             (input_ids.shape[0],), self.timed_out, dtype=self._torch.bool, device=input_ids.device
         )
+
+
+def _as_it_runs(model: Any, dtype: Any) -> tuple[str, bool | None]:
+    """Compute type of the quantized matrices, and whether their scales are quantized too.
+
+    Read from the first 4-bit matrix after a forward pass; a model without one computes in `dtype`.
+    """
+    for module in model.modules():
+        state = getattr(getattr(module, "weight", None), "quant_state", None)
+        if state is not None:
+            packed = getattr(state, "packing_format_for_cpu", False)
+            ran = "bfloat16" if packed else str(module.compute_dtype).removeprefix("torch.")
+            return ran, bool(state.nested)
+    return str(dtype).removeprefix("torch."), None
 
 
 def _compute_dtype(asked: str, torch: Any) -> Any:

@@ -160,12 +160,9 @@ def _ratio(pairs: pd.DataFrame, name: str) -> Change:
     import numpy as np
 
     found = _mean_change(np.log(pairs[f"{name}_b"]) - np.log(pairs[f"{name}_a"]), pairs["asked"])
-    return Change(
-        *(
-            None if value is None else math.exp(value)
-            for value in (found.value, found.lower, found.upper)
-        )
-    )  # type: ignore[arg-type]
+    bounds = (found.lower, found.upper)
+    lower, upper = (None if bound is None else math.exp(bound) for bound in bounds)
+    return Change(math.exp(found.value), lower, upper)
 
 
 def _mean_change(differences: pd.Series, clusters: pd.Series) -> Change:

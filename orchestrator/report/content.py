@@ -35,13 +35,11 @@ def joules(value: float | None) -> str:
     """Joules, from 1,000 Wh on kWh."""
     if value is None or value != value:  # noqa: PLR0124 - nan
         return "n/a"
-    return (
-        f"{value:,.0f} J"
-        if value < 1e5
-        else f"{value / 3.6e3:,.1f} Wh"
-        if value < 3.6e6
-        else f"{value / 3.6e6:,.2f} kWh"
-    )  # noqa: PLR2004
+    if value < 1e5:  # noqa: PLR2004
+        return f"{value:,.0f} J"
+    if value < 3.6e6:  # noqa: PLR2004
+        return f"{value / 3.6e3:,.1f} Wh"
+    return f"{value / 3.6e6:,.2f} kWh"
 
 
 def headline(data: Data) -> list[tuple[str, str, str]]:

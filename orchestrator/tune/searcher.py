@@ -161,8 +161,11 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
                     _add(search, self._space, spec.asked, finite)
 
     def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:  # noqa: ARG002
+        self,
+        trial_id: str,
+        result: dict[str, Any] | None = None,  # noqa: ARG002 - Tune gives it
+        error: bool = False,  # noqa: ARG002
+    ) -> None:
         """Tune's trial is over; what was measured comes by `finished`, from the data set."""
         self._out.discard(trial_id)
 

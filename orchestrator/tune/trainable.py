@@ -166,7 +166,7 @@ def _origin(job: Job, loaded: Loaded, *, loaded_here: bool) -> Origin:
         **spec.asked.model_dump(),
         quantization=setup.quantization.name,
         bits=setup.quantization.bits,
-        double_quant=setup.quantization.double_quant,
+        double_quant=info.double_quant,
         engine=setup.engine,
         model_revision=info.revision,
         synthetic=info.synthetic,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from orchestrator.engine import ENGINES, Encoded, Engine, Generated, GenerationError, hf
-from orchestrator.engine.hf import HfEngine, load
+from orchestrator.engine.hf import HfEngine, _as_it_runs, load
 from orchestrator.engine.simulated import SimulatedEngine
 from orchestrator.engine.weights import Weights
 from orchestrator.errors import ModelUnavailableError
@@ -467,20 +467,62 @@ def test_quantization_is_real(engines: Engines) -> None:
         "nf4": "Linear4bit",
         "fp4": "Linear4bit",
     }
-    weight = {
-        name: engines("llama2", name)._model.model.layers[0].mlp.up_proj.weight
-        for name in ("nf4", "fp4")
-    }
-    assert {
-        name: (w.quant_state.quant_type, w.quant_state.nested) for name, w in weight.items()
-    } == {
-        "nf4": ("nf4", True),
-        "fp4": ("fp4", False),
-    }
+    for name in ("nf4", "fp4"):
+        weight = engines("llama2", name)._model.model.layers[0].mlp.up_proj.weight
+        assert weight.quant_state.quant_type == name
     assert type(engines("llama2", "nf4")._model.lm_head).__name__ == "Linear"
 
 
-@pytest.mark.parametrize("quantization", ["none", "nf4", "int8"])
+@pytest.mark.parametrize(
+    ("quantization", "double_quant"),
+    [("none", None), ("int8", None), ("fp4", False), ("nf4", True)],
+)
+def test_what_is_recorded_of_the_quantization_is_what_runs(
+    monkeypatch: pytest.MonkeyPatch,
+    tiny: Callable[[str], Weights],
+    quantization: str,
+    double_quant: bool | None,
+) -> None:
+    """On a CPU without AVX512-BF16, and unchanged by a generation."""
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: False)
+    weights = tiny("llama2")
+    engine = HfEngine(
+        builders.setup(quantization=quantization, revision=weights.revision), weights, 1
+    )
+    recorded = (engine.info.compute_dtype, engine.info.double_quant)
+    assert recorded == ("float32", double_quant)
+    subject_of(engine).generate(fixed_length=True)
+    assert _as_it_runs(engine._model, engine._torch.float32) == recorded
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "fp4"])
+def test_repacked_4_bit_weights_have_plain_scales_and_compute_in_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, tiny: Callable[[str], Weights], quantization: str
+) -> None:
+    """What bitsandbytes does at the first forward pass on a CPU with AVX512-BF16."""
+    from bitsandbytes.functional import _convert_weight_packed_for_cpu
+
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: False)
+    weights = tiny("llama2")
+    setup = builders.setup(quantization=quantization, revision=weights.revision)
+    engine = HfEngine(setup, weights, 1)
+    for module in engine._model.modules():
+        state = getattr(getattr(module, "weight", None), "quant_state", None)
+        if state is not None:
+            module.weight.data, _ = _convert_weight_packed_for_cpu(module.weight.data, state)
+    assert _as_it_runs(engine._model, engine._torch.float32) == ("bfloat16", False)
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "fp4"])
+def test_what_is_recorded_holds_on_this_cpu(engines: Engines, quantization: str) -> None:
+    """Whichever kind of CPU this is: a generation changes nothing that was recorded at loading."""
+    engine = engines("llama2", quantization)
+    recorded = (engine.info.compute_dtype, engine.info.double_quant)
+    subject_of(engine).generate(fixed_length=True)
+    assert _as_it_runs(engine._model, engine._torch.float32) == recorded
+
+
+@pytest.mark.parametrize("quantization", ["none", "int8"])
 def test_the_cpu_s_compute_type(engines: Engines, quantization: str) -> None:
     info = engines("llama2", quantization).info
     assert (info.device, info.compute_dtype, info.threads, info.cache) == (

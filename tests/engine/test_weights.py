@@ -177,9 +177,9 @@ def test_a_branch_is_found_by_its_ref(places: SimpleNamespace) -> None:
 SHARDS = {f"model-0000{n}-of-00002.safetensors": b"part" for n in (1, 2)}
 INDEX = {
     "model.safetensors.index.json": json.dumps(
-        {"weight_map": {"a": list(SHARDS)[0], "b": list(SHARDS)[1]}}
+        {"weight_map": dict(zip("ab", SHARDS, strict=True))}
     ).encode()
-}  # noqa: RUF015
+}
 SHARDED = (
     {name: content for name, content in FILES_FLAT.items() if name != "model.safetensors"}
     | SHARDS

@@ -1,5 +1,5 @@
 """Typical texts, written by hand."""
-# ruff: noqa: E501 - texts, not code
+
 
 PROMPT = (
     "Tell a short story about a lighthouse keeper who finds a letter addressed to him in a bottle. Set it on a rocky island in "

@@ -275,9 +275,9 @@ def test_nothing_is_open_or_told_to_others(orchestrator: Orchestrator) -> None:
         time.sleep(3)  # Ray writes what it knows of its processes every few seconds
         (scratch,) = [
             folder
-            for folder in Path("/tmp").glob("orch-*")
+            for folder in Path("/tmp").glob("orch-*")  # noqa: S108
             if (folder / "ray") in temporary_folders(pids)
-        ]  # noqa: S108
+        ]
         assert len(list(scratch.rglob("*.log"))) > 5
         assert [p for p in scratch.rglob("*") if p.is_file() and contains(p, planted, token)] == []
     finally:
@@ -303,6 +303,7 @@ def temporary_folders(pids: set[int]) -> set[Path]:
     }
 
 
+@pytest.mark.usefixtures("default_signals")
 def test_a_closed_terminal_drains(orchestrator: Orchestrator, trials: Trials) -> None:
     """Its processes get SIGHUP, and nothing can be printed any more."""
     out = orchestrator.folder / "measurements"

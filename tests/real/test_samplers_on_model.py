@@ -78,7 +78,8 @@ def test_executions_are_measured_and_generated(
 ) -> None:
     for record in trials(swept):
         assert record.columns.quantization == "nf4"
-        assert record.columns.double_quant is True
+        ran = (record.columns.compute_dtype, record.columns.double_quant)
+        assert ran in {("float32", True), ("bfloat16", False)}  # by the kind of CPU
         assert record.columns.synthetic is False
         assert record.columns.country_iso_code == "ITA"
         assert record.environment["versions"].keys() >= {

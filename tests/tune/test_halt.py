@@ -130,6 +130,7 @@ def test_ctrl_c_while_draining_stops_at_once(halt: Halt) -> None:
 # --- handlers --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("default_signals")
 def test_handlers_are_put_back() -> None:
     numbers = (signal.SIGINT, *DRAIN_SIGNALS)
     before = [signal.getsignal(number) for number in numbers]
