@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from orchestrator.dataset.schema import Execution, TelemetrySample, effective_columns
-from orchestrator.dataset.trials import Measured
+from orchestrator.dataset.trial_files import Measured
 from orchestrator.engine import Encoded, Engine, Generated, GenerationError
 from orchestrator.meters import Meter, Reading
 from orchestrator.meters.nvml import COUNTER_PERIOD_S

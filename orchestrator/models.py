@@ -15,7 +15,7 @@ from pydantic import PositiveInt
 
 from orchestrator.errors import UserError
 from orchestrator.nouns import Noun, Quantization
-from orchestrator.reader import nearest, short
+from orchestrator.yaml_files import nearest, short
 
 
 class Architecture(Noun):

@@ -17,7 +17,7 @@ from orchestrator.dataset.schema import (
     TrialRecord,
     effective_columns,
 )
-from orchestrator.dataset.trials import REPORT_FIELDS, Measured, Origin, append, seal
+from orchestrator.dataset.trial_files import REPORT_FIELDS, Measured, Origin, append, seal
 from orchestrator.nouns import (
     DOMAIN,
     QUANTIZATIONS,

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.reader import packaged_folder
 from orchestrator.tune.metrics import METRICS
-from orchestrator.tune.targets import targets_folder
+from orchestrator.tune.prometheus_targets import targets_folder
+from orchestrator.yaml_files import packaged_folder
 
 FOLDER = packaged_folder("clusters")
 DASHBOARD: dict[str, Any] = json.loads(

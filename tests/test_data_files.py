@@ -10,8 +10,8 @@ import pytest
 
 from orchestrator.models import KNOWN
 from orchestrator.nouns import DOMAIN, PARAMETERS, QUANTIZATIONS, Machine, Space, UseCase
-from orchestrator.reader import names, packaged_folder, read
 from orchestrator.samplers import SAMPLERS, sampler_of
+from orchestrator.yaml_files import names, packaged_folder, read
 
 FANTASY = (
     "19083483ef4e",

@@ -27,7 +27,7 @@ from orchestrator.nouns import (
     generation_seed,
     resolve,
 )
-from orchestrator.reader import read
+from orchestrator.yaml_files import read
 from tests import builders
 
 INTEGERS = st.tuples(st.integers(0, 10_000), st.integers(0, 10_000)).map(sorted)

@@ -7,25 +7,25 @@ import sys
 import click
 
 from orchestrator import __version__
-from orchestrator.cli.cluster import cluster
-from orchestrator.cli.doctor import doctor
-from orchestrator.cli.evaluate import evaluate
-from orchestrator.cli.exits import INTERRUPTED, USER_ERROR
-from orchestrator.cli.imports import import_
-from orchestrator.cli.merge import merge
-from orchestrator.cli.models import models
-from orchestrator.cli.plan import plan
-from orchestrator.cli.publish import publish
-from orchestrator.cli.report import plot, report
-from orchestrator.cli.review import review
-from orchestrator.cli.status import status
-from orchestrator.cli.summarize import summarize
-from orchestrator.cli.text import lasting_streams
-from orchestrator.cli.tune import tune
-from orchestrator.cli.validate import validate
-from orchestrator.cli.watch import watch
+from orchestrator.cli.cluster_command import cluster
+from orchestrator.cli.doctor_command import doctor
+from orchestrator.cli.evaluate_command import evaluate
+from orchestrator.cli.exit_codes import INTERRUPTED, USER_ERROR
+from orchestrator.cli.import_command import import_
+from orchestrator.cli.merge_command import merge
+from orchestrator.cli.models_command import models
+from orchestrator.cli.plan_command import plan
+from orchestrator.cli.publish_command import publish
+from orchestrator.cli.report_command import plot, report
+from orchestrator.cli.review_command import review
+from orchestrator.cli.status_command import status
+from orchestrator.cli.summarize_command import summarize
+from orchestrator.cli.terminal import lasting_streams
+from orchestrator.cli.tune_command import tune
+from orchestrator.cli.validate_command import validate
+from orchestrator.cli.watch_command import watch
 from orchestrator.errors import UserError
-from orchestrator.reader import printable
+from orchestrator.yaml_files import printable
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
-from orchestrator.cli.planview import print_plan, takes
-from orchestrator.cli.text import console, duration, energy
+from orchestrator.cli.plan_view import print_plan, takes
+from orchestrator.cli.terminal import console, duration, energy
 from orchestrator.dataset.schema import Execution, TrialRecord
-from orchestrator.dataset.trials import Origin
+from orchestrator.dataset.trial_files import Origin
 from orchestrator.nouns import TrialSpec
-from orchestrator.reader import printable
 from orchestrator.sweep.estimate import Figures
 from orchestrator.sweep.prepare import Prepared
+from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
     from orchestrator.meters.nvml import Gpu

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from orchestrator.errors import UserError
 from orchestrator.nouns import Machine, Slurm
-from orchestrator.reader import printable
+from orchestrator.yaml_files import printable
 
 BODY = Path(__file__).with_name("slurm_job.sh")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from orchestrator.dataset.schema import Execution, TrialRecord
-from orchestrator.dataset.trials import Origin
+from orchestrator.dataset.trial_files import Origin
 from orchestrator.nouns import Noun
 
 DECIDING = ("torch", "transformers", "bitsandbytes", "accelerate", "codecarbon", "simulated")

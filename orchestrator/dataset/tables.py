@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator.dataset.finding import Finding
+from orchestrator.dataset.findings import Finding
 from orchestrator.dataset.parquet import to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths, Stamp, execution_id, stamp
 from orchestrator.dataset.schema import (
@@ -20,7 +20,7 @@ from orchestrator.dataset.schema import (
     TrialColumns,
     TrialRecord,
 )
-from orchestrator.dataset.trials import partial_record, read_trial, reason_of
+from orchestrator.dataset.trial_files import partial_record, read_trial, reason_of
 from orchestrator.dataset.verdicts import Judgements, read_decisions, read_verdicts
 
 SHORT_TRIAL_S = 60.0

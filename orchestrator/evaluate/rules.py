@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from orchestrator.dataset.verdicts import REASONS
 from orchestrator.nouns import Noun, digest
-from orchestrator.reader import load_yaml, parse
+from orchestrator.yaml_files import load_yaml, parse
 
 PACKAGED = Path(__file__).with_name("rules.yaml")
 

@@ -9,7 +9,7 @@ import yaml
 from orchestrator import __version__
 from orchestrator.dataset.dictionary import data_dictionary
 from orchestrator.dataset.markdown import markdown_table, markdown_text
-from orchestrator.publish.content import GROUP, TABLES, Content
+from orchestrator.publish.card_figures import GROUP, TABLES, Content
 from orchestrator.publish.publication import Publication
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.publish.authors import Author
-from orchestrator.publish.content import Content
+from orchestrator.publish.card_figures import Content
 from orchestrator.publish.licences import Licence
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.dataset.checksums import published_files
-from orchestrator.dataset.finding import Finding, Severity
+from orchestrator.dataset.findings import Finding, Severity
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.trials import reason_of
+from orchestrator.dataset.trial_files import reason_of
 
 RULES = {
     # huggingface.co/docs/hub/security-tokens

@@ -18,9 +18,9 @@ from orchestrator.dataset.drift import conditions
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.tables import read_all
 from orchestrator.nouns import PARAMETERS
-from orchestrator.report.content import Table, joules, warnings
 from orchestrator.report.effects import CONFIDENCE
-from orchestrator.report.frame import Data
+from orchestrator.report.execution_frame import Data
+from orchestrator.report.page_content import Table, joules, warnings
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.nouns import PARAMETERS
-from orchestrator.report.frame import Data
+from orchestrator.report.execution_frame import Data
 from orchestrator.report.style import RC, looks
 
 if TYPE_CHECKING:

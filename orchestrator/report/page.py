@@ -16,9 +16,16 @@ from orchestrator.report.compare import (
     ratio_table,
     setup_table,
 )
-from orchestrator.report.content import Table, effect_sentences, headline, shown, tables, warnings
+from orchestrator.report.execution_frame import Data
 from orchestrator.report.figures import CHARTS, pairs_chart
-from orchestrator.report.frame import Data
+from orchestrator.report.page_content import (
+    Table,
+    effect_sentences,
+    headline,
+    shown,
+    tables,
+    warnings,
+)
 from orchestrator.report.style import RC
 from orchestrator.report.trust import cards
 

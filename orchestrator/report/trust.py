@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from orchestrator.report.frame import Data
+from orchestrator.report.execution_frame import Data
 
 if TYPE_CHECKING:
     import pandas as pd

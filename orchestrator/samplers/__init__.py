@@ -14,8 +14,8 @@ from pydantic import ConfigDict, Field
 
 from orchestrator.errors import UserError
 from orchestrator.nouns import PARAMETERS, Configuration, Noun, Space
-from orchestrator.reader import nearest, parse, short
 from orchestrator.samplers import grid, lhs, sobol, uniform
+from orchestrator.yaml_files import nearest, parse, short
 
 
 class NoOptions(Noun):

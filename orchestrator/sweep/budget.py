@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.dataset.schema import Execution, TrialRecord
-from orchestrator.dataset.trials import Origin
+from orchestrator.dataset.trial_files import Origin
 from orchestrator.nouns import TrialSpec
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from statistics import median
 
 from orchestrator.dataset.schema import TrialRecord
+from orchestrator.dataset.sweep_plan import SweepPlan
 from orchestrator.engine.offload import GPU_SHARE, RAM_SHARE
 from orchestrator.meters.nvml import Gpu
 from orchestrator.models import Architecture, Model
 from orchestrator.nouns import Configuration, Quantization, TrialSpec, resolve
-from orchestrator.sweep.plan import SweepPlan
 from orchestrator.sweep.request import Resolved
 
 TOKENS_PER_WORD = 1.15

@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from orchestrator.dataset.sweep_plan import PlannedTrial
 from orchestrator.evaluate.verdict import learned_figures
 from orchestrator.nouns import Configuration, TrialSpec, digest
 from orchestrator.samplers import OptunaOptions, sampler_of
 from orchestrator.sweep.budget import Limits
-from orchestrator.sweep.plan import (
-    PlannedTrial,
-)
 from orchestrator.sweep.prepare import Part, Prepared
 
 if TYPE_CHECKING:

@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.remaining import Ledger, asked_of, failures, of_kind, specs_of
 from orchestrator.dataset.schema import Execution, TrialRecord
+from orchestrator.dataset.sweep_plan import SweepPlan, read_plan
 from orchestrator.dataset.tables import Trials, read_all
 from orchestrator.engine.weights import expected_revision, locate
 from orchestrator.errors import ModelUnavailableError, UserError
@@ -20,15 +22,7 @@ from orchestrator.models import Model
 from orchestrator.nouns import TrialSpec
 from orchestrator.samplers import FORMER_OBJECTIVES, OptunaOptions
 from orchestrator.sweep.estimate import too_small, trial_bound, unasked_bound
-from orchestrator.sweep.plan import (
-    SweepPlan,
-    begun_setups,
-    check_same_weights,
-    make_plan,
-    neighbours,
-    read_plan,
-)
-from orchestrator.sweep.remaining import Ledger, asked_of, failures, of_kind, specs_of
+from orchestrator.sweep.planning import begun_setups, check_same_weights, make_plan, neighbours
 from orchestrator.sweep.request import Resolved
 
 Say = Callable[[str], None]

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from orchestrator.engine import ENGINES
 from orchestrator.errors import UserError
-from orchestrator.machine import country, detect, read_machine
+from orchestrator.machine_files import country, detect, read_machine
 from orchestrator.models import Model, parse_model
 from orchestrator.nouns import (
     ANCHOR,
@@ -30,9 +30,9 @@ from orchestrator.nouns import (
     TrialSpec,
     UseCase,
 )
-from orchestrator.reader import faults as lines_of
-from orchestrator.reader import names, nearest, read, short
 from orchestrator.samplers import Sampler, sampler_of
+from orchestrator.yaml_files import faults as lines_of
+from orchestrator.yaml_files import names, nearest, read, short
 
 T = TypeVar("T")
 

@@ -12,18 +12,16 @@ from typing import TYPE_CHECKING, Protocol
 from orchestrator.dataset.drift import Baseline, conditions, mixed
 from orchestrator.dataset.lock import Lock, held
 from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.remaining import relevant
+from orchestrator.dataset.sweep_plan import write_plan
 from orchestrator.dataset.tables import TableWriter
-from orchestrator.dataset.trials import seal_left
+from orchestrator.dataset.trial_files import seal_left
 from orchestrator.errors import UserError
 from orchestrator.meters.nvml import visible_gpus
 from orchestrator.sweep.budget import Budget
 from orchestrator.sweep.estimate import too_small
 from orchestrator.sweep.jobs import JobFactory, RunOptions, searcher_of
-from orchestrator.sweep.plan import (
-    write_plan,
-)
 from orchestrator.sweep.prepare import Prepared, Say, prepare
-from orchestrator.sweep.remaining import relevant
 from orchestrator.sweep.request import Resolved
 
 if TYPE_CHECKING:
@@ -118,7 +116,7 @@ def run_sweep(
     from orchestrator.tune.driver import Lane, Slots, placement, run
     from orchestrator.tune.halt import signals_to
     from orchestrator.tune.metrics import Metrics
-    from orchestrator.tune.targets import announced
+    from orchestrator.tune.prometheus_targets import announced
 
     n_gpus = (
         len(visible_gpus())

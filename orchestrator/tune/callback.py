@@ -22,7 +22,7 @@ from orchestrator.dataset.lock import Lock
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.tables import TableWriter
-from orchestrator.dataset.trials import Measured, Origin, append, seal
+from orchestrator.dataset.trial_files import Measured, Origin, append, seal
 from orchestrator.evaluate.verdict import learned_figures
 from orchestrator.nouns import TrialSpec
 from orchestrator.tune.halt import Halt

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec
 
 from orchestrator.dataset.schema import Execution, TrialColumns, TrialRecord
-from orchestrator.dataset.trials import Origin
+from orchestrator.dataset.trial_files import Origin
 from orchestrator.nouns import TrialKey, TrialSpec
 from orchestrator.tune.trainable import Job
 

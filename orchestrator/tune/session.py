@@ -19,8 +19,8 @@ from typing import Any
 
 from orchestrator.engine.weights import cache_folder
 from orchestrator.errors import UserError
-from orchestrator.tune.attachment import attachment
-from orchestrator.tune.scratch import remove_orphans, scratch_base, scratch_folder
+from orchestrator.tune.own_cluster import attachment
+from orchestrator.tune.temp_folders import remove_orphans, scratch_base, scratch_folder
 
 DASHBOARD_PACKAGES = (
     "aiohttp",

@@ -23,11 +23,11 @@ from ray import tune
 
 from orchestrator import __version__
 from orchestrator.dataset.schema import Execution, TrialColumns
-from orchestrator.dataset.trials import Origin
+from orchestrator.dataset.trial_files import Origin
 from orchestrator.engine import ENGINES, Engine, GenerationError
-from orchestrator.engine.unfit import Unfit
+from orchestrator.engine.too_large import Unfit
 from orchestrator.errors import ModelTooLargeError, UserError
-from orchestrator.machine import detect
+from orchestrator.machine_files import detect
 from orchestrator.measure import Bench, Limits, Pilot, execute, warm_up
 from orchestrator.meters import Scene, meters_for
 from orchestrator.meters.nvml import Gpu, list_gpus

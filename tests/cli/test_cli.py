@@ -11,11 +11,12 @@ import pytest
 
 from orchestrator.cli import cli
 from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.sweep_plan import write_plan
 from orchestrator.models import Model
-from orchestrator.reader import packaged_folder
-from orchestrator.sweep.plan import make_plan, write_plan
+from orchestrator.sweep.planning import make_plan
 from orchestrator.sweep.prepare import known_revisions
 from orchestrator.sweep.request import Request, resolve_request
+from orchestrator.yaml_files import packaged_folder
 from tests import builders
 from tests.commandline import Outcome, caller
 
@@ -447,7 +448,8 @@ def test_staging_without_network_is_one_sentence(call: Callable[..., Outcome]) -
 def test_plan_of_a_begun_sweep_whose_weights_are_on_another_machine(
     call: Callable[..., Outcome],
 ) -> None:
-    from orchestrator.sweep.plan import make_plan, write_plan
+    from orchestrator.dataset.sweep_plan import write_plan
+    from orchestrator.sweep.planning import make_plan
     from orchestrator.sweep.request import Request, resolve_request
 
     plan = make_plan(

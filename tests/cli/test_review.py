@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import pytest
 
-from orchestrator.cli.review import _open
+from orchestrator.cli.review_command import _open
 from orchestrator.dataset import lock
 from orchestrator.dataset.parquet import read_parquet
 from orchestrator.dataset.paths import DataSetPaths

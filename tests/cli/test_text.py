@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from orchestrator.cli.planview import takes
-from orchestrator.cli.text import duration, energy, number
+from orchestrator.cli.plan_view import takes
+from orchestrator.cli.terminal import duration, energy, number
 from orchestrator.sweep.estimate import Figures
 
 
@@ -80,7 +80,7 @@ def test_a_pilot_of_no_tokens_is_no_crash() -> None:
 
 ECHO = """
 import os, sys
-from orchestrator.cli.text import lasting_streams
+from orchestrator.cli.terminal import lasting_streams
 with lasting_streams():
     for line in range(3):
         print("words", flush=line > 0)

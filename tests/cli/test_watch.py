@@ -12,24 +12,25 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from orchestrator import status as module
 from orchestrator.cli import main
-from orchestrator.cli.metricsview import metrics_view
-from orchestrator.cli.watchview import N_FAULTS, N_LEAVES, view
+from orchestrator.cli.metrics_view import metrics_view
+from orchestrator.cli.watch_view import N_FAULTS, N_LEAVES, view
 from orchestrator.dataset.lock import held
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.trials import append
-from orchestrator.sweep import status as module
-from orchestrator.sweep.metricspage import sweeps_of
-from orchestrator.sweep.plan import SweepPlan, make_plan, write_plan
+from orchestrator.dataset.sweep_plan import SweepPlan, write_plan
+from orchestrator.dataset.trial_files import append
+from orchestrator.status import LastTrial, Status, StatusReader, SweepStatus, status
+from orchestrator.sweep.planning import make_plan
 from orchestrator.sweep.prepare import known_revisions
 from orchestrator.sweep.request import Request, resolve_request
-from orchestrator.sweep.status import LastTrial, Status, StatusReader, SweepStatus, status
+from orchestrator.tune.metrics_page import sweeps_of
 from tests import builders
 from tests.cli.test_cli import golden
 
 OUT = Path("measurements")
 
-verb = importlib.import_module("orchestrator.cli.watch")
+verb = importlib.import_module("orchestrator.cli.watch_command")
 """The module: as an attribute it is the command."""
 
 
@@ -112,7 +113,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What a terminal gets."""
     screen = io.StringIO()
     shown = Console(file=screen, force_terminal=True, width=120, height=60, highlight=False)
-    monkeypatch.setattr("orchestrator.cli.text.console", lambda: shown)
+    monkeypatch.setattr("orchestrator.cli.terminal.console", lambda: shown)
     return screen
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cluster.slurm import BODY
-from orchestrator.reader import packaged_folder
+from orchestrator.yaml_files import packaged_folder
 from tests.cluster.conftest import Commands
 from tests.commandline import Outcome
 

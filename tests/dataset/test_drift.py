@@ -16,7 +16,7 @@ from orchestrator.dataset.drift import (
     mixed,
 )
 from orchestrator.dataset.schema import TrialRecord
-from orchestrator.dataset.trials import Origin
+from orchestrator.dataset.trial_files import Origin
 from tests import builders
 
 VERSIONS = dict.fromkeys((*DECIDING, "ray"), "1.0")

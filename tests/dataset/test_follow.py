@@ -13,7 +13,7 @@ from orchestrator.dataset.follow import Follower
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.tables import read_all, read_running, read_sealed
-from orchestrator.dataset.trials import append, seal
+from orchestrator.dataset.trial_files import append, seal
 from tests import builders
 
 

@@ -24,7 +24,7 @@ from orchestrator.dataset.tables import (
     read_all,
     rebuild,
 )
-from orchestrator.dataset.trials import append, seal
+from orchestrator.dataset.trial_files import append, seal
 from tests import builders
 
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.check.folders import validate_folders
 from orchestrator.dataset.parquet import read_parquet
 from orchestrator.dataset.paths import DataSetPaths, execution_id
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.tables import TableWriter, Trials, read_all, rebuild
-from orchestrator.dataset.validate import validate_folders
 from orchestrator.dataset.verdicts import (
     REASONS,
     UNJUDGED,

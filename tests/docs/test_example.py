@@ -11,8 +11,8 @@ import pytest
 from orchestrator.cli import main
 from orchestrator.dataset.parquet import read_parquet
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.report.content import headline
-from orchestrator.report.frame import read_data
+from orchestrator.report.execution_frame import read_data
+from orchestrator.report.page_content import headline
 
 DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLE = DOCS / "example"

@@ -1,6 +1,5 @@
 """Typical texts, written by hand."""
 
-
 PROMPT = (
     "Tell a short story about a lighthouse keeper who finds a letter addressed to him in a bottle. Set it on a rocky island in "
     "winter, include a storm and an old rowing boat, and end it with an unexpected visit."

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from orchestrator.cli import main
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.reader import packaged_folder, printable
+from orchestrator.yaml_files import packaged_folder, printable
 from tests import builders
 
 CORPUS = Path(__file__).parent / "corpus"

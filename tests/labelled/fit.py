@@ -297,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     similarities = None
     if asked.embedding:
-        from orchestrator.engine.embedding import load
+        from orchestrator.evaluate.embedding import load
 
         similarities = load(asked.embedding).similarities
     print("\n".join(report(read_cases(asked.labels, similarities), read_rules(asked.rules))))

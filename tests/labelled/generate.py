@@ -21,7 +21,7 @@ from orchestrator.engine.weights import resolve
 from orchestrator.models import parse_model
 from orchestrator.nouns import DOMAIN, QUANTIZATIONS, Configuration, UseCase
 from orchestrator.nouns import resolve as effective_of
-from orchestrator.reader import read
+from orchestrator.yaml_files import read
 
 N_CONFIGURATIONS = 20
 LONGEST = 1000

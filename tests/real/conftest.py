@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from orchestrator.dataset.schema import TrialRecord
-from orchestrator.dataset.trials import read_trial
+from orchestrator.dataset.trial_files import read_trial
 
 HERE = Path(__file__).parent
 

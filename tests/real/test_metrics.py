@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.reader import packaged_folder
+from orchestrator.yaml_files import packaged_folder
 from tests.real.conftest import Orchestrator
 from tests.real.test_sweep_life import wait_for
 

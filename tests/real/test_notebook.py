@@ -10,7 +10,7 @@ import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from orchestrator.reader import packaged_folder
+from orchestrator.yaml_files import packaged_folder
 from tests.real.conftest import Orchestrator
 
 SMALL = {"SPACE": "uniform", "MODEL": "smollm2", "SAMPLES": 1, "HOURS": 1.0}

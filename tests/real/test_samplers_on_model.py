@@ -15,7 +15,7 @@ import pytest
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.tables import rebuild
-from orchestrator.dataset.trials import REPORT_FIELDS
+from orchestrator.dataset.trial_files import REPORT_FIELDS
 from orchestrator.samplers import SAMPLERS
 from tests.real.conftest import Orchestrator
 

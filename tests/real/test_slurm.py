@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.dataset.trials import read_trial
+from orchestrator.dataset.trial_files import read_trial
 from tests.real.conftest import Orchestrator
 from tests.real.test_sweep_life import keys, wait_for
 

@@ -6,7 +6,7 @@ import functools
 
 from orchestrator.evaluate.rules import read_rules
 from orchestrator.evaluate.verdict import Text, verdicts_on
-from orchestrator.tune.spread import spread
+from orchestrator.tune.parallel_map import spread
 from tests.evaluate.texts import ENGLISH, LOOP, PROMPT
 
 

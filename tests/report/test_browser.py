@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.report.compare import compare
-from orchestrator.report.frame import data_of
+from orchestrator.report.execution_frame import data_of
 from orchestrator.report.page import comparison_page, page
 from tests.browser import browser_page
 from tests.report.synthetic import Truth, executions

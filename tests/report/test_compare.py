@@ -21,7 +21,7 @@ from orchestrator.report.compare import (
     ratio_table,
     setup_table,
 )
-from orchestrator.report.frame import data_of
+from orchestrator.report.execution_frame import data_of
 from orchestrator.report.page import comparison_page
 from tests import builders
 from tests.report.synthetic import Truth, executions

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.nouns import PARAMETERS
 from orchestrator.report.effects import LEAST_POINTS, Effect, effects
-from orchestrator.report.frame import data_of
+from orchestrator.report.execution_frame import data_of
 from tests.report.synthetic import Truth, executions
 
 SEEDS = range(40)

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from orchestrator.nouns import PARAMETERS
-from orchestrator.report.content import importance_table
+from orchestrator.report.execution_frame import data_of
 from orchestrator.report.figures import CHARTS
-from orchestrator.report.frame import data_of
 from orchestrator.report.importance import LEAST_POINTS, Importance, importances
+from orchestrator.report.page_content import importance_table
 from tests.report.synthetic import Truth, executions
 
 SEEDS = range(20)

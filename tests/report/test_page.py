@@ -19,10 +19,10 @@ from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import ExecutionRow
 from orchestrator.dataset.tables import rebuild
 from orchestrator.errors import UserError
-from orchestrator.report.content import headline, left_out_table, tables, warnings
+from orchestrator.report.execution_frame import data_of, read_data
 from orchestrator.report.figures import CHARTS, MOST_POINTS, front, thinned
-from orchestrator.report.frame import data_of, read_data
 from orchestrator.report.page import page, write_figure
+from orchestrator.report.page_content import headline, left_out_table, tables, warnings
 from orchestrator.report.trust import cards
 from tests import builders
 from tests.report.synthetic import Truth, executions

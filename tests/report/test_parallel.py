@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.report.execution_frame import data_of
 from orchestrator.report.figures import MOST_LINES, _scale, configurations, parallel
-from orchestrator.report.frame import data_of
 from tests.report.synthetic import Truth, executions
 from tests.report.test_page import judged
 

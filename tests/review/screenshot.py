@@ -10,7 +10,7 @@ from orchestrator.dataset.tables import Trials
 from orchestrator.dataset.verdicts import write_verdicts
 from orchestrator.evaluate.rules import read_rules
 from orchestrator.evaluate.verdict import texts_of, verdicts_on
-from orchestrator.review.queue import Queue
+from orchestrator.review.review_queue import Queue
 from tests import builders
 from tests.browser import browser_page, until
 from tests.review.serving import decides, served

@@ -21,8 +21,8 @@ from orchestrator.dataset.verdicts import (
     text_sha256,
     write_verdicts,
 )
-from orchestrator.review.queue import Item, Queue
-from orchestrator.review.server import ReviewServer, serve
+from orchestrator.review.review_queue import Item, Queue
+from orchestrator.review.review_server import ReviewServer, serve
 from tests import builders
 
 TOKEN = "t0ken"

@@ -225,7 +225,7 @@ def test_what_could_not_be_saved_is_told_and_kept(
         waits(page, "#text", TEXTS[0])
         page.fill("#note", "worth keeping")
         with monkeypatch.context() as patch:
-            patch.setattr("orchestrator.review.queue.append_decision", full)
+            patch.setattr("orchestrator.review.review_queue.append_decision", full)
             page.click("#discard")
             waits(
                 page, "#alert", "Not saved: reviews.jsonl can't be written: No space left on device"

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import UserError
 from orchestrator.nouns import DOMAIN, KINDS, PARAMETERS, Configuration, Space, digest
-from orchestrator.reader import read
 from orchestrator.samplers import SAMPLERS, LhsOptions, configurations, grid, sampler_of
 from orchestrator.samplers.quality import quality
+from orchestrator.yaml_files import read
 
 DESIGNS = [name for name, sampler in SAMPLERS.items() if sampler.design]
 PINNED = {

@@ -21,7 +21,7 @@ from unittest import mock
 import numpy as np
 
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.trials import Measured
+from orchestrator.dataset.trial_files import Measured
 from orchestrator.nouns import Configuration, Prompt
 from tests import builders
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.dataset.sweep_plan import SweepPlan
 from orchestrator.meters.nvml import Gpu
 from orchestrator.models import KNOWN, parse_model
 from orchestrator.nouns import QUANTIZATIONS, Configuration
@@ -25,7 +26,7 @@ from orchestrator.sweep.estimate import (
     trial_bound,
     unasked_bound,
 )
-from orchestrator.sweep.plan import SweepPlan, make_plan
+from orchestrator.sweep.planning import make_plan
 from orchestrator.sweep.prepare import known_revisions
 from orchestrator.sweep.request import Request, resolve_request
 from tests import builders

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.errors import UserError
 from orchestrator.nouns import ANCHOR
-from orchestrator.sweep.plan import make_plan
+from orchestrator.sweep.planning import make_plan
 from orchestrator.sweep.prepare import known_revisions, prepare
 from orchestrator.sweep.request import DEFAULT_SAMPLES, Request, resolve_request
 

@@ -19,7 +19,7 @@ from orchestrator.dataset.drift import Baseline, Conditions
 from orchestrator.dataset.lock import Lock
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.tables import read_all
-from orchestrator.dataset.trials import read_partial, read_trial, seal_left
+from orchestrator.dataset.trial_files import read_partial, read_trial, seal_left
 from orchestrator.tune import callback as module
 from orchestrator.tune.callback import MAX_LOSSES, REASON_LENGTH, DataSetCallback
 from tests import builders

@@ -16,13 +16,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from orchestrator.check.folders import validate_folders
 from orchestrator.dataset.lock import LOCK_FILE, held
 from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.remaining import Ledger
 from orchestrator.dataset.tables import read_all
-from orchestrator.dataset.trials import append, read_trial, seal_left
-from orchestrator.dataset.validate import validate_folders
+from orchestrator.dataset.trial_files import append, read_trial, seal_left
 from orchestrator.nouns import TrialSpec
-from orchestrator.sweep.remaining import Ledger
 from tests import builders
 from tests.tune.fake_tune import FakeTune, Trial, job
 

@@ -14,11 +14,11 @@ import pytest
 
 from orchestrator.dataset.lock import Lock
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.tune import targets
+from orchestrator.tune import prometheus_targets as targets
 from orchestrator.tune.metrics import BUCKETS, METRICS, Metrics
-from orchestrator.tune.scratch import SCRATCH
+from orchestrator.tune.prometheus_targets import announced, targets_folder
 from orchestrator.tune.session import Node
-from orchestrator.tune.targets import announced, targets_folder
+from orchestrator.tune.temp_folders import SCRATCH
 from tests import builders
 from tests.tune.fake_tune import FakeTune, job
 

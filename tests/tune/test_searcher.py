@@ -12,10 +12,10 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from orchestrator.nouns import Configuration, Space, TrialSpec
-from orchestrator.reader import read
 from orchestrator.samplers import OptunaOptions
 from orchestrator.tune.searcher import Study, SweepSearcher, domains, model_key
 from orchestrator.tune.trainable import Job
+from orchestrator.yaml_files import read
 from tests import builders
 from tests.tune import fake_tune
 

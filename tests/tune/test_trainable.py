@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ray.tune import Trainable
 
-from orchestrator.dataset.trials import Measured, Origin
+from orchestrator.dataset.trial_files import Measured, Origin
 from orchestrator.engine import GenerationError
 from orchestrator.errors import ModelTooLargeError, UserError
 from orchestrator.measure import Limits, Pilot, execute

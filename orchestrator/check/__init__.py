@@ -1,0 +1,1 @@
+"""Checks of a data set: is what stands there sound, whole and plausible."""

@@ -1,0 +1,44 @@
+"""`plan`: what a sweep would run and take; loads no model, starts no Ray, writes nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from orchestrator.cli.options import sweep_options
+
+
+@click.command()
+@sweep_options
+@click.option("--json", "as_json", is_flag=True, help="The whole plan as JSON.")
+def plan(*, as_json: bool, **flags: Any) -> None:
+    """Show what a sweep would run: trials, tokens, time, energy, memory.
+
+    \b
+    Example:
+      orchestrator plan --space sobol --samples 32 --model mistral
+    """  # noqa: D301 - click wants the character
+    from orchestrator.cli.plan_view import print_plan
+    from orchestrator.cli.terminal import console
+    from orchestrator.meters.nvml import visible_gpus
+    from orchestrator.sweep.prepare import check_folder, known_revisions, prepare
+    from orchestrator.sweep.request import Request, resolve_request
+
+    request = Request(**flags)
+    check_folder(request.out)
+    gpus = visible_gpus()
+    resolved = resolve_request(request, [gpu.name for gpu in gpus])
+    prepared = prepare(resolved, known_revisions(resolved))
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    **prepared.plan.model_dump(mode="json"),
+                    "missing_executions": prepared.n_missing(),
+                }
+            )
+        )
+        return
+    print_plan(console(), prepared, gpus)

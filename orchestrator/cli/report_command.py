@@ -1,0 +1,146 @@
+"""`report` and `plot`: what a data set says, to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.options import check_data_set, existing_out_option, out_option
+
+if TYPE_CHECKING:
+    from orchestrator.report.page_content import Table
+
+PAGE_KINDS = (".html", ".htm")
+PLOT_KINDS = ("pdf", "svg", "png")
+
+
+@click.command()
+@out_option
+@click.option(
+    "--file",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where to. [default: report.html in the data set; compare.html here for --compare]",
+)
+@click.option(
+    "--tables",
+    "exports",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Its tables too, for a paper: .md or .tex. Repeatable.",
+)
+@click.option(
+    "--compare",
+    "folders",
+    type=click.Path(path_type=Path),
+    nargs=2,
+    metavar="A B",
+    help="Compare two data sets instead, where both measured the same.",
+)
+def report(
+    *, out: Path, file: Path | None, exports: tuple[Path, ...], folders: tuple[Path, Path] | None
+) -> None:
+    """Write one HTML file that shows what was measured: it opens offline, prints, and can be sent.
+
+    Energy against length, each hyperparameter's effect with and without the text's length, machines and models side by side,
+    quality against energy, what was discarded and what it cost, and for each trial whether its number can be trusted.
+
+    \b
+    Example:
+      orchestrator evaluate && orchestrator report
+      orchestrator report --compare measurements-pc measurements-leonardo
+    """  # noqa: D301 - click wants the character
+    from orchestrator.dataset.paths import DataSetPaths
+    from orchestrator.errors import UserError
+    from orchestrator.report.compare import compare, names_of, ratio_table, setup_table
+    from orchestrator.report.execution_frame import read_data
+    from orchestrator.report.page import comparison_page, page
+    from orchestrator.report.page_content import tables
+    from orchestrator.report.table_export import EXPORTS
+
+    for folder in folders or (out,):
+        check_data_set(folder, "--compare " if folders else "--out ")
+    if (
+        file and file.suffix.lower() not in PAGE_KINDS
+    ):  # else a slip of the hand writes over the data
+        raise UserError(f"--file {file}: must end in {' or '.join(PAGE_KINDS)}")
+    for target in exports:
+        if target.suffix.lower() not in EXPORTS:
+            raise UserError(f"--tables {target}: must end in {' or '.join(EXPORTS)}")
+    if folders:
+        a, b = (DataSetPaths(folder) for folder in folders)
+        found = compare(read_data(a), read_data(b))
+        target, text = file or Path("compare.html"), comparison_page(found, *names_of(a, b))
+        shown: Sequence[Table] = (ratio_table(found), setup_table(found))
+    else:
+        paths = DataSetPaths(out)
+        data = read_data(paths)
+        target, text = file or paths.report, page(data, out.resolve().name)
+        shown = tables(data) if exports else ()
+    size = _write(target, text)
+    click.echo(f"{target}: {size / 1e6:.1f} MB; open it in a browser")
+    for target in exports:
+        _write(target, EXPORTS[target.suffix.lower()](shown))
+        click.echo(str(target))
+
+
+def _write(target: Path, text: str) -> int:
+    """Its bytes. Raises UserError."""
+    from orchestrator.dataset.paths import write_atomically
+    from orchestrator.errors import UserError
+
+    written = text.encode()
+    try:
+        write_atomically(target, written)
+    except OSError as error:
+        raise UserError(f"{target}: can't be written ({error.strerror})") from error
+    return len(written)
+
+
+@click.command()
+@click.argument("name")
+@existing_out_option
+@click.option(
+    "--file",
+    "file",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="Where to: .pdf, .svg or .png.",
+)
+def plot(*, name: str, out: Path, file: Path) -> None:
+    """Write one chart of the report for a paper.
+
+    Charts: energy-length, effects, importance, parallel, side-by-side, energy-quality, usable, coverage.
+
+    \b
+    Example:
+      orchestrator plot effects --file effects.pdf
+    """  # noqa: D301 - click wants the character
+    from orchestrator.dataset.paths import DataSetPaths
+    from orchestrator.errors import UserError
+    from orchestrator.report.execution_frame import read_data
+    from orchestrator.report.figures import CHARTS
+    from orchestrator.report.page import write_figure
+    from orchestrator.yaml_files import nearest
+
+    if name not in CHARTS:
+        raise UserError(f"plot: there is no {name!r}: {nearest(name, list(CHARTS))}")
+    kind = file.suffix.removeprefix(".").lower()
+    if kind not in PLOT_KINDS:
+        raise UserError(f"--file {file}: must end in .pdf, .svg or .png")
+    figure = CHARTS[name].draw(read_data(DataSetPaths(out)))
+    if figure is None:
+        raise UserError(
+            f"plot {name}: the data set has nothing for it yet; see `orchestrator report`"
+        )
+    try:
+        write_figure(figure, file, kind)
+    except OSError as error:
+        raise UserError(f"{file}: can't be written ({error.strerror})") from error
+    click.echo(str(file))

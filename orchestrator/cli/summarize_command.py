@@ -1,0 +1,46 @@
+"""`summarize`: rebuild the derived tables of a data set from its folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.exit_codes import FAULTS
+from orchestrator.cli.options import existing_out_option
+
+
+@click.command()
+@existing_out_option
+@click.option("--json", "as_json", is_flag=True, help="Counts as JSON.")
+def summarize(out: Path, *, as_json: bool) -> int:
+    """Rebuild executions.parquet and summary.parquet from the trial folders.
+
+    Folders that can't be read are left out and listed; the exit code is then 3.
+
+    \b
+    Example:
+      orchestrator summarize --out measurements
+    """  # noqa: D301 - click wants the character
+    from orchestrator.dataset.paths import DataSetPaths
+    from orchestrator.dataset.tables import rebuild
+    from orchestrator.errors import UserError
+    from orchestrator.yaml_files import printable
+
+    paths = DataSetPaths(out)
+    try:
+        executions, trials, faults = rebuild(paths)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or out}: can't be read or written ({error.strerror})"
+        ) from error
+    for fault in faults:
+        click.echo(printable(f"left out: {fault}"), err=True)
+    if as_json:
+        click.echo(json.dumps({"executions": executions, "trials": trials, "left_out": faults}))
+    else:
+        click.echo(
+            f"{executions} executions of {trials} trials -> {paths.executions}, {paths.summary}"
+        )
+    return FAULTS if faults else 0

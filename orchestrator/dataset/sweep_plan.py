@@ -1,0 +1,175 @@
+"""sweeps/<id>.json: the plan of a sweep, every trial that should exist; written before the first one runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from orchestrator.dataset.findings import Finding
+from orchestrator.dataset.paths import DataSetPaths, write_atomically
+from orchestrator.errors import UserError
+from orchestrator.nouns import (
+    ANCHOR,
+    Configuration,
+    Noun,
+    Prompt,
+    Setup,
+    Space,
+    TrialSpec,
+    UseCase,
+    digest,
+)
+from orchestrator.samplers.quality import DesignQuality
+
+PLAN_VERSION = 1
+
+
+class PlannedTrial(Noun):
+    """One trial of a plan, without what the plan says once."""
+
+    strategy: str
+    model: str
+    use_case: str
+    index: int
+    repeat: int
+
+
+class SweepPlan(Noun):
+    """sweeps/<id>.json."""
+
+    plan_version: int
+    id: str
+    space: Space
+    strategy: str
+    seed: int
+    samples: int
+    """Configurations a model and use case: of the design, or Optuna's budget."""
+    repeats: int
+    n_prompts: int | None
+    """The first so many prompts of each use case; None: all."""
+    order: Literal["shuffled", "design"]
+    machine: str | None
+    """None: whatever node a trial runs on."""
+    each: tuple[str, ...] = ()
+    """Kinds of machine of which each runs all trials; (): `machine` says it."""
+    models: dict[str, str]
+    """Label -> what stands after --model."""
+    use_cases: tuple[UseCase, ...]
+    setups: tuple[Setup, ...]
+    """One a model and use case."""
+    points: tuple[Configuration, ...]
+    """The design; empty for Optuna, whose configurations are asked for as the sweep goes."""
+    anchor: Configuration | None
+    quality: DesignQuality | None
+    trials: tuple[PlannedTrial, ...]
+    """In the order of execution. Optuna's are asked for later."""
+    written_by: str
+    created_at: str
+
+    def prompts(self, use_case: str) -> tuple[Prompt, ...]:
+        """The prompts of a use case that this plan runs."""
+        texts = next(u.prompts for u in self.use_cases if u.name == use_case)
+        return tuple(
+            Prompt(number=i, text=text) for i, text in enumerate(texts[: self.n_prompts], start=1)
+        )
+
+    def setup(self, model: str, use_case: str) -> Setup:
+        """The setup of a model and use case."""
+        return next(s for s in self.setups if s.model == model and s.use_case == use_case)
+
+    def spec(
+        self, trial: PlannedTrial, order_index: int, asked: Configuration | None = None
+    ) -> TrialSpec:
+        """A planned trial in full; `asked` for configurations that are not in the design."""
+        if asked is None:
+            asked = self.anchor if trial.strategy == ANCHOR else self.points[trial.index]
+        assert asked is not None  # noqa: S101 - only plans with an anchor hold anchor trials
+        return TrialSpec(
+            sweep_id=self.id,
+            strategy=trial.strategy,
+            index=trial.index,
+            repeat=trial.repeat,
+            order_index=order_index,
+            asked=asked,
+            setup=self.setup(trial.model, trial.use_case),
+            prompts=self.prompts(trial.use_case),
+            model_ref=self.models[trial.model],
+        )
+
+    def specs(self) -> Iterator[TrialSpec]:
+        """All planned trials in the order of execution."""
+        for order_index, trial in enumerate(self.trials):
+            yield self.spec(trial, order_index)
+
+    def kinds(self) -> tuple[str | None, ...]:
+        """Machines that run all trials; None: on whatever machine each of them ran."""
+        return self.each or (self.machine,)
+
+    def learns(self) -> bool:
+        """Whether configurations are asked for as results come in."""
+        return not self.points
+
+    def n_trials(self) -> int:
+        """Trials in all, those that a learning sampler has yet to ask for included."""
+        trials = (
+            len(self.setups) * self.samples * self.repeats if self.learns() else len(self.trials)
+        )
+        return trials * len(self.kinds())
+
+    def n_executions(self) -> int:
+        """Executions in all."""
+        if self.learns():
+            executions = (
+                sum(len(self.prompts(s.use_case)) for s in self.setups)
+                * self.samples
+                * self.repeats
+            )
+        else:
+            executions = sum(len(self.prompts(trial.use_case)) for trial in self.trials)
+        return executions * len(self.kinds())
+
+
+def write_plan(plan: SweepPlan, path: Path) -> None:
+    """Write the plan with a hash of its content."""
+    content = {
+        "sha256": digest(plan.model_dump(mode="json"), 64),
+        "plan": plan.model_dump(mode="json"),
+    }
+    write_atomically(path, json.dumps(content, indent=1).encode())
+
+
+def read_plan(path: Path) -> SweepPlan:
+    """A plan as it was written. Raises UserError where it was edited or isn't one."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        plan = SweepPlan.model_validate(content["plan"])
+        whole = content["sha256"] == digest(content["plan"], 64)
+    except OSError as error:
+        raise UserError(f"{path}: can't be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(
+            f"{path}: not a sweep's plan any more (edited by hand?); move it away to plan the sweep anew"
+        ) from error
+    if not whole:
+        raise UserError(
+            f"{path}: was edited by hand (its hash differs); restore it, or move it away to plan the sweep anew"
+        )
+    return plan
+
+
+def read_plans(paths: DataSetPaths) -> tuple[list[SweepPlan], list[Finding]]:
+    """The plans of a data set, and those that can't be read."""
+    plans, findings = [], []
+    for path in sorted(paths.sweeps.glob("[!.]*.json")):
+        where = path.relative_to(paths.root).as_posix()
+        try:
+            plan = read_plan(path)
+        except UserError as error:
+            findings.append(Finding("error", where, str(error).removeprefix(f"{path}: ")))
+            continue
+        plans.append(plan)
+        if path.stem != plan.id:
+            findings.append(Finding("error", where, f"is the plan of {plan.id}"))
+    return plans, findings

@@ -1,0 +1,1 @@
+"""Imports measurements that were made without this program: other CodeCarbon files."""

@@ -1,0 +1,283 @@
+"""Put data sets of machines that can't reach each other together: copy what is new, keep what is there, refuse what conflicts.
+
+Everything is checked before the first byte is written. The result doesn't depend on the order of the sources, nor on how
+often they are merged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from orchestrator.check.folders import validate_folders
+from orchestrator.dataset.drift import conditions, mixed
+from orchestrator.dataset.lock import held
+from orchestrator.dataset.paths import DataSetPaths, make_folder, sync_folder, write_atomically
+from orchestrator.dataset.remaining import finished_of, n_missing, relevant
+from orchestrator.dataset.schema import TrialRecord
+from orchestrator.dataset.sweep_plan import SweepPlan, read_plans, write_plan
+from orchestrator.dataset.tables import TableWriter, Trials, read_judgements
+from orchestrator.dataset.trial_files import DERIVED_FILES
+from orchestrator.dataset.verdicts import Decision, Verdict, append_decision, write_verdicts
+from orchestrator.errors import UserError
+
+SHOWN = 20
+"""Conflicts that are told."""
+
+
+@dataclass
+class Side:
+    """One data set: its sealed trials by place, and its plans."""
+
+    root: Path
+    sealed: dict[PurePosixPath, TrialRecord] = field(default_factory=dict)
+    """machine/model/strategy/use case/folder -> what lies there."""
+    unfinished: list[str] = field(default_factory=list)
+    """Trials that run or were cut off; not merged."""
+    plans: dict[str, SweepPlan] = field(default_factory=dict)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    decisions: list[Decision] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What one data set adds."""
+
+    root: Path
+    new: tuple[PurePosixPath, ...]
+    identical: int
+    unfinished: tuple[str, ...]
+    imported: bool = False
+    """Whether it holds measurements made without this program, which are not merged."""
+
+
+@dataclass(frozen=True)
+class SweepGap:
+    """A sweep of the merged data set against its plan."""
+
+    id: str
+    planned: int
+    missing: int
+
+
+@dataclass(frozen=True)
+class Merge:
+    """What a merge does, or would do."""
+
+    out: Path
+    sources: tuple[Source, ...]
+    plans: tuple[SweepPlan, ...]
+    """As they stand afterwards."""
+    trials: Trials
+    """The same of the sealed trials."""
+    sweeps: tuple[SweepGap, ...]
+    verdicts: dict[str, Verdict]
+    """The same, by execution."""
+    decisions: tuple[Decision, ...]
+    """Of persons, those that `out` doesn't have."""
+
+    def n_new(self) -> int:
+        """Trial folders that are copied."""
+        return sum(len(source.new) for source in self.sources)
+
+
+def merge(
+    sources: Sequence[Path],
+    out: Path,
+    say: Callable[[str], None],
+    *,
+    dry_run: bool = False,
+    accept_drift: bool = False,
+) -> Merge:
+    """Copy into `out` what the sources have and it hasn't, and rebuild its tables.
+
+    Trials of one sweep that machines of one name measured under different conditions are a conflict, unless `accept_drift`.
+
+    Raises UserError, before anything is written, naming every conflict, every faulty source, or who runs a sweep in `out`.
+    """
+    roots = {path.resolve(): path for path in sources}
+    if out.resolve() in roots:
+        raise UserError(
+            f"--out {out}: is one of the data sets to merge; name another folder, it may be a new one"
+        )
+    sides = [_side(root) for root in roots.values()]
+    if dry_run or not out.exists():  # a conflict leaves no new folder behind
+        found = _planned(
+            sides, _side(out) if out.exists() else Side(out), accept_drift=accept_drift
+        )
+    if dry_run:
+        return found
+    try:
+        with held(out, say):
+            found = _planned(sides, _side(out), accept_drift=accept_drift)
+            _write(found)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or out}: can't be written ({error.strerror}); what was copied is whole, merge again"
+        ) from error
+    return found
+
+
+def _side(root: Path) -> Side:
+    """Read and check a data set. Raises UserError where it isn't sound."""
+    paths = DataSetPaths(root)
+    trials, findings = validate_folders(paths, running=True, tables=False)  # they are made anew
+    plans, unreadable = read_plans(paths)
+    judgements, unread = read_judgements(paths)
+    faults = [f for f in (*findings, *unread, *unreadable) if f.severity == "error"]
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise UserError(
+            f"{root}: {faults[0].where}: {faults[0].what}{more}; see `orchestrator validate --out {root}`"
+        )
+    plans_by_id = {plan.id: plan for plan in plans}
+    side = Side(
+        root, plans=plans_by_id, verdicts=judgements.verdicts, decisions=judgements.decisions
+    )
+    for record in trials.records():
+        folder = paths.trial(record.columns.machine, record.spec)
+        place = PurePosixPath(folder.relative_to(root))
+        if (folder / "trial.json").exists():
+            side.sealed[place] = record
+        else:
+            side.unfinished.append(str(place))
+    return side
+
+
+def _planned(sides: list[Side], target: Side, *, accept_drift: bool) -> Merge:
+    """What is to be copied from where. Raises UserError naming every conflict."""
+    taken = {place: (target.root, record) for place, record in target.sealed.items()}
+    plans = dict(target.plans)
+    conflicts: list[str] = []
+    sources = []
+    for side in sides:
+        new = []
+        for place, record in sorted(side.sealed.items()):
+            if place not in taken:
+                taken[place] = (side.root, record)
+                new.append(place)
+            elif taken[place][1].sha256 != record.sha256:
+                conflicts.append(_conflict(place, taken[place][0], side.root))
+        for plan in side.plans.values():
+            joined = _joined(plans.get(plan.id, plan), plan)
+            if joined is None:
+                conflicts.append(
+                    f"sweeps/{plan.id}.json: {side.root} ran this sweep with other weights ({_weights(plan)}) than the others "
+                    f"({_weights(plans[plan.id])}); leave one of them out"
+                )
+            else:
+                plans[plan.id] = joined
+        n_identical = len(side.sealed) - len(new)
+        imported = DataSetPaths(side.root).imports.exists()
+        sources.append(Source(side.root, tuple(new), n_identical, tuple(side.unfinished), imported))
+    trials = Trials()
+    for _, record in taken.values():
+        trials.add(record)
+    if not accept_drift:
+        conflicts += [line for plan in plans.values() for line in _drifted(plan, trials)]
+    if conflicts:
+        more = (
+            [f"... and {len(conflicts) - SHOWN} more conflicts"] if len(conflicts) > SHOWN else []
+        )
+        raise UserError(*conflicts[:SHOWN], *more)
+    joined_plans = tuple(plan for _, plan in sorted(plans.items()))
+    gaps = tuple(
+        SweepGap(plan.id, plan.n_executions(), n_missing(plan, finished_of(plan, trials)))
+        for plan in joined_plans
+    )
+    there = set(target.decisions)
+    decisions = tuple(
+        dict.fromkeys(found for side in sides for found in side.decisions if found not in there)
+    )
+    return Merge(
+        target.root,
+        tuple(sources),
+        joined_plans,
+        trials,
+        gaps,
+        _verdicts([target, *sides]),
+        decisions,
+    )
+
+
+def _verdicts(sides: list[Side]) -> dict[str, Verdict]:
+    """All of them; of two on one execution (by different rules) always the same one. `evaluate` makes them alike."""
+    found: dict[str, Verdict] = {}
+    for side in sides:
+        for execution, verdict in side.verdicts.items():
+            found[execution] = max(
+                found.get(execution, verdict),
+                verdict,
+                key=lambda verdict: verdict.model_dump_json(),
+            )
+    return found
+
+
+def _conflict(place: PurePosixPath, one: Path, other: Path) -> str:
+    return (
+        f"{place}: measured in {one} and, differently, in {other}; leave one of the two out, or give one of the machines "
+        "a name of its own (--machine) before it measures"
+    )
+
+
+def _drifted(plan: SweepPlan, trials: Trials) -> list[str]:
+    return [
+        f"sweeps/{plan.id}.json: its trials were measured under different conditions on {change}; give one of the machines a "
+        "name of its own (--machine) before it measures, or mix them with --accept-drift"
+        for change in mixed(conditions(relevant(plan, trials.records())))
+    ]
+
+
+def _joined(one: SweepPlan, other: SweepPlan) -> SweepPlan | None:
+    """The larger of two plans of one sweep; None where their weights differ. The order of the two doesn't matter."""
+    if set(one.setups) != set(other.setups):
+        return None
+    larger = max(one, other, key=_size)
+    return larger.model_copy(
+        update={
+            "machine": one.machine if one.machine == other.machine else None,
+            "each": tuple(sorted({*one.each, *other.each})),
+            "created_at": min(one.created_at, other.created_at),
+        }
+    )
+
+
+def _size(plan: SweepPlan) -> tuple[int, str]:
+    """What one kind of machine runs of a plan; the text makes the larger of two equal ones the same in either order."""
+    text = plan.model_dump_json(exclude={"created_at", "machine", "each"})
+    return plan.n_executions() // len(plan.kinds()), text
+
+
+def _weights(plan: SweepPlan) -> str:
+    return ", ".join(sorted({f"{setup.model} {setup.revision}" for setup in plan.setups}))
+
+
+def _write(found: Merge) -> None:
+    """Copy trials, each whole by one rename; then the plans, then the tables."""
+    paths = DataSetPaths(found.out)
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(paths.merging)  # of a merge that was cut
+    for source in found.sources:
+        for place in source.new:
+            staged = paths.merging / place.name
+            for name in (*DERIVED_FILES, "trial.json"):
+                with contextlib.suppress(
+                    FileNotFoundError
+                ):  # telemetry is there where there is a GPU
+                    write_atomically(staged / name, (source.root / place / name).read_bytes())
+            target = found.out / place
+            make_folder(target.parent)
+            staged.rename(target)
+            sync_folder(target.parent)
+    with contextlib.suppress(FileNotFoundError):
+        paths.merging.rmdir()
+    for plan in found.plans:
+        write_plan(plan, paths.sweep(plan.id))
+    for decision in found.decisions:
+        append_decision(paths, decision)
+    if found.verdicts:
+        write_verdicts(paths, found.verdicts.values())
+    TableWriter(paths, found.trials).flush()

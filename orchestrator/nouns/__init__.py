@@ -1,0 +1,53 @@
+"""The nouns of the project: frozen values with their few pure derivations, and no file access.
+
+Units stand in the names: `_j` joules, `_kwh` kilowatt hours, `_s` seconds, `_w` watts, `_bytes`.
+"""
+
+from orchestrator.nouns.base import Noun, digest
+from orchestrator.nouns.effective import GREEDY_BELOW_TEMPERATURE, Effective, resolve
+from orchestrator.nouns.machine import Listening, Machine, Profile
+from orchestrator.nouns.setup import QUANTIZATIONS, Quantization, Setup
+from orchestrator.nouns.slurm_settings import ModuleName, NodePath, Slurm, SlurmName
+from orchestrator.nouns.space import (
+    DOMAIN,
+    KINDS,
+    PARAMETERS,
+    Configuration,
+    Parameter,
+    Parameters,
+    Space,
+)
+from orchestrator.nouns.trial import ANCHOR, TrialKey, TrialSpec, generation_seed
+from orchestrator.nouns.use_case import LONGEST_PROMPT, Prompt, UseCase
+
+__all__ = [
+    "ANCHOR",
+    "Configuration",
+    "DOMAIN",
+    "Effective",
+    "GREEDY_BELOW_TEMPERATURE",
+    "KINDS",
+    "LONGEST_PROMPT",
+    "Listening",
+    "Machine",
+    "ModuleName",
+    "NodePath",
+    "Noun",
+    "PARAMETERS",
+    "Parameter",
+    "Parameters",
+    "Profile",
+    "Prompt",
+    "QUANTIZATIONS",
+    "Quantization",
+    "Setup",
+    "Slurm",
+    "SlurmName",
+    "Space",
+    "TrialKey",
+    "TrialSpec",
+    "UseCase",
+    "digest",
+    "generation_seed",
+    "resolve",
+]

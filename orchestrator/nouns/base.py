@@ -1,0 +1,23 @@
+"""The base of all values and their hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Noun(BaseModel):
+    """Base of all values: frozen, and no unknown key passes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def digest(value: Any, length: int = 12) -> str:
+    """First `length` hex digits of the SHA-256 of the value's canonical JSON: the same on every machine."""
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:length]

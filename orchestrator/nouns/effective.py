@@ -1,0 +1,81 @@
+"""From the requested configuration to the values that really run."""
+
+from __future__ import annotations
+
+from orchestrator.nouns.base import Noun
+from orchestrator.nouns.space import Configuration
+
+GREEDY_BELOW_TEMPERATURE = 1e-5
+"""Below it sampling is the argmax to float precision, and denormals end in inf/nan: the run is greedy instead."""
+
+
+class Effective(Noun):
+    """What really runs for a configuration, after the model's limits and the dormant parameters are resolved."""
+
+    max_length: int
+    do_sample: bool
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    dormant: tuple[str, ...]
+    """Parameters whose value changes nothing under this configuration."""
+    limits: tuple[str, ...]
+    """What moved max_length: 'prompt' (raised to prompt + 1), 'context' or 'memory' (lowered)."""
+
+    def key(self) -> tuple[object, ...]:
+        """Two configurations with the same key run the same program."""
+        return (self.max_length, self.do_sample, self.temperature, self.top_p, self.top_k)
+
+
+def resolve(
+    asked: Configuration,
+    *,
+    prompt_tokens: int = 0,
+    context_length: int | None = None,
+    memory_tokens: int | None = None,
+    beyond_context: bool = False,
+) -> Effective:
+    """Turn requested into effective values.
+
+    temperature < 1e-5, top_p = 0 and top_k = 1 are the same greedy program, in which the other parameters are
+    dormant; top_k = 0 and top_p = 1 are off. max_length counts the prompt: it is raised to one token more than the
+    prompt, and lowered to the context (unless `beyond_context`) and to what memory holds.
+    """
+    limits: list[str] = []
+    max_length = asked.max_length
+    if context_length is not None and max_length > context_length and not beyond_context:
+        max_length = context_length
+        limits.append("context")
+    if memory_tokens is not None and max_length > memory_tokens:
+        max_length = memory_tokens
+        limits.append("memory")
+    if max_length <= prompt_tokens:
+        max_length = prompt_tokens + 1
+        limits.append("prompt")
+    if max_length == asked.max_length:  # lowered and raised again
+        limits.clear()
+    reasons = {
+        "temperature": asked.temperature < GREEDY_BELOW_TEMPERATURE,
+        "top_p": asked.top_p <= 0.0,
+        "top_k": asked.top_k == 1,
+    }
+    if any(reasons.values()):
+        dormant = tuple(name for name in ("top_p", "top_k", "temperature") if not reasons[name])
+        return Effective(
+            max_length=max_length,
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            dormant=dormant,
+            limits=tuple(limits),
+        )
+    return Effective(
+        max_length=max_length,
+        do_sample=True,
+        temperature=float(asked.temperature),
+        top_p=float(asked.top_p),
+        top_k=int(asked.top_k),
+        dormant=(),
+        limits=tuple(limits),
+    )

@@ -1,0 +1,266 @@
+"""A data set that somebody touched: `validate` names each fault, `summarize` leaves out what can't be read, nothing crashes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.check.folders import validate_folders
+from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.tables import rebuild
+from orchestrator.dataset.trial_files import append, content_sha256, read_trial
+from orchestrator.nouns import TrialSpec
+from tests import builders
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> DataSetPaths:
+    """Two trials and their tables."""
+    paths = DataSetPaths(tmp_path / "data")
+    for index in (0, 1):
+        spec = builders.spec(index=index)
+        builders.seal_trial(
+            paths, spec, [builders.measured(p.number, of=spec) for p in spec.prompts]
+        )
+    rebuild(paths)
+    return paths
+
+
+def folder(paths: DataSetPaths, index: int = 0) -> Path:
+    return paths.trial("pc", builders.spec(index=index))
+
+
+def lines(paths: DataSetPaths, *, running: bool = False) -> list[str]:
+    return [finding.line() for finding in sorted(validate_folders(paths, running=running)[1])]
+
+
+def edit(
+    paths: DataSetPaths, change: Callable[[dict[str, Any]], None], *, rehash: bool = True
+) -> None:
+    """Change a trial.json, with a new hash unless told otherwise: what the hash can't see is found by other checks."""
+    file = folder(paths) / "trial.json"
+    content = json.loads(file.read_text())
+    change(content)
+    if rehash:
+        content["sha256"] = content_sha256(content)
+    file.write_text(json.dumps(content))
+
+
+def test_a_sound_data_set(paths: DataSetPaths) -> None:
+    trials, findings = validate_folders(paths, running=False)
+    assert (len(trials), findings) == (2, [])
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda f: f.write_bytes(f.read_bytes()[:500]), "Unterminated string|Expecting"),
+        (lambda f: f.write_bytes(b""), "Expecting value"),
+        (lambda f: f.write_bytes(b"\xff\xfe{}"), "not UTF-8 at byte 0"),
+        (lambda f: f.write_text("[" * 100_000), "nested too deeply"),
+        (lambda f: f.write_text("[]"), "holds no JSON object"),
+        (lambda f: f.write_text("{}"), "schema version none"),
+        (
+            lambda f: f.write_text(
+                f.read_text().replace('"schema_version": 1', '"schema_version": 99')
+            ),
+            "schema version 99",
+        ),
+        (
+            lambda f: f.write_text(f.read_text().replace("Text of prompt 1", "A better text")),
+            "was edited",
+        ),
+        (
+            lambda f: f.write_text(f.read_text().replace('"energy_j": 20.0', '"energy_j": 2.0', 1)),
+            "was edited",
+        ),
+        (
+            lambda f: f.write_text(f.read_text().replace('"status": "ok"', '"status": 7', 1)),
+            "status",
+        ),
+        (lambda f: os.truncate(f, 300 * 2**20), "300 MiB"),
+        (lambda f: (f.unlink(), f.symlink_to("/etc/hostname")), "a link out of the data set"),
+    ],
+    ids=[
+        "cut",
+        "empty",
+        "not-utf8",
+        "deep",
+        "list",
+        "object",
+        "version",
+        "text",
+        "energy",
+        "type",
+        "huge",
+        "link",
+    ],
+)
+def test_a_damaged_trial_is_named_and_left_out(
+    paths: DataSetPaths, damage: Callable[[Path], Any], says: str
+) -> None:
+    damage(folder(paths) / "trial.json")
+    where = folder(paths).relative_to(paths.root).as_posix()
+    named = [line for line in lines(paths) if line.startswith(f"error: {where}: ")]
+    assert len(named) == 1
+    assert re.search(says, named[0]), named
+    executions, trials, faults = rebuild(paths)
+    assert (executions, trials) == (3, 1)
+    assert len(faults) == 1
+    assert faults[0].startswith(f"{where}: ")
+
+
+@pytest.mark.parametrize("name", ["emissions.csv", "output.txt"])
+def test_files_beside_are_hashed(paths: DataSetPaths, name: str) -> None:
+    with (folder(paths) / name).open("a") as stream:
+        stream.write("one more line\n")
+    (folder(paths, 1) / name).unlink()
+    (folder(paths, 1) / "notes.md").write_text("mine")
+    found = "\n".join(lines(paths))
+    assert f"{name}: was edited after it was written" in found
+    assert f"{name}: is missing" in found
+    assert "notes.md: wasn't written by this program" in found
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda c: c["columns"].update(model="gpt"),
+            "model: is 'gpt', its specification gives 'smollm2'",
+        ),
+        (lambda c: c["columns"].update(top_k=3), "top_k: is 3"),
+        (lambda c: c["columns"].update(config_hash="0" * 12), "config_hash: is '000000000000'"),
+        (lambda c: c["asked"].update(top_p=0.1), "setup or configuration differ"),
+        (lambda c: c["executions"][0].update(seed=1), "prompt 1: seed: isn't the one"),
+        (
+            lambda c: c["executions"][0].update(prompt_sha256="0"),
+            "prompt 1: prompt_sha256: isn't that of its prompt",
+        ),
+        (
+            lambda c: c["executions"][0].update(prompt=77),
+            "prompt 77: is none of the trial's prompts",
+        ),
+        (lambda c: c["executions"][1].update(c["executions"][0]), "prompt 1: stands there twice"),
+        (lambda c: c["executions"][0].update(energy_j=-1.0), "energy_j: -1.0 can't be"),
+        (lambda c: c["executions"][0].update(text=None), "is ok but has no text"),
+        (lambda c: c["executions"][0].update(status="perfect"), "status 'perfect'"),
+        (lambda c: c["codecarbon"].pop(), "2 records of CodeCarbon for 3 executions"),
+    ],
+)
+def test_what_a_new_hash_would_hide(
+    paths: DataSetPaths, change: Callable[[dict[str, Any]], None], says: str
+) -> None:
+    edit(paths, change)
+    assert says in "\n".join(line for line in lines(paths) if line.startswith("error: pc/"))
+
+
+def test_copies_are_no_second_measurement(paths: DataSetPaths) -> None:
+    shutil.copytree(folder(paths), folder(paths).with_name("0000-copy-r1"))
+    found = "\n".join(lines(paths))
+    assert "0000-copy-r1: lies in the wrong place" in found
+    assert "the same attempt of the same trial as" in found
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda p: p.unlink(), lambda p: os.truncate(p, 100), lambda p: p.write_bytes(b"PAR1")],
+)
+@pytest.mark.parametrize("name", ["executions.parquet", "summary.parquet"])
+def test_tables_that_are_gone_or_broken_are_made_anew(
+    paths: DataSetPaths, name: str, damage: Callable[[Path], Any]
+) -> None:
+    damage(paths.root / name)
+    (line,) = lines(paths)
+    assert line.startswith(f"error: {name}: ")
+    assert "`orchestrator summarize` makes it anew" in line
+    rebuild(paths)
+    assert lines(paths) == []
+
+
+def test_tables_that_lag_behind(paths: DataSetPaths) -> None:
+    spec = builders.spec(index=2)
+    builders.seal_trial(paths, spec, [builders.measured(1, of=spec)])
+    assert [line.split(":")[1].strip() for line in lines(paths)] == [
+        "executions.parquet",
+        "summary.parquet",
+    ]
+    assert lines(paths, running=True) == [], "a running sweep's tables may lag"
+
+
+def test_leftovers_and_links(paths: DataSetPaths, tmp_path: Path) -> None:
+    spec = builders.spec(index=2)
+    append(paths, spec, builders.origin(spec), "shuffled", builders.measured(1, of=spec))
+    (paths.root / ".executions.parquet.12ab.tmp").write_bytes(b"half")
+    (tmp_path / "outside").mkdir()
+    (paths.root / "elsewhere").symlink_to(tmp_path / "outside")
+    (paths.root / "pc" / f"{paths.partial('pc', spec).name}").mkdir()
+    found = lines(paths)
+    assert [line.partition(" ")[0] for line in found] == [
+        "error:",
+        "warning:",
+        "warning:",
+        "warning:",
+    ]
+    assert "elsewhere: a link out of the data set" in found[0]
+    assert sum("a cut-off trial with 1 executions" in line for line in found) == 1
+    assert sum("a temporary file that a cut left" in line for line in found) == 1
+    assert sum("in the wrong place" in line for line in found) == 1
+    assert [
+        line
+        for line in lines(paths, running=True)
+        if "warning" in line and "wrong place" not in line
+    ] == []
+
+
+@settings(
+    deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_any_bytes_give_findings_and_no_crash(paths: DataSetPaths, data: st.DataObject) -> None:
+    """Random cuts and changes of every file: a finding or no difference, never another exception."""
+    spec: TrialSpec = builders.spec(index=5)
+    if not paths.partial("pc", spec).exists():
+        append(paths, spec, builders.origin(spec), "shuffled", builders.measured(1, of=spec))
+    files = sorted(p for p in paths.root.rglob("*") if p.is_file())
+    target = data.draw(st.sampled_from(files))
+    before = target.read_bytes()
+    at = data.draw(st.integers(0, 1000)) * len(before) // 1000
+    kind = data.draw(st.sampled_from(["cut", "change", "insert", "random"]))
+    junk = data.draw(st.binary(min_size=1, max_size=40))
+    after = {
+        "cut": before[:at],
+        "change": before[:at] + junk + before[at + len(junk) :],
+        "insert": before[:at] + junk + before[at:],
+        "random": junk,
+    }[kind]
+    target.write_bytes(after)
+    try:
+        found = validate_folders(paths, running=False)[1]
+        rebuild(paths)
+        unseen = (
+            target.name in ("spec.json", "executions.jsonl") or target.suffix == ".parquet"
+        )  # equal as tables
+        if after != before and not unseen:
+            assert any(f.severity == "error" for f in found) or same(target, before)
+    finally:
+        target.write_bytes(before)
+        rebuild(paths)
+
+
+def same(target: Path, before: bytes) -> bool:
+    """Whether a changed file still says the same: white space in JSON."""
+    if target.name != "trial.json":
+        return False
+    now = read_trial(target.parent)
+    target.write_bytes(before)
+    return now == read_trial(target.parent)

@@ -1,0 +1,217 @@
+"""`evaluate` on a data set: what is judged, what is judged again, what stays out, and what the tables then say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.cli import main
+from orchestrator.dataset.parquet import read_parquet
+from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.verdicts import (
+    Decision,
+    append_decision,
+    now,
+    read_verdicts,
+    text_sha256,
+    write_verdicts,
+)
+from orchestrator.evaluate import embedding, evaluation
+from orchestrator.evaluate.evaluation import evaluate
+from orchestrator.evaluate.rules import Rules, read_rules
+from tests import builders
+from tests.evaluate.texts import ENGLISH, LOOP, PROMPT
+
+RULES = read_rules()
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> DataSetPaths:
+    """A good text, a loop, and a failure; of a real model."""
+    paths = DataSetPaths(tmp_path)
+    seal(paths, 0, [ENGLISH, LOOP, None])
+    return paths
+
+
+def seal(paths: DataSetPaths, index: int, texts: list[str | None], **columns: Any) -> None:
+    spec = builders.spec(
+        index=index, prompts=builders.prompts([f"{PROMPT} ({i})" for i in range(len(texts))])
+    )
+    items = [
+        builders.measured(i, of=spec, **({"text": text} if text is not None else builders.FAILED))
+        for i, text in enumerate(texts, 1)
+    ]
+    builders.seal_trial(
+        paths, spec, items, builders.origin(spec, **({"synthetic": False} | columns))
+    )
+
+
+def usable(paths: DataSetPaths) -> list[bool | None]:
+    return list(read_parquet(paths.executions).column("usable").to_pylist())
+
+
+def quiet(_line: str) -> None:
+    pass
+
+
+def test_texts_are_judged_and_the_tables_follow(paths: DataSetPaths) -> None:
+    found = evaluate(paths.root, RULES, say=quiet)
+    assert (found.judged, found.known, found.kept, found.discarded, found.failed) == (2, 0, 1, 1, 1)
+    assert found.reasons == {"repetition": 1, "off_topic": 1}
+    assert found.wasted_j == 20.0
+    assert usable(paths) == [True, False, None]
+    (summary,) = read_parquet(paths.summary).to_pylist()
+    assert (summary["n_usable"], summary["wasted_energy_j"], summary["energy_per_usable_j"]) == (
+        1,
+        20.0,
+        40.0,
+    )
+
+
+def test_a_second_run_judges_only_what_is_new(paths: DataSetPaths) -> None:
+    evaluate(paths.root, RULES, say=quiet)
+    before = read_verdicts(paths)
+    seal(paths, 1, [ENGLISH + "And so it went on."])
+    found = evaluate(paths.root, RULES, say=quiet)
+    assert (found.judged, found.known) == (1, 2)
+    assert before.items() <= read_verdicts(paths).items()
+
+
+def test_other_rules_judge_everything_anew(paths: DataSetPaths) -> None:
+    evaluate(paths.root, RULES, say=quiet)
+    found = evaluate(
+        paths.root, Rules.model_validate(RULES.model_dump() | {"version": 2}), say=quiet
+    )
+    assert (found.judged, found.known) == (2, 0)
+    assert {verdict.rules[:2] for verdict in read_verdicts(paths).values()} == {"2:"}
+
+
+def test_texts_that_mean_nothing_are_left_out(tmp_path: Path) -> None:
+    paths = DataSetPaths(tmp_path)
+    seal(paths, 0, [ENGLISH], synthetic=True)
+    found = evaluate(tmp_path, RULES, say=quiet)
+    assert (found.judged, found.synthetic) == (0, 1)
+    assert usable(paths) == [None]
+
+
+def test_verdicts_on_trials_that_are_gone_go_too(paths: DataSetPaths) -> None:
+    evaluate(paths.root, RULES, say=quiet)
+    (kept, *_) = read_verdicts(paths).values()
+    write_verdicts(paths, [kept, kept.model_copy(update={"execution": "pc/m/s/u/gone#1"})])
+    evaluate(paths.root, RULES, say=quiet)
+    assert "pc/m/s/u/gone#1" not in read_verdicts(paths)
+
+
+def test_a_persons_word_stands_above(paths: DataSetPaths) -> None:
+    evaluate(paths.root, RULES, say=quiet)
+    name = next(name for name, verdict in read_verdicts(paths).items() if not verdict.usable)
+    said = Decision(
+        execution=name, text_sha256=text_sha256(LOOP), reviewer="ada", decision="keep", at=now()
+    )
+    append_decision(paths, said)
+    found = evaluate(paths.root, RULES, say=quiet)
+    assert (found.judged, found.kept, found.discarded, found.overruled) == (0, 2, 0, 1)
+    assert usable(paths) == [True, True, None]
+
+
+class Near:
+    """An embedding model that finds every pair as near."""
+
+    name = "near@1"
+
+    def __init__(self, similarity: float) -> None:
+        self.similarity = similarity
+
+    def similarities(self, pairs: list[tuple[str, str]]) -> list[float]:
+        return [self.similarity for _ in pairs]
+
+
+def test_an_embedding_model_adds_its_signal_and_a_plain_run_keeps_it(
+    paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedding, "load", lambda _name: Near(0.1))
+    assert evaluate(paths.root, RULES, embedding="near", say=quiet).reasons["off_topic"] == 2
+    plain = evaluate(paths.root, RULES, say=quiet)
+    assert (plain.judged, plain.notes) == (0, ()), "what a model said is not thrown away"
+    seal(paths, 1, [ENGLISH + "And so it went on."])
+    (note,) = evaluate(paths.root, RULES, say=quiet).notes
+    assert "not judged alike: 2 with near@1, 1 with the rules alone" in note
+
+
+def test_many_texts_are_shared_out_with_the_same_result(
+    paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(paths.root, RULES, say=quiet)
+    alone = read_verdicts(paths)
+    paths.verdicts.unlink()
+    chunks: list[int] = []
+
+    def spread(function: Any, items: list[Any], _chunk: int) -> Iterator[list[Any]]:
+        for item in items:
+            chunks.append(1)
+            yield function([item])
+
+    monkeypatch.setattr(evaluation, "WORTH_RAY", 2)
+    evaluate(paths.root, RULES, spread=spread, say=quiet)
+    assert chunks == [1, 1]
+    assert read_verdicts(paths) == alone
+
+
+# --- the verb --------------------------------------------------------------------------------------------------------
+
+
+def call(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", *arguments])
+    return int(ended.value.code or 0)
+
+
+def test_the_verb_says_what_it_found(
+    paths: DataSetPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("--out", str(paths.root)) == 0
+    said = capsys.readouterr().out
+    assert "2 texts judged, 0 were: 1 usable, 1 discarded" in said
+    assert "Why: repetition 1, off_topic 1" in said
+    assert "Energy of the discarded: 20.0 J" in said
+    assert call("--out", str(paths.root), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["known"] == 2
+
+
+def test_the_rules_can_be_printed_edited_and_given(
+    paths: DataSetPaths, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert call("--out", str(paths.root), "--print-rules") == 0
+    text = capsys.readouterr().out
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        "\n".join(
+            line
+            for line in text.splitlines()
+            if "# repetition" not in line and "# off_topic" not in line
+        )
+    )
+    assert call("--out", str(paths.root), "--rules", str(mine)) == 0
+    assert "2 usable, 0 discarded" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--judge", "http://localhost:1/v1"), "--judge and --judge-model: give both or none"),
+        (("--judge", "localhost", "--judge-model", "m"), "must begin with http"),
+        (("--rules", "nowhere.yaml"), "nowhere.yaml"),
+    ],
+)
+def test_user_errors(
+    paths: DataSetPaths,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    assert call("--out", str(paths.root), *arguments) == 2
+    assert message in capsys.readouterr().err

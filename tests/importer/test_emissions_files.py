@@ -1,0 +1,139 @@
+"""emissions.csv of any version, and what spreadsheets make of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.dataset.trial_files import REPORT_FIELDS
+from orchestrator.importer.emissions_files import NUMBERS, read_emissions
+from tests import builders
+
+numbers = st.floats(min_value=0, max_value=1e12)
+cells = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20).filter(
+    lambda text: text == text.strip()
+)
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> tuple[list[str], list[dict[str, float | str]]]:
+    """Names of columns in any order, of any version that has the needed ones, and rows."""
+    optional = draw(
+        st.lists(
+            st.sampled_from([*REPORT_FIELDS, "codecarbon_version", "water_consumed"]), unique=True
+        )
+    )
+    names = draw(st.permutations(sorted({"duration", "energy_consumed", *optional})))
+    values = [
+        {name: draw(numbers if name in NUMBERS else cells) for name in names}
+        for _ in range(draw(st.integers(min_value=1, max_value=4)))
+    ]
+    return names, values
+
+
+@given(
+    rows(),
+    st.sampled_from([",", ";", "\t"]),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    st.booleans(),
+)
+def test_round_trip(
+    table: tuple[list[str], list[dict[str, float | str]]],
+    delimiter: str,
+    encoding: str,
+    report: bool,
+) -> None:
+    names, values = table
+    spelt = {"run_id": "run-id", "tracking_mode": "Tracking_mode"} if report else {}
+    out = io.StringIO()
+    writer = csv.writer(out, delimiter=delimiter)
+    writer.writerow([spelt.get(name, name) for name in names])
+    for row in values:
+        written = [repr(value) if isinstance(value, float) else value for value in row.values()]
+        writer.writerow(
+            [
+                cell if delimiter == "," or name not in NUMBERS else cell.replace(".", ",")
+                for name, cell in zip(names, written, strict=True)
+            ]
+        )
+    read = read_emissions(out.getvalue().encode(encoding))
+    assert read.faults == ()
+    assert [row.numbers | row.texts for row in read.rows] == values
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused_in_a_sentence(data: bytes) -> None:
+    try:
+        read_emissions(data)
+    except ValueError as error:
+        assert "\n" not in str(error)
+
+
+HEADER = "duration,energy_consumed,gpu_model"
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("1,2", "2 cells under 3 names of columns; is it cut, or of another version?"),
+        ("1,2,x,y", "4 cells under 3 names of columns; is it cut, or of another version?"),
+        ("1,,x", "energy_consumed is empty"),
+        ("1,-2,x", "energy_consumed: -2 can't be"),
+        ("1,nan,x", "energy_consumed: nan can't be"),
+        ("inf,2,x", "duration: inf can't be"),
+        ("1_0,2,x", "duration: 1_0 can't be"),
+        ("one,2,x", "duration: 'one' is no number; export it without separators of thousands"),
+        ('"1,5",2,x', "duration: '1,5' is no number; export it without separators of thousands"),
+    ],
+)
+def test_a_bad_row_is_listed_and_loses_no_other(row: str, says: str) -> None:
+    read = read_emissions(f"{HEADER}\n1,2,a\n{row}\n\n3,4,b\n".encode())
+    assert read.faults == ((3, says),)
+    assert [(one.number, one.line, one.texts["gpu_model"]) for one in read.rows] == [
+        (1, 2, "a"),
+        (3, 5, "b"),
+    ]
+    assert read.n_rows == 3
+
+
+def test_a_decimal_comma_with_thousands_is_refused_not_guessed() -> None:
+    read = read_emissions(b"duration;energy_consumed\n1.234,5;0,5\n1234,5;0,5\n")
+    assert read.faults == (
+        (2, "duration: '1.234,5' is no number; export it without separators of thousands"),
+    )
+    assert read.rows[0].numbers == {"duration": 1234.5, "energy_consumed": 0.5}
+
+
+def test_joined_files_and_old_encodings() -> None:
+    read = read_emissions(f"{HEADER}\n1,2,a\n{HEADER}\n3,4,caffè\n".encode("cp1252"))
+    assert [row.texts["gpu_model"] for row in read.rows] == ["a", "caffè"]
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "is empty"),
+        (b"a,b\n1,2\n", "has no column duration and energy_consumed"),
+        (b"duration,energy_consumed,duration\n", "has two columns duration"),
+        (b"duration,energy_consumed\n\0", "holds zero bytes"),
+    ],
+)
+def test_what_is_no_emissions_csv(data: bytes, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        read_emissions(data)
+
+
+def test_codecarbons_own_columns() -> None:
+    row = builders.codecarbon(duration=2.5, energy_consumed=1e-6, gpu_model="Tesla T4")
+    text = (
+        ",".join(row)
+        + "\n"
+        + ",".join("" if value is None else str(value) for value in row.values())
+    )
+    (read,) = read_emissions(text.encode()).rows
+    assert read.numbers["energy_consumed"] == 1e-6
+    assert read.texts["gpu_model"] == "Tesla T4"

@@ -1,0 +1,285 @@
+"""Trees of other people's measurements, in the measurement report's layout and near it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.dataset.imported import read_provenance
+from orchestrator.dataset.parquet import read_parquet
+from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.trial_files import REPORT_FIELDS
+from tests import builders
+from tests.commandline import Outcome, caller
+
+NAMES = [
+    {"run_id": "run-id", "tracking_mode": "Tracking_mode"}.get(name, name) for name in REPORT_FIELDS
+]
+ROW = {
+    "timestamp": "2024-05-01T10:00:00", "project_name": "codecarbon", "run_id": "r1", "duration": 100, "emissions": 0.001,
+    "cpu_power": 42.5, "cpu_energy": 0.001, "gpu_energy": 0.0014, "ram_energy": 0.0002, "energy_consumed": 0.0026,
+    "country_iso_code": "ITA", "region": "lazio", "gpu_count": 1, "gpu_model": "1 x GTX 1650 Ti", "tracking_mode": "machine",
+}  # fmt: skip
+LEAF = "pc/llama2/uniformSampling/fantasyWorld"
+
+
+def table(*changes: dict[str, Any], separator: str = ",", more: tuple[str, ...] = ()) -> str:
+    lines = [separator.join([*NAMES, *more])]
+    for number, change in enumerate(changes):
+        row = {**ROW, "run_id": f"r{number}", "cpu_power": 40 + number, **change}
+        lines.append(separator.join(str(row.get(name, "")) for name in (*REPORT_FIELDS, *more)))
+    return "\n".join(lines) + "\n"
+
+
+def write(folder: Path, csv: str, txt: str | None = None) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "emissions.csv").write_text(csv)
+    if txt is not None:
+        (folder / "output.txt").write_text(txt)
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """Three measurements in one file, and one in the folder of a run."""
+    write(tmp_path / "old" / LEAF, table({}, {}, {}), "Output: a\nOutput: b\nOutput: c\n")
+    write(
+        tmp_path / "old" / "colab/mistral/latinHypercubeSampling/danceCoreography/run 1",
+        table({}),
+        "A dance.",
+    )
+    return tmp_path / "old"
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    return caller(capsys)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> DataSetPaths:
+    return DataSetPaths(tmp_path / "data")
+
+
+def rows(paths: DataSetPaths) -> list[dict[str, Any]]:
+    return read_parquet(paths.imported).to_pylist()
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_the_reports_layout(old: Path, paths: DataSetPaths, call: Callable[..., Outcome]) -> None:
+    source = tree(old)
+    done = call("import", str(old), "--out", str(paths.root))
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("4 measurements of 4 files imported")
+    assert tree(old) == source
+    assert {
+        name: data for name, data in tree(paths.imports).items() if name != "import.json"
+    } == source
+    dance, first, second, _ = rows(paths)
+    assert (dance["machine"], dance["model"], dance["strategy"], dance["use_case"], dance["run"], dance["text"]) == (
+        "colab", "mistral", "latinHypercubeSampling", "danceCoreography", "run 1", "A dance.",
+    )  # fmt: skip
+    assert second["execution"] == f"imported/{LEAF}/emissions.csv#2"
+    assert (first["text"], second["text"]) == ("a", "b")
+    assert first["energy_j"] == pytest.approx(0.0026 * 3.6e6)
+    assert (first["gpu_energy_cc_j"], first["window_s"]) == (pytest.approx(0.0014 * 3.6e6), 100)
+    assert first["flags"] == [
+        "imported",
+        "unknown_configuration",
+        "unknown_seed",
+        "unknown_tokens",
+        "whole_machine",
+    ]
+    assert (first["max_length"], first["codecarbon_version"]) == (None, None)
+    assert {file.source for file in read_provenance(paths)} == {f"old/{name}" for name in source}, (
+        "no path of this machine"
+    )
+    assert call("validate", "--out", str(paths.root)).code == 0
+
+
+def test_again_changes_nothing_and_more_is_added(
+    old: Path, paths: DataSetPaths, call: Callable[..., Outcome]
+) -> None:
+    arguments = ("import", str(old), "--out", str(paths.root))
+    call(*arguments)
+    before = tree(paths.root)
+    assert call(*arguments).out.startswith("0 measurements of 0 files imported")
+    assert tree(paths.root) == before
+    write(old / "pc/mistral/uniformSampling/fantasyWorld", table({}))
+    assert call(*arguments).out.startswith("1 measurements of 1 files imported")
+    assert len(rows(paths)) == 5
+
+
+def test_a_dry_run_writes_nothing(
+    old: Path, paths: DataSetPaths, call: Callable[..., Outcome]
+) -> None:
+    assert call("import", str(old), "--out", str(paths.root), "--dry-run").out.startswith(
+        "4 measurements of 4 files would be"
+    )
+    assert not paths.root.exists()
+
+
+def test_nothing_is_overwritten(
+    old: Path, paths: DataSetPaths, call: Callable[..., Outcome]
+) -> None:
+    call("import", str(old), "--out", str(paths.root))
+    before = tree(paths.root)
+    write(old / LEAF, table({"duration": 7}))
+    done = call("import", str(old), "--out", str(paths.root))
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "another file stands at" in done.err
+    assert tree(paths.root) == before
+
+
+def test_a_cut_import_is_gone_on_with(
+    old: Path, paths: DataSetPaths, call: Callable[..., Outcome]
+) -> None:
+    copied = paths.imports / LEAF
+    copied.mkdir(parents=True)
+    shutil.copy(old / LEAF / "emissions.csv", copied)
+    assert call("import", str(old), "--out", str(paths.root)).out.startswith(
+        "4 measurements of 4 files imported"
+    )
+
+
+def test_bad_rows_and_files_lose_nothing_else(
+    old: Path, paths: DataSetPaths, call: Callable[..., Outcome]
+) -> None:
+    file = old / LEAF / "emissions.csv"
+    file.write_text(file.read_text() + "cut,here\n")
+    write(old / "pc/llama2/uniformSampling/other", "a,b\n1,2\n")
+    done = call("import", str(old), "--out", str(paths.root))
+    no_table = "has no column duration and energy_consumed; the first line of CodeCarbon's emissions.csv names its columns"
+    assert done.code == 3
+    assert done.err.splitlines() == [
+        f"left out: {file}:5: 2 cells under 29 names of columns; is it cut, or of another version?",
+        f"left out: {old}/pc/llama2/uniformSampling/other/emissions.csv: {no_table}",
+    ]
+    assert len(rows(paths)) == 4
+    assert rows(paths)[1]["text"] is None, "three texts for four rows: nobody knows whose"
+
+
+@pytest.mark.parametrize(
+    ("change", "flag"),
+    [
+        ({"gpu_energy": 0, "energy_consumed": 0.0012}, "zero_gpu_energy"),
+        ({"energy_consumed": 2.6}, "energy_sum_differs"),
+        (
+            {"energy_consumed": 2.6, "cpu_energy": 1, "gpu_energy": 1.4, "ram_energy": 0.2},
+            "implausible_power",
+        ),
+        ({"country_iso_code": "CAN", "region": "quebec"}, "assumed_country"),
+        ({"run_id": "r1"}, "same_run_id"),
+    ],
+)
+def test_flags(
+    old: Path, paths: DataSetPaths, call: Callable[..., Outcome], change: dict[str, Any], flag: str
+) -> None:
+    write(old / LEAF, table(change, {}))
+    call("import", str(old), "--out", str(paths.root))
+    found = {
+        row["execution"].rpartition("/")[2]: row["flags"]
+        for row in rows(paths)
+        if row["machine"] == "pc"
+    }
+    assert flag in found["emissions.csv#1"]
+    assert (flag in found["emissions.csv#2"]) == (flag == "same_run_id")
+
+
+def test_constant_cpu_and_what_wasnt_measured(
+    old: Path, paths: DataSetPaths, call: Callable[..., Outcome]
+) -> None:
+    write(
+        old / LEAF,
+        table(
+            *[
+                {
+                    "cpu_power": 42.5,
+                    "energy_consumed": 0,
+                    "gpu_energy": "",
+                    "gpu_count": "",
+                    "gpu_model": "",
+                }
+            ]
+            * 3
+        ),
+    )
+    call("import", str(old), "--out", str(paths.root))
+    row = rows(paths)[1]
+    assert "constant_cpu" in row["flags"]
+    assert (row["energy_j"], row["energy_kwh"], row["gpu_energy_cc_j"]) == (None, None, None)
+    assert row["notes"] == [
+        "energy_j: CodeCarbon wrote 0, so it measured nothing",
+        "gpu_energy_cc_j: no GPU",
+    ]
+
+
+def test_configurations_that_a_csv_has(
+    old: Path, paths: DataSetPaths, call: Callable[..., Outcome]
+) -> None:
+    asked = {"max_length": 200, "top_p": 0.9, "top_k": 50, "temperature": 0.7}
+    write(old / LEAF, table(asked, more=tuple(asked)))
+    call("import", str(old), "--out", str(paths.root))
+    row = rows(paths)[1]
+    assert {name: row[name] for name in asked} == asked
+    assert "unknown_configuration" not in row["flags"]
+
+
+def test_levels_that_the_folders_dont_have(
+    old: Path, paths: DataSetPaths, call: Callable[..., Outcome]
+) -> None:
+    below = old / "pc" / "llama2"
+    refused = call("import", str(below), "--out", str(paths.root))
+    assert refused.code == 3
+    assert (
+        "lies too high to tell its machine, model, strategy, use_case; name what its folders don't"
+        in refused.err
+    )
+    done = call(
+        "import", str(below), "--out", str(paths.root), "--machine", "pc", "--model", "llama2"
+    )
+    assert done.code == 0
+    assert rows(paths)[0]["execution"] == f"imported/{LEAF}/emissions.csv#1"
+    for name in ("..", "a/b", ".x", ""):
+        assert call("import", str(below), "--out", str(paths.root), "--machine", name).code == 2
+
+
+def test_what_is_no_tree_of_codecarbon(
+    old: Path, paths: DataSetPaths, call: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "emissions.csv").symlink_to(old / LEAF / "emissions.csv")
+    spec = builders.spec()
+    builders.seal_trial(DataSetPaths(tmp_path / "ours"), spec, [builders.measured(1, of=spec)])
+    for source, code, says in [
+        ("missing", 2, "no such folder"),
+        ("empty", 2, "holds no emissions.csv"),
+        ("ours", 3, "is a trial of this program; `orchestrator merge` takes its data set"),
+    ]:
+        done = call("import", str(tmp_path / source), "--out", str(paths.root))
+        assert (done.code, says in done.err, "Traceback" in done.err) == (code, True, False)
+    call("import", str(old), "--out", str(paths.root))
+    assert (
+        "lies in the data set itself"
+        in call("import", str(paths.imports), "--out", str(paths.root)).err
+    )
+
+
+def test_backups_of_codecarbon_are_measurements_too(
+    old: Path, paths: DataSetPaths, call: Callable[..., Outcome]
+) -> None:
+    shutil.copy(old / LEAF / "emissions.csv", old / LEAF / "emissions.csv.bak")
+    call("import", str(old), "--out", str(paths.root))
+    found = [row for row in rows(paths) if row["machine"] == "pc"]
+    assert len(found) == 6
+    assert {row["text"] for row in found} == {None}, "one output.txt for two tables"

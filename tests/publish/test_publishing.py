@@ -1,0 +1,323 @@
+"""A published data set: loads, validates and verifies elsewhere; publishing again changes no byte; measured files never."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orchestrator.check.validation import validate
+from orchestrator.cli.publish_command import ACCEPTABLE, SPDX
+from orchestrator.dataset.lock import held
+from orchestrator.dataset.paths import DataSetPaths, execution_id
+from orchestrator.dataset.tables import rebuild
+from orchestrator.dataset.verdicts import write_verdicts
+from orchestrator.models import KNOWN
+from orchestrator.publish.authors import Author
+from orchestrator.publish.card import bibtex
+from orchestrator.publish.card_figures import Content, content_of
+from orchestrator.publish.licences import LICENCES, LLAMA2, UNKNOWN, licence_of_texts
+from orchestrator.publish.publication import Publication
+from orchestrator.publish.scan import RULES
+from tests import builders
+from tests.check.test_plausibility import verdict
+from tests.commandline import Outcome, caller
+
+WRITTEN = {"README.md", "croissant.json", "CITATION.cff", "LICENSE.md", "checksums.sha256"}
+AUTHOR = ("--author", "Ada Lovelace <0000-0002-1825-0097>")
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> DataSetPaths:
+    """A machine without a GPU and one with; one of five texts was found unusable."""
+    paths = DataSetPaths(tmp_path / "data set")
+    cpu = builders.spec(prompts=builders.prompts(builders.PROMPTS[:2]))
+    builders.seal_trial(
+        paths, cpu, [builders.measured(1, of=cpu), builders.measured(2, of=cpu, text="word word")]
+    )
+    gpu = builders.spec(setup=builders.setup(model="llama2"), model_ref="llama2")
+    on = [
+        builders.measured(1, of=gpu, **builders.ON_GPU),
+        builders.measured(2, of=gpu, **builders.FAILED, started_at="2026-01-02T03:04:30+00:00"),
+    ]
+    started = builders.measured(
+        3, of=gpu, **builders.ON_GPU, started_at="2026-01-02T03:05:00+00:00"
+    )
+    origin = builders.origin(
+        gpu, machine="colab", gpu_uuid="GPU-1", gpu_name="Tesla T4 <b>|</b>", synthetic=False
+    )
+    builders.seal_trial(paths, gpu, [*on, started], origin)
+    rebuild(paths)
+    write_verdicts(
+        paths,
+        [
+            verdict(execution_id("pc", cpu, 2), "word word").model_copy(
+                update={"usable": False, "reasons": ("repetition",)}
+            )
+        ],
+    )
+    rebuild(paths)
+    return paths
+
+
+@pytest.fixture
+def call(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Outcome]:
+    monkeypatch.setattr("orchestrator.publish.scan.names_here", lambda _: ())
+    return caller(capsys)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_publishing_adds_five_files_and_twice_is_once(
+    paths: DataSetPaths, call: Callable[..., Outcome]
+) -> None:
+    measured = tree(paths.root)
+    done = call("publish", "--out", str(paths.root), *AUTHOR)
+    assert (done.code, done.err) == (0, "")
+    assert f"hf upload ORG/NAME '{paths.root}' . --repo-type dataset" in done.out
+    published = tree(paths.root)
+    assert published.keys() - measured.keys() == WRITTEN
+    assert published | measured == published
+    assert call("publish", "--out", str(paths.root), *AUTHOR).code == 0
+    assert tree(paths.root) == published
+    assert (
+        call("validate", "--out", str(paths.root))
+        .out.splitlines()[-1]
+        .endswith(": 0 errors, 1 warnings")
+    )
+
+
+def test_check_writes_nothing(paths: DataSetPaths, call: Callable[..., Outcome]) -> None:
+    before = tree(paths.root)
+    assert call("publish", "--out", str(paths.root), "--check").code == 0
+    assert tree(paths.root) == before
+
+
+def test_sha256sum_agrees(paths: DataSetPaths, call: Callable[..., Outcome]) -> None:
+    call("publish", "--out", str(paths.root))
+    done = subprocess.run(
+        ["sha256sum", "--check", "--strict", "checksums.sha256"],
+        cwd=paths.root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len(done.stdout.splitlines()) == len(tree(paths.root)) - 1
+
+
+def test_it_loads_with_datasets(
+    paths: DataSetPaths,
+    call: Callable[..., Outcome],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    import datasets
+
+    call("publish", "--out", str(paths.root))
+    folder, cache = str(paths.root), str(tmp_path / "datasets")
+    executions = datasets.load_dataset(folder, "executions", split="train", cache_dir=cache)
+    assert executions.num_rows == 5
+    assert sorted(str(usable) for usable in executions["usable"]) == [
+        "False",
+        "None",
+        "None",
+        "None",
+        "None",
+    ]
+    assert datasets.load_dataset(folder, "summary", split="train", cache_dir=cache).num_rows == 2
+    assert datasets.load_dataset(folder, split="train", cache_dir=cache).num_rows == 5, (
+        "executions are the default"
+    )
+
+
+def test_croissant_is_valid_and_its_records_can_be_read(
+    paths: DataSetPaths, call: Callable[..., Outcome]
+) -> None:
+    import mlcroissant
+
+    call("publish", "--out", str(paths.root), *AUTHOR)
+    described = mlcroissant.Dataset(jsonld=str(paths.croissant))
+    assert not described.metadata.issues.errors
+    assert not described.metadata.issues.warnings
+    records = list(described.records("executions"))
+    assert len(records) == 5
+    assert records[0]["executions/text"] is not None
+    assert {record["summary/n_ok"] for record in described.records("summary")} == {2}
+    assert {tuple(record["verdicts/reasons"]) for record in described.records("verdicts")} == {
+        (b"repetition",)
+    }
+    moved = paths.root.with_name("elsewhere")
+    shutil.copytree(paths.root, moved)
+    assert (
+        len(list(mlcroissant.Dataset(jsonld=str(moved / "croissant.json")).records("summary"))) == 2
+    )
+
+
+def test_the_card(paths: DataSetPaths, call: Callable[..., Outcome]) -> None:
+    call(
+        "publish",
+        "--out",
+        str(paths.root),
+        *AUTHOR,
+        "--title",
+        "Mine: <script> | 100 % {x}",
+        "--licence",
+        "CC0-1.0",
+    )
+    text = paths.readme.read_text()
+    front = yaml.safe_load(text.split("---\n")[1])
+    assert (front["pretty_name"], front["license"], front["size_categories"]) == (
+        "Mine: <script> | 100 % {x}",
+        "cc0-1.0",
+        ["n<1K"],
+    )
+    assert [config["config_name"] for config in front["configs"]] == [
+        "executions",
+        "summary",
+        "verdicts",
+    ]
+    body = text.split("---\n", 2)[2]
+    assert "# Mine: &lt;script&gt; \\| 100 % {x}" in body
+    assert "Tesla T4 &lt;b&gt;\\|&lt;/b&gt;" in body
+    assert "<b>" not in body
+    assert (
+        "| all |  |  |  |  | 5 | 4 | 1 | 1 | 0.06667 Wh | 0.005556 Wh |" in body
+    )  # 2 x 20 J + 2 x 100 J; 20 J
+    assert "| colab | Tesla T4" in body
+    assert f"| llama2 | {LLAMA2} |" in body
+    assert "2 executions are synthetic" in body
+    assert "### executions.parquet" in body
+
+
+def test_citation_and_licence(paths: DataSetPaths, call: Callable[..., Outcome]) -> None:
+    call("publish", "--out", str(paths.root), *AUTHOR)
+    citation = yaml.safe_load(paths.citation.read_text())
+    assert citation["authors"] == [
+        {
+            "given-names": "Ada",
+            "family-names": "Lovelace",
+            "orcid": "https://orcid.org/0000-0002-1825-0097",
+        }
+    ]
+    assert (citation["cff-version"], citation["type"], citation["license"]) == (
+        "1.2.0",
+        "dataset",
+        "CC-BY-4.0",
+    )
+    assert LLAMA2 in paths.licence.read_text()
+
+
+def test_what_is_found_stops_it(paths: DataSetPaths, call: Callable[..., Outcome]) -> None:
+    (paths.root / "NOTES.md").write_text("from /home/ada/data")
+    before = tree(paths.root)
+    done = call("publish", "--out", str(paths.root))
+    assert done.code == 3
+    assert "error: NOTES.md: holds a path in somebody's home folder (home_path)" in done.out
+    assert tree(paths.root) == before
+    assert call("publish", "--out", str(paths.root), "--accept", "home_path").code == 0
+    paths.summary.unlink()
+    refused = json.loads(
+        call("publish", "--out", str(paths.root), "--accept", "home_path", "--json").out
+    )
+    assert not refused["written"]
+    assert [f["where"] for f in refused["findings"] if f["severity"] == "error"] == [
+        "summary.parquet"
+    ]
+
+
+def test_what_was_changed_by_hand_is_kept(
+    paths: DataSetPaths, call: Callable[..., Outcome]
+) -> None:
+    paths.readme.write_text("My own words.")
+    done = call("publish", "--out", str(paths.root))
+    assert (done.code, "README.md: was written or changed by hand" in done.err) == (2, True)
+    paths.readme.write_text(
+        "Data sets go here (`--out` names another folder). Everything else in this folder is ignored by git.\n"
+    )
+    assert call("publish", "--out", str(paths.root)).code == 0
+    assert call("publish", "--out", str(paths.root), "--title", "Another").code == 0, (
+        "what we wrote we may change"
+    )
+    paths.citation.write_text(paths.citation.read_text() + "doi: 10.5281/zenodo.1\n")
+    assert call("publish", "--out", str(paths.root)).code == 2
+
+
+def test_a_data_set_that_grew_is_published_again(
+    paths: DataSetPaths, call: Callable[..., Outcome]
+) -> None:
+    call("publish", "--out", str(paths.root))
+    spec = builders.spec(index=7)
+    builders.seal_trial(
+        paths, spec, [builders.measured(1, of=spec, started_at="2026-01-03T00:00:00+00:00")]
+    )
+    rebuild(paths)
+    assert "checksums.sha256" in call("validate", "--out", str(paths.root)).out
+    assert call("publish", "--out", str(paths.root)).code == 0
+    assert "checksums.sha256" not in call("validate", "--out", str(paths.root)).out
+
+
+def test_user_errors(paths: DataSetPaths, call: Callable[..., Outcome], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for arguments in (
+        ("--out", str(tmp_path / "empty")),
+        ("--title", "a\nb"),
+        ("--author", "Ada <1>"),
+        ("--licence", "mine"),
+    ):
+        done = call("publish", "--out", str(paths.root), *arguments)
+        assert (done.code, done.err.count("\n")) == (2, 1), arguments
+    with held(paths.root, print):
+        assert (
+            "runs a sweep there; publish when it is done"
+            in call("publish", "--out", str(paths.root)).err
+        )
+
+
+def test_licences_of_texts() -> None:
+    def of(ref: str, *, synthetic: bool = False) -> str:
+        return licence_of_texts(builders.record(builders.spec(model_ref=ref), synthetic=synthetic))
+
+    assert of("llama2") == of("meta-llama/Llama-2-7b-chat-hf@main") == LLAMA2
+    assert of("someone/llama2") == of("./llama2") == UNKNOWN
+    assert of("llama2", synthetic=True).startswith("none")
+    assert UNKNOWN not in {of(ref) for ref in KNOWN}
+
+
+def test_tables_of_the_command_line_are_the_modules() -> None:
+    assert tuple(LICENCES) == SPDX
+    assert set(ACCEPTABLE) <= RULES.keys() | {"own_name"}
+
+
+def test_bibtex_holds_any_title() -> None:
+    publication = Publication(
+        "A & B_{x} \\ %", (Author(given="Ada", family="Lovelace"),), "CC0-1.0", LICENCES["CC0-1.0"]
+    )
+    found = bibtex(publication, Content(date="2026-01-02"))
+    assert "title = {{A \\& B\\_(x)   \\%}}," in found
+    assert found.count("{") == found.count("}")
+
+
+def test_content_counts(paths: DataSetPaths) -> None:
+    content = content_of(paths, validate(paths.root)[0])
+    assert (content.executions, content.trials, content.synthetic) == (5, 2, 2)
+    assert (content.total("ok"), content.total("evaluated"), content.total("discarded")) == (
+        4,
+        1,
+        1,
+    )
+    assert (content.total("energy_j"), content.total("wasted_j")) == (240.0, 20.0)

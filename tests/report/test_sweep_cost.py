@@ -1,0 +1,155 @@
+"""What a sweep took besides its executions, by hand; and records that hold nonsense."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.schema import Execution, TrialRecord
+from orchestrator.dataset.tables import rebuild
+from orchestrator.report.execution_frame import data_of, read_data
+from orchestrator.report.page_content import cost_table, duration
+from orchestrator.report.sweep_cost import Cost, Part, cost_of, sweep_cost
+from tests import builders
+from tests.report.synthetic import Truth, executions
+
+FRESH = {
+    "load_s": 5.0,
+    "loaded_here": True,
+    "pilot": {"warm_up_s": 3.0, "warm_up_energy_j": 30.0, "tokens_per_s": 1.0},
+}
+WARM = FRESH | {"loaded_here": False}
+
+
+def trial(
+    *starts: str, environment: dict[str, Any] = FRESH, gpu: str | None = "GPU-1", **changes: Any
+) -> TrialRecord:
+    """Executions of 2 s and 100 J on a GPU, at times of one day."""
+    done = [
+        builders.execution(
+            i, **(builders.ON_GPU | {"started_at": f"2026-01-02T{start}+00:00"} | changes)
+        )
+        for i, start in enumerate(starts, 1)
+    ]
+    return builders.record(executions=done, environment=environment, gpu_uuid=gpu)
+
+
+def parts(cost: Cost) -> dict[str, Part]:
+    return {part.name: part for part in cost.parts}
+
+
+def test_a_gpus_time_from_loading_to_the_last_execution() -> None:
+    found = cost_of([trial("10:00:00", "10:00:03"), trial("10:00:10", environment=WARM)])
+    by_name = parts(found)
+    assert found.held_s == pytest.approx(5 + 3 + 12)
+    assert by_name["executions"] == Part("executions", 3, 6.0, 6.0, 300.0, 0)
+    assert by_name["warm-up of a model"] == Part("warm-up of a model", 1, 3.0, 3.0, 30.0, 0)
+    assert by_name["loading a model"] == Part("loading a model", 1, 5.0, 5.0, None, 1)
+    assert by_name["between executions"].time_s == pytest.approx(20 - 6 - 3 - 5)
+    assert by_name["a GPU held, in all"].n == 1
+
+
+def test_hours_between_two_processes_are_nobodys() -> None:
+    one, other = trial("10:00:00"), trial("15:00:00")
+    for records in ([one, other], [other, one]):
+        found = cost_of(records)
+        assert found.held_s == pytest.approx(2 * (5 + 3 + 2))
+        assert parts(found)["a GPU held, in all"].n == 2
+        assert parts(found)["between executions"].time_s == pytest.approx(0)
+
+
+def test_gpus_side_by_side_are_held_each() -> None:
+    assert cost_of([trial("10:00:00"), trial("10:00:00", gpu="GPU-2")]).held_s == pytest.approx(20)
+
+
+def test_without_a_gpu_the_rest_is_unknown() -> None:
+    found = cost_of([trial("10:00:00", gpu=None, energy_basis="energy_j")])
+    assert found.held_s is None
+    assert parts(found)["executions"] == Part("executions", 1, 2.0, 0.0, 120.0, 0)
+    assert "between executions" not in parts(found)
+
+
+def test_energy_that_is_unknown_is_counted_not_zero() -> None:
+    unmeasured = trial("10:00:00", energy_basis=None, environment=FRESH | {"pilot": None})
+    by_name = parts(cost_of([unmeasured, trial("11:00:00")]))
+    assert (by_name["executions"].energy_j, by_name["executions"].n_unmeasured) == (100.0, 1)
+    assert by_name["warm-up of a model"].n == 1
+    assert parts(cost_of([unmeasured]))["executions"].energy_j is None
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"loaded_here": True, "load_s": "5", "pilot": [1]},
+        {
+            "loaded_here": True,
+            "load_s": float("nan"),
+            "pilot": {"warm_up_s": -1, "warm_up_energy_j": True},
+        },
+        {"loaded_here": "yes", "load_s": 1e400},
+    ],
+)
+def test_an_environment_of_nonsense_is_unknown(environment: dict[str, Any]) -> None:
+    found = cost_of([trial("10:00:00", environment=environment)])
+    assert found.held_s == pytest.approx(2)
+    assert all(
+        part.time_s in (None, 0.0)
+        for part in found.parts
+        if part.name in ("warm-up of a model", "loading a model")
+    )
+
+
+def test_a_start_that_is_no_time_and_a_clock_set_back() -> None:
+    wrong: Execution = builders.execution(1, **builders.ON_GPU, started_at="yesterday")
+    assert (
+        cost_of([builders.record(executions=[wrong], environment=WARM, gpu_uuid="GPU-1")]).held_s
+        is None
+    )
+    assert cost_of([trial("10:00:00", "10:00:00", "10:00:00", environment=WARM)]).held_s == 6.0, (
+        "not less than its windows"
+    )
+
+
+def test_every_attempt_counts_also_one_that_another_replaced_and_one_that_can_not_be_read_is_told(
+    tmp_path: Path,
+) -> None:
+    paths = DataSetPaths(tmp_path)
+    spec = builders.spec()
+    on_gpu = builders.origin(spec, environment=FRESH, gpu_uuid="GPU-1")
+    for attempt in (1, 2, 3):
+        again = spec.model_copy(update={"attempt": attempt})
+        builders.seal_trial(
+            paths, again, [builders.measured(1, of=again, **builders.ON_GPU)], on_gpu
+        )
+    rebuild(paths)
+    damaged = paths.sealed_trials()[0] / "trial.json"
+    damaged.write_text(damaged.read_text().replace('"window_s": 2.0', '"window_s": 3.0'))
+    data = read_data(paths)
+    assert len(data.all) == 1
+    assert (sweep_cost(paths).n_trials, sweep_cost(paths).n_unreadable) == (2, 1)
+    table = cost_table(data)
+    assert table.rows[0] == ("executions", "2", "200 J", "4.0 s", "20.0 %")
+    assert table.rows[2] == ("loading a model", "2", "n/a", "10.0 s", "50.0 %")
+    assert "1 trials can't be read" in table.note
+
+
+def test_tables_without_their_folders_say_so() -> None:
+    table = cost_table(data_of(executions(Truth(), 0, points=2)))
+    assert (table.rows, table.note) == (
+        (),
+        "Not known: there are no trial folders beside the tables.",
+    )
+
+
+def test_durations() -> None:
+    assert [duration(value) for value in (None, 0.0, 59.94, 3600.0, 90_000.0)] == [
+        "n/a",
+        "0.0 s",
+        "59.9 s",
+        "1.0 h",
+        "25.0 h",
+    ]

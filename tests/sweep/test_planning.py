@@ -1,0 +1,388 @@
+"""The plan: what its id hangs on, the order of its trials, its file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy.stats import spearmanr
+
+from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.sweep_plan import SweepPlan, read_plan, write_plan
+from orchestrator.errors import UserError
+from orchestrator.nouns import ANCHOR, PARAMETERS
+from orchestrator.samplers import FORMER_OBJECTIVES, sampler_of
+from orchestrator.sweep.planning import check_same_weights, make_plan, neighbours
+from orchestrator.sweep.prepare import known_revisions, prepare
+from orchestrator.sweep.request import Request, resolve_request
+
+USUAL: dict[str, Any] = {
+    "engine": "simulated",
+    "samples": 8,
+    "models": ("smollm2",),
+    "ranges": ("max_length=100:200",),
+}
+
+Plan = Callable[..., SweepPlan]
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """Plans of the simulated engine from keyword flags, in an empty folder without a GPU."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(space: str = "sobol", **flags: Any) -> SweepPlan:
+        resolved = resolve_request(Request(space=space, **{**USUAL, **flags}), [])
+        return make_plan(resolved, known_revisions(resolved))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"samples": 9}, {"repeats": 2}, {"prompts": 5}, {"machine": "gpu"}, {"order": "design"}],
+)
+def test_the_id_does_not_hang_on_how_much_is_run_and_where(
+    plan: Plan, changed: dict[str, Any]
+) -> None:
+    assert plan(**changed).id == plan().id
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"seed": 1},
+        {"quantization": "int8"},
+        {"dtype": "bfloat16"},
+        {"chat_template": "off"},
+        {"fixed_length": True},
+        {"beyond_context": True},
+        {"models": ("mistral",)},
+        {"use_cases": ("fantasyWorld",)},
+        {"ranges": ("max_length=100:200", "top_p=0.1:1")},
+        {"space": "uniform"},
+    ],
+    ids=str,
+)
+def test_the_id_hangs_on_what_decides_the_measurements(plan: Plan, changed: dict[str, Any]) -> None:
+    assert plan(**changed).id != plan().id
+
+
+def test_another_text_of_a_prompt_is_another_sweep_and_another_hash(plan: Plan) -> None:
+    for text in ("Dance slowly.", "Dance quickly."):
+        Path(f"{text[6]}.yaml").write_text(f"name: mine\nprompts: ['{text}']\n")
+    first, second = plan(use_cases=("s.yaml",)), plan(use_cases=("q.yaml",))
+    assert first.id != second.id
+    assert not {s.config_hash() for s in first.specs()} & {s.config_hash() for s in second.specs()}
+
+
+@pytest.mark.parametrize("space", ["lhs", "grid"])
+def test_a_design_that_cannot_grow_has_its_count_in_the_id(plan: Plan, space: str) -> None:
+    assert plan(space, samples=16).id != plan(space, samples=81).id
+
+
+@pytest.mark.parametrize("space", ["sobol", "uniform"])
+def test_a_larger_sweep_keeps_trials_and_their_order(plan: Plan, space: str) -> None:
+    def order(p: SweepPlan) -> list[tuple[str, str, int]]:
+        return [
+            (s.config_hash(), s.setup.use_case, s.repeat) for s in p.specs() if s.strategy != ANCHOR
+        ]
+
+    small, large = order(plan(space, samples=8)), order(plan(space, samples=24, repeats=2))
+    assert [item for item in large if item in set(small)] == small
+    assert len(large) == 24 * 2 * 3
+
+
+@pytest.mark.parametrize("space", ["lhs", "grid", "sobol", "uniform"])
+def test_more_repeats_keep_trials_and_their_order(plan: Plan, space: str) -> None:
+    small, large = plan(space), plan(space, repeats=3)
+    assert small.id == large.id
+    assert small.points == large.points
+    assert [t for t in large.trials if t.repeat == 1 and t.strategy != ANCHOR] == [
+        t for t in small.trials if t.strategy != ANCHOR
+    ]
+
+
+def test_a_plan_says_once_what_its_trials_share(plan: Plan) -> None:
+    whole = plan(samples=2, prompts=3, use_cases=("fantasyWorld", "danceCoreography"))
+    specs = list(whole.specs())
+    assert [s.order_index for s in specs] == [0, 1, 2, 3]
+    for spec in specs:
+        texts = next(u.prompts for u in whole.use_cases if u.name == spec.setup.use_case)
+        assert [(p.number, p.text) for p in spec.prompts] == list(enumerate(texts[:3], 1))
+        assert (spec.sweep_id, spec.strategy, spec.attempt, spec.model_ref) == (
+            whole.id,
+            "sobolSampling",
+            1,
+            "smollm2",
+        )
+        assert spec.asked == whole.points[spec.index]
+    assert len({s.key() for s in specs}) == 4
+
+
+def test_description_and_place_of_a_use_case_do_not_count(plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    Path("mine.yaml").write_text("name: mine\nprompts: [Dance.]\n")
+    Path("other/renamed.yaml").write_text("name: mine\ndescription: The same.\nprompts: [Dance.]\n")
+    assert plan(use_cases=("mine.yaml",)).id == plan(use_cases=("other/renamed.yaml",)).id
+
+
+def test_weights_do_not_count_for_the_id_but_for_the_hash(plan: Plan) -> None:
+    resolved = resolve_request(Request(space="sobol", **{**USUAL, "engine": "transformers"}), [])
+    one, other = (make_plan(resolved, {"smollm2": revision}) for revision in ("gguf:1", "hub:2"))
+    assert one.id == other.id
+    assert not {s.config_hash() for s in one.specs()} & {s.config_hash() for s in other.specs()}
+    with pytest.raises(
+        UserError,
+        match="was begun with smollm2 gguf:1 and would go on with hub:2; stage the first weights again",
+    ):
+        check_same_weights(one, other)
+
+
+def test_counts(plan: Plan) -> None:
+    whole = plan(samples=8, repeats=2, prompts=4)
+    assert (whole.n_trials(), whole.n_executions()) == (48, 192)
+    learning = plan("optuna", samples=8, repeats=2, prompts=4)
+    assert learning.learns()
+    assert (learning.n_trials(), learning.n_executions()) == (48, 192)
+    assert learning.trials == ()
+
+
+def test_anchors_stand_at_start_end_and_between(plan: Plan) -> None:
+    whole = plan(samples=30, prompts=1)
+    places = [i for i, trial in enumerate(whole.trials) if trial.strategy == ANCHOR]
+    assert [whole.trials[i].repeat for i in places] == [1, 2, 3, 4]
+    assert places[0] == 0
+    assert places[-1] == len(whole.trials) - 1
+    assert max(b - a for a, b in pairwise(places)) <= 31
+    anchors = [s for s in whole.specs() if s.strategy == ANCHOR]
+    assert len({s.config_hash() for s in anchors}) == 1
+    assert {s.setup.use_case for s in anchors} == {whole.use_cases[0].name}
+    assert whole.n_trials() == 30 * 3 + 4
+    assert not [t for t in plan(samples=9).trials if t.strategy == ANCHOR]
+
+
+@pytest.mark.parametrize(("samples", "anchors"), [(9, 0), (10, 2), (19, 2), (20, 3), (50, 6)])
+def test_number_and_places_of_anchors(plan: Plan, samples: int, anchors: int) -> None:
+    whole = plan(samples=samples, use_cases=("fantasyWorld",), prompts=1)
+    places = [i for i, trial in enumerate(whole.trials) if trial.strategy == ANCHOR]
+    assert len(whole.trials) == samples + anchors
+    assert (whole.anchor is None) == (anchors == 0)
+    assert places[:1] + places[-1:] == ([0, len(whole.trials) - 1] if anchors else [])
+    gaps = [b - a - 1 for a, b in pairwise(places)]
+    assert max(gaps, default=0) - min(gaps, default=0) <= 1
+    assert sum(gaps) == (samples if anchors else 0)
+
+
+def test_each_model_has_anchors_in_its_own_block(plan: Plan) -> None:
+    whole = plan(samples=20, models=("smollm2", "mistral"), prompts=1)
+    half = len(whole.trials) // 2
+    for block in (whole.trials[:half], whole.trials[half:]):
+        assert len({trial.model for trial in block}) == 1
+        assert [t.repeat for t in block if t.strategy == ANCHOR] == [1, 2, 3]
+        assert (block[0].strategy, block[-1].strategy) == (ANCHOR, ANCHOR)
+    assert whole.anchor is not None
+    assert whole.anchor.model_dump() == {
+        "max_length": 150,
+        "top_p": 0.5,
+        "top_k": 50,
+        "temperature": 1.0,
+    }
+
+
+@pytest.mark.parametrize("space", ["lhs", "uniform", "sobol", "grid"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_order_does_not_hang_on_any_factor(plan: Plan, space: str, seed: int) -> None:
+    """METHOD R9, on three use cases; the design's own order of a grid would correlate fully with max_length."""
+    specs = [
+        s for s in plan(space, samples=81, seed=seed, prompts=1).specs() if s.strategy != ANCHOR
+    ]
+    assert len(specs) == 81 * 3
+    for name in PARAMETERS:
+        correlation = spearmanr(
+            range(len(specs)), [getattr(s.asked, name) for s in specs]
+        ).statistic
+        assert abs(correlation) < 0.3, name
+
+
+def test_the_seed_decides_the_order(plan: Plan) -> None:
+    orders = [
+        [
+            (t.use_case, t.index)
+            for t in plan("grid", samples=16, seed=seed).trials
+            if t.strategy != ANCHOR
+        ]
+        for seed in (0, 0, 1)
+    ]
+    assert orders[0] == orders[1]
+    assert orders[0] != orders[2]
+    assert sorted(orders[0]) == sorted(orders[2])
+
+
+def test_configurations_beyond_the_context_differ_where_they_run(plan: Plan) -> None:
+    flags = {
+        "samples": 16,
+        "models": ("llama2",),
+        "ranges": ("max_length=5000:10000", "temperature=0"),
+    }
+    effective = [plan(beyond_context=beyond, **flags).quality for beyond in (False, True)]
+    assert [found.effective for found in effective if found] == [1, 16]
+
+
+def test_models_are_blocks_and_order_is_not_the_design(plan: Plan) -> None:
+    whole = plan(samples=64, models=("smollm2", "mistral"), prompts=1)
+    models = [trial.model for trial in whole.trials]
+    assert models == sorted(models, key=models.index)
+    assert set(models) == {"simulated-smollm2", "simulated-mistral"}
+    specs = [s for s in whole.specs() if s.setup.model == models[0] and s.strategy != ANCHOR]
+    for name in PARAMETERS:
+        correlation = spearmanr(
+            range(len(specs)), [getattr(s.asked, name) for s in specs]
+        ).statistic
+        assert abs(correlation) < 0.3, name
+    assert [
+        t.index for t in plan(order="design", samples=5, use_cases=("fantasyWorld",)).trials
+    ] == [0, 1, 2, 3, 4]
+
+
+def test_same_flags_same_plan(plan: Plan) -> None:
+    assert plan().model_dump(exclude={"created_at"}) == plan().model_dump(exclude={"created_at"})
+
+
+def test_file_round_trip_and_edits(plan: Plan, tmp_path: Path) -> None:
+    path = tmp_path / "sweeps" / "x.json"
+    whole = plan()
+    write_plan(whole, path)
+    assert read_plan(path) == whole
+    content = json.loads(path.read_text())
+    content["plan"]["points"][0]["top_k"] += 1
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="edited by hand"):
+        read_plan(path)
+    for broken in ("", "[]", "{}", '{"sha256": 1, "plan": {}}', "\x00"):
+        path.write_text(broken)
+        with pytest.raises(UserError, match="not a sweep's plan"):
+            read_plan(path)
+
+
+def test_other_weights_are_refused(plan: Plan) -> None:
+    before = plan()
+    after = before.model_copy(
+        update={"setups": tuple(s.model_copy(update={"revision": "hub:1"}) for s in before.setups)}
+    )
+    check_same_weights(before, before)
+    with pytest.raises(
+        UserError, match="was begun with simulated-smollm2 simulated and would go on with hub:1"
+    ):
+        check_same_weights(before, after)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            {"use_cases": ("fantasyWorld", "danceCoreography")},
+            {"use_cases": ("danceCoreography", "fantasyWorld")},
+        ),
+        ({"models": ("smollm2", "mistral")}, {"models": ("mistral", "smollm2")}),
+        ({"ranges": ("top_p=0:1",)}, {"ranges": ("top_p=-0.0:1.0",)}),
+        (
+            {"models": ("synthetic-llama2:hidden_size=256,vocab_size=600",)},
+            {"models": ("synthetic-llama2:vocab_size=600,hidden_size=256",)},
+        ),
+    ],
+)
+def test_spelling_does_not_change_the_id(
+    plan: Plan, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    assert plan(**one).id == plan(**other).id
+
+
+def test_defaults_written_out_do_not_change_the_id(plan: Plan, tmp_path: Path) -> None:
+    before = plan("lhs")
+    text = Path(resolve_request(Request(space="lhs", **USUAL), []).space_file).read_text()
+    assert "optimization: null" in text
+    (tmp_path / "search_spaces").mkdir()
+    short = "\n".join(line for line in text.splitlines() if "optimization" not in line)
+    (tmp_path / "search_spaces" / "lhs.yaml").write_text(short)
+    assert plan("lhs").id == before.id
+
+
+@pytest.mark.parametrize("samples", [50, 51, 64])
+def test_order_aliases_with_no_parameter_for_any_seed(plan: Plan, samples: int) -> None:
+    """METHOD R9, with one use case: chance alone would miss it for about one seed in ten."""
+    for seed in range(40):
+        made = plan("uniform", samples=samples, use_cases=("fantasyWorld",), seed=seed)
+        order = [made.points[t.index] for t in made.trials if t.strategy != ANCHOR]
+        for name in PARAMETERS:
+            rho = spearmanr(range(len(order)), [getattr(point, name) for point in order]).statistic
+            assert abs(rho) < 0.3, (seed, name)
+
+
+def test_what_was_edited_between_two_runs_is_named(plan: Plan, tmp_path: Path) -> None:
+    old = plan("lhs", ranges=())
+    write_plan(old, tmp_path / "sweeps" / f"{old.id}.json")
+    for name, broken in {
+        "broken": "{",
+        "list": "[]",
+        "deep": "[" * 100_000,
+        "nul": "\0",
+        "number": "1" * 5000,
+    }.items():
+        (tmp_path / "sweeps" / f"{name}.json").write_text(broken)
+    (tmp_path / "sweeps" / "folder.json").mkdir()
+    for other in (
+        {"quantization": "int8"},
+        {"chat_template": "off"},
+        {"models": ("mistral",)},
+        {"use_cases": ("fantasyWorld",)},
+    ):
+        assert (
+            neighbours(plan("lhs", **{"ranges": (), "samples": 9, **other}), tmp_path / "sweeps")
+            == []
+        ), "asked for on purpose"
+    assert neighbours(old, tmp_path / "sweeps") == []
+    assert neighbours(plan("lhs", ranges=(), seed=5), tmp_path / "sweeps") == [], (
+        "another seed is asked for on purpose"
+    )
+    (note,) = neighbours(plan("lhs", ranges=("top_k=5:50",)), tmp_path / "sweeps")
+    assert (
+        note
+        == f"sweep {old.id} in this data set differs in top_k (0..100 -> 5..50): this is a new sweep beside it"
+    )
+    (note,) = neighbours(plan("lhs", ranges=(), samples=9), tmp_path / "sweeps")
+    assert "differs in samples (8 -> 9)" in note
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "fantasyWorld.yaml").write_text("prompts: [Something else.]\n")
+    (note,) = neighbours(plan("lhs", ranges=()), tmp_path / "sweeps")
+    assert "differs in prompts of fantasyWorld:" in note
+
+
+def test_a_study_begun_before_there_was_a_quality_keeps_its_objective(tmp_path: Path) -> None:
+    request = Request(space="optuna", engine="simulated", models=("smollm2",), out=tmp_path)
+    resolved = resolve_request(request, [])
+    revisions = known_revisions(resolved)
+    new = prepare(resolved, revisions).plan
+    assert sampler_of(new.space, "")[1].objectives == {
+        "energy_per_token_j": "min",
+        "quality": "max",
+    }
+    options = {**resolved.space.options, "objectives": FORMER_OBJECTIVES}
+    former = make_plan(
+        replace(resolved, space=resolved.space.model_copy(update={"options": options})), revisions
+    )
+    assert former.id != new.id
+    write_plan(former, DataSetPaths(tmp_path).sweep(former.id))
+    kept = prepare(resolved, revisions)
+    assert kept.plan.id == former.id
+    assert sampler_of(kept.plan.space, "")[1].objectives == FORMER_OBJECTIVES
+    assert any("keeps the objective" in note for note in kept.resolved.notes)
+    write_plan(new, DataSetPaths(tmp_path).sweep(new.id))
+    assert prepare(resolved, revisions).plan.id == new.id, (
+        "one that was begun with both goes on with both"
+    )
