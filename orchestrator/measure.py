@@ -1,6 +1,6 @@
 """Measure one execution: prompt in, row out. Gets engine and meters as arguments, so tests pass fakes.
 
-The order is that of METHOD R18: encode, synchronize, open the window, generate, synchronize, close it, decode. Nothing
+The order is: encode, synchronize, open the window, generate, synchronize, close it, decode. Nothing
 else happens between the window's edges. Doesn't know Ray or the data set's files.
 """
 
@@ -15,53 +15,43 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from orchestrator.dataset.schema import Execution, TelemetrySample, effective_columns
+from orchestrator.dataset.energy import energy_basis
+from orchestrator.dataset.environment import Pilot
+from orchestrator.dataset.flags import Window, window_flags
+from orchestrator.dataset.schema import EffectiveColumns, Execution, TelemetrySample
 from orchestrator.dataset.trial_files import Measured
 from orchestrator.engine import Encoded, Engine, Generated, GenerationError
-from orchestrator.meters import Meter, Reading
-from orchestrator.meters.nvml import COUNTER_PERIOD_S
-from orchestrator.meters.telemetry import Telemetry
-from orchestrator.nouns import Effective, Noun, Prompt, TrialSpec, generation_seed, resolve
+from orchestrator.meters import Meter, Reading, joined
+from orchestrator.nouns import (
+    Effective,
+    Prompt,
+    TrialSpec,
+    derived_values,
+    generation_seed,
+    resolve,
+)
 
 T = TypeVar("T")
 
-TOO_SHORT_S = 1.0
-"""METHOD R3: below it the counter's steps dominate."""
-SENSOR_GAIN = 0.05
-"""METHOD R25: systematic relative error of a GPU's sensor, common to all rows of a device."""
-MISMATCH = 0.01
-"""METHOD R1: CodeCarbon and the counter read the same sensor; a larger difference is a wrong window or GPU, unless it is a
-step of the counter at each edge."""
-DISAGREEMENT = 0.10
-"""METHOD R2: counter and integrated power see the same GPU by different sensors."""
 WARM_UP_TOKENS = (4, 4, 24)
-"""New tokens of the discarded generations (METHOD R6: three at least); the last, long enough to time, is the pilot."""
+"""New tokens of the discarded generations; the last, long enough to time, is the pilot."""
 WARM_UP_GPU_S = 20.0
-"""On a GPU the last is repeated until so much time has passed: in docs/example, measured without, the first answer of two of four
-processes still took 2.7 times as long as later ones."""
+"""On a GPU the last warm-up is repeated until so much time has passed.
+
+In a sweep on an H100 that was measured without, the first answer of two of four processes still
+took 2.7 times as long as later ones.
+"""
 MOST_WARM_UPS = 100
 WARM_UP_PROMPT = "Describe a lighthouse to somebody who has never seen the sea."
-"""Always the same, so that pilots compare, and so that no prompt of a use case can fail before it has a row."""
-
-
-class Pilot(Noun):
-    """What the last warm-up generation showed: the figures from which time and energy of a sweep are foreseen."""
-
-    tokens_per_s: float
-    energy_j_per_token: float | None
-    energy_basis: str | None
-    warm_up_s: float
-    warm_up_energy_j: float | None
+"""Always the same: pilots compare, and no prompt of a use case can fail before it has a row."""
 
 
 @dataclass(frozen=True)
-class Bench:
+class Instrumented:
     """A loaded engine with its meters: what a worker keeps across trials."""
 
     engine: Engine
     meters: list[Meter]
-    telemetry: Telemetry | None = None
-    """Polled power of the GPU; asked after the window, by the same clock."""
     pue: float = 1.0
     n_parallel: int = 1
     country_known: bool = True
@@ -71,186 +61,190 @@ class Bench:
         """Let go of the instruments and of the model."""
         for meter in self.meters:
             meter.close()
-        if self.telemetry is not None:
-            self.telemetry.close()
         self.engine.close()
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether the engine runs on a GPU."""
+        return self.engine.info.columns.gpu_uuid is not None
 
 
 @dataclass(frozen=True)
-class Limits:
+class ExecutionLimits:
     """What an execution may take."""
 
     timeout_s: float | None = None
     oom_tokens: int | None = None
-    """Length at which memory ran out before on such a machine: as much is not tried again."""
+    """Length at which memory ran out on such a machine: as much is not tried again."""
 
 
-def window(
-    bench: Bench, work: Callable[[], Generated]
-) -> tuple[Generated | GenerationError, float, list[Reading]]:
-    """Run `work` inside all meters: outermost first opened, last closed. Gives outcome, seconds and readings."""
-    for meter in bench.meters:
+@dataclass(frozen=True)
+class WindowOutcome:
+    """What came of a prompt: a generation or an error, and what was measured of it."""
+
+    generated: Generated | None = None
+    error: GenerationError | None = None
+    window_s: float | None = None
+    """None: no window was opened, since the prompt failed before."""
+    reading: Reading = Reading({})
+
+
+def measured_window(tools: Instrumented, work: Callable[[], Generated]) -> WindowOutcome:
+    """Run `work` inside all meters: the outermost is opened first and closed last."""
+    for meter in tools.meters:
         meter.settle()
-    bench.engine.synchronize()
-    for meter in bench.meters:
+    tools.engine.synchronize()
+    for meter in tools.meters:
         meter.begin()
-    began = bench.clock()
-    outcome: Generated | GenerationError
+    generated, error = None, None
+    began_s = tools.clock()
     try:
-        outcome = work()
-        bench.engine.synchronize()
-    except GenerationError as error:
-        outcome = error
-    except Exception as error:  # noqa: BLE001 - a failure is a row, and the model stays loaded
-        outcome = GenerationError("other", f"{type(error).__name__}: {error}")
-    ended = bench.clock()
-    readings = [meter.end() for meter in reversed(bench.meters)]
-    if bench.telemetry is not None:
-        readings.append(bench.telemetry.between(began, ended))
-    return outcome, ended - began, readings
+        generated = work()
+        tools.engine.synchronize()
+    except GenerationError as known:
+        generated, error = None, known
+    except Exception as unknown:  # noqa: BLE001 - a failure is a row, and the model stays loaded
+        generated, error = None, _as_generation_error(unknown)
+    ended_s = tools.clock()
+    for meter in reversed(tools.meters):
+        meter.end()
+    readings = [meter.reading(began_s, ended_s) for meter in reversed(tools.meters)]
+    return WindowOutcome(generated, error, ended_s - began_s, joined(readings))
 
 
-def warm_up(bench: Bench) -> Pilot:
-    """Discarded generations, three or more; the last is measured as the pilot. Also pays CodeCarbon's slow first start."""
-    engine = bench.engine
+def warm_up(tools: Instrumented) -> Pilot:
+    """Discarded generations, three or more; the last one is measured as the pilot.
+
+    They pay what only the first windows of a process pay, as CodeCarbon's slow first start.
+    Raises GenerationError.
+    """
+    engine, began_s = tools.engine, tools.clock()
     encoded = engine.encode(WARM_UP_PROMPT)
-    began = bench.clock()
     energies: list[float | None] = []
-    n_new, window_s = 0, 0.0
-    energy: tuple[float | None, str | None] = (None, None)
     for n_done in range(MOST_WARM_UPS):
-        if n_done >= len(WARM_UP_TOKENS) and (
-            engine.info.device != "cuda" or bench.clock() - began >= WARM_UP_GPU_S
-        ):
+        warm = not tools.has_gpu or tools.clock() - began_s >= WARM_UP_GPU_S
+        if n_done >= len(WARM_UP_TOKENS) and warm:
             break
         n_tokens = WARM_UP_TOKENS[min(n_done, len(WARM_UP_TOKENS) - 1)]
-        effective = Effective(
-            max_length=encoded.n_tokens + n_tokens,
-            do_sample=True,
-            temperature=1.0,
-            top_p=1.0,
-            top_k=50,
-            dormant=(),
-            limits=(),
+        outcome = measured_window(
+            tools,
+            partial(
+                engine.generate, encoded, _warm_up_values(encoded, n_tokens), 0, fixed_length=True
+            ),
         )
-        outcome, window_s, readings = window(
-            bench, partial(engine.generate, encoded, effective, 0, fixed_length=True)
-        )
-        if isinstance(outcome, GenerationError):
-            raise outcome
-        n_new = len(outcome.tokens)
-        energy = _basis(merged(readings).values)
-        energies.append(energy[0])
-    known = [e for e in energies if e is not None]
+        if outcome.error:
+            raise outcome.error
+        basis = energy_basis(outcome.reading.values, has_gpu=tools.has_gpu)
+        energies.append(outcome.reading.values[basis] if basis else None)
+    n_new = len(outcome.generated.tokens) if outcome.generated else 0
     return Pilot(
-        tokens_per_s=n_new / window_s if window_s else math.inf,
-        energy_j_per_token=None if energy[0] is None else energy[0] / n_new,
-        energy_basis=energy[1],
-        warm_up_s=bench.clock() - began,
-        warm_up_energy_j=sum(known) if len(known) == len(energies) else None,
+        tokens_per_s=n_new / outcome.window_s if outcome.window_s else math.inf,
+        energy_j_per_token=None if energies[-1] is None else energies[-1] / n_new,
+        energy_basis=basis,
+        warm_up_s=tools.clock() - began_s,
+        warm_up_energy_j=_sum_if_known(energies),
     )
 
 
-def execute(
-    bench: Bench, spec: TrialSpec, prompt: Prompt, order: str, limits: Limits | None = None
-) -> Measured:
-    """One prompt of a trial under its configuration; what fails because of the prompt is a row too.
+def _warm_up_values(encoded: Encoded, n_tokens: int) -> Effective:
+    """Plain sampling of so many new tokens."""
+    return Effective(
+        max_length=encoded.n_tokens + n_tokens,
+        do_sample=True,
+        temperature=1.0,
+        top_p=1.0,
+        top_k=50,
+        dormant=(),
+        limits=(),
+    )
 
-    Raises what the engine's synchronize() or a meter raises: then the device is lost, and not the prompt's fault.
+
+def _sum_if_known(energies: list[float | None]) -> float | None:
+    """Sum of energies in joules; None where one is unknown."""
+    known = [energy_j for energy_j in energies if energy_j is not None]
+    return sum(known) if len(known) == len(energies) else None
+
+
+def execute(
+    tools: Instrumented,
+    spec: TrialSpec,
+    prompt: Prompt,
+    order: str,
+    limits: ExecutionLimits | None = None,
+) -> Measured:
+    """One prompt of a trial under its configuration; a prompt that fails is a row too.
+
+    Raises what the engine's synchronize() or a meter raises: then the device is lost, which is
+    not the prompt's fault.
     """
-    engine, info, limits = bench.engine, bench.engine.info, limits or Limits()
-    seed = generation_seed(spec.setup.seed, spec.asked, prompt.text, spec.repeat)
-    started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    engine, info = tools.engine, tools.engine.info
+    seed = generation_seed(spec.setup.seed, spec.configuration, prompt.text, spec.repeat)
+    now = datetime.now(UTC)
     encoded = _attempted(engine, partial(engine.encode, prompt.text))
-    prompt_tokens = encoded.n_tokens if isinstance(encoded, Encoded) else None
+    n_prompt_tokens = encoded.n_tokens if isinstance(encoded, Encoded) else None
     effective = resolve(
-        spec.asked,
-        prompt_tokens=prompt_tokens or 0,
+        spec.configuration,
+        prompt_tokens=n_prompt_tokens or 0,
         context_length=info.context_length,
         memory_tokens=info.memory_tokens,
         beyond_context=spec.setup.beyond_context,
     )
-    outcome: Generated | GenerationError
-    window_s, readings = None, [Reading({})]
-    if isinstance(encoded, GenerationError):
-        outcome = encoded
-    elif limits.oom_tokens is not None and effective.max_length >= limits.oom_tokens:
-        outcome = GenerationError(
-            "oom",
-            f"not tried: memory ran out at {limits.oom_tokens} tokens before, this is {effective.max_length}",
-        )
-    else:
-        fixed = spec.setup.length_mode == "fixed"
-        work = partial(
-            engine.generate,
-            encoded,
-            effective,
-            seed,
-            fixed_length=fixed,
-            timeout_s=limits.timeout_s,
-        )
-        outcome, window_s, readings = window(bench, work)
-    reading = merged(readings)
-    values = reading.values
-    text = (
-        _attempted(engine, partial(engine.decode, outcome))
-        if isinstance(outcome, Generated)
-        else None
+    outcome = _generated(tools, spec, encoded, effective, seed, limits or ExecutionLimits())
+    text, error = None, outcome.error
+    if outcome.generated is not None:
+        decoded = _attempted(engine, partial(engine.decode, outcome.generated))
+        text, error = (None, decoded) if isinstance(decoded, GenerationError) else (decoded, None)
+    generated = outcome.generated if error is None else None
+    n_new_tokens = len(generated.tokens) if generated else None
+    reading = outcome.reading
+    execution = Execution(
+        prompt_number=prompt.number,
+        prompt_sha256=hashlib.sha256(prompt.text.encode()).hexdigest(),
+        seed=seed,
+        started_at=now.replace(microsecond=now.microsecond // 1000 * 1000),
+        **_status_columns(error),
+        **derived_values(EffectiveColumns, effective),
+        beyond_context=_is_beyond(info.context_length, n_prompt_tokens, n_new_tokens),
+        n_prompt_tokens=n_prompt_tokens,
+        n_new_tokens=n_new_tokens,
+        finish_reason=generated.finish_reason if generated else None,
+        window_s=outcome.window_s,
+        ttft_s=generated.ttft_s if generated else None,
+        **reading.values,
+        n_parallel=tools.n_parallel,
+        energy_basis=energy_basis(reading.values, has_gpu=tools.has_gpu),
+        warning_flags=_flags(tools, outcome, order),
+        notes=_notes(outcome),
+        output_text=text,
     )
-    if isinstance(text, GenerationError):
-        outcome, text = text, None
-    error = outcome if isinstance(outcome, GenerationError) else None
-    generated = outcome if isinstance(outcome, Generated) else None
-    n_new = len(generated.tokens) if generated else None
-    energy, basis = _basis(values)
-    row: dict[str, Any] = {
-        "prompt": prompt.number,
-        "prompt_sha256": hashlib.sha256(prompt.text.encode()).hexdigest(),
-        "seed": seed,
-        "started_at": started_at,
-        "status": "failed" if error else "ok",
-        "error_kind": error.kind if error else None,
-        "error_message": str(error).partition("\n")[0] if error else None,
-        **effective_columns(effective),
-        "beyond_context": _passed(info.context_length, (prompt_tokens or 0) + (n_new or 0)),
-        "n_prompt_tokens": prompt_tokens,
-        "n_new_tokens": n_new,
-        "finish_reason": generated.finish_reason if generated else None,
-        "window_s": window_s,
-        "ttft_s": generated.ttft_s if generated else None,
-        "tokens_per_s": n_new / window_s if n_new and window_s else None,
-        "energy_kwh": None,
-        "energy_j": None,
-        "gpu_energy_counter_j": None,
-        "gpu_energy_integrated_j": None,
-        "gpu_energy_cc_j": None,
-        "cpu_energy_j": None,
-        "cpu_method": None,
-        "ram_energy_j": None,
-        "ram_method": None,
-        **values,
-        "scope": "shared" if bench.n_parallel > 1 else "exclusive",
-        "n_parallel": bench.n_parallel,
-        "energy_per_token_j": energy / n_new if energy is not None and n_new else None,
-        "energy_basis": basis,
-        "energy_rel_uncertainty": _uncertainty(basis, window_s),
-        "flags": flags(
-            reading,
-            window_s,
-            n_parallel=bench.n_parallel,
-            pue=bench.pue,
-            country_known=bench.country_known,
-            order=order,
-            offloaded=info.offload_fraction > 0,
-        ),
-        "notes": (
-            *(f"{column}: {why}" for column, why in sorted(reading.notes.items())),
-            *(["energy_j: nothing was generated"] if window_s is None else []),
-        ),
-        "text": text,
-    }
-    samples = [TelemetrySample(prompt=prompt.number, **sample) for sample in reading.samples]
-    return Measured(execution=Execution(**row), codecarbon=reading.raw, telemetry=tuple(samples))
+    samples = [TelemetrySample(prompt_number=prompt.number, **one) for one in reading.samples]
+    return Measured(execution=execution, codecarbon=reading.raw, telemetry=tuple(samples))
+
+
+def _generated(
+    tools: Instrumented,
+    spec: TrialSpec,
+    encoded: Encoded | GenerationError,
+    effective: Effective,
+    seed: int,
+    limits: ExecutionLimits,
+) -> WindowOutcome:
+    """Generate in a window, unless it is known before that it would fail."""
+    if isinstance(encoded, GenerationError):
+        return WindowOutcome(error=encoded)
+    length, oom_tokens = effective.max_length, limits.oom_tokens
+    if oom_tokens is not None and length >= oom_tokens:
+        why = f"not tried: memory ran out at {oom_tokens} tokens before, this is {length}"
+        return WindowOutcome(error=GenerationError("oom", why))
+    work = partial(
+        tools.engine.generate,
+        encoded,
+        effective,
+        seed,
+        fixed_length=spec.setup.length_mode == "fixed",
+        timeout_s=limits.timeout_s,
+    )
+    return measured_window(tools, work)
 
 
 def _attempted(engine: Engine, work: Callable[[], T]) -> T | GenerationError:
@@ -261,85 +255,47 @@ def _attempted(engine: Engine, work: Callable[[], T]) -> T | GenerationError:
         return error
     except Exception as error:  # noqa: BLE001 - a failure is a row, and the model stays loaded
         engine.synchronize()  # raises where the device itself is lost
-        return GenerationError("other", f"{type(error).__name__}: {error}")
+        return _as_generation_error(error)
 
 
-def _passed(context_length: int | None, n_tokens: int) -> bool:
-    return context_length is not None and n_tokens > context_length
+def _as_generation_error(error: Exception) -> GenerationError:
+    return GenerationError("other", f"{type(error).__name__}: {error}")
 
 
-def merged(readings: list[Reading]) -> Reading:
-    """What all meters saw of one window."""
-    whole = Reading({})
-    for part in readings:
-        whole = Reading(
-            values=whole.values | part.values,
-            notes=whole.notes | part.notes,
-            raw=whole.raw | part.raw,
-            samples=whole.samples + part.samples,
-            flags=whole.flags | part.flags,
+def _status_columns(error: GenerationError | None) -> dict[str, Any]:
+    if error is None:
+        return {"status": "ok"}
+    message = str(error).partition("\n")[0]
+    return {"status": "failed", "error_kind": error.kind, "error_message": message}
+
+
+def _is_beyond(context_length: int | None, *n_tokens: int | None) -> bool:
+    """Whether the text ran past the model's context."""
+    whole = sum(n or 0 for n in n_tokens)
+    return context_length is not None and whole > context_length
+
+
+def _flags(tools: Instrumented, outcome: WindowOutcome, order: str) -> tuple[str, ...]:
+    """Warning flags; none where nothing was generated, and so nothing measured."""
+    if outcome.window_s is None:
+        return ()
+    return window_flags(
+        Window(
+            values=outcome.reading.values,
+            seen=outcome.reading.flags,
+            window_s=outcome.window_s,
+            n_parallel=tools.n_parallel,
+            pue=tools.pue,
+            country_known=tools.country_known,
+            order=order,
+            offload_fraction=tools.engine.info.columns.offload_fraction,
         )
-    return whole
+    )
 
 
-def _basis(values: dict[str, Any]) -> tuple[float | None, str | None]:
-    """The energy that counts and its column: of the GPU where there is one (its counter, else integrated power)."""
-    gpu = ("gpu_energy_counter_j", "gpu_energy_integrated_j")
-    columns = gpu if any(column in values for column in gpu) else ("energy_j",)
-    for column in columns:
-        if values.get(column) is not None:
-            return values[column], column
-    return None, None
-
-
-def _uncertainty(basis: str | None, window_s: float | None) -> float | None:
-    """Relative: the sensor's gain and the counter's steps at both edges, as root of the sum of squares."""
-    if basis in (None, "energy_j") or not window_s:
-        return None
-    return math.hypot(SENSOR_GAIN, COUNTER_PERIOD_S / window_s)
-
-
-def flags(
-    reading: Reading,
-    window_s: float | None,
-    *,
-    n_parallel: int,
-    pue: float,
-    country_known: bool,
-    order: str,
-    offloaded: bool = False,
-) -> tuple[str, ...]:
-    """Labels for caution on one execution, sorted; `window_s` None: nothing was generated."""
-    values, found = reading.values, set(reading.flags)
-    if window_s is None:
-        return tuple(sorted(found))
-    if window_s < TOO_SHORT_S:
-        found.add("too_short")
-    mismatch = max(MISMATCH, 2 * COUNTER_PERIOD_S / window_s) if window_s else MISMATCH
-    counter, codecarbon = values.get("gpu_energy_counter_j"), values.get("gpu_energy_cc_j")
-    if (
-        counter
-        and codecarbon
-        and window_s >= TOO_SHORT_S
-        and abs(codecarbon / pue - counter) > mismatch * counter
-    ):
-        found.add("window_mismatch")
-    integrated = values.get("gpu_energy_integrated_j")
-    if (
-        counter
-        and integrated
-        and window_s >= TOO_SHORT_S
-        and abs(integrated - counter) > DISAGREEMENT * counter
-    ):
-        found.add("meter_disagreement")
-    if values.get("cpu_energy_j") is not None and values.get("cpu_method") != "rapl":
-        found.add("estimated_cpu")
-    if n_parallel > 1:
-        found.add("shared_host")
-    if not country_known:
-        found.add("no_country")
-    if order == "design":
-        found.add("unshuffled")
-    if offloaded:
-        found.add("cpu_offload")
-    return tuple(sorted(found))
+def _notes(outcome: WindowOutcome) -> tuple[str, ...]:
+    """Why values are null, each as 'column: reason'."""
+    notes = [f"{column}: {why}" for column, why in sorted(outcome.reading.notes.items())]
+    if outcome.window_s is None:
+        notes.append("energy_j: nothing was generated")
+    return tuple(notes)

@@ -23,6 +23,7 @@ from orchestrator.dataset.tables import TableWriter, Trials, read_judgements
 from orchestrator.dataset.trial_files import DERIVED_FILES
 from orchestrator.dataset.verdicts import Decision, Verdict, append_decision, write_verdicts
 from orchestrator.errors import UserError
+from orchestrator.nouns import digest
 
 SHOWN = 20
 """Conflicts that are told."""
@@ -233,7 +234,7 @@ def _drifted(plan: SweepPlan, trials: Trials) -> list[str]:
 
 def _joined(one: SweepPlan, other: SweepPlan) -> SweepPlan | None:
     """The larger of two plans of one sweep; None where their weights differ. The order of the two doesn't matter."""
-    if set(one.setups) != set(other.setups):
+    if _hashes(one) != _hashes(other):
         return None
     larger = max(one, other, key=_size)
     return larger.model_copy(
@@ -243,6 +244,11 @@ def _joined(one: SweepPlan, other: SweepPlan) -> SweepPlan | None:
             "created_at": min(one.created_at, other.created_at),
         }
     )
+
+
+def _hashes(plan: SweepPlan) -> set[str]:
+    """A hash of each setup of a plan, revision of the weights included."""
+    return {digest(setup.hashed()) for setup in plan.setups}
 
 
 def _size(plan: SweepPlan) -> tuple[int, str]:

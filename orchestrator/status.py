@@ -1,4 +1,7 @@
-"""How far the sweeps of a data set are: from its folders alone, so from any machine that sees them, running or not."""
+"""How far the sweeps of a data set are: from its folders alone.
+
+So it works from any machine that sees them, whether a sweep is running or not.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,16 @@ from orchestrator.dataset.remaining import failures, finished_of, n_missing
 from orchestrator.dataset.schema import Execution
 from orchestrator.dataset.sweep_plan import SweepPlan, read_plans
 from orchestrator.dataset.tables import Key, Trials
-from orchestrator.nouns import TrialKey
+from orchestrator.nouns import TrialSpec
 
 RECENT = 20
-"""So many of the newest executions tell the rate."""
+"""The rate is that of so many of the newest executions."""
 PAUSE = timedelta(hours=1)
-"""Executions further apart than this (and than ten windows) are of two runs: the gap between them isn't work."""
+"""Executions further apart than this, and than ten windows, are of two runs."""
 
 
 N_LAST = 5
-"""So many of the trials finished last are told of."""
+"""How many of the trials that were finished last are shown."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class SweepStatus:
     missing: int
     machines: dict[str, int]
     """Finished executions on each."""
-    leaves: dict[str, tuple[int, int]]
+    folders: dict[str, tuple[int, int]]
     """model/strategy/use case -> (finished, planned)."""
     per_hour: float | None
     """Executions, lately; None before there are two."""
@@ -85,7 +88,7 @@ class Status:
     holder: Holder | None
     """Who says that it runs a sweep there."""
     alive: bool | None
-    """Whether that lives; None: unknown, it is on another host and has given no sign for a while."""
+    """Whether that is running; None: unknown, it is on another host and gave no sign lately."""
     sweeps: tuple[SweepStatus, ...]
     unreadable: tuple[str, ...]
 
@@ -138,35 +141,18 @@ class StatusReader:
 
 
 def _of_sweep(plan: SweepPlan, trials: Trials) -> SweepStatus:
+    """One sweep against its plan, from the trials of the data set."""
     of_plan = finished_of(plan, trials)
-    machines: Counter[str] = Counter()
-    leaves: dict[str, list[int]] = {}
-    finished: list[Execution] = []
-    n_prompts: dict[TrialKey, int] = {}
-    ended: list[tuple[str, Key]] = []
-    for spec, done in of_plan:
-        n_prompts[spec.key()] = len(spec.prompts)
-        finished += done
-        leaf = leaves.setdefault(
-            f"{spec.setup.model}/{spec.strategy}/{spec.setup.use_case}", [0, 0]
-        )
-        leaf[0] += len(done)
-        leaf[1] += len(spec.prompts)
-    for key in trials:
-        counted = trials.counted(key)
-        planned = n_prompts.get(counted[0][2].spec.key())
-        if planned is None or {None, counted[0][0].machine}.isdisjoint(plan.kinds()):
-            continue
-        machines[counted[0][0].machine] += len(counted)
-        if len(counted) >= planned:
-            ended.append((max(execution.started_at for _, execution, _ in counted), key))
-    ok = [e for e in finished if e.status == "ok"]
-    known = [e.energy_kwh for e in ok if e.energy_kwh is not None]
-    spent = [e.energy_kwh for e in finished if e.energy_kwh is not None]
-    complete = sum(len(done) == len(spec.prompts) for spec, done in of_plan)
-    under_way = sum(0 < len(done) < len(spec.prompts) for spec, done in of_plan)
+    finished = [execution for _, done in of_plan for execution in done]
+    ok = [execution for execution in finished if execution.status == "ok"]
+    known = [one.energy_kwh for one in ok if one.energy_kwh is not None]
+    spent = [one.energy_kwh for one in finished if one.energy_kwh is not None]
     missing = n_missing(plan, of_plan)
     per_hour = _per_hour(finished)
+    counted = _counted_for(plan, trials, of_plan)
+    machines: Counter[str] = Counter()
+    for key, executions in counted.items():
+        machines[trials.attempts(key)[0].columns.machine] += len(executions)
     return SweepStatus(
         id=plan.id,
         planned=plan.n_executions(),
@@ -174,19 +160,62 @@ def _of_sweep(plan: SweepPlan, trials: Trials) -> SweepStatus:
         failed=dict(failures(finished)),
         missing=missing,
         machines=dict(machines),
-        leaves={name: (n_done, n) for name, (n_done, n) in sorted(leaves.items())},
+        folders=_by_folder(of_plan),
         per_hour=per_hour,
         left_s=missing / per_hour * 3600 if per_hour else None,
         left_kwh=missing * sum(known) / len(known) if known else None,
-        trials={
-            "finished": complete,
-            "under_way": under_way,
-            "waiting": max(0, plan.n_trials() - complete - under_way),
-        },
+        trials=_by_state(plan, of_plan),
         energy_kwh=sum(spent) if spent else None,
         energy_unknown=len(finished) - len(spent),
-        last=tuple(_last(trials, key) for _, key in heapq.nlargest(N_LAST, ended)),
+        last=_last_trials(trials, counted, of_plan),
     )
+
+
+FinishedTrials = list[tuple[TrialSpec, list[Execution]]]
+
+
+def _by_folder(of_plan: FinishedTrials) -> dict[str, tuple[int, int]]:
+    """model/strategy/use case -> (finished, planned) executions, sorted."""
+    counts: dict[str, tuple[int, int]] = {}
+    for spec, done in of_plan:
+        name = f"{spec.setup.model}/{spec.strategy}/{spec.setup.use_case}"
+        n_done, n_planned = counts.get(name, (0, 0))
+        counts[name] = (n_done + len(done), n_planned + len(spec.prompts))
+    return dict(sorted(counts.items()))
+
+
+def _by_state(plan: SweepPlan, of_plan: FinishedTrials) -> dict[str, int]:
+    """Trials that are finished, under way (some of their prompts are done) and waiting."""
+    finished = sum(len(done) == len(spec.prompts) for spec, done in of_plan)
+    under_way = sum(0 < len(done) < len(spec.prompts) for spec, done in of_plan)
+    waiting = max(0, plan.n_trials() - finished - under_way)
+    return {"finished": finished, "under_way": under_way, "waiting": waiting}
+
+
+def _counted_for(
+    plan: SweepPlan, trials: Trials, of_plan: FinishedTrials
+) -> dict[Key, list[Execution]]:
+    """The counted executions of each trial of the data set that counts for a plan."""
+    planned = {spec.key() for spec, _ in of_plan}
+    counted: dict[Key, list[Execution]] = {}
+    for key in trials:
+        record = trials.attempts(key)[0]
+        of_machine = not {None, record.columns.machine}.isdisjoint(plan.kinds())
+        if of_machine and record.spec.key() in planned:
+            counted[key] = [one.execution for one in trials.counted(key)]
+    return counted
+
+
+def _last_trials(
+    trials: Trials, counted: dict[Key, list[Execution]], of_plan: FinishedTrials
+) -> tuple[LastTrial, ...]:
+    """The trials that were finished last, the newest first."""
+    n_prompts = {spec.key(): len(spec.prompts) for spec, _ in of_plan}
+    ended: list[tuple[datetime, Key]] = []
+    for key, executions in counted.items():
+        if len(executions) >= n_prompts[trials.attempts(key)[0].spec.key()]:
+            ended.append((max(execution.started_at for execution in executions), key))
+    return tuple(_last(trials, key) for _, key in heapq.nlargest(N_LAST, ended))
 
 
 def _last(trials: Trials, key: Key) -> LastTrial:
@@ -201,25 +230,25 @@ def _last(trials: Trials, key: Key) -> LastTrial:
         "energy_j",
         "energy_per_token_j",
     )
-    trial = f"{row['index']:04d}-r{row['repeat']}"
     return LastTrial(
-        trial=trial,
+        trial=f"{row['config_index']:04d}-r{row['repeat']}",
         n_failed=row["n_executions"] - row["n_ok"],
         **{name: row[name] for name in same},
     )
 
 
 def _per_hour(finished: list[Execution]) -> float | None:
-    """Executions an hour over the newest ones of one run; counts what ran side by side."""
-    starts = sorted((datetime.fromisoformat(e.started_at), e.window_s or 0.0) for e in finished)[
-        -RECENT:
-    ]
-    for i in range(len(starts) - 1, 0, -1):
-        gap = starts[i][0] - starts[i - 1][0]
-        if gap > max(PAUSE, timedelta(seconds=10 * starts[i - 1][1])):
-            starts = starts[i:]
+    """Executions an hour over the newest ones of one run; what ran side by side counts fully."""
+    newest = sorted(finished, key=lambda execution: execution.started_at)[-RECENT:]
+    first = 0
+    for i in range(len(newest) - 1, 0, -1):
+        before, after = newest[i - 1], newest[i]
+        longest = max(PAUSE, timedelta(seconds=10 * (before.window_s or 0.0)))
+        if after.started_at - before.started_at > longest:
+            first = i
             break
-    if len(starts) < 2:  # noqa: PLR2004 - a rate needs two points
+    of_run = newest[first:]
+    if len(of_run) < 2:  # noqa: PLR2004 - a rate needs two points
         return None
-    hours = (starts[-1][0] - starts[0][0]).total_seconds() / 3600
-    return (len(starts) - 1) / hours if hours > 0 else None
+    hours = (of_run[-1].started_at - of_run[0].started_at).total_seconds() / 3600
+    return (len(of_run) - 1) / hours if hours > 0 else None

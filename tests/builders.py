@@ -9,15 +9,18 @@ from typing import Any
 from hypothesis import strategies as st
 
 from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.environment import Environment
 from orchestrator.dataset.schema import (
     SCHEMA_VERSION,
+    EffectiveColumns,
+    SpecColumns,
     Execution,
     TelemetrySample,
     TrialColumns,
     TrialRecord,
-    effective_columns,
 )
-from orchestrator.dataset.trial_files import REPORT_FIELDS, Measured, Origin, append, seal
+from orchestrator.dataset.trial_files import Measured, Origin, append, seal
+from orchestrator.dataset.trial_texts import CODECARBON_FIELDS
 from orchestrator.nouns import (
     DOMAIN,
     QUANTIZATIONS,
@@ -25,6 +28,7 @@ from orchestrator.nouns import (
     Prompt,
     Setup,
     TrialSpec,
+    derived_values,
     generation_seed,
     resolve,
 )
@@ -85,10 +89,10 @@ def spec(**changes: Any) -> TrialSpec:
     values: dict[str, Any] = {
         "sweep_id": "5eed5eed5eed",
         "strategy": "latinHypercubeSampling",
-        "index": 0,
+        "config_index": 0,
         "repeat": 1,
         "order_index": 0,
-        "asked": configuration(),
+        "configuration": configuration(),
         "setup": setup(),
         "prompts": prompts(),
         "model_ref": "smollm2",
@@ -99,37 +103,19 @@ def spec(**changes: Any) -> TrialSpec:
 def columns(of: TrialSpec | None = None, **changes: Any) -> TrialColumns:
     """The columns of a trial on a machine without a GPU."""
     trial = of or spec()
-    quantization = trial.setup.quantization
     values: dict[str, Any] = {
+        **derived_values(SpecColumns, trial),
         "machine": "pc",
-        "model": trial.setup.model,
-        "strategy": trial.strategy,
-        "use_case": trial.setup.use_case,
-        "index": trial.index,
-        "config_hash": trial.config_hash(),
-        "repeat": trial.repeat,
-        "attempt": trial.attempt,
-        "sweep_id": trial.sweep_id,
-        "order_index": trial.order_index,
-        **trial.asked.model_dump(),
-        "quantization": quantization.name,
-        "bits": quantization.bits,
-        "double_quant": quantization.double_quant,
-        "engine": trial.setup.engine,
+        "double_quant": trial.setup.quantization.double_quant,
         "model_revision": trial.setup.revision,
         "synthetic": True,
-        "length_mode": trial.setup.length_mode,
-        "batch_size": trial.setup.batch_size,
         "compute_dtype": "float32",
         "device": "cpu",
         "chat_template": True,
         "attention": "sdpa",
         "cache": "dynamic",
-        "offload_fraction": 0.0,
         "threads": 1,
         "host": "abcdef012345",
-        "gpu_uuid": None,
-        "gpu_name": None,
         "country_iso_code": "ITA",
     }
     return TrialColumns.model_validate(values | changes)
@@ -140,7 +126,9 @@ def origin(
 ) -> Origin:
     """Where a trial runs; other keywords change its columns."""
     known = {"load_s": 1.5, "loaded_here": False, "versions": {"torch": "2.11"}}
-    return Origin(columns=columns(of, **changes), environment=known | (environment or {}))
+    return Origin(
+        columns=columns(of, **changes), environment=Environment(**(known | (environment or {})))
+    )
 
 
 def execution(prompt: int = 1, *, of: TrialSpec | None = None, **changes: Any) -> Execution:
@@ -148,12 +136,12 @@ def execution(prompt: int = 1, *, of: TrialSpec | None = None, **changes: Any) -
     trial = of or spec()
     text = next((p.text for p in trial.prompts if p.number == prompt), "another prompt")
     values: dict[str, Any] = {
-        "prompt": prompt,
+        "prompt_number": prompt,
         "prompt_sha256": hashlib.sha256(text.encode()).hexdigest(),
-        "seed": generation_seed(trial.setup.seed, trial.asked, text, trial.repeat),
+        "seed": generation_seed(trial.setup.seed, trial.configuration, text, trial.repeat),
         "started_at": "2026-01-02T03:04:05.678+00:00",
         "status": "ok",
-        **effective_columns(resolve(trial.asked)),
+        **derived_values(EffectiveColumns, resolve(trial.configuration)),
         "beyond_context": False,
         "n_prompt_tokens": 7,
         "n_new_tokens": 10,
@@ -175,9 +163,10 @@ def execution(prompt: int = 1, *, of: TrialSpec | None = None, **changes: Any) -
         "energy_per_token_j": 2.0,
         "energy_basis": "energy_j",
         "energy_rel_uncertainty": None,
-        "flags": ("estimated_cpu",),
+        "emissions_kg": 1e-6,
+        "warning_flags": ("estimated_cpu",),
         "notes": ("gpu_energy_cc_j: no GPU",),
-        "text": f"Text of prompt {prompt}.",
+        "output_text": f"Text of prompt {prompt}.",
     }
     return Execution.model_validate(values | changes)
 
@@ -191,7 +180,7 @@ FAILED = {
     "ttft_s": None,
     "tokens_per_s": None,
     "energy_per_token_j": None,
-    "text": None,
+    "output_text": None,
 }
 """What makes an execution a failed one: execution(**FAILED)."""
 
@@ -204,6 +193,7 @@ ON_GPU = {
     "energy_basis": "gpu_energy_counter_j",
     "energy_per_token_j": 10.0,
     "energy_rel_uncertainty": 0.07,
+    "power_semantics": "instant",
     "notes": (),
 }
 """What makes an execution one on a GPU."""
@@ -218,7 +208,7 @@ def codecarbon(**changes: Any) -> dict[str, Any]:
         "pue": 1.0,
         "wue": 0.0,
     }
-    values: dict[str, Any] = dict.fromkeys(REPORT_FIELDS, 0.0) | newer
+    values: dict[str, Any] = dict.fromkeys(CODECARBON_FIELDS, 0.0) | newer
     return (
         values
         | {"project_name": "test", "cloud_provider": "", "region": None, "country_iso_code": "ITA"}
@@ -256,8 +246,6 @@ def record(
         "schema_version": SCHEMA_VERSION,
         "columns": where.columns,
         "spec": trial,
-        "setup": trial.setup,
-        "asked": trial.asked,
         "environment": where.environment,
         "order": "shuffled",
         "executions": done,
@@ -315,11 +303,11 @@ def setups(draw: st.DrawFn) -> Setup:
 def specs(draw: st.DrawFn) -> TrialSpec:
     """Any trial of one to four prompts."""
     return spec(
-        index=draw(st.integers(0, 9999)),
+        config_index=draw(st.integers(0, 9999)),
         repeat=draw(st.integers(1, 9)),
         attempt=draw(st.integers(1, 9)),
         order_index=draw(st.integers(0, 99999)),
-        asked=draw(configurations()),
+        configuration=draw(configurations()),
         setup=draw(setups()),
         prompts=prompts(draw(st.lists(texts, min_size=1, max_size=4))),
     )
@@ -338,11 +326,11 @@ def executions(draw: st.DrawFn, of: TrialSpec, prompt: int) -> Execution:
         "gpu_energy_integrated_j": draw(joules),
         "energy_rel_uncertainty": draw(st.none() | finite),
         "n_new_tokens": draw(st.integers(1, 10000)),
-        "flags": tuple(
+        "warning_flags": tuple(
             sorted(draw(st.sets(st.sampled_from(["too_short", "throttled", "shared_host"]))))
         ),
         "notes": tuple(draw(st.lists(texts, max_size=2))),
-        "text": draw(texts),
+        "output_text": draw(texts),
     }
     if draw(st.booleans()):
         values |= FAILED | {"error_message": draw(texts)}
@@ -354,13 +342,19 @@ def records(draw: st.DrawFn) -> TrialRecord:
     """Any sealed trial."""
     trial = draw(specs())
     done = [draw(executions(trial, p.number)) for p in trial.prompts]
-    scalars = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | finite | texts
-    extra = draw(st.dictionaries(texts, scalars | st.lists(scalars, max_size=2), max_size=3))
+    environment = Environment(
+        python=draw(st.none() | texts),
+        versions=draw(st.dictionaries(texts, texts, max_size=3)),
+        load_s=draw(st.none() | finite),
+        loaded_here=draw(st.booleans()),
+        weights_bytes=draw(st.none() | st.integers(0, 2**62)),
+        drift=tuple(draw(st.lists(texts, max_size=2))),
+    )
     raw = [codecarbon(duration=draw(finite), os=draw(texts)) for _ in done]
     return record(
         trial,
         executions=done,
-        environment=extra,
+        environment=environment,
         codecarbon=raw,
         machine=draw(st.sampled_from(["pc", "colab"])),
     )
@@ -375,4 +369,6 @@ def telemetry(draw: st.DrawFn) -> TelemetrySample:
         name: draw(st.none() | st.integers(0, 2**62))
         for name in ("memory_used_bytes", "throttle_reasons")
     }
-    return TelemetrySample(prompt=draw(st.integers(1, 10)), at_s=draw(finite), **values, **masks)
+    return TelemetrySample(
+        prompt_number=draw(st.integers(1, 10)), at_s=draw(finite), **values, **masks
+    )

@@ -5,41 +5,40 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from orchestrator.dataset.energy import SENSOR_GAIN
+from orchestrator.dataset.flags import DISAGREEMENT, MISMATCH, TOO_SHORT_S, Window, window_flags
 from orchestrator.dataset.schema import Execution
-from orchestrator.engine import Encoded, EngineInfo, Generated, GenerationError
+from orchestrator.engine import Encoded, EngineColumns, EngineInfo, Generated, GenerationError
 from orchestrator.measure import (
-    COUNTER_PERIOD_S,
-    DISAGREEMENT,
-    MISMATCH,
     MOST_WARM_UPS,
-    SENSOR_GAIN,
-    TOO_SHORT_S,
     WARM_UP_GPU_S,
     WARM_UP_TOKENS,
-    Bench,
-    Limits,
+    ExecutionLimits,
+    Instrumented,
     execute,
-    flags,
-    merged,
+    measured_window,
     warm_up,
-    window,
 )
-from orchestrator.meters import Reading
+from orchestrator.meters import Reading, joined
+from orchestrator.meters.nvml import COUNTER_PERIOD_S
 from orchestrator.nouns import Effective, Prompt, TrialSpec, generation_seed
 from tests import builders
 
-INFO = EngineInfo(
-    name="recording", device="cpu", compute_dtype="float32", revision="test", context_length=4096, memory_tokens=None,
-    uses_chat_template=False, attention="none", cache="none", threads=1, load_s=0.0, weights_bytes=None,
-)  # fmt: skip
+COLUMNS = EngineColumns(model_revision="test", device="cpu", compute_dtype="float32", threads=1)
+INFO = EngineInfo(columns=COLUMNS, context_length=4096)
+ON_GPU = INFO.model_copy(
+    update={"columns": COLUMNS.model_copy(update={"device": "cuda", "gpu_uuid": "GPU-1"})}
+)
 
 CPU_VALUES = {
     "energy_kwh": 36.0 / 3.6e6,
     "energy_j": 36.0,
+    "emissions_kg": 1e-6,
     "gpu_energy_cc_j": None,
     "cpu_energy_j": 30.0,
     "cpu_method": "cpu_load",
@@ -127,6 +126,9 @@ class RecordingMeter:
     values: dict[str, Any]
     notes: dict[str, str] = field(default_factory=dict)
     raw: dict[str, Any] = field(default_factory=dict)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    flags: frozenset[str] = frozenset()
+    windows: list[tuple[float, float]] = field(default_factory=list)
 
     def settle(self) -> None:
         self.scene.calls.append(f"settle {self.name}")
@@ -134,41 +136,35 @@ class RecordingMeter:
     def begin(self) -> None:
         self.scene.calls.append(f"begin {self.name}")
 
-    def end(self) -> Reading:
+    def end(self) -> None:
         self.scene.calls.append(f"end {self.name}")
-        return Reading(dict(self.values), dict(self.notes), dict(self.raw))
+
+    def reading(self, began_s: float, ended_s: float) -> Reading:
+        self.scene.calls.append(f"read {self.name}")
+        self.windows.append((began_s, ended_s))
+        return Reading(
+            dict(self.values), dict(self.notes), dict(self.raw), self.samples, self.flags
+        )
 
     def close(self) -> None:
         self.scene.calls.append(f"close {self.name}")
 
 
-@dataclass
-class RecordingTelemetry:
-    """Stands for the poller."""
+def tools(engine: dict[str, Any] | None = None, **changes: Any) -> Instrumented:
+    """A machine without a GPU, on which 4 s and 4 tokens cost 36 J. `engine`: changes to it.
 
-    scene: Scene
-    reading: Reading
-    asked: list[tuple[float, float]] = field(default_factory=list)
-
-    def between(self, began_s: float, ended_s: float) -> Reading:
-        self.scene.calls.append("telemetry")
-        self.asked.append((began_s, ended_s))
-        return self.reading
-
-    def close(self) -> None:
-        self.scene.calls.append("close telemetry")
-
-
-def bench(engine: dict[str, Any] | None = None, **changes: Any) -> Bench:
-    """A machine without a GPU, on which 4 s and 4 tokens cost 36 J. `engine`: changes to it."""
+    With the meters of a GPU the engine is on one.
+    """
     scene = changes.pop("scene", None) or Scene()
     meters = changes.pop("meters", None)
     values = changes.pop("values", CPU_VALUES)
-    return Bench(
-        engine=RecordingEngine(scene, **(engine or {})),
-        meters=[RecordingMeter(scene, "codecarbon", values)]
-        if meters is None
-        else [replace(m, scene=scene) for m in meters],
+    if meters is None:
+        meters = [RecordingMeter(scene, "codecarbon", values)]
+    with_gpu = any("gpu_energy_counter_j" in meter.values for meter in meters)
+    given = {"info": ON_GPU if with_gpu else INFO} | (engine or {})
+    return Instrumented(
+        engine=RecordingEngine(scene, **given),
+        meters=[replace(meter, scene=scene) for meter in meters],
         clock=scene.clock,
         **changes,
     )
@@ -192,18 +188,18 @@ def gpu(
     )
     return [
         RecordingMeter(scene, "codecarbon", codecarbon),
-        RecordingMeter(scene, "nvml", own, notes),
+        RecordingMeter(scene, "counter", own, notes),
     ]
 
 
 def run(
-    on: Bench, spec: TrialSpec | None = None, number: int = 1, order: str = "shuffled"
+    on: Instrumented, spec: TrialSpec | None = None, number: int = 1, order: str = "shuffled"
 ) -> Execution:
     trial = spec or builders.spec()
     return execute(on, trial, trial.prompts[number - 1], order).execution
 
 
-def calls(on: Bench) -> list[str]:
+def calls(on: Instrumented) -> list[str]:
     engine = on.engine
     assert isinstance(engine, RecordingEngine)
     return engine.scene.calls
@@ -213,44 +209,50 @@ def calls(on: Bench) -> list[str]:
 
 
 def test_only_generation_stands_inside_the_window() -> None:
-    on = bench(meters=gpu())
+    on = tools(meters=gpu())
     run(on)
     assert calls(on) == [
         "encode",
         "settle codecarbon",
-        "settle nvml",
+        "settle counter",
         "synchronize",
         "begin codecarbon",
-        "begin nvml",
+        "begin counter",
         "clock",
         "generate",
         "synchronize",
         "clock",
-        "end nvml",
+        "end counter",
         "end codecarbon",
+        "read counter",
+        "read codecarbon",
         "decode",
     ]
 
 
-def test_the_polled_power_is_asked_after_the_window_by_the_same_clock() -> None:
-    scene = Scene()
-    telemetry = RecordingTelemetry(
-        scene, Reading({"gpu_energy_integrated_j": 99.0}, flags=frozenset({"throttled"}))
-    )
-    on = bench(meters=gpu(), scene=scene, telemetry=telemetry)
+def power(**changes: Any) -> RecordingMeter:
+    """The meter of polled power."""
+    values = {"gpu_energy_integrated_j": 99.0, "power_semantics": "instant"}
+    return RecordingMeter(Scene(), "power", values, **changes)
+
+
+def test_meters_are_read_after_the_window_with_its_edges_by_the_same_clock() -> None:
+    on = tools(meters=[*gpu(), power(flags=frozenset({"throttled"}))])
     row = run(on)
-    assert telemetry.asked == [(1000.0, 1004.0)]
-    assert scene.calls[-4:] == ["end nvml", "end codecarbon", "telemetry", "decode"]
-    assert row.gpu_energy_integrated_j == 99.0
-    assert "throttled" in row.flags
+    assert calls(on)[-4:] == ["read power", "read counter", "read codecarbon", "decode"]
+    last = on.meters[-1]
+    assert isinstance(last, RecordingMeter)
+    assert last.windows == [(1000.0, 1004.0)]
+    assert (row.gpu_energy_integrated_j, row.power_semantics) == (99.0, "instant")
+    assert "throttled" in row.warning_flags
 
 
 @pytest.mark.parametrize("kind", ["oom", "nan"])
 def test_the_window_is_closed_after_a_failure(kind: str) -> None:
-    on = bench({"error": GenerationError(kind, "no")}, meters=gpu())
+    on = tools({"error": GenerationError(kind, "no")}, meters=gpu())
     run(on)
-    assert calls(on)[-3:] == ["clock", "end nvml", "end codecarbon"]
-    assert calls(on).count("begin nvml") == calls(on).count("end nvml") == 1
+    assert calls(on)[-5:-2] == ["clock", "end counter", "end codecarbon"]
+    assert calls(on).count("begin counter") == calls(on).count("end counter") == 1
 
 
 def test_an_interrupt_is_no_outcome() -> None:
@@ -258,27 +260,20 @@ def test_an_interrupt_is_no_outcome() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        window(bench(), interrupted)
+        measured_window(tools(), interrupted)
 
 
 def test_close_lets_go_of_everything() -> None:
-    scene = Scene()
-    on = bench(meters=gpu(), scene=scene, telemetry=RecordingTelemetry(scene, Reading({})))
+    on = tools(meters=gpu())
     on.close()
-    assert sorted(scene.calls) == [
-        "close codecarbon",
-        "close engine",
-        "close nvml",
-        "close telemetry",
-    ]
-    assert scene.calls[-1] == "close engine"
+    assert calls(on) == ["close codecarbon", "close counter", "close engine"]
 
 
 # --- warm-up ---------------------------------------------------------------------------------------------------------
 
 
 def test_three_generations_are_discarded() -> None:
-    on = bench()
+    on = tools()
     pilot = warm_up(on)
     engine = on.engine
     assert isinstance(engine, RecordingEngine)
@@ -298,7 +293,7 @@ def test_three_generations_are_discarded() -> None:
 
 
 def test_on_a_gpu_it_goes_on_for_a_while_and_the_last_is_the_pilot() -> None:
-    on = bench({"info": replace(INFO, device="cuda")}, meters=gpu(counter=48.0))
+    on = tools({"info": ON_GPU}, meters=gpu(counter=48.0))
     pilot = warm_up(on)
     assert isinstance(on.engine, RecordingEngine)
     assert [effective.max_length - 11 for effective, _, _ in on.engine.asked] == [
@@ -316,22 +311,22 @@ def test_on_a_gpu_it_goes_on_for_a_while_and_the_last_is_the_pilot() -> None:
 
 
 def test_a_clock_that_stands_still_ends_it_too() -> None:
-    on = bench({"info": replace(INFO, device="cuda"), "seconds": 0.0})
+    on = tools({"info": ON_GPU, "seconds": 0.0})
     warm_up(on)
     assert calls(on).count("generate") == MOST_WARM_UPS
 
 
 def test_the_pilot_on_a_gpu_is_of_the_counter() -> None:
-    pilot = warm_up(bench(meters=gpu(counter=48.0)))
+    pilot = warm_up(tools(meters=gpu(counter=48.0)))
     assert (pilot.energy_j_per_token, pilot.energy_basis, pilot.warm_up_energy_j) == (
         2.0,
         "gpu_energy_counter_j",
-        144.0,
+        5 * 48.0,
     )
 
 
 def test_a_warm_up_of_unknown_energy_is_unknown() -> None:
-    pilot = warm_up(bench(meters=gpu(counter=None)))
+    pilot = warm_up(tools(meters=gpu(counter=None)))
     assert (pilot.energy_j_per_token, pilot.energy_basis, pilot.warm_up_energy_j) == (
         None,
         None,
@@ -341,11 +336,11 @@ def test_a_warm_up_of_unknown_energy_is_unknown() -> None:
 
 
 def test_one_unknown_makes_the_warm_up_s_energy_unknown() -> None:
-    on = bench()
+    on = tools()
     meter = on.meters[0]
     assert isinstance(meter, RecordingMeter)
     known = iter([{"energy_j": None}, {"energy_j": 1.0}, {"energy_j": 12.0}])
-    meter.end = lambda: Reading(next(known))  # type: ignore[method-assign]
+    meter.reading = lambda *_edges: Reading(next(known))  # type: ignore[method-assign]
     pilot = warm_up(on)
     assert pilot.warm_up_energy_j is None
     assert pilot.energy_j_per_token == 0.5
@@ -353,7 +348,7 @@ def test_one_unknown_makes_the_warm_up_s_energy_unknown() -> None:
 
 def test_a_warm_up_that_fails_is_told() -> None:
     with pytest.raises(GenerationError, match="no memory") as raised:
-        warm_up(bench({"error": GenerationError("oom", "no memory")}))
+        warm_up(tools({"error": GenerationError("oom", "no memory")}))
     assert raised.value.kind == "oom"
 
 
@@ -362,7 +357,7 @@ def test_a_warm_up_that_fails_is_told() -> None:
 
 def test_a_row_by_hand() -> None:
     spec = builders.spec(prompts=builders.prompts(["Tell me of a castle."]))
-    on = bench(
+    on = tools(
         meters=[
             RecordingMeter(
                 Scene(), "codecarbon", CPU_VALUES, {"gpu_energy_cc_j": "no GPU"}, {"run_id": "x"}
@@ -373,9 +368,9 @@ def test_a_row_by_hand() -> None:
     row = measured.execution
     assert measured.codecarbon == {"run_id": "x"}
     assert measured.telemetry == ()
-    seed = generation_seed(7, spec.asked, "Tell me of a castle.", 1)
+    seed = generation_seed(7, spec.configuration, "Tell me of a castle.", 1)
     expected = {
-        "prompt": 1,
+        "prompt_number": 1,
         "prompt_sha256": hashlib.sha256(b"Tell me of a castle.").hexdigest(),
         "seed": seed,
         "started_at": row.started_at,
@@ -399,16 +394,15 @@ def test_a_row_by_hand() -> None:
         **CPU_VALUES,
         "gpu_energy_counter_j": None,
         "gpu_energy_integrated_j": None,
+        "power_semantics": None,
         "scope": "exclusive",
         "n_parallel": 1,
         "energy_per_token_j": 9.0,
         "energy_basis": "energy_j",
         "energy_rel_uncertainty": None,
-        "flags": ("estimated_cpu",),
+        "warning_flags": ("estimated_cpu",),
         "notes": ("gpu_energy_cc_j: no GPU",),
-        "usable": None,
-        "reasons": None,
-        "text": "5 6 7 2",
+        "output_text": "5 6 7 2",
     }
     assert row.model_dump() == expected
     engine = on.engine
@@ -417,24 +411,25 @@ def test_a_row_by_hand() -> None:
 
 
 def test_the_window_s_start_is_utc_with_milliseconds() -> None:
-    assert run(bench()).started_at.endswith("+00:00")
-    assert len(run(bench()).started_at) == len("2026-01-02T03:04:05.678+00:00")
+    at = run(tools()).started_at
+    assert at.utcoffset() == timedelta(0)
+    assert at.microsecond % 1000 == 0
 
 
 def test_seeds_differ_by_prompt_and_repeat_alone() -> None:
     base = builders.spec()
-    seeds = [run(bench(), base, n).seed for n in (1, 2)] + [
-        run(bench(), builders.spec(repeat=2)).seed
+    seeds = [run(tools(), base, n).seed for n in (1, 2)] + [
+        run(tools(), builders.spec(repeat=2)).seed
     ]
     assert len(set(seeds)) == 3
     assert (
-        run(bench(), builders.spec(setup=builders.setup(quantization="int8", model="mistral"))).seed
+        run(tools(), builders.spec(setup=builders.setup(quantization="int8", model="mistral"))).seed
         == seeds[0]
     )
 
 
 def test_fixed_length_reaches_the_engine() -> None:
-    row = run(bench(), builders.spec(setup=builders.setup(length_mode="fixed")))
+    row = run(tools(), builders.spec(setup=builders.setup(length_mode="fixed")))
     n_prompt = row.n_prompt_tokens or 0
     assert (row.n_new_tokens, row.finish_reason) == (120 - n_prompt, "length")
 
@@ -453,9 +448,10 @@ def test_the_model_s_limits_are_applied_and_told(
     info: dict[str, Any], beyond: bool, max_length: int, limits: tuple[str, ...], passed: bool
 ) -> None:
     spec = builders.spec(
-        asked=builders.configuration(max_length=120), setup=builders.setup(beyond_context=beyond)
+        configuration=builders.configuration(max_length=120),
+        setup=builders.setup(beyond_context=beyond),
     )
-    on = bench({"info": replace(INFO, **info)})
+    on = tools({"info": INFO.model_copy(update=info)})
     row = run(on, spec)  # a prompt of 7 words and 4 new tokens
     assert (row.effective_max_length, row.limits, row.beyond_context) == (
         max_length,
@@ -468,7 +464,7 @@ def test_the_model_s_limits_are_applied_and_told(
 
 
 def test_a_greedy_configuration_is_told() -> None:
-    row = run(bench(), builders.spec(asked=builders.configuration(temperature=0.0)))
+    row = run(tools(), builders.spec(configuration=builders.configuration(temperature=0.0)))
     assert row.effective_do_sample is False
     assert (row.effective_temperature, row.effective_top_p, row.effective_top_k) == (
         None,
@@ -479,19 +475,14 @@ def test_a_greedy_configuration_is_told() -> None:
 
 
 def test_telemetry_becomes_rows_of_the_prompt() -> None:
-    scene = Scene()
     sample = {
         "at_s": 0.5, "power_w": 137.0, "temperature_c": 41, "sm_clock_mhz": 1980, "memory_clock_mhz": 2619, "utilization": 97,
         "memory_used_bytes": 10, "throttle_reasons": 0,
     }  # fmt: skip
-    telemetry = RecordingTelemetry(
-        scene, Reading({"gpu_energy_integrated_j": 99.0}, samples=[sample])
-    )
     spec = builders.spec()
-    measured = execute(
-        bench(meters=gpu(), scene=scene, telemetry=telemetry), spec, spec.prompts[1], "shuffled"
-    )
-    assert [t.model_dump() for t in measured.telemetry] == [{"prompt": 2} | sample]
+    on = tools(meters=[*gpu(), power(samples=[sample])])
+    measured = execute(on, spec, spec.prompts[1], "shuffled")
+    assert [t.model_dump() for t in measured.telemetry] == [{"prompt_number": 2} | sample]
 
 
 # --- failures --------------------------------------------------------------------------------------------------------
@@ -500,7 +491,7 @@ def test_telemetry_becomes_rows_of_the_prompt() -> None:
 @pytest.mark.parametrize("kind", ["oom", "nan", "timeout", "other"])
 def test_a_failed_generation_is_a_row_with_its_energy(kind: str) -> None:
     row = run(
-        bench(
+        tools(
             {"error": GenerationError(kind, "CUDA out of memory. Tried to allocate")}, meters=gpu()
         )
     )
@@ -515,7 +506,7 @@ def test_a_failed_generation_is_a_row_with_its_energy(kind: str) -> None:
         "ttft_s",
         "tokens_per_s",
         "energy_per_token_j",
-        "text",
+        "output_text",
     )
     assert {name: getattr(row, name) for name in unknown} == dict.fromkeys(unknown)
     assert (row.gpu_energy_counter_j, row.energy_j, row.energy_basis) == (
@@ -529,7 +520,7 @@ def test_a_failed_generation_is_a_row_with_its_energy(kind: str) -> None:
 
 
 def test_any_other_error_of_the_engine_is_a_row_too() -> None:
-    row = run(bench({"error": ValueError("a bad value\nand much more\nbelow it")}))
+    row = run(tools({"error": ValueError("a bad value\nand much more\nbelow it")}))
     assert (row.status, row.error_kind, row.error_message) == (
         "failed",
         "other",
@@ -539,24 +530,24 @@ def test_any_other_error_of_the_engine_is_a_row_too() -> None:
 
 
 def test_an_error_without_words_is_a_row_too() -> None:
-    row = run(bench({"error": GenerationError("nan", "")}))
+    row = run(tools({"error": GenerationError("nan", "")}))
     assert (row.status, row.error_kind, row.error_message) == ("failed", "nan", "")
 
 
 def test_decode_is_not_asked_after_a_failure() -> None:
-    on = bench({"error": GenerationError("oom", "no")})
+    on = tools({"error": GenerationError("oom", "no")})
     run(on)
     assert "decode" not in calls(on)
 
 
 NOTHING_GENERATED = (
     "n_new_tokens", "finish_reason", "window_s", "ttft_s", "tokens_per_s", "energy_kwh", "energy_j", "gpu_energy_counter_j",
-    "cpu_energy_j", "ram_energy_j", "energy_per_token_j", "energy_basis", "energy_rel_uncertainty", "text",
+    "cpu_energy_j", "ram_energy_j", "energy_per_token_j", "energy_basis", "energy_rel_uncertainty", "output_text",
 )  # fmt: skip
 
 
 def test_a_prompt_that_can_not_be_encoded_is_a_row_without_a_window() -> None:
-    on = bench({"encode_error": ValueError("not a text\nat all")}, meters=gpu())
+    on = tools({"encode_error": ValueError("not a text\nat all")}, meters=gpu())
     row = run(on, order="design")
     assert (row.status, row.error_kind, row.error_message) == (
         "failed",
@@ -567,21 +558,21 @@ def test_a_prompt_that_can_not_be_encoded_is_a_row_without_a_window() -> None:
         NOTHING_GENERATED
     )
     assert row.n_prompt_tokens is None
-    assert (row.flags, row.notes) == ((), ("energy_j: nothing was generated",))
+    assert (row.warning_flags, row.notes) == ((), ("energy_j: nothing was generated",))
     assert calls(on) == ["encode", "synchronize"]
 
 
 def test_a_typed_failure_of_encoding_keeps_its_kind() -> None:
-    row = run(bench({"encode_error": GenerationError("oom", "no room for the prompt")}))
+    row = run(tools({"encode_error": GenerationError("oom", "no room for the prompt")}))
     assert (row.error_kind, row.error_message) == ("oom", "no room for the prompt")
 
 
 def test_a_text_that_can_not_be_decoded_is_a_failed_row_with_its_energy() -> None:
-    on = bench({"decode_error": UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no")}, meters=gpu())
+    on = tools({"decode_error": UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no")}, meters=gpu())
     row = run(on)
     assert (row.status, row.error_kind) == ("failed", "other")
     assert str(row.error_message).startswith("UnicodeDecodeError: ")
-    assert (row.text, row.n_new_tokens, row.finish_reason, row.energy_per_token_j) == (
+    assert (row.output_text, row.n_new_tokens, row.finish_reason, row.energy_per_token_j) == (
         None,
         None,
         None,
@@ -593,7 +584,7 @@ def test_a_text_that_can_not_be_decoded_is_a_failed_row_with_its_energy() -> Non
 @pytest.mark.parametrize("where", ["encode_error", "decode_error"])
 def test_a_lost_device_is_not_the_prompt_s_fault(where: str) -> None:
     """The worker is to end: its trial goes to another one."""
-    on = bench({where: RuntimeError("CUDA error: unspecified launch failure")})
+    on = tools({where: RuntimeError("CUDA error: unspecified launch failure")})
     engine = on.engine
     assert isinstance(engine, RecordingEngine)
     if where == "encode_error":
@@ -611,14 +602,14 @@ def test_a_lost_device_is_not_the_prompt_s_fault(where: str) -> None:
 
 
 def test_a_device_lost_before_the_window_is_told() -> None:
-    on = bench({"lost": RuntimeError("CUDA error: device lost")})
+    on = tools({"lost": RuntimeError("CUDA error: device lost")})
     with pytest.raises(RuntimeError, match="device lost"):
         run(on)
     assert "generate" not in calls(on)
 
 
 def test_an_interrupt_while_encoding_is_no_row() -> None:
-    on = bench()
+    on = tools()
     engine = on.engine
     assert isinstance(engine, RecordingEngine)
 
@@ -633,16 +624,19 @@ def test_an_interrupt_while_encoding_is_no_row() -> None:
 # --- limits ----------------------------------------------------------------------------------------------------------
 
 
-def limited(on: Bench, limits: Limits | None, **spec: Any) -> Execution:
+def limited(on: Instrumented, limits: ExecutionLimits | None, **spec: Any) -> Execution:
     trial = builders.spec(**spec)
     return execute(on, trial, trial.prompts[0], "shuffled", limits=limits).execution
 
 
 @pytest.mark.parametrize(
-    ("limits", "timeout_s"), [(None, None), (Limits(), None), (Limits(timeout_s=2.5), 2.5)]
+    ("limits", "timeout_s"),
+    [(None, None), (ExecutionLimits(), None), (ExecutionLimits(timeout_s=2.5), 2.5)],
 )
-def test_the_timeout_reaches_the_engine(limits: Limits | None, timeout_s: float | None) -> None:
-    on = bench()
+def test_the_timeout_reaches_the_engine(
+    limits: ExecutionLimits | None, timeout_s: float | None
+) -> None:
+    on = tools()
     limited(on, limits)
     engine = on.engine
     assert isinstance(engine, RecordingEngine)
@@ -650,7 +644,7 @@ def test_the_timeout_reaches_the_engine(limits: Limits | None, timeout_s: float 
 
 
 def test_a_warm_up_has_no_timeout() -> None:
-    on = bench()
+    on = tools()
     warm_up(on)
     engine = on.engine
     assert isinstance(engine, RecordingEngine)
@@ -663,8 +657,10 @@ def test_a_warm_up_has_no_timeout() -> None:
 def test_a_length_at_which_memory_ran_out_is_not_tried_again(
     known: int | None, tried: bool
 ) -> None:
-    on = bench(meters=gpu())
-    row = limited(on, Limits(oom_tokens=known), asked=builders.configuration(max_length=120))
+    on = tools(meters=gpu())
+    row = limited(
+        on, ExecutionLimits(oom_tokens=known), configuration=builders.configuration(max_length=120)
+    )
     assert ("generate" in calls(on)) == tried
     if not tried:
         assert (row.status, row.error_kind) == ("failed", "oom")
@@ -679,9 +675,11 @@ def test_a_length_at_which_memory_ran_out_is_not_tried_again(
 
 
 def test_the_length_that_counts_is_the_effective_one() -> None:
-    on = bench({"info": replace(INFO, context_length=60)})
+    on = tools({"info": INFO.model_copy(update={"context_length": 60})})
     assert (
-        limited(on, Limits(oom_tokens=61), asked=builders.configuration(max_length=120)).status
+        limited(
+            on, ExecutionLimits(oom_tokens=61), configuration=builders.configuration(max_length=120)
+        ).status
         == "ok"
     )
 
@@ -701,12 +699,12 @@ def test_the_length_that_counts_is_the_effective_one() -> None:
 def test_the_basis_of_the_energy_per_token(
     meters: list[RecordingMeter] | None, basis: str | None, per_token: float
 ) -> None:
-    row = run(bench(meters=meters))
+    row = run(tools(meters=meters))
     assert (row.energy_basis, row.energy_per_token_j) == (basis, per_token)
 
 
 def test_a_gpu_without_counter_is_null_with_a_reason() -> None:
-    row = run(bench(meters=gpu(counter=None)))
+    row = run(tools(meters=gpu(counter=None)))
     assert row.gpu_energy_counter_j is None
     assert "gpu_energy_counter_j: this GPU has no energy counter" in row.notes
     assert row.energy_j == 136.0, "what is known stays"
@@ -715,7 +713,7 @@ def test_a_gpu_without_counter_is_null_with_a_reason() -> None:
 def test_an_unknown_total_leaves_the_counter_alone() -> None:
     meters = gpu()
     meters[0].values |= {"energy_j": None, "energy_kwh": None}
-    row = run(bench(meters=meters))
+    row = run(tools(meters=meters))
     assert (row.energy_j, row.energy_per_token_j, row.energy_basis) == (
         None,
         25.0,
@@ -724,7 +722,7 @@ def test_an_unknown_total_leaves_the_counter_alone() -> None:
 
 
 def test_columns_of_absent_meters_are_null() -> None:
-    row = run(bench(meters=[]))
+    row = run(tools(meters=[]))
     names = [
         n
         for n in Execution.model_fields
@@ -734,7 +732,7 @@ def test_columns_of_absent_meters_are_null() -> None:
     assert {
         getattr(row, name) for name in [*names, "cpu_method", "ram_method", "energy_basis"]
     } == {None}
-    assert row.flags == ()
+    assert row.warning_flags == ()
 
 
 @pytest.mark.parametrize(
@@ -749,15 +747,15 @@ def test_columns_of_absent_meters_are_null() -> None:
 def test_the_uncertainty_by_hand(window_s: float, uncertainty: float) -> None:
     """Sensor 5 %, edges 0.1 s over the window: at 1 s sqrt(0.05^2 + 0.1^2)."""
     assert (SENSOR_GAIN, COUNTER_PERIOD_S) == (0.05, 0.1)
-    row = run(bench({"seconds": window_s}, meters=gpu()))
+    row = run(tools({"seconds": window_s}, meters=gpu()))
     assert row.energy_rel_uncertainty == pytest.approx(uncertainty, rel=1e-9)
-    assert run(bench({"seconds": window_s})).energy_rel_uncertainty is None, (
+    assert run(tools({"seconds": window_s})).energy_rel_uncertainty is None, (
         "CPU models have no known error"
     )
 
 
-def test_readings_are_merged() -> None:
-    whole = merged(
+def test_readings_are_joined() -> None:
+    whole = joined(
         [
             Reading({"a": 1}, {"b": "why"}, {"r": 1}, [{"s": 1}], frozenset({"x"})),
             Reading({"b": None}, {}, {}, [{"s": 2}], frozenset({"y"})),
@@ -766,6 +764,11 @@ def test_readings_are_merged() -> None:
     assert whole == Reading(
         {"a": 1, "b": None}, {"b": "why"}, {"r": 1}, [{"s": 1}, {"s": 2}], frozenset({"x", "y"})
     )
+
+
+def test_two_meters_that_write_one_column_are_an_error() -> None:
+    with pytest.raises(ValueError, match="two meters wrote the column a"):
+        joined([Reading({"a": 1}), Reading({"a": 2})])
 
 
 # --- flags -----------------------------------------------------------------------------------------------------------
@@ -787,11 +790,11 @@ def counters(
     ("values", "scene", "expected"),
     [
         ({}, {}, set()),
-        # R3: short windows
+        # short windows
         ({}, {"window_s": 0.999}, {"too_short"}),
         ({}, {"window_s": 1.0}, set()),
         ({}, {"window_s": 0.0}, {"too_short"}),
-        # R1: CodeCarbon against the counter, long windows: 1 %
+        # CodeCarbon against the counter, long windows: 1 %
         (counters(1000.0, 1005.0), {}, set()),
         (counters(1000.0, 995.0), {}, set()),
         (counters(1000.0, 1050.0), {}, {"window_mismatch"}),
@@ -809,13 +812,13 @@ def counters(
         # unknowns mismatch with nothing
         (counters(None, 1000.0), {}, set()),
         (counters(1000.0, None), {}, set()),
-        # R2: integrated power against the counter: 10 %
+        # integrated power against the counter: 10 %
         (counters(1000.0, 1000.0, 1080.0), {}, set()),
         (counters(1000.0, 1000.0, 920.0), {}, set()),
         (counters(1000.0, 1000.0, 1120.0), {}, {"meter_disagreement"}),
         (counters(1000.0, 1000.0, 880.0), {}, {"meter_disagreement"}),
         (counters(1000.0, 1000.0, 1120.0), {"window_s": 0.5}, {"too_short"}),
-        # R15: models of the CPU
+        # models of the CPU
         (RAPL, {}, set()),
         (RAPL | {"cpu_method": "cpu_load"}, {}, {"estimated_cpu"}),
         (RAPL | {"cpu_method": "constant"}, {}, {"estimated_cpu"}),
@@ -825,13 +828,7 @@ def counters(
         ({}, {"n_parallel": 2}, {"shared_host"}),
         ({}, {"country_known": False}, {"no_country"}),
         ({}, {"order": "design"}, {"unshuffled"}),
-        ({}, {"offloaded": True}, {"cpu_offload"}),
-        # nothing was generated
-        (
-            counters(1000.0, 1050.0),
-            {"window_s": None, "n_parallel": 2, "order": "design", "country_known": False},
-            set(),
-        ),
+        ({}, {"offload_fraction": 0.3}, {"cpu_offload"}),
         (
             {},
             {"window_s": 0.1, "n_parallel": 3, "order": "design"},
@@ -841,37 +838,53 @@ def counters(
 )
 def test_flags(values: dict[str, Any], scene: dict[str, Any], expected: set[str]) -> None:
     assert (TOO_SHORT_S, MISMATCH, DISAGREEMENT) == (1.0, 0.01, 0.10)
-    around = {
+    assert window_flags(around(values, **scene)) == tuple(sorted(expected))
+
+
+def around(values: dict[str, Any], **changes: Any) -> Window:
+    """A long window on a machine on which nothing is to be told."""
+    quiet = {
+        "seen": frozenset(),
         "window_s": 60.0,
         "n_parallel": 1,
         "pue": 1.0,
         "country_known": True,
         "order": "shuffled",
-    } | scene
-    found = flags(Reading(values), around.pop("window_s"), **around)
-    assert found == tuple(sorted(expected))
+        "offload_fraction": 0.0,
+    }
+    return Window(values=values, **(quiet | changes))
 
 
 def test_a_meter_s_own_flags_are_kept() -> None:
-    around = {"n_parallel": 1, "pue": 1.0, "country_known": True, "order": "shuffled"}
-    found = flags(Reading({}, flags=frozenset({"throttled"})), 0.5, **around)  # type: ignore[arg-type]
-    assert found == ("throttled", "too_short")
+    seen = around({}, window_s=0.5, seen=frozenset({"throttled"}))
+    assert window_flags(seen) == ("throttled", "too_short")
 
 
-def test_the_bench_s_scene_reaches_row_and_flags() -> None:
-    on = bench(meters=gpu(cc=120.0), pue=1.2, n_parallel=4, country_known=False)
+def test_a_flag_that_is_not_in_the_table_is_an_error() -> None:
+    with pytest.raises(ValueError, match="a meter saw molten"):
+        window_flags(around({}, seen=frozenset({"molten"})))
+
+
+def test_where_nothing_was_generated_there_are_no_flags() -> None:
+    on = tools({"encode_error": ValueError("no")}, n_parallel=2, country_known=False)
+    assert run(on, order="design").warning_flags == ()
+
+
+def test_the_scene_reaches_row_and_flags() -> None:
+    on = tools(meters=gpu(cc=120.0), pue=1.2, n_parallel=4, country_known=False)
     row = run(on, order="design")
-    assert row.flags == ("estimated_cpu", "no_country", "shared_host", "unshuffled")
+    assert row.warning_flags == ("estimated_cpu", "no_country", "shared_host", "unshuffled")
     assert (row.scope, row.n_parallel) == ("shared", 4)
 
 
 @pytest.mark.parametrize(("fraction", "flagged"), [(0.0, False), (0.3, True)])
 def test_a_model_partly_in_the_host_s_memory_flags_its_rows(fraction: float, flagged: bool) -> None:
-    on = bench()
-    on.engine.info = replace(on.engine.info, offload_fraction=fraction)
-    assert ("cpu_offload" in run(on).flags) == flagged
+    on = tools()
+    columns = COLUMNS.model_copy(update={"offload_fraction": fraction})
+    on.engine.info = INFO.model_copy(update={"columns": columns})
+    assert ("cpu_offload" in run(on).warning_flags) == flagged
 
 
 def test_a_prompt_that_is_not_of_the_trial_is_measured_as_given() -> None:
-    row = execute(bench(), builders.spec(), Prompt(number=9, text="one two"), "shuffled").execution
-    assert (row.prompt, row.n_prompt_tokens) == (9, 2)
+    row = execute(tools(), builders.spec(), Prompt(number=9, text="one two"), "shuffled").execution
+    assert (row.prompt_number, row.n_prompt_tokens) == (9, 2)

@@ -57,8 +57,10 @@ def run(
     paths = DataSetPaths(root)
     origin = builders.origin(spec, machine=machine, environment={"versions": {"torch": torch}})
     for number in prompts or [p.number for p in spec.prompts]:
-        words = text or f"{machine} {spec.index} {number}"
-        append(paths, spec, origin, "shuffled", builders.measured(number, of=spec, text=words))
+        words = text or f"{machine} {spec.config_index} {number}"
+        append(
+            paths, spec, origin, "shuffled", builders.measured(number, of=spec, output_text=words)
+        )
     return seal(paths, machine, spec)[0] if whole else paths.partial(machine, spec)
 
 

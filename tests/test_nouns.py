@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from orchestrator.engine import ENGINES
 from orchestrator.nouns import (
     ANCHOR,
     DOMAIN,
@@ -19,7 +19,6 @@ from orchestrator.nouns import (
     Configuration,
     Parameter,
     Profile,
-    Setup,
     Space,
     TrialSpec,
     UseCase,
@@ -256,7 +255,7 @@ def test_a_hundred_points_of_which_forty_are_greedy_are_sixty_one_programs() -> 
 def test_the_hash_covers_configuration_and_setup() -> None:
     base = builders.spec()
     others = [
-        builders.spec(asked=builders.configuration(top_k=51)),
+        builders.spec(configuration=builders.configuration(top_k=51)),
         *(
             builders.spec(setup=builders.setup(**{name: value}))
             for name, value in [
@@ -294,7 +293,7 @@ def test_a_config_hash_is_the_same_on_every_machine() -> None:
     spec = builders.spec()
     assert spec.config_hash() == "5051b345db57"
     assert spec.folder() == "0000-5051b345db57-r1"
-    again = builders.spec(index=12, repeat=3, attempt=2)
+    again = builders.spec(config_index=12, repeat=3, attempt=2)
     assert again.folder() == "0012-5051b345db57-r3-a2"
     assert builders.spec(strategy=ANCHOR).config_hash() == "97e400f064b7"
 
@@ -306,7 +305,10 @@ def test_whole_numbers_hash_alike_however_they_are_written() -> None:
     real = Configuration.model_validate(
         {"max_length": 200, "top_p": 1.0, "top_k": 50, "temperature": 0.0}
     )
-    assert builders.spec(asked=whole).config_hash() == builders.spec(asked=real).config_hash()
+    assert (
+        builders.spec(configuration=whole).config_hash()
+        == builders.spec(configuration=real).config_hash()
+    )
     assert generation_seed(0, whole, "a", 1) == generation_seed(0, real, "a", 1)
 
 
@@ -318,7 +320,12 @@ def test_quantizations_and_models_share_their_random_numbers() -> None:
     ]
     assert len({spec.config_hash() for spec in specs}) == 3
     assert (
-        len({generation_seed(spec.setup.seed, spec.asked, "Dance.", spec.repeat) for spec in specs})
+        len(
+            {
+                generation_seed(spec.setup.seed, spec.configuration, "Dance.", spec.repeat)
+                for spec in specs
+            }
+        )
         == 1
     )
 
@@ -448,12 +455,13 @@ def test_shipped_spaces_survive_json() -> None:
     assert Space.model_validate_json(space.model_dump_json()) == space
 
 
-def test_without_offload_a_setup_is_written_and_hashed_as_before_there_was_any() -> None:
-    plain, offloaded = builders.setup(), builders.setup(cpu_offload=True)
-    assert "cpu_offload" not in plain.model_dump()
-    assert "cpu_offload" not in json.loads(plain.model_dump_json())
-    assert offloaded.model_dump()["cpu_offload"] is True
-    for one in (plain, offloaded):
-        assert Setup.model_validate_json(one.model_dump_json()) == one
-    assert builders.spec(setup=plain).config_hash() != builders.spec(setup=offloaded).config_hash()
-    assert builders.spec().config_hash() == "5051b345db57", "as in data sets written before"
+def test_an_option_at_its_default_stays_out_of_the_hash() -> None:
+    """So hashes and ids of data sets from before the option existed stay what they are."""
+    engine = ENGINES["transformers"]
+    assert engine.given_options() == engine.given_options(cpu_offload=False) == {}
+    offloaded = builders.setup(engine_options=engine.given_options(cpu_offload=True))
+    plain = builders.setup()
+    assert "engine_options" not in plain.hashed()
+    assert offloaded.hashed() == plain.hashed() | {"cpu_offload": True}
+    hashes = [builders.spec(setup=setup).config_hash() for setup in (plain, offloaded)]
+    assert hashes == ["5051b345db57", "cc810bd7ef0c"], "as in data sets written before"

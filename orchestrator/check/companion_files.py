@@ -8,8 +8,8 @@ from orchestrator.dataset.checksums import differing
 from orchestrator.dataset.findings import Finding
 from orchestrator.dataset.imported import read_provenance
 from orchestrator.dataset.paths import DataSetPaths, execution_id
+from orchestrator.dataset.reading import file_sha256, reason_of
 from orchestrator.dataset.tables import Trials
-from orchestrator.dataset.trial_files import file_sha256, reason_of
 from orchestrator.dataset.verdicts import text_sha256
 
 

@@ -19,9 +19,11 @@ from orchestrator.check.plausibility import between_trials, record_findings
 from orchestrator.dataset.findings import Finding
 from orchestrator.dataset.parquet import read_parquet, to_table
 from orchestrator.dataset.paths import PARTIAL_SUFFIX, DataSetPaths
-from orchestrator.dataset.schema import Execution, ExecutionRow, SummaryRow, TrialRecord
+from orchestrator.dataset.reading import file_sha256, reason_of
+from orchestrator.dataset.schema import Execution, ExecutionRow, TrialRecord
+from orchestrator.dataset.summary import SummaryRow
 from orchestrator.dataset.tables import Trials, read_judgements
-from orchestrator.dataset.trial_files import file_sha256, partial_record, read_trial, reason_of
+from orchestrator.dataset.trial_files import partial_record, read_trial
 from orchestrator.nouns import Noun, TrialSpec, generation_seed
 
 KINDS_OF_ERROR = frozenset({"oom", "nan", "timeout", "other"})

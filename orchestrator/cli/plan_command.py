@@ -21,24 +21,23 @@ def plan(*, as_json: bool, **flags: Any) -> None:
       orchestrator plan --space sobol --samples 32 --model mistral
     """  # noqa: D301 - click wants the character
     from orchestrator.cli.plan_view import print_plan
+    from orchestrator.cli.sweep_request import resolved_request
     from orchestrator.cli.terminal import console
+    from orchestrator.dataset.folder_checks import check_folder
     from orchestrator.meters.nvml import visible_gpus
-    from orchestrator.sweep.prepare import check_folder, known_revisions, prepare
-    from orchestrator.sweep.request import Request, resolve_request
+    from orchestrator.sweep.planning import make_plan
+    from orchestrator.sweep.prepare import prepare
+    from orchestrator.sweep.request import Request
+    from orchestrator.sweep.staging import known_revisions
 
     request = Request(**flags)
     check_folder(request.out)
     gpus = visible_gpus()
-    resolved = resolve_request(request, [gpu.name for gpu in gpus])
-    prepared = prepare(resolved, known_revisions(resolved))
+    resolved = resolved_request(request, gpus)
+    drawn = make_plan(resolved)
+    prepared = prepare(resolved, drawn.with_revisions(known_revisions(resolved, drawn)))
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    **prepared.plan.model_dump(mode="json"),
-                    "missing_executions": prepared.n_missing(),
-                }
-            )
-        )
+        content = prepared.plan.model_dump(mode="json")
+        click.echo(json.dumps({**content, "missing_executions": prepared.n_missing()}))
         return
     print_plan(console(), prepared, gpus)

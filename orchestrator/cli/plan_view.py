@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.terminal import duration, energy
+from orchestrator.engine import ENGINES
 from orchestrator.meters.nvml import Gpu
 from orchestrator.nouns import ANCHOR, PARAMETERS, Space
 from orchestrator.sweep.estimate import Figures, memory_fit, stored_figures
@@ -28,7 +30,7 @@ def takes(tokens: int, figures: Figures, at_once: int = 1) -> str:
 
 
 def print_plan(console: Console, prepared: Prepared, gpus: list[Gpu]) -> None:
-    """Print the plan and every note; wrapped under its column on a terminal, a line each in a log."""
+    """Print the plan and every note: wrapped in a column on a terminal, a line each in a log."""
     rows = _rows(prepared, gpus)
     if console.is_terminal:
         table = Table.grid(padding=(0, 2))
@@ -44,70 +46,65 @@ def print_plan(console: Console, prepared: Prepared, gpus: list[Gpu]) -> None:
 
 def _rows(prepared: Prepared, gpus: list[Gpu]) -> list[tuple[str, str]]:
     plan, resolved, request = prepared.plan, prepared.resolved, prepared.resolved.request
-    models = ", ".join(
-        f"{m.label} ({resolved.quantization.name}, {request.engine})" for m in resolved.models
-    )
-    use_cases = ", ".join(
-        f"{u.name} ({len(plan.prompts(u.name))} of {len(u.prompts)} prompts)"
-        for u in plan.use_cases
-    )
-    folders = dict.fromkeys(str(path.parent) for path in resolved.use_case_files)
-    prompt_files = (
-        [str(path) for path in resolved.use_case_files] if len(folders) > 1 else list(folders)
-    )
+    engine = ENGINES[request.engine]
+    resumed = ", started before: resumed" if prepared.before else ""
     rows = [
-        (
-            "Sweep",
-            f"{plan.id}, seed {plan.seed}"
-            + (", begun before: going on" if prepared.before else ""),
-        ),
+        ("Sweep", f"{plan.id}, seed {plan.seed}{resumed}"),
         ("Space", f"{resolved.space_file}: {_axes(plan.space)}"),
-        ("Models", models),
-        ("Use cases", f"{use_cases} from {', '.join(prompt_files)}"),
+        ("Models", _models(prepared)),
+        ("Use cases", _use_cases(prepared)),
         ("Machine", _machine(prepared) + _devices(gpus)),
     ]
-    if request.engine == "simulated" or any(m.kind == "synthetic" for m in resolved.models):
+    if not engine.needs_weights or any(m.kind == "synthetic" for m in resolved.models):
         rows.append(("SYNTHETIC", "random weights or no model at all: the text means nothing"))
     if plan.quality:
         rows.append(("Design", plan.quality.line()))
         if plan.samples < resolved.samples:
-            unfilled = f"{plan.samples} points: the largest grid of at most {resolved.samples}; the rest is not filled"
-            rows.append(("Grid", unfilled))
+            largest = f"the largest grid of at most {resolved.samples}"
+            rows.append(("Grid", f"{plan.samples} points: {largest}; the rest is not filled"))
     rows.append(("Trials", _trials(prepared)))
     if resolved.shard:
         n = prepared.n_done + prepared.n_missing()
-        rows.append(
-            (
-                "Shard",
-                f"{resolved.shard}: {n} of the {plan.n_executions()} executions are for this machine",
-            )
-        )
+        share = f"{n} of the {plan.n_executions()} executions are for this machine"
+        rows.append(("Shard", f"{resolved.shard}: {share}"))
     if prepared.n_done:
         rows.append(("Done", f"{prepared.n_done} executions; {prepared.n_missing()} left to run"))
     bound = prepared.token_bound()
     rows.append(("Tokens", f"at most about {bound:,} new ones"))
-    figures = stored_figures(prepared.records, plan)
-    rows.append(
-        (
-            "Takes",
-            takes(bound, figures)
-            if figures
-            else "known after a pilot: the data set has no figures of this model yet",
-        )
-    )
-    if request.engine != "simulated":
-        fits = memory_fit(
-            plan, list(resolved.models), resolved.quantization, gpus, local=request.address is None
-        )
+    rows.append(("Takes", _takes(prepared, bound)))
+    if engine.needs_weights:
+        models, local = list(resolved.models), request.address is None
+        fits = memory_fit(plan, models, resolved.quantization, gpus, local=local)
         rows += [("Memory", fit.line()) for fit in fits]
     if not resolved.sampler.extensible:
-        rows.append(
-            (
-                "Extend",
-                f"{plan.space.sampler} can't grow: another --samples starts a new design beside this one",
-            )
-        )
+        beside = "another --samples starts a new design beside this one"
+        rows.append(("Extend", f"{plan.space.sampler} can't grow: {beside}"))
     return rows
+
+
+def _models(prepared: Prepared) -> str:
+    resolved = prepared.resolved
+    how = f"{resolved.quantization.name}, {resolved.request.engine}"
+    return ", ".join(f"{model.label} ({how})" for model in resolved.models)
+
+
+def _use_cases(prepared: Prepared) -> str:
+    """Each with the number of its prompts, and the files that they come from."""
+    plan, files = prepared.plan, prepared.resolved.use_case_files
+    cases = []
+    for use_case in plan.use_cases:
+        n, whole = len(plan.prompts(use_case.name)), len(use_case.prompts)
+        cases.append(f"{use_case.name} ({n} of {whole} prompts)")
+    folders = list(dict.fromkeys(str(path.parent) for path in files))
+    places = [str(path) for path in files] if len(folders) > 1 else folders
+    return f"{', '.join(cases)} from {', '.join(places)}"
+
+
+def _takes(prepared: Prepared, bound: int) -> str:
+    figures = stored_figures(prepared.records, prepared.plan)
+    if figures is None:
+        return "known after a pilot: the data set has no figures of this model yet"
+    return takes(bound, figures)
 
 
 def _axes(space: Space) -> str:
@@ -115,11 +112,8 @@ def _axes(space: Space) -> str:
     parts = []
     for name in PARAMETERS:
         axis = space.parameters[name]
-        parts.append(
-            f"{name} {axis.low:g}..{axis.high:g}"
-            if axis.high > axis.low
-            else f"{name} {axis.low:g}"
-        )
+        high = f"..{axis.high:g}" if axis.high > axis.low else ""
+        parts.append(f"{name} {axis.low:g}{high}")
     return ", ".join(parts)
 
 
@@ -132,23 +126,22 @@ def _machine(prepared: Prepared) -> str:
 
 
 def _devices(gpus: list[Gpu]) -> str:
-    names = [gpu.name for gpu in gpus]
-    return (
-        f" ({', '.join(f'{names.count(n)} x {n}' for n in dict.fromkeys(names))})"
-        if names
-        else " (no GPU)"
-    )
+    if not gpus:
+        return " (no GPU)"
+    counts = Counter(gpu.name for gpu in gpus)
+    return f" ({', '.join(f'{n} x {name}' for name, n in counts.items())})"
 
 
 def _trials(prepared: Prepared) -> str:
     plan = prepared.plan
-    factors = (
-        f"{plan.samples} configurations x {len(plan.models)} models x {len(plan.use_cases)} use cases x {plan.repeats} repeats"
-        + (f" x {len(plan.each)} machines" if plan.each else "")
-    )
+    factors = [
+        f"{plan.samples} configurations",
+        f"{len(plan.models)} models",
+        f"{len(plan.use_cases)} use cases",
+        f"{plan.repeats} repeats",
+    ]
+    if plan.each:
+        factors.append(f"{len(plan.each)} machines")
     anchors = sum(trial.strategy == ANCHOR for trial in plan.trials) * len(plan.kinds())
-    return (
-        f"{plan.n_trials()} = {factors}"
-        + (f" + {anchors} anchors" if anchors else "")
-        + f"; {plan.n_executions()} executions"
-    )
+    more = f" + {anchors} anchors" if anchors else ""
+    return f"{plan.n_trials()} = {' x '.join(factors)}{more}; {plan.n_executions()} executions"

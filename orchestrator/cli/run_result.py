@@ -12,15 +12,16 @@ from orchestrator.cli.terminal import duration, energy, number
 from orchestrator.dataset.remaining import by_kind
 from orchestrator.nouns import ANCHOR
 from orchestrator.sweep.prepare import Prepared
-from orchestrator.sweep.run import Outcome
+from orchestrator.sweep.run import RunOutcome
+from orchestrator.sweep.totals import Totals
 
 ROWS = 20
 """Trials shown; the rest is in summary.parquet."""
 
 
-def as_json(live: Live, prepared: Prepared, outcome: Outcome) -> dict[str, Any]:
+def as_json(prepared: Prepared, outcome: RunOutcome) -> dict[str, Any]:
     """The result for a machine; energy_j null where one execution has none."""
-    totals = live.totals
+    totals = outcome.totals
     return {
         "sweep": prepared.plan.id,
         "trials_run": totals.trials,
@@ -41,57 +42,48 @@ def as_json(live: Live, prepared: Prepared, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def print_result(live: Live, prepared: Prepared, outcome: Outcome) -> None:
+def print_result(live: Live, prepared: Prepared, outcome: RunOutcome) -> None:
     """The result for a person."""
-    if live.records:
-        _print_records(live, prepared)
+    if outcome.totals.records:
+        _print_records(live, prepared, outcome.totals)
     elif not outcome.drained and not prepared.n_missing():
-        live.say(
-            f"Nothing was missing: all {prepared.n_done} executions are in {prepared.paths.root}."
-        )
+        n, where = prepared.n_done, prepared.paths.root
+        live.say(f"Nothing was missing: all {n} executions are in {where}.")
     if failed := prepared.n_failed():
         live.say(f"Failed in earlier runs: {by_kind(failed)}; --rerun failed tries them again.")
     if outcome.drained:
-        took = (
-            f" in {time.monotonic() - outcome.draining_since:.1f} s"
-            if outcome.draining_since is not None
-            else ""
-        )
-        live.say(
-            f"Drained{took} ({outcome.drained}): {outcome.left} executions are left; the same command again goes on."
-        )
+        took = ""
+        if outcome.draining_since is not None:
+            took = f" in {time.monotonic() - outcome.draining_since:.1f} s"
+        left = f"{outcome.left} executions are left"
+        live.say(f"Drained{took} ({outcome.drained}): {left}; the same command resumes it.")
 
 
-def _print_records(live: Live, prepared: Prepared) -> None:
-    paths, totals = prepared.paths, live.totals
-    rows = [
-        prepared.trials.summary_row(key)
-        for key in dict.fromkeys(map(prepared.trials.key, live.records))
-    ]
-    rows.sort(
-        key=lambda row: (
-            row["model"],
-            row["use_case"],
-            row["strategy"],
-            row["index"],
-            row["repeat"],
-        )
-    )
+def _print_records(live: Live, prepared: Prepared, totals: Totals) -> None:
+    """A row a trial, the totals, flags and where everything lies."""
+    paths, trials = prepared.paths, prepared.trials
+    keys = dict.fromkeys(trials.key(record) for record in totals.records)
+    rows = [trials.summary_row(key) for key in keys]
+    order = ("model", "use_case", "strategy", "config_index", "repeat")
+    rows.sort(key=lambda row: tuple(row[name] for name in order))
     live.console.print(_table(rows[:ROWS]))
     if len(rows) > ROWS:
         live.say(f"... and {len(rows) - ROWS} more trials in {paths.summary}")
+    live.say(_totals_line(totals))
+    if flags := sorted({flag for row in rows for flag in row["warning_flags"]}):
+        live.say(f"Flags: {', '.join(flags)} (see docs/method.md)")
+    leaf = f"<model>/{prepared.plan.strategy}/<use case>/"
+    live.say(f"Trials: {paths.root}/{rows[0]['machine']}/{leaf}")
+    live.say(f"Tables: {paths.executions}, {paths.summary}")
+
+
+def _totals_line(totals: Totals) -> str:
     failed = f", {totals.failed} FAILED" if totals.failed else ""
+    done = f"{totals.executions} executions of {totals.trials} trials{failed}"
     unknown = f", {totals.energy_unknown} without a figure" if totals.energy_unknown else ""
     joules = None if totals.energy_unknown == totals.executions else totals.energy_j
     spent = f"{energy(joules)} of CPU, GPU and RAM by CodeCarbon{unknown}"
-    done = f"{totals.executions} executions of {totals.trials} trials{failed}"
-    live.say(f"{done}: {totals.tokens} tokens, {spent}, {duration(totals.wall_s())}")
-    if flags := sorted({flag for row in rows for flag in row["flags"]}):
-        live.say(f"Flags: {', '.join(flags)} (see docs/method.md)")
-    live.say(
-        f"Trials: {paths.root}/{rows[0]['machine']}/<model>/{prepared.plan.strategy}/<use case>/"
-    )
-    live.say(f"Tables: {paths.executions}, {paths.summary}")
+    return f"{done}: {totals.tokens} tokens, {spent}, {duration(totals.wall_s())}"
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
@@ -110,7 +102,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     ):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        label = f"{ANCHOR} " if row["strategy"] == ANCHOR else f"{row['index']:04d}-"
+        label = f"{ANCHOR} " if row["strategy"] == ANCHOR else f"{row['config_index']:04d}-"
         table.add_row(
             row["model"],
             row["use_case"],

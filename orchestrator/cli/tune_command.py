@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.cli.exit_codes import DRAINED, FAULTS
 from orchestrator.cli.options import run_options, sweep_options
+
+if TYPE_CHECKING:
+    from orchestrator.sweep.prepare import Prepared
+    from orchestrator.sweep.run import RunOutcome
 
 
 @click.command()
@@ -32,9 +37,9 @@ def tune(
 ) -> int:
     """Run a sweep with Ray Tune, one trial a configuration, and write the data set.
 
-    The same command again runs what is missing and nothing else. SIGUSR1 or SIGTERM: running prompts finish, nothing more
-    is begun. Exit codes: 0 done, 2 an error of the user, 3 done but some executions failed, 75 to be resumed (drained, or a
-    limit), 130 Ctrl-C.
+    The same command again runs what is missing and nothing else. On SIGUSR1 or SIGTERM the running
+    prompts finish and nothing more is started. Exit codes: 0 done, 2 usage error, 3 done but some
+    executions failed, 75 to be resumed (drained, or a limit), 130 Ctrl-C.
 
     \b
     Examples:
@@ -44,32 +49,33 @@ def tune(
       orchestrator tune --space lhs --rerun oom --rerun timeout
       orchestrator tune --space lhs --max-hours 23.5 --execution-timeout 600
     """  # noqa: D301 - click wants the character
-    from orchestrator.cli import run_result as result
+    from orchestrator.cli import run_result
     from orchestrator.cli.live import Live
+    from orchestrator.cli.sweep_request import resolved_request
+    from orchestrator.dataset.folder_checks import check_writable
     from orchestrator.meters.nvml import visible_gpus
-    from orchestrator.sweep.budget import Limits
+    from orchestrator.sweep.budget import RunLimits
     from orchestrator.sweep.jobs import RunOptions
-    from orchestrator.sweep.planning import begun_setups
-    from orchestrator.sweep.prepare import check_writable, staged_revisions
-    from orchestrator.sweep.request import Request, resolve_request
-    from orchestrator.sweep.run import begun, run_sweep
+    from orchestrator.sweep.planning import make_plan
+    from orchestrator.sweep.request import Request
+    from orchestrator.sweep.run import opened, run_sweep
+    from orchestrator.sweep.staging import staged_revisions
     from orchestrator.tune.halt import Drained, Halt, signals_to
 
     request = Request(**flags)
-    limits = Limits(max_hours or math.inf, max_kwh or math.inf, max_gpu_hours or math.inf)
+    limits = RunLimits(max_hours or math.inf, max_kwh or math.inf, max_gpu_hours or math.inf)
     options = RunOptions(rerun, force, accept_drift, execution_timeout_s, limits)
     gpus = visible_gpus()
     live = Live(gpus, quiet=as_json)
-    resolved = resolve_request(request, [gpu.name for gpu in gpus])
+    resolved = resolved_request(request, gpus)
     check_writable(request.out)
-    begun_setups(
-        resolved
-    )  # tells an impossible design or an edited plan before weights are fetched for it
+    drawn = make_plan(resolved)  # an impossible design is told before weights are fetched for it
+    check_plan_file(request.out, drawn.id)
     halt = Halt()
     try:
         with signals_to(halt):
-            revisions = staged_revisions(resolved, live.say)
-            with begun(resolved, revisions, options, live.say) as (prepared, lock):
+            plan = drawn.with_revisions(staged_revisions(resolved, live.say))
+            with opened(resolved, plan, options, live.say) as (prepared, lock):
                 try:
                     outcome = run_sweep(
                         prepared, lock, options, halt=halt, observer=live, watcher=live
@@ -78,14 +84,29 @@ def tune(
                     live.finished()
     except Drained as drained:
         click.echo(
-            f"Drained ({drained}) before anything was begun; the same command again goes on.",
+            f"Drained ({drained}) before anything was started; the same command resumes it.",
             err=as_json,
         )
         return DRAINED
     if as_json:
-        click.echo(json.dumps(result.as_json(live, prepared, outcome)))
+        click.echo(json.dumps(run_result.as_json(prepared, outcome)))
     else:
-        result.print_result(live, prepared, outcome)
+        run_result.print_result(live, prepared, outcome)
+    return exit_code(outcome, prepared)
+
+
+def exit_code(outcome: RunOutcome, prepared: Prepared) -> int:
+    """0: all is done; 3: done, but executions failed, now or earlier; 75: to be resumed."""
     if outcome.drained:
         return DRAINED
-    return FAULTS if live.totals.failed or prepared.n_failed() else 0
+    return FAULTS if outcome.totals.failed or prepared.n_failed() else 0
+
+
+def check_plan_file(out: Path, sweep_id: str) -> None:
+    """Read the sweep's plan, if there is one. Raises UserError where it can't be read."""
+    from orchestrator.dataset.paths import DataSetPaths
+    from orchestrator.dataset.sweep_plan import read_plan
+
+    path = DataSetPaths(out).sweep(sweep_id)
+    if path.exists():
+        read_plan(path)

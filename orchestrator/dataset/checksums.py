@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
-from orchestrator.dataset.trial_files import file_sha256, read_text
+from orchestrator.dataset.reading import file_sha256, read_text
 
 _LINE = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.+)")
 

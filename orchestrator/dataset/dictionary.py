@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from orchestrator.dataset.flags import describe_flags
 from orchestrator.dataset.imported import ImportedRow
 from orchestrator.dataset.parquet import describe
-from orchestrator.dataset.schema import SCHEMA_VERSION, ExecutionRow, SummaryRow, TelemetrySample
+from orchestrator.dataset.schema import SCHEMA_VERSION, ExecutionRow, TelemetrySample
+from orchestrator.dataset.summary import SummaryRow
 from orchestrator.dataset.verdicts import Verdict
 
 
 def data_dictionary() -> str:
     """Sections of Markdown, a table of columns in each."""
-    return f"""Schema version {SCHEMA_VERSION}; the same meanings and units stand in the metadata of each Parquet field.
+    return f"""Schema version {SCHEMA_VERSION}. The same meanings and units are in the metadata of each
+Parquet field. Lists are texts joined by ";": in pandas `column.str.get_dummies(";")` makes a column of each entry.
 
 ## executions.parquet: a row an execution
 {describe(ExecutionRow)}
@@ -18,12 +21,18 @@ def data_dictionary() -> str:
 ## summary.parquet: a row a trial
 {describe(SummaryRow)}
 
+## Flags
+What `warning_flags` can hold. A flag removes no row: `doubtful` rows may be wrong, and those that are left out by default
+enter no effect of the report.
+
+{describe_flags()}
+
 ## verdicts.parquet: a row an evaluated execution
 {describe(Verdict)}
 
 ## reviews.jsonl: persons' decisions, a JSON object a line
-`execution` and `text_sha256` as in verdicts.parquet, `reviewer`, `decision` (keep, discard, undecided), `note`, `at` (UTC). Lines
-are only ever added; a reviewer's latest one about an execution counts, the majority of reviewers overrules the machine.
+`execution` and `text_sha256` as in verdicts.parquet, `reviewer`, `decision` (keep, discard, undecided), `note`, `at` (UTC).
+Lines are only added; a reviewer's latest one about an execution counts, and the majority of reviewers overrules the machine.
 
 ## telemetry.parquet: the GPU's state during a trial (only where there is a GPU)
 {describe(TelemetrySample)}
@@ -32,7 +41,7 @@ are only ever added; a reviewer's latest one about an execution counts, the majo
 {describe(ImportedRow)}
 
 ## emissions.csv: a row an execution
-The 29 fields of CodeCarbon's record in the order of the measurement report's Table 1, CodeCarbon's newer fields, then columns of
-executions.parquet. Energies there are in kWh, powers in W, durations in s, emissions in kg CO2 equivalent. CodeCarbon's powers
-are unweighted means that include the start of the window: take energy over duration instead.
+The 29 fields of CodeCarbon's record, CodeCarbon's newer fields, then columns of executions.parquet. Energies there are in kWh,
+powers in W, durations in s, emissions in kg CO2 equivalent. CodeCarbon's powers are unweighted means that include the start of
+the window: take energy over duration instead.
 """

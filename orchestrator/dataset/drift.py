@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from orchestrator.dataset.environment import Environment
 from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.trial_files import Origin
+from orchestrator.engine import ENGINES
+from orchestrator.meters import METERS
 from orchestrator.nouns import Noun
 
-DECIDING = ("torch", "transformers", "bitsandbytes", "accelerate", "codecarbon", "simulated")
-"""Packages whose version may change a text, its time or its energy. Others (ray, python) are recorded in trial.json."""
+_OF_ENGINES = [package for engine in ENGINES.values() for package in engine.packages]
+_OF_METERS = [package for meter in METERS.values() for package in meter.packages]
+DECIDING_PACKAGES = tuple(dict.fromkeys([*_OF_ENGINES, *_OF_METERS]))
+"""Packages whose version may change a text, its time or its energy.
+
+Others (ray, python) are recorded in trial.json and not compared.
+"""
 
 
 class Conditions(Noun):
@@ -20,67 +28,70 @@ class Conditions(Noun):
     gpu_name: str | None
 
 
-def conditions(records: Iterable[TrialRecord]) -> dict[str, list[Conditions]]:
-    """Machine -> the conditions under which its trials ran without drift, in the order of the records.
+def _conditions_of(environment: Environment, gpu_name: str | None) -> Conditions:
+    return Conditions(versions=environment.versions, gpu_name=gpu_name)
 
-    More than one where data sets were merged, or sweeps share trials.
+
+def conditions(records: Iterable[TrialRecord]) -> dict[str, list[Conditions]]:
+    """Machine -> the conditions under which its trials ran without drift, in the records' order.
+
+    There is more than one where data sets were merged, or sweeps share trials.
     """
     found: dict[str, list[Conditions]] = {}
     for record in records:
-        if record.environment.get("drift"):
+        if record.environment.drift:
             continue
-        now = Conditions(
-            versions=record.environment.get("versions", {}), gpu_name=record.columns.gpu_name
-        )
+        now = _conditions_of(record.environment, record.columns.gpu_name)
         known = found.setdefault(record.columns.machine, [])
         if all(drift(one, now) for one in known):
             known.append(now)
     return found
 
 
-def mixed(found: Mapping[str, list[Conditions]]) -> list[str]:
-    """Machines whose trials ran under more than one set of conditions, each as 'pc: torch 2.13.0 -> 2.14.1'."""
-    return [
-        f"{machine}: {'; '.join(drift(first, other))}"
-        for machine, (first, *others) in sorted(found.items())
-        for other in others
-    ]
+def mixed(by_machine: Mapping[str, list[Conditions]]) -> list[str]:
+    """Machines whose trials ran under several conditions, each as 'pc: torch 2.13.0 -> 2.14.1'."""
+    lines = []
+    for machine, (first, *others) in sorted(by_machine.items()):
+        lines += [f"{machine}: {'; '.join(drift(first, other))}" for other in others]
+    return lines
 
 
-def drift(begun: Conditions, now: Conditions) -> tuple[str, ...]:
+def drift(before: Conditions, now: Conditions) -> tuple[str, ...]:
     """What differs, each as 'torch 2.13.0 -> 2.14.1'."""
-    pairs = {name: (begun.versions.get(name), now.versions.get(name)) for name in DECIDING}
-    pairs["GPU"] = (begun.gpu_name, now.gpu_name)
+    pairs = {
+        name: (before.versions.get(name), now.versions.get(name)) for name in DECIDING_PACKAGES
+    }
+    pairs["GPU"] = (before.gpu_name, now.gpu_name)
     return tuple(
-        f"{name} {before or 'none'} -> {after or 'none'}"
-        for name, (before, after) in pairs.items()
-        if before != after
+        f"{name} {old or 'none'} -> {new or 'none'}"
+        for name, (old, new) in pairs.items()
+        if old != new
     )
 
 
 class Baseline:
-    """What a sweep was begun with on each machine; where nothing ran yet, what the first process there shows."""
+    """The conditions that a sweep started with on each machine.
+
+    Where nothing ran yet, they are those of the first process there.
+    """
 
     def __init__(
-        self, begun: Mapping[str, Conditions] = MappingProxyType({}), *, accept: bool = False
+        self, started_with: Mapping[str, Conditions] = MappingProxyType({}), *, accept: bool = False
     ) -> None:
-        self._begun = dict(begun)
+        self._started_with = dict(started_with)
         self.accept = accept
         """Go on under other conditions, and say so in the rows."""
 
     def changes(self, origin: Origin) -> tuple[str, ...]:
-        """How a process differs from what the sweep was begun with on its machine."""
-        now = Conditions(
-            versions=origin.environment.get("versions", {}), gpu_name=origin.columns.gpu_name
-        )
-        return drift(self._begun.setdefault(origin.columns.machine, now), now)
+        """How a process differs from what the sweep started with on its machine."""
+        now = _conditions_of(origin.environment, origin.columns.gpu_name)
+        return drift(self._started_with.setdefault(origin.columns.machine, now), now)
 
 
 def marked(execution: Execution, changes: tuple[str, ...]) -> Execution:
-    """An execution that says what had changed."""
+    """An execution with the flag `drift` and what had changed; the same one without changes."""
     if not changes:
         return execution
-    flags = tuple(sorted({*execution.flags, "drift"}))
-    return execution.model_copy(
-        update={"flags": flags, "notes": (*execution.notes, *(f"drift: {c}" for c in changes))}
-    )
+    notes = (*execution.notes, *(f"drift: {change}" for change in changes))
+    flags = tuple(sorted({*execution.warning_flags, "drift"}))
+    return execution.model_copy(update={"warning_flags": flags, "notes": notes})

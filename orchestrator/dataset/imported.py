@@ -14,8 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.dataset.parquet import to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
+from orchestrator.dataset.reading import read_text
 from orchestrator.dataset.schema import Column
-from orchestrator.dataset.trial_files import read_text
 from orchestrator.nouns import Noun
 
 

@@ -1,4 +1,8 @@
-"""Rows of the schema as Arrow tables and Parquet files, and the data dictionary: all from the columns' own descriptions."""
+"""Rows of the schema as Arrow tables and Parquet files, and their data dictionary.
+
+Lists become texts joined by ";": pandas, SQL and CSV take texts everywhere, and
+`column.str.get_dummies(";")` gives a column for each entry.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
+from pydantic import AwareDatetime
+
 from orchestrator import __version__
 from orchestrator.dataset.paths import write_atomically
-from orchestrator.dataset.schema import SCHEMA_VERSION, columns_of
-from orchestrator.nouns import Noun
+from orchestrator.dataset.schema import SCHEMA_VERSION
+from orchestrator.nouns import Noun, columns_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+SEPARATOR = ";"
+"""Between the entries of a list that stands in one cell."""
 
 
 def arrow_schema(row: type[Noun]) -> pa.Schema:
@@ -22,9 +31,8 @@ def arrow_schema(row: type[Noun]) -> pa.Schema:
     fields = []
     for name, annotation, column in columns_of(row):
         metadata = {"meaning": column.meaning, "unit": column.unit, "null": column.null or "never"}
-        fields.append(
-            pa.field(name, _arrow_type(annotation), nullable=bool(column.null), metadata=metadata)
-        )
+        nullable = bool(column.null)
+        fields.append(pa.field(name, _arrow_type(annotation), nullable=nullable, metadata=metadata))
     about = {
         "schema_version": str(SCHEMA_VERSION),
         "written_by": f"llm-energy-orchestrator {__version__}",
@@ -32,22 +40,51 @@ def arrow_schema(row: type[Noun]) -> pa.Schema:
     return pa.schema(fields, metadata=about)
 
 
+def _plain_type(annotation: Any) -> Any:
+    """The Python type of a column's values; `tuple` for lists."""
+    if get_origin(annotation) is tuple:
+        return tuple
+    options = [option for option in get_args(annotation) if option is not type(None)]
+    return _plain_type(options[0]) if options else annotation
+
+
 def _arrow_type(annotation: Any) -> pa.DataType:
     import pyarrow as pa
 
-    options = [a for a in get_args(annotation) if a not in (type(None), Ellipsis)]
-    if get_origin(annotation) is tuple:
-        return pa.list_(_arrow_type(options[0]))
-    if options:
-        return _arrow_type(options[0])
-    return {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}[annotation]
+    types = {
+        str: pa.string(),
+        tuple: pa.string(),
+        int: pa.int64(),
+        float: pa.float64(),
+        bool: pa.bool_(),
+        AwareDatetime: pa.timestamp("ms", tz="UTC"),
+    }
+    return types[_plain_type(annotation)]
 
 
 def to_table(row: type[Noun], rows: Iterable[dict[str, Any]]) -> pa.Table:
-    """Rows as an Arrow table of the row's schema."""
+    """Rows as an Arrow table of the row's schema; lists are joined to texts."""
     import pyarrow as pa
 
-    return pa.Table.from_pylist(list(rows), schema=arrow_schema(row))
+    lists = [name for name, kind, _ in columns_of(row) if _plain_type(kind) is tuple]
+    cells = []
+    for values in rows:
+        joined = {name: _as_text(values.get(name)) for name in lists}
+        cells.append(values | joined)
+    return pa.Table.from_pylist(cells, schema=arrow_schema(row))
+
+
+def _as_text(entries: Iterable[str] | None) -> str | None:
+    return None if entries is None else SEPARATOR.join(entries)
+
+
+def as_list(cell: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    """The entries of a cell; also of a list, which version 1 wrote."""
+    if cell is None:
+        return None
+    if isinstance(cell, str):
+        return tuple(cell.split(SEPARATOR)) if cell else ()
+    return tuple(cell)
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
@@ -61,7 +98,7 @@ def write_parquet(path: Path, table: pa.Table) -> None:
 
 
 def read_parquet(path: Path) -> pa.Table:
-    """A table of a data set. Raises FileNotFoundError, OSError or ValueError (of Arrow) where it can't be read."""
+    """A table of a data set. Raises OSError, or Arrow's ValueError, where it can't be read."""
     import pyarrow.parquet as pq
 
     return pq.read_table(path, partitioning=None)
@@ -71,7 +108,9 @@ def describe(row: type[Noun]) -> str:
     """The data dictionary of a table as Markdown, from the schema."""
     lines = ["| column | type | unit | meaning | null |", "|---|---|---|---|---|"]
     for name, annotation, column in columns_of(row):
-        lines.append(
-            f"| `{name}` | {_arrow_type(annotation)} | {column.unit} | {column.meaning} | {column.null or 'never'} |"
-        )
+        kind = _arrow_type(annotation)
+        if _plain_type(annotation) is tuple:
+            kind = f'list as text, joined by "{SEPARATOR}"'
+        null = column.null or "never"
+        lines.append(f"| `{name}` | {kind} | {column.unit} | {column.meaning} | {null} |")
     return "\n".join(lines)

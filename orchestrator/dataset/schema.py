@@ -1,136 +1,241 @@
 """The schema: every column's name, type, unit, meaning and when it is null, in one place.
 
-The models below are the table: docs/data-dictionary.md, the Parquet metadata and the checks come from them.
+The models below are the tables: docs/data-dictionary.md, the Parquet metadata and the checks come
+from them. What an engine or a meter writes is declared in its own table (engine/, meters/).
 
 History of SCHEMA_VERSION
 1  first version
+2  names and types that pandas, SQL and CSV take: config_index for index, prompt_number for
+   prompt, output_text for text, warning_flags for flags; lists are texts joined by ";";
+   started_at is a timestamp. New: emissions_kg, prompt_text, power_semantics. trial.json holds
+   setup and configuration once, in its spec, and a typed environment (dataset/upgrades.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel, create_model, model_validator
 
-from orchestrator.nouns import Configuration, Effective, Noun, Setup, TrialSpec
+from orchestrator.dataset.energy import energy_per_token_j, energy_rel_uncertainty
+from orchestrator.dataset.environment import Environment
+from orchestrator.engine import ENGINES, EngineColumns
+from orchestrator.meters import METERS
+from orchestrator.nouns import (
+    ERROR_KINDS,
+    STATUSES,
+    Column,
+    Noun,
+    TrialSpec,
+    columns_of,
+)
 
-SCHEMA_VERSION = 1
+if TYPE_CHECKING:
+    from orchestrator.meters.columns import CodeCarbonColumns, CounterColumns, PowerColumns
+
+SCHEMA_VERSION = 2
 
 
-@dataclass(frozen=True)
-class Column:
-    """What a column means."""
+class SpecColumns(Noun):
+    """What a trial's specification says of it; each column is derived from a TrialSpec."""
 
-    meaning: str
-    unit: str = ""
-    null: str = ""
-    """When the value is null; empty: never."""
-
-
-class TrialColumns(Noun):
-    """What all executions of a trial share."""
-
-    machine: Annotated[str, Column("kind of machine it ran on, as in clusters/")]
-    model: Annotated[str, Column("model, as in the folder's name")]
+    model: Annotated[
+        str, Column("model, as in the folder's name", derived=lambda spec: spec.setup.model)
+    ]
     strategy: Annotated[
         str,
         Column(
-            "sampling strategy, as in the folder's name; 'anchor' for the repeated reference configuration"
+            "sampling strategy, as in the folder's name; 'anchor': the repeated reference "
+            "configuration",
+            derived=lambda spec: spec.strategy,
         ),
     ]
-    use_case: Annotated[str, Column("use case of the prompts")]
-    index: Annotated[int, Column("number of the configuration in its design, from 0")]
-    config_hash: Annotated[str, Column("hash of configuration and setup")]
+    use_case: Annotated[
+        str, Column("use case of the prompts", derived=lambda spec: spec.setup.use_case)
+    ]
+    config_index: Annotated[
+        int,
+        Column(
+            "number of the configuration in its design, from 0",
+            derived=lambda spec: spec.config_index,
+        ),
+    ]
+    config_hash: Annotated[
+        str,
+        Column("hash of configuration and setup", derived=lambda spec: spec.config_hash()),
+    ]
     repeat: Annotated[
-        int, Column("repetition of the configuration, from 1, each with its own generation seeds")
+        int,
+        Column(
+            "repetition of the configuration, from 1, each with its own generation seeds",
+            derived=lambda spec: spec.repeat,
+        ),
     ]
     attempt: Annotated[
         int,
         Column(
-            "1, and one more for each time the trial was gone on with: after a cut, a loss, a rerun"
+            "1, and one more each time the trial was resumed: after an interruption, a lost "
+            "worker or a rerun",
+            derived=lambda spec: spec.attempt,
         ),
     ]
-    sweep_id: Annotated[str, Column("sweep that asked for it: sweeps/<id>.json")]
+    sweep_id: Annotated[
+        str,
+        Column("sweep that asked for it: sweeps/<id>.json", derived=lambda spec: spec.sweep_id),
+    ]
     order_index: Annotated[
         int,
         Column(
-            "place in the order in which the sweep's trials were handed out, over all its runs, from 0"
+            "place in the order in which the sweep's trials were handed out, over all its runs, "
+            "from 0",
+            derived=lambda spec: spec.order_index,
         ),
     ]
     max_length: Annotated[
-        int, Column("requested limit of prompt and new tokens together", "tokens")
-    ]
-    top_p: Annotated[float, Column("requested nucleus; 0 = greedy, 1 = off")]
-    top_k: Annotated[int, Column("requested number of candidates; 0 = off, 1 = greedy")]
-    temperature: Annotated[float, Column("requested temperature; 0 = greedy")]
-    quantization: Annotated[str, Column("nf4, fp4, int8 or none")]
-    bits: Annotated[
-        int | None, Column("bits a weight of the quantized matrices", "bit", "not quantized")
-    ]
-    double_quant: Annotated[
-        bool | None,
+        int,
         Column(
-            "whether the scales are quantized too, as it ran: on a CPU with AVX512-BF16 "
-            "bitsandbytes dequantizes them",
-            null="not 4 bit, or no model was loaded",
+            "requested limit of prompt and new tokens together",
+            "tokens",
+            derived=lambda spec: spec.configuration.max_length,
         ),
     ]
-    engine: Annotated[str, Column("transformers, or simulated (no model at all)")]
-    model_revision: Annotated[str, Column("origin and revision of the weights")]
-    synthetic: Annotated[
-        bool, Column("random weights or a simulated engine: the text means nothing")
-    ]
-    length_mode: Annotated[
-        str, Column("natural: a text may end early; fixed: always max_length tokens")
-    ]
-    batch_size: Annotated[int, Column("prompts generated at once")]
-    compute_dtype: Annotated[str, Column("type in which matrices are multiplied")]
-    device: Annotated[str, Column("cuda, cpu or none (simulated)")]
-    chat_template: Annotated[bool, Column("whether the model's chat template was applied")]
-    attention: Annotated[str, Column("implementation of attention")]
-    cache: Annotated[str, Column("kind of key-value cache")]
-    offload_fraction: Annotated[
+    top_p: Annotated[
         float,
         Column(
-            "share of the weights' bytes outside the GPU (--cpu-offload); not quantized there", "1"
+            "requested nucleus; 0 = greedy, 1 = off",
+            derived=lambda spec: spec.configuration.top_p,
         ),
     ]
-    threads: Annotated[int | None, Column("CPU threads of the engine", null="on a GPU")]
+    top_k: Annotated[
+        int,
+        Column(
+            "requested number of candidates; 0 = off, 1 = greedy",
+            derived=lambda spec: spec.configuration.top_k,
+        ),
+    ]
+    temperature: Annotated[
+        float,
+        Column(
+            "requested temperature; 0 = greedy",
+            derived=lambda spec: spec.configuration.temperature,
+        ),
+    ]
+    quantization: Annotated[
+        str,
+        Column("nf4, fp4, int8 or none", derived=lambda spec: spec.setup.quantization.name),
+    ]
+    bits: Annotated[
+        int | None,
+        Column(
+            "bits a weight of the quantized matrices",
+            "bit",
+            "not quantized",
+            derived=lambda spec: spec.setup.quantization.bits,
+        ),
+    ]
+    engine: Annotated[
+        str,
+        Column(
+            "; ".join(f"{name}: {kind.meaning}" for name, kind in ENGINES.items()),
+            derived=lambda spec: spec.setup.engine,
+        ),
+    ]
+    length_mode: Annotated[
+        str,
+        Column(
+            "natural: a text may end early; fixed: always max_length tokens",
+            derived=lambda spec: spec.setup.length_mode,
+        ),
+    ]
+    batch_size: Annotated[
+        int, Column("prompts generated at once", derived=lambda spec: spec.setup.batch_size)
+    ]
+
+
+class PlaceColumns(Noun):
+    """Where a trial ran."""
+
+    machine: Annotated[str, Column("kind of machine it ran on, as in clusters/")]
     host: Annotated[str, Column("hash of the host's name")]
-    gpu_uuid: Annotated[str | None, Column("identity of the GPU", null="no GPU")]
-    gpu_name: Annotated[str | None, Column("name of the GPU", null="no GPU")]
+    gpu_name: Annotated[str | None, Column("name of the GPU", null="no GPU")] = None
     country_iso_code: Annotated[
         str | None,
         Column(
             "country whose grid the emissions are computed for",
             null="not configured: world average",
         ),
+    ] = None
+
+
+# pydantic takes the fields of the last base first
+class TrialColumns(EngineColumns, PlaceColumns, SpecColumns):
+    """What all executions of a trial share."""
+
+
+class EffectiveColumns(Noun):
+    """The effective configuration; each column is derived from an Effective."""
+
+    effective_max_length: Annotated[
+        int, Column("limit that ran", "tokens", derived=lambda ran: ran.max_length)
+    ]
+    effective_do_sample: Annotated[bool, Column("false: greedy", derived=lambda ran: ran.do_sample)]
+    effective_temperature: Annotated[
+        float | None,
+        Column("temperature that ran", null="greedy", derived=lambda ran: ran.temperature),
+    ]
+    effective_top_p: Annotated[
+        float | None, Column("nucleus that ran", null="greedy", derived=lambda ran: ran.top_p)
+    ]
+    effective_top_k: Annotated[
+        int | None,
+        Column("candidates that ran, 0 = off", null="greedy", derived=lambda ran: ran.top_k),
+    ]
+    dormant: Annotated[
+        tuple[str, ...],
+        Column("parameters whose value changed nothing here", derived=lambda ran: ran.dormant),
+    ]
+    limits: Annotated[
+        tuple[str, ...],
+        Column("what moved max_length: prompt, context, memory", derived=lambda ran: ran.limits),
     ]
 
 
-class Execution(Noun):
-    """One prompt under one configuration on one machine: the unit of measurement and of resume."""
+if TYPE_CHECKING:
 
-    prompt: Annotated[int, Column("number of the prompt in its use case, from 1")]
+    class MeterColumns(PowerColumns, CounterColumns, CodeCarbonColumns):
+        """What the meters write."""
+
+else:
+    MeterColumns = create_model(
+        "MeterColumns", __base__=tuple(kind.columns for kind in reversed(METERS.values()))
+    )
+
+
+class PromptColumns(Noun):
+    """Which prompt it was, and how it ended."""
+
+    prompt_number: Annotated[int, Column("number of the prompt in its use case, from 1")]
     prompt_sha256: Annotated[str, Column("hash of the prompt's text")]
     seed: Annotated[int, Column("seed of the generation")]
-    started_at: Annotated[str, Column("start of the window, UTC, ISO 8601")]
-    status: Annotated[str, Column("ok or failed")]
-    error_kind: Annotated[str | None, Column("oom, nan, timeout or other", null="status is ok")] = (
-        None
-    )
+    started_at: Annotated[AwareDatetime, Column("start of the window, UTC")]
+    status: Annotated[
+        str, Column("; ".join(f"{name}: {meaning}" for name, meaning in STATUSES.items()))
+    ]
+    error_kind: Annotated[
+        str | None,
+        Column(
+            "; ".join(f"{name}: {meaning}" for name, meaning in ERROR_KINDS.items()),
+            null="status is ok",
+        ),
+    ] = None
     error_message: Annotated[str | None, Column("first line of the error", null="status is ok")] = (
         None
     )
-    effective_max_length: Annotated[int, Column("limit that ran", "tokens")]
-    effective_do_sample: Annotated[bool, Column("false: greedy")]
-    effective_temperature: Annotated[float | None, Column("temperature that ran", null="greedy")]
-    effective_top_p: Annotated[float | None, Column("nucleus that ran", null="greedy")]
-    effective_top_k: Annotated[int | None, Column("candidates that ran, 0 = off", null="greedy")]
-    dormant: Annotated[tuple[str, ...], Column("parameters whose value changed nothing here")]
-    limits: Annotated[tuple[str, ...], Column("what moved max_length: prompt, context, memory")]
+
+
+class GenerationColumns(Noun):
+    """What was generated, and how fast."""
+
     beyond_context: Annotated[bool, Column("whether the text ran past the model's context")]
     n_prompt_tokens: Annotated[
         int | None,
@@ -146,54 +251,44 @@ class Execution(Noun):
     ttft_s: Annotated[
         float | None, Column("time until the first token", "s", "failed or the engine can't tell")
     ]
-    tokens_per_s: Annotated[float | None, Column("new tokens over window", "1/s", "failed")]
-    energy_kwh: Annotated[
+    tokens_per_s: Annotated[
         float | None,
         Column(
-            "CodeCarbon's total of CPU, GPU and RAM, times the PUE",
-            "kWh",
-            "not measured, see notes",
+            "new tokens over window",
+            "1/s",
+            "failed",
+            derived=lambda row: _ratio(row.get("n_new_tokens"), row.get("window_s")),
         ),
     ]
-    energy_j: Annotated[float | None, Column("the same in joules", "J", "not measured, see notes")]
-    gpu_energy_counter_j: Annotated[
-        float | None, Column("GPU energy by NVML's counter", "J", "no GPU or no counter, see notes")
-    ]
-    gpu_energy_integrated_j: Annotated[
-        float | None,
-        Column("GPU energy by integrated power", "J", "no GPU or no samples, see notes"),
-    ]
-    gpu_energy_cc_j: Annotated[
-        float | None,
-        Column("GPU energy as CodeCarbon has it, times the PUE", "J", "no GPU, see notes"),
-    ]
-    cpu_energy_j: Annotated[
-        float | None,
-        Column("CPU energy by CodeCarbon; of a shared package an equal part", "J", "not measured"),
-    ]
-    cpu_method: Annotated[
-        str | None, Column("rapl (measured), cpu_load or constant (models)", null="not measured")
-    ]
-    ram_energy_j: Annotated[
-        float | None, Column("RAM energy as CodeCarbon has it: a model", "J", "not measured")
-    ]
-    ram_method: Annotated[str | None, Column("process_rss or constant", null="not measured")]
+
+
+class EnergyColumns(Noun):
+    """Which energy counts, what it is a token, and how far to trust it."""
+
     scope: Annotated[
         str,
         Column(
-            "exclusive: one trial on the host; shared: n_parallel at once (CPU by process time; rapl: an equal part)"
+            "exclusive: one trial on the host; shared: n_parallel at once (CPU by process time; "
+            "rapl: an equal part)",
+            derived=lambda row: "shared" if row.get("n_parallel", 1) > 1 else "exclusive",
         ),
     ]
     n_parallel: Annotated[int, Column("trials that may run on the host at once")]
-    energy_per_token_j: Annotated[
-        float | None,
-        Column("energy of energy_basis over n_new_tokens", "J", "failed or not measured"),
-    ]
     energy_basis: Annotated[
         str | None,
         Column(
-            "gpu_energy_counter_j, without one gpu_energy_integrated_j; no GPU: energy_j",
+            "the column whose energy counts: gpu_energy_counter_j, without one "
+            "gpu_energy_integrated_j; no GPU: energy_j",
             null="not measured",
+        ),
+    ]
+    energy_per_token_j: Annotated[
+        float | None,
+        Column(
+            "energy of energy_basis over n_new_tokens",
+            "J",
+            "failed or not measured",
+            derived=energy_per_token_j,
         ),
     ]
     energy_rel_uncertainty: Annotated[
@@ -202,21 +297,59 @@ class Execution(Noun):
             "relative, of the GPU's energy: sensor 5 % and window edges",
             "1",
             "no GPU: models have no known error",
+            derived=energy_rel_uncertainty,
         ),
     ]
-    flags: Annotated[tuple[str, ...], Column("labels for caution; see docs/method.md")]
+
+
+class TextColumns(Noun):
+    """What to know of the measurement, and the text."""
+
+    warning_flags: Annotated[
+        tuple[str, ...], Column("what to know or to doubt of the measurement; see Flags")
+    ]
     notes: Annotated[tuple[str, ...], Column("why a value is null: 'column: reason'")]
-    usable: Annotated[bool | None, Column("verdict on the text", null="not evaluated")] = None
-    reasons: Annotated[
-        tuple[str, ...] | None, Column("why it is not usable", null="not evaluated")
-    ] = None
-    text: Annotated[str | None, Column("what the model wrote", null="failed")]
+    output_text: Annotated[str | None, Column("what the model wrote", null="failed")]
+
+
+class Execution(
+    TextColumns,
+    EnergyColumns,
+    MeterColumns,
+    GenerationColumns,
+    EffectiveColumns,
+    PromptColumns,
+):
+    """One prompt under one configuration on one machine: the unit of measurement and of resume.
+
+    Derived columns that are not given are computed; those of a stored execution stay as they are.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_derived(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        whole = dict(values)
+        for name, derive in _DERIVED_FROM_ROW:
+            if name not in whole:
+                whole[name] = derive(whole)
+        return whole
+
+
+_DERIVED_FROM_ROW = [
+    (name, column.derived)
+    for group in (GenerationColumns, EnergyColumns)
+    for name, _, column in columns_of(group)
+    if column.derived is not None
+]
+"""Columns of an execution that follow from its other columns, with their functions."""
 
 
 class TelemetrySample(Noun):
-    """A row of a trial's telemetry.parquet: the GPU's state about once a second during a window."""
+    """A row of a trial's telemetry.parquet: the GPU's state, ten times a second in a window."""
 
-    prompt: Annotated[int, Column("number of the prompt whose window it was")]
+    prompt_number: Annotated[int, Column("number of the prompt whose window it was")]
     at_s: Annotated[float, Column("time since the window's start", "s")]
     power_w: Annotated[float | None, Column("power", "W", "refused by the GPU")]
     temperature_c: Annotated[
@@ -235,19 +368,24 @@ class TelemetrySample(Noun):
         int | None, Column("memory in use on the GPU", "B", "refused by the GPU")
     ]
     throttle_reasons: Annotated[
-        int | None, Column("NVML's bit mask of reasons for lower clocks", null="refused by the GPU")
+        int | None,
+        Column("NVML's bit mask of reasons for lower clocks", null="refused by the GPU"),
     ]
 
 
 class JudgedColumns(Noun):
-    """What verdicts and reviews add to an execution, besides `usable` and `reasons`."""
+    """What stands in executions.parquet besides the trial's columns and the execution's own."""
 
+    prompt_text: Annotated[str, Column("the prompt")]
     execution: Annotated[
         str,
         Column(
-            "id: the trial's folder, #, the prompt's number; as in verdicts.parquet and reviews.jsonl"
+            "id: the trial's folder, #, the prompt's number; as in verdicts.parquet and "
+            "reviews.jsonl"
         ),
     ]
+    usable: Annotated[bool | None, Column("verdict on the text", null="not evaluated")]
+    reasons: Annotated[tuple[str, ...] | None, Column("why not usable", null="not evaluated")]
     quality: Annotated[float | None, Column("0 to 1; see docs/evaluation.md", "1", "not evaluated")]
     decided_by: Annotated[
         str | None, Column("whose word `usable` is: rules or review", null="not evaluated")
@@ -255,76 +393,7 @@ class JudgedColumns(Noun):
 
 
 class ExecutionRow(JudgedColumns, Execution, TrialColumns):
-    """A row of executions.parquet; bases in this order put the trial's columns first."""
-
-
-class SummaryRow(TrialColumns):
-    """A row of summary.parquet: one trial over its counted executions."""
-
-    n_executions: Annotated[int, Column("executions counted")]
-    n_ok: Annotated[int, Column("of these, generated without error")]
-    n_usable: Annotated[int | None, Column("of the ok ones, usable", null="none was evaluated")]
-    n_discarded: Annotated[
-        int,
-        Column("of the ok ones, not usable: the rest is kept, and what the sums below run over"),
-    ]
-    quality: Annotated[
-        float | None,
-        Column(
-            "mean over the evaluated executions, discarded ones included", "1", "none was evaluated"
-        ),
-    ]
-    n_prompt_tokens: Annotated[int, Column("tokens of the prompts, kept executions", "tokens")]
-    n_new_tokens: Annotated[int, Column("tokens generated, kept executions", "tokens")]
-    window_s: Annotated[float, Column("sum of the windows, kept executions", "s")]
-    tokens_per_s: Annotated[
-        float | None, Column("new tokens over windows", "1/s", "no kept execution")
-    ]
-    energy_kwh: Annotated[
-        float | None,
-        Column(
-            "sum of CodeCarbon's totals, kept executions",
-            "kWh",
-            "one is not measured or none is kept",
-        ),
-    ]
-    energy_j: Annotated[
-        float | None, Column("the same in joules", "J", "one is not measured or none is kept")
-    ]
-    gpu_energy_counter_j: Annotated[
-        float | None,
-        Column("sum over the GPU's counter", "J", "one is not measured or none is kept"),
-    ]
-    energy_per_token_j: Annotated[
-        float | None,
-        Column(
-            "sum of energy_basis over sum of tokens", "J", "one is not measured or none is kept"
-        ),
-    ]
-    energy_basis: Annotated[
-        str | None, Column("what energy_per_token_j is of", null="mixed or not measured")
-    ]
-    wasted_energy_j: Annotated[
-        float | None,
-        Column(
-            "energy of energy_basis that the discarded executions took",
-            "J",
-            "not evaluated or not measured",
-        ),
-    ]
-    energy_per_usable_j: Annotated[
-        float | None,
-        Column(
-            "energy of energy_basis of all ok executions over n_usable",
-            "J",
-            "not evaluated, not measured or none usable",
-        ),
-    ]
-    load_s: Annotated[
-        float | None,
-        Column("loading the model, where this trial did", "s", "it was loaded already"),
-    ]
-    flags: Annotated[tuple[str, ...], Column("labels of any execution, and short_trial")]
+    """A row of executions.parquet."""
 
 
 class TrialRecord(BaseModel):
@@ -333,45 +402,18 @@ class TrialRecord(BaseModel):
     schema_version: int
     columns: TrialColumns
     spec: TrialSpec
-    setup: Setup
-    asked: Configuration
-    environment: dict[str, Any]
-    """Versions, host, GPU, engine and load figures of the process that ran it."""
+    environment: Environment
     order: str
+    """Whether the sweep's trials ran shuffled or in the order of the design."""
     executions: list[Execution]
     codecarbon: list[dict[str, Any]]
-    """CodeCarbon's own record of each execution, same order."""
-    sealed_at: str
+    """CodeCarbon's own record of each execution, in the order of `executions`."""
+    sealed_at: AwareDatetime
     files: dict[str, str] = {}
     """SHA-256 of the files beside it."""
     sha256: str = ""
     """Of the content but for this field: it shows an edit by hand."""
 
 
-def spent_j(row: Mapping[str, Any]) -> float | None:
-    """The energy of a row of executions.parquet that counts: of the column that energy_basis names; None: not measured."""
-    joules: float | None = row[row["energy_basis"]] if row["energy_basis"] else None
-    return joules
-
-
-def effective_columns(effective: Effective) -> dict[str, Any]:
-    """The effective configuration as columns."""
-    return {
-        "effective_max_length": effective.max_length,
-        "effective_do_sample": effective.do_sample,
-        "effective_temperature": effective.temperature,
-        "effective_top_p": effective.top_p,
-        "effective_top_k": effective.top_k,
-        "dormant": effective.dormant,
-        "limits": effective.limits,
-    }
-
-
-def columns_of(row: type[Noun]) -> Iterator[tuple[str, Any, Column]]:
-    """(name, Python type, Column) of a row's model, in order."""
-    for name, field in row.model_fields.items():
-        column = next((item for item in field.metadata if isinstance(item, Column)), None)
-        if column is None:
-            msg = f"{row.__name__}.{name} has no Column"
-            raise TypeError(msg)
-        yield name, field.annotation, column
+def _ratio(part: float | None, whole: float | None) -> float | None:
+    return part / whole if part and whole else None

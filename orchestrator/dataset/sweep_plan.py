@@ -1,14 +1,23 @@
-"""sweeps/<id>.json: the plan of a sweep, every trial that should exist; written before the first one runs."""
+"""sweeps/<id>.json: the plan of a sweep, every trial that should exist.
+
+It is written before the first trial runs.
+
+History of PLAN_VERSION
+1  first version
+2  trials have config_index for index; setups have engine_options for cpu_offload
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
 from orchestrator.dataset.findings import Finding
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
+from orchestrator.dataset.reading import read_object
+from orchestrator.dataset.upgrades import NewerVersionError, upgraded_plan
 from orchestrator.errors import UserError
 from orchestrator.nouns import (
     ANCHOR,
@@ -23,7 +32,7 @@ from orchestrator.nouns import (
 )
 from orchestrator.samplers.quality import DesignQuality
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 
 
 class PlannedTrial(Noun):
@@ -32,7 +41,7 @@ class PlannedTrial(Noun):
     strategy: str
     model: str
     use_case: str
-    index: int
+    config_index: int
     repeat: int
 
 
@@ -45,7 +54,7 @@ class SweepPlan(Noun):
     strategy: str
     seed: int
     samples: int
-    """Configurations a model and use case: of the design, or Optuna's budget."""
+    """Configurations a model and use case: of the design, or the budget of a sampler that learns."""
     repeats: int
     n_prompts: int | None
     """The first so many prompts of each use case; None: all."""
@@ -60,11 +69,11 @@ class SweepPlan(Noun):
     setups: tuple[Setup, ...]
     """One a model and use case."""
     points: tuple[Configuration, ...]
-    """The design; empty for Optuna, whose configurations are asked for as the sweep goes."""
+    """The design; empty for a sampler that learns, which is asked as the sweep goes."""
     anchor: Configuration | None
     quality: DesignQuality | None
     trials: tuple[PlannedTrial, ...]
-    """In the order of execution. Optuna's are asked for later."""
+    """In the order of execution; those of a sampler that learns are asked for later."""
     written_by: str
     created_at: str
 
@@ -80,23 +89,29 @@ class SweepPlan(Noun):
         return next(s for s in self.setups if s.model == model and s.use_case == use_case)
 
     def spec(
-        self, trial: PlannedTrial, order_index: int, asked: Configuration | None = None
+        self, trial: PlannedTrial, order_index: int, configuration: Configuration | None = None
     ) -> TrialSpec:
-        """A planned trial in full; `asked` for configurations that are not in the design."""
-        if asked is None:
-            asked = self.anchor if trial.strategy == ANCHOR else self.points[trial.index]
-        assert asked is not None  # noqa: S101 - only plans with an anchor hold anchor trials
+        """A planned trial in full; `configuration` where it is not in the design."""
+        if configuration is None:
+            configuration = self._configuration(trial)
         return TrialSpec(
             sweep_id=self.id,
             strategy=trial.strategy,
-            index=trial.index,
+            config_index=trial.config_index,
             repeat=trial.repeat,
             order_index=order_index,
-            asked=asked,
+            configuration=configuration,
             setup=self.setup(trial.model, trial.use_case),
             prompts=self.prompts(trial.use_case),
             model_ref=self.models[trial.model],
         )
+
+    def _configuration(self, trial: PlannedTrial) -> Configuration:
+        if trial.strategy != ANCHOR:
+            return self.points[trial.config_index]
+        if self.anchor is None:
+            raise ValueError(f"the plan of sweep {self.id} has an anchor trial but no anchor")
+        return self.anchor
 
     def specs(self) -> Iterator[TrialSpec]:
         """All planned trials in the order of execution."""
@@ -112,23 +127,27 @@ class SweepPlan(Noun):
         return not self.points
 
     def n_trials(self) -> int:
-        """Trials in all, those that a learning sampler has yet to ask for included."""
-        trials = (
-            len(self.setups) * self.samples * self.repeats if self.learns() else len(self.trials)
-        )
+        """Trials overall, those that a learning sampler has yet to ask for included."""
+        trials = len(self.trials)
+        if self.learns():
+            trials = len(self.setups) * self.samples * self.repeats
         return trials * len(self.kinds())
 
     def n_executions(self) -> int:
-        """Executions in all."""
+        """Executions overall."""
         if self.learns():
-            executions = (
-                sum(len(self.prompts(s.use_case)) for s in self.setups)
-                * self.samples
-                * self.repeats
-            )
+            a_repeat = sum(len(self.prompts(setup.use_case)) for setup in self.setups)
+            executions = a_repeat * self.samples * self.repeats
         else:
             executions = sum(len(self.prompts(trial.use_case)) for trial in self.trials)
         return executions * len(self.kinds())
+
+    def with_revisions(self, revisions: Mapping[str, str]) -> SweepPlan:
+        """The plan with the revision of each model's weights; it changes no trial's place."""
+        setups = tuple(
+            setup.model_copy(update={"revision": revisions[setup.model]}) for setup in self.setups
+        )
+        return self.model_copy(update={"setups": setups})
 
 
 def write_plan(plan: SweepPlan, path: Path) -> None:
@@ -141,21 +160,26 @@ def write_plan(plan: SweepPlan, path: Path) -> None:
 
 
 def read_plan(path: Path) -> SweepPlan:
-    """A plan as it was written. Raises UserError where it was edited or isn't one."""
+    """A plan as it was written, of any version up to the present one.
+
+    Raises UserError where it was edited, isn't one, or a newer version wrote it.
+    """
+    remedy = "move it away to plan the sweep anew"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        plan = SweepPlan.model_validate(content["plan"])
-        whole = content["sha256"] == digest(content["plan"], 64)
+        content = read_object(path)
+        written = content["plan"]
+        whole = content["sha256"] == digest(written, 64)
+        plan = SweepPlan.model_validate(upgraded_plan(path.name, written, PLAN_VERSION))
     except OSError as error:
         raise UserError(f"{path}: can't be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(
-            f"{path}: not a sweep's plan any more (edited by hand?); move it away to plan the sweep anew"
-        ) from error
+    except NewerVersionError as error:
+        raise UserError(f"{path.parent}/{error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        why = "not a sweep's plan any more (edited by hand?)"
+        raise UserError(f"{path}: {why}; {remedy}") from error
     if not whole:
-        raise UserError(
-            f"{path}: was edited by hand (its hash differs); restore it, or move it away to plan the sweep anew"
-        )
+        why = "was edited by hand (its hash differs)"
+        raise UserError(f"{path}: {why}; restore it, or {remedy}")
     return plan
 
 

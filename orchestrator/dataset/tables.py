@@ -1,7 +1,8 @@
 """executions.parquet and summary.parquet: derived from trial folders, from scratch or a trial at a time.
 
-`TableWriter` keeps the tables up to date during a sweep at a cost a trial that doesn't grow with their number: a file is
-rewritten only after its rows have grown by a tenth, and at the end. `rebuild` reads every folder. Both give equal tables.
+`TableWriter` keeps the tables up to date during a sweep. What a trial costs there doesn't grow with
+their number: a file is rewritten only after its rows have grown by a tenth, and at the end.
+`rebuild` reads every folder. Both give equal tables.
 """
 
 from __future__ import annotations
@@ -13,20 +14,22 @@ from typing import Any
 from orchestrator.dataset.findings import Finding
 from orchestrator.dataset.parquet import to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths, Stamp, execution_id, stamp
-from orchestrator.dataset.schema import (
-    Execution,
-    ExecutionRow,
-    SummaryRow,
-    TrialColumns,
-    TrialRecord,
-)
-from orchestrator.dataset.trial_files import partial_record, read_trial, reason_of
+from orchestrator.dataset.reading import reason_of
+from orchestrator.dataset.schema import Execution, ExecutionRow, TrialRecord
+from orchestrator.dataset.summary import Counted, SummaryRow, summary_values
+from orchestrator.dataset.trial_files import partial_record, read_trial
 from orchestrator.dataset.verdicts import Judgements, read_decisions, read_verdicts
 
-SHORT_TRIAL_S = 60.0
-"""METHOD R7: below it a trial is flagged; publishable power wants a minute of load."""
-
-TRIAL_KEY = ("machine", "model", "strategy", "use_case", "index", "config_hash", "repeat")
+TRIAL_KEY = (
+    "machine",
+    "model",
+    "strategy",
+    "use_case",
+    "config_index",
+    "config_hash",
+    "repeat",
+)
+"""Columns that all attempts of a trial share, and no other trial has."""
 GROWTH = 0.1
 FRESH_ROWS = 500
 """While a table is this small it is rewritten after every trial."""
@@ -35,7 +38,7 @@ Key = tuple[Any, ...]
 
 
 class Trials:
-    """The counted executions of every trial: for each prompt of a trial those of its newest ok attempt."""
+    """The counted executions of every trial: for each prompt that of its newest ok attempt."""
 
     def __init__(self) -> None:
         self._records: dict[Key, list[TrialRecord]] = {}
@@ -68,26 +71,33 @@ class Trials:
         """How many trials."""
         return len(self._records)
 
-    def counted(self, key: Key) -> list[tuple[TrialColumns, Execution, TrialRecord]]:
-        """Per prompt the execution that counts: ok before failed, then the newest attempt."""
-        best: dict[int, tuple[tuple[bool, int, str], TrialColumns, Execution, TrialRecord]] = {}
+    def counted(self, key: Key) -> list[Counted]:
+        """The execution that counts for each prompt, in the order of the prompts.
+
+        An ok one counts before a failed one, then the newest attempt. What was judged is not
+        looked up.
+        """
+        best: dict[int, Counted] = {}
         for record in self._records[key]:
             for execution in record.executions:
-                rank = (execution.status == "ok", record.columns.attempt, record.sealed_at)
-                if execution.prompt not in best or rank > best[execution.prompt][0]:
-                    best[execution.prompt] = (rank, record.columns, execution, record)
-        return [best[prompt][1:] for prompt in sorted(best)]
+                one = Counted(execution, record)
+                before = best.get(execution.prompt_number)
+                if before is None or _rank(one) > _rank(before):
+                    best[execution.prompt_number] = one
+        return [best[number] for number in sorted(best)]
 
     def execution_rows(self, key: Key) -> list[dict[str, Any]]:
-        """Rows of executions.parquet."""
+        """Rows of executions.parquet of one trial."""
         rows = []
-        for columns, execution, record in self.counted(key):
-            name = execution_id(columns.machine, record.spec, execution.prompt)
-            judged = self.judgements.outcome(name, execution.text)
+        for one in self.counted(key):
+            record, execution = one.record, one.execution
+            name = execution_id(record.columns.machine, record.spec, execution.prompt_number)
+            judged = self.judgements.outcome(name, execution.output_text)
             rows.append(
                 {
-                    **columns.model_dump(),
+                    **record.columns.model_dump(),
                     **execution.model_dump(),
+                    "prompt_text": prompt_text(record, execution),
                     "execution": name,
                     **judged.model_dump(),
                 }
@@ -97,71 +107,34 @@ class Trials:
     def summary_row(self, key: Key, rows: list[dict[str, Any]] | None = None) -> dict[str, Any]:
         """Row of summary.parquet: sums over the executions that are ok and not discarded.
 
-        `rows`: the trial's `execution_rows` where they are known, for what was judged; without its row a prompt counts as not
-        evaluated.
+        `rows`: the trial's `execution_rows` where they are known, for what was judged; a prompt
+        without a row there counts as not evaluated.
         """
         rows = self.execution_rows(key) if rows is None else rows
-        usable = {row["prompt"]: row["usable"] for row in rows}
-        quality = {row["prompt"]: row["quality"] for row in rows}
-        counted = self.counted(key)
-        ok = [execution for _, execution, _ in counted if execution.status == "ok"]
-        kept = [execution for execution in ok if usable.get(execution.prompt) is not False]
-        discarded = [execution for execution in ok if usable.get(execution.prompt) is False]
-        n_usable = sum(usable.get(execution.prompt) is True for execution in ok)
-        evaluated = any(usable.get(execution.prompt) is not None for execution in ok)
-        qualities = [
-            value for execution in ok if (value := quality.get(execution.prompt)) is not None
-        ]
-        newest = max((columns for columns, _, _ in counted), key=lambda columns: columns.attempt)
-        loads = [
-            record.environment.get("load_s")
-            for _, _, record in counted
-            if record.environment.get("loaded_here")
-        ]
-        tokens = sum(execution.n_new_tokens or 0 for execution in kept)
-        window_s = sum(execution.window_s or 0.0 for execution in kept)
-        bases = {execution.energy_basis for execution in ok}
-        basis = bases.pop() if len(bases) == 1 else None
-        spent = _total(kept, basis) if basis else None
-        spent_on_all = _total(ok, basis) if basis else None
-        wasted = (_total(discarded, basis) if discarded else 0.0) if basis and evaluated else None
-        flags = {flag for _, execution, _ in counted for flag in execution.flags}
-        if sum(execution.window_s or 0.0 for execution in ok) < SHORT_TRIAL_S:
-            flags.add("short_trial")
-        return {
-            **newest.model_dump(),
-            "n_executions": len(counted),
-            "n_ok": len(ok),
-            "n_usable": n_usable if evaluated else None,
-            "n_discarded": len(discarded),
-            "quality": sum(qualities) / len(qualities) if qualities else None,
-            "n_prompt_tokens": sum(execution.n_prompt_tokens or 0 for execution in kept),
-            "n_new_tokens": tokens,
-            "window_s": window_s,
-            "tokens_per_s": tokens / window_s if window_s else None,
-            "energy_kwh": _total(kept, "energy_kwh"),
-            "energy_j": _total(kept, "energy_j"),
-            "gpu_energy_counter_j": _total(kept, "gpu_energy_counter_j"),
-            "energy_per_token_j": spent / tokens if spent is not None and tokens else None,
-            "energy_basis": basis,
-            "wasted_energy_j": wasted,
-            "energy_per_usable_j": spent_on_all / n_usable
-            if spent_on_all is not None and n_usable
-            else None,
-            "load_s": loads[0] if loads else None,
-            "flags": tuple(sorted(flags)),
-        }
+        judged = {row["prompt_number"]: (row["usable"], row["quality"]) for row in rows}
+        counted = []
+        for one in self.counted(key):
+            usable, quality = judged.get(one.execution.prompt_number, (None, None))
+            counted.append(Counted(one.execution, one.record, usable, quality))
+        return summary_values(counted)
 
     def figures(self, key: Key) -> dict[str, Any]:
-        """The same over all ok executions, whatever was judged, with the number of new tokens under the name of Tune's metric."""
+        """The summary over all ok executions, whatever was judged.
+
+        The number of new tokens is there under the name of Tune's metric, `tokens`, too.
+        """
         row = self.summary_row(key, [])
         return {**row, "tokens": row["n_new_tokens"]}
 
 
-def _total(executions: list[Execution], column: str) -> float | None:
-    """Sum of a column; None where one value is unknown or there are none: a sum of some would look like the whole."""
-    values = [getattr(execution, column) for execution in executions]
-    return None if not values or None in values else sum(values)
+def _rank(one: Counted) -> tuple[bool, int, Any]:
+    return (one.execution.status == "ok", one.record.columns.attempt, one.record.sealed_at)
+
+
+def prompt_text(record: TrialRecord, execution: Execution) -> str:
+    """The text of an execution's prompt."""
+    wanted = execution.prompt_number
+    return next(prompt.text for prompt in record.spec.prompts if prompt.number == wanted)
 
 
 class TableWriter:
@@ -194,7 +167,7 @@ class TableWriter:
         self._pending += len(record.executions)
 
     def follow(self) -> None:
-        """Write what was taken in: at once while the files are small, else when they have grown by a tenth."""
+        """Write what was taken in: at once while the files are small, later once a tenth is new."""
         if self._written < FRESH_ROWS or self._pending > GROWTH * self._written:
             self.flush()
 
@@ -213,7 +186,7 @@ class TableWriter:
 def read_all(paths: DataSetPaths, *, unfinished: bool = False) -> tuple[Trials, list[str]]:
     """Every readable trial of a data set, and a line for each folder that can't be read.
 
-    `unfinished`: running and cut-off trials count with the executions they have.
+    `unfinished`: running and interrupted trials count with the executions they have.
     """
     found: list[TrialRecord | str | None] = [
         read_sealed(paths, folder) for folder in paths.sealed_trials()
@@ -225,7 +198,10 @@ def read_all(paths: DataSetPaths, *, unfinished: bool = False) -> tuple[Trials, 
 
 
 def read_judgements(paths: DataSetPaths) -> tuple[Judgements, list[Finding]]:
-    """What was judged, and an error for a file that can't be read: without its verdicts texts count as not evaluated."""
+    """What was judged, and an error for each file that can't be read.
+
+    Without its verdicts texts count as not evaluated.
+    """
     findings = []
     verdicts, decisions = {}, []
     try:
@@ -254,15 +230,18 @@ def read_sealed(paths: DataSetPaths, folder: Path) -> TrialRecord | str:
 
 
 def read_running(paths: DataSetPaths, folder: Path) -> TrialRecord | str | None:
-    """What a running or cut-off trial has, or a line why it can't be read; None: nothing yet, or it was sealed meanwhile."""
+    """What a running or interrupted trial has, or a line why it can't be read.
+
+    None: it has nothing yet, or it was sealed meanwhile.
+    """
     try:
         return partial_record(folder)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         return f"{folder.relative_to(paths.root)}: {reason_of(error)}" if folder.exists() else None
 
 
 def gathered(found: Iterable[TrialRecord | str | None]) -> tuple[Trials, list[str]]:
-    """What the two above gave, sorted out."""
+    """Trials from records, and the lines for those that can't be read; None is passed over."""
     trials, faults = Trials(), []
     for item in found:
         if isinstance(item, str):

@@ -1,27 +1,24 @@
 """Trial folders: append executions while a trial runs, seal it when it is done, read both back.
 
-Only the driver writes. A running trial is a hidden folder with `spec.json` and a line a finished execution in
-`executions.jsonl`; sealing writes trial.json, emissions.csv and output.txt there and renames the folder. So a cut at any
-moment loses at most the execution that was running.
+Only the driver writes. A running trial is a hidden folder with `spec.json` and a line a finished
+execution in `executions.jsonl`. Sealing writes trial.json, emissions.csv and output.txt there and
+renames the folder. So an interruption at any moment loses at most the execution that was running.
 """
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import errno
-import hashlib
-import io
 import json
 import os
 import shutil
-import stat
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from orchestrator.dataset.environment import Environment
 from orchestrator.dataset.parquet import to_table, write_parquet
 from orchestrator.dataset.paths import (
     PARTIAL_SUFFIX,
@@ -31,6 +28,14 @@ from orchestrator.dataset.paths import (
     sync_folder,
     write_atomically,
 )
+from orchestrator.dataset.reading import (
+    content_sha256,
+    file_sha256,
+    first_fault,
+    read_object,
+    read_text,
+    reason_of,
+)
 from orchestrator.dataset.schema import (
     SCHEMA_VERSION,
     Execution,
@@ -38,29 +43,12 @@ from orchestrator.dataset.schema import (
     TrialColumns,
     TrialRecord,
 )
+from orchestrator.dataset.trial_texts import emissions_csv, output_txt
+from orchestrator.dataset.upgrades import upgraded_record, upgraded_running
 from orchestrator.nouns import Noun, TrialSpec
-from orchestrator.yaml_files import printable
-
-REPORT_FIELDS = (
-    "timestamp", "project_name", "run_id", "duration", "emissions", "emissions_rate", "cpu_power", "gpu_power",
-    "ram_power", "cpu_energy", "gpu_energy", "ram_energy", "energy_consumed", "country_name", "country_iso_code",
-    "region", "on_cloud", "cloud_provider", "cloud_region", "os", "python_version", "cpu_count", "cpu_model",
-    "gpu_count", "gpu_model", "longitude", "latitude", "ram_total_size", "tracking_mode",
-)  # fmt: skip
-"""The 29 fields of the report's Table 1 in its order, in CodeCarbon's spelling (the report writes run-id, Tracking_mode)."""
-
-OWN_FIELDS = (
-    "prompt", "status", "error_kind", "n_prompt_tokens", "n_new_tokens", "finish_reason", "window_s", "energy_j",
-    "gpu_energy_counter_j", "cpu_method", "energy_per_token_j", "seed",
-)  # fmt: skip
-"""Ours, at the end of emissions.csv; the rest stands in trial.json and executions.parquet."""
-
 
 DERIVED_FILES = ("emissions.csv", "output.txt", "telemetry.parquet")
 """Beside trial.json, which holds their hashes."""
-
-SIZE_LIMIT_BYTES = 256 * 2**20
-"""Of a text file that is read: ten texts of 10,000 tokens are 1 MiB, so more is none of ours."""
 
 
 class Measured(Noun):
@@ -75,7 +63,16 @@ class Origin(Noun):
     """What a worker sends once a trial: where and with what it runs."""
 
     columns: TrialColumns
-    environment: dict[str, Any]
+    environment: Environment
+
+
+class RunningTrial(NamedTuple):
+    """A trial that runs or was interrupted, with the executions that it has."""
+
+    spec: TrialSpec
+    origin: Origin
+    order: str
+    measured: list[Measured]
 
 
 def append(
@@ -87,10 +84,11 @@ def append(
     *,
     begun: bool = False,
 ) -> None:
-    """Add an execution to its running trial; on the disk when this returns, folder entries included.
+    """Add an execution to its running trial; on the disk when this returns.
 
-    `begun`: executions of it were written before, so its folder must be there. Raises OSError, and writes nothing then that
-    a later reader would take for an execution.
+    `begun`: executions of it were written before, so its folder must be there.
+
+    Raises OSError, and then writes nothing that a later reader would take for an execution.
     """
     folder = paths.partial(origin.columns.machine, spec)
     head, lines = folder / "spec.json", folder / "executions.jsonl"
@@ -109,7 +107,7 @@ def append(
     new = not lines.exists()
     with lines.open("a+b") as stream:
         if stream.tell() and stream.seek(-1, os.SEEK_END) >= 0 and stream.read(1) != b"\n":
-            stream.write(b"\n")  # a cut left a torn line: keep what follows out of it
+            stream.write(b"\n")  # an interruption left a torn line: keep what follows out of it
         stream.write(measured.model_dump_json().encode() + b"\n")
         stream.flush()
         os.fsync(stream.fileno())
@@ -117,26 +115,25 @@ def append(
         sync_folder(folder)
 
 
-def read_partial(folder: Path) -> tuple[TrialSpec, Origin, str, list[Measured]]:
-    """A running or cut-off trial, each prompt once: a write that failed half-way may have been repeated.
+def read_partial(folder: Path) -> RunningTrial:
+    """A running or interrupted trial, each prompt once: a failed write may have been repeated.
 
-    A torn line is left out: its execution never finished being written.
+    A torn line is left out: its execution was not written to its end.
 
-    Raises OSError without a spec.json, ValueError (pydantic's included) or KeyError where it isn't one of ours.
+    Raises OSError without a spec.json, ValueError (pydantic's included), KeyError or TypeError
+    where this program didn't write it.
     """
-    head = _object(folder / "spec.json")
-    _check_version("spec.json", head)
+    path = folder / "executions.jsonl"
+    lines = read_text(path, errors="replace").split("\n") if path.exists() else []
+    head, written = upgraded_running(
+        "spec.json", read_object(folder / "spec.json"), [line for line in map(_json, lines) if line]
+    )
     measured: dict[int, Measured] = {}
-    lines = folder / "executions.jsonl"
-    for line in read_text(lines, errors="replace").split("\n") if lines.exists() else []:
-        try:
-            item = Measured.model_validate_json(line)
-        except ValidationError as error:
-            if error.errors(include_input=False)[0]["type"] == "json_invalid":
-                continue
-            raise
-        measured.setdefault(item.execution.prompt, item)
-    return (
+    for line in written:
+        execution = known_columns(line["execution"])
+        item = Measured.model_validate(line | {"execution": execution})
+        measured.setdefault(item.execution.prompt_number, item)
+    return RunningTrial(
         TrialSpec.model_validate(head["spec"]),
         Origin.model_validate(head["origin"]),
         head["order"],
@@ -144,45 +141,56 @@ def read_partial(folder: Path) -> tuple[TrialSpec, Origin, str, list[Measured]]:
     )
 
 
+def known_columns(execution: dict[str, Any]) -> dict[str, Any]:
+    """A stored execution without the columns of meters that this program doesn't have."""
+    return {name: value for name, value in execution.items() if name in Execution.model_fields}
+
+
+def _json(line: str) -> Any:
+    """What a line holds; None where it is torn."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
 def partial_record(folder: Path) -> TrialRecord | None:
-    """What a running or cut-off trial would be if it were sealed now; None before its first execution is written."""
+    """What a running trial would be if it were sealed now; None before its first execution."""
     if not (folder / "executions.jsonl").exists():
         return None
-    spec, origin, order, measured = read_partial(folder)
-    return _record(spec, origin, order, measured) if measured else None
+    trial = read_partial(folder)
+    return _record(trial) if trial.measured else None
 
 
-def _record(spec: TrialSpec, origin: Origin, order: str, measured: list[Measured]) -> TrialRecord:
-    measured = sorted(measured, key=lambda m: m.execution.prompt)
+def _record(trial: RunningTrial) -> TrialRecord:
+    measured = sorted(trial.measured, key=lambda one: one.execution.prompt_number)
     return TrialRecord(
         schema_version=SCHEMA_VERSION,
-        columns=origin.columns,
-        spec=spec,
-        setup=spec.setup,
-        asked=spec.asked,
-        environment=origin.environment,
-        order=order,
-        executions=[m.execution for m in measured],
-        codecarbon=[m.codecarbon for m in measured],
-        sealed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        columns=trial.origin.columns,
+        spec=trial.spec,
+        environment=trial.origin.environment,
+        order=trial.order,
+        executions=[one.execution for one in measured],
+        codecarbon=[one.codecarbon for one in measured],
+        sealed_at=datetime.now(UTC).replace(microsecond=0),
     )
 
 
 def seal(paths: DataSetPaths, machine: str, spec: TrialSpec) -> tuple[Path, TrialRecord]:
     """Turn a running trial into its final folder, in one rename, with the executions that it has.
 
-    Where that folder is taken (two data sets copied into one) it becomes the next free attempt: a sealed folder never
-    changes.
+    Where that folder is taken (two data sets copied into one) it becomes the next free attempt:
+    a sealed folder never changes.
     """
     return _seal(paths, paths.partial(machine, spec))
 
 
 def seal_left(paths: DataSetPaths) -> list[TrialRecord]:
-    """Seal every cut-off trial with what it has, remove those that have nothing and files that a cut left half-way.
+    """Seal every interrupted trial with the executions that it has.
 
-    Nothing may be running.
+    Trials without any and half-written files are removed. No sweep may be running here.
 
-    Raises OSError, ValueError or KeyError for a folder that can't be read, naming it.
+    Raises OSError or ValueError for a folder that can't be read, naming it.
     """
     records = []
     for folder in paths.partial_trials():
@@ -191,7 +199,7 @@ def seal_left(paths: DataSetPaths) -> list[TrialRecord]:
                 discard_partial(folder)
             else:
                 records.append(_seal(paths, folder)[1])
-        except (ValueError, KeyError, FileNotFoundError) as error:
+        except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
             raise ValueError(
                 f"{folder}: can't be read as a running trial: {reason_of(error)}"
             ) from error
@@ -201,181 +209,64 @@ def seal_left(paths: DataSetPaths) -> list[TrialRecord]:
 
 
 def _seal(paths: DataSetPaths, folder: Path) -> tuple[Path, TrialRecord]:
-    spec, origin, order, measured = read_partial(folder)
-    machine = origin.columns.machine
-    while paths.trial(machine, spec).exists():
-        spec = spec.model_copy(update={"attempt": spec.attempt + 1})
-    origin = Origin(
-        columns=origin.columns.model_copy(update={"attempt": spec.attempt}),
-        environment=origin.environment,
-    )
-    record = _record(spec, origin, order, measured)
+    trial = read_partial(folder)
+    machine = trial.origin.columns.machine
+    while paths.trial(machine, trial.spec).exists():
+        trial = _as_attempt(trial, trial.spec.attempt + 1)
+    record = _record(trial)
     write_atomically(folder / "emissions.csv", emissions_csv(record).encode())
     write_atomically(folder / "output.txt", output_txt(record).encode())
-    if samples := [sample.model_dump() for m in measured for sample in m.telemetry]:
+    samples = [sample.model_dump() for one in trial.measured for sample in one.telemetry]
+    if samples:
         write_parquet(folder / "telemetry.parquet", to_table(TelemetrySample, samples))
     record.files = {
         name: file_sha256(folder / name) for name in DERIVED_FILES if (folder / name).exists()
     }
     record.sha256 = content_sha256(json.loads(record.model_dump_json()))
     write_atomically(folder / "trial.json", record.model_dump_json(indent=1).encode())
-    target = paths.trial(machine, spec)
+    target = paths.trial(machine, trial.spec)
     folder.rename(target)
-    with contextlib.suppress(
-        OSError
-    ):  # it is sealed: nothing may take it for not written and try again
+    with contextlib.suppress(OSError):  # it is sealed: an error here must not seal it once more
         sync_folder(target.parent)
-        for (
-            name
-        ) in WORKING_FILES:  # only now: until the rename they are what a cut leaves to go on from
+        # until the rename they are what an interrupted sealing is resumed from
+        for name in WORKING_FILES:
             (target / name).unlink()
     return target, record
 
 
+def _as_attempt(trial: RunningTrial, attempt: int) -> RunningTrial:
+    columns = trial.origin.columns.model_copy(update={"attempt": attempt})
+    return trial._replace(
+        spec=trial.spec.model_copy(update={"attempt": attempt}),
+        origin=trial.origin.model_copy(update={"columns": columns}),
+    )
+
+
 def read_trial(folder: Path, root: Path | None = None) -> TrialRecord:
-    """A sealed trial. Raises OSError, or ValueError where trial.json isn't one of ours, is of another version or was edited.
+    """A sealed trial, of any schema version up to the present one.
 
     `root`: of the data set, out of which no link may lead.
+
+    Raises OSError, or ValueError where this program didn't write trial.json, a newer version did,
+    or it was edited.
     """
     if root is not None and not (folder / "trial.json").resolve().is_relative_to(root.resolve()):
         raise ValueError("a link out of the data set")
-    content = _object(folder / "trial.json")
-    _check_version("trial.json", content)
+    content = read_object(folder / "trial.json")
     try:
-        record = TrialRecord.model_validate(content, strict=False)
+        upgraded = upgraded_record("trial.json", content)
+        executions = [known_columns(execution) for execution in upgraded["executions"]]
+        record = TrialRecord.model_validate(upgraded | {"executions": executions})
     except ValidationError as error:
-        raise ValueError(f"trial.json: {_first_fault(error)}") from error
+        raise ValueError(f"trial.json: {first_fault(error)}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"trial.json: not as its version writes it ({error})") from error
     if record.sha256 != content_sha256(content):
         raise ValueError("trial.json: was edited after it was written (its hash differs)")
     return record
 
 
-def _check_version(name: str, content: dict[str, Any]) -> None:
-    version = content.get("schema_version", "none")
-    if version != SCHEMA_VERSION:
-        raise ValueError(f"{name}: schema version {version}, this program reads {SCHEMA_VERSION}")
-
-
-def content_sha256(content: dict[str, Any]) -> str:
-    """Hash of a trial.json's parsed content but for the hash itself: layout and order of keys don't matter."""
-    rest = {key: value for key, value in content.items() if key != "sha256"}
-    return hashlib.sha256(
-        json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()
-    ).hexdigest()
-
-
-def _object(path: Path) -> dict[str, Any]:
-    """A file's JSON object. Raises OSError, or ValueError where it is none of ours."""
-    try:
-        content = json.loads(read_text(path))
-        json.dumps(content)  # a little deeper than it can be read it can't be hashed
-    except RecursionError as error:
-        raise ValueError(f"{path.name}: nested too deeply to be one of ours") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path.name}: holds no JSON object")  # noqa: TRY004 - a fault of the file, not of the program
-    return content
-
-
-def file_sha256(path: Path) -> str:
-    """Hash of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def read_text(path: Path, errors: str = "strict") -> str:
-    """A text file of a data set. Raises OSError, or ValueError where it is no UTF-8 or too large to be one of ours."""
-    status = path.stat()
-    if stat.S_ISFIFO(status.st_mode):
-        raise ValueError(f"{path.name}: is a pipe, reading it would wait for ever")
-    size = status.st_size
-    if size > SIZE_LIMIT_BYTES:
-        raise ValueError(
-            f"{path.name}: {size / 2**20:.0f} MiB, more than the {SIZE_LIMIT_BYTES // 2**20} MiB that is read"
-        )
-    try:
-        return path.read_bytes().decode("utf-8", errors)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path.name}: not UTF-8 at byte {error.start}") from error
-
-
-def _first_fault(error: ValidationError) -> str:
-    """Where a record differs from the schema, and how."""
-    item = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    return f"{'.'.join(map(str, item['loc']))}: {item['msg']}"
-
-
-def reason_of(error: Exception) -> str:
-    """What is wrong with a file of a data set, on one line."""
-    if isinstance(error, ValidationError):
-        return _first_fault(error)
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
-    if isinstance(error, KeyError):
-        return f"{error} is missing"
-    return str(error).partition("\n")[0]
-
-
 def discard_partial(folder: Path) -> None:
-    """Remove an unfinished trial that nothing will continue."""
+    """Remove an unfinished trial that nothing will resume."""
     if folder.name.endswith(PARTIAL_SUFFIX):
         shutil.rmtree(folder)
-
-
-def emissions_csv(record: TrialRecord) -> str:
-    """CodeCarbon's row of each execution: the report's 29 fields, CodeCarbon's newer ones, then ours."""
-    newer = sorted({key for row in record.codecarbon for key in row} - set(REPORT_FIELDS))
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*REPORT_FIELDS, *newer, *OWN_FIELDS])
-    for execution, row in zip(record.executions, record.codecarbon, strict=True):
-        own = [getattr(execution, name) for name in OWN_FIELDS]
-        writer.writerow(
-            [
-                _cell(value)
-                for value in [*(row.get(name) for name in (*REPORT_FIELDS, *newer)), *own]
-            ]
-        )
-    return out.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    """Null is an empty cell; text that a spreadsheet would run as a formula is quoted."""
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        return value
-    value = value.replace(
-        "\r", " "
-    )  # csv.writer leaves it unquoted, and readers take it for the end of the line
-    return f"'{value}" if value[:1] in ("=", "+", "-", "@", "\t") else value
-
-
-def output_txt(record: TrialRecord) -> str:
-    """Prompts and texts for a person: rule, prompt, rule, text. Nothing in them acts on a terminal or looks like a rule."""
-    texts = {prompt.number: prompt.text for prompt in record.spec.prompts}
-    asked = ", ".join(f"{name}={value:g}" for name, value in record.asked.model_dump().items())
-    note = "\nSYNTHETIC: no real model wrote this.\n" if record.columns.synthetic else "\n"
-    parts = [
-        f"{record.columns.model} ({record.columns.quantization}) on {record.columns.machine}: {asked}{note}"
-    ]
-    for execution in record.executions:
-        head = f"=== prompt {execution.prompt} "
-        body = (
-            execution.text
-            if execution.text is not None
-            else f"[no text: {execution.error_kind}: {execution.error_message}]"
-        )
-        tokens = (
-            ""
-            if execution.n_new_tokens is None
-            else f" ({execution.n_new_tokens} tokens, {execution.finish_reason})"
-        )
-        prompt = _shown(texts.get(execution.prompt, ""))
-        parts.append(f"{head:=<80}\n{prompt}\n--- output{tokens} ---\n{_shown(body)}\n")
-    return "\n".join(parts)
-
-
-def _shown(text: str) -> str:
-    """Untrusted text as lines to read: control characters spelled out, and no line that could be taken for a rule."""
-    lines = (printable(line.replace("\t", "    ")) for line in text.split("\n"))
-    return "\n".join(f" {line}" if line.startswith(("=== ", "--- ")) else line for line in lines)

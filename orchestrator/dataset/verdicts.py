@@ -16,10 +16,9 @@ from typing import Annotated, Literal
 
 from pydantic import ValidationError
 
-from orchestrator.dataset.parquet import read_parquet, to_table, write_parquet
+from orchestrator.dataset.parquet import as_list, read_parquet, to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths, sync_folder
-from orchestrator.dataset.schema import Column
-from orchestrator.nouns import Noun
+from orchestrator.nouns import Column, Noun
 
 REASONS = (
     "empty",
@@ -139,8 +138,11 @@ def read_verdicts(paths: DataSetPaths) -> dict[str, Verdict]:
     """The machine's verdicts by execution; none where none were given. Raises OSError, or ValueError for another's file."""
     if not paths.verdicts.exists():
         return {}
-    rows = read_parquet(paths.verdicts).to_pylist()
-    return {row["execution"]: Verdict.model_validate(row) for row in rows}
+    verdicts = {}
+    for row in read_parquet(paths.verdicts).to_pylist():
+        row["reasons"] = as_list(row["reasons"])
+        verdicts[row["execution"]] = Verdict.model_validate(row)
+    return verdicts
 
 
 def write_verdicts(paths: DataSetPaths, verdicts: Iterable[Verdict]) -> None:

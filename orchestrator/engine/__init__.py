@@ -1,15 +1,15 @@
-"""Engines: what turns a prompt into tokens. One protocol, one table, one contract suite (tests/engine).
+"""Engines: what turns a prompt into tokens. One protocol, one table, one contract suite.
 
-The order of calls is that of METHOD R18: `encode` outside the window, `generate` alone inside it, `decode` after it.
+Only `generate` runs inside a measurement window: `encode` comes before it, `decode` after it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol
 
-from orchestrator.nouns import Effective, Setup
+from orchestrator.nouns import ERROR_KINDS, Column, Effective, Noun, Setup
 
 
 class GenerationError(Exception):
@@ -17,8 +17,10 @@ class GenerationError(Exception):
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
+        if kind not in ERROR_KINDS:
+            raise ValueError(f"{kind!r} is not a kind of error: {', '.join(ERROR_KINDS)}")
         self.kind = kind
-        """oom, nan, timeout or other."""
+        """A key of ERROR_KINDS."""
 
 
 def timed_out(timeout_s: float, n_tokens: int) -> GenerationError:
@@ -47,30 +49,47 @@ class Generated:
     """Seconds until the first token; None where the engine can't tell."""
 
 
-@dataclass(frozen=True)
-class EngineInfo:
-    """What was loaded and on what: recorded with each execution or trial."""
+class EngineColumns(Noun):
+    """What an engine tells of itself in every row of the tables."""
 
-    name: str
-    device: str
-    compute_dtype: str
-    """Type in which the quantized matrices are multiplied, as it runs: it may differ from what was asked."""
-    revision: str
-    context_length: int | None
-    memory_tokens: int | None
-    """Tokens whose key-value cache fits in the memory left after loading; None where unknown."""
-    uses_chat_template: bool
-    attention: str
-    cache: str
-    threads: int | None
-    load_s: float
-    weights_bytes: int | None
-    gpu_uuid: str | None = None
-    offload_fraction: float = 0.0
-    double_quant: bool | None = None
-    """Whether the scales of 4-bit weights are quantized too, as it runs; None: not 4 bit."""
-    synthetic: bool = False
-    versions: dict[str, str] = field(default_factory=dict)
+    model_revision: Annotated[str, Column("origin and revision of the weights")]
+    synthetic: Annotated[
+        bool, Column("random weights or a simulated engine: the text means nothing")
+    ] = False
+    double_quant: Annotated[
+        bool | None,
+        Column(
+            "whether the scales are quantized too, as it ran: on a CPU with AVX512-BF16 "
+            "bitsandbytes dequantizes them",
+            null="not 4 bit, or no model was loaded",
+        ),
+    ] = None
+    compute_dtype: Annotated[
+        str, Column("type in which the quantized matrices are multiplied, as it ran")
+    ]
+    device: Annotated[str, Column("cuda, cpu or none (no model)")]
+    chat_template: Annotated[bool, Column("whether the model's chat template was applied")] = False
+    attention: Annotated[str, Column("implementation of attention")] = "none"
+    cache: Annotated[str, Column("kind of key-value cache")] = "none"
+    offload_fraction: Annotated[
+        float,
+        Column("share of the weights' bytes outside the GPU (--cpu-offload); not quantized", "1"),
+    ] = 0.0
+    threads: Annotated[int | None, Column("CPU threads of the engine", null="on a GPU")] = None
+    gpu_uuid: Annotated[str | None, Column("identity of the GPU", null="no GPU")] = None
+
+
+class EngineInfo(Noun):
+    """What was loaded and on what: recorded with each trial."""
+
+    columns: EngineColumns
+    context_length: int | None = None
+    memory_tokens: int | None = None
+    """Tokens whose key-value cache fits in the memory left after loading; None: unknown."""
+    load_s: float = 0.0
+    weights_bytes: int | None = None
+    versions: dict[str, str] = {}
+    """Package -> version."""
 
 
 class Engine(Protocol):
@@ -99,10 +118,49 @@ class Engine(Protocol):
         """Text of the new tokens."""
 
     def synchronize(self) -> None:
-        """Wait until the device has done all that was launched. Raises RuntimeError where the device is lost."""
+        """Wait until the device has done all that was launched.
+
+        Raises RuntimeError where the device is lost.
+        """
 
     def close(self) -> None:
         """Free the device's memory."""
+
+
+class NoOptions(Noun):
+    """An engine without options."""
+
+
+class TransformersOptions(Noun):
+    """Options of the transformers engine; each default is what ran before the option existed."""
+
+    cpu_offload: bool = False
+    """Layers that the GPU has no room for stay in the host's memory, unquantized.
+
+    They pass through the GPU at each token.
+    """
+
+
+@dataclass(frozen=True)
+class EngineKind:
+    """One row of the table of engines."""
+
+    meaning: str
+    load: Callable[[Setup, str, int | None], Engine]
+    """(setup, model reference, CPU threads) -> engine. It may take minutes.
+
+    Raises ModelUnavailableError in one sentence.
+    """
+    needs_weights: bool
+    """Whether the model's weights must be on the machine before a sweep starts."""
+    packages: tuple[str, ...]
+    """Packages whose version may change a text, its time or its energy."""
+    options: type[Noun] = NoOptions
+    """Its options; what is not at its default stands in `Setup.engine_options`."""
+
+    def given_options(self, **options: Any) -> dict[str, Any]:
+        """The options that are not at their default. Raises pydantic's ValidationError."""
+        return self.options(**options).model_dump(exclude_defaults=True)
 
 
 def _transformers(setup: Setup, model_ref: str, threads: int | None) -> Engine:
@@ -117,8 +175,23 @@ def _simulated(setup: Setup, model_ref: str, threads: int | None) -> Engine:
     return SimulatedEngine(setup, model_ref, threads)
 
 
-ENGINES: dict[str, Callable[[Setup, str, int | None], Engine]] = {
-    "transformers": _transformers,
-    "simulated": _simulated,
+ENGINES: dict[str, EngineKind] = {
+    "transformers": EngineKind(
+        "a model by transformers, quantized by bitsandbytes",
+        load=_transformers,
+        needs_weights=True,
+        packages=("torch", "transformers", "bitsandbytes", "accelerate"),
+        options=TransformersOptions,
+    ),
+    "simulated": EngineKind(
+        "no model at all: words drawn at random, to try things out",
+        load=_simulated,
+        needs_weights=False,
+        packages=("simulated",),
+    ),
 }
-"""Name -> loader(setup, model_ref, threads). Loading may take minutes and raises ModelUnavailableError."""
+
+
+def options_of(setup: Setup) -> Any:
+    """The options of a setup's engine, defaults filled in, as the model of its row."""
+    return ENGINES[setup.engine].options.model_validate(setup.engine_options)

@@ -13,7 +13,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine import Encoded, EngineInfo, Generated, GenerationError, timed_out
+from orchestrator.engine import (
+    Encoded,
+    EngineColumns,
+    EngineInfo,
+    Generated,
+    GenerationError,
+    options_of,
+    timed_out,
+)
 from orchestrator.engine.offload import (
     GPU,
     HOST,
@@ -128,23 +136,25 @@ class HfEngine:
         )
         config = self._model.config
         compute_dtype, double_quant = _as_it_runs(self._model, dtype)
+        gpu_uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}" if self._cuda else None
         self.info = EngineInfo(
-            name="transformers",
-            device="cuda" if self._cuda else "cpu",
-            compute_dtype=compute_dtype,
-            double_quant=double_quant,
-            revision=weights.revision,
+            columns=EngineColumns(
+                model_revision=weights.revision,
+                synthetic=weights.origin == "random",
+                double_quant=double_quant,
+                compute_dtype=compute_dtype,
+                device="cuda" if self._cuda else "cpu",
+                chat_template=self._template,
+                attention=str(getattr(config, "_attn_implementation", "unknown")),
+                cache="dynamic",
+                offload_fraction=offload_fraction(self._model) if self._cuda else 0.0,
+                threads=None if self._cuda else torch.get_num_threads(),
+                gpu_uuid=gpu_uuid,
+            ),
             context_length=getattr(config, "max_position_embeddings", None),
             memory_tokens=self._memory_tokens(weights.path, dtype),
-            uses_chat_template=self._template,
-            attention=str(getattr(config, "_attn_implementation", "unknown")),
-            cache="dynamic",
-            threads=None if self._cuda else torch.get_num_threads(),
             load_s=load_s,
             weights_bytes=int(self._model.get_memory_footprint()),
-            gpu_uuid=f"GPU-{torch.cuda.get_device_properties(0).uuid}" if self._cuda else None,
-            synthetic=weights.origin == "random",
-            offload_fraction=offload_fraction(self._model) if self._cuda else 0.0,
             versions=_versions(),
         )
 
@@ -152,7 +162,7 @@ class HfEngine:
         """Where the layers lie: on the GPU whole or, where that is asked for, as many as it has room for. {}: on the CPU."""
         if not self._cuda:
             return {}
-        if not setup.cpu_offload:
+        if not options_of(setup).cpu_offload:
             return {"": GPU}
         try:
             return place(

@@ -11,49 +11,25 @@ import random
 import time
 
 from orchestrator import __version__
-from orchestrator.engine import Encoded, EngineInfo, Generated, timed_out
+from orchestrator.engine import Encoded, EngineColumns, EngineInfo, Generated, timed_out
 from orchestrator.models import parse_model
 from orchestrator.nouns import Effective, Setup
 
 WORDS = (
-    *(
-        "the",
-        "a",
-        "castle",
-        "forest",
-        "dragon",
-        "step",
-        "turn",
-        "river",
-        "light",
-        "slow",
-        "quick",
-        "of",
-        "and",
-        "under",
-    ),
-    *(
-        "over",
-        "mountain",
-        "dancer",
-        "arm",
-        "leap",
-        "returns",
-        "opens",
-        "sings",
-        "old",
-        "golden",
-        "silent",
-        "city",
-        "sea",
-    ),
-    *("island", "ancient", "tree", "story", "begins", "ends"),
-)
+    "the", "a", "castle", "forest", "dragon", "step", "turn", "river", "light", "slow", "quick",
+    "of", "and", "under", "over", "mountain", "dancer", "arm", "leap", "returns", "opens", "sings",
+    "old", "golden", "silent", "city", "sea", "island", "ancient", "tree", "story", "begins",
+    "ends",
+)  # fmt: skip
 EOS = len(WORDS)
 
 
 class SimulatedEngine:
-    """Seconds a token and a load: environment variables ORCHESTRATOR_SIMULATED_TOKEN_S, ..._LOAD_S (default 0)."""
+    """Draws words from a seeded generator.
+
+    ORCHESTRATOR_SIMULATED_TOKEN_S and ORCHESTRATOR_SIMULATED_LOAD_S in the environment say how
+    many seconds a token and loading take; the default is 0.
+    """
 
     def __init__(self, setup: Setup, model_ref: str, threads: int | None) -> None:
         began = time.perf_counter()
@@ -61,19 +37,15 @@ class SimulatedEngine:
         time.sleep(float(os.environ.get("ORCHESTRATOR_SIMULATED_LOAD_S", "0")))
         architecture = parse_model(model_ref).architecture
         self.info = EngineInfo(
-            name="simulated",
-            device="none",
-            compute_dtype="none",
-            revision=setup.revision,
+            columns=EngineColumns(
+                model_revision=setup.revision,
+                synthetic=True,
+                compute_dtype="none",
+                device="none",
+                threads=threads,
+            ),
             context_length=architecture.max_position_embeddings if architecture else None,
-            memory_tokens=None,
-            uses_chat_template=False,
-            attention="none",
-            cache="none",
-            threads=threads,
             load_s=time.perf_counter() - began,
-            weights_bytes=None,
-            synthetic=True,
             versions={"simulated": __version__},
         )
 

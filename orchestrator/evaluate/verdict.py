@@ -6,8 +6,7 @@ from collections.abc import Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from orchestrator.dataset.paths import execution_id
-from orchestrator.dataset.schema import TrialRecord
-from orchestrator.dataset.tables import Key, Trials
+from orchestrator.dataset.tables import Key, Trials, prompt_text
 from orchestrator.dataset.verdicts import Verdict, text_sha256
 from orchestrator.evaluate.rules import Rules, packaged_rules
 from orchestrator.evaluate.signals import prompt_language, signals_of
@@ -54,36 +53,34 @@ def verdicts_on(
 
 
 def learned_figures(trials: Trials, key: Key, objectives: Container[str]) -> dict[str, Any]:
-    """What a learning sampler is told of a trial: its figures, and the mean quality of its texts where that is an objective.
+    """What a sampler that learns is told of a trial: its figures and, if wanted, its quality.
 
-    By the packaged rules and without models, so that a study's figures don't hang on what was evaluated meanwhile. Texts of
-    random weights are rated, too: the study of a dry run should learn as a real one does.
+    Quality is the mean over the trial's texts by the packaged rules and without models, so that a
+    study's figures don't depend on what was evaluated meanwhile. Texts of random weights are rated
+    too: the study of a dry run should learn as a real one does.
     """
     figures = trials.figures(key)
     if "quality" not in objectives:
         return figures
     rules = packaged_rules()
-    found = [
-        verdict_on(
-            Text("", columns.use_case, prompt_of(record, execution.prompt), execution.text), rules
-        ).quality
-        for columns, execution, record in trials.counted(key)
-        if execution.status == "ok" and execution.text is not None
-    ]
-    return figures | {"quality": sum(found) / len(found) if found else None}
-
-
-def prompt_of(record: TrialRecord, number: int) -> str:
-    """The text of a prompt of a trial."""
-    return next(prompt.text for prompt in record.spec.prompts if prompt.number == number)
+    ratings = []
+    for one in trials.counted(key):
+        text = one.execution.output_text
+        if one.execution.status == "ok" and text is not None:
+            use_case = one.record.columns.use_case
+            prompt = prompt_text(one.record, one.execution)
+            ratings.append(verdict_on(Text("", use_case, prompt, text), rules).quality)
+    return figures | {"quality": sum(ratings) / len(ratings) if ratings else None}
 
 
 def texts_of(trials: Trials) -> Iterable[Text]:
     """Every text that counts and means something: of executions that are ok and of real models."""
     for key in trials:
-        for columns, execution, record in trials.counted(key):
-            if execution.status == "ok" and execution.text is not None and not columns.synthetic:
-                name = execution_id(columns.machine, record.spec, execution.prompt)
-                yield Text(
-                    name, columns.use_case, prompt_of(record, execution.prompt), execution.text
-                )
+        for one in trials.counted(key):
+            columns, execution = one.record.columns, one.execution
+            text = execution.output_text
+            if execution.status != "ok" or text is None or columns.synthetic:
+                continue
+            name = execution_id(columns.machine, one.record.spec, execution.prompt_number)
+            prompt = prompt_text(one.record, execution)
+            yield Text(name, columns.use_case, prompt, text)

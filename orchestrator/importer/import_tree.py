@@ -21,7 +21,7 @@ from orchestrator.dataset.imported import (
     write_provenance,
 )
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
-from orchestrator.dataset.trial_files import SIZE_LIMIT_BYTES, file_sha256, reason_of
+from orchestrator.dataset.reading import SIZE_LIMIT_BYTES, file_sha256, reason_of
 from orchestrator.errors import UserError
 from orchestrator.importer.emissions_files import read_emissions
 from orchestrator.importer.imported_rows import imported_rows

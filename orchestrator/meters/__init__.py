@@ -1,6 +1,7 @@
-"""Meters: begin and end a window, give a `Reading`. One protocol, one table, one contract suite (tests/meters).
+"""Meters: instruments that watch a measurement window. One protocol, one table, one contract suite.
 
-A meter never answers 0 for "don't know": the value is None and `notes` says why, under the column's name.
+A meter never answers 0 for "don't know": the value is None and `notes` says why, under the
+column's name. Each row of the table declares the columns that its meter writes.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from orchestrator.nouns import Machine
+from orchestrator.meters.columns import CodeCarbonColumns, CounterColumns, PowerColumns
+from orchestrator.nouns import Machine, Noun
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What one meter saw in one window."""
+    """What one meter, or all meters together, saw in one window."""
 
     values: dict[str, Any]
     """Column of the data set -> value or None."""
@@ -25,7 +27,7 @@ class Reading:
     samples: list[dict[str, Any]] = field(default_factory=list)
     """Rows of telemetry.parquet, `at_s` from the window's start."""
     flags: frozenset[str] = frozenset()
-    """Labels for caution that this meter alone can see."""
+    """Warning flags (dataset/flags.py) that this meter alone can see."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,14 @@ class Meter(Protocol):
     def begin(self) -> None:
         """Open a window. Everything slow happens before the last statement."""
 
-    def end(self) -> Reading:
+    def end(self) -> None:
         """Close the window. The first statement reads the instrument."""
+
+    def reading(self, began_s: float, ended_s: float) -> Reading:
+        """What the closed window gave; called after all meters have ended, so it may take time.
+
+        `began_s` and `ended_s`: the window's edges by time.perf_counter().
+        """
 
     def close(self) -> None:
         """Let go of the instrument."""
@@ -60,22 +68,73 @@ def _codecarbon(scene: Scene) -> Meter:
     return CodeCarbonMeter(scene)
 
 
-def _nvml(scene: Scene) -> Meter | None:
+def _counter(scene: Scene) -> Meter | None:
     if scene.gpu_uuid is None:
         return None
-    from orchestrator.meters.nvml import NvmlMeter
+    from orchestrator.meters.nvml import CounterMeter
 
-    return NvmlMeter(scene.gpu_uuid)
+    return CounterMeter(scene.gpu_uuid)
 
 
-METERS: dict[str, Callable[[Scene], Meter | None]] = {
-    "codecarbon": _codecarbon,
-    "nvml": _nvml,
+def _power(scene: Scene) -> Meter | None:
+    if scene.gpu_uuid is None:
+        return None
+    from orchestrator.meters.telemetry import PowerMeter
+
+    return PowerMeter(scene.gpu_uuid)
+
+
+@dataclass(frozen=True)
+class MeterKind:
+    """One row of the table of meters."""
+
+    make: Callable[[Scene], Meter | None]
+    """None where the instrument can't be there."""
+    columns: type[Noun]
+    """The columns that it writes, each with its meaning."""
+    packages: tuple[str, ...] = ()
+    """Packages whose version may change an energy."""
+
+
+METERS: dict[str, MeterKind] = {
+    "codecarbon": MeterKind(_codecarbon, CodeCarbonColumns, packages=("codecarbon",)),
+    "counter": MeterKind(_counter, CounterColumns),
+    "power": MeterKind(_power, PowerColumns),
 }
-"""Name -> maker, from the outermost window to the innermost; None where the instrument can't be there."""
+"""Name -> row, from the outermost window to the innermost."""
+
+
+def check_columns() -> None:
+    """Raise ValueError where two meters of the table declare one column."""
+    owner: dict[str, str] = {}
+    for name, kind in METERS.items():
+        for column in kind.columns.model_fields:
+            other = owner.setdefault(column, name)
+            if other != name:
+                raise ValueError(f"the meters {other} and {name} both write the column {column}")
 
 
 def meters_for(scene: Scene) -> list[Meter]:
-    """All meters that answer in a scene."""
-    made = [make(scene) for make in METERS.values()]
+    """All meters that can be in a scene, from the outermost window to the innermost."""
+    check_columns()
+    made = [kind.make(scene) for kind in METERS.values()]
     return [meter for meter in made if meter is not None]
+
+
+def joined(readings: list[Reading]) -> Reading:
+    """What all meters saw of one window, as one reading.
+
+    Raises ValueError where two of them wrote one column.
+    """
+    whole = Reading({})
+    for part in readings:
+        if twice := sorted(whole.values.keys() & part.values.keys()):
+            raise ValueError(f"two meters wrote the column {twice[0]}")
+        whole = Reading(
+            values=whole.values | part.values,
+            notes=whole.notes | part.notes,
+            raw=whole.raw | part.raw,
+            samples=whole.samples + part.samples,
+            flags=whole.flags | part.flags,
+        )
+    return whole

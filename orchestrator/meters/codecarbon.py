@@ -1,28 +1,35 @@
 """CodeCarbon as a meter: a new offline tracker for every window, every option given explicitly.
 
-Options left out would be taken silently from configuration files and environment variables; the online tracker would
-look up where it stands and assume Canada where it can't. Doesn't know how good CodeCarbon's models are: CPU and RAM
-figures carry their method.
+Options left out would be taken silently from configuration files and environment variables; the
+online tracker would look up where it stands and assume Canada where it can't. Doesn't know how
+good CodeCarbon's models are: CPU and RAM figures carry their method.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from orchestrator.meters import Reading, Scene
+from orchestrator.meters.columns import CodeCarbonColumns
 
 J_PER_KWH = 3.6e6
 
 SHORTEST_S = 0.05
-"""CodeCarbon skips its last measurement where the one before is younger than this: then it has nothing of the window."""
+"""CodeCarbon skips its last measurement where the one before is younger than this."""
 
 CPU_METHODS = {"intel_rapl": "rapl", "cpu_load": "cpu_load", "constant": "constant"}
 """CodeCarbon's mode -> our word."""
 
-ENERGIES = ("energy_kwh", "energy_j", "gpu_energy_cc_j", "cpu_energy_j", "ram_energy_j")
+FIGURES = tuple(name for name in CodeCarbonColumns.model_fields if not name.endswith("_method"))
+"""Its columns that hold an energy or an emission."""
+
+
+def _nothing(why: str) -> Reading:
+    """A reading in which every figure is unknown, for one reason."""
+    return Reading(dict.fromkeys(CodeCarbonColumns.model_fields), dict.fromkeys(FIGURES, why))
 
 
 class CodeCarbonMeter:
@@ -39,7 +46,8 @@ class CodeCarbonMeter:
                 scene.gpu_uuid
             )  # CodeCarbon takes only integers (a UUID gives 0 J)
         self._tracker: Any = None
-        self._began = 0.0
+        self._stopped: Any = None
+        self._began = self._window_s = 0.0
 
     def settle(self) -> None:
         """Any moment will do."""
@@ -64,8 +72,9 @@ class CodeCarbonMeter:
             api_call_interval=-1,
             experiment_id=None,
             experiment_name="base",
-            electricitymaps_api_token="",  # "" is given, None would let an older name of it in from the surroundings
-            measure_power_secs=1e6,  # counters need no polling, and a poll during stop() counts an interval twice
+            electricitymaps_api_token="",  # None would let one in from the environment
+            # counters need no polling, and a poll during stop() counts an interval twice
+            measure_power_secs=1e6,
             log_level="error",
             logger_preamble="",
             allow_multiple_runs=True,  # a lock left by a killed run would silently measure nothing
@@ -84,57 +93,61 @@ class CodeCarbonMeter:
         self._tracker.start()
         self._began = time.perf_counter()
 
-    def end(self) -> Reading:
-        """Stop the tracker and read its final record."""
-        tracker, self._tracker = self._tracker, None
-        too_short = time.perf_counter() - self._began < SHORTEST_S
-        tracker.stop()
-        data = getattr(tracker, "final_emissions_data", None)
+    def end(self) -> None:
+        """Stop the tracker, which takes its last measurement."""
+        self._window_s = time.perf_counter() - self._began
+        self._tracker.stop()
+        self._stopped, self._tracker = self._tracker, None
+
+    def reading(self, began_s: float, ended_s: float) -> Reading:  # noqa: ARG002 - a meter's
+        """The tracker's final record as columns."""
+        data = getattr(self._stopped, "final_emissions_data", None)
         if data is None:
-            why = "CodeCarbon measured nothing (its own error was swallowed)"
-            return Reading(dict.fromkeys(ENERGIES), dict.fromkeys(ENERGIES, why))
-        total_kwh = data.energy_consumed
+            return _nothing("CodeCarbon measured nothing (its own error was swallowed)")
+        # CodeCarbon writes the text "None" for an experiment without an id
+        raw = asdict(data) | {"experiment_id": None}
+        reading = self._of_record(data)
+        if self._window_s < SHORTEST_S:
+            why = f"CodeCarbon measures nothing in a window under {SHORTEST_S:g} s"
+            unknown = reading.values | dict.fromkeys(FIGURES)
+            reading = Reading(unknown, dict.fromkeys(FIGURES, why))
+        return replace(reading, raw=raw)
+
+    def _of_record(self, data: Any) -> Reading:
+        cpu_method = self._cpu_method(self._stopped)
+        total_kwh, cpu_kwh = data.energy_consumed, data.cpu_energy
         if self._gpu_index is None:
-            total_kwh -= (
-                data.gpu_energy
-            )  # of GPUs that this trial doesn't use: asked for none, CodeCarbon takes all
-        cpu_method, cpu_kwh = self._cpu_method(tracker), data.cpu_energy
-        if (
-            cpu_method == "rapl"
-        ):  # it measures the package, which the trials of a host share: each gets an equal part
+            # asked for no GPU, CodeCarbon takes all: this trial uses none of them
+            total_kwh -= data.gpu_energy
+        if cpu_method == "rapl":
+            # RAPL measures the package, which the trials of a host share: each gets an equal part
             cpu_kwh = data.cpu_energy / self._scene.n_parallel
             total_kwh -= data.cpu_energy - cpu_kwh
+        share = total_kwh / data.energy_consumed if data.energy_consumed else None
         values: dict[str, Any] = {
             "energy_kwh": total_kwh,
             "energy_j": total_kwh * J_PER_KWH,
+            "emissions_kg": None if share is None else data.emissions * share,
+            "gpu_energy_cc_j": data.gpu_energy * J_PER_KWH,
             "cpu_energy_j": cpu_kwh * J_PER_KWH,
             "cpu_method": cpu_method,
             "ram_energy_j": data.ram_energy * J_PER_KWH,
             "ram_method": "constant" if self._scene.machine.ram_power_w else "process_rss",
-            "gpu_energy_cc_j": data.gpu_energy * J_PER_KWH,
         }
-        notes: dict[str, str] = {}
-        if too_short:
-            values |= dict.fromkeys(ENERGIES)
-            notes = dict.fromkeys(
-                ENERGIES, f"CodeCarbon measures nothing in a window under {SHORTEST_S:g} s"
-            )
-        elif self._gpu_index is None:
-            values["gpu_energy_cc_j"] = None
-            notes["gpu_energy_cc_j"] = "no GPU"
-        elif data.gpu_energy <= 0:
-            values["gpu_energy_cc_j"] = values["energy_kwh"] = values["energy_j"] = None
+        if self._gpu_index is None:
+            return Reading(values | {"gpu_energy_cc_j": None}, {"gpu_energy_cc_j": "no GPU"})
+        if data.gpu_energy <= 0:
+            unknown = ("energy_kwh", "energy_j", "emissions_kg", "gpu_energy_cc_j")
             why = "CodeCarbon read no GPU energy"
-            notes |= dict.fromkeys(("gpu_energy_cc_j", "energy_kwh", "energy_j"), why)
-        return Reading(
-            values, notes, asdict(data) | {"experiment_id": None}
-        )  # CodeCarbon writes the text "None" for none
+            return Reading(values | dict.fromkeys(unknown), dict.fromkeys(unknown, why))
+        return Reading(values)
 
     @staticmethod
     def _cpu_method(tracker: Any) -> str | None:
-        """The method isn't in CodeCarbon's record, only in its objects."""
+        """How the CPU was measured: not in CodeCarbon's record, only in its objects."""
         modes = [getattr(part, "_mode", None) for part in getattr(tracker, "_hardware", [])]
-        return next((CPU_METHODS.get(mode, str(mode)) for mode in modes if mode), None)
+        mode = next((mode for mode in modes if mode), None)
+        return None if mode is None else CPU_METHODS.get(mode, str(mode))
 
     def close(self) -> None:
         """Stop a tracker left open by an error."""

@@ -120,13 +120,17 @@ def index_of(uuid: str) -> int:
     )
 
 
-class NvmlMeter:
-    """Joules of one GPU by its energy counter; None with a reason where it is absent, frozen or runs backwards."""
+class CounterMeter:
+    """Joules of one GPU by its energy counter.
+
+    None with a reason where the counter is absent, stands still or runs backwards.
+    """
 
     def __init__(self, uuid: str) -> None:
         self._nvml = library()
         self._handle = self._nvml.nvmlDeviceGetHandleByIndex(index_of(uuid))
         self._before_mj: int | None = None
+        self._after_mj: int | None = None
 
     def _counter_mj(self) -> int | None:
         with contextlib.suppress(self._nvml.NVMLError):
@@ -136,21 +140,26 @@ class NvmlMeter:
     def settle(self) -> None:
         """Wait until the counter has just moved.
 
-        Then all meters that read it open within one step, and the step that was under way is not charged to the window.
+        Then all meters that read it open within one step, and the step that was under way is not
+        charged to the window.
         """
         before, deadline = self._counter_mj(), time.perf_counter() + SETTLE_S
-        while (
-            before is not None and self._counter_mj() == before and time.perf_counter() < deadline
-        ):
+        while before is not None and self._counter_mj() == before:
+            if time.perf_counter() >= deadline:
+                return
             time.sleep(0.002)
 
     def begin(self) -> None:
         """Read the counter."""
         self._before_mj = self._counter_mj()
 
-    def end(self) -> Reading:
-        """Read it again."""
-        after_mj, before_mj = self._counter_mj(), self._before_mj
+    def end(self) -> None:
+        """Read the counter again."""
+        self._after_mj = self._counter_mj()
+
+    def reading(self, began_s: float, ended_s: float) -> Reading:  # noqa: ARG002 - a meter's
+        """The difference of both values, in joules."""
+        before_mj, after_mj = self._before_mj, self._after_mj
         column = "gpu_energy_counter_j"
         if after_mj is None or before_mj is None:
             return Reading({column: None}, {column: "this GPU has no energy counter"})
@@ -163,4 +172,4 @@ class NvmlMeter:
         return Reading({column: (after_mj - before_mj) / 1000})
 
     def close(self) -> None:
-        """NVML is shared by the process: nothing to let go."""
+        """Do nothing: NVML belongs to the whole process."""

@@ -1,10 +1,13 @@
-"""Polls one GPU through NVML and prints a line a sample, until its reader is gone. A process of its own (METHOD R26).
+"""Polls one GPU through NVML and prints a line a sample, until its reader is gone.
+
+It is a process of its own, so that polling takes no time of the process that generates.
 
     python -m orchestrator.meters.poller GPU-UUID INTERVAL_S
 
-The first line is a JSON object {"power_semantics": "instant" | "average_1s" | "unknown"}, then a JSON list a sample in the
-order of `orchestrator.meters.telemetry.FIELDS`. Time is time.perf_counter(), which on Linux is one clock for all processes.
-Power is read each time, the rest about once a second: each NVML call takes milliseconds. What the GPU refuses is null.
+The first line is a JSON object {"power_semantics": "instant" | "average_1s" | "unknown"}, then a
+JSON list a sample in the order of `orchestrator.meters.telemetry.FIELDS`. Time is
+time.perf_counter(), which on Linux is one clock for all processes. Power is read each time, the
+rest about once a second: each NVML call takes milliseconds. What the GPU refuses is null.
 """
 
 from __future__ import annotations
@@ -22,7 +25,10 @@ SLOW_EVERY_S = 1.0
 POWER_INSTANT_FIELD = 186
 """NVML_FI_DEV_POWER_INSTANT: instantaneous power in milliwatts, where the driver has it."""
 INSTANT_UP_TO = 6
-"""NVML_DEVICE_ARCH_TURING; nvmlDeviceGetPowerUsage averages over 1 s from Ampere on, but for GA100 (NVML's documentation)."""
+"""NVML_DEVICE_ARCH_TURING.
+
+nvmlDeviceGetPowerUsage averages over 1 s from Ampere on, but for GA100 (NVML's documentation).
+"""
 
 
 def power_reader(nvml: Any, handle: Any) -> tuple[Callable[[], float | None], str]:

@@ -1,6 +1,6 @@
-"""Power and state of one GPU over time, by a poller in another process: the second opinion to the energy counter.
+"""Power and state of one GPU over time, polled by another process: a second opinion to its counter.
 
-Unlike a meter it is asked about an interval after the fact, so that waiting for its last sample lies in no window.
+Whatever happened in a window is asked for after it, so that no waiting lies in a window.
 """
 
 from __future__ import annotations
@@ -32,21 +32,23 @@ FIELDS = (
 
 INTERVAL_S = 0.1
 KEPT_SAMPLES = 36_000
-"""An hour at ten a second: longer windows lose their beginning, and their integral is null."""
+"""An hour at ten a second. Longer windows lose their beginning, and their integral is null."""
 WAIT_S = 1.0
 SLOWED = 0x08 | 0x20 | 0x40 | 0x80
-"""NVML's reasons that mean heat or power trouble: HwSlowdown, SwThermal, HwThermal, HwPowerBrake."""
+"""NVML's reasons that mean heat or power: HwSlowdown, SwThermal, HwThermal, HwPowerBrake."""
 
 Sample = tuple[Any, ...]
 
 
-class Telemetry:
-    """A running poller and its latest samples."""
+class PowerMeter:
+    """A running poller and its latest samples: joules by integrated power, and throttling."""
 
     def __init__(self, uuid: str, interval_s: float = INTERVAL_S) -> None:
         if interval_s < INTERVAL_S:
-            msg = f"polling every {interval_s:g} s would disturb what it measures; {INTERVAL_S:g} s is the least"
-            raise ValueError(msg)
+            raise ValueError(
+                f"polling every {interval_s:g} s would disturb what it measures; "
+                f"{INTERVAL_S:g} s is the least"
+            )
         self.power_semantics = "unknown"
         self._samples: deque[Sample] = deque(maxlen=KEPT_SAMPLES)
         self._process = subprocess.Popen(  # noqa: S603 - our own module
@@ -68,8 +70,20 @@ class Telemetry:
                 else:
                     self._samples.append(tuple(value))
 
-    def between(self, began_s: float, ended_s: float) -> Reading:
-        """Joules by the trapezoid rule, samples and flags of an interval of time.perf_counter()."""
+    def settle(self) -> None:
+        """Do nothing: samples come at their own times."""
+
+    def begin(self) -> None:
+        """Do nothing: the poller runs all the time."""
+
+    def end(self) -> None:
+        """Do nothing: the poller runs all the time."""
+
+    def reading(self, began_s: float, ended_s: float) -> Reading:
+        """Joules by the trapezoid rule, samples and flags of a window.
+
+        Waits up to WAIT_S for the first sample after the window.
+        """
         deadline = time.perf_counter() + WAIT_S
         while (
             not self._samples or self._samples[-1][0] < ended_s
@@ -83,9 +97,12 @@ class Telemetry:
         joules = integrate([(s[0], s[1]) for s in samples if s[1] is not None], began_s, ended_s)
         column = "gpu_energy_integrated_j"
         return Reading(
-            {column: joules},
+            {column: joules, "power_semantics": self.power_semantics},
             {} if joules is not None else {column: "power samples don't cover the window"},
-            samples=[dict(zip(FIELDS, s, strict=True)) | {"at_s": s[0] - began_s} for s in inside],
+            samples=[
+                dict(zip(FIELDS, sample, strict=True)) | {"at_s": sample[0] - began_s}
+                for sample in inside
+            ],
             flags=frozenset({"throttled"} if slowed else ()),
         )
 
@@ -97,7 +114,10 @@ class Telemetry:
 
 
 def integrate(samples: list[tuple[float, float]], began_s: float, ended_s: float) -> float | None:
-    """Integral of (time, watts) over an interval, edges interpolated; None where samples don't reach both edges."""
+    """Integral of (time in s, watts) over an interval in joules, edges interpolated.
+
+    None where the samples don't reach both edges.
+    """
     if not samples or samples[0][0] > began_s or samples[-1][0] < ended_s:
         return None
     joules = 0.0

@@ -4,8 +4,10 @@ Units stand in the names: `_j` joules, `_kwh` kilowatt hours, `_s` seconds, `_w`
 """
 
 from orchestrator.nouns.base import Noun, digest
+from orchestrator.nouns.column import Column, columns_of, derived_values
 from orchestrator.nouns.effective import GREEDY_BELOW_TEMPERATURE, Effective, resolve
 from orchestrator.nouns.machine import Listening, Machine, Profile
+from orchestrator.nouns.outcome import ERROR_KINDS, STATUSES
 from orchestrator.nouns.setup import QUANTIZATIONS, Quantization, Setup
 from orchestrator.nouns.slurm_settings import ModuleName, NodePath, Slurm, SlurmName
 from orchestrator.nouns.space import (
@@ -22,8 +24,10 @@ from orchestrator.nouns.use_case import LONGEST_PROMPT, Prompt, UseCase
 
 __all__ = [
     "ANCHOR",
+    "Column",
     "Configuration",
     "DOMAIN",
+    "ERROR_KINDS",
     "Effective",
     "GREEDY_BELOW_TEMPERATURE",
     "KINDS",
@@ -40,6 +44,7 @@ __all__ = [
     "Prompt",
     "QUANTIZATIONS",
     "Quantization",
+    "STATUSES",
     "Setup",
     "Slurm",
     "SlurmName",
@@ -47,6 +52,8 @@ __all__ = [
     "TrialKey",
     "TrialSpec",
     "UseCase",
+    "columns_of",
+    "derived_values",
     "digest",
     "generation_seed",
     "resolve",

@@ -6,11 +6,11 @@ from orchestrator.nouns.base import Noun
 from orchestrator.nouns.space import Configuration
 
 GREEDY_BELOW_TEMPERATURE = 1e-5
-"""Below it sampling is the argmax to float precision, and denormals end in inf/nan: the run is greedy instead."""
+"""Below it sampling is the argmax to float precision, and denormals end in inf or nan."""
 
 
 class Effective(Noun):
-    """What really runs for a configuration, after the model's limits and the dormant parameters are resolved."""
+    """What really runs for a configuration, once limits and dormant parameters are resolved."""
 
     max_length: int
     do_sample: bool
@@ -28,7 +28,7 @@ class Effective(Noun):
 
 
 def resolve(
-    asked: Configuration,
+    requested: Configuration,
     *,
     prompt_tokens: int = 0,
     context_length: int | None = None,
@@ -37,13 +37,51 @@ def resolve(
 ) -> Effective:
     """Turn requested into effective values.
 
-    temperature < 1e-5, top_p = 0 and top_k = 1 are the same greedy program, in which the other parameters are
-    dormant; top_k = 0 and top_p = 1 are off. max_length counts the prompt: it is raised to one token more than the
-    prompt, and lowered to the context (unless `beyond_context`) and to what memory holds.
+    temperature < 1e-5, top_p = 0 and top_k = 1 are the same greedy program, in which the other
+    parameters are dormant; top_k = 0 and top_p = 1 are off. max_length counts the prompt: it is
+    raised to one token more than the prompt, and lowered to the context (unless
+    `beyond_context`) and to what memory holds.
     """
-    limits: list[str] = []
-    max_length = asked.max_length
-    if context_length is not None and max_length > context_length and not beyond_context:
+    max_length, limits = _limited(
+        requested.max_length,
+        prompt_tokens,
+        memory_tokens,
+        (None if beyond_context else context_length),
+    )
+    greedy_by = {
+        "temperature": requested.temperature < GREEDY_BELOW_TEMPERATURE,
+        "top_p": requested.top_p <= 0.0,
+        "top_k": requested.top_k == 1,
+    }
+    if any(greedy_by.values()):
+        dormant = [name for name in ("top_p", "top_k", "temperature") if not greedy_by[name]]
+        return Effective(
+            max_length=max_length,
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            dormant=tuple(dormant),
+            limits=limits,
+        )
+    return Effective(
+        max_length=max_length,
+        do_sample=True,
+        temperature=float(requested.temperature),
+        top_p=float(requested.top_p),
+        top_k=int(requested.top_k),
+        dormant=(),
+        limits=limits,
+    )
+
+
+def _limited(
+    requested: int, prompt_tokens: int, memory_tokens: int | None, context_length: int | None
+) -> tuple[int, tuple[str, ...]]:
+    """The max_length that runs, and what moved it."""
+    limits = []
+    max_length = requested
+    if context_length is not None and max_length > context_length:
         max_length = context_length
         limits.append("context")
     if memory_tokens is not None and max_length > memory_tokens:
@@ -52,30 +90,6 @@ def resolve(
     if max_length <= prompt_tokens:
         max_length = prompt_tokens + 1
         limits.append("prompt")
-    if max_length == asked.max_length:  # lowered and raised again
-        limits.clear()
-    reasons = {
-        "temperature": asked.temperature < GREEDY_BELOW_TEMPERATURE,
-        "top_p": asked.top_p <= 0.0,
-        "top_k": asked.top_k == 1,
-    }
-    if any(reasons.values()):
-        dormant = tuple(name for name in ("top_p", "top_k", "temperature") if not reasons[name])
-        return Effective(
-            max_length=max_length,
-            do_sample=False,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            dormant=dormant,
-            limits=tuple(limits),
-        )
-    return Effective(
-        max_length=max_length,
-        do_sample=True,
-        temperature=float(asked.temperature),
-        top_p=float(asked.top_p),
-        top_k=int(asked.top_k),
-        dormant=(),
-        limits=tuple(limits),
-    )
+    if max_length == requested:  # lowered and raised again
+        return requested, ()
+    return max_length, tuple(limits)

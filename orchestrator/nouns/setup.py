@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer
-
 from orchestrator.nouns.base import Noun
 
 
@@ -34,25 +32,28 @@ class Setup(Noun):
     """The sweep's seed: every generation's seed is derived from it."""
     model: str
     revision: str
-    """Where the weights come from and which: 'hub:<commit>', 'gguf:<sha256>', 'local:<fingerprint>', 'random:...'."""
+    """Where the weights come from and which they are.
+
+    'hub:<commit>', 'gguf:<sha256>', 'local:<fingerprint>' or 'random:...'.
+    """
     engine: str
+    engine_options: dict[str, bool | int | float | str] = {}
+    """The options of the engine that are not at their default, by name (engine/__init__.py)."""
     quantization: Quantization
     compute_dtype: str = "auto"
-    """As asked; 'auto' is resolved for the device and recorded with each execution."""
+    """As requested; 'auto' is resolved for the device, and the trial records what ran."""
     batch_size: int = 1
     chat_template: Literal["auto", "off"] = "auto"
     length_mode: Literal["natural", "fixed"] = "natural"
     """'fixed' forbids an early end: as many tokens as max_length admits."""
     beyond_context: bool = False
-    cpu_offload: bool = False
-    """Layers that the GPU has no room for stay in the host's memory, unquantized, and pass through the GPU at each token."""
     use_case: str
     prompts_sha256: str
 
-    @model_serializer(mode="wrap")
-    def _as_before(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without offload as before there was any, so that hashes and ids of earlier data sets stay what they are."""
-        values: dict[str, Any] = serialize(self)
-        if not self.cpu_offload:
-            values.pop("cpu_offload", None)
-        return values
+    def hashed(self) -> dict[str, Any]:
+        """What enters hashes: all fields, and the engine's options beside them.
+
+        Options at their default are not in `engine_options`. So a new option of an engine
+        changes no hash of a data set that was measured before the option existed.
+        """
+        return self.model_dump(exclude={"engine_options"}) | self.engine_options

@@ -11,13 +11,16 @@ ANCHOR = "anchor"
 """Strategy of the repeated reference configuration."""
 
 
-def generation_seed(sweep_seed: int, asked: Configuration, prompt: str, repeat: int) -> int:
-    """Seed of one generation, 0 <= seed < 2^63. Independent of model and quantization: those share random numbers."""
-    return int(digest([sweep_seed, asked.model_dump(), prompt, repeat], 16), 16) >> 1
+def generation_seed(sweep_seed: int, configuration: Configuration, prompt: str, repeat: int) -> int:
+    """Seed of one generation, 0 <= seed < 2^63.
+
+    It does not depend on model and quantization: those are compared on the same random numbers.
+    """
+    return int(digest([sweep_seed, configuration.model_dump(), prompt, repeat], 16), 16) >> 1
 
 
 TrialKey = tuple[str, str, str, str, int]
-"""Strategy, use case, index, config hash, repeat: what identifies a trial on any machine."""
+"""(strategy, use case, index, config hash, repeat): what identifies a trial on any machine."""
 
 
 class TrialSpec(Noun):
@@ -25,35 +28,30 @@ class TrialSpec(Noun):
 
     sweep_id: str
     strategy: str
-    index: int
-    """Number of the point in its design (anchors: of the anchor among anchors)."""
+    config_index: int
+    """Number of the configuration in its design, from 0; of an anchor always 0."""
     repeat: int
     attempt: int = 1
     order_index: int
-    """Place in the order in which the sweep's trials are handed out."""
-    asked: Configuration
+    """Place in the order in which the sweep's trials are handed out, from 0."""
+    configuration: Configuration
     setup: Setup
     prompts: tuple[Prompt, ...]
-    """The prompts this attempt has to run."""
+    """The prompts that this attempt has to run."""
     model_ref: str
     """How a worker finds the weights: what the user wrote after --model."""
 
     def config_hash(self) -> str:
-        """Hash of configuration and setup; an anchor belongs to its sweep, so that every sweep has its own."""
+        """Hash of configuration and setup; of an anchor also of its sweep: each has its own."""
         of_sweep = [self.sweep_id] if self.strategy == ANCHOR else []
-        return digest([self.asked.model_dump(), self.setup.model_dump(), *of_sweep])
+        return digest([self.configuration.model_dump(), self.setup.hashed(), *of_sweep])
 
     def key(self) -> TrialKey:
-        """The same for every attempt."""
-        return (
-            self.strategy,
-            self.setup.use_case,
-            f"{self.index:04d}",
-            self.config_hash(),
-            self.repeat,
-        )
+        """What all attempts of a trial share, on any machine."""
+        index, config_hash = f"{self.config_index:04d}", self.config_hash()
+        return (self.strategy, self.setup.use_case, index, config_hash, self.repeat)
 
     def folder(self) -> str:
-        """Name of the trial's folder in its leaf."""
+        """Name of the trial's folder."""
         attempt = f"-a{self.attempt}" if self.attempt > 1 else ""
-        return f"{self.index:04d}-{self.config_hash()}-r{self.repeat}{attempt}"
+        return f"{self.config_index:04d}-{self.config_hash()}-r{self.repeat}{attempt}"

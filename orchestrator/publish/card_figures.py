@@ -10,9 +10,9 @@ from typing import Any
 from orchestrator.dataset.imported import read_provenance
 from orchestrator.dataset.parquet import read_parquet
 from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.reading import read_text
 from orchestrator.dataset.schema import TrialRecord, spent_j
 from orchestrator.dataset.tables import Trials
-from orchestrator.dataset.trial_files import read_text
 from orchestrator.publish.licences import licence_by_name, licence_of_texts
 
 TABLES = {

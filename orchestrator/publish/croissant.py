@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.dataset.parquet import read_parquet
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.trial_files import file_sha256
+from orchestrator.dataset.reading import file_sha256
 from orchestrator.publish.card import bibtex
 from orchestrator.publish.card_figures import TABLES, Content
 from orchestrator.publish.publication import Publication

@@ -12,8 +12,8 @@ import yaml
 
 from orchestrator.dataset.checksums import read_checksums, write_checksums
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
+from orchestrator.dataset.reading import file_sha256
 from orchestrator.dataset.tables import Trials
-from orchestrator.dataset.trial_files import file_sha256
 from orchestrator.errors import UserError
 from orchestrator.publish.card import card
 from orchestrator.publish.card_figures import Content, content_of

@@ -20,7 +20,7 @@ from typing import Any
 from orchestrator.dataset.checksums import published_files
 from orchestrator.dataset.findings import Finding, Severity
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.trial_files import reason_of
+from orchestrator.dataset.reading import reason_of
 
 RULES = {
     # huggingface.co/docs/hub/security-tokens

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.dataset.parquet import arrow_schema, read_parquet
 from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.reading import reason_of
 from orchestrator.dataset.schema import ExecutionRow
-from orchestrator.dataset.trial_files import reason_of
 from orchestrator.errors import UserError
 from orchestrator.nouns import PARAMETERS
 from orchestrator.report.effects import Effect, effects

@@ -15,9 +15,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from orchestrator.dataset.paths import DataSetPaths, execution_id
+from orchestrator.dataset.reading import reason_of
 from orchestrator.dataset.schema import Execution, TrialColumns
 from orchestrator.dataset.tables import Trials, judgement_stamps
-from orchestrator.dataset.trial_files import reason_of
 from orchestrator.dataset.verdicts import (
     Decision,
     Verdict,

@@ -16,7 +16,7 @@ from typing import Literal
 from aiohttp import web
 from pydantic import Field, ValidationError
 
-from orchestrator.dataset.trial_files import reason_of
+from orchestrator.dataset.reading import reason_of
 from orchestrator.errors import UserError
 from orchestrator.nouns import Noun
 from orchestrator.review import review_view as view

@@ -1,21 +1,36 @@
-"""Samplers: pure functions from (count, seed, options) to points in the unit cube; `Space` turns those into values.
+"""Samplers: what proposes configurations of a space. One protocol, one table, one contract suite.
 
-One table. A sampler with `extensible` keeps its first points when more are asked for, so a sweep can grow; `optuna`
-has no design of its own: it learns from results (tune/searcher.py), and extends by more trials.
+Most draw a design ahead: pure functions from (count, dimensions, seed, options) to points in the
+unit cube. Optuna learns from what it is told of finished configurations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, Protocol
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from orchestrator.errors import UserError
 from orchestrator.nouns import PARAMETERS, Configuration, Noun, Space
 from orchestrator.samplers import grid, lhs, sobol, uniform
 from orchestrator.yaml_files import nearest, parse, short
+
+
+class Sampler(Protocol):
+    """Proposes configurations, one after another."""
+
+    def ask(self) -> Configuration | None:
+        """The next configuration; None: there are no more."""
+
+    def tell(self, configuration: Configuration, objectives: Mapping[str, float] | None) -> None:
+        """Take in what a configuration gave, by objective; None: it failed.
+
+        The configuration may also come from an earlier run. A sampler that doesn't learn
+        ignores it.
+        """
 
 
 class NoOptions(Noun):
@@ -45,8 +60,6 @@ class SobolOptions(Noun):
 class OptunaOptions(Noun):
     """How Optuna searches and for what."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     sampler: Literal["tpe", "nsga2", "nsga3", "gp", "random"] = "tpe"
     objectives: dict[
         Literal[
@@ -54,66 +67,113 @@ class OptunaOptions(Noun):
         ],
         Literal["min", "max"],
     ] = Field(default={"energy_per_token_j": "min", "quality": "max"}, min_length=1)
-    """`quality` is the mean of the packaged rules' over a trial's texts (evaluate/rules.yaml), whatever was judged otherwise."""
+    """`quality` is the mean over a trial's texts by the packaged rules (evaluate/rules.yaml)."""
     startup_trials: int = Field(default=10, ge=1)
-    """Random trials of a study before TPE or GP starts to learn."""
+    """Random configurations before TPE or GP starts to learn."""
 
 
-FORMER_OBJECTIVES = {"energy_per_token_j": "min"}
-"""The default before there was a quality: a study that was begun with it keeps it (sweep/prepare.py)."""
+class Design:
+    """A sampler that draws all its configurations ahead and doesn't learn."""
 
-Design = Callable[[int, int, int, Any], list[list[float]]]
-"""(count, dimensions, seed, options) -> at most `count` points of the unit cube, one row a point."""
+    def __init__(self, configurations: list[Configuration]) -> None:
+        self._left = iter(configurations)
+
+    def ask(self) -> Configuration | None:
+        """The next configuration of the design; None after the last."""
+        return next(self._left, None)
+
+    def tell(self, configuration: Configuration, objectives: Mapping[str, float] | None) -> None:
+        """Ignore what a configuration gave."""
 
 
 @dataclass(frozen=True)
-class Sampler:
-    """One row of the table."""
+class SamplerKind:
+    """One row of the table of samplers."""
 
     folder: str
     """Its level in the data set's folders."""
+    start: Callable[[Space, int, int, Any], Sampler]
+    """(space, count, seed, options) -> sampler. Raises ValueError for options that can't be met."""
     extensible: bool
-    options: type[Noun] = field(default=NoOptions)
-    design: Design | None = None
-    """None: the sampler learns from results instead of drawing ahead."""
+    """Whether it keeps its first configurations when more are asked for, so a sweep can grow."""
+    options: type[Noun] = NoOptions
+    learns: bool = False
+    """Whether what it asks for depends on what it was told."""
+
+    def objectives(self, options: Any) -> dict[str, str]:
+        """Figures that it wants to be told of a trial -> min or max."""
+        return dict(options.objectives) if self.learns else {}
 
 
-SAMPLERS: dict[str, Sampler] = {
-    "uniform": Sampler("uniformSampling", extensible=True, design=uniform.design),
-    "grid": Sampler("gridSampling", extensible=False, options=GridOptions, design=grid.design),
-    "lhs": Sampler(
-        "latinHypercubeSampling", extensible=False, options=LhsOptions, design=lhs.design
+def _drawn(
+    design: Callable[[int, int, int, Any], list[list[float]]],
+    space: Space,
+    count: int,
+    seed: int,
+    options: Any,
+) -> Sampler:
+    points = design(count, len(PARAMETERS), seed, options)
+    return Design([Configuration.at(space, point) for point in points])
+
+
+def _grid(space: Space, count: int, seed: int, options: Any) -> Sampler:
+    """A grid without repeated points: a narrow axis may have fewer values than levels."""
+    points = grid.design(count, len(PARAMETERS), seed, options)
+    return Design(list(dict.fromkeys(Configuration.at(space, point) for point in points)))
+
+
+def _optuna(space: Space, _count: int, seed: int, options: Any) -> Sampler:
+    from orchestrator.samplers.optuna_study import OptunaStudy
+
+    return OptunaStudy(space, seed, options)
+
+
+SAMPLERS: dict[str, SamplerKind] = {
+    "uniform": SamplerKind("uniformSampling", partial(_drawn, uniform.design), extensible=True),
+    "grid": SamplerKind("gridSampling", _grid, extensible=False, options=GridOptions),
+    "lhs": SamplerKind(
+        "latinHypercubeSampling", partial(_drawn, lhs.design), extensible=False, options=LhsOptions
     ),
-    "sobol": Sampler("sobolSampling", extensible=True, options=SobolOptions, design=sobol.design),
-    "optuna": Sampler("optunaSampling", extensible=True, options=OptunaOptions),
+    "sobol": SamplerKind(
+        "sobolSampling", partial(_drawn, sobol.design), extensible=True, options=SobolOptions
+    ),
+    "optuna": SamplerKind(
+        "optunaSampling", _optuna, extensible=True, options=OptunaOptions, learns=True
+    ),
 }
 
 
-def sampler_of(space: Space, where: str) -> tuple[Sampler, Noun]:
-    """The table's row for a space and its checked options. Raises UserError naming the faulty key of `where`."""
-    sampler = SAMPLERS.get(space.sampler)
-    if sampler is None:
-        raise UserError(
-            f"{where}: $.sampler: there is no {short(repr(space.sampler))}: {nearest(space.sampler, list(SAMPLERS))}"
-        )
-    return sampler, parse(sampler.options, space.options, where, "$.options")
+def sampler_of(space: Space, where: str) -> tuple[SamplerKind, Noun]:
+    """The table's row for a space, and its checked options.
+
+    Raises UserError naming the faulty key of the file `where`.
+    """
+    kind = SAMPLERS.get(space.sampler)
+    if kind is None:
+        known = nearest(space.sampler, list(SAMPLERS))
+        raise UserError(f"{where}: $.sampler: there is no {short(repr(space.sampler))}: {known}")
+    return kind, parse(kind.options, space.options, where, "$.options")
 
 
 def configurations(
     space: Space, count: int, seed: int, where: str = "space"
 ) -> list[Configuration]:
-    """The design of a space: `count` configurations (grid: at most). Raises UserError for options that can't be met."""
-    sampler, options = sampler_of(space, where)
-    if sampler.design is None:
-        raise UserError(
-            f"{where}: {space.sampler} draws no design ahead; it asks for one trial after another"
-        )
+    """The first `count` configurations of a space (grid: at most); of one that learns, untold.
+
+    Raises UserError for options that can't be met.
+    """
+    kind, options = sampler_of(space, where)
+    return drawn(kind, space, count, seed, options, where)
+
+
+def drawn(
+    kind: SamplerKind, space: Space, count: int, seed: int, options: Noun, where: str
+) -> list[Configuration]:
+    """The same with the sampler's kind and options at hand. Raises UserError."""
     try:
-        points = sampler.design(count, len(PARAMETERS), seed, options)
+        sampler = kind.start(space, count, seed, options)
     except ValueError as error:
-        raise UserError(
-            f"{where}: $.options: {str(error).splitlines()[0]} (--samples {count})"
-        ) from error
-    drawn = [Configuration.at(space, point) for point in points]
-    # an axis narrowed to fewer values than it has levels would repeat points of a grid; a random draw keeps its twins
-    return list(dict.fromkeys(drawn)) if sampler.design is grid.design else drawn
+        why = str(error).splitlines()[0]
+        raise UserError(f"{where}: $.options: {why} (--samples {count})") from error
+    asked = (sampler.ask() for _ in range(count))
+    return [configuration for configuration in asked if configuration is not None]

@@ -11,30 +11,32 @@ from typing import TYPE_CHECKING
 from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.trial_files import Origin
 from orchestrator.nouns import TrialSpec
+from orchestrator.tune.observers import Observer
 
 if TYPE_CHECKING:
     from orchestrator.tune.trainable import Job
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Of one run of `tune`; infinite: no limit."""
+class RunLimits:
+    """What one run of `tune` may take; infinite: no limit."""
 
     hours: float = math.inf
     kwh: float = math.inf
     gpu_hours: float = math.inf
 
 
-class Budget:
-    """Adds up what a run took and foresees what a trial would take; an observer of the sweep.
+class Budget(Observer):
+    """Adds up what a run took and foresees what a trial would take.
 
-    A trial's time and energy are its bound of new tokens times what this run took per token of that bound so far. Before
-    the first execution nothing is known, and trials are begun. `bound_of` gives a prompt's bound under a trial.
+    A trial's time and energy are its bound of new tokens times what this run took per token of
+    that bound so far. Before the first execution nothing is known, and trials are begun.
+    `bound_of` gives a prompt's bound under a trial.
     """
 
     def __init__(
         self,
-        limits: Limits,
+        limits: RunLimits,
         n_gpus: int,
         bound_of: Callable[[TrialSpec, int], int],
         drain: Callable[[str], None],
@@ -47,19 +49,23 @@ class Budget:
         self._clock = clock
         self._began = clock()
         self._under_way: dict[int, dict[int, int]] = {}
-        """Order of a begun trial -> bounds of the prompts that it has left."""
+        """Order of a running trial -> bounds of the prompts that it has left."""
         self._bound = 0
         self._window_s = 0.0
         self._energy_kwh = 0.0
 
     def begin(self, job: Job) -> str | None:
-        """Ask for a trial: None if it may be begun, else the flag of the limit that it would pass."""
-        bounds = {p.number: self._bound_of(job.spec, p.number) for p in job.spec.prompts}
+        """Ask to run a trial.
+
+        None: it may be run; else the flag of the limit that it would pass.
+        """
+        spec = job.spec
+        bounds = {one.number: self._bound_of(spec, one.number) for one in spec.prompts}
         others = sum(sum(left.values()) for left in self._under_way.values())
         mine = sum(bounds.values())
         flag = self._passed(self._foreseen(mine)[0], self._foreseen(mine + others)[1])
         if flag is None:
-            self._under_way[job.spec.order_index] = bounds
+            self._under_way[spec.order_index] = bounds
         return flag
 
     def _foreseen(self, bound: int) -> tuple[float, float]:
@@ -78,32 +84,23 @@ class Budget:
         }
         return next((flag for flag, (value, limit) in taken.items() if value >= limit), None)
 
-    def execution(self, spec: TrialSpec, _origin: Origin, execution: Execution) -> None:
-        """An execution is done; where that reaches a limit, nothing more is begun."""
+    def execution_recorded(self, spec: TrialSpec, origin: Origin, execution: Execution) -> None:  # noqa: ARG002
+        """Count an execution; where that reaches a limit, nothing more is begun."""
         left = self._under_way.get(spec.order_index, {})
-        bound = left.pop(execution.prompt, 0)
-        if (
-            execution.window_s is not None
-        ):  # else nothing was generated: it says nothing of what a token takes
+        bound = left.pop(execution.prompt_number, 0)
+        # without a window nothing was generated: it says nothing of what a token takes
+        if execution.window_s is not None:
             self._bound += bound
             self._window_s += execution.window_s
         self._energy_kwh += execution.energy_kwh or 0.0
-        if flag := self._passed(0.0, 0.0):
+        flag = self._passed(0.0, 0.0)
+        if flag:
             self._drain(flag)
 
-    def sealed(self, record: TrialRecord) -> None:
-        """A trial is over, or will be begun again."""
+    def trial_sealed(self, record: TrialRecord) -> None:
+        """Forget a trial that is over; what is left of it is asked for anew."""
         self._under_way.pop(record.spec.order_index, None)
 
-    def ready(self, origin: Origin) -> None:
-        """Nothing to count."""
-
-    def begun(self, spec: TrialSpec, origin: Origin) -> None:
-        """It was counted when it was asked for."""
-
-    def lost(self, job: Job, reason: str, *, retried: bool) -> None:  # noqa: ARG002 - an observer's
-        """What is left of it is asked for anew."""
+    def worker_lost(self, job: Job, reason: str, *, retried: bool) -> None:  # noqa: ARG002
+        """Forget a trial whose worker was lost; what is left of it is asked for anew."""
         self._under_way.pop(job.spec.order_index, None)
-
-    def paused(self, line: str) -> None:
-        """Time goes on."""

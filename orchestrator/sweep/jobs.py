@@ -1,4 +1,4 @@
-"""From a prepared sweep to what Ray Tune hands out: jobs for workers, studies for Optuna."""
+"""From a prepared sweep to what Ray Tune hands out: jobs for workers, studies that learn."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.dataset.sweep_plan import PlannedTrial
+from orchestrator.dataset.tables import Key
 from orchestrator.evaluate.verdict import learned_figures
 from orchestrator.nouns import Configuration, TrialSpec, digest
-from orchestrator.samplers import OptunaOptions, sampler_of
-from orchestrator.sweep.budget import Limits
+from orchestrator.sweep.budget import RunLimits
 from orchestrator.sweep.prepare import Part, Prepared
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class RunOptions:
     force: bool = False
     accept_drift: bool = False
     execution_timeout_s: float | None = None
-    limits: Limits = field(default_factory=Limits)
+    limits: RunLimits = field(default_factory=RunLimits)
 
 
 @dataclass(frozen=True)
@@ -56,92 +56,101 @@ class JobFactory:
             may_not_fit=bool(plan.each),
         )
 
-    def asked(
+    def requested(
         self, model: str, use_case: str, index: int, configuration: Configuration
     ) -> list[Job]:
-        """Jobs of a configuration that Optuna asked for: one a repeat."""
+        """Jobs of a configuration that a study asked for: one a repeat."""
         plan = self.prepared.plan
         jobs = []
         for repeat in range(1, plan.repeats + 1):
             trial = PlannedTrial(
-                strategy=plan.strategy, model=model, use_case=use_case, index=index, repeat=repeat
+                strategy=plan.strategy,
+                model=model,
+                use_case=use_case,
+                config_index=index,
+                repeat=repeat,
             )
             jobs.append(self.job(plan.spec(trial, 0, configuration)))
         return jobs
 
+    def objectives(self) -> tuple[str, ...]:
+        """Figures that the sampler wants to be told of each trial."""
+        resolved = self.prepared.resolved
+        return tuple(resolved.sampler.objectives(resolved.sampler_options))
+
 
 def searcher_of(
-    factory: JobFactory, orders: Iterator[int], slots: Slots, allows: Callable[[Job], str | None]
+    factory: JobFactory,
+    orders: Iterator[int],
+    slots: Slots,
+    allows: Callable[[Job], str | None],
 ) -> SweepSearcher:
     """What Tune asks: the trials that are missing, then the studies."""
     from orchestrator.tune.searcher import SweepSearcher
 
-    prepared, part, plan = factory.prepared, factory.part, factory.prepared.plan
-    found = sampler_of(plan.space, str(prepared.resolved.space_file))[1]
-    options = found if isinstance(found, OptunaOptions) else None
+    part, plan = factory.part, factory.prepared.plan
     return SweepSearcher(
         [factory.job(spec) for spec in part.missing],
-        studies=[_study(factory, key, n, options) for key, n in part.left(plan).items()]
-        if options
-        else [],
-        space=plan.space,
-        options=options,
+        studies=[_study(factory, key, budget) for key, budget in part.left(plan).items()],
         allows=allows,
         orders=orders,
         slots=lambda: slots.n,
-        oom_tokens=_oom_tokens(prepared, factory.options),
+        oom_tokens=_oom_tokens(factory.prepared, factory.options),
     )
 
 
-def _study(factory: JobFactory, key: tuple[str, str], budget: int, options: OptunaOptions) -> Study:
-    from orchestrator.tune.searcher import Study, study_name
+def _study(factory: JobFactory, key: tuple[str, str], budget: int) -> Study:
+    """A sampler that learns for one model and use case, told what earlier runs measured."""
+    from orchestrator.tune.searcher import Study
 
-    plan, trials, part = factory.prepared.plan, factory.prepared.trials, factory.part
+    prepared, part = factory.prepared, factory.part
+    plan, resolved, trials = prepared.plan, prepared.resolved, prepared.trials
     model, use_case = key
-    unfinished = {spec.key() for spec in part.missing}
-    known = []
-    for trial in trials:
-        record = trials.attempts(trial)[0]
-        of_study = (
-            record.spec.sweep_id == plan.id and (record.setup.model, record.setup.use_case) == key
-        )
-        of_study = of_study and (not plan.each or record.columns.machine == part.machine)
-        if of_study and record.spec.repeat == 1 and record.spec.key() not in unfinished:
-            figures = learned_figures(trials, trial, options.objectives)
-            values = [figures[name] for name in options.objectives]
-            if None not in values:
-                known.append((record.asked, [float(value) for value in values]))
     asked = part.asked.get(key, {})
+    # a resumed study must not draw its first random points again
+    parts = [plan.seed, model, use_case, len(asked), *([part.machine] if plan.each else [])]
+    seed = int(digest(parts, 8), 16)
+    sampler = resolved.sampler.start(plan.space, budget, seed, resolved.sampler_options)
+    unfinished = {spec.key() for spec in part.missing}
+    for trial in trials:
+        spec = trials.attempts(trial)[0].spec
+        if spec.repeat == 1 and _is_of_study(factory, key, trial) and spec.key() not in unfinished:
+            figures = learned_figures(trials, trial, factory.objectives())
+            sampler.tell(spec.configuration, figures)
     return Study(
-        name=study_name(model, use_case),
+        model=model,
+        use_case=use_case,
+        sampler=sampler,
         budget=budget,
-        jobs=partial(factory.asked, model, use_case),
-        # a resumed study must not draw its first random points again
-        seed=int(
-            digest(
-                [plan.seed, model, use_case, len(asked), *([part.machine] if plan.each else [])], 8
-            ),
-            16,
-        ),
-        known=known,
-        asked=max(asked, default=-1) + 1,
+        jobs=partial(factory.requested, model, use_case),
+        next_index=max(asked, default=-1) + 1,
     )
+
+
+def _is_of_study(factory: JobFactory, key: tuple[str, str], trial: Key) -> bool:
+    """Whether a trial of the data set was asked for by the study of that model and use case."""
+    plan, record = factory.prepared.plan, factory.prepared.trials.attempts(trial)[0]
+    setup = record.spec.setup
+    if record.spec.sweep_id != plan.id or (setup.model, setup.use_case) != key:
+        return False
+    return not plan.each or record.columns.machine == factory.part.machine
 
 
 def _oom_tokens(prepared: Prepared, options: RunOptions) -> dict[str, dict[str, int]]:
-    """Model -> machine -> the shortest length at which memory ran out in this data set; not where these are tried again."""
+    """Model -> machine -> the shortest length at which memory ran out in this data set.
+
+    Nothing where such executions are to be tried again.
+    """
     from orchestrator.tune.searcher import model_key
 
     known: dict[str, dict[str, int]] = {}
     if options.force or not {"oom", "failed"}.isdisjoint(options.rerun):
         return known
     for record in prepared.records:
-        of_machine = known.setdefault(model_key(record.setup), {})
+        of_machine = known.setdefault(model_key(record.spec.setup), {})
         name = record.columns.machine
         for execution in record.executions:
             if execution.error_kind == "oom":
-                of_machine[name] = min(
-                    execution.effective_max_length,
-                    of_machine.get(name, execution.effective_max_length),
-                )
+                length = execution.effective_max_length
+                of_machine[name] = min(length, of_machine.get(name, length))
     return known

@@ -1,7 +1,8 @@
-"""The plan of a sweep: every trial that should exist, written to sweeps/<id>.json before the first one runs.
+"""Making the plan of a sweep: its id, its trials and their order.
 
-The id hashes what decides the measurements (space, seed, setups, prompts), not how many there are: a larger --samples,
---repeats or --prompts continues a sweep. Designs that can't be extended (lhs, grid) have their count in the id.
+The id hashes what decides the measurements (space, seed, setups, prompts), not how many there are:
+a larger --samples, --repeats or --prompts extends a sweep. Designs that can't be extended (lhs,
+grid) have their count in the id.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import hashlib
 from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from orchestrator import __version__
-from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.sweep_plan import PLAN_VERSION, PlannedTrial, SweepPlan, read_plan
 from orchestrator.errors import UserError
 from orchestrator.models import Model
@@ -25,43 +26,38 @@ from orchestrator.nouns import (
     UseCase,
     digest,
 )
-from orchestrator.samplers import configurations, sampler_of
+from orchestrator.samplers import drawn
 from orchestrator.samplers.quality import quality
 from orchestrator.sweep.request import Resolved
 
 CORRELATION, CORRELATION_FROM, SALTS = 0.3, 50, 100
-"""METHOD R9: bound of the rank correlation of order and parameters, from how many trials it holds, shuffles tried."""
+"""Bound of the rank correlation of order and parameters, from how many trials on, shuffles tried."""
 ANCHOR_FROM, ANCHOR_EVERY = 10, 10
-"""Anchors begin at so many configurations, and stand this far apart (METHOD R10)."""
+"""A design has anchors from so many configurations on; they stand this far apart."""
 
 
-def make_plan(resolved: Resolved, revisions: dict[str, str]) -> SweepPlan:
-    """Draw the design and list the trials. `revisions`: model label -> revision of its weights."""
-    request, space = resolved.request, resolved.space
+def make_plan(resolved: Resolved) -> SweepPlan:
+    """Draw the design and list the trials; the weights' revisions come later (with_revisions).
+
+    Raises UserError for options of the sampler that can't be met.
+    """
+    request, space, kind = resolved.request, resolved.space, resolved.sampler
     setups = tuple(
-        _setup(resolved, model, use_case, revisions[model.label])
+        _setup(resolved, model, use_case)
         for model in resolved.models
         for use_case in resolved.use_cases
     )
-    learns = resolved.sampler.design is None
-    points = (
-        []
-        if learns
-        else configurations(space, resolved.samples, request.seed, str(resolved.space_file))
-    )
-    anchor = None
-    if len(points) >= ANCHOR_FROM:
-        anchor = Configuration.at(space, [0.5] * 4)
-    contexts = [
-        m.architecture.max_position_embeddings
-        for m in resolved.models
-        if m.architecture and not request.beyond_context
-    ]
+    points = []
+    if not kind.learns:
+        where = str(resolved.space_file)
+        options = resolved.sampler_options
+        points = drawn(kind, space, resolved.samples, request.seed, options, where)
+    anchor = Configuration.at(space, [0.5] * 4) if len(points) >= ANCHOR_FROM else None
     plan = SweepPlan(
         plan_version=PLAN_VERSION,
         id=_sweep_id(resolved, setups),
         space=space,
-        strategy=resolved.sampler.folder,
+        strategy=kind.folder,
         seed=request.seed,
         samples=len(points) or resolved.samples,
         repeats=request.repeats,
@@ -74,7 +70,7 @@ def make_plan(resolved: Resolved, revisions: dict[str, str]) -> SweepPlan:
         setups=setups,
         points=tuple(points),
         anchor=anchor,
-        quality=quality(space, points, min(contexts, default=None)) if points else None,
+        quality=quality(space, points, _shortest_context(resolved)) if points else None,
         trials=(),
         written_by=__version__,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -82,76 +78,93 @@ def make_plan(resolved: Resolved, revisions: dict[str, str]) -> SweepPlan:
     return plan.model_copy(update={"trials": tuple(_trials(plan))})
 
 
-def _setup(resolved: Resolved, model: Model, use_case: UseCase, revision: str) -> Setup:
+def _shortest_context(resolved: Resolved) -> int | None:
+    """Positions of the model with the fewest; None: unknown, or texts may run past them."""
+    if resolved.request.beyond_context:
+        return None
+    architectures = [model.architecture for model in resolved.models]
+    return min((one.max_position_embeddings for one in architectures if one), default=None)
+
+
+def _setup(resolved: Resolved, model: Model, use_case: UseCase) -> Setup:
     request = resolved.request
     return Setup(
         seed=request.seed,
         model=model.label,
-        revision=revision,
+        revision="",
         engine=request.engine,
+        engine_options=resolved.engine_options,
         quantization=resolved.quantization,
         compute_dtype=request.dtype,
         chat_template="off" if request.chat_template == "off" else "auto",
         length_mode="fixed" if request.fixed_length else "natural",
         beyond_context=request.beyond_context,
-        cpu_offload=request.cpu_offload,
         use_case=use_case.name,
         prompts_sha256=hashlib.sha256("\0".join(use_case.prompts).encode()).hexdigest(),
     )
 
 
-def _sweep_id(resolved: Resolved, setups: tuple[Setup, ...]) -> str:
-    """Without the weights' revision: one that changed between two runs is refused, not taken for another sweep.
+def _without(setup: Setup, *fields: str) -> dict[str, Any]:
+    """What enters hashes of a setup, but for some fields."""
+    return {name: value for name, value in setup.hashed().items() if name not in fields}
 
-    Nor does it matter in which order models and use cases were named, and whether an option's default was written out.
+
+def _sweep_id(resolved: Resolved, setups: tuple[Setup, ...]) -> str:
+    """Hash of what decides the measurements.
+
+    Without the weights' revision: one that changed between two runs is refused, not taken for
+    another sweep. Nor does it matter in which order models and use cases were named, and whether
+    an option's default was written out.
     """
     space = resolved.space
+    models = [model.ref if model.kind == "hub" else model.label for model in resolved.models]
     parts = [
         space.model_dump(exclude={"name", "options"}),
-        sampler_of(space, str(resolved.space_file))[1].model_dump(),
+        resolved.sampler_options.model_dump(),
         resolved.request.seed,
-        sorted(digest(setup.model_dump(exclude={"revision"})) for setup in setups),
-        sorted(model.ref if model.kind == "hub" else model.label for model in resolved.models),
-        sorted(
-            digest(use_case.model_dump(exclude={"description"})) for use_case in resolved.use_cases
-        ),
+        sorted(digest(_without(setup, "revision")) for setup in setups),
+        sorted(models),
+        sorted(digest(case.model_dump(exclude={"description"})) for case in resolved.use_cases),
         None if resolved.sampler.extensible else resolved.samples,
     ]
     return f"{space.sampler}-{digest(parts)}"
 
 
 def _trials(plan: SweepPlan) -> list[PlannedTrial]:
-    """Trials in order: a block a model (its weights are loaded once), shuffled inside it, anchors spread over it."""
+    """Trials in their order: a block a model, shuffled inside it, anchors spread over it.
+
+    Blocks let the weights of each model be loaded once.
+    """
     blocks: dict[str, list[PlannedTrial]] = defaultdict(list)
     for setup in plan.setups:
-        blocks[setup.model] += [
-            PlannedTrial(
-                strategy=plan.strategy,
-                model=setup.model,
-                use_case=setup.use_case,
-                index=index,
-                repeat=repeat,
-            )
-            for repeat in range(1, plan.repeats + 1)
-            for index in range(len(plan.points))
-        ]
+        for repeat in range(1, plan.repeats + 1):
+            for index in range(len(plan.points)):
+                trial = PlannedTrial(
+                    strategy=plan.strategy,
+                    model=setup.model,
+                    use_case=setup.use_case,
+                    config_index=index,
+                    repeat=repeat,
+                )
+                blocks[setup.model].append(trial)
     ordered = []
     for model, block in blocks.items():
-        ordered += _with_anchors(
-            plan, model, _shuffled(plan, block) if plan.order == "shuffled" else block
-        )
+        if plan.order == "shuffled":
+            block = _shuffled(plan, block)  # noqa: PLW2901 - the same trials
+        ordered += _with_anchors(plan, model, block)
     return ordered
 
 
 def _shuffled(plan: SweepPlan, block: list[PlannedTrial]) -> list[PlannedTrial]:
     """A block sorted by hash, so that a larger sweep keeps the order of the smaller one.
 
-    METHOD R9: drift must not alias with a parameter, so of a block of 50 trials and more the first salt is taken whose
-    order has rank correlations below 0.3; the first one nearly always has.
+    Drift must not look like the effect of a parameter. So of a block of 50 trials and more the
+    first salt is taken whose order has rank correlations below 0.3; the first one nearly always
+    has.
     """
     for salt in range(SALTS):
         parts = [plan.id, plan.seed] if salt == 0 else [plan.id, plan.seed, salt]
-        order = sorted(block, key=lambda t: digest([*parts, t.use_case, t.index, t.repeat]))
+        order = sorted(block, key=lambda t: digest([*parts, t.use_case, t.config_index, t.repeat]))
         if len(block) < CORRELATION_FROM or _aliasing(plan, order) < CORRELATION:
             return order
     return order
@@ -165,14 +178,17 @@ def _aliasing(plan: SweepPlan, order: list[PlannedTrial]) -> float:
     place = np.arange(len(order), dtype=float)
     largest = 0.0
     for name in PARAMETERS:
-        ranks = rankdata([getattr(plan.points[trial.index], name) for trial in order])
+        ranks = rankdata([getattr(plan.points[trial.config_index], name) for trial in order])
         if ranks.std() > 0:
             largest = max(largest, abs(float(np.corrcoef(place, ranks)[0, 1])))
     return largest
 
 
 def _with_anchors(plan: SweepPlan, model: str, block: list[PlannedTrial]) -> list[PlannedTrial]:
-    """Anchor trials (first use case) at the start, the end and every tenth configuration between."""
+    """A block with anchor trials (on the first use case) at its start, its end and between.
+
+    There is one more than tenths of the configurations, equally far apart.
+    """
     if plan.anchor is None or not block:
         return block
     count = len(plan.points) // ANCHOR_EVERY + 1
@@ -183,7 +199,7 @@ def _with_anchors(plan: SweepPlan, model: str, block: list[PlannedTrial]) -> lis
             strategy=ANCHOR,
             model=model,
             use_case=plan.use_cases[0].name,
-            index=0,
+            config_index=0,
             repeat=number + 1,
         )
         result.insert(place, anchor)
@@ -191,64 +207,64 @@ def _with_anchors(plan: SweepPlan, model: str, block: list[PlannedTrial]) -> lis
 
 
 def neighbours(plan: SweepPlan, sweeps: Path) -> list[str]:
-    """A sentence for each other sweep in the data set that differs from a plan only in what a file says.
+    """A sentence for each other sweep in the data set that differs only in what a file says.
 
-    It was edited between two runs, or the design can't grow and was asked for with another count: either way this plan is a
-    new sweep beside the old one. Plans that can't be read are left out.
+    A file was edited between two runs, or the design can't grow and was asked for with another
+    count: either way this plan is a new sweep beside the old one. Plans that can't be read are
+    left out.
     """
     notes = []
     for path in sorted(sweeps.glob("[!.]*.json")):
         with contextlib.suppress(UserError, RecursionError):
             other = read_plan(path)
-            if other.id != plan.id and _twins(other, plan) and (what := _differences(other, plan)):
+            if other.id == plan.id or not _same_request(other, plan):
+                continue
+            differences = _differences(other, plan)
+            if differences:
                 notes.append(
-                    f"sweep {other.id} in this data set differs in {', '.join(what)}: this is a new sweep beside it"
+                    f"sweep {other.id} in this data set differs in {', '.join(differences)}: "
+                    "this is a new sweep beside it"
                 )
     return notes
 
 
-def _twins(one: SweepPlan, other: SweepPlan) -> bool:
-    """Whether two plans have the same space by name, models, use cases, seed and flags of the setup."""
-    of_files = {"revision", "prompts_sha256"}
+def _same_request(one: SweepPlan, other: SweepPlan) -> bool:
+    """Whether two plans have the same space by name, models, use cases, seed and flags."""
     flags = [
-        {digest(setup.model_dump(exclude=of_files)) for setup in plan.setups}
+        {digest(_without(setup, "revision", "prompts_sha256")) for setup in plan.setups}
         for plan in (one, other)
     ]
-    return (
-        one.space.name == other.space.name and one.models == other.models and flags[0] == flags[1]
-    )
+    same_names = one.space.name == other.space.name and one.models == other.models
+    return same_names and flags[0] == flags[1]
 
 
 def _differences(old: SweepPlan, new: SweepPlan) -> list[str]:
-    found = []
+    """What the files say differently, each for a person."""
+    lines = []
     for name in PARAMETERS:
         before, after = old.space.parameters[name], new.space.parameters[name]
         if before != after:
-            found.append(
-                f"{name} ({before.low:g}..{before.high:g} -> {after.low:g}..{after.high:g})"
-            )
+            ranges = f"{before.low:g}..{before.high:g} -> {after.low:g}..{after.high:g}"
+            lines.append(f"{name} ({ranges})")
     if old.space.options != new.space.options or old.space.sampler != new.space.sampler:
-        found.append("the sampler's options")
-    prompts = {u.name: u.prompts for u in old.use_cases}
-    found += [f"prompts of {u.name}" for u in new.use_cases if prompts[u.name] != u.prompts]
-    if old.samples != new.samples and not found:
-        found.append(f"samples ({old.samples} -> {new.samples})")
-    return found
-
-
-def begun_setups(resolved: Resolved) -> tuple[Setup, ...]:
-    """The setups of a sweep that was begun, () where it wasn't. Raises UserError for an impossible design or an edited plan."""
-    plan = make_plan(resolved, {model.label: "" for model in resolved.models})
-    path = DataSetPaths(resolved.request.out).sweep(plan.id)
-    return read_plan(path).setups if path.exists() else ()
+        lines.append("the sampler's options")
+    prompts = {use_case.name: use_case.prompts for use_case in old.use_cases}
+    for use_case in new.use_cases:
+        if prompts[use_case.name] != use_case.prompts:
+            lines.append(f"prompts of {use_case.name}")
+    if old.samples != new.samples and not lines:
+        lines.append(f"samples ({old.samples} -> {new.samples})")
+    return lines
 
 
 def check_same_weights(old: SweepPlan, new: SweepPlan) -> None:
     """Refuse to mix weights in one sweep. Raises UserError naming both revisions."""
-    before = {s.model: s.revision for s in old.setups}
+    before = {setup.model: setup.revision for setup in old.setups}
     for setup in new.setups:
-        if before.get(setup.model, setup.revision) != setup.revision:
+        revision = before.get(setup.model, setup.revision)
+        if revision != setup.revision:
             raise UserError(
-                f"sweep {new.id} was begun with {setup.model} {before[setup.model]} and would go on with {setup.revision}; "
-                "stage the first weights again, or start a new data set with --out"
+                f"sweep {new.id} was started with {setup.model} {revision} and would go on with "
+                f"{setup.revision}; stage the first weights again, or start a new data set with "
+                "--out"
             )

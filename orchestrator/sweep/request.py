@@ -1,7 +1,7 @@
-"""What a user asked for on the command line, and the defaults that fill it in.
+"""What a user requested on the command line, and the defaults that fill it in.
 
-Precedence: a flag, then the machine's profile (clusters/*.yaml), then the general default. Every reduction by a profile is
-told with the flag that lifts it.
+Precedence: a flag, then the machine's profile (clusters/*.yaml), then the general default. Every
+reduction by a profile is told with the flag that lifts it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from orchestrator.nouns import (
     PARAMETERS,
     QUANTIZATIONS,
     Machine,
+    Noun,
     Profile,
     Quantization,
     Space,
     TrialSpec,
     UseCase,
 )
-from orchestrator.samplers import Sampler, sampler_of
+from orchestrator.samplers import SamplerKind, sampler_of
 from orchestrator.yaml_files import faults as lines_of
 from orchestrator.yaml_files import names, nearest, read, short
 
@@ -38,9 +39,9 @@ T = TypeVar("T")
 
 DEFAULT_SAMPLES = 20
 MOST_SAMPLES = 20_000
-"""More is a mistake: at a minute a trial it is a fortnight on one GPU for one model, use case and repeat."""
+"""More is a mistake: at a minute a trial it is a fortnight on one GPU."""
 MOST_TRIALS = 200_000
-"""Of all models, use cases and repeats: planning them takes a minute and a gigabyte."""
+"""Over all models, use cases and repeats: planning them takes a minute and a gigabyte."""
 GPU_MODEL, CPU_MODEL = "llama2", "smollm2"
 ANY, EACH = "any", "each"
 """--machine for a cluster: a trial runs on whichever is free, or every kind runs all of them."""
@@ -81,7 +82,10 @@ class Resolved:
     request: Request
     space: Space
     space_file: Path
-    sampler: Sampler
+    sampler: SamplerKind
+    sampler_options: Noun
+    engine_options: dict[str, Any]
+    """Options of the engine that are not at their default."""
     models: tuple[Model, ...]
     quantization: Quantization
     use_cases: tuple[UseCase, ...]
@@ -106,8 +110,9 @@ class Resolved:
 class Shard:
     """One of so many parts of a plan, for machines that can't reach each other.
 
-    By a configuration's number, so that all its models, use cases and repeats are run on one machine, and a larger design
-    leaves each where it was; anchors are dealt out, too.
+    A trial's part follows from its configuration's number. So all models, use cases and repeats of
+    a configuration are run on one machine, and a larger design leaves each where it was. Anchors
+    are dealt out by their number.
     """
 
     number: int
@@ -115,7 +120,7 @@ class Shard:
 
     def has(self, spec: TrialSpec) -> bool:
         """Whether a trial is in it."""
-        turn = spec.repeat - 1 if spec.strategy == ANCHOR else spec.index
+        turn = spec.repeat - 1 if spec.strategy == ANCHOR else spec.config_index
         return turn % self.of == self.number - 1
 
     def __str__(self) -> str:
@@ -138,13 +143,19 @@ class _Faults:
             return None
 
 
-def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
-    """Read and check everything; all faults at once where they don't hang on one another. Raises UserError."""
+def resolve_request(
+    request: Request, gpu_names: list[str], cluster_machines: tuple[str, ...] = ()
+) -> Resolved:
+    """Read and check everything, and tell all faults at once that don't depend on one another.
+
+    `gpu_names`: the GPUs of this machine. `cluster_machines`: the kinds of machine that the
+    cluster has, for --machine each. Raises UserError.
+    """
     faults = _Faults()
-    read_machine_of = faults.attempt(_machine_of, request, gpu_names)
-    machine = read_machine_of[0] if read_machine_of else None
+    machine_and_file = faults.attempt(_machine_of, request, gpu_names)
+    machine = machine_and_file[0] if machine_and_file else None
     profile = machine.profile if machine else Profile()
-    read_space = faults.attempt(_space, request.space)
+    space_and_sampler = faults.attempt(_space, request.space)
     default_models = (_default_model(machine),) if machine else ()
     models = [
         faults.attempt(parse_model, ref) for ref in dict.fromkeys(request.models or default_models)
@@ -152,60 +163,48 @@ def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
     use_case_names = request.use_cases or tuple(names("prompts"))
     use_cases = [faults.attempt(_use_case, name) for name in dict.fromkeys(use_case_names)]
     ranges = faults.attempt(_ranges, request.ranges)
-    bits = profile.quantization or "nf4" if request.quantization is None else request.quantization
-    quantization = faults.attempt(_quantization, bits)
+    quantization = faults.attempt(_quantization, request.quantization, profile)
     faults.attempt(_check_flags, request, profile, gpu_names)
     shard = faults.attempt(_shard, request.shard)
     faults.attempt(_check_machine, request)
     # a node of a cluster may carry any label; alone, this machine's file is all that is needed
     machines = faults.attempt(_all_machines) if request.address else {}
-    if (
-        not (read_machine_of and machine and read_space and quantization)
-        or ranges is None
-        or machines is None
-        or faults.lines
-    ):
+    if faults.lines or not (machine_and_file and machine and space_and_sampler and quantization):
         raise UserError(*faults.lines)
-    space, space_file, sampler = read_space
+    space, space_file, sampler, sampler_options = space_and_sampler
     known_models = tuple(_labelled(model, request.engine) for model in models if model)
-    known_use_cases = tuple(found[0] for found in use_cases if found)
-    _check_twins(
-        "--model", [model.label for model in known_models], "run them into different --out folders"
-    )
-    _check_twins(
-        "--use-case", [use_case.name for use_case in known_use_cases], "rename one in its file"
-    )
-    scale = _scaled(
-        request, machine, space, ranges, max(len(use_case.prompts) for use_case in known_use_cases)
-    )
-    if shard and sampler.design is None:
-        raise UserError(
-            f"--shard {shard}: {space.sampler} asks for its configurations as it goes, so there is nothing to share out"
-        )
-    if shard and shard.of > scale.samples:
-        raise UserError(
-            f"--shard {shard}: there are only {scale.samples} configurations to share out; take fewer parts"
-        )
+    known_use_cases = tuple(pair[0] for pair in use_cases if pair)
+    machines = machines or {}
+    remedy = "run them into different --out folders"
+    _check_names("--model", [model.label for model in known_models], remedy)
+    remedy = "rename one in its file"
+    _check_names("--use-case", [use_case.name for use_case in known_use_cases], remedy)
+    fullest = max(len(use_case.prompts) for use_case in known_use_cases)
+    scale = _scaled(request, machine, space, ranges or {}, fullest)
+    _check_shard(shard, sampler, space, scale.samples)
     _check_size(scale.samples, len(known_models), len(known_use_cases), request.repeats)
     try:
         space = space.narrowed(scale.ranges)
     except ValidationError as error:
         raise UserError(*lines_of(error, Space, "--range")) from error
-    each = _kinds(request.address, machines) if request.address and request.machine == EACH else ()
+    _check_labels(cluster_machines, machines)
+    engine = ENGINES[request.engine]
     return Resolved(
         request=request,
         space=space,
         space_file=space_file,
         sampler=sampler,
+        sampler_options=sampler_options,
+        engine_options=engine.given_options(**_engine_flags(request)),
         models=known_models,
         quantization=quantization,
         use_cases=known_use_cases,
-        use_case_files=tuple(found[1] for found in use_cases if found),
+        use_case_files=tuple(pair[1] for pair in use_cases if pair),
         machine=machine,
-        machine_file=read_machine_of[1],
+        machine_file=machine_and_file[1],
         machines={**machines, machine.name: machine},
         machine_fixed=request.address is None or request.machine not in (None, ANY, EACH),
-        each=each,
+        each=cluster_machines,
         samples=scale.samples,
         n_prompts=scale.n_prompts,
         parallel=request.parallel or machine.parallel_trials or 1,
@@ -214,24 +213,40 @@ def resolve_request(request: Request, gpu_names: list[str]) -> Resolved:
     )
 
 
-def _kinds(address: str, machines: dict[str, Machine]) -> tuple[str, ...]:
-    """The kinds of machine that a cluster has now."""
-    from orchestrator.tune.session import check_answers, kinds_of, set_environment
+def _engine_flags(request: Request) -> dict[str, Any]:
+    """The flags that are options of an engine, those that were given."""
+    return {"cpu_offload": True} if request.cpu_offload else {}
 
-    check_answers(address)
-    set_environment(address)
-    kinds = kinds_of(address)
-    if unknown := sorted(set(kinds) - set(machines)):
+
+def _check_shard(shard: Shard | None, sampler: SamplerKind, space: Space, samples: int) -> None:
+    """Raise UserError where a plan has nothing to share out, or too little."""
+    if shard is None:
+        return
+    if sampler.learns:
         raise UserError(
-            f"--machine each: there is no clusters/{unknown[0]}.yaml for the nodes labelled machine={unknown[0]}"
+            f"--shard {shard}: {space.sampler} asks for its configurations as it goes, so there is "
+            "nothing to share out"
         )
-    return kinds
+    if shard.of > samples:
+        raise UserError(
+            f"--shard {shard}: there are only {samples} configurations to share out; take fewer parts"
+        )
+
+
+def _check_labels(labels: tuple[str, ...], machines: dict[str, Machine]) -> None:
+    """Raise UserError for a kind of machine in the cluster that has no file."""
+    for label in sorted(set(labels) - set(machines)):
+        raise UserError(
+            f"--machine each: there is no clusters/{label}.yaml for the nodes labelled "
+            f"machine={label}"
+        )
 
 
 def _check_machine(request: Request) -> None:
     if request.machine in (ANY, EACH) and request.address is None:
         raise UserError(
-            f"--machine {request.machine}: there is one machine here; name a Ray cluster with --address, or leave --machine out"
+            f"--machine {request.machine}: there is one machine here; name a Ray cluster with "
+            "--address, or leave --machine out"
         )
 
 
@@ -259,47 +274,58 @@ def _default_model(machine: Machine) -> str:
 
 def _labelled(model: Model, engine: str) -> Model:
     """Rows of an engine without a model never lie among a model's own."""
-    return replace(model, label=f"{engine}-{model.label}") if engine == "simulated" else model
+    if engine in ENGINES and not ENGINES[engine].needs_weights:
+        return replace(model, label=f"{engine}-{model.label}")
+    return model
 
 
-def _space(name: str) -> tuple[Space, Path, Sampler]:
+def _space(name: str) -> tuple[Space, Path, SamplerKind, Noun]:
     space, path = read("search_spaces", name, Space)
-    return space, path, sampler_of(space, str(path))[0]
+    return space, path, *sampler_of(space, str(path))
 
 
 def _check_flags(request: Request, profile: Profile, gpu_names: list[str]) -> None:
-    """Raise UserError for numbers below 1, too many samples, an unknown engine, and offload from no GPU."""
+    """Raise UserError for numbers below 1, too many samples, and what the engine can't do."""
     counts = {
         "samples": request.samples,
         "repeats": request.repeats,
         "prompts": request.prompts,
         "parallel": request.parallel,
     }
-    lines = [
-        f"--{flag} {value}: must be 1 or more"
-        for flag, value in counts.items()
-        if value is not None and value < 1
-    ]
-    samples = profile.samples if request.samples is None else request.samples
+    lines = []
+    for flag, value in counts.items():
+        if value is not None and value < 1:
+            lines.append(f"--{flag} {value}: must be 1 or more")
+    samples, where = request.samples, "--samples"
+    if samples is None:
+        samples, where = profile.samples, "samples of the machine's profile"
     if samples is not None and samples > MOST_SAMPLES:
-        where = "samples of the machine's profile" if request.samples is None else "--samples"
-        lines.append(
-            f"{where} {samples}: more than {MOST_SAMPLES:,} configurations; take fewer, or several seeds"
-        )
-    if request.cpu_offload and request.engine == "simulated":
-        lines.append(
-            "--cpu-offload: the simulated engine has no layers; leave it out, or take --engine transformers"
-        )
-    elif request.cpu_offload and request.address is None and not gpu_names:
-        lines.append(
-            "--cpu-offload: this machine has no GPU, so all layers are in its memory anyway; leave it out"
-        )
-    if request.engine not in ENGINES:
-        lines.append(
-            f"--engine: there is no {request.engine!r}: {nearest(request.engine, list(ENGINES))}"
-        )
+        limit = f"{MOST_SAMPLES:,} configurations"
+        lines.append(f"{where} {samples}: more than {limit}; take fewer, or several seeds")
+    lines += _engine_faults(request, gpu_names)
     if lines:
         raise UserError(*lines)
+
+
+def _engine_faults(request: Request, gpu_names: list[str]) -> list[str]:
+    """What is wrong with the engine and its options, a line each."""
+    engine = ENGINES.get(request.engine)
+    if engine is None:
+        known = nearest(request.engine, list(ENGINES))
+        return [f"--engine: there is no {request.engine!r}: {known}"]
+    if not request.cpu_offload:
+        return []
+    if "cpu_offload" not in engine.options.model_fields:
+        return [
+            f"--cpu-offload: the {request.engine} engine has no layers; leave it out, or take "
+            "--engine transformers"
+        ]
+    if request.address is None and not gpu_names:
+        return [
+            "--cpu-offload: this machine has no GPU, so all layers are in its memory anyway; leave "
+            "it out"
+        ]
+    return []
 
 
 def _check_size(samples: int, models: int, use_cases: int, repeats: int) -> None:
@@ -308,15 +334,17 @@ def _check_size(samples: int, models: int, use_cases: int, repeats: int) -> None
     if trials > MOST_TRIALS:
         product = f"{samples} configurations x {models} models x {use_cases} use cases x {repeats} repeats"
         raise UserError(
-            f"{product} are {trials:,} trials, more than {MOST_TRIALS:,}; split it into several sweeps"
+            f"{product} are {trials:,} trials, more than {MOST_TRIALS:,}; split it into several "
+            "sweeps"
         )
 
 
-def _check_twins(flag: str, given: list[str], remedy: str) -> None:
+def _check_names(flag: str, given: list[str], remedy: str) -> None:
     """Raise UserError where two things would share a folder's name."""
-    twins = sorted({name for name in given if given.count(name) > 1})
-    if twins:
-        raise UserError(f"{flag}: two would share the folder name {', '.join(twins)}; {remedy}")
+    shared = sorted({name for name in given if given.count(name) > 1})
+    if shared:
+        names_text = ", ".join(shared)
+        raise UserError(f"{flag}: two would share the folder name {names_text}; {remedy}")
 
 
 @dataclass(frozen=True)
@@ -336,65 +364,66 @@ def _scaled(
     ranges: dict[str, tuple[float, float]],
     fullest: int,
 ) -> _Scale:
-    """Flags first, then the profile; a note for each reduction with the flag that lifts it."""
+    """Flags first, then the profile; a note for each reduction with the flag that lifts it.
+
+    `fullest`: prompts of the use case that has the most.
+    """
     profile, notes = machine.profile, []
     samples, n_prompts = request.samples, request.prompts
     if samples is None:
         samples = profile.samples or DEFAULT_SAMPLES
         if samples < DEFAULT_SAMPLES:
-            notes.append(
-                f"samples {samples} instead of {DEFAULT_SAMPLES} (--samples {DEFAULT_SAMPLES} lifts it)"
-            )
+            lift = f"--samples {DEFAULT_SAMPLES} lifts it"
+            notes.append(f"samples {samples} instead of {DEFAULT_SAMPLES} ({lift})")
     if n_prompts is None and profile.prompts and profile.prompts < fullest:
         n_prompts = profile.prompts
-        notes.append(f"prompts {n_prompts} of {fullest} a use case (--prompts {fullest} lifts it)")
+        lift = f"--prompts {fullest} lifts it"
+        notes.append(f"prompts {n_prompts} of {fullest} a use case ({lift})")
     ranges = dict(ranges)
     for name, (low, high) in profile.ranges.items():
         axis = space.parameters[name]
-        if name not in ranges and (axis.high < low or axis.low > high):
-            notes.append(
-                f"{name} stays {axis.low:g}..{axis.high:g}, which lies outside the profile's {low:g}..{high:g}"
-            )
-        elif name not in ranges and (axis.low < low or axis.high > high):
-            ranges[name] = (max(low, axis.low), min(high, axis.high))
-            lift = f"--range {name}={axis.low:g}:{axis.high:g} lifts it"
-            notes.append(
-                f"{name} {ranges[name][0]:g}..{ranges[name][1]:g} instead of {axis.low:g}..{axis.high:g} ({lift})"
-            )
-    return _Scale(
-        samples, n_prompts, ranges, [f"profile of machine {machine.name}: {note}" for note in notes]
-    )
+        own = f"{axis.low:g}..{axis.high:g}"
+        if name in ranges or (low <= axis.low and axis.high <= high):
+            continue
+        if axis.high < low or axis.low > high:
+            notes.append(f"{name} stays {own}, which lies outside the profile's {low:g}..{high:g}")
+            continue
+        low, high = max(low, axis.low), min(high, axis.high)
+        ranges[name] = (low, high)
+        lift = f"--range {name}={axis.low:g}:{axis.high:g} lifts it"
+        notes.append(f"{name} {low:g}..{high:g} instead of {own} ({lift})")
+    notes = [f"profile of machine {machine.name}: {note}" for note in notes]
+    return _Scale(samples, n_prompts, ranges, notes)
 
 
 def _cautions(request: Request, machine: Machine, gpu_names: list[str]) -> list[str]:
     """What a person should know that is no error."""
     notes = []
-    if (
-        request.address is None
-        and machine.accelerator == "gpu"
-        and not gpu_names
-        and request.engine == "transformers"
-    ):
+    real = ENGINES[request.engine].needs_weights
+    if request.address is None and machine.accelerator == "gpu" and not gpu_names and real:
         notes.append(
-            f"--machine {machine.name} is a machine with GPUs and this one has none: it runs on the CPU under that name"
+            f"--machine {machine.name} is a machine with GPUs and this one has none: it runs on "
+            "the CPU under that name"
         )
     if machine.country_iso_code is None:
         notes.append(
-            "no country is known: emissions use CodeCarbon's world average (--country ITA, or country_iso_code in clusters/)"
+            "no country is known: emissions use CodeCarbon's world average (--country ITA, or "
+            "country_iso_code in clusters/)"
         )
     return notes
 
 
-def _quantization(name: str) -> Quantization:
+def _quantization(name: str | None, profile: Profile) -> Quantization:
+    """The requested one, else the profile's, else nf4. Raises UserError."""
+    name = profile.quantization or "nf4" if name is None else name
     if name not in QUANTIZATIONS:
-        raise UserError(
-            f"--quantization: there is no {short(repr(name))}: {nearest(name, list(QUANTIZATIONS))}"
-        )
+        known = nearest(name, list(QUANTIZATIONS))
+        raise UserError(f"--quantization: there is no {short(repr(name))}: {known}")
     return QUANTIZATIONS[name]
 
 
 def _shard(text: str | None) -> Shard | None:
-    """`2/3` -> the second of three."""
+    """`2/3` -> the second part of three. Raises UserError."""
     if text is None:
         return None
     found = re.fullmatch(r"(\d{1,5})/(\d{1,5})", text, re.ASCII)

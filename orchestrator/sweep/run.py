@@ -1,4 +1,4 @@
-"""Run what is missing of a sweep. Nothing is written before everything that can be checked has been."""
+"""Run what is missing of a sweep. Nothing is written before everything was checked that can be."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import contextlib
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.dataset.drift import Baseline, conditions, mixed
 from orchestrator.dataset.lock import Lock, held
 from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.recorder import Recorder
 from orchestrator.dataset.remaining import relevant
-from orchestrator.dataset.sweep_plan import write_plan
+from orchestrator.dataset.sweep_plan import SweepPlan, write_plan
 from orchestrator.dataset.tables import TableWriter
 from orchestrator.dataset.trial_files import seal_left
+from orchestrator.engine import ENGINES
 from orchestrator.errors import UserError
 from orchestrator.meters.nvml import visible_gpus
 from orchestrator.sweep.budget import Budget
@@ -23,9 +25,10 @@ from orchestrator.sweep.estimate import too_small
 from orchestrator.sweep.jobs import JobFactory, RunOptions, searcher_of
 from orchestrator.sweep.prepare import Prepared, Say, prepare
 from orchestrator.sweep.request import Resolved
+from orchestrator.sweep.totals import Totals
+from orchestrator.tune.observers import Observer, Observers
 
 if TYPE_CHECKING:
-    from orchestrator.tune.callback import Observer
     from orchestrator.tune.driver import Placement
     from orchestrator.tune.halt import Halt
     from orchestrator.tune.session import Session
@@ -33,35 +36,39 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """How a run ended."""
 
+    totals: Totals = field(default_factory=Totals)
     left: int = 0
     """Executions of the plan that are still missing."""
     drained: str | None = None
-    """The signal or the budget's flag for which nothing more was begun; None: it ran to its end."""
+    """The signal or the limit's flag for which the run ended early; None: it ran to its end."""
     draining_since: float | None = None
-    """When a signal or a reached limit ended the prompts' flow, by time.monotonic()."""
+    """When that came, by time.monotonic()."""
 
 
 class Watcher(Protocol):
-    """Who is told before the first trial starts."""
+    """Who is told of a run's stages."""
 
     def planned(self, prepared: Prepared) -> None:
         """The plan stands; nothing runs yet."""
 
-    def started(self, session: Session, at_once: int) -> None:
-        """Ray is up."""
+    def started(self, session: Session, at_once: int, totals: Totals) -> None:
+        """Ray is up. `totals` grows as the run goes on."""
 
     def draining(self, why: str, running: int) -> None:
         """Nothing more is begun."""
 
 
 @contextlib.contextmanager
-def begun(
-    resolved: Resolved, revisions: dict[str, str], options: RunOptions, say: Say
+def opened(
+    resolved: Resolved, plan: SweepPlan, options: RunOptions, say: Say
 ) -> Iterator[tuple[Prepared, Lock]]:
-    """Hold the data set, seal what a cut left in it, and find what is missing. Raises UserError."""
+    """Hold the data set, seal what an interruption left in it, and find what is missing.
+
+    Raises UserError.
+    """
     if resolved.request.address is not None:
         from orchestrator.tune.session import check_answers
 
@@ -73,13 +80,12 @@ def begun(
                 seal_left(paths)
             except ValueError as error:
                 raise UserError(f"{error}; restore it or move it out of the data set") from error
-            yield prepare(resolved, revisions, options.rerun), lock
+            yield prepare(resolved, plan, options.rerun), lock
     except (ConnectionError, TimeoutError):
         raise  # Ray's, not the disk's
     except OSError as error:
-        raise UserError(
-            f"{error.filename or paths.root}: can't be read or written ({error.strerror})"
-        ) from error
+        where = error.filename or paths.root
+        raise UserError(f"{where}: can't be read or written ({error.strerror})") from error
 
 
 def run_sweep(
@@ -90,62 +96,52 @@ def run_sweep(
     halt: Halt,
     observer: Observer,
     watcher: Watcher,
-) -> Outcome:
-    """Run what is missing until `halt` says no. Raises UserError; KeyboardInterrupt passes with all finished kept."""
+) -> RunOutcome:
+    """Run what is missing until `halt` says no.
+
+    Raises UserError; KeyboardInterrupt passes with all finished kept.
+    """
     resolved, plan, paths = prepared.resolved, prepared.plan, prepared.paths
-    before = prepared.before
-    if (
-        before is None or plan.n_executions() >= before.n_executions()
-    ):  # a smaller request doesn't forget the larger plan
-        kept = (
-            {"created_at": before.created_at, "each": tuple(sorted({*before.each, *plan.each}))}
-            if before
-            else {}
-        )
-        write_plan(plan.model_copy(update=kept), paths.sweep(plan.id))
+    _keep_plan(prepared)
     tables = TableWriter(paths, prepared.trials)
     watcher.planned(prepared)
     if not prepared.n_missing():
         tables.flush()
-        return Outcome()
+        return RunOutcome()
     baseline = _baseline(prepared, accept=options.accept_drift)
+    address = resolved.request.address
     from orchestrator.tune.session import ray_session, set_environment
 
-    set_environment(resolved.request.address)
-    from orchestrator.tune.callback import DataSetCallback, Store
+    set_environment(address)
+    from orchestrator.tune.callback import DataSetCallback
     from orchestrator.tune.driver import Lane, Slots, placement, run
     from orchestrator.tune.halt import signals_to
     from orchestrator.tune.metrics import Metrics
     from orchestrator.tune.prometheus_targets import announced
 
-    n_gpus = (
-        len(visible_gpus())
-        if resolved.request.address is None and resolved.request.engine != "simulated"
-        else 0
-    )
+    totals = Totals()
+    n_gpus = _own_gpus(resolved)
     halt.under_way = True
     with (
         signals_to(halt) as install,
-        ray_session(resolved.request.address, n_gpus) as session,
+        ray_session(address, n_gpus) as session,
         announced(session.nodes),
     ):
         install()
-        small = too_small(plan, resolved)
+        small = () if plan.each else too_small(plan, resolved)
         places = [
-            placement(session, resolved.parallel, part.machine, () if plan.each else small)
-            for part in prepared.parts
+            placement(session, resolved.parallel, part.machine, small) for part in prepared.parts
         ]
-        watcher.started(session, sum(place.at_once for place in places))
+        watcher.started(session, sum(place.at_once for place in places), totals)
         budget = _budget(prepared, options, places, halt)
         metrics = Metrics(plan.id, prepared.n_missing_trials())
-        observers: list[Observer] = [budget, observer, metrics]
-        store = Store(paths, tables, lock, baseline)
-        orders = itertools.count(
-            1 + max((record.spec.order_index for record in prepared.of_sweep()), default=-1)
-        )
+        observers = Observers(totals, budget, observer, metrics)
+        recorder = Recorder(paths, tables, lock)
+        recorder.give_up, recorder.tell = halt.ending, observers.disk_full
+        orders = itertools.count(1 + _last_order(prepared))
 
         def allows(job: Job) -> str | None:
-            with store.guard:  # several searchers ask, and observers count meanwhile
+            with recorder.one_at_a_time:  # several searchers ask, and observers count meanwhile
                 return halt.draining or halt.fatal or budget.begin(job)
 
         lanes = []
@@ -153,30 +149,59 @@ def run_sweep(
             factory = JobFactory(prepared, part, options, place)
             slots = Slots(place.at_once)
             searcher = searcher_of(factory, orders, slots, allows)
-            lanes.append(
-                Lane(searcher, DataSetCallback(store, searcher, halt, observers), place, slots)
+            callback = DataSetCallback(
+                recorder, baseline, searcher, halt, observers, factory.objectives()
             )
+            lanes.append(Lane(searcher, callback, place, slots))
         run(lanes, halt, session, on_drain=watcher.draining, on_look=metrics.tell_again)
         left = prepared.n_missing() - sum(lane.callback.n_written for lane in lanes)
-        unfinished = left or any(
-            lane.callback.error for lane in lanes
-        )  # a full disk may have kept a trial from being sealed
-        stopped = halt.draining or next(
-            (lane.searcher.stopped for lane in lanes if lane.searcher.stopped), None
-        )
-        drained = stopped if unfinished else None  # a signal after the last prompt drains nothing
-        return Outcome(left=left, drained=drained, draining_since=halt.draining_since)
+        # a full disk may have kept a trial from being sealed
+        unfinished = left or any(lane.callback.error for lane in lanes)
+        reasons = [halt.draining, *(lane.searcher.stopped for lane in lanes)]
+        # a signal after the last prompt drains nothing
+        drained = next((why for why in reasons if why), None) if unfinished else None
+        return RunOutcome(totals, left, drained, halt.draining_since)
+
+
+def _keep_plan(prepared: Prepared) -> None:
+    """Write the plan, unless the one that is there is larger: a smaller request forgets nothing."""
+    plan, before = prepared.plan, prepared.before
+    if before is not None:
+        if plan.n_executions() < before.n_executions():
+            return
+        each = tuple(sorted({*before.each, *plan.each}))
+        plan = plan.model_copy(update={"created_at": before.created_at, "each": each})
+    write_plan(plan, prepared.paths.sweep(plan.id))
+
+
+def _own_gpus(resolved: Resolved) -> int:
+    """GPUs that a private Ray offers; a cluster's nodes say their own."""
+    request = resolved.request
+    if request.address is not None or not ENGINES[request.engine].needs_weights:
+        return 0
+    return len(visible_gpus())
+
+
+def _last_order(prepared: Prepared) -> int:
+    """The highest place in the order that an earlier run of the sweep handed out; -1: none."""
+    return max((record.spec.order_index for record in prepared.of_sweep()), default=-1)
 
 
 def _baseline(prepared: Prepared, *, accept: bool) -> Baseline:
-    """What the sweep was begun with. Raises UserError where its trials ran under different conditions already."""
-    found = conditions(relevant(prepared.plan, prepared.records))
-    if not accept and (changes := mixed(found)):
+    """The conditions that the sweep started with.
+
+    Raises UserError where its trials ran under different conditions already.
+    """
+    by_machine = conditions(relevant(prepared.plan, prepared.records))
+    changes = mixed(by_machine)
+    if changes and not accept:
         raise UserError(
-            f"sweep {prepared.plan.id}: trials that count for it ran under different conditions ({', '.join(changes)}); go on "
-            "under the first of these with --accept-drift, or start a new data set with --out"
+            f"sweep {prepared.plan.id}: trials that count for it ran under different conditions "
+            f"({', '.join(changes)}); go on under the first of these with --accept-drift, or start "
+            "a new data set with --out"
         )
-    return Baseline({machine: first for machine, (first, *_) in found.items()}, accept=accept)
+    started_with = {machine: first for machine, (first, *_) in by_machine.items()}
+    return Baseline(started_with, accept=accept)
 
 
 def _budget(prepared: Prepared, options: RunOptions, places: list[Placement], halt: Halt) -> Budget:

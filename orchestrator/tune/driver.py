@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from ray import tune
 
+from orchestrator.dataset.recorder import DISK_IS_FULL
 from orchestrator.errors import UserError
-from orchestrator.tune.callback import FULL, DataSetCallback, DataSetStopper
+from orchestrator.tune.callback import DataSetCallback, TakingInStopper
 from orchestrator.tune.halt import Halt
 from orchestrator.tune.searcher import SweepSearcher
 from orchestrator.tune.session import Node, Session, living_nodes
@@ -149,7 +150,11 @@ def run(
         except OSError as unwritten:
             error = error or unwritten
     cause = next((lane.callback.error for lane in lanes if lane.callback.error), error)
-    if isinstance(cause, OSError) and cause.errno in FULL and (halt.draining or halt.at_once):
+    if (
+        isinstance(cause, OSError)
+        and cause.errno in DISK_IS_FULL
+        and (halt.draining or halt.at_once)
+    ):
         cause = None  # told; the next run runs what waited
     if isinstance(cause, OSError) and cause.errno is not None:  # the system's, not Ray's
         where = cause.filename or "the data set"
@@ -183,7 +188,7 @@ def _tuner(lane: Lane, session: Session) -> tune.Tuner:
             name=f"sweep-{place.label or 'any'}",
             storage_path=str(session.storage),
             verbose=0,
-            stop=DataSetStopper(lane.callback),
+            stop=TakingInStopper(lane.callback),
             callbacks=[lane.callback],
             failure_config=tune.FailureConfig(
                 max_failures=0
@@ -253,4 +258,5 @@ def _look(lanes: Sequence[Lane], halt: Halt) -> None:
 def _trial_name(trial: tune.experiment.Trial) -> str:
     """What Tune calls it in its errors and logs: model, use case, folder. Ray's dashboard shows no trials, only their actors."""
     spec = trial.config["job"]["spec"]
-    return f"{spec['setup']['model']}-{spec['setup']['use_case']}-{spec['index']:04d}-r{spec['repeat']}"
+    index = f"{spec['config_index']:04d}-r{spec['repeat']}"
+    return f"{spec['setup']['model']}-{spec['setup']['use_case']}-{index}"

@@ -19,9 +19,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec
 
+from orchestrator.dataset.energy import counted_energy_j
 from orchestrator.dataset.schema import Execution, TrialColumns, TrialRecord
 from orchestrator.dataset.trial_files import Origin
 from orchestrator.nouns import TrialKey, TrialSpec
+from orchestrator.tune.observers import Observer
 from orchestrator.tune.trainable import Job
 
 P = ParamSpec("P")
@@ -109,8 +111,8 @@ def _harmless(
     return tried
 
 
-class Metrics:
-    """An observer of the sweep. Make it after Ray is up; `library` stands for ray.util.metrics."""
+class Metrics(Observer):
+    """Make it after Ray is up; `library` stands for ray.util.metrics."""
 
     def __init__(self, sweep_id: str, n_trials: int, library: Any = None) -> None:
         self.broken = False
@@ -154,16 +156,13 @@ class Metrics:
         for state, n in {"waiting": max(0, self._n_trials - sum(known.values())), **known}.items():
             self._set("orchestrator_trials", n, state=state)
 
-    def ready(self, origin: Origin) -> None:
-        """Nothing to count."""
-
-    def begun(self, spec: TrialSpec, origin: Origin) -> None:
+    def trial_started(self, spec: TrialSpec, origin: Origin) -> None:
         """A trial runs."""
         self._running[spec.order_index] = _place(origin.columns)
         self._tell_trials()
 
     @_harmless
-    def execution(self, spec: TrialSpec, origin: Origin, execution: Execution) -> None:
+    def execution_recorded(self, spec: TrialSpec, origin: Origin, execution: Execution) -> None:
         """Count an execution."""
         columns = origin.columns
         of = {"machine": columns.machine, "model": columns.model}
@@ -197,8 +196,7 @@ class Metrics:
             "orchestrator_power_watts": _watts(execution.energy_j, execution.window_s),
         }
         if columns.gpu_uuid:
-            joules = execution.gpu_energy_counter_j
-            joules = execution.gpu_energy_integrated_j if joules is None else joules
+            joules = counted_energy_j(vars(execution))
             figures["orchestrator_gpu_power_watts"] = _watts(joules, execution.window_s)
         self._windows[place] = figures
         self._set_all(place)
@@ -214,7 +212,7 @@ class Metrics:
         for place in set(self._running.copy().values()):
             self._set_all(place)
 
-    def sealed(self, record: TrialRecord) -> None:
+    def trial_sealed(self, record: TrialRecord) -> None:
         """A trial is over, or what is left of it waits again."""
         self._running.pop(record.spec.order_index, None)
         if len(record.executions) == len(record.spec.prompts):
@@ -222,7 +220,7 @@ class Metrics:
             self._ended["failed" if failed else "finished"] += 1
         self._tell_trials()
 
-    def lost(self, job: Job, reason: str, *, retried: bool) -> None:  # noqa: ARG002 - an observer's
+    def worker_lost(self, job: Job, reason: str, *, retried: bool) -> None:  # noqa: ARG002 - an observer's
         """Its worker died."""
         self._running.pop(job.spec.order_index, None)
         self._ended["given_up"] += not retried
@@ -232,9 +230,6 @@ class Metrics:
     @_harmless
     def _count_loss(self) -> None:
         self._add("orchestrator_workers_lost_total", 1)
-
-    def paused(self, line: str) -> None:
-        """Nothing to count."""
 
 
 def _place(columns: TrialColumns) -> Place:

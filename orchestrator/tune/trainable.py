@@ -1,7 +1,8 @@
 """The trial on its machine: a Ray Tune Trainable whose step() is one prompt.
 
-The engine is loaded in the first step, not in setup(): a load in setup() leaves GPUs idle (Tune gives waiting trials to
-finished actors). It stays in the process across trials, since Tune reuses actors.
+The engine is loaded in the first step, not in setup(): a load in setup() leaves GPUs idle, as Tune
+gives waiting trials to finished actors. It stays in the process across trials, since Tune reuses
+actors.
 """
 
 from __future__ import annotations
@@ -22,22 +23,23 @@ from pydantic import Field
 from ray import tune
 
 from orchestrator import __version__
-from orchestrator.dataset.schema import Execution, TrialColumns
+from orchestrator.dataset.energy import counted_energy_j
+from orchestrator.dataset.environment import Environment, Pilot
+from orchestrator.dataset.schema import Execution, PlaceColumns, SpecColumns, TrialColumns
 from orchestrator.dataset.trial_files import Origin
 from orchestrator.engine import ENGINES, Engine, GenerationError
-from orchestrator.engine.too_large import Unfit
+from orchestrator.engine.too_large import TooLargeEngine
 from orchestrator.errors import ModelTooLargeError, UserError
 from orchestrator.machine_files import detect
-from orchestrator.measure import Bench, Limits, Pilot, execute, warm_up
-from orchestrator.meters import Scene, meters_for
+from orchestrator.measure import ExecutionLimits, Instrumented, execute, warm_up
+from orchestrator.meters import METERS, Scene, meters_for
 from orchestrator.meters.nvml import Gpu, list_gpus
-from orchestrator.meters.telemetry import Telemetry
-from orchestrator.nouns import Machine, Noun, Prompt, Setup, TrialSpec
+from orchestrator.nouns import Machine, Noun, Prompt, Setup, TrialSpec, derived_values
 
 HUNG_FACTOR, HUNG_EXTRA_S = 2.0, 60.0
 """An execution is taken for hung after so many times its timeout and so many seconds more."""
 HUNG_LOAD_S = 3600.0
-"""A model that isn't loaded and warm after this is taken for hung, too, where there is a timeout."""
+"""A model that isn't loaded and warm after this is taken for hung, where there is a timeout."""
 
 
 class Job(Noun):
@@ -56,7 +58,10 @@ class Job(Noun):
     oom_tokens: dict[str, int] = Field(default_factory=dict)
     """Machine -> length at which memory ran out before: as much is not tried again."""
     may_not_fit: bool = False
-    """A model that doesn't fit here becomes rows that say so, since other kinds of machine run it; else it ends the sweep."""
+    """What a model that doesn't fit in memory here means.
+
+    True: rows that say so, since other kinds of machine run it too. False: the sweep ends.
+    """
     losses: int = 0
     """How many workers died over it without finishing a prompt."""
 
@@ -66,11 +71,10 @@ class Loaded:
     """The engine of this process and what it was loaded for."""
 
     key: tuple[Setup, str]
-    engine: Engine
-    bench: Bench
+    tools: Instrumented
     machine: Machine
     pilot: Pilot | None
-    """None where the model doesn't fit."""
+    """None where the model doesn't fit in memory."""
     gpu: Gpu | None
     oom_tokens: int | None = None
     """Shortest length at which memory ran out in this process."""
@@ -81,56 +85,54 @@ _loaded: Loaded | None = None
 
 
 def _load_key(setup: Setup, model_ref: str) -> tuple[Setup, str]:
-    """What a loaded engine depends on: the setup without use case and seed, so it's kept across use cases."""
-    return setup.model_copy(
-        update={
-            "use_case": "",
-            "prompts_sha256": "",
-            "seed": 0,
-            "length_mode": "natural",
-            "beyond_context": False,
-        }
-    ), model_ref
+    """What a loaded engine depends on: it is kept across use cases and seeds."""
+    free = {
+        "use_case": "",
+        "prompts_sha256": "",
+        "seed": 0,
+        "length_mode": "natural",
+        "beyond_context": False,
+    }
+    return setup.model_copy(update=free), model_ref
 
 
 def loaded_for(job: Job) -> tuple[Loaded, bool]:
     """The loaded engine for a job, and whether it had to be loaded for it. Raises UserError."""
     global _loaded  # noqa: PLW0603 - the process is the cache: Tune makes new Trainables in it
-    setup = job.spec.setup
-    key = _load_key(setup, job.spec.model_ref)
+    key = _load_key(job.spec.setup, job.spec.model_ref)
     if _loaded is not None and _loaded.key == key:
         return _loaded, False
     if _loaded is not None:
-        _loaded.bench.close()
+        _loaded.tools.close()
         _loaded = None
     machine = _machine(job)
     engine = _engine(job)
-    fits = not isinstance(engine, Unfit)
+    fits = not isinstance(engine, TooLargeEngine)
+    gpu_uuid = engine.info.columns.gpu_uuid
     gpus = list_gpus()
-    gpu = next((g for g in gpus if g.uuid == engine.info.gpu_uuid), None)
+    gpu = next((gpu for gpu in gpus if gpu.uuid == gpu_uuid), None)
     n_parallel = min(job.n_parallel, len(gpus)) if gpu else job.n_parallel
-    scene = Scene(machine, engine.info.gpu_uuid, n_parallel, project_name=job.spec.sweep_id)
-    bench = Bench(
+    scene = Scene(machine, gpu_uuid, n_parallel, project_name=job.spec.sweep_id)
+    tools = Instrumented(
         engine=engine,
         meters=meters_for(scene) if fits else [],
-        telemetry=Telemetry(engine.info.gpu_uuid) if engine.info.gpu_uuid else None,
         pue=machine.pue,
         n_parallel=n_parallel,
         country_known=machine.country_iso_code is not None,
     )
-    pilot = warm_up(bench) if fits else None
-    _loaded = Loaded(key, engine, bench, machine, pilot, gpu)
+    pilot = warm_up(tools) if fits else None
+    _loaded = Loaded(key, tools, machine, pilot, gpu)
     return _loaded, fits
 
 
 def _engine(job: Job) -> Engine:
     setup = job.spec.setup
     try:
-        return ENGINES[setup.engine](setup, job.spec.model_ref, job.threads)
+        return ENGINES[setup.engine].load(setup, job.spec.model_ref, job.threads)
     except ModelTooLargeError as error:
         if not job.may_not_fit:
             raise
-        return Unfit(setup, str(error))
+        return TooLargeEngine(setup, str(error))
 
 
 def _machine(job: Job) -> Machine:
@@ -140,78 +142,62 @@ def _machine(job: Job) -> Machine:
     name = name or detect([gpu.name for gpu in list_gpus()])
     if name not in job.machines:
         raise UserError(
-            f"a node carries the label machine={name}, but there is no clusters/{name}.yaml; add one and start again"
+            f"a node carries the label machine={name}, but there is no clusters/{name}.yaml; "
+            "add one and start again"
         )
     return job.machines[name]
 
 
-def _versions(loaded: Loaded) -> dict[str, str]:
-    own = {name: importlib.metadata.version(name) for name in ("ray", "codecarbon")}
-    return {**own, **loaded.engine.info.versions}
+def _versions(engine: Engine) -> dict[str, str]:
+    packages = ["ray"]
+    for kind in METERS.values():
+        packages += kind.packages
+    own = {name: importlib.metadata.version(name) for name in packages}
+    return own | engine.info.versions
 
 
 def _origin(job: Job, loaded: Loaded, *, loaded_here: bool) -> Origin:
-    spec, setup, info = job.spec, job.spec.setup, loaded.engine.info
-    columns = TrialColumns(
+    info, gpu = loaded.tools.engine.info, loaded.gpu
+    place = PlaceColumns(
         machine=loaded.machine.name,
-        model=setup.model,
-        strategy=spec.strategy,
-        use_case=setup.use_case,
-        index=spec.index,
-        config_hash=spec.config_hash(),
-        repeat=spec.repeat,
-        attempt=spec.attempt,
-        sweep_id=spec.sweep_id,
-        order_index=spec.order_index,
-        **spec.asked.model_dump(),
-        quantization=setup.quantization.name,
-        bits=setup.quantization.bits,
-        double_quant=info.double_quant,
-        engine=setup.engine,
-        model_revision=info.revision,
-        synthetic=info.synthetic,
-        length_mode=setup.length_mode,
-        batch_size=setup.batch_size,
-        compute_dtype=info.compute_dtype,
-        device=info.device,
-        chat_template=info.uses_chat_template,
-        attention=info.attention,
-        cache=info.cache,
-        offload_fraction=info.offload_fraction,
-        threads=info.threads,
         host=hashlib.sha256(socket.gethostname().encode()).hexdigest()[:12],
-        gpu_uuid=info.gpu_uuid,
-        gpu_name=loaded.gpu.name if loaded.gpu else None,
+        gpu_name=gpu.name if gpu else None,
         country_iso_code=loaded.machine.country_iso_code,
     )
-    environment = {
-        "orchestrator": __version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": _versions(loaded),
-        "machine": loaded.machine.model_dump(mode="json"),
-        "load_s": info.load_s,
-        "loaded_here": loaded_here,
-        "weights_bytes": info.weights_bytes,
-        "context_length": info.context_length,
-        "memory_tokens": info.memory_tokens,
-        "pilot": loaded.pilot.model_dump() if loaded.pilot else None,
-        "power_limit_w": loaded.gpu.power_limit_w if loaded.gpu else None,
-        "power_semantics": loaded.bench.telemetry.power_semantics
-        if loaded.bench.telemetry
-        else None,
-    }
+    columns = TrialColumns(
+        **place.model_dump(),
+        **derived_values(SpecColumns, job.spec),
+        **info.columns.model_dump(),
+    )
+    environment = Environment(
+        orchestrator=__version__,
+        python=platform.python_version(),
+        platform=platform.platform(),
+        versions=_versions(loaded.tools.engine),
+        machine=loaded.machine,
+        load_s=info.load_s,
+        loaded_here=loaded_here,
+        weights_bytes=info.weights_bytes,
+        context_length=info.context_length,
+        memory_tokens=info.memory_tokens,
+        pilot=loaded.pilot,
+        power_limit_w=gpu.power_limit_w if gpu else None,
+    )
     return Origin(columns=columns, environment=environment)
 
 
 class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
-    """One trial. Its first step tells where it runs, on a fresh process after loading and warming up; each other is a prompt.
+    """One trial: its first step tells where it runs, each other one is a prompt.
 
-    Telling is a step of its own so that the driver can end the trial before any prompt is begun.
+    On a fresh process the first step loads the model and warms it up. Telling is a step of its
+    own, so that the driver can end the trial before any prompt is begun.
     """
 
     def __repr__(self) -> str:
-        """What Ray's dashboard shows of its actor: Ray asks once, and the process may come to another model."""
+        """What Ray's dashboard shows of its actor.
+
+        Ray asks once, and the process may come to another model.
+        """
         return f"sweep {self._job.spec.sweep_id}"
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -227,7 +213,7 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
         self._job = Job.model_validate(config["job"])
         self._queue: list[Prompt] = list(self._job.spec.prompts)
         self._ready: Loaded | None = None
-        self._energy_kwh = self._energy_j = self._basis_j = self._window_s = 0.0
+        self._energy_kwh = self._energy_j = self._counted_j = self._window_s = 0.0
         self._tokens = 0
 
     def step(self) -> dict[str, Any]:
@@ -254,11 +240,10 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
     def _run(self, loaded: Loaded, prompt: Prompt) -> dict[str, Any]:
         job = self._job
         began = time.perf_counter()
-        limits = Limits(
-            job.timeout_s, _least(loaded.oom_tokens, job.oom_tokens.get(loaded.machine.name))
-        )
+        elsewhere = job.oom_tokens.get(loaded.machine.name)
+        limits = ExecutionLimits(job.timeout_s, _least(loaded.oom_tokens, elsewhere))
         with _ended_if_hung(job.timeout_s and HUNG_FACTOR * job.timeout_s + HUNG_EXTRA_S):
-            measured = execute(loaded.bench, job.spec, prompt, job.order, limits)
+            measured = execute(loaded.tools, job.spec, prompt, job.order, limits)
         execution = measured.execution
         if execution.error_kind == "oom":
             loaded.oom_tokens = _least(loaded.oom_tokens, execution.effective_max_length)
@@ -271,19 +256,17 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
         }
 
     def _metrics(self, execution: Execution) -> dict[str, float]:
-        """The trial's figures so far, as Tune metrics; nan where one part is unknown."""
+        """The trial's figures so far, as metrics of Tune; nan where one part is unknown."""
         if execution.status == "ok":
             self._tokens += execution.n_new_tokens or 0
             self._window_s += execution.window_s or 0.0
             self._energy_kwh += _nan(execution.energy_kwh)
             self._energy_j += _nan(execution.energy_j)
-            self._basis_j += _nan(
-                getattr(execution, execution.energy_basis) if execution.energy_basis else None
-            )
+            self._counted_j += _nan(counted_energy_j(vars(execution)))
         return {
             "energy_kwh": self._energy_kwh,
             "energy_j": self._energy_j,
-            "energy_per_token_j": self._basis_j / self._tokens if self._tokens else math.nan,
+            "energy_per_token_j": self._counted_j / self._tokens if self._tokens else math.nan,
             "tokens": float(self._tokens),
             "tokens_per_s": self._tokens / self._window_s if self._window_s else math.nan,
         }

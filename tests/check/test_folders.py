@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from orchestrator.check.folders import validate_folders
 from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.reading import content_sha256
 from orchestrator.dataset.tables import rebuild
-from orchestrator.dataset.trial_files import append, content_sha256, read_trial
+from orchestrator.dataset.trial_files import append, read_trial
 from orchestrator.nouns import TrialSpec
 from tests import builders
 
@@ -27,7 +28,7 @@ def paths(tmp_path: Path) -> DataSetPaths:
     """Two trials and their tables."""
     paths = DataSetPaths(tmp_path / "data")
     for index in (0, 1):
-        spec = builders.spec(index=index)
+        spec = builders.spec(config_index=index)
         builders.seal_trial(
             paths, spec, [builders.measured(p.number, of=spec) for p in spec.prompts]
         )
@@ -36,7 +37,7 @@ def paths(tmp_path: Path) -> DataSetPaths:
 
 
 def folder(paths: DataSetPaths, index: int = 0) -> Path:
-    return paths.trial("pc", builders.spec(index=index))
+    return paths.trial("pc", builders.spec(config_index=index))
 
 
 def lines(paths: DataSetPaths, *, running: bool = False) -> list[str]:
@@ -188,7 +189,7 @@ def test_tables_that_are_gone_or_broken_are_made_anew(
 
 
 def test_tables_that_lag_behind(paths: DataSetPaths) -> None:
-    spec = builders.spec(index=2)
+    spec = builders.spec(config_index=2)
     builders.seal_trial(paths, spec, [builders.measured(1, of=spec)])
     assert [line.split(":")[1].strip() for line in lines(paths)] == [
         "executions.parquet",
@@ -198,7 +199,7 @@ def test_tables_that_lag_behind(paths: DataSetPaths) -> None:
 
 
 def test_leftovers_and_links(paths: DataSetPaths, tmp_path: Path) -> None:
-    spec = builders.spec(index=2)
+    spec = builders.spec(config_index=2)
     append(paths, spec, builders.origin(spec), "shuffled", builders.measured(1, of=spec))
     (paths.root / ".executions.parquet.12ab.tmp").write_bytes(b"half")
     (tmp_path / "outside").mkdir()
@@ -228,7 +229,7 @@ def test_leftovers_and_links(paths: DataSetPaths, tmp_path: Path) -> None:
 @given(data=st.data())
 def test_any_bytes_give_findings_and_no_crash(paths: DataSetPaths, data: st.DataObject) -> None:
     """Random cuts and changes of every file: a finding or no difference, never another exception."""
-    spec: TrialSpec = builders.spec(index=5)
+    spec: TrialSpec = builders.spec(config_index=5)
     if not paths.partial("pc", spec).exists():
         append(paths, spec, builders.origin(spec), "shuffled", builders.measured(1, of=spec))
     files = sorted(p for p in paths.root.rglob("*") if p.is_file())

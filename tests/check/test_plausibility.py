@@ -18,9 +18,9 @@ from orchestrator.dataset.checksums import (
 )
 from orchestrator.dataset.imported import ImportedFile, write_imported, write_provenance
 from orchestrator.dataset.paths import DataSetPaths, execution_id
+from orchestrator.dataset.reading import file_sha256
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.tables import rebuild
-from orchestrator.dataset.trial_files import file_sha256
 from orchestrator.dataset.verdicts import (
     Decision,
     Verdict,
@@ -130,7 +130,7 @@ def test_a_simulated_engine_may_take_any_energy_a_token() -> None:
 
 
 def test_a_value_outside_of_the_domain() -> None:
-    record = builders.record(builders.spec(asked=builders.configuration(top_p=1.5)))
+    record = builders.record(builders.spec(configuration=builders.configuration(top_p=1.5)))
     assert lines(record) == ["error: here: top_p: 1.5 leaves the domain 0..1"]
 
 
@@ -169,7 +169,9 @@ def test_windows_on_one_gpu(second: dict[str, Any], found: list[str]) -> None:
 def test_one_measurement_in_two_places() -> None:
     raw = [builders.codecarbon(run_id="54171436")]
     one, other = (
-        builders.record(builders.spec(index=i), executions=[builders.execution(1)], codecarbon=raw)
+        builders.record(
+            builders.spec(config_index=i), executions=[builders.execution(1)], codecarbon=raw
+        )
         for i in (0, 1)
     )
     (finding,) = between_trials([("one", one), ("other", other)])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.dataset.drift import (
-    DECIDING,
+    DECIDING_PACKAGES,
     Baseline,
     Conditions,
     conditions,
@@ -19,7 +19,7 @@ from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.trial_files import Origin
 from tests import builders
 
-VERSIONS = dict.fromkeys((*DECIDING, "ray"), "1.0")
+VERSIONS = dict.fromkeys((*DECIDING_PACKAGES, "ray"), "1.0")
 
 
 def record(order: int, torch: str = "1.0", machine: str = "pc", **changes: Any) -> TrialRecord:
@@ -29,7 +29,7 @@ def record(order: int, torch: str = "1.0", machine: str = "pc", **changes: Any) 
         **changes.pop("environment", {}),
     }
     return builders.record(
-        builders.spec(order_index=order, index=order),
+        builders.spec(order_index=order, config_index=order),
         machine=machine,
         environment=environment,
         **changes,
@@ -65,21 +65,21 @@ def test_the_first_process_on_a_machine_sets_its_conditions() -> None:
 
 
 def test_drift_is_marked_in_the_row() -> None:
-    row = builders.execution(flags=("too_short",), notes=("one",))
+    row = builders.execution(warning_flags=("too_short",), notes=("one",))
     assert marked(row, ()) == row
     found = marked(row, ("torch 1 -> 2", "GPU A -> B"))
     assert (found.flags, found.notes) == (
         ("drift", "too_short"),
         ("one", "drift: torch 1 -> 2", "drift: GPU A -> B"),
     )
-    assert found.model_copy(update={"flags": row.flags, "notes": row.notes}) == row
+    assert found.model_copy(update={"flags": row.warning_flags, "notes": row.notes}) == row
 
 
 def test_the_same_conditions_are_no_drift() -> None:
     assert drift(now("H100"), now("H100")) == ()
 
 
-@pytest.mark.parametrize("name", DECIDING)
+@pytest.mark.parametrize("name", DECIDING_PACKAGES)
 def test_each_deciding_package_counts(name: str) -> None:
     assert drift(now(), now(**{name: "1.1"})) == (f"{name} 1.0 -> 1.1",)
 

@@ -53,7 +53,7 @@ def same(follower: Follower, paths: DataSetPaths) -> bool:
 def test_a_sweep_from_its_first_prompt_to_its_end(paths: DataSetPaths, reads: Counter[str]) -> None:
     follower = Follower(paths)
     assert not follower.look(), "there is no such folder yet"
-    specs = [builders.spec(index=index) for index in range(3)]
+    specs = [builders.spec(config_index=index) for index in range(3)]
     for spec in specs:
         for number in (1, 2, 3):
             append(
@@ -72,7 +72,7 @@ def test_a_sweep_from_its_first_prompt_to_its_end(paths: DataSetPaths, reads: Co
 
 
 def test_what_goes_away_or_comes_late_is_seen(paths: DataSetPaths) -> None:
-    specs = [builders.spec(index=index) for index in range(3)]
+    specs = [builders.spec(config_index=index) for index in range(3)]
     for spec in specs:
         builders.seal_trial(paths, spec, [builders.measured(1, of=spec)])
     follower = Follower(paths)

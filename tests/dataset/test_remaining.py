@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.dataset import flags
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.remaining import RERUN, SUSPECT_FLAGS, Ledger
+from orchestrator.dataset.remaining import RERUN, FinishedExecutions
 from orchestrator.dataset.schema import Execution
 from orchestrator.dataset.tables import Trials, read_all
 from orchestrator.dataset.trial_files import append, seal
@@ -48,13 +49,15 @@ def attempt(spec: TrialSpec, number: int, *prompts: int) -> TrialSpec:
     )
 
 
-def ledger(paths: DataSetPaths, machine: str | None = "cpu", rerun: tuple[str, ...] = ()) -> Ledger:
+def finished(
+    paths: DataSetPaths, machine: str | None = "cpu", rerun: tuple[str, ...] = ()
+) -> FinishedExecutions:
     trials, faults = read_all(paths, unfinished=True)
     assert faults == []
-    return Ledger(trials, machine, rerun)
+    return FinishedExecutions(trials, machine, rerun)
 
 
-def missing(of: Ledger, spec: TrialSpec) -> tuple[tuple[int, ...], int] | None:
+def missing(of: FinishedExecutions, spec: TrialSpec) -> tuple[tuple[int, ...], int] | None:
     """(prompts, attempt) of what is missing; nothing else of the trial may change."""
     left = of.missing(spec)
     if left is None:
@@ -66,12 +69,12 @@ def missing(of: Ledger, spec: TrialSpec) -> tuple[tuple[int, ...], int] | None:
     return tuple(p.number for p in left.prompts), left.attempt
 
 
-def prompts_done(of: Ledger, spec: TrialSpec) -> list[int]:
-    return [execution.prompt for execution in of.done(spec)]
+def prompts_done(of: FinishedExecutions, spec: TrialSpec) -> list[int]:
+    return [execution.prompt_number for execution in of.of(spec)]
 
 
 def test_nothing_done(paths: DataSetPaths) -> None:
-    nothing = ledger(paths)
+    nothing = finished(paths)
     assert missing(nothing, builders.spec()) == ((1, 2, 3), 1)
     assert nothing.done(builders.spec()) == []
 
@@ -79,23 +82,23 @@ def test_nothing_done(paths: DataSetPaths) -> None:
 def test_all_done(paths: DataSetPaths) -> None:
     spec = builders.spec()
     sealed(paths, spec, 1, 2, 3)
-    assert missing(ledger(paths), spec) is None
-    assert prompts_done(ledger(paths), spec) == [1, 2, 3]
+    assert missing(finished(paths), spec) is None
+    assert prompts_done(finished(paths), spec) == [1, 2, 3]
 
 
 def test_more_prompts_are_a_new_attempt_beside_the_sealed_folder(paths: DataSetPaths) -> None:
     spec = builders.spec()
     sealed(paths, attempt(spec, 1, 1, 2), 1, 2)
-    assert missing(ledger(paths), spec) == ((3,), 2)
-    assert prompts_done(ledger(paths), spec) == [1, 2]
+    assert missing(finished(paths), spec) == ((3,), 2)
+    assert prompts_done(finished(paths), spec) == [1, 2]
 
 
 def test_fewer_prompts_are_done(paths: DataSetPaths) -> None:
     spec = builders.spec()
     sealed(paths, spec, 1, 2, 3)
     fewer = attempt(spec, 1, 1, 3)
-    assert missing(ledger(paths), fewer) is None
-    assert prompts_done(ledger(paths), fewer) == [1, 3], "the others are not counted"
+    assert missing(finished(paths), fewer) is None
+    assert prompts_done(finished(paths), fewer) == [1, 3], "the others are not counted"
 
 
 @pytest.mark.parametrize("is_sealed", [True, False])
@@ -103,25 +106,25 @@ def test_a_cut_off_trial_goes_on_as_the_next_attempt(paths: DataSetPaths, is_sea
     """Unsealed it counts the same: `plan` reads a data set that no `tune` has sealed yet."""
     spec = builders.spec()
     (sealed if is_sealed else write)(paths, spec, 2)
-    assert missing(ledger(paths), spec) == ((1, 3), 2)
-    assert prompts_done(ledger(paths), spec) == [2]
+    assert missing(finished(paths), spec) == ((1, 3), 2)
+    assert prompts_done(finished(paths), spec) == [2]
 
 
 def test_attempts_count_on_from_the_highest(paths: DataSetPaths) -> None:
     spec = builders.spec()
     sealed(paths, attempt(spec, 5, 1), 1)
     sealed(paths, attempt(spec, 2, 2), 2)
-    assert missing(ledger(paths), spec) == ((3,), 6)
+    assert missing(finished(paths), spec) == ((3,), 6)
 
 
 def test_the_next_attempt_s_folder_is_free(paths: DataSetPaths) -> None:
     spec = builders.spec()
     for _ in spec.prompts:
-        left = ledger(paths).missing(spec)
+        left = finished(paths).missing(spec)
         assert left is not None
         assert not paths.trial("cpu", left).exists()
         sealed(paths, left, left.prompts[0].number)
-    assert ledger(paths).missing(spec) is None
+    assert finished(paths).missing(spec) is None
     assert [p.name.removeprefix(spec.folder()) for p in paths.sealed_trials()] == ["", "-a2", "-a3"]
 
 
@@ -129,7 +132,7 @@ def test_a_failed_execution_is_a_row_and_not_run_again(paths: DataSetPaths) -> N
     spec = builders.spec()
     write(paths, spec, 1)
     write(paths, spec, 2, **builders.FAILED)
-    assert missing(ledger(paths), spec) == ((3,), 2)
+    assert missing(finished(paths), spec) == ((3,), 2)
 
 
 def test_a_torn_line_is_run_again(paths: DataSetPaths) -> None:
@@ -137,13 +140,15 @@ def test_a_torn_line_is_run_again(paths: DataSetPaths) -> None:
     write(paths, spec, 1, 2)
     lines = paths.partial("cpu", spec) / "executions.jsonl"
     lines.write_bytes(lines.read_bytes()[:-40])
-    assert missing(ledger(paths), spec) == ((2, 3), 2)
+    assert missing(finished(paths), spec) == ((2, 3), 2)
 
 
 def test_another_sweep_has_the_same_trials_but_its_own_anchors(paths: DataSetPaths) -> None:
     for strategy, again in (("sobolSampling", None), (ANCHOR, ((1, 2, 3), 1))):
         sealed(paths, builders.spec(strategy=strategy), 1, 2, 3)
-        assert missing(ledger(paths), builders.spec(strategy=strategy, sweep_id="another")) == again
+        assert (
+            missing(finished(paths), builders.spec(strategy=strategy, sweep_id="another")) == again
+        )
 
 
 @pytest.mark.parametrize(
@@ -158,13 +163,13 @@ def test_another_sweep_has_the_same_trials_but_its_own_anchors(paths: DataSetPat
 )
 def test_another_trial_is_missing_whole(paths: DataSetPaths, changed: dict[str, Any]) -> None:
     sealed(paths, builders.spec(), 1, 2, 3)
-    assert missing(ledger(paths), builders.spec(**changed)) == ((1, 2, 3), 1)
+    assert missing(finished(paths), builders.spec(**changed)) == ((1, 2, 3), 1)
 
 
 def test_a_half_written_folder_is_no_trial(paths: DataSetPaths) -> None:
     spec = builders.spec()
     paths.partial("cpu", spec).mkdir(parents=True)
-    assert missing(ledger(paths), spec) == ((1, 2, 3), 1)
+    assert missing(finished(paths), spec) == ((1, 2, 3), 1)
 
 
 # --- machines --------------------------------------------------------------------------------------------------------
@@ -176,8 +181,8 @@ def test_another_machine_has_its_own_executions_unless_any_will_do(
 ) -> None:
     spec = builders.spec()
     sealed(paths, spec, 1, 2, 3)
-    assert prompts_done(ledger(paths, machine), spec) == done
-    assert missing(ledger(paths, machine), spec) == (None if done else ((1, 2, 3), 1))
+    assert prompts_done(finished(paths, machine), spec) == done
+    assert missing(finished(paths, machine), spec) == (None if done else ((1, 2, 3), 1))
 
 
 @pytest.mark.parametrize("machines", [("a", "b"), ("b", "a")])
@@ -187,8 +192,8 @@ def test_on_whatever_machine_one_ok_is_enough(
     spec = builders.spec()
     sealed(paths, spec, 1, 2, machine=machines[0], **builders.FAILED)
     sealed(paths, attempt(spec, 3, 1), 1, machine=machines[1])
-    everywhere = ledger(paths, None, ("failed",))
-    assert {e.prompt: e.status for e in everywhere.done(spec)} == {1: "ok", 2: "failed"}
+    everywhere = finished(paths, None, ("failed",))
+    assert {e.prompt_number: e.status for e in everywhere.of(spec)} == {1: "ok", 2: "failed"}
     assert missing(everywhere, spec) == ((2, 3), 4), "above the attempts of all machines"
 
 
@@ -214,7 +219,7 @@ def test_what_is_asked_for_is_run_again(
     write(paths, spec, 1, **builders.FAILED)
     write(paths, spec, 2, **TIMEOUT)
     sealed(paths, spec, 3, flags=("estimated_cpu", "throttled"))
-    found = ledger(paths, rerun=rerun)
+    found = finished(paths, rerun=rerun)
     assert missing(found, spec) == ((again, 2) if again else None)
     assert prompts_done(found, spec) == [1, 2, 3], "it is in the data set all the same"
 
@@ -223,28 +228,28 @@ def test_what_is_asked_for_is_run_again(
     "flag", ["throttled", "thermal_drift", "foreign_load", "meter_disagreement", "window_mismatch"]
 )
 def test_a_suspect_measurement_is_one_that_may_come_out_better(flag: str) -> None:
-    assert RERUN["flagged"](builders.execution(flags=(flag,)))
+    assert RERUN["flagged"](builders.execution(warning_flags=(flag,)))
 
 
 @pytest.mark.parametrize(
     "flag", ["estimated_cpu", "too_short", "shared_host", "no_country", "unshuffled", "drift"]
 )
 def test_what_a_machine_always_has_is_not_suspect(flag: str) -> None:
-    assert flag not in SUSPECT_FLAGS
-    assert not RERUN["flagged"](builders.execution(flags=(flag,)))
+    assert flag not in flags.RERUN
+    assert not RERUN["flagged"](builders.execution(warning_flags=(flag,)))
 
 
 def test_once_it_came_out_well_it_is_not_run_again(paths: DataSetPaths) -> None:
     spec = builders.spec()
     sealed(paths, spec, 1, 2, 3, **builders.FAILED)
     sealed(paths, attempt(spec, 2, 1, 2, 3), 1, 2, 3)
-    assert missing(ledger(paths, rerun=("failed", "oom", "flagged")), spec) is None
+    assert missing(finished(paths, rerun=("failed", "oom", "flagged")), spec) is None
 
 
 def test_as_long_as_it_fails_it_is_run_again(paths: DataSetPaths) -> None:
     spec = builders.spec()
     for number in (1, 2, 3):
-        assert missing(ledger(paths, rerun=("oom",)), spec) == ((1, 2, 3), number)
+        assert missing(finished(paths, rerun=("oom",)), spec) == ((1, 2, 3), number)
         sealed(paths, attempt(spec, number, 1, 2, 3), 1, 2, 3, **builders.FAILED)
 
 
@@ -252,15 +257,15 @@ def test_a_rerun_that_fails_does_not_undo_an_ok(paths: DataSetPaths) -> None:
     spec = builders.spec()
     sealed(paths, spec, 1, 2, 3, flags=("throttled",))
     sealed(paths, attempt(spec, 2, 1, 2, 3), 1, 2, 3, **builders.FAILED)
-    assert missing(ledger(paths, rerun=("failed",)), spec) is None
-    assert missing(ledger(paths, rerun=("flagged",)), spec) == ((1, 2, 3), 3)
+    assert missing(finished(paths, rerun=("failed",)), spec) is None
+    assert missing(finished(paths, rerun=("flagged",)), spec) == ((1, 2, 3), 3)
 
 
 # --- clocks ----------------------------------------------------------------------------------------------------------
 
 
 def texts(executions: list[Execution]) -> list[str | None]:
-    return [execution.text for execution in executions]
+    return [execution.output_text for execution in executions]
 
 
 def test_a_later_attempt_counts_whatever_the_clocks_say(paths: DataSetPaths) -> None:
@@ -282,6 +287,6 @@ def test_a_later_attempt_counts_whatever_the_clocks_say(paths: DataSetPaths) -> 
         again = Trials()
         for record in order:
             again.add(record)
-        found = Ledger(again, "cpu", ("flagged",))
-        assert texts(found.done(spec)) == ["second"] * 3
+        found = FinishedExecutions(again, "cpu", ("flagged",))
+        assert texts(found.of(spec)) == ["second"] * 3
         assert found.missing(spec) is None

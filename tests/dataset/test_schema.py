@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import types
 import typing
 
@@ -12,24 +13,24 @@ import pytest
 from orchestrator.dataset.parquet import arrow_schema, describe, to_table
 from orchestrator.dataset.schema import (
     SCHEMA_VERSION,
-    Column,
     Execution,
     ExecutionRow,
     JudgedColumns,
-    SummaryRow,
     TelemetrySample,
     TrialColumns,
-    columns_of,
 )
+from orchestrator.dataset.summary import SummaryRow
+from orchestrator.dataset.verdicts import Verdict
 from orchestrator.meters.telemetry import FIELDS
-from orchestrator.nouns import Noun
+from orchestrator.nouns import Column, Noun, columns_of
 from tests import builders
 
 ROWS = [ExecutionRow, SummaryRow, TelemetrySample]
+TABLES = [*ROWS, Verdict]
 
 FIXED_NAMES = """energy_kwh energy_j gpu_energy_counter_j gpu_energy_integrated_j gpu_energy_cc_j cpu_energy_j cpu_method
 ram_energy_j ram_method scope n_parallel energy_per_token_j energy_basis energy_rel_uncertainty n_prompt_tokens n_new_tokens
-finish_reason window_s status error_kind usable reasons flags""".split()  # noqa: SIM905
+finish_reason window_s status error_kind usable reasons warning_flags""".split()  # noqa: SIM905
 """The names that the design fixes."""
 
 UNITS = {
@@ -37,6 +38,7 @@ UNITS = {
     "_kwh": "kWh",
     "_s": "s",
     "_w": "W",
+    "_kg": "kg",
     "_bytes": "B",
     "_mhz": "MHz",
     "_c": "°C",
@@ -70,7 +72,7 @@ def test_a_field_without_a_column_is_refused() -> None:
         told: typing.Annotated[int, Column("a number")]
         untold: int
 
-    with pytest.raises(TypeError, match=r"Bare\.untold has no Column"):
+    with pytest.raises(TypeError, match=r"Bare\.untold is not declared as a Column"):
         list(columns_of(Bare))
 
 
@@ -79,7 +81,7 @@ def test_the_fixed_names_are_columns_of_an_execution() -> None:
 
 
 def test_the_key_of_an_execution_is_in_its_row() -> None:
-    assert {"machine", "strategy", "use_case", "config_hash", "prompt", "repeat"} <= set(
+    assert {"machine", "strategy", "use_case", "config_hash", "prompt_number", "repeat"} <= set(
         ExecutionRow.model_fields
     )
 
@@ -125,22 +127,66 @@ def test_the_arrow_schema_carries_version_and_nullability(row: type[Noun]) -> No
 def test_arrow_types() -> None:
     schema = arrow_schema(ExecutionRow)
     types_ = {
-        name: schema.field(name).type
-        for name in ("seed", "energy_j", "text", "synthetic", "bits", "flags", "reasons")
-    }
-    assert types_ == {
         "seed": pa.int64(),
         "energy_j": pa.float64(),
-        "text": pa.string(),
+        "output_text": pa.string(),
         "synthetic": pa.bool_(),
         "bits": pa.int64(),
-        "flags": pa.list_(pa.string()),
-        "reasons": pa.list_(pa.string()),
+        "started_at": pa.timestamp("ms", tz="UTC"),
+        "warning_flags": pa.string(),
+        "reasons": pa.string(),
     }
+    assert {name: schema.field(name).type for name in types_} == types_
+
+
+def test_lists_are_texts_that_pandas_turns_into_columns() -> None:
+    rows = [
+        builders.columns().model_dump() | builders.execution(warning_flags=flags).model_dump()
+        for flags in (("drift", "too_short"), (), ("too_short",))
+    ]
+    table = to_table(ExecutionRow, [row | JUDGED for row in rows])
+    assert table["warning_flags"].to_pylist() == ["drift;too_short", "", "too_short"]
+    frame = table.to_pandas()
+    assert frame.drop_duplicates().shape == frame.shape
+    assert set(frame.groupby("warning_flags").size()) == {1}
+    flags = frame["warning_flags"].str.get_dummies(";")
+    assert flags.to_dict("list") == {"drift": [1, 0, 0], "too_short": [1, 0, 1]}
+
+
+JUDGED = {
+    "prompt_text": "Tell me.",
+    "execution": "a#1",
+    "usable": None,
+    "reasons": None,
+    "quality": None,
+    "decided_by": None,
+}
+
+
+@pytest.mark.parametrize("row", TABLES)
+def test_no_name_is_pandas_own_or_a_word_of_sql(row: type[Noun]) -> None:
+    import pandas as pd
+
+    connection = sqlite3.connect(":memory:")
+    for name, _, _ in columns_of(row):
+        assert not hasattr(pd.DataFrame(), name), name
+        assert name.upper() not in SQL_RESERVED, name
+        connection.execute(f"CREATE TABLE t_{name} ({name} TEXT)")  # raises for SQLite's own words
+
+
+SQL_RESERVED = set(
+    """ALL AND ANY ARRAY AS ASC ASYMMETRIC BETWEEN BOTH CASE CAST CHECK COLLATE COLUMN CONSTRAINT
+    CREATE CROSS CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP DEFAULT DESC DISTINCT ELSE END EXCEPT
+    EXISTS FALSE FETCH FILTER FOR FOREIGN FROM FULL GRANT GROUP HAVING IN INDEX INNER INTERSECT INTO
+    IS JOIN LATERAL LEADING LEFT LIKE LIMIT NATURAL NOT NULL OFFSET ON ONLY OR ORDER OUTER OVERLAPS
+    PRIMARY REFERENCES RETURNING RIGHT SELECT SOME SYMMETRIC TABLE THEN TO TRAILING TRUE UNION UNIQUE
+    USER USING VALUES WHEN WHERE WINDOW WITH""".split()
+)
+"""Words that PostgreSQL or SQL:2016 reserve: such a column would have to be quoted each time."""
 
 
 def test_the_largest_seed_fits_its_column() -> None:
-    row = builders.columns().model_dump() | builders.execution(seed=2**63 - 1).model_dump()
+    row = builders.columns().model_dump() | builders.execution(seed=2**63 - 1).model_dump() | JUDGED
     assert to_table(ExecutionRow, [row])["seed"].to_pylist() == [2**63 - 1]
 
 
@@ -155,14 +201,14 @@ def test_the_dictionary_has_a_line_a_column(row: type[Noun]) -> None:
 
 def test_a_line_of_the_dictionary_word_for_word() -> None:
     assert (
-        "| `energy_j` | double | J | the same in joules | not measured, see notes |"
+        "| `energy_j` | double | J | energy_kwh in joules | see notes |"
         in describe(ExecutionRow).splitlines()
     )
     assert (
-        "| `prompt` | int64 |  | number of the prompt in its use case, from 1 | never |"
+        "| `prompt_number` | int64 |  | number of the prompt in its use case, from 1 | never |"
         in describe(Execution).splitlines()
     )
 
 
 def test_telemetry_has_the_poller_s_fields() -> None:
-    assert list(TelemetrySample.model_fields) == ["prompt", *FIELDS]
+    assert list(TelemetrySample.model_fields) == ["prompt_number", *FIELDS]

@@ -12,13 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.dataset import tables
+from orchestrator.dataset.flags import SHORT_TRIAL_S
 from orchestrator.dataset.parquet import arrow_schema
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.schema import ExecutionRow, SummaryRow, TrialRecord
+from orchestrator.dataset.schema import ExecutionRow, TrialRecord
+from orchestrator.dataset.summary import SummaryRow
 from orchestrator.dataset.tables import (
     FRESH_ROWS,
     GROWTH,
-    SHORT_TRIAL_S,
     TableWriter,
     Trials,
     read_all,
@@ -52,7 +53,7 @@ def messy_data_set(paths: DataSetPaths, seed: int) -> list[TrialRecord]:
             plan.append(
                 (
                     draw.choice(["pc", "colab"]),
-                    builders.spec(index=index, attempt=attempt, order_index=len(plan)),
+                    builders.spec(config_index=index, attempt=attempt, order_index=len(plan)),
                 )
             )
     draw.shuffle(plan)
@@ -96,7 +97,7 @@ def test_a_trial_at_a_time_equals_from_scratch(
         assert ours.schema.equals(theirs.schema, check_metadata=True)
         assert ours.equals(theirs)
     assert (n_executions, n_trials) == (one_by_one[0].num_rows, one_by_one[1].num_rows)
-    assert n_trials == len({(r.columns.machine, r.columns.index) for r in sealed})
+    assert n_trials == len({(r.columns.machine, r.columns.config_index) for r in sealed})
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -254,7 +255,12 @@ def test_a_summary_by_hand() -> None:
             n_prompt_tokens=8,
         ),
         builders.execution(
-            3, of=spec, **builders.FAILED, window_s=50.0, energy_j=999.0, flags=("too_short",)
+            3,
+            of=spec,
+            **builders.FAILED,
+            window_s=50.0,
+            energy_j=999.0,
+            warning_flags=("too_short",),
         ),
     ]
     row = summary(builders.record(spec, executions=done))
@@ -446,7 +452,7 @@ def test_a_few_trials_on_a_large_data_set_cost_one_rewrite(
 def test_while_small_the_tables_follow_at_once(paths: DataSetPaths) -> None:
     writer = TableWriter(paths, Trials())
     for index in range(3):
-        writer.add(builders.record(builders.spec(index=index)))
+        writer.add(builders.record(builders.spec(config_index=index)))
         writer.follow()
         assert pq.read_metadata(paths.summary).num_rows == index + 1
         assert pq.read_metadata(paths.executions).num_rows == 3 * (index + 1)
@@ -482,7 +488,7 @@ def test_a_write_that_failed_is_made_up_for(
 
 def test_unreadable_trials_are_listed_and_the_others_kept(paths: DataSetPaths) -> None:
     for index in range(4):
-        spec = builders.spec(index=index)
+        spec = builders.spec(config_index=index)
         builders.seal_trial(paths, spec, [builders.measured(1, of=spec)])
     torn, alien, locked, whole = paths.sealed_trials()
     (torn / "trial.json").write_bytes((torn / "trial.json").read_bytes()[:500])

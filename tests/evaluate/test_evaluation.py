@@ -39,7 +39,7 @@ def paths(tmp_path: Path) -> DataSetPaths:
 
 def seal(paths: DataSetPaths, index: int, texts: list[str | None], **columns: Any) -> None:
     spec = builders.spec(
-        index=index, prompts=builders.prompts([f"{PROMPT} ({i})" for i in range(len(texts))])
+        config_index=index, prompts=builders.prompts([f"{PROMPT} ({i})" for i in range(len(texts))])
     )
     items = [
         builders.measured(i, of=spec, **({"text": text} if text is not None else builders.FAILED))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.dataset.trial_files import REPORT_FIELDS
+from orchestrator.dataset.trial_texts import CODECARBON_FIELDS
 from orchestrator.importer.emissions_files import NUMBERS, read_emissions
 from tests import builders
 
@@ -24,7 +24,8 @@ def rows(draw: st.DrawFn) -> tuple[list[str], list[dict[str, float | str]]]:
     """Names of columns in any order, of any version that has the needed ones, and rows."""
     optional = draw(
         st.lists(
-            st.sampled_from([*REPORT_FIELDS, "codecarbon_version", "water_consumed"]), unique=True
+            st.sampled_from([*CODECARBON_FIELDS, "codecarbon_version", "water_consumed"]),
+            unique=True,
         )
     )
     names = draw(st.permutations(sorted({"duration", "energy_consumed", *optional})))

@@ -12,12 +12,13 @@ import pytest
 from orchestrator.dataset.imported import read_provenance
 from orchestrator.dataset.parquet import read_parquet
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.trial_files import REPORT_FIELDS
+from orchestrator.dataset.trial_texts import CODECARBON_FIELDS
 from tests import builders
 from tests.commandline import Outcome, caller
 
 NAMES = [
-    {"run_id": "run-id", "tracking_mode": "Tracking_mode"}.get(name, name) for name in REPORT_FIELDS
+    {"run_id": "run-id", "tracking_mode": "Tracking_mode"}.get(name, name)
+    for name in CODECARBON_FIELDS
 ]
 ROW = {
     "timestamp": "2024-05-01T10:00:00", "project_name": "codecarbon", "run_id": "r1", "duration": 100, "emissions": 0.001,
@@ -31,7 +32,7 @@ def table(*changes: dict[str, Any], separator: str = ",", more: tuple[str, ...] 
     lines = [separator.join([*NAMES, *more])]
     for number, change in enumerate(changes):
         row = {**ROW, "run_id": f"r{number}", "cpu_power": 40 + number, **change}
-        lines.append(separator.join(str(row.get(name, "")) for name in (*REPORT_FIELDS, *more)))
+        lines.append(separator.join(str(row.get(name, "")) for name in (*CODECARBON_FIELDS, *more)))
     return "\n".join(lines) + "\n"
 
 

@@ -16,6 +16,7 @@ import pytest
 from orchestrator.meters import Reading, Scene, codecarbon
 from orchestrator.meters.codecarbon import J_PER_KWH, CodeCarbonMeter
 from orchestrator.nouns import Machine
+from tests.meters import closed
 from tests.meters.fake_nvml import host, installed, uuid
 
 ITALY = Machine(
@@ -28,7 +29,14 @@ ITALY = Machine(
 )
 ANYWHERE = Machine(name="test", accelerator="cpu")
 
-ENERGIES = ("energy_kwh", "energy_j", "gpu_energy_cc_j", "cpu_energy_j", "ram_energy_j")
+ENERGIES = (
+    "energy_kwh",
+    "energy_j",
+    "emissions_kg",
+    "gpu_energy_cc_j",
+    "cpu_energy_j",
+    "ram_energy_j",
+)
 
 HOSTILE = {
     "PUE": "3",
@@ -112,7 +120,7 @@ def window(scene: Scene, seconds: float = 0.3) -> Window:
     while time.perf_counter() - began < seconds:
         pass
     ended = time.perf_counter()
-    reading = meter.end()
+    reading = closed(meter)
     ended_outer = time.perf_counter()
     meter.close()
     return Window(reading, ended - began, ended_outer - outer)
@@ -129,6 +137,7 @@ def test_a_window_of_known_power(no_network: list[Any]) -> None:
     assert values["gpu_energy_cc_j"] is None
     assert taken.reading.notes == {"gpu_energy_cc_j": "no GPU"}
     assert raw["emissions"] == pytest.approx(values["energy_kwh"] * 0.250, rel=1e-6)
+    assert values["emissions_kg"] == pytest.approx(values["energy_kwh"] * 0.250, rel=1e-6)
     assert raw["project_name"] == "sweep"
     assert no_network == []
 
@@ -341,7 +350,7 @@ def gpu_window(meter: CodeCarbonMeter, nvml: Any, seconds: float) -> Reading:
     meter.begin()
     time.sleep(0.06)  # CodeCarbon looks at the real clock, too
     nvml.advance(seconds)
-    return meter.end()
+    return closed(meter)
 
 
 @pytest.mark.parametrize("visible", [None, "", "3", "2,3", "GPU", "0"])
@@ -385,7 +394,7 @@ def test_the_pue_applies_to_the_gpu() -> None:
 def test_a_gpu_that_reads_nothing_makes_the_total_unknown() -> None:
     with installed(host(300, counter="frozen"), codecarbon=True) as nvml:
         reading = gpu_window(CodeCarbonMeter(Scene(ON_GPU, uuid(0))), nvml, 10.0)
-    unknown = ("gpu_energy_cc_j", "energy_kwh", "energy_j")
+    unknown = ("energy_kwh", "energy_j", "emissions_kg", "gpu_energy_cc_j")
     assert {name: reading.values[name] for name in unknown} == dict.fromkeys(unknown)
     assert reading.notes == dict.fromkeys(unknown, "CodeCarbon read no GPU energy")
     assert reading.values["ram_energy_j"] > 0

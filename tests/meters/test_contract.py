@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -16,9 +18,14 @@ from orchestrator.dataset.schema import Execution
 from orchestrator.errors import UserError
 from orchestrator.meters import METERS, Meter, Reading, Scene, codecarbon, meters_for
 from orchestrator.meters.codecarbon import CodeCarbonMeter
-from orchestrator.meters.nvml import Gpu, NvmlMeter, index_of, list_gpus
+from orchestrator.meters.columns import PowerColumns
+from orchestrator.meters.nvml import CounterMeter, Gpu, index_of, list_gpus
+from orchestrator.meters.telemetry import PowerMeter
 from orchestrator.nouns import Machine
+from tests.meters import closed
 from tests.meters.fake_nvml import START_MJ, FakeGpu, FakeNvml, NVMLError, host, installed, uuid
+from tests.meters.test_telemetry import POLLED_GPU, wait_for_first_sample
+from tests.meters.test_telemetry import UUID as POLLED_UUID
 
 CPU = Machine(
     name="test", accelerator="cpu", country_iso_code="ITA", cpu_power_w=100, ram_power_w=10
@@ -47,7 +54,7 @@ class FixedMeter:
     """The smallest meter: says what it is told to."""
 
     def __init__(self, reading: Reading) -> None:
-        self.reading = reading
+        self._reading = reading
 
     def settle(self) -> None:
         pass
@@ -55,8 +62,11 @@ class FixedMeter:
     def begin(self) -> None:
         pass
 
-    def end(self) -> Reading:
-        return self.reading
+    def end(self) -> None:
+        pass
+
+    def reading(self, began_s: float, ended_s: float) -> Reading:
+        return self._reading
 
     def close(self) -> None:
         pass
@@ -75,6 +85,7 @@ class Case:
 CODECARBON = {
     "energy_kwh",
     "energy_j",
+    "emissions_kg",
     "cpu_energy_j",
     "cpu_method",
     "ram_energy_j",
@@ -87,7 +98,7 @@ COUNTER = {"gpu_energy_counter_j"}
 @contextmanager
 def nvml_case(counter: str, unknown: set[str]) -> Iterator[Case]:
     with installed(host(300, counter=counter)) as nvml:
-        yield Case(lambda: NvmlMeter(uuid(0)), lambda: nvml.advance(1.0), COUNTER, unknown)
+        yield Case(lambda: CounterMeter(uuid(0)), lambda: nvml.advance(1.0), COUNTER, unknown)
 
 
 @contextmanager
@@ -111,6 +122,22 @@ def codecarbon_case(
 
 
 @contextmanager
+def power_case() -> Iterator[Case]:
+    """A poller of its own process that reads a GPU which draws 120 W."""
+    columns = set(PowerColumns.model_fields)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        Path(folder, "pynvml.py").write_text(POLLED_GPU)
+        patch.syspath_prepend(folder)
+        yield Case(polling, lambda: time.sleep(0.25), columns, set())
+
+
+def polling() -> PowerMeter:
+    meter = PowerMeter(POLLED_UUID)
+    wait_for_first_sample(meter)
+    return meter
+
+
+@contextmanager
 def fixed_case() -> Iterator[Case]:
     reading = Reading({"energy_j": None, "gpu_energy_counter_j": 2.0}, {"energy_j": "told so"})
     yield Case(
@@ -130,16 +157,17 @@ CASES: dict[str, Callable[[], Any]] = {
         Scene(GPU, uuid(0)),
         host(300, counter="frozen"),
         0.15,
-        {"energy_kwh", "energy_j", "gpu_energy_cc_j"},
+        {"energy_kwh", "energy_j", "emissions_kg", "gpu_energy_cc_j"},
     ),
     "codecarbon, window too short for it": lambda: codecarbon_case(
         Scene(GPU, uuid(0)), host(300), 0.0, CODECARBON - {"cpu_method", "ram_method"}
     ),
-    "nvml, linear": lambda: nvml_case("linear", set()),
-    "nvml, stepped": lambda: nvml_case("stepped", set()),
-    "nvml, frozen": lambda: nvml_case("frozen", COUNTER),
-    "nvml, backward": lambda: nvml_case("backward", COUNTER),
-    "nvml, absent": lambda: nvml_case("absent", COUNTER),
+    "counter, linear": lambda: nvml_case("linear", set()),
+    "counter, stepped": lambda: nvml_case("stepped", set()),
+    "counter, frozen": lambda: nvml_case("frozen", COUNTER),
+    "counter, backward": lambda: nvml_case("backward", COUNTER),
+    "counter, absent": lambda: nvml_case("absent", COUNTER),
+    "power": power_case,
     "a fake": fixed_case,
 }
 
@@ -151,7 +179,7 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
 
 
 def test_the_family_is_the_table_and_covered_here() -> None:
-    assert list(METERS) == ["codecarbon", "nvml"], "outermost first"
+    assert list(METERS) == ["codecarbon", "counter", "power"], "outermost first"
     assert {name.partition(",")[0].partition(" ")[0] for name in CASES} >= set(METERS)
 
 
@@ -159,9 +187,7 @@ def test_a_window(case: Case) -> None:
     meter = case.make()
     readings = []
     for _ in range(3):
-        meter.begin()
-        case.work()
-        readings.append(meter.end())
+        readings.append(window(meter, case))
     meter.close()
     for reading in readings:
         assert set(reading.values) == case.columns
@@ -173,17 +199,41 @@ def test_a_window(case: Case) -> None:
             assert reading.values[name] is None or reading.values[name] > 0, name
 
 
+def window(meter: Meter, case: Case) -> Reading:
+    """One window of the case's work."""
+    meter.settle()
+    meter.begin()
+    began_s = time.perf_counter()
+    case.work()
+    return closed(meter, began_s, time.perf_counter())
+
+
+def test_the_table_declares_what_each_meter_writes() -> None:
+    declared = {name: set(kind.columns.model_fields) for name, kind in METERS.items()}
+    for name, make in CASES.items():
+        kind = name.partition(",")[0].partition(" ")[0]
+        if kind in METERS:
+            with make() as case:
+                assert case.columns == declared[kind], name
+
+
+def test_two_meters_of_one_column_are_an_error_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METERS, "twice", METERS["counter"])
+    with pytest.raises(ValueError, match="counter and twice both write the column gpu_energy_c"):
+        meters_for(Scene(CPU))
+
+
 def test_windows_don_t_run_together(case: Case) -> None:
     """What happens between two windows belongs to neither."""
     meter = case.make()
     meter.begin()
     case.work()
-    first = meter.end()
+    first = closed(meter)
     for _ in range(5):
         case.work()
     meter.begin()
     case.work()
-    second = meter.end()
+    second = closed(meter)
     meter.close()
     for name in {"gpu_energy_cc_j", "gpu_energy_counter_j"} & (case.columns - case.unknown):
         assert second.values[name] == pytest.approx(first.values[name], rel=1e-6)
@@ -198,7 +248,7 @@ def test_close_at_any_time(case: Case) -> None:
     again = case.make()
     again.begin()
     case.work()
-    again.end()
+    closed(again)
     again.close()
 
 
@@ -212,9 +262,13 @@ def test_without_a_gpu_there_is_no_counter() -> None:
 
 def test_with_a_gpu_codecarbon_is_the_outer_window() -> None:
     with installed(host(300)):
-        assert [type(meter) for meter in meters_for(Scene(GPU, uuid(0)))] == [
+        meters = meters_for(Scene(GPU, uuid(0)))
+        for meter in meters:
+            meter.close()
+        assert [type(meter) for meter in meters] == [
             CodeCarbonMeter,
-            NvmlMeter,
+            CounterMeter,
+            PowerMeter,
         ]
 
 
@@ -225,10 +279,10 @@ def test_with_a_gpu_codecarbon_is_the_outer_window() -> None:
 def test_a_linear_counter_gives_exactly_the_difference(seconds: float) -> None:
     with installed(host(300, 137.5)) as nvml:
         nvml.advance(5.0)
-        meter = NvmlMeter(uuid(1))
+        meter = CounterMeter(uuid(1))
         meter.begin()
         nvml.advance(seconds)
-        assert meter.end() == Reading(
+        assert closed(meter) == Reading(
             {"gpu_energy_counter_j": pytest.approx(137.5 * seconds, abs=1e-3)}
         )
 
@@ -238,10 +292,10 @@ def test_a_stepped_counter_jumps(offset_s: float, joules: float) -> None:
     """A window of 0.35 s sees three or four steps of 100 ms."""
     with installed(host(300, counter="stepped")) as nvml:
         nvml.advance(offset_s)
-        meter = NvmlMeter(uuid(0))
+        meter = CounterMeter(uuid(0))
         meter.begin()
         nvml.advance(0.35)
-        assert meter.end().values["gpu_energy_counter_j"] == pytest.approx(joules)
+        assert closed(meter).values["gpu_energy_counter_j"] == pytest.approx(joules)
 
 
 @pytest.mark.parametrize(
@@ -254,30 +308,30 @@ def test_a_stepped_counter_jumps(offset_s: float, joules: float) -> None:
 )
 def test_a_counter_that_can_t_be_trusted_is_none_with_its_reason(counter: str, reason: str) -> None:
     with installed(host(300, counter=counter)) as nvml:
-        meter = NvmlMeter(uuid(0))
+        meter = CounterMeter(uuid(0))
         meter.begin()
         nvml.advance(10.0)
-        assert meter.end() == Reading(
+        assert closed(meter) == Reading(
             {"gpu_energy_counter_j": None}, {"gpu_energy_counter_j": reason}
         )
 
 
 def test_a_counter_that_fails_half_way_is_none() -> None:
     with installed(host(300)) as nvml:
-        meter = NvmlMeter(uuid(0))
+        meter = CounterMeter(uuid(0))
         meter.begin()
         nvml.advance(1.0)
         nvml.gpus[0].counter = "absent"
-        assert meter.end().values == {"gpu_energy_counter_j": None}
+        assert closed(meter).values == {"gpu_energy_counter_j": None}
 
 
 def test_a_short_window_between_two_steps_is_none_not_zero() -> None:
     with installed(host(300, counter="stepped")) as nvml:
-        meter = NvmlMeter(uuid(0))
+        meter = CounterMeter(uuid(0))
         nvml.advance(0.01)
         meter.begin()
         nvml.advance(0.05)
-        assert meter.end().values == {"gpu_energy_counter_j": None}
+        assert closed(meter).values == {"gpu_energy_counter_j": None}
 
 
 def test_the_gpus_of_a_host() -> None:
@@ -335,10 +389,10 @@ def test_a_query_that_the_gpu_refuses_hides_no_gpu(query: str) -> None:
             nvml.gpus[1].memory_bytes,
         )
         assert index_of(uuid(1)) == 1
-        meter = NvmlMeter(uuid(0))
+        meter = CounterMeter(uuid(0))
         meter.begin()
         nvml.advance(2.0)
-        assert meter.end().values == {"gpu_energy_counter_j": 600.0}
+        assert closed(meter).values == {"gpu_energy_counter_j": 600.0}
 
 
 @pytest.mark.parametrize("query", ["nvmlDeviceGetHandleByIndex", "nvmlDeviceGetUUID"])
@@ -359,7 +413,7 @@ def test_a_gpu_is_found_by_its_uuid_whatever_cuda_says(monkeypatch: pytest.Monke
 
 def test_a_gpu_that_is_not_there_is_a_user_error() -> None:
     with installed(host(300)), pytest.raises(UserError) as raised:
-        NvmlMeter("MIG-0a0a0a0a")
+        CounterMeter("MIG-0a0a0a0a")
     assert str(raised.value) == (
         f"the GPU MIG-0a0a0a0a is not among those NVML lists ({uuid(0)}); MIG slices have no energy counter of their own"
     )

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.errors import UserError
 from orchestrator.meters import nvml
-from orchestrator.meters.nvml import Gpu, NvmlMeter, visible_gpus
+from orchestrator.meters.nvml import CounterMeter, Gpu, visible_gpus
 
 FOUR = [Gpu(index, f"GPU-{index}{index}-x", "Fake", 2**34) for index in range(4)]
 
@@ -43,7 +43,7 @@ def test_an_empty_one_is_refused_where_there_are_gpus(monkeypatch: pytest.Monkey
     assert visible_gpus() == []
 
 
-class Counter(NvmlMeter):
+class Counter(CounterMeter):
     """A counter that steps at every third look."""
 
     def __init__(self, step_every: int | None) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.meters.poller import power_reader, slow_fields
-from orchestrator.meters.telemetry import Telemetry, integrate
+from orchestrator.meters.telemetry import PowerMeter, integrate
 
 UUID = "GPU-00000000-0000-0000-0000-000000000001"
 
@@ -38,12 +38,13 @@ FAKE_PYNVML = f"""
 """
 
 
+POLLED_GPU = textwrap.dedent(FAKE_PYNVML) + "THROTTLE = 4\n"  # SwPowerCap: no trouble
+
+
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with a fake pynvml that the poller's process finds first."""
-    (tmp_path / "pynvml.py").write_text(
-        textwrap.dedent(FAKE_PYNVML) + "THROTTLE = 4\n"
-    )  # SwPowerCap: no trouble
+    (tmp_path / "pynvml.py").write_text(POLLED_GPU)
     monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
 
@@ -64,13 +65,13 @@ def test_samples_that_miss_an_edge_are_no_integral(samples: list[tuple[float, fl
 
 
 def test_power_of_a_window(host: Path) -> None:
-    telemetry = Telemetry(UUID)
+    telemetry = PowerMeter(UUID)
     try:
         wait_for_first_sample(telemetry)
         began = time.perf_counter()
         time.sleep(0.6)
         ended = time.perf_counter()
-        reading = telemetry.between(began, ended)
+        reading = telemetry.reading(began, ended)
         assert reading.values["gpu_energy_integrated_j"] == pytest.approx(
             120 * (ended - began), rel=1e-6
         )
@@ -78,7 +79,7 @@ def test_power_of_a_window(host: Path) -> None:
         assert reading.flags == frozenset()
         assert telemetry.power_semantics == "average_1s"
         assert telemetry._process.pid != os.getpid()
-        later = telemetry.between(began, began + 1.5)
+        later = telemetry.reading(began, began + 1.5)
         assert later.samples
         sample = later.samples[0]
         assert (sample["temperature_c"], sample["sm_clock_mhz"], sample["utilization"]) == (
@@ -95,28 +96,28 @@ def test_power_of_a_window(host: Path) -> None:
 def test_a_slowed_gpu_is_flagged(host: Path) -> None:
     with (host / "pynvml.py").open("a") as stream:
         stream.write("THROTTLE = 0x40\n")
-    telemetry = Telemetry(UUID)
+    telemetry = PowerMeter(UUID)
     try:
         wait_for_first_sample(telemetry)
         began = time.perf_counter()
         time.sleep(2.5)  # the slow fields come about once a second, later on a busy host
-        assert "throttled" in telemetry.between(began, time.perf_counter()).flags
+        assert "throttled" in telemetry.reading(began, time.perf_counter()).flags
     finally:
         telemetry.close()
 
 
 def test_a_poller_that_died_gives_null_with_a_reason(host: Path) -> None:
-    telemetry = Telemetry("GPU-of-another-host")
+    telemetry = PowerMeter("GPU-of-another-host")
     telemetry._process.wait(timeout=30)
-    reading = telemetry.between(0.0, 1.0)
-    assert reading.values == {"gpu_energy_integrated_j": None}
+    reading = telemetry.reading(0.0, 1.0)
+    assert reading.values == {"gpu_energy_integrated_j": None, "power_semantics": "unknown"}
     assert "don't cover" in reading.notes["gpu_energy_integrated_j"]
     telemetry.close()
 
 
 def test_polling_too_often_is_refused() -> None:
     with pytest.raises(ValueError, match="disturb"):
-        Telemetry(UUID, 0.05)
+        PowerMeter(UUID, 0.05)
 
 
 def test_the_poller_ends_with_its_reader(host: Path) -> None:
@@ -178,7 +179,7 @@ def nvml_of(architecture: int | None = None, name: str = "Fake", instant_mw: int
     return Nvml()
 
 
-def wait_for_first_sample(telemetry: Telemetry) -> None:
+def wait_for_first_sample(telemetry: PowerMeter) -> None:
     deadline = time.monotonic() + 60
     while not telemetry._samples:
         assert time.monotonic() < deadline, "the poller printed nothing"

@@ -38,7 +38,9 @@ def paths(tmp_path: Path) -> DataSetPaths:
     paths = DataSetPaths(tmp_path / "data set")
     cpu = builders.spec(prompts=builders.prompts(builders.PROMPTS[:2]))
     builders.seal_trial(
-        paths, cpu, [builders.measured(1, of=cpu), builders.measured(2, of=cpu, text="word word")]
+        paths,
+        cpu,
+        [builders.measured(1, of=cpu), builders.measured(2, of=cpu, output_text="word word")],
     )
     gpu = builders.spec(setup=builders.setup(model="llama2"), model_ref="llama2")
     on = [
@@ -261,7 +263,7 @@ def test_a_data_set_that_grew_is_published_again(
     paths: DataSetPaths, call: Callable[..., Outcome]
 ) -> None:
     call("publish", "--out", str(paths.root))
-    spec = builders.spec(index=7)
+    spec = builders.spec(config_index=7)
     builders.seal_trial(
         paths, spec, [builders.measured(1, of=spec, started_at="2026-01-03T00:00:00+00:00")]
     )

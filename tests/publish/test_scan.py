@@ -55,7 +55,9 @@ def test_in_our_own_fields_it_is_an_error(paths: DataSetPaths, rule: str) -> Non
 def test_in_what_a_model_wrote_it_is_a_warning(paths: DataSetPaths, rule: str) -> None:
     spec = builders.spec()
     builders.seal_trial(
-        paths, spec, [builders.measured(1, of=spec, text=f"The dragon said {SECRETS[rule]} twice")]
+        paths,
+        spec,
+        [builders.measured(1, of=spec, output_text=f"The dragon said {SECRETS[rule]} twice")],
     )
     (finding,) = scan(paths, SCANNER)
     assert (finding.severity, finding.what.startswith("text: ")) == ("warning", True)

@@ -88,7 +88,7 @@ def test_each_kind_of_machine_runs_the_whole_plan(
     assert leaves == {("pc", 2): 3, ("cpu", 2): 3}
     orders = [r.columns.order_index for r in records]
     assert len(set(orders)) == len(orders)
-    assert len({tuple(r.asked.model_dump().items()) for r in records}) > 3, (
+    assert len({tuple(r.configuration.model_dump().items()) for r in records}) > 3, (
         "each has a study of its own"
     )
     assert "12 of 12 executions" in orchestrator.run("status").stdout

@@ -148,7 +148,7 @@ def test_hosts_that_are_cut_off_and_join_late(
             attached.stop(host)
     records = trials(out)
     executions = Counter(
-        (r.columns.machine, r.spec.key(), e.prompt) for r in records for e in r.executions
+        (r.columns.machine, r.spec.key(), e.prompt_number) for r in records for e in r.executions
     )
     assert set(executions.values()) == {1}
     assert Counter(machine for machine, *_ in executions) == {"pc": 12, "colab": 12, "leonardo": 12}

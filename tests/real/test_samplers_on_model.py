@@ -15,7 +15,7 @@ import pytest
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.tables import rebuild
-from orchestrator.dataset.trial_files import REPORT_FIELDS
+from orchestrator.dataset.trial_texts import CODECARBON_FIELDS
 from orchestrator.samplers import SAMPLERS
 from tests.real.conftest import Orchestrator
 
@@ -70,7 +70,7 @@ def test_model_was_loaded_once_a_sweep(
 ) -> None:
     for name in samplers:
         records = [r for r in trials(swept) if r.columns.strategy == SAMPLERS[name].folder]
-        assert sum(r.environment["loaded_here"] for r in records) == 1, name
+        assert sum(r.environment.loaded_here for r in records) == 1, name
 
 
 def test_executions_are_measured_and_generated(
@@ -82,7 +82,7 @@ def test_executions_are_measured_and_generated(
         assert ran in {("float32", True), ("bfloat16", False)}  # by the kind of CPU
         assert record.columns.synthetic is False
         assert record.columns.country_iso_code == "ITA"
-        assert record.environment["versions"].keys() >= {
+        assert record.environment.versions.keys() >= {
             "ray",
             "codecarbon",
             "torch",
@@ -91,14 +91,14 @@ def test_executions_are_measured_and_generated(
         }
         for execution in record.executions:
             assert execution.status == "ok"
-            assert execution.text
+            assert execution.output_text
             assert execution.n_new_tokens is not None
             assert execution.n_new_tokens > 0
             assert execution.energy_kwh is not None
             assert execution.energy_j == pytest.approx(execution.energy_kwh * 3.6e6)
             assert execution.energy_basis == "energy_j"
             assert execution.gpu_energy_counter_j is None
-            assert "estimated_cpu" in execution.flags or execution.cpu_method == "rapl"
+            assert "estimated_cpu" in execution.warning_flags or execution.cpu_method == "rapl"
 
 
 def test_emissions_csv_begins_with_the_reports_fields(
@@ -108,7 +108,7 @@ def test_emissions_csv_begins_with_the_reports_fields(
     assert len(files) == 3 * sum(SAMPLES[name] for name in samplers)
     for file in files:
         header, row = list(csv.reader(file.open()))
-        assert tuple(header[:29]) == REPORT_FIELDS
+        assert tuple(header[:29]) == CODECARBON_FIELDS
         assert float(row[header.index("energy_consumed")]) > 0
         assert row[header.index("country_name")] == "Italy"
 
@@ -132,11 +132,11 @@ def test_the_same_execution_gives_the_same_text(
     # the use case of the shortest texts; its setup, and so its seeds and hashes, don't depend on the others
     orchestrator.tune("--space", "lhs", "--samples", "2", *SMALL, "--use-case", "danceCoreography")
     again = {
-        (r.columns.use_case, r.columns.index): [e.text for e in r.executions]
+        (r.columns.use_case, r.columns.config_index): [e.text for e in r.executions]
         for r in trials(tmp_path / "measurements")
     }
     before = {
-        (r.columns.use_case, r.columns.index): [e.text for e in r.executions]
+        (r.columns.use_case, r.columns.config_index): [e.text for e in r.executions]
         for r in trials(swept)
         if r.columns.strategy == SAMPLERS["lhs"].folder
     }

@@ -158,7 +158,7 @@ def test_a_job_drains_and_its_follow_up_completes_the_sweep(base: Path) -> None:
     )
     assert {record.columns.machine for record in records} == {"testbed"}
     assert len({record.columns.host for record in records}) == 2, "both nodes measured"
-    assert all("slurm" not in record.environment["machine"] for record in records), (
+    assert all("slurm" not in record.environment.machine for record in records), (
         "nobody's account is published"
     )
     orchestrator.run("validate", **extra)

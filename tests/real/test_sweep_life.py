@@ -33,7 +33,7 @@ SIMULATED = (
 def keys(records: list[TrialRecord]) -> Counter[tuple[str, str, int, int]]:
     """How often each execution is in a data set."""
     return Counter(
-        (r.columns.use_case, r.columns.config_hash, r.columns.repeat, e.prompt)
+        (r.columns.use_case, r.columns.config_hash, r.columns.repeat, e.prompt_number)
         for r in records
         for e in r.executions
     )
@@ -206,7 +206,7 @@ def test_parallel_trials_share_the_host_and_say_so(
     for record in trials(orchestrator.folder / "measurements"):
         for execution in record.executions:
             assert (execution.scope, execution.n_parallel) == ("shared", 2)
-            assert "shared_host" in execution.flags
+            assert "shared_host" in execution.warning_flags
 
 
 def test_what_a_person_reads_in_a_log(orchestrator: Orchestrator) -> None:

@@ -80,8 +80,8 @@ def trials() -> Trials:
         for index, text in enumerate(texts):
             max_length, top_p, top_k, temperature = ASKED[index]
             of = builders.spec(
-                index=index,
-                asked=builders.configuration(
+                config_index=index,
+                configuration=builders.configuration(
                     max_length=max_length, top_p=top_p, top_k=top_k, temperature=temperature
                 ),
                 setup=builders.setup(use_case=use_case, model="mistral", engine="transformers"),
@@ -99,7 +99,7 @@ def trials() -> Trials:
                 "window_s": tokens / 24,
                 "finish_reason": "length" if text in (STORY, LOOP) else "eos",
             }
-            done = builders.execution(1, of=of, text=text, **(builders.ON_GPU | spent | ran))
+            done = builders.execution(1, of=of, output_text=text, **(builders.ON_GPU | spent | ran))
             found.add(builders.record(of, executions=[done], synthetic=False))
     return found
 

@@ -35,13 +35,15 @@ def trials(texts: Iterable[str], **changes: Any) -> Trials:
     for index, text in enumerate(texts):
         use_case = "danceCoreography" if index < len(texts) // 2 else "fantasyWorld"
         of = builders.spec(
-            index=index,
+            config_index=index,
             setup=builders.setup(use_case=use_case),
             prompts=builders.prompts(builders.PROMPTS[:1]),
         )
         found.add(
             builders.record(
-                of, executions=[builders.execution(1, of=of, text=text, **changes)], synthetic=False
+                of,
+                executions=[builders.execution(1, of=of, output_text=text, **changes)],
+                synthetic=False,
             )
         )
     return found

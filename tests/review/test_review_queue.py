@@ -163,7 +163,7 @@ def test_another_programs_lines_are_followed(tmp_path: Path) -> None:
 
 
 def test_details_tell_what_ran(tmp_path: Path) -> None:
-    of = builders.spec(asked=builders.configuration(temperature=0.0))
+    of = builders.spec(configuration=builders.configuration(temperature=0.0))
     found = trials([])
     done = builders.execution(1, of=of, seed=2**63 - 1, energy_basis=None, energy_per_token_j=None)
     found.add(builders.record(of, executions=[done]))

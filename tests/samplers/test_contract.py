@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import pytest
@@ -11,11 +12,21 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import UserError
 from orchestrator.nouns import DOMAIN, KINDS, PARAMETERS, Configuration, Space, digest
-from orchestrator.samplers import SAMPLERS, LhsOptions, configurations, grid, sampler_of
+from orchestrator.samplers import (
+    SAMPLERS,
+    LhsOptions,
+    Sampler,
+    configurations,
+    grid,
+    lhs,
+    sampler_of,
+    sobol,
+    uniform,
+)
 from orchestrator.samplers.quality import quality
 from orchestrator.yaml_files import read
 
-DESIGNS = [name for name, sampler in SAMPLERS.items() if sampler.design]
+DESIGNS = [name for name, kind in SAMPLERS.items() if not kind.learns]
 PINNED = {
     "uniform": "9a3b5f98ca4e",
     "grid": "6e2e64c45935",
@@ -56,9 +67,9 @@ def test_points_are_inside_and_as_many_as_asked(name: str, count: int) -> None:
 def test_a_design_is_rows_of_plain_floats_in_the_unit_cube(
     name: str, count: int, dimensions: int
 ) -> None:
-    sampler, options = sampler_of(space(name), name)
-    assert sampler.design is not None
-    rows = sampler.design(count, dimensions, 3, options)
+    _, options = sampler_of(space(name), name)
+    design = {"uniform": uniform, "grid": grid, "lhs": lhs, "sobol": sobol}[name].design
+    rows = design(count, dimensions, 3, options)
     assert len(rows) == count if name != "grid" else len(rows) <= count
     assert all(type(u) is float and 0 <= u <= 1 for row in rows for u in row)
     assert {len(row) for row in rows} == {dimensions}
@@ -108,9 +119,7 @@ def test_latin_hypercube_meets_each_stratum_once(strength: int, optimization: st
 
 def test_strength_two_is_an_orthogonal_array() -> None:
     """Of 5 x 5 cells over any two axes, each holds one of 25 points."""
-    sampler, _ = sampler_of(space("lhs"), "lhs")
-    assert sampler.design is not None
-    points = sampler.design(25, 4, 5, LhsOptions(strength=2))
+    points = lhs.design(25, 4, 5, LhsOptions(strength=2))
     for one, other in itertools.combinations(range(4), 2):
         assert len({(int(point[one] * 5), int(point[other] * 5)) for point in points}) == 25
 
@@ -284,9 +293,66 @@ def test_a_grid_with_a_narrowed_axis_has_each_point_once() -> None:
     assert len(design) == len(set(design)) == 8
 
 
-def test_optuna_draws_nothing_ahead() -> None:
-    with pytest.raises(UserError, match="draws no design ahead"):
-        draw("optuna", 4)
+# --- what every sampler holds while it runs, learning ones too -------------------------------
+
+
+def started(name: str, count: int = 8, seed: int = 5) -> Sampler:
+    kind, options = sampler_of(space(name), name)
+    return kind.start(space(name), count, seed, options)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_it_asks_for_configurations_inside_the_space(name: str) -> None:
+    sampler = started(name)
+    asked = [sampler.ask() for _ in range(8)]
+    known = [configuration for configuration in asked if configuration is not None]
+    assert known
+    for configuration in known:
+        for parameter, (low, high) in DOMAIN.items():
+            assert low <= getattr(configuration, parameter) <= high
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_one_that_learns_never_ends_and_another_ends_after_its_design(name: str) -> None:
+    sampler = started(name, count=4)
+    asked = [sampler.ask() for _ in range(9)]
+    n_known = sum(configuration is not None for configuration in asked)
+    assert n_known == 9 if SAMPLERS[name].learns else 1 <= n_known <= 4
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_same_seed_and_figures_ask_the_same(name: str) -> None:
+    def asked() -> list[Configuration | None]:
+        sampler, result = started(name), []
+        for number in range(8):
+            configuration = sampler.ask()
+            result.append(configuration)
+            if configuration is not None:
+                sampler.tell(configuration, {"energy_per_token_j": number, "quality": 0.5})
+        return result
+
+    assert asked() == asked()
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("figures", [None, {}, {"energy_per_token_j": math.nan}, {"tokens": 1}])
+def test_it_takes_unknown_figures_and_configurations_of_earlier_runs(
+    name: str, figures: Any
+) -> None:
+    sampler = started(name)
+    earlier = Configuration(max_length=500, top_p=0.5, top_k=50, temperature=1.0)
+    sampler.tell(earlier, figures)
+    sampler.tell(earlier, {"energy_per_token_j": 1.0, "quality": 0.5})
+    configuration = sampler.ask()
+    assert configuration is not None
+    sampler.tell(configuration, figures)
+    assert sampler.ask() is not None
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_objectives_are_wanted_by_those_that_learn(name: str) -> None:
+    kind, options = sampler_of(space(name), name)
+    assert bool(kind.objectives(options)) is kind.learns
 
 
 def test_a_sampler_as_long_as_a_file_is_cut() -> None:

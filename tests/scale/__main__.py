@@ -59,8 +59,8 @@ def write(root: Path, n: int) -> None:
                 temperature=2 * u[3],
             )
             spec = builders.spec(
-                index=index,
-                asked=asked,
+                config_index=index,
+                configuration=asked,
                 prompts=prompts,
                 setup=builders.setup(engine="transformers"),
             )
@@ -83,7 +83,7 @@ def item(spec: object, i: int, text: str, rng: np.random.Generator) -> Measured:
         "energy_kwh": joules / 3.6e6,
         "energy_per_token_j": joules / tokens,
     }
-    return builders.measured(i + 1, of=spec, text=text, **figures)  # type: ignore[arg-type]
+    return builders.measured(i + 1, of=spec, output_text=text, **figures)  # type: ignore[arg-type]
 
 
 def measured(*arguments: str) -> str:

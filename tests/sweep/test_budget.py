@@ -38,7 +38,7 @@ class Desk:
         return self.budget.begin(self.job(index, prompts))
 
     def job(self, index: int = 0, prompts: tuple[int, ...] = (1, 2, 3)) -> Job:
-        spec = builders.spec(index=index)
+        spec = builders.spec(config_index=index)
         return job(
             spec.model_copy(
                 update={"prompts": tuple(p for p in spec.prompts if p.number in prompts)}
@@ -47,13 +47,13 @@ class Desk:
 
     def done(self, prompt: int, index: int = 0, **changes: Any) -> None:
         """An execution; time passes with its window."""
-        spec = builders.spec(index=index)
+        spec = builders.spec(config_index=index)
         execution = builders.execution(prompt, of=spec, **changes)
         self.now_s += execution.window_s or 0.0
         self.budget.execution(spec, builders.origin(spec), execution)
 
     def seal(self, index: int = 0) -> None:
-        self.budget.sealed(builders.record(builders.spec(index=index)))
+        self.budget.sealed(builders.record(builders.spec(config_index=index)))
 
 
 def test_without_limits_everything_is_begun() -> None:

@@ -95,8 +95,8 @@ def test_there_is_always_a_token(asked: Configuration, prompt: str, ref: str) ->
 
 
 def test_a_trial_is_the_sum_of_what_is_left_of_it() -> None:
-    spec = builders.spec(asked=builders.configuration(max_length=200))
-    each = {p.number: token_bound(spec.asked, p.text, LLAMA2) for p in spec.prompts}
+    spec = builders.spec(configuration=builders.configuration(max_length=200))
+    each = {p.number: token_bound(spec.configuration, p.text, LLAMA2) for p in spec.prompts}
     assert trial_bound(spec, (1, 2, 3), LLAMA2) == sum(each.values())
     assert trial_bound(spec, (2,), LLAMA2) == each[2]
     assert trial_bound(spec, (), LLAMA2) == 0
@@ -105,7 +105,8 @@ def test_a_trial_is_the_sum_of_what_is_left_of_it() -> None:
 def test_a_trial_beyond_the_context() -> None:
     asked = builders.configuration(max_length=10_000)
     inside, beyond = (
-        builders.spec(asked=asked, setup=builders.setup(beyond_context=b)) for b in (False, True)
+        builders.spec(configuration=asked, setup=builders.setup(beyond_context=b))
+        for b in (False, True)
     )
     assert trial_bound(beyond, (1,), LLAMA2) - trial_bound(inside, (1,), LLAMA2) == 10_000 - 4096
 

@@ -121,7 +121,7 @@ def test_a_plan_says_once_what_its_trials_share(plan: Plan) -> None:
             1,
             "smollm2",
         )
-        assert spec.asked == whole.points[spec.index]
+        assert spec.configuration == whole.points[spec.config_index]
     assert len({s.key() for s in specs}) == 4
 
 
@@ -205,7 +205,7 @@ def test_order_does_not_hang_on_any_factor(plan: Plan, space: str, seed: int) ->
     assert len(specs) == 81 * 3
     for name in PARAMETERS:
         correlation = spearmanr(
-            range(len(specs)), [getattr(s.asked, name) for s in specs]
+            range(len(specs)), [getattr(s.configuration, name) for s in specs]
         ).statistic
         assert abs(correlation) < 0.3, name
 
@@ -242,7 +242,7 @@ def test_models_are_blocks_and_order_is_not_the_design(plan: Plan) -> None:
     specs = [s for s in whole.specs() if s.setup.model == models[0] and s.strategy != ANCHOR]
     for name in PARAMETERS:
         correlation = spearmanr(
-            range(len(specs)), [getattr(s.asked, name) for s in specs]
+            range(len(specs)), [getattr(s.configuration, name) for s in specs]
         ).statistic
         assert abs(correlation) < 0.3, name
     assert [

@@ -14,7 +14,7 @@ from orchestrator.dataset.lock import Lock
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.tables import TableWriter, Trials
 from orchestrator.nouns import Machine, TrialSpec
-from orchestrator.tune.callback import DataSetCallback, DataSetStopper, Store
+from orchestrator.tune.callback import DataSetCallback, Store, TakingInStopper
 from orchestrator.tune.halt import Halt
 from orchestrator.tune.searcher import SweepSearcher
 from orchestrator.tune.trainable import Job
@@ -49,15 +49,15 @@ class Recorder:
         """Told in tests of who needs it (test_metrics)."""
 
     def execution(self, spec: TrialSpec, _origin: Any, execution: Any) -> None:
-        self.events.append(f"execution {spec.index} {execution.prompt}")
+        self.events.append(f"execution {spec.config_index} {execution.prompt_number}")
 
     def sealed(self, record: Any) -> None:
-        self.events.append(f"sealed {record.spec.index} a{record.spec.attempt}")
+        self.events.append(f"sealed {record.spec.config_index} a{record.spec.attempt}")
 
     def lost(self, job: Job, reason: str, *, retried: bool) -> None:
         left = ",".join(str(p.number) for p in job.spec.prompts)
         self.events.append(
-            f"lost {job.spec.index} [{left}] {'again' if retried else 'given up'}: {reason}"
+            f"lost {job.spec.config_index} [{left}] {'again' if retried else 'given up'}: {reason}"
         )
 
     def paused(self, line: str) -> None:
@@ -111,7 +111,7 @@ class FakeTune:
             [self.seen],
         )
         self.halt.running = self.callback.n_running
-        self.stopper = DataSetStopper(self.callback)
+        self.stopper = TakingInStopper(self.callback)
         self.live: dict[str, Trial] = {}
         self.finished = False
         self._ids = itertools.count()

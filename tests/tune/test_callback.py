@@ -43,7 +43,9 @@ def on_disk(paths: DataSetPaths) -> list[tuple[int, int, int, str | None]]:
     assert paths.partial_trials() == []
     records = [read_trial(folder, paths.root) for folder in paths.sealed_trials()]
     return sorted(
-        (r.spec.index, e.prompt, r.spec.attempt, e.text) for r in records for e in r.executions
+        (r.spec.config_index, e.prompt_number, r.spec.attempt, e.text)
+        for r in records
+        for e in r.executions
     )
 
 
@@ -209,7 +211,7 @@ def test_a_trial_that_kills_its_workers_is_given_up(sweep: Sweep, paths: DataSet
         trial = run.start()
         if losses == 0:
             other = run.start()
-        assert (trial.spec.index, trial.job.losses) == (0, losses)
+        assert (trial.spec.config_index, trial.job.losses) == (0, losses)
         run.lose(trial)
     assert [event.rpartition("]")[2] for event in run.seen.events] == [f" again: {GONE}"] * 2 + [
         f" given up: {GONE}"
@@ -259,7 +261,7 @@ def test_without_a_reason_it_is_the_worker(sweep: Sweep, tmp_path: Path, make: s
 
 def test_a_second_folder_of_the_same_attempt_is_bumped(sweep: Sweep, paths: DataSetPaths) -> None:
     """Another data set was copied into this one after it was read."""
-    builders.seal_trial(paths, builders.spec(), [builders.measured(1, text="copied")])
+    builders.seal_trial(paths, builders.spec(), [builders.measured(1, output_text="copied")])
     run = sweep()
     trial = run.start()
     run.give(trial, 1)
@@ -450,9 +452,13 @@ def test_accepted_drift_is_written_into_the_rows(sweep: Sweep, paths: DataSetPat
     run.whole(other)
     assert run.halt.fatal is None
     first, second = (read_trial(folder) for folder in paths.sealed_trials())
-    assert (first.environment["drift"], second.environment["drift"]) == ([], [CHANGE])
-    assert not any("drift" in word for e in first.executions for word in (*e.flags, *e.notes))
-    assert all("drift" in e.flags and e.notes[-1] == f"drift: {CHANGE}" for e in second.executions)
+    assert (first.environment.drift, second.environment.drift) == ([], [CHANGE])
+    assert not any(
+        "drift" in word for e in first.executions for word in (*e.warning_flags, *e.notes)
+    )
+    assert all(
+        "drift" in e.warning_flags and e.notes[-1] == f"drift: {CHANGE}" for e in second.executions
+    )
 
 
 # --- the disk --------------------------------------------------------------------------------------------------------
@@ -583,7 +589,7 @@ def test_a_full_disk_while_the_tables_are_written_pauses(
     run.whole(run.start())
     run.whole(run.start())
     assert run.seen.events.count(f"paused No space left on device: {module.PAUSED}") == 1
-    assert [record.spec.index for record in run.trials.records()] == [0, 1], "taken in once"
+    assert [record.spec.config_index for record in run.trials.records()] == [0, 1], "taken in once"
     assert pq.read_metadata(paths.executions).num_rows == 6
     assert pq.read_metadata(paths.summary).num_rows == 2
 
@@ -632,7 +638,8 @@ def test_a_disk_that_stays_full_keeps_what_was_written(
         run.callback.close()
     assert isinstance(run.callback.error, OSError)
     assert [
-        e.prompt for e in (m.execution for m in read_partial(paths.partial("pc", trial.spec))[3])
+        e.prompt_number
+        for e in (m.execution for m in read_partial(paths.partial("pc", trial.spec))[3])
     ] == [1, 2]
     seal_left(paths)
     assert counted(paths) == [(0, 1, 1), (0, 2, 1)]
@@ -720,7 +727,7 @@ def test_nothing_is_written_into_a_data_set_that_took_the_place_of_ours(
     for prompt in range(1, 3 if event == "last result" else 2):
         run.give(trial, prompt)
     shutil.move(paths.root, paths.root.with_name("old"))
-    other = builders.spec(index=9)
+    other = builders.spec(config_index=9)
     builders.seal_trial(paths, other, [builders.measured(1, of=other)])
     tables.rebuild(paths)
     before = {p: p.read_bytes() for p in paths.root.rglob("*") if p.is_file()}
@@ -759,7 +766,7 @@ def test_the_order_of_trials_is_that_of_their_handing_out(
     for trial, year in zip(reversed(trials), ("1999", "2001", "2050"), strict=True):
         run.whole(trial, started_at=f"{year}-01-01T00:00:00.000+00:00")
     found, _ = read_all(paths)
-    assert sorted((r.columns.order_index, r.spec.index) for r in found.records()) == [
+    assert sorted((r.columns.order_index, r.spec.config_index) for r in found.records()) == [
         (5, 0),
         (6, 1),
         (7, 2),

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from orchestrator.check.folders import validate_folders
 from orchestrator.dataset.lock import LOCK_FILE, held
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.remaining import Ledger
+from orchestrator.dataset.remaining import FinishedExecutions
 from orchestrator.dataset.tables import read_all
 from orchestrator.dataset.trial_files import append, read_trial, seal_left
 from orchestrator.nouns import TrialSpec
@@ -61,7 +61,9 @@ class SweepLife(RuleBasedStateMachine):
     @initialize(n_trials=st.integers(2, 5), n_prompts=st.integers(2, 3))
     def planned(self, n_trials: int, n_prompts: int) -> None:
         prompts = builders.prompts()[:n_prompts]
-        self.plan = [builders.spec(index=index, prompts=prompts) for index in range(n_trials)]
+        self.plan = [
+            builders.spec(config_index=index, prompts=prompts) for index in range(n_trials)
+        ]
         self.open()
 
     def open(self) -> None:
@@ -71,8 +73,8 @@ class SweepLife(RuleBasedStateMachine):
         seal_left(self.paths)
         trials, faults = read_all(self.paths)
         assert faults == []
-        ledger = Ledger(trials, "pc")
-        missing = [left for spec in self.plan if (left := ledger.missing(spec))]
+        finished = FinishedExecutions(trials, "pc")
+        missing = [left for spec in self.plan if (left := finished.missing(spec))]
         orders = [record.spec.order_index for record in trials.records()]
         self.run = FakeTune(
             self.paths,
@@ -205,7 +207,7 @@ class SweepLife(RuleBasedStateMachine):
     @rule(n_bytes=st.sampled_from([0, 1, 30, 500]), zeros=st.booleans(), trash=st.booleans())
     def driver_is_killed(self, n_bytes: int, zeros: bool, trash: bool) -> None:
         """At once: a line may be torn or not be on the disk yet, a file half-written, the lock's file left."""
-        line = builders.measured(1, text="x" * 500).model_dump_json().encode()
+        line = builders.measured(1, output_text="x" * 500).model_dump_json().encode()
         torn = b"\0" * n_bytes if zeros else line[:n_bytes]
         holder = (self.paths.root / LOCK_FILE).read_bytes()
         self.stack.close()
@@ -250,10 +252,10 @@ class SweepLife(RuleBasedStateMachine):
         self.driver_ends()
         self.sealed_folders_never_change()
         records = [read_trial(folder, self.paths.root) for folder in self.paths.sealed_trials()]
-        found = [(r.spec.key(), e.prompt) for r in records for e in r.executions]
+        found = [(r.spec.key(), e.prompt_number) for r in records for e in r.executions]
         wanted = [(spec.key(), prompt.number) for spec in self.plan for prompt in spec.prompts]
         assert sorted(found) == sorted(wanted), "every execution exactly once"
-        texts = {e.text: (r.spec.key(), e.prompt) for r in records for e in r.executions}
+        texts = {e.text: (r.spec.key(), e.prompt_number) for r in records for e in r.executions}
         assert texts == self.measured, "each the one that was measured first"
         orders = [record.spec.order_index for record in records]
         assert len(set(orders)) == len(orders), "no place was given twice"

@@ -97,7 +97,7 @@ def test_a_lost_job_comes_again_at_the_end(error: bool) -> None:
     lost = job_of(searcher.suggest("0"))
     searcher.on_trial_complete("0", error=error)
     searcher.again(lost)
-    assert [spec_of(searcher.suggest(i)).index for i in "12"] == [1, 0]
+    assert [spec_of(searcher.suggest(i)).config_index for i in "12"] == [1, 0]
     searcher.on_trial_complete("1")
     assert searcher.suggest("3") is None
     searcher.on_trial_complete("2")
@@ -111,7 +111,7 @@ def test_a_loss_of_the_last_one_is_not_the_end() -> None:
     assert searcher.suggest("1") is None
     searcher.on_trial_complete("0", error=True)
     searcher.again(lost)
-    assert spec_of(searcher.suggest("1")).index == 0
+    assert spec_of(searcher.suggest("1")).config_index == 0
 
 
 def test_what_is_unknown_ends_nothing() -> None:
@@ -141,11 +141,11 @@ def test_a_job_that_is_not_allowed_ends_the_sweep() -> None:
     asked: list[int] = []
 
     def allows(one: Job) -> str | None:
-        asked.append(one.spec.index)
-        return "--max-kwh" if one.spec.index == 1 else None
+        asked.append(one.spec.config_index)
+        return "--max-kwh" if one.spec.config_index == 1 else None
 
     searcher = SweepSearcher([job(0), job(1), job(2)], allows=allows)
-    assert spec_of(searcher.suggest("0")).index == 0
+    assert spec_of(searcher.suggest("0")).config_index == 0
     assert searcher.stopped is None
     for _ in range(3):
         assert searcher.suggest("1") == FINISHED, "even while one is under way"
@@ -222,8 +222,8 @@ def best_of(
     asked = []
     for number in range(trials):
         spec = spec_of(searcher.suggest(str(number)))
-        asked.append(spec.asked)
-        figures = dict.fromkeys(OptunaOptions(**options).objectives, energy(spec.asked))
+        asked.append(spec.configuration)
+        figures = dict.fromkeys(OptunaOptions(**options).objectives, energy(spec.configuration))
         searcher.finished(spec, figures)
         searcher.on_trial_complete(str(number), {"done": True})
     assert searcher.suggest("end") == FINISHED
@@ -269,7 +269,7 @@ def test_studies_take_turns_and_repeats_follow_their_first(space: Space) -> None
         ("a", 1, 1),
         ("a", 1, 2),
     ]
-    assert specs[0].asked == specs[1].asked
+    assert specs[0].configuration == specs[1].configuration
     assert searcher.suggest("6") is None
 
 
@@ -288,7 +288,7 @@ def test_unknown_energy_fails_the_optuna_trial(space: Space, figures: Any) -> No
     searcher = learning(space, study("a", 2))
     searcher.finished(spec_of(searcher.suggest("0")), figures)
     assert [t.state.name for t in optuna_trials(searcher)] == ["FAIL"]
-    assert spec_of(searcher.suggest("1")).index == 1
+    assert spec_of(searcher.suggest("1")).config_index == 1
 
 
 def test_one_unknown_of_two_objectives_fails_it_too(space: Space) -> None:
@@ -321,8 +321,8 @@ def test_what_no_study_asked_for_is_told_to_none(space: Space) -> None:
 def test_unfinished_jobs_come_first_and_earlier_results_are_known(space: Space) -> None:
     earlier = [(MIDDLE, [0.5]), (MIDDLE.model_copy(update={"top_k": 7}), [0.25])]
     searcher = learning(space, study("a", 1, known=earlier, asked=3), jobs=[job(2)])
-    assert spec_of(searcher.suggest("0")).index == 2
-    assert spec_of(searcher.suggest("1")).index == 3
+    assert spec_of(searcher.suggest("0")).config_index == 2
+    assert spec_of(searcher.suggest("1")).config_index == 3
     assert [t.value for t in optuna_trials(searcher)[:2]] == [0.5, 0.25]
 
 

@@ -96,18 +96,22 @@ def test_the_first_step_tells_where_it_runs_and_each_other_is_a_prompt(machine: 
     ready, *rest = steps(measure)
     assert (ready["event"], "done" in ready) == ("ready", False)
     origin = Origin.model_validate(ready["origin"])
-    assert (origin.columns.machine, origin.columns.engine, origin.environment["loaded_here"]) == (
+    assert (origin.columns.machine, origin.columns.engine, origin.environment.loaded_here) == (
         "pc",
         "simulated",
         True,
     )
-    assert origin.environment["pilot"] == PILOT.model_dump()
+    assert origin.environment.pilot == PILOT.model_dump()
     assert [(r["event"], r["done"]) for r in rest] == [
         ("execution", False),
         ("execution", False),
         ("execution", True),
     ]
-    assert [Measured.model_validate(r["measured"]).execution.prompt for r in rest] == [1, 2, 3]
+    assert [Measured.model_validate(r["measured"]).execution.prompt_number for r in rest] == [
+        1,
+        2,
+        3,
+    ]
 
 
 def test_whose_account_pays_is_in_no_record(machine: Machine) -> None:
@@ -217,8 +221,8 @@ def test_where_other_machines_run_it_too_a_model_that_does_not_fit_becomes_rows(
     origin = Origin.model_validate(ready["origin"])
     assert (
         origin.columns.device,
-        origin.environment["loaded_here"],
-        origin.environment["pilot"],
+        origin.environment.loaded_here,
+        origin.environment.pilot,
     ) == ("none", False, None)
     rows = [Measured.model_validate(r["measured"]).execution for r in rest]
     assert {(e.status, e.error_kind, e.energy_j, e.window_s) for e in rows} == {

@@ -1,0 +1,186 @@
+"""Warning flags: what to know, or to doubt, of a measurement. One table; a flag is set here alone.
+
+A flag never removes a row. Its severity says what readers of the data do with it: `told` is named
+beside the number, `doubtful` rows may be wrong, and rows that are `left out by default` enter no
+effect of the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from orchestrator.dataset.energy import GPU_ENERGIES
+from orchestrator.meters.nvml import COUNTER_PERIOD_S
+
+Severity = Literal["told", "doubtful", "left out by default"]
+
+TOO_SHORT_S = 1.0
+"""A window below it holds fewer than ten steps of the GPU's counter."""
+SHORT_TRIAL_S = 60.0
+"""A trial below it is short: power that is worth publishing wants a minute of load."""
+MISMATCH = 0.01
+"""CodeCarbon and the counter read one sensor: a larger difference is a wrong window or GPU.
+
+A step of the counter at each edge is allowed for.
+"""
+DISAGREEMENT = 0.10
+"""Counter and integrated power see the same GPU by different sensors."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """What is known of an execution when its flags are set."""
+
+    values: dict[str, Any]
+    """The meters' readings, column -> value."""
+    seen: frozenset[str]
+    """Flags that a meter saw by itself."""
+    window_s: float
+    n_parallel: int
+    pue: float
+    country_known: bool
+    order: str
+    """shuffled or design."""
+    offload_fraction: float
+
+
+@dataclass(frozen=True)
+class TrialSum:
+    """What is known of a trial when its flags are set."""
+
+    busy_s: float
+    """Sum of the windows of its ok executions."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One row of the table: when it is set, and what that means."""
+
+    meaning: str
+    severity: Severity
+    of_window: Callable[[Window], bool] | None = None
+    """Whether an execution gets it."""
+    of_trial: Callable[[TrialSum], bool] | None = None
+    """Whether a trial gets it."""
+    of_drift: bool = False
+    """Whether an execution gets it that ran under other conditions than its sweep (drift.py)."""
+    rerun: bool = False
+    """Whether `--rerun flagged` measures again: another try may come out better."""
+
+    def __post_init__(self) -> None:
+        """Refuse a flag that nothing sets."""
+        if self.of_window is None and self.of_trial is None and not self.of_drift:
+            raise ValueError(f"nothing sets this flag: {self.meaning}")
+
+
+def _window_mismatch(window: Window) -> bool:
+    counter_j = window.values.get(GPU_ENERGIES[0])
+    codecarbon_j = window.values.get("gpu_energy_cc_j")
+    if not counter_j or not codecarbon_j or window.window_s < TOO_SHORT_S:
+        return False
+    allowed = max(MISMATCH, 2 * COUNTER_PERIOD_S / window.window_s)
+    return bool(abs(codecarbon_j / window.pue - counter_j) > allowed * counter_j)
+
+
+def _meter_disagreement(window: Window) -> bool:
+    counter_j, integrated_j = (window.values.get(column) for column in GPU_ENERGIES)
+    if not counter_j or not integrated_j or window.window_s < TOO_SHORT_S:
+        return False
+    return bool(abs(integrated_j - counter_j) > DISAGREEMENT * counter_j)
+
+
+def _estimated_cpu(window: Window) -> bool:
+    measured = window.values.get("cpu_energy_j") is not None
+    return measured and window.values.get("cpu_method") != "rapl"
+
+
+FLAGS: dict[str, Flag] = {
+    "throttled": Flag(
+        "the GPU slowed itself down for heat or power",
+        "left out by default",
+        of_window=lambda window: "throttled" in window.seen,
+        rerun=True,
+    ),
+    "meter_disagreement": Flag(
+        "two meters of the GPU differ by more than 10 %",
+        "doubtful",
+        of_window=_meter_disagreement,
+        rerun=True,
+    ),
+    "window_mismatch": Flag(
+        "CodeCarbon saw another energy than the GPU's counter",
+        "doubtful",
+        of_window=_window_mismatch,
+        rerun=True,
+    ),
+    "too_short": Flag(
+        "a window below 1 s: the steps of the GPU's counter dominate",
+        "doubtful",
+        of_window=lambda window: window.window_s < TOO_SHORT_S,
+    ),
+    "drift": Flag(
+        "other versions or another GPU than the sweep was begun with (--accept-drift)",
+        "doubtful",
+        of_drift=True,
+    ),
+    "estimated_cpu": Flag(
+        "the CPU's energy is a model, not a measurement",
+        "told",
+        of_window=_estimated_cpu,
+    ),
+    "shared_host": Flag(
+        "other trials could run on the host at the same time",
+        "told",
+        of_window=lambda window: window.n_parallel > 1,
+    ),
+    "cpu_offload": Flag(
+        "layers lay in the host's memory, unquantized: slower than a whole model on the GPU",
+        "told",
+        of_window=lambda window: window.offload_fraction > 0,
+    ),
+    "no_country": Flag(
+        "the country is unknown: emissions use a world average (energy is not concerned)",
+        "told",
+        of_window=lambda window: not window.country_known,
+    ),
+    "unshuffled": Flag(
+        "trials ran in the order of the design, so drift may look like an effect",
+        "told",
+        of_window=lambda window: window.order == "design",
+    ),
+    "short_trial": Flag(
+        "the windows of a trial add up to less than 60 s",
+        "told",
+        of_trial=lambda trial: trial.busy_s < SHORT_TRIAL_S,
+    ),
+}
+"""Name -> row, the gravest first."""
+
+
+def window_flags(window: Window) -> tuple[str, ...]:
+    """The flags of one execution, sorted. Raises ValueError for a meter's flag without a row."""
+    if unknown := sorted(window.seen - FLAGS.keys()):
+        raise ValueError(f"a meter saw {unknown[0]}, which is not in the table of flags")
+    found = [name for name, flag in FLAGS.items() if flag.of_window and flag.of_window(window)]
+    return tuple(sorted(found))
+
+
+def trial_flags(trial: TrialSum) -> tuple[str, ...]:
+    """The flags of a whole trial, sorted."""
+    found = [name for name, flag in FLAGS.items() if flag.of_trial and flag.of_trial(trial)]
+    return tuple(sorted(found))
+
+
+LEFT_OUT = frozenset(n for n, flag in FLAGS.items() if flag.severity == "left out by default")
+DOUBTFUL = LEFT_OUT | {name for name, flag in FLAGS.items() if flag.severity == "doubtful"}
+RERUN = frozenset(name for name, flag in FLAGS.items() if flag.rerun)
+"""Names of the flags whose rows enter no effect, may be wrong, or are worth another try."""
+
+
+def describe_flags() -> str:
+    """The table of flags as Markdown, for the data dictionary."""
+    lines = ["| flag | meaning | severity |", "|---|---|---|"]
+    lines += [f"| `{name}` | {flag.meaning} | {flag.severity} |" for name, flag in FLAGS.items()]
+    return "\n".join(lines)

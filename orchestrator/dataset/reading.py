@@ -1,0 +1,78 @@
+"""Reading files of a data set that may be damaged, edited, or somebody else's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+SIZE_LIMIT_BYTES = 256 * 2**20
+"""Largest text file that is read: ten texts of 10,000 tokens are 1 MiB."""
+
+
+def content_sha256(content: dict[str, Any]) -> str:
+    """Hash of a trial.json's parsed content without its own hash.
+
+    Layout and order of keys don't matter.
+    """
+    rest = {key: value for key, value in content.items() if key != "sha256"}
+    return hashlib.sha256(
+        json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A file's JSON object. Raises OSError, or ValueError where this program didn't write it."""
+    try:
+        content = json.loads(read_text(path))
+        json.dumps(content)  # a little deeper than it can be read it can't be hashed
+    except RecursionError as error:
+        raise ValueError(f"{path.name}: nested too deeply for a file of this program") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name}: holds no JSON object")  # noqa: TRY004 - the file is wrong
+    return content
+
+
+def file_sha256(path: Path) -> str:
+    """Hash of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_text(path: Path, errors: str = "strict") -> str:
+    """A text file of a data set.
+
+    Raises OSError, or ValueError where it is a pipe, too large, or not UTF-8.
+    """
+    status = path.stat()
+    if stat.S_ISFIFO(status.st_mode):
+        raise ValueError(f"{path.name}: is a pipe, reading it would wait for ever")
+    size = status.st_size
+    if size > SIZE_LIMIT_BYTES:
+        limit = f"{SIZE_LIMIT_BYTES // 2**20} MiB that is read"
+        raise ValueError(f"{path.name}: {size / 2**20:.0f} MiB, more than the {limit}")
+    try:
+        return path.read_bytes().decode("utf-8", errors)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path.name}: not UTF-8 at byte {error.start}") from error
+
+
+def first_fault(error: ValidationError) -> str:
+    """Where a record differs from the schema, and how."""
+    item = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return f"{'.'.join(map(str, item['loc']))}: {item['msg']}"
+
+
+def reason_of(error: Exception) -> str:
+    """What is wrong with a file of a data set, on one line."""
+    if isinstance(error, ValidationError):
+        return first_fault(error)
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    return str(error).partition("\n")[0]

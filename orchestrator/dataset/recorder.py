@@ -1,0 +1,84 @@
+"""Records what a sweep measures: executions at once, trials when they end, tables as they grow.
+
+One recorder writes one data set, from several threads at most one at a time. On a full disk it
+waits for room: what was measured is worth more than time. Doesn't know Ray.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from orchestrator.dataset.lock import Lock
+from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.schema import TrialRecord
+from orchestrator.dataset.tables import TableWriter
+from orchestrator.dataset.trial_files import Measured, Origin, append, seal
+from orchestrator.nouns import TrialSpec
+
+T = TypeVar("T")
+
+DISK_WAIT_S = 1800.0
+"""How long a sweep waits on a full disk before it ends."""
+DISK_POLL_S = 2.0
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
+WAITING = "paused until there is room (what was finished is kept)"
+GIVEN_UP = "nobody made room, so what waited to be written is run again"
+
+
+class Recorder:
+    """Writes the executions, trials and tables of a data set."""
+
+    def __init__(self, paths: DataSetPaths, tables: TableWriter, lock: Lock) -> None:
+        self.paths = paths
+        self.tables = tables
+        self._lock = lock
+        self.one_at_a_time = threading.RLock()
+        """Held while a result is taken in: trials of several kinds of machine come by threads."""
+        self.give_up: Callable[[], bool] = lambda: False
+        """Whether waiting for room makes no sense any more."""
+        self.tell: Callable[[str], None] = lambda _line: None
+        """Hears once that the disk is full, and once that waiting ended without room."""
+
+    def append(
+        self, spec: TrialSpec, origin: Origin, order: str, measured: Measured, *, first: bool
+    ) -> None:
+        """Write an execution; `first`: of its trial. Raises OSError."""
+        self.written(lambda: append(self.paths, spec, origin, order, measured, begun=not first))
+
+    def seal(self, machine: str, spec: TrialSpec) -> TrialRecord:
+        """Turn a trial into its final folder, and follow with the tables. Raises OSError."""
+        _, record = self.written(lambda: seal(self.paths, machine, spec))
+        self.tables.add(record)
+        self.written(self.tables.follow)
+        return record
+
+    def flush(self) -> None:
+        """Write both tables as they should be now. Raises OSError."""
+        self.written(self.tables.flush)
+
+    def written(self, write: Callable[[], T]) -> T:
+        """What `write` gives, once there is room on the disk. Raises OSError."""
+        deadline = time.monotonic() + DISK_WAIT_S
+        told = False
+        while True:
+            if not self._lock.held():  # whatever lies there now belongs to somebody else
+                raise FileNotFoundError(
+                    errno.ENOENT, "the data set's folder was removed or replaced"
+                )
+            try:
+                return write()
+            except OSError as error:
+                if error.errno not in DISK_IS_FULL:
+                    raise
+                over = self.give_up() or time.monotonic() > deadline
+                if over or not told:
+                    what = GIVEN_UP if over else WAITING
+                    self.tell(f"{self.paths.root}: {error.strerror}: {what}")
+                if over:
+                    raise
+                told = True
+                time.sleep(DISK_POLL_S)

@@ -1,0 +1,281 @@
+"""summary.parquet: a row a trial, each column declared with the function that computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any
+
+from orchestrator.dataset.energy import counted_energy_j
+from orchestrator.dataset.flags import TrialSum, trial_flags
+from orchestrator.dataset.schema import Execution, TrialColumns, TrialRecord
+from orchestrator.nouns import Column, Noun, derived_values
+
+
+@dataclass(frozen=True)
+class Counted:
+    """An execution that counts, with the trial record it stands in and what was judged of it."""
+
+    execution: Execution
+    record: TrialRecord
+    usable: bool | None = None
+    quality: float | None = None
+
+
+@dataclass(frozen=True)
+class TrialGroup:
+    """The counted executions of one trial, one a prompt: what a row of the summary runs over."""
+
+    counted: Sequence[Counted]
+
+    @cached_property
+    def ok(self) -> list[Counted]:
+        """Those without an error."""
+        return [one for one in self.counted if one.execution.status == "ok"]
+
+    @cached_property
+    def kept(self) -> list[Counted]:
+        """Of the ok ones, those that were not discarded."""
+        return [one for one in self.ok if one.usable is not False]
+
+    @cached_property
+    def discarded(self) -> list[Counted]:
+        """Of the ok ones, those whose text is not usable."""
+        return [one for one in self.ok if one.usable is False]
+
+    @cached_property
+    def n_usable(self) -> int | None:
+        """Of the ok ones, the usable ones; None: none was evaluated."""
+        if all(one.usable is None for one in self.ok):
+            return None
+        return sum(one.usable is True for one in self.ok)
+
+    @cached_property
+    def basis(self) -> str | None:
+        """The column whose energy counts for all ok executions; None: mixed or not measured."""
+        bases = {one.execution.energy_basis for one in self.ok}
+        return bases.pop() if len(bases) == 1 else None
+
+    def counted_j(self, some: Sequence[Counted]) -> float | None:
+        """Energy of `basis` over some executions; None: not measured or there are none."""
+        if self.basis is None:
+            return None
+        whole_j: float | None = _sum([counted_energy_j(vars(one.execution)) for one in some])
+        return whole_j
+
+    def wasted_j(self) -> float | None:
+        """What the discarded executions took; 0 where all were kept."""
+        if self.basis is None or self.n_usable is None:
+            return None
+        return self.counted_j(self.discarded) if self.discarded else 0.0
+
+    def per_usable_j(self) -> float | None:
+        """What all ok executions took over the number of usable ones."""
+        spent_j = self.counted_j(self.ok)
+        return spent_j / self.n_usable if spent_j is not None and self.n_usable else None
+
+    def quality(self) -> float | None:
+        """Mean quality over the evaluated executions."""
+        known = [one.quality for one in self.ok if one.quality is not None]
+        return sum(known) / len(known) if known else None
+
+    def load_s(self) -> float | None:
+        """Seconds that loading the model took, where one of the records loaded it."""
+        for one in self.counted:
+            if one.record.environment.loaded_here:
+                return one.record.environment.load_s
+        return None
+
+    def flags(self) -> tuple[str, ...]:
+        """Flags of any execution, and those of the whole trial."""
+        of_trial = trial_flags(TrialSum(busy_s=_total(self.ok, "window_s")))
+        of_executions = [flag for one in self.counted for flag in one.execution.warning_flags]
+        return tuple(sorted({*of_executions, *of_trial}))
+
+
+def _values(some: Sequence[Counted], column: str) -> list[Any]:
+    return [getattr(one.execution, column) for one in some]
+
+
+def _sum(values: list[Any]) -> Any:
+    """Their sum; None where one is unknown or there are none: a part would look like the whole."""
+    return None if not values or None in values else sum(values)
+
+
+def _total(some: Sequence[Counted], column: str) -> Any:
+    """Sum of a column, unknown values left out."""
+    return sum(value for value in _values(some, column) if value is not None)
+
+
+def _ratio(part: float | None, whole: float | None) -> float | None:
+    return part / whole if part is not None and whole else None
+
+
+class SummaryColumns(Noun):
+    """One trial over its counted executions; each column is derived from a TrialGroup."""
+
+    n_executions: Annotated[
+        int, Column("executions counted", derived=lambda group: len(group.counted))
+    ]
+    n_ok: Annotated[
+        int, Column("of these, generated without error", derived=lambda group: len(group.ok))
+    ]
+    n_usable: Annotated[
+        int | None,
+        Column(
+            "of the ok ones, usable",
+            null="none was evaluated",
+            derived=lambda group: group.n_usable,
+        ),
+    ]
+    n_discarded: Annotated[
+        int,
+        Column(
+            "of the ok ones, not usable: the sums below run over the rest",
+            derived=lambda group: len(group.discarded),
+        ),
+    ]
+    quality: Annotated[
+        float | None,
+        Column(
+            "mean over the evaluated executions, discarded ones included",
+            "1",
+            "none was evaluated",
+            derived=lambda group: group.quality(),
+        ),
+    ]
+    n_prompt_tokens: Annotated[
+        int,
+        Column(
+            "tokens of the prompts, kept executions",
+            "tokens",
+            derived=lambda group: _total(group.kept, "n_prompt_tokens"),
+        ),
+    ]
+    n_new_tokens: Annotated[
+        int,
+        Column(
+            "tokens generated, kept executions",
+            "tokens",
+            derived=lambda group: _total(group.kept, "n_new_tokens"),
+        ),
+    ]
+    window_s: Annotated[
+        float,
+        Column(
+            "sum of the windows, kept executions",
+            "s",
+            derived=lambda group: float(_total(group.kept, "window_s")),
+        ),
+    ]
+    tokens_per_s: Annotated[
+        float | None,
+        Column(
+            "new tokens over windows",
+            "1/s",
+            "no kept execution",
+            derived=lambda group: _ratio(
+                _total(group.kept, "n_new_tokens"), _total(group.kept, "window_s")
+            ),
+        ),
+    ]
+    energy_kwh: Annotated[
+        float | None,
+        Column(
+            "sum of CodeCarbon's totals, kept executions",
+            "kWh",
+            "one is not measured or none is kept",
+            derived=lambda group: _sum(_values(group.kept, "energy_kwh")),
+        ),
+    ]
+    energy_j: Annotated[
+        float | None,
+        Column(
+            "energy_kwh in joules",
+            "J",
+            "one is not measured or none is kept",
+            derived=lambda group: _sum(_values(group.kept, "energy_j")),
+        ),
+    ]
+    emissions_kg: Annotated[
+        float | None,
+        Column(
+            "CO2 equivalent of energy_kwh",
+            "kg",
+            "one is not measured or none is kept",
+            derived=lambda group: _sum(_values(group.kept, "emissions_kg")),
+        ),
+    ]
+    gpu_energy_counter_j: Annotated[
+        float | None,
+        Column(
+            "sum over the GPU's counter",
+            "J",
+            "one is not measured or none is kept",
+            derived=lambda group: _sum(_values(group.kept, "gpu_energy_counter_j")),
+        ),
+    ]
+    energy_per_token_j: Annotated[
+        float | None,
+        Column(
+            "sum of energy_basis over sum of tokens",
+            "J",
+            "one is not measured or none is kept",
+            derived=lambda group: _ratio(
+                group.counted_j(group.kept), _total(group.kept, "n_new_tokens")
+            ),
+        ),
+    ]
+    energy_basis: Annotated[
+        str | None,
+        Column(
+            "what energy_per_token_j is of",
+            null="mixed or not measured",
+            derived=lambda group: group.basis,
+        ),
+    ]
+    wasted_energy_j: Annotated[
+        float | None,
+        Column(
+            "energy of energy_basis that the discarded executions took",
+            "J",
+            "not evaluated or not measured",
+            derived=lambda group: group.wasted_j(),
+        ),
+    ]
+    energy_per_usable_j: Annotated[
+        float | None,
+        Column(
+            "energy of energy_basis of all ok executions over n_usable",
+            "J",
+            "not evaluated, not measured or none usable",
+            derived=lambda group: group.per_usable_j(),
+        ),
+    ]
+    load_s: Annotated[
+        float | None,
+        Column(
+            "loading the model, where this trial did",
+            "s",
+            "it was loaded already",
+            derived=lambda group: group.load_s(),
+        ),
+    ]
+    warning_flags: Annotated[
+        tuple[str, ...],
+        Column(
+            "flags of any execution, and of the whole trial; see Flags",
+            derived=lambda group: group.flags(),
+        ),
+    ]
+
+
+class SummaryRow(SummaryColumns, TrialColumns):
+    """A row of summary.parquet."""
+
+
+def summary_values(counted: Sequence[Counted]) -> dict[str, Any]:
+    """The row of summary.parquet of a trial: its newest attempt's columns, and what follows."""
+    newest = max((one.record.columns for one in counted), key=lambda columns: columns.attempt)
+    return newest.model_dump() | derived_values(SummaryColumns, TrialGroup(counted))

@@ -1,0 +1,172 @@
+"""Readers for every earlier version of trial.json, of running trials and of sweep plans.
+
+Each step turns what one version wrote into what the next one would have written, as plain JSON
+values. A file that was written by a newer version than this program's is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator.dataset.schema import SCHEMA_VERSION
+
+Json = dict[str, Any]
+
+RENAMED_IN_2 = {
+    "prompt": "prompt_number",
+    "flags": "warning_flags",
+    "text": "output_text",
+}
+"""Columns of an execution: name in version 1 -> name in version 2."""
+
+
+class NewerVersionError(ValueError):
+    """A file was written by a newer program than this one."""
+
+    def __init__(self, name: str, version: int, known: int) -> None:
+        super().__init__(
+            f"{name}: was written with version {version} of its format, this program reads up to "
+            f"version {known}; update llm-energy-orchestrator"
+        )
+
+
+def _version_of(name: str, content: Json, key: str, known: int) -> int:
+    """The version that a file says it has. Raises ValueError where it can't be read."""
+    version = content.get(key)
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ValueError(f"{name}: {key} is {version!r}, not a version of this program")
+    if version > known:
+        raise NewerVersionError(name, version, known)
+    return version
+
+
+def upgraded_record(name: str, content: Json) -> Json:
+    """The content of a trial.json as the present version has it.
+
+    `name` stands in messages. Raises ValueError for another version, KeyError or TypeError where
+    the content is not that of its version.
+    """
+    for version in range(
+        _version_of(name, content, "schema_version", SCHEMA_VERSION), SCHEMA_VERSION
+    ):
+        content = RECORD_STEPS[version](content)
+    return content
+
+
+def upgraded_running(name: str, head: Json, lines: list[Json]) -> tuple[Json, list[Json]]:
+    """spec.json and the lines of executions.jsonl of a running trial, as the present version has
+    them. Raises as `upgraded_record`."""
+    for version in range(_version_of(name, head, "schema_version", SCHEMA_VERSION), SCHEMA_VERSION):
+        head, lines = RUNNING_STEPS[version](head, lines)
+    return head, lines
+
+
+def upgraded_plan(name: str, plan: Json, known: int) -> Json:
+    """The content of a sweep's plan as the present version has it. Raises as `upgraded_record`."""
+    for version in range(_version_of(name, plan, "plan_version", known), known):
+        plan = PLAN_STEPS[version](plan)
+    return plan
+
+
+# --- version 1 -> 2 -------------------------------------------------------------------------
+
+
+def _setup_1(setup: Json) -> Json:
+    """`cpu_offload` became an option of the engine."""
+    rest = {name: value for name, value in setup.items() if name != "cpu_offload"}
+    options = {"cpu_offload": True} if setup.get("cpu_offload") else {}
+    return rest | {"engine_options": options}
+
+
+def _spec_1(spec: Json) -> Json:
+    rest = {name: value for name, value in spec.items() if name not in ("index", "asked", "setup")}
+    return rest | {
+        "config_index": spec["index"],
+        "configuration": spec["asked"],
+        "setup": _setup_1(spec["setup"]),
+    }
+
+
+def _columns_1(columns: Json) -> Json:
+    rest = {name: value for name, value in columns.items() if name != "index"}
+    return rest | {"config_index": columns["index"]}
+
+
+def _environment_1(environment: Json) -> Json:
+    """What the power sensor means went into the rows."""
+    return {name: value for name, value in environment.items() if name != "power_semantics"}
+
+
+def _execution_1(execution: Json, codecarbon: Json, power_semantics: str | None) -> Json:
+    """Names of columns; the verdict, never filled there, went; emissions came in."""
+    gone = ("usable", "reasons")
+    renamed = {
+        RENAMED_IN_2.get(name, name): value for name, value in execution.items() if name not in gone
+    }
+    emissions_kg = _emissions_kg_1(execution, codecarbon)
+    why = [] if emissions_kg is not None else ["emissions_kg: not recorded"]
+    return renamed | {
+        "emissions_kg": emissions_kg,
+        "power_semantics": power_semantics,
+        "notes": [*execution["notes"], *why],
+    }
+
+
+def _emissions_kg_1(execution: Json, codecarbon: Json) -> float | None:
+    """CodeCarbon's emissions, for the part of its energy that the row has."""
+    emissions_kg, whole_kwh = codecarbon.get("emissions"), codecarbon.get("energy_consumed")
+    if emissions_kg is None or not whole_kwh or execution["energy_kwh"] is None:
+        return None
+    return float(emissions_kg * execution["energy_kwh"] / whole_kwh)
+
+
+def _record_1(content: Json) -> Json:
+    environment = content["environment"]
+    power_semantics = environment.get("power_semantics")
+    rest = {name: value for name, value in content.items() if name not in ("setup", "asked")}
+    executions = [
+        _execution_1(execution, codecarbon, power_semantics)
+        for execution, codecarbon in zip(content["executions"], content["codecarbon"], strict=True)
+    ]
+    return rest | {
+        "schema_version": 2,
+        "columns": _columns_1(content["columns"]),
+        "spec": _spec_1(content["spec"]),
+        "environment": _environment_1(environment),
+        "executions": executions,
+    }
+
+
+def _running_1(head: Json, lines: list[Json]) -> tuple[Json, list[Json]]:
+    origin = head["origin"]
+    power_semantics = origin["environment"].get("power_semantics")
+    new_origin = {
+        "columns": _columns_1(origin["columns"]),
+        "environment": _environment_1(origin["environment"]),
+    }
+    new_head = head | {"schema_version": 2, "spec": _spec_1(head["spec"]), "origin": new_origin}
+    new_lines = []
+    for line in lines:
+        execution = _execution_1(line["execution"], line["codecarbon"], power_semantics)
+        telemetry = [_renamed(sample, {"prompt": "prompt_number"}) for sample in line["telemetry"]]
+        new_lines.append(line | {"execution": execution, "telemetry": telemetry})
+    return new_head, new_lines
+
+
+def _renamed(values: Json, names: dict[str, str]) -> Json:
+    return {names.get(name, name): value for name, value in values.items()}
+
+
+def _plan_1(plan: Json) -> Json:
+    return plan | {
+        "plan_version": 2,
+        "setups": [_setup_1(setup) for setup in plan["setups"]],
+        "trials": [_renamed(trial, {"index": "config_index"}) for trial in plan["trials"]],
+    }
+
+
+RECORD_STEPS: dict[int, Callable[[Json], Json]] = {1: _record_1}
+RUNNING_STEPS: dict[int, Callable[[Json, list[Json]], tuple[Json, list[Json]]]] = {1: _running_1}
+PLAN_STEPS: dict[int, Callable[[Json], Json]] = {1: _plan_1}
+"""Version -> the step to the next one."""

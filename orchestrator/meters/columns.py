@@ -1,0 +1,57 @@
+"""The columns that each meter writes, with their meaning. Doesn't load any instrument."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from orchestrator.nouns import Column, Noun
+
+
+class CodeCarbonColumns(Noun):
+    """What CodeCarbon gives of a window."""
+
+    energy_kwh: Annotated[
+        float | None,
+        Column("CodeCarbon's total of CPU, GPU and RAM, times the PUE", "kWh", "see notes"),
+    ] = None
+    energy_j: Annotated[float | None, Column("energy_kwh in joules", "J", "see notes")] = None
+    emissions_kg: Annotated[
+        float | None,
+        Column("CO2 equivalent of energy_kwh by CodeCarbon's carbon intensity", "kg", "see notes"),
+    ] = None
+    gpu_energy_cc_j: Annotated[
+        float | None,
+        Column("GPU energy as CodeCarbon has it, times the PUE", "J", "no GPU, see notes"),
+    ] = None
+    cpu_energy_j: Annotated[
+        float | None,
+        Column("CPU energy by CodeCarbon; of a shared package an equal part", "J", "see notes"),
+    ] = None
+    cpu_method: Annotated[
+        str | None, Column("rapl (measured), cpu_load or constant (models)", null="not measured")
+    ] = None
+    ram_energy_j: Annotated[
+        float | None, Column("RAM energy as CodeCarbon has it: a model", "J", "see notes")
+    ] = None
+    ram_method: Annotated[str | None, Column("process_rss or constant", null="not measured")] = None
+
+
+class CounterColumns(Noun):
+    """What the GPU's energy counter gives."""
+
+    gpu_energy_counter_j: Annotated[
+        float | None, Column("GPU energy by NVML's counter", "J", "no GPU or no counter, see notes")
+    ] = None
+
+
+class PowerColumns(Noun):
+    """What polled power of the GPU gives."""
+
+    gpu_energy_integrated_j: Annotated[
+        float | None,
+        Column("GPU energy by integrated power", "J", "no GPU or no samples, see notes"),
+    ] = None
+    power_semantics: Annotated[
+        str | None,
+        Column("what the polled power is: instant, average_1s or unknown", null="no GPU"),
+    ] = None

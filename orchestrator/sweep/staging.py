@@ -1,0 +1,68 @@
+"""The weights of a sweep's models: their revisions, and fetching what is not on this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.sweep_plan import SweepPlan, read_plan
+from orchestrator.engine import ENGINES
+from orchestrator.engine.weights import expected_revision, locate
+from orchestrator.errors import ModelUnavailableError
+from orchestrator.models import Model
+from orchestrator.sweep.prepare import Say
+from orchestrator.sweep.request import Resolved
+
+
+def known_revisions(resolved: Resolved, plan: SweepPlan) -> dict[str, str]:
+    """Revision of each model's weights by its label, as far as it is known without network.
+
+    A sweep that was started says its own. Raises UserError for a plan that can't be read.
+    """
+    if not ENGINES[resolved.request.engine].needs_weights:
+        return _own_revisions(resolved)
+    path = DataSetPaths(resolved.request.out).sweep(plan.id)
+    setups = read_plan(path).setups if path.exists() else ()
+    of_sweep = {setup.model: setup.revision for setup in setups}
+    return {
+        model.label: expected_revision(model) or of_sweep.get(model.label, "not staged yet")
+        for model in resolved.models
+    }
+
+
+def staged_revisions(resolved: Resolved, say: Say) -> dict[str, str]:
+    """Revision of each model's weights by its label; what is not here yet is fetched.
+
+    Fetching runs in a process of its own: it needs torch, and the driver is to stay small and idle
+    while trials measure. Raises ModelUnavailableError.
+    """
+    if not ENGINES[resolved.request.engine].needs_weights:
+        return _own_revisions(resolved)
+    return {model.label: _staged(model, say) for model in resolved.models}
+
+
+def _own_revisions(resolved: Resolved) -> dict[str, str]:
+    """An engine without weights: its name stands for them."""
+    return {model.label: resolved.request.engine for model in resolved.models}
+
+
+def _staged(model: Model, say: Say) -> str:
+    weights = locate(model)
+    if weights:
+        return weights.revision
+    say(f"{model.label}: not on this machine yet, staging it")
+    command = [sys.executable, "-m", "orchestrator", "models", "stage", model.ref]
+    environment = os.environ | {"TQDM_DISABLE": "1"}
+    done = subprocess.run(  # noqa: S603 - our own command
+        command, env=environment, capture_output=True, text=True, check=False
+    )
+    for line in done.stdout.splitlines():
+        say(line)
+    weights = locate(model) if done.returncode == 0 else None
+    if weights is None:
+        told = [line for line in done.stderr.splitlines() if line.strip()][-3:]
+        reasons = told or ["staging failed"]
+        raise ModelUnavailableError(*(line.removeprefix("error: ") for line in reasons))
+    return weights.revision

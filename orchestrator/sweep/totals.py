@@ -1,0 +1,57 @@
+"""What a run has done so far, added up."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from orchestrator.dataset.schema import Execution, TrialRecord
+from orchestrator.dataset.trial_files import Origin
+from orchestrator.nouns import TrialSpec
+from orchestrator.tune.observers import Observer
+
+if TYPE_CHECKING:
+    from orchestrator.tune.trainable import Job
+
+
+class Totals(Observer):
+    """Counts trials, executions, tokens and energy of one run."""
+
+    def __init__(self) -> None:
+        self.records: list[TrialRecord] = []
+        """Sealed trials, in the order of their sealing."""
+        self.trials = 0
+        """Whole ones."""
+        self.executions = 0
+        self.failed = 0
+        """Executions that failed, and trials whose workers died too often."""
+        self.workers_lost = 0
+        self.tokens = 0
+        self.energy_j = 0.0
+        self.energy_unknown = 0
+        """Executions without a figure: then energy_j is a lower bound."""
+        self.window_s = 0.0
+        self._began_s = time.monotonic()
+
+    def wall_s(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self._began_s
+
+    def execution_recorded(self, spec: TrialSpec, origin: Origin, execution: Execution) -> None:  # noqa: ARG002
+        """Count an execution."""
+        self.executions += 1
+        self.failed += execution.status == "failed"
+        self.tokens += execution.n_new_tokens or 0
+        self.energy_j += execution.energy_j or 0.0
+        self.energy_unknown += execution.energy_j is None
+        self.window_s += execution.window_s or 0.0
+
+    def trial_sealed(self, record: TrialRecord) -> None:
+        """Count a trial, if it is whole."""
+        self.trials += len(record.executions) == len(record.spec.prompts)
+        self.records.append(record)
+
+    def worker_lost(self, job: Job, reason: str, *, retried: bool) -> None:  # noqa: ARG002
+        """Count a lost worker, and a trial that was given up."""
+        self.workers_lost += 1
+        self.failed += not retried

@@ -1,0 +1,29 @@
+"""What happens to a trial whose worker or node died: the rest of it goes to another, not for ever.
+
+A trial whose worker is lost is sealed with what it has; the rest is handed out again as its next
+attempt. So what a folder says of host and GPU holds for all its executions, and a worker that was
+given up can't write into it any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from orchestrator.tune.trainable import Job
+
+MAX_LOSSES = 3
+"""A trial is given up for this run after so many workers in a row died without a prompt done."""
+
+
+def rest_of(job: Job, done: Collection[int]) -> Job:
+    """The job without the prompts (by number) that are done; without any it is one loss more."""
+    spec = job.spec
+    prompts = tuple(prompt for prompt in spec.prompts if prompt.number not in done)
+    attempt = spec.attempt + 1 if done else spec.attempt
+    rest = spec.model_copy(update={"prompts": prompts, "attempt": attempt})
+    return job.model_copy(update={"spec": rest, "losses": 0 if done else job.losses + 1})
+
+
+def may_be_retried(job: Job) -> bool:
+    """Whether it is worth another worker."""
+    return job.losses < MAX_LOSSES
