@@ -1,4 +1,4 @@
-"""Draws docs/images/review.png: `python -m tests.review.screenshot`. Texts and figures are made up; verdicts are by the rules."""
+"""Draws docs/images/review.png: `python -m tools.review_screenshot`. Texts and figures are made up; verdicts are by the rules."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Prints each GPU execution's meters side by side and fails where CodeCarbon and the counter differ by more than 1 %.
 
-python tests/gpu/table.py measurements
+python tools/gpu/table.py measurements
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Fit the rules' limits on labelled texts, and count their mistakes on texts that answer other prompts.
 
-    python -m tests.labelled.fit [--embedding FOLDER] [--rules FILE] > tables.md
+    python -m tools.labelled.fit [--embedding FOLDER] [--rules FILE] > tables.md
 
 Texts on prompts of odd number are fitted on, those of even number are held out. Prints Markdown: the limits that the fit
 would choose, and what the rules in force (not the fitted ones) get right and wrong among the held-out texts.

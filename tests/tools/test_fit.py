@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.evaluate.rules import Limit, Rules
 from tests.evaluate import texts
-from tests.labelled.fit import (
+from tools.labelled.fit import (
     BANDS,
     Case,
     Confusion,

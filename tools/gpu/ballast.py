@@ -1,4 +1,4 @@
-"""Fill the first GPU's memory but for so many MiB, until its standard input closes: python tests/gpu/ballast.py 60."""
+"""Fill the first GPU's memory but for so many MiB, until its standard input closes: python tools/gpu/ballast.py 60."""
 
 import sys
 

@@ -1,6 +1,6 @@
 """Time and peak memory of `evaluate`, `summarize` and `report` over the number of executions.
 
-    python -m tests.scale 10000 100000
+    python -m tools.scale 10000 100000
 
 Data sets of real folders, ten executions a trial, with the labelled texts of SmolLM2 in turn; energies are made up. Each verb
 runs in a process of its own; memory is that process's peak, and its children's largest.

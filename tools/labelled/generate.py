@@ -1,6 +1,6 @@
 """Texts to label: SmolLM2 in its four quantizations over the whole domain, on all prompts of the three use cases.
 
-    python -m tests.labelled.generate OUT.jsonl [I/N]
+    python -m tools.labelled.generate OUT.jsonl [I/N]
 
 Only texts, no energies: prompts of a configuration run as one batch. `I/N` makes the I-th of N parts, to be made side by side.
 max_length is drawn from 100 to 1,000 tokens, evenly over its logarithm: what a person can read.

@@ -1,4 +1,4 @@
-"""Draws docs/images/report.png of docs/example: `python -m tests.report.screenshot`."""
+"""Draws docs/images/report.png of docs/example: `python -m tools.report_screenshot`."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def cluster_of(sweep: Sweep) -> Iterator[subprocess.Popen[str] | None]:
     if sweep.mode == "private":
         yield None
         return
-    command = [sys.executable, "-m", "tests.chaos.cluster", str(sweep.number)]
+    command = [sys.executable, "-m", "tools.chaos.cluster", str(sweep.number)]
     environment = {**sweep.environment(), "RAY_AUTH_MODE": "disabled", "TMPDIR": "/tmp"}  # noqa: S108 - a socket's path is short
     with (sweep.folder / "cluster.log").open("a") as log:
         process = subprocess.Popen(
