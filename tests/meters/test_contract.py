@@ -198,7 +198,7 @@ def test_close_at_any_time(case: Case) -> None:
     again = case.make()
     again.begin()
     case.work()
-    again.end()
+    assert set(again.end().values) == case.columns, "the closed ones left nothing behind"
     again.close()
 
 

@@ -8,16 +8,15 @@ import pytest
 
 from tools.code_figures import HEADER, Figures, figures_of, main
 
-SOURCE = (
-    '''\
-"""Two functions and one inside the other. # this is no comment"""
+SOURCE = """\
+'''Two functions and one inside the other. # this is no comment'''
 import os  # noqa: one comment
 
 # another comment
 
 @decorated
 def outer(a, b, *rest):
-    """A function with another inside."""
+    '''A function with another inside.'''
     if a and b or rest:
         return [x for x in rest if x]
     elif a:
@@ -41,12 +40,9 @@ async def other(c):
             case 1: return
             case _: c -= 1
 
-LONG = "'''
-    + 100 * "x"
-    + """"
+LONG = 'a line of more than one hundred characters'
 CHOICE = 1 if LONG else 2
-"""
-)
+""".replace("one hundred", "one hundred " * 10)
 OUTER_LINES, INNER_LINES, OTHER_LINES = 17, 4, 5
 
 OUTER = 1 + 1 + 2 + 1 + 1 + 1 + 1 + 1
@@ -107,5 +103,5 @@ def test_each_folder_is_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_folder_without_functions_has_no_figures(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="no function in any .py file there"):
+    with pytest.raises(SystemExit, match=r"no function in any \.py file there"):
         main([str(tmp_path)])
