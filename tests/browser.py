@@ -17,7 +17,10 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 
 def until(page: Page, expression: str, arg: object = None) -> None:
-    """Wait until JavaScript is true. Playwright's own wait evaluates again inside the page, which forbids that."""
+    """Wait until a JavaScript expression is true.
+
+    Playwright's own wait evaluates inside the page, and the page's policy forbids that.
+    """
     deadline = time.monotonic() + 60
     while not page.evaluate(expression, arg):
         assert time.monotonic() < deadline, expression

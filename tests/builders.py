@@ -1,4 +1,4 @@
-"""Valid values of the project's nouns, each with keyword overrides, and Hypothesis strategies for them."""
+"""Valid values of the project's nouns, with keyword overrides, and Hypothesis strategies."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ def seal_trial(
     return seal(paths, place.columns.machine, of)[1]
 
 
-# --- strategies ------------------------------------------------------------------------------------------------------
+# --- strategies --------------------------------------------------------------------------------
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 """Any text but lone surrogates, which no tokenizer gives and UTF-8 can't hold."""

@@ -19,13 +19,19 @@ class Outcome:
     err: str
 
 
+def exit_code(*arguments: str) -> int:
+    """Of a run with these arguments."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    return int(ended.value.code or 0)
+
+
 def caller(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """A function that runs it with some arguments."""
 
     def run(*arguments: str) -> Outcome:
-        with pytest.raises(SystemExit) as ended:
-            main(list(arguments))
+        code = exit_code(*arguments)
         captured = capsys.readouterr()
-        return Outcome(int(ended.value.code or 0), captured.out, captured.err)
+        return Outcome(code, captured.out, captured.err)
 
     return run

@@ -1,13 +1,19 @@
-"""What all tests share: no test reaches the user's caches, the network or a GPU, and none meets another's data set."""
+"""What all tests share.
+
+No test reaches the user's caches, the network or a GPU, and none meets another's data set.
+"""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from orchestrator.dataset.paths import DataSetPaths
+from tests.commandline import Outcome, caller
 
 settings.register_profile(
     "busy", deadline=None
@@ -29,9 +35,24 @@ def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def default_signals() -> Iterator[None]:
-    """Signals as a terminal's shell leaves them; under nohup SIGHUP is ignored, here and in what is started here."""
+    """Signals as a terminal's shell leaves them.
+
+    Under nohup SIGHUP is ignored, here and in every process that is started here.
+    """
     numbers = (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1)
     before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> DataSetPaths:
+    """A data set that isn't there yet."""
+    return DataSetPaths(tmp_path / "measurements")
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Runs the command line in this process."""
+    return caller(capsys)

@@ -1,4 +1,4 @@
-"""Python processes of a test's own: started, listened to, ended with the test."""
+"""Processes of a test's own: started, listened to, looked for, ended with the test."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -34,3 +35,18 @@ def heard(process: subprocess.Popen[str]) -> str:
     """The next line that a process says."""
     assert process.stdout is not None
     return process.stdout.readline().strip()
+
+
+def living_with(variable: str) -> dict[int, str]:
+    """Command lines, by process id, of living processes with NAME=VALUE in their environment.
+
+    Ray's processes leave the session and the group of the program that started them; they keep its
+    environment.
+    """
+    living = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile, or belongs to another user
+            if variable.encode() in (process / "environ").read_bytes().split(b"\0"):
+                command = (process / "cmdline").read_text().replace("\0", " ")
+                living[int(process.name)] = command
+    return living

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from pathlib import Path
 
@@ -267,8 +266,12 @@ def test_whatever_stands_in_a_file_it_is_read_or_a_user_error(text: str | bytes)
     path = Path("any.yaml")
     path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
     for model in (Space, UseCase, Machine):
-        with contextlib.suppress(UserError):
-            read("prompts", "any.yaml", model)
+        try:
+            value = read("prompts", "any.yaml", model)[0]
+        except UserError as error:
+            assert all(line.startswith("any.yaml:") for line in error.lines), error.lines
+        else:
+            assert isinstance(value, model)
 
 
 scalars = (
@@ -321,5 +324,7 @@ def test_whatever_tree_stands_in_a_file_each_fault_is_a_line(tree: dict[object, 
 def test_yaml_that_is_nearly_valid(text: str) -> None:
     path = Path("near.yaml")
     path.write_text(text)
-    with contextlib.suppress(UserError):
+    try:
         load_yaml(path)
+    except UserError as error:
+        assert all(line.startswith("near.yaml:") for line in error.lines), error.lines

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +18,7 @@ from orchestrator.sweep.request import Request, resolve_request
 from orchestrator.yaml_files import packaged_folder
 from tests import builders
 from tests.commandline import Outcome, caller
-
-GOLDEN = Path(__file__).parents[1] / "golden"
+from tests.golden_files import golden
 
 
 @pytest.fixture
@@ -40,17 +38,6 @@ def call(
 def no_staging(model: Model, _say: object) -> str:
     """Errors are told before weights are fetched."""
     raise AssertionError(f"{model.label} was about to be fetched")
-
-
-def golden(name: str, text: str) -> None:
-    """Compare with a golden file; paths of this machine are masked."""
-    masked = text.replace(str(packaged_folder("search_spaces").parent), "<package>").replace(
-        str(Path.cwd()), "<here>"
-    )
-    path = GOLDEN / name
-    if os.environ.get("UPDATE_GOLDEN"):
-        path.write_text(masked, encoding="utf-8")
-    assert masked == path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("space", ["lhs", "grid", "optuna"])

@@ -21,13 +21,8 @@ from orchestrator.dataset import lock
 from orchestrator.dataset.parquet import read_parquet
 from orchestrator.dataset.paths import DataSetPaths
 from tests import builders
-from tests.commandline import Outcome, caller
+from tests.commandline import Outcome
 from tests.review.serving import ask
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    return caller(capsys)
 
 
 @pytest.fixture

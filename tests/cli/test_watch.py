@@ -26,7 +26,7 @@ from orchestrator.sweep.prepare import known_revisions
 from orchestrator.sweep.request import Request, resolve_request
 from orchestrator.tune.metrics_page import sweeps_of
 from tests import builders
-from tests.cli.test_cli import golden
+from tests.golden_files import golden
 
 OUT = Path("measurements")
 
@@ -289,7 +289,7 @@ def test_the_view_by_metrics_is_what_the_golden_file_shows() -> None:
     page = (Path(__file__).parents[1] / "golden" / "metrics-page.txt").read_text(encoding="utf-8")
     out = io.StringIO()
     Console(file=out, width=100, highlight=False).print(metrics_view(sweeps_of(page, "here:1")))
-    golden("watch-address.txt", out.getvalue())
+    golden("watch-address.txt", out.getvalue())  # asserts that they are the same
 
 
 def test_nothing_of_a_page_acts_on_the_terminal() -> None:

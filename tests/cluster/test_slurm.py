@@ -14,8 +14,8 @@ from orchestrator.cluster.slurm import BODY
 from orchestrator.yaml_files import packaged_folder
 from tests.cluster.conftest import Commands
 from tests.commandline import Outcome
+from tests.golden_files import golden
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 SLURM = ("cluster", "slurm")
 ACCOUNT = ("--account", "EUHPC_X01_001")
 LHS = ("tune", "--space", "lhs", "--engine", "simulated")
@@ -27,14 +27,6 @@ def settings_of(script: str) -> str:
     """What is not the same for every job."""
     assert script.endswith("\n" + BODY.read_text())
     return script.removesuffix(BODY.read_text())
-
-
-def golden(name: str, text: str) -> None:
-    masked = text.replace(str(Path.cwd()), "<here>")
-    path = GOLDEN / name
-    if os.environ.get("UPDATE_GOLDEN"):
-        path.write_text(masked, encoding="utf-8")
-    assert masked == path.read_text(encoding="utf-8")
 
 
 def test_leonardo(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,11 +18,6 @@ from tests import builders
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> DataSetPaths:
-    return DataSetPaths(tmp_path / "measurements")
-
-
-@pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each folder was read."""
     counts: Counter[str] = Counter()

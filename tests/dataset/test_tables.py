@@ -29,11 +29,6 @@ from orchestrator.dataset.trial_files import append, seal
 from tests import builders
 
 
-@pytest.fixture
-def paths(tmp_path: Path) -> DataSetPaths:
-    return DataSetPaths(tmp_path / "measurements")
-
-
 def written(paths: DataSetPaths) -> tuple[pa.Table, pa.Table]:
     return pq.read_table(paths.executions), pq.read_table(paths.summary)
 

@@ -60,11 +60,6 @@ many = settings(
 )
 
 
-@pytest.fixture
-def paths(tmp_path: Path) -> DataSetPaths:
-    return DataSetPaths(tmp_path / "measurements")
-
-
 def tree(folder: Path) -> dict[str, bytes]:
     return {
         p.relative_to(folder).as_posix(): p.read_bytes()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from orchestrator.cli import cli
 from orchestrator.dataset.dictionary import data_dictionary
+from tests.golden_files import assert_same
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "tools" / "README.md"])
 
 DICTIONARY = f"""# Data dictionary
 Generated from `orchestrator/dataset/schema.py` and `verdicts.py` (`UPDATE_GOLDEN=1 pytest tests/docs`).
@@ -20,10 +21,7 @@ Generated from `orchestrator/dataset/schema.py` and `verdicts.py` (`UPDATE_GOLDE
 
 
 def test_data_dictionary_is_the_schema() -> None:
-    page = ROOT / "docs" / "data-dictionary.md"
-    if os.environ.get("UPDATE_GOLDEN"):
-        page.write_text(DICTIONARY, encoding="utf-8")
-    assert page.read_text(encoding="utf-8") == DICTIONARY
+    assert_same(ROOT / "docs" / "data-dictionary.md", DICTIONARY)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
@@ -31,6 +29,15 @@ def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)\)", page.read_text(encoding="utf-8"))
     local = [t for t in targets if not t.startswith("http")]
     assert not [t for t in local if not (page.parent / t).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_tests_and_tools_named_in_the_docs_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    paths = re.findall(r"\b(?<!/)(?:tests|tools)/[\w/.-]*\w", text)
+    modules = re.findall(r"-m ((?:tests|tools)\.[\w.]*\w)", text)
+    assert not [path for path in paths if not (ROOT / path).exists()]
+    assert not [module for module in modules if find_spec(module) is None]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 
-from tests.server import QuietServer
+from tests import server
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 
@@ -100,7 +98,7 @@ class FakeHub:
 def serving(hub: FakeHub) -> Iterator[str]:
     """The hub's address while it runs."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(server.QuietHandler):
         protocol_version = "HTTP/1.1"
 
         def _respond(self) -> None:
@@ -116,17 +114,8 @@ def serving(hub: FakeHub) -> Iterator[str]:
 
         do_GET = do_HEAD = do_POST = _respond  # noqa: N815 - names of http.server
 
-        def log_message(self, *_args: Any) -> None:
-            """Say nothing."""
-
-    server = QuietServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with server.serving(Handler) as address:
+        yield f"http://{address}"
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli import main
 from orchestrator.dataset.parquet import read_parquet
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.verdicts import (
@@ -24,6 +23,7 @@ from orchestrator.evaluate import embedding, evaluation
 from orchestrator.evaluate.evaluation import evaluate
 from orchestrator.evaluate.rules import Rules, read_rules
 from tests import builders
+from tests.commandline import exit_code
 from tests.evaluate.texts import ENGLISH, LOOP, PROMPT
 
 RULES = read_rules()
@@ -164,28 +164,22 @@ def test_many_texts_are_shared_out_with_the_same_result(
 # --- the verb --------------------------------------------------------------------------------------------------------
 
 
-def call(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(["evaluate", *arguments])
-    return int(ended.value.code or 0)
-
-
 def test_the_verb_says_what_it_found(
     paths: DataSetPaths, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call("--out", str(paths.root)) == 0
+    assert exit_code("evaluate", "--out", str(paths.root)) == 0
     said = capsys.readouterr().out
     assert "2 texts judged, 0 were: 1 usable, 1 discarded" in said
     assert "Why: repetition 1, off_topic 1" in said
     assert "Energy of the discarded: 20.0 J" in said
-    assert call("--out", str(paths.root), "--json") == 0
+    assert exit_code("evaluate", "--out", str(paths.root), "--json") == 0
     assert json.loads(capsys.readouterr().out)["known"] == 2
 
 
 def test_the_rules_can_be_printed_edited_and_given(
     paths: DataSetPaths, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert call("--out", str(paths.root), "--print-rules") == 0
+    assert exit_code("evaluate", "--out", str(paths.root), "--print-rules") == 0
     text = capsys.readouterr().out
     mine = tmp_path / "mine.yaml"
     mine.write_text(
@@ -195,7 +189,7 @@ def test_the_rules_can_be_printed_edited_and_given(
             if "# repetition" not in line and "# off_topic" not in line
         )
     )
-    assert call("--out", str(paths.root), "--rules", str(mine)) == 0
+    assert exit_code("evaluate", "--out", str(paths.root), "--rules", str(mine)) == 0
     assert "2 usable, 0 discarded" in capsys.readouterr().out
 
 
@@ -213,5 +207,5 @@ def test_user_errors(
     arguments: tuple[str, ...],
     message: str,
 ) -> None:
-    assert call("--out", str(paths.root), *arguments) == 2
+    assert exit_code("evaluate", "--out", str(paths.root), *arguments) == 2
     assert message in capsys.readouterr().err

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from orchestrator.evaluate.judge import GIVE_UP, LONGEST, TRIES, Judge, _questio
 from orchestrator.evaluate.rules import read_rules
 from orchestrator.evaluate.verdict import Text, verdict_on
 from tests.evaluate.texts import ENGLISH, PROMPT
-from tests.server import QuietServer
+from tests.server import QuietHandler, serving
 
 TEXT = Text("a#1", "creativeStorytelling", PROMPT, ENGLISH)
 INJECTION = (
@@ -38,10 +36,14 @@ class Server:
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.location = ""
+        self.url = ""
+
+    def handler(self) -> type[QuietHandler]:
+        """What answers for this endpoint."""
         server = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
+        class Handler(QuietHandler):
+            def do_POST(self) -> None:  # noqa: N802 - the base class names it
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 server.requests.append(body | {"path": self.path})
                 server.headers.append(dict(self.headers))
@@ -55,13 +57,7 @@ class Server:
 
             do_GET = do_POST  # noqa: N815 - the base class names it
 
-            def log_message(self, *_: Any) -> None: ...
-
-        self.http = QuietServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
-        threading.Thread(
-            target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
-        ).start()
+        return Handler
 
     def says(self, content: Any, status: int = 200) -> None:
         """Answers with this content of a message."""
@@ -76,9 +72,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(module, "PAUSE_S", 0.0)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     found = Server()
-    yield found
-    found.http.shutdown()
-    found.http.server_close()
+    with serving(found.handler()) as address:
+        found.url = f"http://{address}/v1"
+        yield found
 
 
 def asked(

@@ -50,16 +50,18 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     return run
 
 
-def as_every_file(call: Call, path: Path) -> None:
-    """A YAML file given as space, prompts and machine."""
-    assert call("plan", "--space", str(path), *SIMULATED) in (0, 2)
-    assert call("plan", "--space", "lhs", "--use-case", str(path), *SIMULATED) in (0, 2)
-    assert call("plan", "--space", "lhs", "--machine", str(path), *SIMULATED) in (0, 2)
+def exit_codes(call: Call, path: Path) -> set[int]:
+    """Of `plan` with a YAML file given as space, as prompts and as machine."""
+    return {
+        call("plan", "--space", str(path), *SIMULATED),
+        call("plan", "--space", "lhs", "--use-case", str(path), *SIMULATED),
+        call("plan", "--space", "lhs", "--machine", str(path), *SIMULATED),
+    }
 
 
 @pytest.mark.parametrize("case", sorted((CORPUS / "yaml").iterdir()), ids=lambda path: path.name)
 def test_corpus_of_yaml(call: Call, case: Path) -> None:
-    as_every_file(call, case)
+    assert exit_codes(call, case) <= {0, 2}
 
 
 @pytest.mark.parametrize("line", (CORPUS / "arguments.txt").read_text().splitlines())
@@ -134,7 +136,7 @@ def test_valid_files_with_a_change(call: Call, tmp_path: Path, data: st.DataObje
     )
     path = tmp_path / "changed.yaml"
     path.write_bytes(before[:at] + junk + before[at + data.draw(st.integers(0, 8)) :])
-    as_every_file(call, path)
+    assert exit_codes(call, path) <= {0, 2}
 
 
 WORDS = st.sampled_from(

@@ -14,7 +14,7 @@ from orchestrator.dataset.parquet import read_parquet
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.trial_texts import CODECARBON_FIELDS
 from tests import builders
-from tests.commandline import Outcome, caller
+from tests.commandline import Outcome
 
 NAMES = [
     {"run_id": "run-id", "tracking_mode": "Tracking_mode"}.get(name, name)
@@ -53,11 +53,6 @@ def old(tmp_path: Path) -> Path:
         "A dance.",
     )
     return tmp_path / "old"
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    return caller(capsys)
 
 
 @pytest.fixture

@@ -248,7 +248,7 @@ def test_close_at_any_time(case: Case) -> None:
     again = case.make()
     again.begin()
     case.work()
-    closed(again)
+    assert set(closed(again).values) == case.columns, "the closed ones left nothing behind"
     again.close()
 
 

@@ -18,7 +18,7 @@ import pytest
 )
 def test_sweeps_under_random_faults(options: tuple[str, ...]) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.chaos", *options],
+        [sys.executable, "-m", "tools.chaos", *options],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,

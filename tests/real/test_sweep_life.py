@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.dataset.schema import TrialRecord
+from tests.processes import living_with
 from tests.real.conftest import Orchestrator
 
 SIMULATED = (
@@ -137,16 +138,8 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(orchestrator: Orchestrator) 
 
 
 def processes_of(orchestrator: Orchestrator) -> dict[int, str]:
-    """Living processes that a test's command started, found by their environment: Ray's leave its session and group."""
-    marker = f"ORCHESTRATOR_CACHE={orchestrator.cache}".encode()
-    found = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if marker in (process / "environ").read_bytes().split(b"\0"):
-                found[int(process.name)] = (process / "cmdline").read_text().replace("\0", " ")
-        except OSError:
-            continue  # ended meanwhile, or not ours
-    return found
+    """Command lines, by process id, of the living processes that a test's command started."""
+    return living_with(f"ORCHESTRATOR_CACHE={orchestrator.cache}")
 
 
 def wait_for(found: Callable[[], list[object]], seconds: float = 90) -> list[object]:

@@ -24,8 +24,9 @@ from orchestrator.report.compare import (
 from orchestrator.report.execution_frame import data_of
 from orchestrator.report.page import comparison_page
 from tests import builders
+from tests.commandline import exit_code
 from tests.report.synthetic import Truth, executions
-from tests.report.test_page import call, judged
+from tests.report.test_page import judged
 
 SEEDS = range(20)
 
@@ -195,12 +196,12 @@ def test_the_verb(
             paths, spec, [builders.measured(p.number, of=spec) for p in spec.prompts]
         )
         rebuild(paths)
-    assert call("report", "--compare", "a", "b", "--tables", "x.md") == 0
+    assert exit_code("report", "--compare", "a", "b", "--tables", "x.md") == 0
     assert "compare.html" in capsys.readouterr().out
     assert "How they were measured" in (tmp_path / "compare.html").read_text()
     assert "| machine | " in (tmp_path / "x.md").read_text()
-    assert call("report", "--compare", "a", "b", "--file", "a/executions.parquet") == 2
+    assert exit_code("report", "--compare", "a", "b", "--file", "a/executions.parquet") == 2
     assert "must end in .html" in capsys.readouterr().err
     assert (tmp_path / "a/executions.parquet").read_bytes().startswith(b"PAR1")
-    assert call("report", "--compare", "a", "c") == 2
+    assert exit_code("report", "--compare", "a", "c") == 2
     assert "--compare c: no such folder" in capsys.readouterr().err

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.cli import main
 from orchestrator.dataset.parquet import arrow_schema, to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import ExecutionRow
@@ -25,6 +24,7 @@ from orchestrator.report.page import page, write_figure
 from orchestrator.report.page_content import headline, left_out_table, tables, warnings
 from orchestrator.report.trust import cards
 from tests import builders
+from tests.commandline import exit_code
 from tests.report.synthetic import Truth, executions
 
 VOID = {"meta", "img", "input", "br"}
@@ -243,26 +243,20 @@ def out(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def call(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    return int(ended.value.code or 0)
-
-
 def test_report_writes_the_page_into_the_data_set(
     out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call("report", "--out", str(out)) == 0
+    assert exit_code("report", "--out", str(out)) == 0
     assert "open it in a browser" in capsys.readouterr().out
     assert "SYNTHETIC" in (out / "report.html").read_text()
     read((out / "report.html").read_text())
-    assert call("report", "--out", str(out), "--file", str(out / "deeper" / "other.html")) == 0
+    assert exit_code("report", "--out", str(out), "--file", str(out / "deeper" / "other.html")) == 0
     assert (out / "deeper" / "other.html").read_bytes() == (out / "report.html").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["energy-length", "coverage"])
 def test_plot_writes_one_chart(out: Path, name: str) -> None:
-    assert call("plot", name, "--out", str(out), "--file", str(out / "x.pdf")) == 0
+    assert exit_code("plot", name, "--out", str(out), "--file", str(out / "x.pdf")) == 0
     assert (out / "x.pdf").read_bytes().startswith(b"%PDF")
 
 
@@ -277,7 +271,7 @@ def test_plot_writes_one_chart(out: Path, name: str) -> None:
 def test_what_cannot_be_plotted_is_told(
     out: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
 ) -> None:
-    assert call(*arguments, "--out", str(out)) == 2
+    assert exit_code(*arguments, "--out", str(out)) == 2
     assert message in capsys.readouterr().err
 
 

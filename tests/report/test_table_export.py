@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -11,12 +10,13 @@ import pytest
 from orchestrator.report.execution_frame import data_of
 from orchestrator.report.page_content import Table, tables
 from orchestrator.report.table_export import EXPORTS, latex, markdown
+from tests.commandline import exit_code
+from tests.golden_files import golden
 from tests.report.synthetic import Truth, executions
-from tests.report.test_page import call, judged, out
+from tests.report.test_page import judged, out
 
 __all__ = ["out"]  # the fixture of a data set
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 HOSTILE = Table(
     "evil",
     r"A & B_{1} \input{x}",
@@ -29,10 +29,7 @@ HOSTILE = Table(
 @pytest.mark.parametrize("kind", sorted(EXPORTS))
 def test_what_a_paper_gets(kind: str) -> None:
     found = EXPORTS[kind]((*tables(data_of(judged(executions(Truth(), 0)))), HOSTILE))
-    golden = GOLDEN / f"tables{kind}"
-    if os.environ.get("UPDATE_GOLDEN"):
-        golden.write_text(found, encoding="utf-8")
-    assert found == golden.read_text(encoding="utf-8")
+    golden(f"tables{kind}", found)
 
 
 def test_hostile_cells_in_markdown() -> None:
@@ -59,7 +56,7 @@ def test_a_table_without_rows_is_a_note_in_markdown_and_nothing_in_latex() -> No
 
 def test_the_option(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (
-        call(
+        exit_code(
             "report",
             "--out",
             str(out),
@@ -72,5 +69,5 @@ def test_the_option(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert r"\toprule" in (out / "t.tex").read_text()
     assert "## " in (out / "t.md").read_text()
-    assert call("report", "--out", str(out), "--tables", str(out / "t.docx")) == 2
+    assert exit_code("report", "--out", str(out), "--tables", str(out / "t.docx")) == 2
     assert "must end in .md or .tex" in capsys.readouterr().err

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from orchestrator.dataset.lock import Lock, held
 from orchestrator.dataset.paths import DataSetPaths
-
-
-@pytest.fixture
-def paths(tmp_path: Path) -> DataSetPaths:
-    return DataSetPaths(tmp_path / "measurements")
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,7 @@ import pytest
 from orchestrator.errors import UserError
 from orchestrator.tune.metrics import METRICS
 from orchestrator.tune.metrics_page import RunningSweep, look, sweeps_of
-from tests.server import QuietServer
+from tests.server import QuietHandler, serving
 
 PAGE = (Path(__file__).parents[1] / "golden" / "metrics-page.txt").read_text(encoding="utf-8")
 
@@ -22,22 +20,14 @@ def server() -> Iterator[tuple[str, dict[str, bytes]]]:
     """HOST:PORT and what it answers."""
     said = {"body": PAGE.encode()}
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Handler(QuietHandler):
+        def do_GET(self) -> None:  # noqa: N802 - the base class names it
             self.send_response(200 if self.path == "/metrics" else 404)
             self.end_headers()
             self.wfile.write(said["body"])
 
-        def log_message(self, *_: object) -> None:
-            """Silence."""
-
-    httpd = QuietServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
-    thread.start()
-    yield f"127.0.0.1:{httpd.server_port}", said
-    httpd.shutdown()
-    thread.join()
-    httpd.server_close()
+    with serving(Handler) as address:
+        yield address, said
 
 
 def test_the_page_holds_every_metric_that_a_sweep_tells() -> None:

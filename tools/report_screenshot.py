@@ -1,4 +1,4 @@
-"""Draws docs/images/report.png of docs/example: `python -m tests.report.screenshot`."""
+"""Draw docs/images/report.png from docs/example: `python -m tools.report_screenshot`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from pathlib import Path
 
 from tests.browser import browser_page
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def main() -> None:
+    """Draw it; fails where the page writes an error to its console."""
     with browser_page(width=1100, height=1500) as (page, errors):
         page.goto(f"file://{DOCS / 'example' / 'report.html'}")
         page.screenshot(path=DOCS / "images" / "report.png")

@@ -1,9 +1,10 @@
 """Time and peak memory of `evaluate`, `summarize` and `report` over the number of executions.
 
-    python -m tests.scale 10000 100000
+    python -m tools.scale 10000 100000
 
-Data sets of real folders, ten executions a trial, with the labelled texts of SmolLM2 in turn; energies are made up. Each verb
-runs in a process of its own; memory is that process's peak, and its children's largest.
+The data sets are folders as a sweep writes them, with ten executions a trial. Their texts are the
+labelled ones of SmolLM2 in turn, their energies are made up. Each verb runs in a process of its
+own; memory is that process's peak, and in brackets that of its largest child.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.trial_files import Measured
 from orchestrator.nouns import Configuration, Prompt
 from tests import builders
+from tools.labelled.fit import LABELS
 
 N_PROMPTS = 10
-LABELS = Path(__file__).parents[1] / "labelled" / "labels.jsonl"
 MEASURE = """
 import resource, sys, time
 from orchestrator.cli import main
@@ -35,7 +36,8 @@ try:
     main(sys.argv[1:])
 except SystemExit as ended:
     assert not ended.code, ended.code
-own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 print(f"\\nMEASURED {time.perf_counter() - began} {own} {children}")
 """
 
@@ -101,9 +103,8 @@ def measured(*arguments: str) -> str:
 
 def main() -> None:
     """Print a row a size."""
-    print(
-        "| executions | made in | evaluate | summarize | report | report.html |\n|---|---|---|---|---|---|"
-    )
+    print("| executions | made in | evaluate | summarize | report | report.html |")
+    print("|---|---|---|---|---|---|")
     for n in map(int, sys.argv[1:]):
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
@@ -114,10 +115,8 @@ def main() -> None:
             ]
             size = f"{(Path(folder) / 'report.html').stat().st_size / 1e6:.1f} MB"
             print(f"| {n:,} | {made} | {' | '.join(cells)} | {size} |", flush=True)
-    print(
-        f"peak of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB",
-        file=sys.stderr,
-    )
+    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"peak of this process: {peak_gib:.2f} GiB", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The main job on a GPU host: Llama-2-7B's full shape with random weights, a few short configurations in each quantization.
 # Prints what docs/gpu.md shows. Needs an NVIDIA GPU and the packages; no network, no real weights.
-#   tests/gpu/check.sh OUT_FOLDER
+#   tools/gpu/check.sh OUT_FOLDER
 set -euo pipefail
 out=$1
 mkdir -p "$out"
@@ -21,4 +21,4 @@ sweep "nf4" --samples 3 --prompts 2 --range max_length=300:450
 sweep "nf4 again: nothing is missing" --samples 3 --prompts 2 --range max_length=300:450
 sweep "int8" --samples 2 --prompts 1 --range max_length=220:280 --quantization int8
 sweep "none" --samples 2 --prompts 1 --range max_length=300:450 --quantization none --fixed-length
-$python tests/gpu/table.py "$out/measurements"
+$python tools/gpu/table.py "$out/measurements"

@@ -1,4 +1,4 @@
-"""The fit: its counts by hand, that it finds a limit that parts two kinds, and that held-out texts don't move it."""
+"""The fit of the rules' limits: its counts by hand, the limit it finds, what it holds out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.evaluate.rules import Limit, Rules
 from tests.evaluate import texts
-from tests.labelled.fit import (
+from tools.labelled.fit import (
     BANDS,
     Case,
     Confusion,

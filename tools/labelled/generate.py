@@ -1,9 +1,11 @@
-"""Texts to label: SmolLM2 in its four quantizations over the whole domain, on all prompts of the three use cases.
+"""Texts to label: SmolLM2 in four quantizations, on all prompts of the three use cases.
 
-    python -m tests.labelled.generate OUT.jsonl [I/N]
+    python -m tools.labelled.generate OUT.jsonl [I/N]
 
-Only texts, no energies: prompts of a configuration run as one batch. `I/N` makes the I-th of N parts, to be made side by side.
-max_length is drawn from 100 to 1,000 tokens, evenly over its logarithm: what a person can read.
+The configurations are spread over the whole domain of the hyperparameters, but for max_length: it
+is drawn from 100 to 1,000 tokens, evenly over its logarithm, because a person shall read the texts.
+The prompts of a configuration run as one batch, so no energies come out of this. `I/N` makes the
+I-th of N parts, for several processes side by side.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Prints each GPU execution's meters side by side and fails where CodeCarbon and the counter differ by more than 1 %.
+"""Print each GPU execution's meters side by side; fail where two differ by more than 1 %.
 
-python tests/gpu/table.py measurements
+The two are CodeCarbon and NVML's energy counter.
+
+python tools/gpu/table.py measurements
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ def main(out: Path) -> int:
     """Print the table; exit code 1 where a row is off."""
     rows = pq.read_table(out / "executions.parquet").to_pylist()
     print(
-        "quant  dtype     prompt/new tokens  window s  tokens/s  counter J  CodeCarbon J  differ  integrated J  differ  "
-        "J/token  flags"
+        "quant  dtype     prompt/new tokens  window s  tokens/s  counter J  CodeCarbon J  differ  "
+        "integrated J  differ  J/token  flags"
     )
     worst = 0.0
     for row in rows:
@@ -31,8 +33,10 @@ def main(out: Path) -> int:
             else "         n/a     n/a"
         )
         print(
-            f"{row['quantization']:<6} {row['compute_dtype']:<9} {row['n_prompt_tokens']:>6} / {row['n_new_tokens']:<9} "
-            f"{row['window_s']:8.2f}  {row['tokens_per_s']:8.1f}  {counter:9.1f}  {codecarbon:12.1f}  {off:+6.2%}  {second}  "
+            f"{row['quantization']:<6} {row['compute_dtype']:<9} "
+            f"{row['n_prompt_tokens']:>6} / {row['n_new_tokens']:<9} "
+            f"{row['window_s']:8.2f}  {row['tokens_per_s']:8.1f}  {counter:9.1f}  "
+            f"{codecarbon:12.1f}  {off:+6.2%}  {second}  "
             f"{row['energy_per_token_j']:7.2f}  {','.join(row['flags'])}"
         )
     print(f"{len(rows)} executions; CodeCarbon against the counter: at most {worst:.2%} apart")

@@ -1,8 +1,10 @@
-"""Run sweeps of the simulated engine on real Ray, kill what can be killed at random times, go on until they are complete.
+"""Run sweeps on real Ray, kill processes at random times, run again until each is complete.
 
-After every run: no finished folder has changed. At the end of every sweep: each execution stands in the data set exactly
-once, `validate` finds nothing, no temporary file and no process is left. Exits with 1 at the first sweep for which that
-doesn't hold, and keeps its folder. Everything random follows from --seed but the machine's own timing.
+The engine is the simulated one, or with --real a small model. After every run: no finished folder
+has changed. At the end of every sweep: each execution stands in the data set exactly once,
+`validate` reports nothing, no temporary file and no process is left. Exits with 1 at the first
+sweep for which that doesn't hold, and keeps its folder. The same --seed gives the same sweeps and
+faults; when exactly a fault hits depends on the machine's timing, too.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.processes import living_with
 
 REPOSITORY = Path(__file__).parents[2]
 TOKEN_S = 0.006
@@ -52,8 +56,7 @@ FAULTS = {
 }
 
 KILLS = ["driver SIGKILL", "driver SIGKILL", "worker SIGKILL"]
-"""Of a sweep on the real model, one a run; the worker's last, since its run goes on to the end."""
-
+"""With --real, one a run; the worker's last, since a run that loses a worker still completes."""
 
 EXIT_CODES = {
     "driver SIGKILL": {-signal.SIGKILL},
@@ -65,12 +68,13 @@ EXIT_CODES = {
     "two signals": {75, -signal.SIGTERM},
     "raylet SIGKILL": {75},
 }
-"""What a fault may make of a run, besides 0: a driver that hasn't got to its first line has no handlers yet. What isn't
-here is no reason for a run not to end well: workers and nodes are replaced."""
+"""Exit codes that a fault may cause, besides 0. Negative ones: the driver had no handlers yet.
+
+A run with any other fault must end with 0, since workers and nodes are replaced."""
 
 
 class BrokenPromiseError(Exception):
-    """What was promised doesn't hold."""
+    """A sweep lost, doubled, changed or left behind something, or ended as it must not."""
 
 
 @dataclass
@@ -93,14 +97,16 @@ class Sweep:
 
     @property
     def out(self) -> Path:
+        """The data set's folder."""
         return self.folder / "measurements"
 
     @property
-    def marker(self) -> bytes:
-        """In the environment of every process that this sweep starts."""
-        return f"CHAOS_FOLDER={self.folder}".encode()
+    def marker(self) -> str:
+        """Stands in the environment of every process that this sweep starts."""
+        return f"CHAOS_FOLDER={self.folder}"
 
     def environment(self) -> dict[str, str]:
+        """The environment of a run: none of the caller's settings, and a marker."""
         kept = {
             k: v
             for k, v in os.environ.items()
@@ -126,6 +132,7 @@ class Sweep:
         )
 
     def hashes(self) -> dict[str, str]:
+        """SHA-256 of every finished file, by its path in the data set."""
         files = [
             p
             for p in self.out.glob("*/*/*/*/[!.]*/*")
@@ -143,8 +150,9 @@ def cluster_of(sweep: Sweep) -> Iterator[subprocess.Popen[str] | None]:
     if sweep.mode == "private":
         yield None
         return
-    command = [sys.executable, "-m", "tests.chaos.cluster", str(sweep.number)]
-    environment = {**sweep.environment(), "RAY_AUTH_MODE": "disabled", "TMPDIR": "/tmp"}  # noqa: S108 - a socket's path is short
+    command = [sys.executable, "-m", "tools.chaos.cluster", str(sweep.number)]
+    environment = {**sweep.environment(), "RAY_AUTH_MODE": "disabled"}
+    environment["TMPDIR"] = "/tmp"  # noqa: S108 - the paths of Ray's sockets must be short
     with (sweep.folder / "cluster.log").open("a") as log:
         process = subprocess.Popen(
             command,
@@ -168,6 +176,7 @@ def cluster_of(sweep: Sweep) -> Iterator[subprocess.Popen[str] | None]:
 
 
 def tell(cluster: subprocess.Popen[str], line: str) -> None:
+    """Give the cluster's process a command, and wait until it is done."""
     assert cluster.stdin
     assert cluster.stdout
     cluster.stdin.write(f"{line}\n")
@@ -176,23 +185,18 @@ def tell(cluster: subprocess.Popen[str], line: str) -> None:
 
 
 def processes(sweep: Sweep, *names: str) -> list[int]:
-    """Living processes of a sweep, by the start of their names."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            status = (process / "status").read_text()
-            name = status.partition("\n")[0].partition("\t")[2]
-            alive = "\nState:\tZ" not in status
-            if (
-                alive
-                and name.startswith(names or ("",))
-                and sweep.marker in (process / "environ").read_bytes().split(b"\0")
-            ):
-                found.append(int(process.name))
-    return found
+    """Living processes of a sweep whose names begin so; all of them without names."""
+    pids = []
+    for pid in living_with(sweep.marker):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            name = Path(f"/proc/{pid}/comm").read_text()
+            if name.startswith(names or ("",)):
+                pids.append(pid)
+    return pids
 
 
 def end_processes(sweep: Sweep) -> None:
+    """Kill whatever this sweep started."""
     for pid in processes(sweep):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -208,8 +212,12 @@ def run_once(
         log.flush()
         driver = subprocess.Popen(
             [sys.executable, "-m", "orchestrator", "tune", *arguments],
-            cwd=sweep.folder, env=sweep.environment(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+            cwd=sweep.folder,
+            env=sweep.environment(),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     began = time.monotonic()
     for fault in faults:
         if draw.random() < 0.25:  # while it starts
@@ -242,6 +250,7 @@ def run_once(
 
 
 def wait_until(driver: subprocess.Popen[bytes], when: float) -> None:
+    """Sleep until a time of the monotonic clock, or until the driver has ended."""
     while driver.poll() is None and time.monotonic() < when:
         time.sleep(0.02)
 
@@ -249,6 +258,7 @@ def wait_until(driver: subprocess.Popen[bytes], when: float) -> None:
 def strike(
     sweep: Sweep, fault: str, driver: subprocess.Popen[bytes], cluster: subprocess.Popen[str] | None
 ) -> None:
+    """Cause one fault."""
     sweep.faults.append(fault)
     with contextlib.suppress(ProcessLookupError):
         if fault in SIGNALS:
@@ -261,19 +271,15 @@ def strike(
             tell(cluster, "kill")
             tell(cluster, "add")
         else:
-            found = processes(
-                sweep,
-                *(
-                    ("ray::Measure", "ray::ResourceTr")
-                    if fault == "worker SIGKILL"
-                    else ("raylet",)
-                ),
-            )
-            if found:
-                os.kill(sweep.draw.choice(found), signal.SIGKILL)
+            workers = ("ray::Measure", "ray::ResourceTr")
+            names = workers if fault == "worker SIGKILL" else ("raylet",)
+            victims = processes(sweep, *names)
+            if victims:
+                os.kill(sweep.draw.choice(victims), signal.SIGKILL)
 
 
 def check_unchanged(sweep: Sweep) -> None:
+    """A finished file has the content that it had after the run before."""
     now = sweep.hashes()
     changed = [name for name, sha256 in sweep.sealed.items() if now.get(name) != sha256]
     if changed:
@@ -282,6 +288,7 @@ def check_unchanged(sweep: Sweep) -> None:
 
 
 def check_complete(sweep: Sweep, planned: int) -> None:
+    """Each planned execution is there once, the data set is valid, no hidden file is left."""
     counted: Counter[tuple[object, ...]] = Counter()
     for path in sweep.out.glob("*/*/*/*/*/trial.json"):
         record = json.loads(path.read_text())
@@ -301,8 +308,12 @@ def check_complete(sweep: Sweep, planned: int) -> None:
         raise BrokenPromiseError(f"left behind: {hidden}")
     done = subprocess.run(
         [sys.executable, "-m", "orchestrator", "validate"],
-        cwd=sweep.folder, env=sweep.environment(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=sweep.folder,
+        env=sweep.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise BrokenPromiseError(f"validate: {done.stdout}{done.stderr}")
 
@@ -317,16 +328,19 @@ def arguments_of(sweep: Sweep) -> tuple[list[str], int]:
     samples = 2 if space == "grid" else samples
     engine, longest = ("transformers", 110) if sweep.real else ("simulated", 160)
     arguments = [
-        "--space", space, "--samples", str(samples), "--repeats", str(repeats), "--prompts", str(prompts), "--seed",
-        str(draw.randrange(1000)), "--engine", engine, "--model", "smollm2", "--range", f"max_length=100:{longest}",
-        "--use-case", "fantasyWorld", "--machine", "cpu",
-    ]  # fmt: skip
+        *("--space", space, "--samples", str(samples)),
+        *("--repeats", str(repeats), "--prompts", str(prompts)),
+        *("--seed", str(draw.randrange(1000)), "--range", f"max_length=100:{longest}"),
+        *("--engine", engine, "--model", "smollm2", "--machine", "cpu"),
+        *("--use-case", "fantasyWorld"),
+    ]
     if sweep.mode == "private" and not sweep.real and draw.random() < 0.5:
         arguments += ["--parallel", "2"]
     return arguments, samples * repeats * prompts
 
 
 def one_sweep(sweep: Sweep) -> None:
+    """Run a sweep to its end under faults, and check it."""
     arguments, planned = arguments_of(sweep)
     with cluster_of(sweep) as cluster:
         if cluster and cluster.stdout:
@@ -344,6 +358,7 @@ def one_sweep(sweep: Sweep) -> None:
 def run_until_complete(
     sweep: Sweep, arguments: list[str], cluster: subprocess.Popen[str] | None
 ) -> None:
+    """Run the same command again and again; the last run has no fault left to suffer."""
     draw = sweep.draw
     to_come = (
         KILLS
@@ -370,6 +385,7 @@ def run_until_complete(
 
 
 def main() -> None:
+    """Run the sweeps, print a row for each and the totals."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sweeps", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
@@ -381,9 +397,8 @@ def main() -> None:
     options = parser.parse_args()
     began, totals = time.monotonic(), Counter[str]()
     drained: list[float] = []
-    print(
-        "| sweep | Ray | runs | faults | executions | exit codes | s |\n|---|---|---|---|---|---|---|"
-    )
+    print("| sweep | Ray | runs | faults | executions | exit codes | s |")
+    print("|---|---|---|---|---|---|---|")
     for number in range(options.sweeps):
         mode = options.mode if options.mode != "both" else ("private", "cluster")[number % 2]
         folder = Path(tempfile.mkdtemp(prefix="chaos-"))
@@ -394,9 +409,8 @@ def main() -> None:
             one_sweep(sweep)
         except BrokenPromiseError as error:
             end_processes(sweep)
-            print(
-                f"\nsweep {number} ({mode}): {error}\nfaults: {sweep.faults}, exit codes: {sweep.codes}, kept: {folder}"
-            )
+            print(f"\nsweep {number} ({mode}): {error}")
+            print(f"faults: {sweep.faults}, exit codes: {sweep.codes}, kept: {folder}")
             sys.exit(1)
         shutil.rmtree(folder)
         totals.update(sweep.faults)

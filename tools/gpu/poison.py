@@ -1,4 +1,7 @@
-"""Copy a model with random weights so that one token in 400 turns its logits into NaN: poison.py REF FOLDER."""
+"""Copy a model with random weights so that one token in 400 turns its logits into NaN.
+
+python tools/gpu/poison.py REF FOLDER
+"""
 
 import shutil
 import sys

@@ -2,7 +2,7 @@
 # A GPU with no room for the model: without --cpu-offload it is refused in a sentence; with it it runs, with part of its layers
 # in the host's memory, and says so. Another process holds the GPU's memory but for FREE_MIB. Random weights; no network. Needs
 # 20 GiB on disk and in memory; some minutes.
-#   tests/gpu/offload.sh OUT_FOLDER ["nf4 int8 none"]
+#   tools/gpu/offload.sh OUT_FOLDER ["nf4 int8 none"]
 set -euo pipefail
 out=$1
 mkdir -p "$out"
@@ -10,7 +10,7 @@ export TQDM_DISABLE=1 HF_HUB_OFFLINE=1 CODECARBON_LOG_LEVEL=error CUDA_VISIBLE_D
 python=${PYTHON:-python3}
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv
 $python -m orchestrator models stage synthetic-llama2  # on the whole GPU
-coproc ballast { exec $python tests/gpu/ballast.py "${FREE_MIB:-3072}"; }
+coproc ballast { exec $python tools/gpu/ballast.py "${FREE_MIB:-3072}"; }
 trap 'kill "$ballast_PID" 2>/dev/null || true' EXIT
 read -r held <&"${ballast[0]}" && echo "$held"
 sweep() {

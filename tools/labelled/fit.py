@@ -1,10 +1,11 @@
-"""Fit the rules' limits on labelled texts, and count their mistakes on texts that answer other prompts.
+"""Fit the rules' limits on labelled texts, and count their mistakes on other texts.
 
-    python -m tests.labelled.fit [--embedding FOLDER] [--rules FILE] > tables.md
+    python -m tools.labelled.fit [--embedding FOLDER] [--rules FILE] > tables.md
 
-Texts on prompts of odd number are fitted on, those of even number are held out. Prints Markdown: the limits that the fit
-would choose, and what the rules in force (not the fitted ones) get right and wrong among the held-out texts.
-Doesn't know whether a label is right, and both halves hold texts of the same configurations and of the same model.
+Answers to prompts of odd number are fitted on, answers to prompts of even number are held out.
+Prints Markdown: the limits that the fit would choose, and what the rules in force (not the fitted
+ones) get right and wrong among the held-out texts. Doesn't know whether a label is right. Both
+halves hold texts of the same configurations and of the same model.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class Confusion:
 
     @property
     def cost(self) -> float:
-        """Mean of the two error rates, that of false alarms weighted; a class that has no text has no errors."""
+        """Mean of the two error rates, that of false alarms weighted; no texts, no errors."""
         false_alarms = self.false_alarms / max(1, self.false_alarms + self.kept)
         misses = self.missed / max(1, self.missed + self.caught)
         return (FALSE_ALARM_COST * false_alarms + misses) / (FALSE_ALARM_COST + 1)
@@ -124,7 +125,10 @@ def confusion(cases: Iterable[Case], rules: Rules) -> Confusion:
 
 
 def fit(cases: Sequence[Case], rules: Rules) -> Rules:
-    """Limits of the least cost on the cases, one at a time until none changes; of equal ones the nearest to that in force."""
+    """Limits of the least cost on the cases, one at a time until none changes.
+
+    Of limits with equal cost, the one nearest to the limit in force is taken.
+    """
     start = rules
     for _ in range(10):
         before = rules
@@ -186,7 +190,10 @@ def share(k: int, n: int) -> str:
 def table(groups: dict[str, list[Case]], rules: Rules) -> list[str]:
     """A line of Markdown a group."""
     lines = [
-        "| texts | n | unusable: discarded | unusable: kept | usable: discarded | usable: kept | precision | recall |",
+        (
+            "| texts | n | unusable: discarded | unusable: kept "
+            "| usable: discarded | usable: kept | precision | recall |"
+        ),
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, cases in groups.items():
@@ -196,7 +203,8 @@ def table(groups: dict[str, list[Case]], rules: Rules) -> list[str]:
             share(c.caught, c.caught + c.missed),
         )
         lines.append(
-            f"| {name} | {len(cases)} | {c.caught} | {c.missed} | {c.false_alarms} | {c.kept} | {precision} | {recall} |"
+            f"| {name} | {len(cases)} | {c.caught} | {c.missed} "
+            f"| {c.false_alarms} | {c.kept} | {precision} | {recall} |"
         )
     return lines
 
@@ -205,10 +213,10 @@ def by_reason(cases: Sequence[Case], rules: Rules) -> list[str]:
     """Which kinds of unusable texts are found."""
     lines = ["| labelled reason | n | discarded | for that reason |", "|---|---|---|---|"]
     for reason in sorted({case.reason for case in cases if not case.usable}):
-        found = [case.reasons(rules) for case in cases if not case.usable and case.reason == reason]
-        lines.append(
-            f"| {reason} | {len(found)} | {sum(map(bool, found))} | {sum(reason in reasons for reasons in found)} |"
-        )
+        given = [case.reasons(rules) for case in cases if not case.usable and case.reason == reason]
+        discarded = sum(bool(reasons) for reasons in given)
+        for_that_reason = sum(reason in reasons for reasons in given)
+        lines.append(f"| {reason} | {len(given)} | {discarded} | {for_that_reason} |")
     return lines
 
 
@@ -244,10 +252,12 @@ def wrong(cases: Sequence[Case], rules: Rules, *, usable: bool) -> list[str]:
 
 def limits_of(rules: Rules) -> list[str]:
     """As they stand in rules.yaml."""
-    return [
-        f"  {name}: {{{', '.join(f'{key}: {value:g}' for key, value in limit.model_dump(exclude_defaults=True).items())}}}"
-        for name, limit in rules.limits.items()
-    ]
+    lines = []
+    for name, limit in rules.limits.items():
+        values = limit.model_dump(exclude_defaults=True)
+        inside = ", ".join(f"{key}: {value:g}" for key, value in values.items())
+        lines.append(f"  {name}: {{{inside}}}")
+    return lines
 
 
 def report(cases: Sequence[Case], rules: Rules) -> list[str]:
@@ -257,7 +267,10 @@ def report(cases: Sequence[Case], rules: Rules) -> list[str]:
     fitted = fit(fitted_on, rules)
     usable = sum(case.usable for case in cases)
     return [
-        f"{len(cases)} labelled texts, {usable} usable; {len(fitted_on)} fitted on, {len(held_out)} held out.",
+        (
+            f"{len(cases)} labelled texts, {usable} usable; "
+            f"{len(fitted_on)} fitted on, {len(held_out)} held out."
+        ),
         f"Rules in force: {rules.name}.",
         "",
         "Limits that the fit chooses:",
@@ -294,13 +307,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--labels", type=Path, default=LABELS)
     parser.add_argument("--rules", type=Path)
     parser.add_argument("--embedding", metavar="FOLDER")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     similarities = None
-    if asked.embedding:
+    if options.embedding:
         from orchestrator.evaluate.embedding import load
 
-        similarities = load(asked.embedding).similarities
-    print("\n".join(report(read_cases(asked.labels, similarities), read_rules(asked.rules))))
+        similarities = load(options.embedding).similarities
+    print("\n".join(report(read_cases(options.labels, similarities), read_rules(options.rules))))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Faults that need a GPU: NaN in sampling, memory that runs out, a timeout, a killed worker, a drain, a budget of GPU hours.
 # Prints what docs/reliability.md tells. Small random models; no network.
-#   tests/gpu/faults.sh OUT_FOLDER ["nan oom timeout kill budget"]
+#   tools/gpu/faults.sh OUT_FOLDER ["nan oom timeout kill budget"]
 set -uo pipefail
 out=$1
 mkdir -p "$out"
@@ -31,14 +31,14 @@ wait_for() { for _ in $(seq 300); do grep -q "$2" "$1" 2>/dev/null && return; sl
 
 $python -m orchestrator models stage "$small"  # before anything waits for a line of the sweep
 if part nan "NaN in sampling"; then
-  $python tests/gpu/poison.py "$small" "$out/poisoned"
+  $python tools/gpu/poison.py "$small" "$out/poisoned"
   tune nan --model "$out/poisoned" --samples 3 --prompts 2 --range max_length=300:400 > "$out/nan.log" 2>&1; echo "exit $?"
   grep -E "lost|another|FAILED|error|nan" "$out/nan.log" | cut -c1-160 | head -12; rows nan
 fi
 
 if part oom "memory runs out"; then
   flags="--model $small --samples 3 --prompts 2 --range max_length=1000:2000 --fixed-length --quantization none"
-  (wait_for "$out/oom.log" "warm after"; exec $python tests/gpu/ballast.py 40) \
+  (wait_for "$out/oom.log" "warm after"; exec $python tools/gpu/ballast.py 40) \
     < <(exec tail --pid=$$ -f /dev/null) > "$out/ballast.log" 2>&1 &
   ballast=$!
   CUDA_VISIBLE_DEVICES=0 tune oom $flags > "$out/oom.log" 2>&1; echo "exit $?"

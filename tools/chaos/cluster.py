@@ -1,7 +1,8 @@
-"""A Ray cluster of a head and some nodes on this machine, whose nodes die and come on command.
+"""A Ray cluster of a head and two nodes on this machine; nodes are killed and added on command.
 
-A process of its own, since the program that kills shall not be a Ray driver. Prints its address; takes lines from its
-standard input: `kill` (a random node, at once), `add` (a node); ends with its standard input.
+It is a process of its own, because the program that causes faults must not be a Ray driver. Prints
+its address; then reads commands from its standard input: `kill` (a random node, at once) and `add`
+(a node). Ends when its standard input closes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ SMALL = 100 * 2**20
 
 
 def main() -> None:
+    """Run the cluster; the argument seeds the choice of nodes."""
     draw = random.Random(sys.argv[1])
     head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": False, "object_store_memory": SMALL}
     cluster = Cluster(initialize_head=True, head_node_args=head)

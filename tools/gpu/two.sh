@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A host with two GPUs against one of them: two trials at once, each on its own GPU, the model loaded once a GPU, throughput,
 # energies by device. Prints what docs/gpu.md shows. Random weights of Llama-2-7B's shape; no network.
-#   tests/gpu/two.sh OUT_FOLDER
+#   tools/gpu/two.sh OUT_FOLDER
 set -euo pipefail
 out=$1
 mkdir -p "$out"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The data set of docs/example: SmolLM2 on one GPU, all use cases, a Latin hypercube of 12 configurations on 5 prompts each, in
 # nf4, and six on the stories without quantization. Run again, it goes on. Needs an NVIDIA GPU and smollm2 staged; no network.
-#   tests/gpu/example.sh OUT_FOLDER
+#   tools/gpu/example.sh OUT_FOLDER
 set -euo pipefail
 out=$1
 mkdir -p "$out"

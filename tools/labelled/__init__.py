@@ -1,0 +1,1 @@
+"""Texts with a label, usable or not, and what is fitted on them."""
