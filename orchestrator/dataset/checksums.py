@@ -1,4 +1,4 @@
-"""checksums.sha256: hashes of everything that is published, in the format of sha256sum."""
+"""checksums.sha256: the hashes of all published files, in the format of sha256sum."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from pathlib import Path
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
 from orchestrator.dataset.reading import file_sha256, read_text
 
+LINE_ENDS = {"n": "\n", "r": "\r"}
+"""The letter after a backslash in an escaped name -> the character that it stands for."""
+
 _LINE = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.+)")
 
 
 def published_files(root: Path) -> list[str]:
-    """Paths of all files that belong to a published data set, sorted: nothing hidden, no links, not the checksums."""
+    """The paths of all files of a published data set, relative to its folder and sorted.
+
+    Hidden files and folders, links and checksums.sha256 itself are not among them.
+    """
     found = []
     for folder, names, files in os.walk(root):
+        # os.walk() goes only into the folders that are left in this list.
         names[:] = [name for name in names if not name.startswith(".")]
         for name in files:
             path = Path(folder) / name
@@ -25,20 +32,26 @@ def published_files(root: Path) -> list[str]:
 
 
 def write_checksums(paths: DataSetPaths) -> None:
-    """Hash every published file."""
+    """Write the hash of every published file into checksums.sha256."""
     lines = [_line(file_sha256(paths.root / name), name) for name in published_files(paths.root)]
     write_atomically(paths.checksums, "".join(lines).encode())
 
 
 def _line(sha256: str, name: str) -> str:
-    """As sha256sum writes it: a name with line ends is escaped, and its line begins with a backslash."""
+    """One line, as sha256sum writes it.
+
+    A name with a backslash or a line end is escaped, and then the line begins with a backslash.
+    """
     escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
     mark = "\\" if escaped != name else ""
     return f"{mark}{sha256}  {escaped}\n"
 
 
 def read_checksums(paths: DataSetPaths) -> dict[str, str]:
-    """Hash by file; none where nothing was published. Raises OSError, or ValueError naming a line that is none of its kind."""
+    """File -> hash; empty where nothing was published.
+
+    Raises OSError where the file can't be read, and ValueError naming a line that is not valid.
+    """
     if not paths.checksums.exists():
         return {}
     found = {}
@@ -50,23 +63,22 @@ def read_checksums(paths: DataSetPaths) -> dict[str, str]:
             raise ValueError(f"line {number} isn't one that sha256sum writes")
         name = parts[3]
         if parts[1]:
-            name = re.sub(
-                r"\\(.)", lambda escape: {"n": "\n", "r": "\r"}.get(escape[1], escape[1]), name
-            )
+            name = re.sub(r"\\(.)", lambda escape: LINE_ENDS.get(escape[1], escape[1]), name)
         found[name] = parts[2]
     return found
 
 
 def differing(paths: DataSetPaths) -> list[str]:
-    """Files whose hash isn't the published one, or that are gone. Raises as `read_checksums`."""
+    """The files that are missing, or whose hash differs from the published one.
+
+    Raises OSError or ValueError where checksums.sha256 can't be read.
+    """
     root = paths.root.resolve()
     wrong = []
     for name, sha256 in read_checksums(paths).items():
         path = root / name
-        if (
-            not path.resolve().is_relative_to(root)
-            or not path.is_file()
-            or file_sha256(path) != sha256
-        ):
+        # A line may name a file outside the data set, which nobody here may read.
+        is_inside = path.resolve().is_relative_to(root)
+        if not is_inside or not path.is_file() or file_sha256(path) != sha256:
             wrong.append(name)
     return wrong

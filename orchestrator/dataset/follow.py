@@ -1,7 +1,8 @@
-"""The trials of a data set that grows, looked at again and again: what hasn't changed isn't read again.
+"""Follow the trials of a data set that grows: look again and again, and read only what is new.
 
-A sealed trial never changes, and one that appears or goes changes its leaf's time. So a look takes a leaf's time, a running
-trial's size, and reads only what is new.
+A sealed trial never changes, and the folder that contains it gets a new time when a trial appears
+or goes. So a look checks the time of each such folder and the size of each running trial's file,
+and reads only where one of them has changed.
 """
 
 from __future__ import annotations
@@ -15,86 +16,102 @@ from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.tables import Trials, gathered, read_running, read_sealed
 
 FRESH_S = 5.0
-"""A leaf whose time is that near may change once more within its file system's tick: it is listed again."""
+"""A folder that changed less than this long ago is listed again at the next look.
 
-Found = TrialRecord | str | None
-"""A trial, a line why it can't be read, or nothing yet."""
+File systems count time in steps, so a second change within the same step leaves no trace."""
+
+ReadTrial = TrialRecord | str | None
+"""What was read: a trial, a sentence why it can't be read, or None where nothing is there yet."""
 
 
 @dataclass
-class _Leaf:
-    """What is known of a leaf."""
+class _TrialsFolder:
+    """What is known of a folder that contains the trials of one use case."""
 
     time_ns: int = 0
     settled: bool = False
-    """Whether a look that finds the same time needs to list nothing."""
-    sealed: dict[str, Found] = field(default_factory=dict)
-    running: dict[str, tuple[Stamp | None, Found]] = field(default_factory=dict)
+    """Whether the folder needs no listing as long as its time is `time_ns`."""
+    sealed: dict[str, ReadTrial] = field(default_factory=dict)
+    """Name of a sealed trial's folder -> the trial."""
+    running: dict[str, tuple[Stamp | None, ReadTrial]] = field(default_factory=dict)
+    """Name of a running trial's folder -> (the stamp of its file when it was read, the trial)."""
 
 
 class Follower:
-    """Follows a data set; reads only."""
+    """Follows the trials of a data set; it never writes."""
 
     def __init__(self, paths: DataSetPaths) -> None:
         self._paths = paths
-        self._leaves: dict[Path, _Leaf] = {}
+        self._folders: dict[Path, _TrialsFolder] = {}
 
     def look(self) -> bool:
-        """Read what is new; whether anything is."""
-        leaves = {path: self._leaves.get(path) or _Leaf() for path in self._paths.leaves()}
-        changed = leaves.keys() != self._leaves.keys()
-        self._leaves = leaves
-        for path, leaf in leaves.items():
-            changed |= self._list(path, leaf)
-            changed |= self._read_running(path, leaf)
+        """Read what is new. Returns whether anything has changed."""
+        folders = {path: self._folders.get(path, _TrialsFolder()) for path in self._paths.leaves()}
+        changed = folders.keys() != self._folders.keys()
+        self._folders = folders
+        for path, folder in folders.items():
+            changed |= self._list(path, folder)
+            changed |= self._read_running(path, folder)
         return changed
 
     def trials(self) -> tuple[Trials, list[str]]:
-        """What the last look left: sealed trials, running ones with what they have, and lines for what can't be read."""
-        leaves = [self._leaves[path] for path in sorted(self._leaves)]
-        sealed = [leaf.sealed[name] for leaf in leaves for name in sorted(leaf.sealed)]
-        return gathered(
-            [*sealed, *(leaf.running[name][1] for leaf in leaves for name in sorted(leaf.running))]
-        )
+        """The trials as of the last look, and a sentence for each that can't be read.
 
-    def _list(self, path: Path, leaf: _Leaf) -> bool:
+        Running trials are among them, with the executions that they have so far.
+        """
+        sealed: list[ReadTrial] = []
+        running: list[ReadTrial] = []
+        for _, folder in sorted(self._folders.items(), key=lambda item: item[0]):
+            sealed += [folder.sealed[name] for name in sorted(folder.sealed)]
+            running += [folder.running[name][1] for name in sorted(folder.running)]
+        return gathered([*sealed, *running])
+
+    def _list(self, path: Path, folder: _TrialsFolder) -> bool:
+        """List a folder if its time has changed. Returns whether its trials have changed."""
         now = stamp(path)
-        if now is None or (leaf.settled and now[0] == leaf.time_ns):
+        if now is None or (folder.settled and now[0] == folder.time_ns):
             return False
         try:
             names = {entry.name for entry in path.iterdir()}
-        except OSError:  # it goes away just now
+        except OSError:  # it is being removed
             return False
-        before = (set(leaf.sealed), set(leaf.running))
-        read = False
-        leaf.time_ns = now[0]
-        leaf.settled = abs(time.time_ns() - now[0]) > FRESH_S * 1e9
+        before = (set(folder.sealed), set(folder.running))
+        folder.time_ns = now[0]
+        folder.settled = abs(time.time_ns() - now[0]) > FRESH_S * 1e9
         hidden = {name for name in names if name.startswith(".")}
-        # what couldn't be read is tried again with each listing
-        leaf.sealed = {
-            name: found
-            for name, found in leaf.sealed.items()
-            if name in names and not isinstance(found, str)
-        }
-        for name in names - hidden - leaf.sealed.keys():
-            if (path / name / "trial.json").exists():
-                leaf.sealed[name] = read_sealed(self._paths, path / name)
-                read = True
-            else:  # somebody copies it: its own file won't change the leaf's time
-                leaf.settled = False
-        running = (
-            name
+        new_trial = self._read_sealed(path, folder, names - hidden)
+        folder.running = {
+            name: folder.running.get(name, (None, None))
             for name in hidden
             if name.endswith(PARTIAL_SUFFIX) and self._paths.is_partial(path / name)
-        )
-        leaf.running = {name: leaf.running.get(name, (None, None)) for name in running}
-        return read or before != (set(leaf.sealed), set(leaf.running))
+        }
+        return new_trial or before != (set(folder.sealed), set(folder.running))
 
-    def _read_running(self, path: Path, leaf: _Leaf) -> bool:
+    def _read_sealed(self, path: Path, folder: _TrialsFolder, names: set[str]) -> bool:
+        """Read the sealed trials that are new. Returns whether there was one."""
+        # A trial that couldn't be read is tried again, hence it is forgotten here.
+        folder.sealed = {
+            name: trial
+            for name, trial in folder.sealed.items()
+            if name in names and not isinstance(trial, str)
+        }
+        new_trial = False
+        for name in names - folder.sealed.keys():
+            if (path / name / "trial.json").exists():
+                folder.sealed[name] = read_sealed(self._paths, path / name)
+                new_trial = True
+            else:
+                # Somebody is copying this trial. When its trial.json comes, the time of the folder
+                # that contains it will not change, so this must be listed again.
+                folder.settled = False
+        return new_trial
+
+    def _read_running(self, path: Path, folder: _TrialsFolder) -> bool:
+        """Read the running trials whose file has changed. Returns whether there was one."""
         changed = False
-        for name, (before, _) in list(leaf.running.items()):
+        for name, (before, _) in list(folder.running.items()):
             now = stamp(path / name / "executions.jsonl")
             if now is not None and now != before:
-                leaf.running[name] = (now, read_running(self._paths, path / name))
+                folder.running[name] = (now, read_running(self._paths, path / name))
                 changed = True
         return changed

@@ -1,7 +1,9 @@
-"""Measurements made without this program: copies of their files below imported/, and a table of their rows.
+"""Measurements that were made without this program, and imported into a data set.
 
-They are no trials: what a trial must say (configuration, seeds, tokens, the model's revision) was mostly never recorded, and
-nothing here makes it up. So they stand in a table of their own, null where unknown, and enter no sum of summary.parquet.
+Their files are copied below imported/, and their rows stand in imported.parquet. They are not
+trials: most of what a trial must record (configuration, seeds, tokens, the model's revision) was
+never recorded, and nothing here guesses it. So they have a table of their own, with null where a
+value is unknown, and no sum of summary.parquet includes them.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from orchestrator.nouns import Noun
 
 
 class ImportedRow(Noun):
-    """A row of imported.parquet: a row of somebody's emissions.csv."""
+    """A row of imported.parquet, made from a row of an emissions.csv of CodeCarbon."""
 
     execution: Annotated[str, Column("id: the csv's path, #, the row's number in it from 1")]
     machine: Annotated[str, Column("as in the folder's name")]
@@ -84,13 +86,15 @@ class ImportedRow(Noun):
 
 
 class ImportedFile(Noun):
-    """Where a copy below imported/ came from: an entry of import.json."""
+    """An entry of import.json: where a copied file below imported/ came from."""
 
     path: str
-    """Below imported/."""
+    """The copy's path, relative to imported/."""
     sha256: str
     source: str
-    """Its path in the tree that was imported, which is named by its last folder alone."""
+    """The original's path, from the name of the imported folder on.
+
+    The path to that folder is left out, since it may contain private names."""
     imported_at: str
     imported_by: str
 
@@ -99,7 +103,10 @@ _FILES = TypeAdapter(list[ImportedFile])
 
 
 def read_provenance(paths: DataSetPaths) -> list[ImportedFile]:
-    """What was imported; nothing where nothing was. Raises OSError, or ValueError where import.json is none of ours."""
+    """The entries of import.json; empty where nothing was imported.
+
+    Raises OSError where it can't be read, and ValueError where this program didn't write it.
+    """
     if not paths.provenance.exists():
         return []
     try:
@@ -109,13 +116,12 @@ def read_provenance(paths: DataSetPaths) -> list[ImportedFile]:
 
 
 def write_provenance(paths: DataSetPaths, files: Iterable[ImportedFile]) -> None:
-    """Write import.json anew, ordered by path."""
+    """Replace import.json by these entries, ordered by path."""
     entries = [file.model_dump() for file in sorted(files, key=lambda file: file.path)]
-    write_atomically(
-        paths.provenance, (json.dumps(entries, indent=1, ensure_ascii=False) + "\n").encode()
-    )
+    text = json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
+    write_atomically(paths.provenance, text.encode())
 
 
 def write_imported(paths: DataSetPaths, rows: Iterable[ImportedRow]) -> None:
-    """Write imported.parquet anew, in one step."""
+    """Replace imported.parquet by these rows, in one step."""
     write_parquet(paths.imported, to_table(ImportedRow, (row.model_dump() for row in rows)))

@@ -1,9 +1,13 @@
-"""One driver a data set: the lock that `tune` holds, with who holds it.
+"""The lock of a data set, so that only one sweep at a time writes into it.
 
-Two mechanisms, since a data set may lie on a file system shared by hosts: flock, which ends with its process, and a file
-with host, process and a heartbeat, for file systems on which flock means nothing between hosts (some of Lustre's and all of
-Drive's). Who may write never hangs on a clock: a heartbeat is alive if it moves while we watch. Verbs that only read don't
-watch, and take a recent one for alive.
+A data set may lie on a file system that several hosts share, so there are two mechanisms. flock
+ends with its process, but on some file systems it has no effect between hosts (some set-ups of
+Lustre, and Google Drive). For those, the lock file names the host and the process, and its holder
+touches it regularly: the heartbeat.
+
+Hosts' clocks may differ, so no clock decides who may write: a holder on another host is alive if
+its heartbeat moves while we watch. Verbs that only read don't watch: they take a holder with a
+recent heartbeat for alive.
 """
 
 from __future__ import annotations
@@ -28,27 +32,32 @@ from orchestrator.nouns import Noun
 
 LOCK_FILE = ".tune.lock"
 BEAT_S = 10.0
-"""How often a holder touches the file."""
+"""The holder touches the lock file once in this time."""
 STALE_S = 45.0
-"""A lock of another host whose heartbeat doesn't move for so long is taken over."""
+"""A lock of another host is taken over if its heartbeat doesn't move for this long."""
+
+
+LONGEST_LOCK_BYTES = 4096
+"""Of a longer lock file only this part is read."""
 
 
 class Holder(Noun):
-    """Who holds a data set."""
+    """The process that holds a data set, as the lock file names it."""
 
     host: str
     pid: int
     process: str
-    """What tells the process from a later one with its number."""
+    """Distinguishes the process from a later one with the same number."""
     since: str
+    """UTC, in ISO 8601."""
 
     def line(self) -> str:
-        """For a person."""
+        """One line for a person."""
         return f"process {self.pid} on {self.host} since {self.since}"
 
 
 class Lock:
-    """A held data set."""
+    """A lock that this process holds, until `release`."""
 
     def __init__(self, path: Path, handle: int, mine: Holder) -> None:
         self._path = path
@@ -59,19 +68,21 @@ class Lock:
         self._beat.start()
 
     def held(self) -> bool:
-        """Whether the file is still ours: not if the data set's folder was removed or replaced.
+        """Whether this process still holds the data set.
 
-        Nor if another host took us for dead, as it does after a long suspend.
+        It doesn't if the folder was removed or replaced, or if another host took the lock over, as
+        it may after this one was suspended for long.
         """
         return _is(self._path, self._handle) and holder_of(self._path.parent) == self._mine
 
     def _beats(self) -> None:
+        """Touch the lock file until the lock is released."""
         while not self._ended.wait(BEAT_S):
             with contextlib.suppress(OSError):
                 os.utime(self._handle)
 
     def release(self) -> None:
-        """Remove the file, if it is still ours."""
+        """End the heartbeat and remove the lock file, if this process still holds it."""
         self._ended.set()
         self._beat.join()
         if self.held():
@@ -80,15 +91,21 @@ class Lock:
 
 
 def holder_of(out: Path) -> Holder | None:
-    """Who says that it holds a data set, dead or alive; None: nobody. For read-only verbs."""
+    """The holder that the lock file names, dead or alive; None where nobody holds the data set.
+
+    For verbs that only read.
+    """
     try:
-        return Holder.model_validate_json((out / LOCK_FILE).read_bytes()[:4096])
+        return Holder.model_validate_json((out / LOCK_FILE).read_bytes()[:LONGEST_LOCK_BYTES])
     except (OSError, ValidationError):
         return None
 
 
 def seems_alive(out: Path, holder: Holder) -> bool | None:
-    """Whether a holder lives, for read-only verbs; None: on another host, and it has given no sign for a while."""
+    """Whether a holder is alive, for verbs that only read.
+
+    None (unknown) for one on another host without a recent heartbeat.
+    """
     if holder.host == socket.gethostname():
         return _lives(holder)
     with contextlib.suppress(OSError):
@@ -98,18 +115,21 @@ def seems_alive(out: Path, holder: Holder) -> bool | None:
 
 
 def _lives(holder: Holder) -> bool:
-    """Whether a holder of this host lives."""
+    """Whether a holder on this host is alive."""
     return holder.process == _process(holder.pid)
 
 
 def _process(pid: int) -> str | None:
-    """Boot and start of a process; None: there is none. By Linux's ticks since the boot, which no clock moves."""
+    """A text that only this process has: its boot and its start; None where there is no process.
+
+    On Linux the start is counted in ticks since the boot, which setting the clock doesn't change.
+    """
     with contextlib.suppress(OSError, IndexError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (
-            None if state in ("Z", "X") else f"{boot} {fields[18]}"
-        )  # one that nobody reaped is dead
+        if state in ("Z", "X"):  # it has ended, and its parent hasn't asked for its result yet
+            return None
+        return f"{boot} {fields[18]}"
     with contextlib.suppress(psutil.Error):
         return f"{psutil.Process(pid).create_time():.0f}"
     return None
@@ -117,9 +137,11 @@ def _process(pid: int) -> str | None:
 
 @contextlib.contextmanager
 def held(out: Path, say: Callable[[str], None]) -> Iterator[Lock]:
-    """Hold a data set. Raises UserError naming who else does; OSError where the folder can't be written.
+    """Hold a data set while the context is open.
 
-    May wait STALE_S to see whether a lock of another host is alive, and says so.
+    It may watch a lock of another host for STALE_S, and then tells so by `say`. Raises UserError
+    naming the holder where another process holds the data set, and OSError where its folder can't
+    be written.
     """
     make_folder(out)
     lock = _take(out, say)
@@ -130,6 +152,7 @@ def held(out: Path, say: Callable[[str], None]) -> Iterator[Lock]:
 
 
 def _take(out: Path, say: Callable[[str], None]) -> Lock:
+    """Take the lock. Raises as `held` does."""
     path = out / LOCK_FILE
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
@@ -141,11 +164,12 @@ def _take(out: Path, say: Callable[[str], None]) -> Lock:
             with contextlib.suppress(OSError):
                 os.close(handle)
             raise
-        os.close(handle)  # its holder released it meanwhile: that file is no more
+        # Its holder removed the file after we had opened it: take the lock of a new file.
+        os.close(handle)
 
 
 def _written(handle: int) -> Holder:
-    """This process, written into the file."""
+    """Write this process into the lock file."""
     mine = Holder(
         host=socket.gethostname(),
         pid=os.getpid(),
@@ -159,7 +183,7 @@ def _written(handle: int) -> Holder:
 
 
 def _is(path: Path, handle: int) -> bool:
-    """Whether a path still leads to an open file."""
+    """Whether a path still leads to this open file."""
     try:
         return os.path.samestat(path.stat(), os.fstat(handle))
     except OSError:
@@ -167,20 +191,33 @@ def _is(path: Path, handle: int) -> bool:
 
 
 def _refuse_living(out: Path, *, locked: bool, say: Callable[[str], None]) -> None:
-    """Raise UserError where another process holds the data set. `locked`: we have the system's lock."""
+    """Raise UserError where another process holds the data set.
+
+    `locked`: whether this process has the flock.
+    """
     holder = holder_of(out)
-    here = holder is not None and holder.host == socket.gethostname()
-    if not locked or (
-        holder and (_lives(holder) if here else _moves(out / LOCK_FILE, holder, say))
-    ):
-        who = holder.line() if holder else "another process"
-        raise UserError(
-            f"--out {out}: {who} runs a sweep there; wait for it, stop it, or name another folder"
-        )
+    if locked and (holder is None or not _is_alive(out, holder, say)):
+        return
+    who = "another process"
+    if holder is not None:
+        who = holder.line()
+    raise UserError(
+        f"--out {out}: {who} runs a sweep there; wait for it, stop it, or name another folder"
+    )
+
+
+def _is_alive(out: Path, holder: Holder, say: Callable[[str], None]) -> bool:
+    """Whether a holder is alive. Watches its heartbeat if it is on another host."""
+    if holder.host == socket.gethostname():
+        return _lives(holder)
+    return _moves(out / LOCK_FILE, holder, say)
 
 
 def _flocked(handle: int) -> bool:
-    """Whether we have the system's lock; where the file system knows none, the holder's file decides."""
+    """Whether no other process has the flock of this file.
+
+    Also true where the file system doesn't know flock: there the lock file's content decides.
+    """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -191,12 +228,13 @@ def _flocked(handle: int) -> bool:
 
 
 def _moves(path: Path, holder: Holder, say: Callable[[str], None]) -> bool:
-    """Whether a lock of another host is touched while we watch."""
+    """Whether a lock of another host is touched within STALE_S."""
     say(
-        f"{path.parent} was held by {holder.line()}; watching up to {STALE_S:.0f} s whether it is alive"
+        f"{path.parent} was held by {holder.line()}; "
+        f"watching for up to {STALE_S:.0f} s whether it is alive"
     )
     until = time.monotonic() + STALE_S
-    with contextlib.suppress(FileNotFoundError):  # released while we watched
+    with contextlib.suppress(FileNotFoundError):  # it was released meanwhile
         before = path.stat().st_mtime_ns
         while time.monotonic() < until:
             time.sleep(min(1.0, STALE_S / 10))

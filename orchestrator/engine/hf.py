@@ -1,15 +1,18 @@
 """The real engine: transformers, quantized by bitsandbytes, on one GPU or on the CPU.
 
-The model's own generation_config never decides anything but which tokens end a text: every sampling parameter is passed.
+Every sampling parameter is passed explicitly. The model's own generation_config only decides which
+tokens begin and end a text.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import logging
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +40,31 @@ from orchestrator.models import architecture_of, parse_model
 from orchestrator.nouns import Effective, Quantization, Setup
 
 SCARCE_BYTES = 128 * 2**20
-"""A GPU with less than this free is full."""
+"""A GPU with less free memory than this counts as full."""
+BFLOAT16_CAPABILITY = 8
+"""GPUs from this compute capability on have bfloat16 in hardware."""
+QUANTIZATION_FIELDS = (
+    "load_in_4bit",
+    "load_in_8bit",
+    "bnb_4bit_quant_type",
+    "bnb_4bit_use_double_quant",
+    "bnb_4bit_compute_dtype",
+    "quant_method",
+    "llm_int8_threshold",
+)
+"""Fields of a quantization_config in which weights must be as requested."""
 MEMORY_MARGIN = 0.9
-"""Share of the free memory that the key-value cache may take; the rest is left to activations and fragmentation."""
+"""The share of the free memory that the key-value cache may take.
+
+The rest is for activations and for fragmentation."""
 
 
 def load(setup: Setup, model_ref: str, threads: int | None) -> HfEngine:
-    """Find the weights, load and quantize them. Raises ModelUnavailableError in one sentence."""
+    """Find the weights of a model, load and quantize them.
+
+    Raises ModelUnavailableError, in one sentence, where they can't be loaded or where they aren't
+    those that the sweep was planned with.
+    """
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -51,61 +72,68 @@ def load(setup: Setup, model_ref: str, threads: int | None) -> HfEngine:
     weights = resolve(model)
     if weights.revision != setup.revision:
         raise ModelUnavailableError(
-            f"{model_ref}: this machine has {weights.revision}, the sweep was planned with {setup.revision}; "
-            "stage the same weights here with `orchestrator models stage`"
+            f"{model_ref}: this machine has {weights.revision}, but the sweep was planned with "
+            f"{setup.revision}; stage the same weights here with `orchestrator models stage`"
         )
     return HfEngine(setup, weights, threads)
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """The ids of a model's special tokens."""
+
+    bos: int | None
+    eos: list[int]
+    """The tokens that end a text; there may be none."""
+    pad: int
 
 
 class HfEngine:
     """A causal language model of transformers."""
 
     def __init__(self, setup: Setup, weights: Weights, threads: int | None) -> None:
-        import torch
-        import transformers
-        from safetensors import SafetensorError
-        from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+        """Load, quantize and describe a model.
 
-        transformers.logging.set_verbosity_error()
-        logging.getLogger("accelerate.big_modeling").setLevel(
-            logging.ERROR
-        )  # that layers are offloaded: rows say how much
-        logging.getLogger("bitsandbytes").setLevel(
-            logging.ERROR
-        )  # one cast notice a layer call otherwise
+        Each step is a method or function of its own, so that an engine with another way to
+        generate can share them. Raises ModelUnavailableError (ModelTooLargeError included).
+        """
+        import torch
+
+        _quiet_libraries()
         if threads:
             torch.set_num_threads(threads)
         self._torch = torch
         self._cuda = torch.cuda.is_available()
+        self._device = "cuda:0" if self._cuda else "cpu"
+        self._cache_bytes_per_token: int | None = None
         dtype = _compute_dtype(setup.compute_dtype, torch)
         began = time.perf_counter()
+        self._load(setup, weights, dtype)
+        load_s = time.perf_counter() - began
+        self._template = setup.chat_template == "auto" and bool(self._tokenizer.chat_template)
+        self._special = _special_tokens(self._model, self._tokenizer)
+        self._forget_generation_config()
+        self.info = self._describe(weights, dtype, load_s)
+
+    def _load(self, setup: Setup, weights: Weights, dtype: Any) -> None:
+        """Load tokenizer and model, and run one token through the model.
+
+        Raises ModelTooLargeError or ModelUnavailableError in one sentence.
+        """
+        from safetensors import SafetensorError
+
+        torch = self._torch
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(
-                weights.path, local_files_only=True, trust_remote_code=False
-            )
-            placed = self._placed(setup, weights.path, dtype)
-            offloads = HOST in placed.values()
-            asked = _bitsandbytes(setup.quantization, dtype, offloads=offloads)
-            as_they_are = _quantized_as_asked(weights.path, asked, offloads=offloads)
-            model, report = AutoModelForCausalLM.from_pretrained(
-                weights.path,
-                dtype=dtype,
-                device_map=placed or None,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-                **({} if as_they_are else {"quantization_config": asked}),
-            )
-            _check_complete(report)
-            self._model = model.eval()
+            self._tokenizer = _load_tokenizer(weights.path)
+            self._model = self._load_model(setup, weights.path, dtype)
             self._forward_once()
             self.synchronize()
         except torch.cuda.OutOfMemoryError as error:
             free, total = torch.cuda.mem_get_info()
             raise ModelTooLargeError(
-                f"{setup.model} with {setup.quantization.name} doesn't fit on the GPU: {free / 2**30:.1f} of "
-                f"{total / 2**30:.1f} GiB were free; use --quantization nf4, a smaller model, another machine or --cpu-offload"
+                f"{setup.model} with {setup.quantization.name} doesn't fit on the GPU: "
+                f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB were free; use --quantization nf4, "
+                "a smaller model, another machine or --cpu-offload"
             ) from error
         except (
             OSError,
@@ -116,39 +144,69 @@ class HfEngine:
             SafetensorError,
         ) as error:
             raise ModelUnavailableError(
-                f"{setup.model} can't be loaded from {weights.origin}: {type(error).__name__}: {_first_line(error)}"
+                f"{setup.model} can't be loaded from {weights.origin}: "
+                f"{type(error).__name__}: {_first_line(error)}"
             ) from error
-        load_s = time.perf_counter() - began
-        self._template = setup.chat_template == "auto" and bool(self._tokenizer.chat_template)
-        own = self._model.generation_config
-        eos = own.eos_token_id if own.eos_token_id is not None else self._tokenizer.eos_token_id
-        self._eos = [] if eos is None else list(eos) if isinstance(eos, list | tuple) else [eos]
-        self._pad = (
-            self._tokenizer.pad_token_id
-            if self._tokenizer.pad_token_id is not None
-            else next(iter(self._eos), 0)
+
+    def _load_model(self, setup: Setup, folder: Path, dtype: Any) -> Any:
+        """The model on its device, quantized as requested. Raises the libraries' own errors."""
+        from transformers import AutoModelForCausalLM
+
+        device_map = self._placed(setup, folder, dtype)
+        offloads = HOST in device_map.values()
+        config = _bitsandbytes(setup.quantization, dtype, offloads=offloads)
+        options = {}
+        # Weights that are quantized already bring their own configuration with them.
+        if not _quantized_as_requested(folder, config, offloads=offloads):
+            options["quantization_config"] = config
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            device_map=device_map or None,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            **options,
         )
-        self._bos = own.bos_token_id
-        self._cache_bytes_per_token: int | None = None
-        # generate() fills every None of the passed config from this one, so it must hold nothing but token ids
+        _check_complete(report)
+        return model.eval()
+
+    def _forget_generation_config(self) -> None:
+        """Replace the model's own generation_config by one that has nothing but token ids.
+
+        generate() takes every value that isn't passed from the model's own configuration.
+        """
+        from transformers import GenerationConfig
+
         self._model.generation_config = GenerationConfig(
-            bos_token_id=self._bos, eos_token_id=self._eos or None, pad_token_id=self._pad
+            bos_token_id=self._special.bos,
+            eos_token_id=self._special.eos or None,
+            pad_token_id=self._special.pad,
         )
+
+    def _describe(self, weights: Weights, dtype: Any, load_s: float) -> EngineInfo:
+        """What was loaded, and on what."""
+        torch = self._torch
         config = self._model.config
         compute_dtype, double_quant = _as_it_runs(self._model, dtype)
-        gpu_uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}" if self._cuda else None
-        self.info = EngineInfo(
+        device, threads, gpu_uuid, fraction = "cpu", torch.get_num_threads(), None, 0.0
+        if self._cuda:
+            device, threads = "cuda", None
+            gpu_uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
+            fraction = offload_fraction(self._model)
+        return EngineInfo(
             columns=EngineColumns(
                 model_revision=weights.revision,
                 synthetic=weights.origin == "random",
                 double_quant=double_quant,
                 compute_dtype=compute_dtype,
-                device="cuda" if self._cuda else "cpu",
+                device=device,
                 chat_template=self._template,
                 attention=str(getattr(config, "_attn_implementation", "unknown")),
                 cache="dynamic",
-                offload_fraction=offload_fraction(self._model) if self._cuda else 0.0,
-                threads=None if self._cuda else torch.get_num_threads(),
+                offload_fraction=fraction,
+                threads=threads,
                 gpu_uuid=gpu_uuid,
             ),
             context_length=getattr(config, "max_position_embeddings", None),
@@ -159,22 +217,23 @@ class HfEngine:
         )
 
     def _placed(self, setup: Setup, folder: Path, dtype: Any) -> DeviceMap:
-        """Where the layers lie: on the GPU whole or, where that is asked for, as many as it has room for. {}: on the CPU."""
+        """Where the layers go: the whole model on the GPU or, with --cpu-offload, what fits there.
+
+        An empty map means the CPU. Raises ModelTooLargeError where GPU and host together have too
+        little memory.
+        """
         if not self._cuda:
             return {}
         if not options_of(setup).cpu_offload:
             return {"": GPU}
+        gpu_bytes, _ = self._torch.cuda.mem_get_info()
+        ram_bytes, _ = _ram_bytes()
         try:
-            return place(
-                skeleton(folder, dtype),
-                setup.quantization,
-                self._torch.cuda.mem_get_info()[0],
-                _ram_bytes()[0],
-            )
+            return place(skeleton(folder, dtype), setup.quantization, gpu_bytes, ram_bytes)
         except ModelTooLargeError as error:
             raise ModelTooLargeError(
-                f"{setup.model} with {setup.quantization.name} doesn't fit, not even by --cpu-offload: {error}; "
-                "use a smaller model or another machine"
+                f"{setup.model} with {setup.quantization.name} doesn't fit, "
+                f"not even with --cpu-offload: {error}; use a smaller model or another machine"
             ) from error
 
     def _forward_once(self) -> None:
@@ -184,20 +243,24 @@ class HfEngine:
         AVX512-BF16: it dequantizes the scales and multiplies in bfloat16 from then on.
         """
         torch = self._torch
-        token = torch.zeros((1, 1), dtype=torch.long, device="cuda:0" if self._cuda else "cpu")
+        token = torch.zeros((1, 1), dtype=torch.long, device=self._device)
         with torch.inference_mode():
             self._model(input_ids=token, use_cache=False)
 
     def encode(self, prompt: str) -> Encoded:
-        """Ids on the device; with the model's chat template where it has one and the setup allows it."""
+        """The prompt's token ids, on the device.
+
+        The model's chat template is applied where it has one and the setup allows it.
+        """
         if self._template:
             text = self._tokenizer.apply_chat_template(
                 [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
             )
+            # The template has written the special tokens already.
             batch = self._tokenizer(text, return_tensors="pt", add_special_tokens=False)
         else:
             batch = self._tokenizer(prompt, return_tensors="pt")
-        ids = batch["input_ids"].to("cuda:0" if self._cuda else "cpu")
+        ids = batch["input_ids"].to(self._device)
         return Encoded(int(ids.shape[1]), ids)
 
     def generate(
@@ -209,11 +272,15 @@ class HfEngine:
         fixed_length: bool,
         timeout_s: float | None = None,
     ) -> Generated:
-        """One `model.generate` with every parameter explicit, the random state set from `seed` first."""
+        """Generate with every parameter explicit, after setting the random state from `seed`.
+
+        Raises GenerationError of a kind: oom, nan, timeout or other.
+        """
         from transformers import StoppingCriteriaList
 
         torch = self._torch
         n_new = effective.max_length - encoded.n_tokens
+        config = self._generation_config(effective, n_new, fixed_length=fixed_length)
         watch = _Watch(torch, timeout_s)
         torch.manual_seed(seed)
         try:
@@ -221,25 +288,28 @@ class HfEngine:
                 output = self._model.generate(
                     inputs=encoded.ids,
                     attention_mask=torch.ones_like(encoded.ids),
-                    generation_config=self._generation_config(
-                        effective, n_new, fixed_length=fixed_length
-                    ),
+                    generation_config=config,
                     stopping_criteria=StoppingCriteriaList([watch]),
                 )
-        except RuntimeError as error:  # of which torch's errors of memory and of CUDA are kinds
+        except RuntimeError as error:  # torch's errors of memory and of CUDA are such
             raise self._failed(error, effective.max_length) from error
         if watch.timed_out and timeout_s is not None:
             raise timed_out(timeout_s, output.shape[1] - encoded.n_tokens)
         tokens = output[0, encoded.n_tokens :].tolist()
-        for i, token in enumerate(tokens):
-            if token in self._eos and not fixed_length:
-                return Generated(tokens[: i + 1], "eos", watch.first_token_s)
+        if not fixed_length:
+            for i, token in enumerate(tokens):
+                if token in self._special.eos:
+                    return Generated(tokens[: i + 1], "eos", watch.first_token_s)
         return Generated(tokens, "length", watch.first_token_s)
 
     def _failed(self, error: RuntimeError, n_tokens: int) -> GenerationError:
-        """A failed generation by its kind; gives the memory it held back to the device."""
+        """The error of a failed generation, with its kind.
+
+        It also gives the memory that the generation held back to the device.
+        """
         text = str(error)
-        # on a GPU the sampler's check of its probabilities is an assertion in a kernel, after which the process has lost it
+        # On a GPU, the check of the sampler's probabilities is an assertion in a kernel. After it,
+        # this process can't use the GPU any more.
         if ("inf" in text and "nan" in text) or "device-side assert" in text:
             return GenerationError("nan", f"probabilities with nan or inf: {_first_line(error)}")
         out_of_memory = isinstance(error, self._torch.cuda.OutOfMemoryError) or (
@@ -250,27 +320,30 @@ class HfEngine:
         return GenerationError("other", _first_line(error))
 
     def _memory_is_scarce(self) -> bool:
-        """Whether the GPU is full: libraries below torch then fail with errors of their own that don't speak of memory."""
+        """Whether the GPU is full.
+
+        Libraries below torch then fail with errors that don't mention memory.
+        """
         try:
             return bool(self._cuda and self._torch.cuda.mem_get_info()[0] < SCARCE_BYTES)
-        except RuntimeError:  # the device is lost
+        except RuntimeError:  # the GPU can't be used any more
             return False
 
     def _need(self, n_tokens: int) -> str:
-        """What a text of so many tokens needs, against what there is."""
-        cache = f"weights {self._model.get_memory_footprint() / 2**30:.1f} GiB and the cache of {n_tokens} tokens"
+        """A sentence part: the memory that so many tokens need, and the memory that is free."""
+        weights_gib = self._model.get_memory_footprint() / 2**30
+        need = f"weights {weights_gib:.1f} GiB and the cache of {n_tokens} tokens"
         if self._cache_bytes_per_token is not None:
-            cache += f" {n_tokens * self._cache_bytes_per_token / 2**30:.1f} GiB"
+            need += f" {n_tokens * self._cache_bytes_per_token / 2**30:.1f} GiB"
         if self._cuda:
             self._torch.cuda.empty_cache()
             free, total = self._torch.cuda.mem_get_info()
         else:
             free, total = _ram_bytes()
-        return (
-            f"{cache}, with {free / 2**30:.1f} of {total / 2**30:.1f} GiB free beside the weights"
-        )
+        return f"{need}, with {free / 2**30:.1f} of {total / 2**30:.1f} GiB free beside the weights"
 
     def _generation_config(self, effective: Effective, n_new: int, *, fixed_length: bool) -> Any:
+        """Every parameter of a generation, so that the model's own configuration decides none."""
         from transformers import GenerationConfig
 
         config = GenerationConfig(
@@ -279,28 +352,27 @@ class HfEngine:
             do_sample=effective.do_sample,
             num_beams=1,
             use_cache=True,
-            bos_token_id=self._bos,
-            eos_token_id=self._eos or None,
-            pad_token_id=self._pad,
+            bos_token_id=self._special.bos,
+            eos_token_id=self._special.eos or None,
+            pad_token_id=self._special.pad,
         )
-        config.temperature, config.top_p, config.top_k = (
-            effective.temperature,
-            effective.top_p,
-            effective.top_k,
-        )
+        # Set here, since they may be None (greedy), for which the constructor has defaults.
+        config.temperature = effective.temperature
+        config.top_p = effective.top_p
+        config.top_k = effective.top_k
         return config
 
     def decode(self, generated: Generated) -> str:
-        """Text without special tokens."""
+        """The text of the new tokens, without special tokens."""
         return str(self._tokenizer.decode(generated.tokens, skip_special_tokens=True))
 
     def synchronize(self) -> None:
-        """Drain the GPU's queue; nothing to do on a CPU."""
+        """Wait until the GPU has done all that was launched; a CPU has nothing to wait for."""
         if self._cuda:
             self._torch.cuda.synchronize()
 
     def close(self) -> None:
-        """Drop the model and give its memory back to the device."""
+        """Release the model and its memory."""
         import gc
 
         del self._model
@@ -309,17 +381,26 @@ class HfEngine:
             self._torch.cuda.empty_cache()
 
     def _memory_tokens(self, folder: Path, dtype: Any) -> int | None:
+        """How many tokens the key-value cache can hold in the free memory; None where unknown."""
         architecture = architecture_of(folder)
         if architecture is None:
             return None
         self._cache_bytes_per_token = architecture.cache_bytes_per_token(dtype.itemsize)
-        free_bytes = self._torch.cuda.mem_get_info()[0] if self._cuda else _ram_bytes()[0]
-        room = free_bytes - (passing_bytes(self._model) if self._cuda else 0)
-        return max(0, int(MEMORY_MARGIN * room / self._cache_bytes_per_token))
+        if self._cuda:
+            free_bytes, _ = self._torch.cuda.mem_get_info()
+            # An offloaded matrix needs room while it passes through the GPU.
+            free_bytes -= passing_bytes(self._model)
+        else:
+            free_bytes, _ = _ram_bytes()
+        return max(0, int(MEMORY_MARGIN * free_bytes / self._cache_bytes_per_token))
 
 
 class _Watch:
-    """A stopping criterion that notes when the first token is there, and ends a generation that takes too long."""
+    """A stopping criterion that generate() calls after each token.
+
+    It notes when the first token is there, and ends a generation that takes longer than
+    `timeout_s` (None: no limit).
+    """
 
     def __init__(self, torch: Any, timeout_s: float | None) -> None:
         self._torch = torch
@@ -330,8 +411,9 @@ class _Watch:
 
     def __call__(self, input_ids: Any, _scores: Any, **_kwargs: Any) -> Any:
         if self.first_token_s is None:
+            # Without this, the launch of the first token would be timed, not its end.
             if input_ids.is_cuda:
-                self._torch.cuda.synchronize()  # else it's the launch of the first token that is timed
+                self._torch.cuda.synchronize()
             self.first_token_s = time.perf_counter() - self._began
         self.timed_out = (
             self._timeout_s is not None and time.perf_counter() - self._began > self._timeout_s
@@ -341,34 +423,79 @@ class _Watch:
         )
 
 
-def _as_it_runs(model: Any, dtype: Any) -> tuple[str, bool | None]:
-    """Compute type of the quantized matrices, and whether their scales are quantized too.
+def _quiet_libraries() -> None:
+    """Silence notices that repeat what rows record, or that come with each layer's call."""
+    import transformers
 
-    Read from the first 4-bit matrix after a forward pass; a model without one computes in `dtype`.
+    transformers.logging.set_verbosity_error()
+    # It tells that layers are offloaded. Rows say how much.
+    logging.getLogger("accelerate.big_modeling").setLevel(logging.ERROR)
+    # It tells of a cast at each call of a layer.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def _special_tokens(model: Any, tokenizer: Any) -> SpecialTokens:
+    """The special tokens by the model's own generation_config or else by its tokenizer.
+
+    A model without a padding token is padded with its first end token, or else with token 0.
+    """
+    own = model.generation_config
+    eos = own.eos_token_id
+    if eos is None:
+        eos = tokenizer.eos_token_id
+    if eos is None:
+        eos = []
+    elif not isinstance(eos, list | tuple):
+        eos = [eos]
+    pad = tokenizer.pad_token_id
+    if pad is None:
+        pad = eos[0] if eos else 0
+    return SpecialTokens(own.bos_token_id, list(eos), pad)
+
+
+def _as_it_runs(model: Any, dtype: Any) -> tuple[str, bool | None]:
+    """(compute type of the quantized matrices, whether their scales are quantized, too).
+
+    Both are read from the first 4-bit matrix, after a forward pass. A model without such a matrix
+    computes in `dtype` and has no such scales (None).
     """
     for module in model.modules():
         state = getattr(getattr(module, "weight", None), "quant_state", None)
         if state is not None:
-            packed = getattr(state, "packing_format_for_cpu", False)
-            ran = "bfloat16" if packed else str(module.compute_dtype).removeprefix("torch.")
-            return ran, bool(state.nested)
+            # bitsandbytes multiplies in bfloat16 what it has repacked for the CPU.
+            if getattr(state, "packing_format_for_cpu", False):
+                return "bfloat16", bool(state.nested)
+            return str(module.compute_dtype).removeprefix("torch."), bool(state.nested)
     return str(dtype).removeprefix("torch."), None
 
 
-def _compute_dtype(asked: str, torch: Any) -> Any:
-    """float32 on a CPU, bfloat16 where the GPU has it in hardware (compute capability 8), else float16."""
-    if asked != "auto":
-        return getattr(torch, asked)
+def _compute_dtype(requested: str, torch: Any) -> Any:
+    """The requested type or, for "auto", the best one that the device has in hardware.
+
+    That is float32 on a CPU, bfloat16 on a GPU from compute capability 8 on, else float16.
+    """
+    if requested != "auto":
+        return getattr(torch, requested)
     if not torch.cuda.is_available():
         return torch.float32
-    return torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float16  # noqa: PLR2004
+    major, _ = torch.cuda.get_device_capability()
+    if major < BFLOAT16_CAPABILITY:
+        return torch.float16
+    return torch.bfloat16
 
 
 def _bitsandbytes(quantization: Quantization, dtype: Any, *, offloads: bool = False) -> Any:
-    """The record as transformers' BitsAndBytesConfig; None for no quantization.
+    """A quantization as a BitsAndBytesConfig of transformers; None for no quantization.
 
-    `offloads`: layers outside the GPU stay unquantized. Its flag has 8 bit in its name, and is read for 4 bit, too. Never where
-    the whole model is on the CPU: it would quantize nothing.
+    With `offloads`, layers outside the GPU are not quantized. Its flag has "int8" in its name, but
+    applies to 4 bit, too. It must not be set where the whole model is on the CPU, since then
+    nothing would be quantized.
     """
     from transformers import BitsAndBytesConfig
 
@@ -389,41 +516,42 @@ def _bitsandbytes(quantization: Quantization, dtype: Any, *, offloads: bool = Fa
     return None
 
 
-def _quantized_as_asked(folder: Path, asked: Any, *, offloads: bool = False) -> bool:
-    """Whether the weights are quantized already. Raises ValueError if not as asked: transformers would keep their own."""
+def _quantized_as_requested(folder: Path, requested: Any, *, offloads: bool = False) -> bool:
+    """Whether the weights are quantized already.
+
+    Raises ValueError if they are quantized otherwise than requested, since transformers would
+    silently keep their own quantization.
+    """
     own = json.loads((folder / "config.json").read_text(encoding="utf-8")).get(
         "quantization_config"
     )
     if own is None:
         return False
-    names = (
-        "load_in_4bit",
-        "load_in_8bit",
-        "bnb_4bit_quant_type",
-        "bnb_4bit_use_double_quant",
-        "bnb_4bit_compute_dtype",
-    )
-    wanted = asked.to_dict() if asked is not None else {}
-    if any(
-        own.get(name) != wanted.get(name) for name in (*names, "quant_method", "llm_int8_threshold")
-    ):
-        msg = f"its weights are quantized already ({own.get('quant_method')}), and not as asked"
+    wanted = {}
+    if requested is not None:
+        wanted = requested.to_dict()
+    if any(own.get(name) != wanted.get(name) for name in QUANTIZATION_FIELDS):
+        msg = f"its weights are quantized already ({own.get('quant_method')}), but not as requested"
         raise ValueError(msg)
     if offloads:
-        msg = "its weights are quantized already, and layers outside the GPU need the original ones; leave out --cpu-offload"
+        msg = (
+            "its weights are quantized already, and layers outside the GPU need the original "
+            "weights; leave out --cpu-offload"
+        )
         raise ValueError(msg)
     return True
 
 
 def _check_complete(report: dict[str, Any]) -> None:
-    """Raise ValueError for tensors that no file has: transformers draws them at random."""
-    if missing := sorted(report["missing_keys"]):
+    """Raise ValueError for tensors that are in no file: transformers would draw them at random."""
+    missing = sorted(report["missing_keys"])
+    if missing:
         msg = f"{len(missing)} of its tensors are in no file, the first is {missing[0]}"
         raise ValueError(msg)
 
 
 def _ram_bytes() -> tuple[int, int]:
-    """(available, total)."""
+    """(available, total) bytes of the host's memory."""
     import psutil
 
     memory = psutil.virtual_memory()
@@ -431,16 +559,17 @@ def _ram_bytes() -> tuple[int, int]:
 
 
 def _versions() -> dict[str, str]:
-    names = ("torch", "transformers", "bitsandbytes", "accelerate")
-    found = {}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    """The versions of the packages that generate, without those that aren't installed."""
+    versions = {}
+    for name in ("torch", "transformers", "bitsandbytes", "accelerate"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def _first_line(error: BaseException) -> str:
+    """The first line of an error's message, cut to 300 characters; its type if it has none."""
     lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    return lines[0][:300]

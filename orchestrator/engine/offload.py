@@ -1,7 +1,8 @@
-"""Which layers lie in the host's memory where the GPU has no room for all (--cpu-offload); decided before a weight is read.
+"""Which layers go into the host's memory where the GPU has no room for all (--cpu-offload).
 
-Transformers' own `device_map="auto"` is not taken: it quantizes offloaded layers too, which then can't be brought back to the
-GPU, and what RAM doesn't hold it reads from the disk at each token without a word (seen with transformers 5.17).
+This is decided before any weight is read. Transformers' own `device_map="auto"` isn't used: it
+quantizes offloaded layers, too, which then can't be brought back to the GPU. And what doesn't fit
+in RAM it silently reads from the disk for each token (seen with transformers 5.17).
 """
 
 from __future__ import annotations
@@ -13,19 +14,22 @@ from orchestrator.errors import ModelTooLargeError
 from orchestrator.nouns import Quantization
 
 GPU_SHARE = 0.8
-"""Of the GPU's free memory, what weights may take: the rest is for cache and activations, for the scales of quantized
-weights (up to 12 % of 4 bit), and for an offloaded matrix while it passes through."""
+"""The share of the GPU's free memory that weights may take.
+
+The rest is for the cache and the activations, for the scales of quantized weights (up to 12 % of
+4-bit weights), and for an offloaded matrix while it passes through the GPU."""
 RAM_SHARE = 0.9
-"""Of the host's free memory, what offloaded layers may take."""
+"""The share of the host's free memory that offloaded layers may take."""
 
 GPU: Literal[0] = 0
 HOST: Literal["cpu"] = "cpu"
 DeviceMap = dict[str, int | str]
+"""Name of a module -> GPU or HOST. The name "" is the whole model."""
 GIB = 2**30
 
 
 def skeleton(folder: Path, dtype: Any) -> Any:
-    """The model without weights."""
+    """The model without its weights, to plan with. It takes almost no memory."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -35,65 +39,80 @@ def skeleton(folder: Path, dtype: Any) -> Any:
 
 
 def place(model: Any, quantization: Quantization, gpu_bytes: int, ram_bytes: int) -> DeviceMap:
-    """Module -> GPU or HOST, in the model's order as long as there is room; quantized on the GPU, not so in the host's memory.
+    """Put the first modules of a model on the GPU, as many as fit, and the others on the host.
 
-    `gpu_bytes` and `ram_bytes` are what is free. Raises ModelTooLargeError where either is too small.
+    Modules are quantized on the GPU, but not on the host. `gpu_bytes` and `ram_bytes` are the free
+    memory. Raises ModelTooLargeError where either is too small.
     """
     import torch
     from accelerate import infer_auto_device_map
     from accelerate.utils import CustomDtype
 
-    small = {4: CustomDtype.INT4, 8: torch.int8}.get(quantization.bits or 0)
-    head = model.get_output_embeddings()
-    matrices = [
-        name
-        for name, m in model.named_modules()
-        if isinstance(m, torch.nn.Linear) and m is not head
-    ]
-    found: DeviceMap = infer_auto_device_map(
+    quantized_dtype = {4: CustomDtype.INT4, 8: torch.int8}.get(quantization.bits or 0)
+    special_dtypes = None
+    if quantized_dtype is not None:
+        # bitsandbytes quantizes every linear layer except the output layer.
+        head = model.get_output_embeddings()
+        special_dtypes = {
+            f"{name}.weight": quantized_dtype
+            for name, module in model.named_modules()
+            if isinstance(module, torch.nn.Linear) and module is not head
+        }
+    device_map: DeviceMap = infer_auto_device_map(
         model,
-        max_memory={
-            GPU: int(GPU_SHARE * gpu_bytes),
-            HOST: 2**62,
-        },  # RAM is looked at below, by unquantized sizes
-        no_split_module_classes=list(model._no_split_modules or []),  # noqa: SLF001 - no other name for it
-        offload_buffers=True,  # they are small; without it accelerate warns where the GPU is full
-        special_dtypes={f"{name}.weight": small for name in matrices} if small else None,
+        # The host has no limit here: its layers aren't quantized, so RAM is checked below.
+        max_memory={GPU: int(GPU_SHARE * gpu_bytes), HOST: 2**62},
+        no_split_module_classes=list(model._no_split_modules or []),  # noqa: SLF001 - its only name
+        # Buffers are small, but without this accelerate warns where the GPU is full.
+        offload_buffers=True,
+        special_dtypes=special_dtypes,
     )
-    if GPU not in found.values():
+    if GPU not in device_map.values():
         raise ModelTooLargeError(
             f"no layer fits in the {gpu_bytes / GIB:.1f} GiB that are free on the GPU"
         )
-    rest = bytes_on(model, found, HOST)
+    rest = bytes_on(model, device_map, HOST)
     if rest > RAM_SHARE * ram_bytes:
         raise ModelTooLargeError(
-            f"the host's memory would have to hold {rest / GIB:.1f} GiB of layers, and {ram_bytes / GIB:.1f} GiB are free there"
+            f"the host's memory would have to hold {rest / GIB:.1f} GiB of layers, "
+            f"but only {ram_bytes / GIB:.1f} GiB are free there"
         )
-    return found
+    return device_map
 
 
 def bytes_on(model: Any, device_map: DeviceMap, device: int | str) -> int:
-    """Unquantized bytes of the modules that a map has on a device."""
-    prefixes = tuple(
-        f"{name}." if name else "" for name, where in device_map.items() if where == device
-    )
+    """Unquantized bytes of the modules that a map puts on a device."""
+    modules = [name for name, where in device_map.items() if where == device]
+    if "" in modules:
+        return sum(_bytes_of(parameter) for parameter in model.parameters())
+    prefixes = tuple(f"{name}." for name in modules)
     return sum(
-        p.nelement() * p.element_size()
-        for name, p in model.named_parameters()
-        if prefixes and name.startswith(prefixes)
+        _bytes_of(parameter)
+        for name, parameter in model.named_parameters()
+        if name.startswith(prefixes)
     )
+
+
+def _bytes_of(parameter: Any) -> int:
+    return int(parameter.nelement() * parameter.element_size())
 
 
 def offload_fraction(model: Any) -> float:
-    """Share of a loaded model's bytes outside the GPU. Layers that pass through it are on the 'meta' device between tokens."""
-    sizes = [(p.nelement() * p.element_size(), p.device.type) for p in model.parameters()]
-    total = sum(size for size, _ in sizes)
-    return sum(size for size, device in sizes if device != "cuda") / total if total else 0.0
+    """The share of a loaded model's bytes that are not on the GPU, from 0 to 1.
+
+    Layers that pass through the GPU are on the "meta" device between two tokens.
+    """
+    total = outside = 0
+    for parameter in model.parameters():
+        total += _bytes_of(parameter)
+        if parameter.device.type != "cuda":
+            outside += _bytes_of(parameter)
+    if not total:
+        return 0.0
+    return outside / total
 
 
 def passing_bytes(model: Any) -> int:
-    """The largest matrix that passes through the GPU at each token; 0 without offload."""
-    return max(
-        (p.nelement() * p.element_size() for p in model.parameters() if p.device.type == "meta"),
-        default=0,
-    )
+    """Bytes of the largest matrix that passes through the GPU for each token; 0 without offload."""
+    passing = [parameter for parameter in model.parameters() if parameter.device.type == "meta"]
+    return max((_bytes_of(parameter) for parameter in passing), default=0)

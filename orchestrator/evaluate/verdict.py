@@ -1,4 +1,7 @@
-"""A verdict on a text: signals, rules, reasons. Pure, so that texts can be shared out to many processes."""
+"""The machine's verdict on a text, from its signals and the rules.
+
+These are pure functions, so that texts can be distributed over many processes.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from orchestrator.evaluate.signals import prompt_language, signals_of
 
 
 class Text(NamedTuple):
-    """What is judged."""
+    """A text to judge, with its prompt and, where they are known, the models' scores."""
 
     execution: str
     use_case: str
@@ -26,11 +29,16 @@ class Text(NamedTuple):
 def verdict_on(
     text: Text, rules: Rules, *, embedding_model: str | None = None, judge: str | None = None
 ) -> Verdict:
-    """The machine's verdict by the rules."""
-    signals = signals_of(text.text, text.prompt) | {
-        "similarity": text.similarity,
-        "judge_score": text.judge_score,
-    }
+    """The verdict on one text by the rules.
+
+    `embedding_model` and `judge` are recorded only if they gave the text a score.
+    """
+    if text.similarity is None:
+        embedding_model = None
+    if text.judge_score is None:
+        judge = None
+    signals = signals_of(text.text, text.prompt)
+    signals |= {"similarity": text.similarity, "judge_score": text.judge_score}
     reasons, quality = rules.judge(signals, text.use_case, prompt_language(text.prompt))
     return Verdict(
         execution=text.execution,
@@ -39,8 +47,8 @@ def verdict_on(
         reasons=reasons,
         quality=quality,
         rules=rules.name,
-        embedding_model=embedding_model if text.similarity is not None else None,
-        judge=judge if text.judge_score is not None else None,
+        embedding_model=embedding_model,
+        judge=judge,
         **signals,
     )
 
@@ -48,7 +56,7 @@ def verdict_on(
 def verdicts_on(
     texts: Sequence[Text], rules: Rules, embedding_model: str | None, judge: str | None
 ) -> list[Verdict]:
-    """The same for many."""
+    """The verdicts on many texts by the rules, in the order of the texts."""
     return [verdict_on(text, rules, embedding_model=embedding_model, judge=judge) for text in texts]
 
 
@@ -74,7 +82,7 @@ def learned_figures(trials: Trials, key: Key, objectives: Container[str]) -> dic
 
 
 def texts_of(trials: Trials) -> Iterable[Text]:
-    """Every text that counts and means something: of executions that are ok and of real models."""
+    """Every text worth judging: a real model's, of an execution that is ok and counts."""
     for key in trials:
         for one in trials.counted(key):
             columns, execution = one.record.columns, one.execution

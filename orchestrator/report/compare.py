@@ -1,9 +1,12 @@
-"""Two data sets side by side: how each was measured, and what differs where both measured the same.
+"""Compare two data sets, A and B: how each was measured, and how they differ where they overlap.
 
-The same is a prompt under the same values of the four hyperparameters. Groups (machine, model, quantization) that have the same
-name in both are compared with each other, the others of A with the others of B. Ratios are those of geometric means over such
-pairs; their intervals come from the pairs' logarithms, clustered by configuration (statsmodels; as in effects.py). Energies of
-unequal meters give no ratio.
+A pair is one prompt under one configuration (the values of the four hyperparameters) that both
+data sets measured. Groups (machine, model, quantization) that have the same name in both data
+sets are compared with each other; each other group of A is compared with each other group of B.
+
+A ratio is that of the geometric means over the pairs. Its interval comes from the pairs'
+logarithms, clustered by configuration, as in effects.py. Energies that were measured by
+different meters give no ratio.
 """
 
 from __future__ import annotations
@@ -31,54 +34,73 @@ RATIOS = {
     "n_new_tokens": "new tokens",
     "tokens_per_s": "tokens/s",
 }
-"""Column -> what it is called."""
+"""Columns of which ratios are given, with their names in the report."""
 OF_A_METER = ("per_token_j", "spent_j")
+"""Columns that can be compared only where both data sets used the same meter."""
 USABLE = "usable"
-SAME = ["asked", "use_case", "prompt_sha256"]
-"""What two executions that are compared have in common."""
+PAIR_KEY = ["configuration", "use_case", "prompt_sha256"]
+"""Columns that are equal in the two executions of a pair."""
 LEAST_POINTS = 5
-"""Matched configurations below which no interval is given."""
+"""With fewer matched configurations than this, no interval is given."""
 SETUP = (
-    "machine", "gpu_name", "model", "model_revision", "quantization", "engine", "compute_dtype", "attention", "cache",
-    "chat_template", "length_mode", "offload_fraction", "scope", "energy_basis", "cpu_method", "country_iso_code", "strategy",
+    "machine",
+    "gpu_name",
+    "model",
+    "model_revision",
+    "quantization",
+    "engine",
+    "compute_dtype",
+    "attention",
+    "cache",
+    "chat_template",
+    "length_mode",
+    "offload_fraction",
+    "scope",
+    "energy_basis",
+    "cpu_method",
+    "country_iso_code",
+    "strategy",
     "use_case",
-)  # fmt: skip
+)
+"""Columns that tell how a data set was measured."""
 MOST_VALUES = 6
-"""In a cell."""
+"""A cell of the table of setups lists at most this many values."""
+UNKNOWN_CELL = "n/a"
 
 
 @dataclass(frozen=True)
 class Change:
-    """From A to B: a ratio, or for usable texts a difference of shares."""
+    """The change from A to B: a ratio, or for usable texts the difference of the two shares."""
 
     value: float
     lower: float | None
     upper: float | None
-    """The 95 % interval; None where there are too few configurations for one."""
+    """The 95 % interval is `lower` to `upper`; both are None with fewer than LEAST_POINTS
+    configurations."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """A group of A, a group of B, and what both measured."""
+    """A group of A, a group of B, and the pairs that both measured."""
 
     a: str
     b: str
     pairs: pd.DataFrame
-    """A row a prompt under a configuration: `use_case`, and of each outcome its mean in A and in B (`J_a`, `J_b`)."""
+    """One row a pair. Each column of RATIOS occurs twice, with the suffixes _a and _b."""
     same_meter: bool
     same_model: bool
     changes: Mapping[str, Change]
-    """Of what is known, by column; USABLE is a difference."""
+    """Changes that are known, by column. Those of RATIOS are ratios; USABLE is a difference."""
 
     @property
     def n_points(self) -> int:
-        """Configurations."""
-        return int(self.pairs["asked"].nunique())
+        """The number of configurations that both groups measured."""
+        return int(self.pairs["configuration"].nunique())
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that is said of two data sets."""
+    """Two data sets and all their matches that have pairs."""
 
     a: Data
     b: Data
@@ -86,87 +108,108 @@ class Comparison:
 
 
 def compare(a: Data, b: Data) -> Comparison:
-    """Match them, group by group."""
-    groups_a, groups_b = (sorted(set(data.all["group"])) for data in (a, b))
-    both = [(group, group) for group in groups_a if group in groups_b]
-    rest = product(
-        (g for g in groups_a if g not in groups_b), (g for g in groups_b if g not in groups_a)
-    )
-    found = (_match(a, b, group_a, group_b) for group_a, group_b in (*both, *rest))
-    return Comparison(a, b, tuple(match for match in found if len(match.pairs)))
+    """Match the groups of two data sets and compute their changes."""
+    groups_a = sorted(set(a.all["group"]))
+    groups_b = sorted(set(b.all["group"]))
+    to_compare = [(group, group) for group in groups_a if group in groups_b]
+    only_a = [group for group in groups_a if group not in groups_b]
+    only_b = [group for group in groups_b if group not in groups_a]
+    to_compare += product(only_a, only_b)
+    matches = [_match(a, b, group_a, group_b) for group_a, group_b in to_compare]
+    return Comparison(a, b, tuple(match for match in matches if len(match.pairs)))
 
 
 def _match(a: Data, b: Data, group_a: str, group_b: str) -> Match:
-    kept = [data.kept[data.kept["group"] == group] for data, group in ((a, group_a), (b, group_b))]
-    judged = [
-        data.all[(data.all["group"] == group) & data.all["usable"].notna()]
-        for data, group in ((a, group_a), (b, group_b))
-    ]
-    meters = [_meters(some) for some in kept]
-    same_meter = meters[0] == meters[1] and len(meters[0]) == 1
-    pairs = _pairs(
-        _means(kept[0], list(RATIOS), logarithm=True), _means(kept[1], list(RATIOS), logarithm=True)
-    )
-    shares = _pairs(_means(judged[0], [USABLE]), _means(judged[1], [USABLE]))
-    changes = (
-        {name: _ratio(pairs, name) for name in RATIOS if same_meter or name not in OF_A_METER}
-        if len(pairs)
-        else {}
-    )
-    if len(shares):
-        changes[USABLE] = _mean_change(
-            shares[f"{USABLE}_b"] - shares[f"{USABLE}_a"], shares["asked"]
-        )
-    models = [set(some["model"]) for some in kept]
-    return Match(group_a, group_b, pairs, same_meter, models[0] == models[1], changes)
+    kept_a = a.kept[a.kept["group"] == group_a]
+    kept_b = b.kept[b.kept["group"] == group_b]
+    meters_a, meters_b = _meters(kept_a), _meters(kept_b)
+    # A group that changed its meter half-way has energies that can't be compared even with itself.
+    same_meter = meters_a == meters_b and len(meters_a) == 1
+    pairs = _pairs(_geometric_means(kept_a), _geometric_means(kept_b))
+    changes = {}
+    if len(pairs):
+        for name in RATIOS:
+            if same_meter or name not in OF_A_METER:
+                changes[name] = _ratio(pairs, name)
+    usable = _usable_change(_judged(a, group_a), _judged(b, group_b))
+    if usable is not None:
+        changes[USABLE] = usable
+    same_model = set(kept_a["model"]) == set(kept_b["model"])
+    return Match(group_a, group_b, pairs, same_meter, same_model, changes)
 
 
-def _meters(some: pd.DataFrame) -> set[tuple[str, str]]:
-    """What its energies were measured by; CodeCarbon's total by the CPU's meter or model too."""
-    methods = some["cpu_method"].fillna("none").where(some["energy_basis"] == "energy_j", "")
-    return set(zip(some["energy_basis"], methods, strict=True))
+def _judged(data: Data, group: str) -> pd.DataFrame:
+    """The executions of a group whose text has a verdict, discarded ones included."""
+    return data.all[(data.all["group"] == group) & data.all[USABLE].notna()]
 
 
-def _means(some: pd.DataFrame, outcomes: list[str], *, logarithm: bool = False) -> pd.DataFrame:
-    """Of each prompt under each configuration, over its repeats; geometric where the logarithm is asked for."""
-    import numpy as np
+def _meters(executions: pd.DataFrame) -> set[tuple[str, str]]:
+    """(energy basis, CPU method) of each meter that measured these executions.
 
-    frame = (
-        some[["use_case", "prompt_sha256", *outcomes]]
-        .assign(asked=_asked(some))
-        .astype(dict.fromkeys(outcomes, float))
-    )
-    if logarithm:
-        frame[outcomes] = np.log(frame[outcomes])
-    means: pd.DataFrame = frame.groupby(SAME, dropna=False)[outcomes].mean().reset_index()
-    if logarithm:
-        means[outcomes] = np.exp(means[outcomes])
+    The CPU method matters only where the basis is CodeCarbon's total, which includes the CPU.
+    Elsewhere it is "".
+    """
+    methods = executions["cpu_method"].fillna("none")
+    methods = methods.where(executions["energy_basis"] == "energy_j", "")
+    return set(zip(executions["energy_basis"], methods, strict=True))
+
+
+def _means(executions: pd.DataFrame, outcomes: list[str]) -> pd.DataFrame:
+    """Arithmetic means of `outcomes` over the repeats of each prompt under each configuration."""
+    frame = executions[["use_case", "prompt_sha256", *outcomes]]
+    frame = frame.assign(configuration=_configuration(executions))
+    frame = frame.astype(dict.fromkeys(outcomes, float))
+    means: pd.DataFrame = frame.groupby(PAIR_KEY, dropna=False)[outcomes].mean().reset_index()
     return means
 
 
-def _asked(some: pd.DataFrame) -> pd.Series:
-    """The configuration, whatever the group."""
-    asked = some["max_length"].astype(str)
+def _geometric_means(executions: pd.DataFrame) -> pd.DataFrame:
+    """Geometric means of RATIOS over the repeats of each prompt under each configuration."""
+    import numpy as np
+
+    outcomes = list(RATIOS)
+    logarithms = executions.copy()
+    logarithms[outcomes] = np.log(executions[outcomes].astype(float))
+    means = _means(logarithms, outcomes)
+    means[outcomes] = np.exp(means[outcomes])
+    return means
+
+
+def _configuration(executions: pd.DataFrame) -> pd.Series:
+    """The four requested values as one text, so that they can be compared across groups."""
+    text = executions["max_length"].astype(str)
     for name in PARAMETERS[1:]:
-        asked = asked + " " + some[name].astype(str)
-    return asked
+        text = text + " " + executions[name].astype(str)
+    return text
 
 
 def _pairs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    return a.merge(b, on=SAME, suffixes=("_a", "_b"))
+    return a.merge(b, on=PAIR_KEY, suffixes=("_a", "_b"))
 
 
 def _ratio(pairs: pd.DataFrame, name: str) -> Change:
+    """B over A, for one column of RATIOS."""
     import numpy as np
 
-    found = _mean_change(np.log(pairs[f"{name}_b"]) - np.log(pairs[f"{name}_a"]), pairs["asked"])
-    bounds = (found.lower, found.upper)
-    lower, upper = (None if bound is None else math.exp(bound) for bound in bounds)
-    return Change(math.exp(found.value), lower, upper)
+    logarithms = np.log(pairs[f"{name}_b"]) - np.log(pairs[f"{name}_a"])
+    change = _mean_change(logarithms, pairs["configuration"])
+    ratio = math.exp(change.value)
+    if change.lower is None or change.upper is None:
+        return Change(ratio, None, None)
+    return Change(ratio, math.exp(change.lower), math.exp(change.upper))
+
+
+def _usable_change(judged_a: pd.DataFrame, judged_b: pd.DataFrame) -> Change | None:
+    """Share of usable texts in B minus that in A; None where no text was judged in both."""
+    shares = _pairs(_means(judged_a, [USABLE]), _means(judged_b, [USABLE]))
+    if not len(shares):
+        return None
+    differences = shares[f"{USABLE}_b"] - shares[f"{USABLE}_a"]
+    return _mean_change(differences, shares["configuration"])
 
 
 def _mean_change(differences: pd.Series, clusters: pd.Series) -> Change:
-    """The mean and its interval, clustered."""
+    """The mean of `differences` with its 95 % interval, clustered by `clusters`."""
     import numpy as np
     import statsmodels.api as sm
 
@@ -174,6 +217,7 @@ def _mean_change(differences: pd.Series, clusters: pd.Series) -> Change:
     codes = clusters.astype("category").cat.codes.to_numpy()
     if len(set(codes)) < LEAST_POINTS:
         return Change(value, None, None)
+    # A model that has only a constant: its estimate is the mean, with a clustered error.
     fit = sm.OLS(differences.to_numpy(float), np.ones(len(differences))).fit(
         cov_type="cluster", cov_kwds={"groups": codes, "use_correction": True}, use_t=True
     )
@@ -181,69 +225,62 @@ def _mean_change(differences: pd.Series, clusters: pd.Series) -> Change:
     return Change(value, float(lower), float(upper))
 
 
-def comparison_warnings(found: Comparison) -> list[str]:
-    """What must be known before any number."""
-    lines = [
-        f"{name}: {line}"
-        for name, data in (("A", found.a), ("B", found.b))
-        for line in warnings(data)
-    ]
-    if not found.matches:
+def comparison_warnings(comparison: Comparison) -> list[str]:
+    """What a reader must know before any number of a comparison."""
+    lines = [f"A: {line}" for line in warnings(comparison.a)]
+    lines += [f"B: {line}" for line in warnings(comparison.b)]
+    if not comparison.matches:
         lines.append(
-            "A and B have no prompt under the same configuration: nothing is compared but how they were measured."
+            "A and B have no prompt under the same configuration: "
+            "nothing is compared except how they were measured."
         )
-    lines += [
-        f"A's {match.a} and B's {match.b} were measured by unequal meters: no ratio of their energies is given."
-        for match in found.matches
-        if not match.same_meter
-    ]
-    lines += [
-        f"A's {match.a} and B's {match.b} are models that may cut a text into tokens differently: J/token is of each one's own."
-        for match in found.matches
-        if not match.same_model
-    ]
+    for match in comparison.matches:
+        if not match.same_meter:
+            lines.append(
+                f"A's {match.a} and B's {match.b} were measured by unequal meters: "
+                "no ratio of their energies is given."
+            )
+    for match in comparison.matches:
+        if not match.same_model:
+            lines.append(
+                f"A's {match.a} and B's {match.b} are different models, which may split a text "
+                "into tokens differently: J/token counts each model's own tokens."
+            )
     return lines
 
 
-def comparison_sentences(found: Comparison) -> list[str]:
-    """What the intervals allow to say of J/token."""
+def comparison_sentences(comparison: Comparison) -> list[str]:
+    """A sentence on J/token for each match whose interval is known."""
     lines = []
-    for match in found.matches:
+    for match in comparison.matches:
         change = match.changes.get("per_token_j")
         if change is None or change.lower is None or change.upper is None:
             continue
-        what = f"B's {match.b} takes {_times(change)} times the J/token of A's {match.a}"
-        chance = change.lower <= 1 <= change.upper
-        lines.append(
-            f"{what}: no difference that can be told from chance." if chance else f"{what}."
-        )
+        line = f"B's {match.b} takes {_times(change)} times the J/token of A's {match.a}"
+        if change.lower <= 1 <= change.upper:
+            line += ": this difference can't be distinguished from chance"
+        lines.append(f"{line}.")
     return lines
 
 
 def _times(change: Change) -> str:
+    """A ratio with its interval, as it is shown."""
     if change.lower is None or change.upper is None:
         return f"{change.value:.3g}"
     return f"{change.value:.3g} ({change.lower:.3g} to {change.upper:.3g})"
 
 
-def ratio_table(found: Comparison) -> Table:
-    """B over A, by matched group."""
+def ratio_table(comparison: Comparison) -> Table:
+    """B over A, one row a match."""
     rows = []
-    for match in found.matches:
-        ratios = [
-            _times(match.changes[name]) if name in match.changes else "n/a" for name in RATIOS
-        ]
-        usable = match.changes.get(USABLE)
-        rows.append(
-            (
-                match.a,
-                match.b,
-                f"{match.n_points:,}",
-                f"{len(match.pairs):,}",
-                *ratios,
-                _points(usable),
-            )
-        )
+    for match in comparison.matches:
+        ratios = []
+        for name in RATIOS:
+            change = match.changes.get(name)
+            ratios.append(UNKNOWN_CELL if change is None else _times(change))
+        n_points, n_pairs = f"{match.n_points:,}", f"{len(match.pairs):,}"
+        usable = _points(match.changes.get(USABLE))
+        rows.append((match.a, match.b, n_points, n_pairs, *ratios, usable))
     head = (
         "A",
         "B",
@@ -253,64 +290,95 @@ def ratio_table(found: Comparison) -> Table:
         "usable, B - A",
     )
     note = (
-        "Ratios of geometric means over what both measured, of answers that count, with 95 % intervals clustered by "
-        f"configuration (from {LEAST_POINTS} configurations on). n/a: unequal meters, or not evaluated."
+        "Ratios of geometric means over the prompts and configurations that both measured, without "
+        "failed and discarded answers, with 95 % intervals clustered by configuration (given from "
+        f"{LEAST_POINTS} configurations on). n/a: unequal meters, or not evaluated."
     )
     return Table("ratios", "What both measured", head, tuple(rows), note)
 
 
 def _points(change: Change | None) -> str:
+    """A difference of shares in percentage points, as it is shown."""
     if change is None:
-        return "n/a"
-    interval = (
-        ""
-        if change.lower is None or change.upper is None
-        else f" ({100 * change.lower:+.0f} to {100 * change.upper:+.0f})"
-    )
-    return f"{100 * change.value:+.0f}{interval} points"
+        return UNKNOWN_CELL
+    value = f"{100 * change.value:+.0f}"
+    if change.lower is None or change.upper is None:
+        return f"{value} points"
+    return f"{value} ({100 * change.lower:+.0f} to {100 * change.upper:+.0f}) points"
 
 
-def setup_table(found: Comparison) -> Table:
-    """How each was measured; what differs is marked."""
-    sides = [_setup(found.a), _setup(found.b)]
-    names = list(dict.fromkeys([*sides[0], *sides[1]]))
-    rows = [(name, *(side.get(name, "none") for side in sides)) for name in names]
-    marked = [(name, a, b, "differs" if a != b else "") for name, a, b in rows]
-    frames = found.a.all, found.b.all
-    marked.append(_shared("configurations", *(set(_asked(frame)) for frame in frames)))
-    marked.append(_shared("prompts", *(set(frame["prompt_sha256"]) for frame in frames)))
-    return Table("setup", "How they were measured", ("", "A", "B", ""), tuple(marked))
+def setup_table(comparison: Comparison) -> Table:
+    """How each data set was measured; rows that differ are marked."""
+    setup_a, setup_b = _setup(comparison.a), _setup(comparison.b)
+    rows = []
+    for name in dict.fromkeys([*setup_a, *setup_b]):
+        a, b = setup_a.get(name, "none"), setup_b.get(name, "none")
+        rows.append((name, a, b, _mark(a, b)))
+    all_a, all_b = comparison.a.all, comparison.b.all
+    rows.append(_overlap("configurations", _configuration(all_a), _configuration(all_b)))
+    rows.append(_overlap("prompts", all_a["prompt_sha256"], all_b["prompt_sha256"]))
+    return Table("setup", "How they were measured", ("", "A", "B", ""), tuple(rows))
 
 
-def _shared(name: str, a: set[str], b: set[str]) -> tuple[str, str, str, str]:
-    in_both = f"{len(a & b):,} of them in both"
-    return name, f"{len(a):,}, {in_both}", f"{len(b):,}, {in_both}", "differs" if a != b else ""
+def _mark(a: object, b: object) -> str:
+    return "" if a == b else "differs"
+
+
+def _overlap(name: str, a: pd.Series, b: pd.Series) -> tuple[str, str, str, str]:
+    """A row that counts the different values of A, of B, and of both."""
+    values_a, values_b = set(a), set(b)
+    in_both = f"{len(values_a & values_b):,} of them in both"
+    cell_a, cell_b = f"{len(values_a):,}, {in_both}", f"{len(values_b):,}, {in_both}"
+    return name, cell_a, cell_b, _mark(values_a, values_b)
 
 
 def _setup(data: Data) -> dict[str, str]:
+    """How a data set was measured: name -> all its values, as they are shown."""
     frame = data.all
-    found = {name: _values(frame[name]) for name in SETUP}
-    if data.paths is not None:
-        for of_machine in conditions(read_all(data.paths)[0].records()).values():
-            for condition in of_machine:
-                for package, version in condition.versions.items():
-                    known = found.get(package, "").split(", ")
-                    found[package] = ", ".join(sorted({*filter(None, known), version}))
-    found |= {"executions": f"{len(frame):,}", "energy": joules(frame["spent_j"].sum())}
-    days = sorted(str(at)[:10] for at in frame["started_at"].dropna())
-    return found | {
-        "measured": " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "unknown"
-    }
+    setup = {name: _values(frame[name]) for name in SETUP}
+    for package, versions in _package_versions(data).items():
+        setup[package] = ", ".join(sorted(versions))
+    setup["executions"] = f"{len(frame):,}"
+    setup["energy"] = joules(frame["spent_j"].sum())
+    setup["measured"] = _days(frame["started_at"])
+    return setup
+
+
+def _package_versions(data: Data) -> dict[str, set[str]]:
+    """Package -> its versions in all trials; empty where the trials' folders are not there."""
+    versions: dict[str, set[str]] = {}
+    if data.paths is None:
+        return versions
+    trials, _ = read_all(data.paths)
+    for of_machine in conditions(trials.records()).values():
+        for condition in of_machine:
+            for package, version in condition.versions.items():
+                versions.setdefault(package, set()).add(version)
+    return versions
+
+
+def _days(started_at: pd.Series) -> str:
+    """The first and the last day of measurement, or the only one."""
+    days = sorted(str(at)[:10] for at in started_at.dropna())
+    if not days:
+        return "unknown"
+    if days[0] == days[-1]:
+        return days[0]
+    return f"{days[0]} to {days[-1]}"
 
 
 def _values(column: pd.Series) -> str:
+    """The different values of a column in one cell."""
     names = sorted({str(value) for value in column.dropna()})
-    more = f" and {len(names) - MOST_VALUES} more" if len(names) > MOST_VALUES else ""
-    return ", ".join(names[:MOST_VALUES]) + more if names else "unknown"
+    if not names:
+        return "unknown"
+    if len(names) <= MOST_VALUES:
+        return ", ".join(names)
+    return f"{', '.join(names[:MOST_VALUES])} and {len(names) - MOST_VALUES} more"
 
 
 def names_of(a: DataSetPaths, b: DataSetPaths) -> tuple[str, str]:
-    """Of two folders, as short as tells them apart."""
+    """The last parts of two folders' paths, as few as are needed to tell the two apart."""
     parts_a, parts_b = a.root.resolve().parts, b.root.resolve().parts
     for n in range(1, max(len(parts_a), len(parts_b))):
         if parts_a[-n:] != parts_b[-n:]:

@@ -1,16 +1,20 @@
-"""What a hyperparameter does to the energy of an answer: in all, and with the answer's length taken out.
+"""The effect of each hyperparameter on an answer's energy: overall, and at equal length.
 
-A linear model of the logarithm of an execution's energy on the four hyperparameters, with a level of its own for each machine,
-model and quantization and for each use case, by least squares (statsmodels). Executions of one configuration share its
-deviations, so standard errors are clustered by configuration (Liang & Zeger 1986; small-sample correction and t with
-clusters - 1 degrees of freedom, Cameron & Miller 2015, section VI).
+It is estimated by a linear model of the logarithm of an execution's energy on the four
+hyperparameters, by least squares (statsmodels). Each group (machine, model, quantization) and
+each use case has a level of its own. Executions of one configuration share its deviations, so
+standard errors are clustered by configuration (Liang & Zeger 1986), with the small-sample
+correction and the t distribution with clusters - 1 degrees of freedom (Cameron & Miller 2015,
+section VI).
 
-A hyperparameter that lengthens the text costs more for that alone. `adjusted` adds the logarithm of the new tokens, its square
-(energy is about a + b * tokens, which is no power of the length) and the prompt's tokens: what is left is the effect at equal
+A hyperparameter that makes the text longer costs energy for this reason alone. With `adjusted`,
+the model also has the logarithm of the new tokens, its square (energy is about a + b * tokens,
+which is no power of the length) and the prompt's tokens: what remains is the effect at equal
 length.
 
-top_p, top_k and temperature do nothing in greedy executions: there they are set to their mean, and greedy has a level of its own.
-top_k = 0 means off, so it stands above the largest value, not below the smallest.
+top_p, top_k and temperature do nothing in greedy executions: there they are set to their mean,
+and greedy executions have a level of their own. top_k = 0 means that top_k is off: it counts as
+larger than the largest value, not as smaller than the smallest.
 """
 
 from __future__ import annotations
@@ -26,35 +30,35 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 LEAST_POINTS = 10
-"""Configurations below which four effects and their errors can't be told apart."""
+"""With fewer configurations than this, four effects and their errors can't be separated."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """The change of energy from the lowest to the highest value that was measured."""
+    """The change of an answer's energy from a hyperparameter's lowest to its highest value."""
 
     parameter: str
     adjusted: bool
-    """Whether the length of the text is taken out."""
+    """Whether this is the effect at equal length of the text."""
     low: float
     high: float
     percent: float | None
-    """None where it can't be told, for the reason in `note`."""
+    """None where it is unknown; `note` says why."""
     lower: float | None
     upper: float | None
-    """The 95 % interval."""
+    """The 95 % interval is `lower` to `upper`; both are None where it is unknown."""
     note: str = ""
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves 0 out."""
+        """Whether the interval excludes 0, so that chance alone hardly explains the effect."""
         return (
             self.lower is not None and self.upper is not None and (self.lower > 0 or self.upper < 0)
         )
 
 
 def effects(kept: pd.DataFrame, *, adjusted: bool) -> list[Effect]:
-    """One of each hyperparameter, from executions that count (frame.Data.kept)."""
+    """The effect of each hyperparameter, from the executions in execution_frame.Data.kept."""
     import numpy as np
     import statsmodels.api as sm
 
@@ -80,7 +84,10 @@ def effects(kept: pd.DataFrame, *, adjusted: bool) -> list[Effect]:
         if not np.isfinite([beta, lower, upper]).all():
             found.append(
                 _unknown(
-                    kept, name, "it can't be told apart from the others here", adjusted=adjusted
+                    kept,
+                    name,
+                    "its effect can't be separated from the others' in this design",
+                    adjusted=adjusted,
                 )
             )
             continue
@@ -93,7 +100,7 @@ def effects(kept: pd.DataFrame, *, adjusted: bool) -> list[Effect]:
 
 
 def values_of(kept: pd.DataFrame, name: str) -> pd.Series:
-    """A hyperparameter's values, a top_k that is off above all others."""
+    """A hyperparameter's values, with a top_k that is off (0) above all others."""
     values = kept[name].astype(float)
     return values.where(values > 0, DOMAIN["top_k"][1] + 1) if name == "top_k" else values
 
@@ -103,7 +110,10 @@ def _range(kept: pd.DataFrame, name: str) -> tuple[float, float]:
 
 
 def _axis(kept: pd.DataFrame, name: str) -> pd.Series | None:
-    """A hyperparameter from 0 (its lowest value) to 1, at its mean where it does nothing; None where it doesn't vary."""
+    """A hyperparameter scaled from 0 (its lowest value) to 1 (its highest).
+
+    It is at its mean where it does nothing. None where it has only one value.
+    """
     values = values_of(kept, name)
     if name != "max_length":
         values = values.where(kept["effective_do_sample"].astype(bool))
@@ -118,7 +128,10 @@ def _axis(kept: pd.DataFrame, name: str) -> pd.Series | None:
 def _design(
     kept: pd.DataFrame, axes: dict[str, pd.Series | None], *, adjusted: bool
 ) -> pd.DataFrame:
-    """Columns of the model: the axes first, then what is held fixed; columns that say nothing new are left out."""
+    """The model's columns: first the axes, then what is held fixed.
+
+    Columns that are combinations of earlier ones are left out.
+    """
     import numpy as np
     import pandas as pd
 
@@ -144,7 +157,7 @@ def _design(
 
 
 def _independent(design: pd.DataFrame) -> list[str]:
-    """Columns that are no combination of those before them."""
+    """The columns that are not linear combinations of the columns before them."""
     import numpy as np
 
     names: list[str] = []

@@ -1,10 +1,10 @@
-"""The executions of a data set as a table to analyse: what counts, what it spent, what it is compared with."""
+"""The executions of a data set as a table for analysis, with the columns that the report adds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.dataset.parquet import arrow_schema, read_parquet
 from orchestrator.dataset.paths import DataSetPaths
@@ -20,61 +20,76 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEFT_OUT = ("throttled",)
-"""Flags whose executions no effect is computed from (METHOD R12); they stay in the data and are counted."""
+"""Executions with one of these flags are left out of every effect (docs/report.md).
+
+A GPU that slows itself down measures the room it stands in, not the hyperparameters. The rows
+stay in the data and are counted."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """What a report is made of."""
+    """The data that a report is made of."""
 
     all: pd.DataFrame
-    """Every execution; besides the schema's columns: `spent_j` (the column that energy_basis names), `per_token_j` (of it),
-    `group` (machine, model, quantization: within one, energies may be compared), `point` (a configuration, over models, use
-    cases and repeats), `discarded`, and `counted` (ok, not discarded, measured)."""
+    """Every execution, with the schema's columns and these:
+    spent_j: joules, from the column that energy_basis names;
+    per_token_j: spent_j over the new tokens; null where the execution isn't counted;
+    group: machine, model and quantization; energies may be compared within one group;
+    point: the configuration, across models, use cases and repeats;
+    discarded: ok, but its text was found unusable;
+    counted: ok, not discarded, and measured."""
     kept: pd.DataFrame
-    """Of these, the `counted` ones with none of the flags LEFT_OUT."""
+    """The counted executions without any of the flags in LEFT_OUT."""
     paths: DataSetPaths | None = None
-    """Where the trials' folders are; None: the tables only."""
+    """Where the trials' folders are; None if there are only tables."""
 
     @cached_property
     def effects(self) -> tuple[list[Effect], list[Effect]]:
-        """Of each hyperparameter: in all, and at equal length."""
+        """The effect of each hyperparameter: overall, and at equal length."""
         return effects(self.kept, adjusted=False), effects(self.kept, adjusted=True)
 
     @cached_property
     def importances(self) -> tuple[list[Importance], list[Importance]]:
-        """Of each hyperparameter: for an answer's energy, and for J/token."""
+        """The importance of each hyperparameter: for an answer's energy, and for J/token."""
         return importances(self.kept, "spent_j"), importances(self.kept, "per_token_j")
 
     @cached_property
     def cost(self) -> Cost | None:
         """What the sweep took besides its executions; None without the trials' folders."""
-        return sweep_cost(self.paths) if self.paths is not None else None
+        if self.paths is None:
+            return None
+        return sweep_cost(self.paths)
 
     @property
     def evaluated(self) -> bool:
-        """Whether any text was judged."""
+        """Whether any text has a verdict."""
         return bool(self.all["usable"].notna().any())
 
 
 def read_data(paths: DataSetPaths) -> Data:
-    """The executions of a data set. Raises UserError where its table is missing or older than this program."""
+    """Read the executions of a data set.
+
+    Raises UserError where their table is missing or was written by an older program.
+    """
     try:
         table = read_parquet(paths.executions)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{paths.executions}: can't be read ({reason_of(error)}); `orchestrator summarize` makes it anew"
+            f"{paths.executions}: can't be read ({reason_of(error)}); "
+            "`orchestrator summarize` makes it anew"
         ) from error
     missing = [name for name in arrow_schema(ExecutionRow).names if name not in table.schema.names]
     if missing:
         raise UserError(
-            f"{paths.executions}: lacks the column {missing[0]}; `orchestrator summarize` makes it anew"
+            f"{paths.executions}: lacks the column {missing[0]}; "
+            "`orchestrator summarize` makes it anew"
         )
+    # No chart shows a text, and the texts are most of the table's bytes.
     return data_of(table.drop_columns(["text"]).to_pandas(), paths)
 
 
 def data_of(executions: pd.DataFrame, paths: DataSetPaths | None = None) -> Data:
-    """The same from rows of executions.parquet."""
+    """The data of a report from rows of executions.parquet (their `text` isn't needed)."""
     import numpy as np
 
     frame = executions.copy()
@@ -86,16 +101,23 @@ def data_of(executions: pd.DataFrame, paths: DataSetPaths | None = None) -> Data
     frame["point"] = frame["strategy"].astype(str)
     for name in PARAMETERS:
         frame["point"] = frame["point"] + " " + frame[name].astype(str)
-    flagged = frame["flags"].map(lambda flags: any(flag in LEFT_OUT for flag in flags)).astype(bool)
-    discarded = (
-        frame["usable"].map(lambda usable: usable is False or usable is np.False_).astype(bool)
-    )
-    frame["discarded"] = (frame["status"] == "ok") & discarded
-    frame["counted"] = (
-        (frame["status"] == "ok")
-        & ~discarded
-        & frame["spent_j"].gt(0)
-        & frame["n_new_tokens"].gt(0)
-    )
+    # On an empty frame map() keeps the column's type, hence the casts to bool.
+    left_out = frame["flags"].map(_is_left_out).astype(bool)
+    discarded = frame["usable"].map(_is_false).astype(bool)
+    ok = frame["status"] == "ok"
+    measured = frame["spent_j"].gt(0) & frame["n_new_tokens"].gt(0)
+    frame["discarded"] = ok & discarded
+    frame["counted"] = ok & ~discarded & measured
     frame["per_token_j"] = (frame["spent_j"] / frame["n_new_tokens"]).where(frame["counted"])
-    return Data(all=frame, kept=frame[frame["counted"] & ~flagged].copy(), paths=paths)
+    return Data(all=frame, kept=frame[frame["counted"] & ~left_out].copy(), paths=paths)
+
+
+def _is_left_out(flags: Any) -> bool:
+    return any(flag in LEFT_OUT for flag in flags)
+
+
+def _is_false(usable: Any) -> bool:
+    """Whether a text was found unusable; an unknown one (null) was not."""
+    import numpy as np
+
+    return usable is False or usable is np.False_

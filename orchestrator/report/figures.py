@@ -1,13 +1,19 @@
-"""The charts, each a function from the data to a figure; None where there is nothing to draw. Units stand on every axis."""
+"""The charts of a report: each is a function from the data to a figure.
+
+It returns None where there is nothing to draw. Every axis with numbers names its unit.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.nouns import PARAMETERS
+from orchestrator.report.effects import Effect
 from orchestrator.report.execution_frame import Data
+from orchestrator.report.importance import Importance
 from orchestrator.report.style import RC, looks
 
 if TYPE_CHECKING:
@@ -15,22 +21,26 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_POINTS = 3_000
-"""Of a scatter: more are thinned out evenly, said so."""
+"""A scatter shows at most this many points a group, taken evenly out of all (docs/report.md)."""
 MOST_LINES = 300
-"""Of parallel coordinates."""
+"""The chart of parallel coordinates shows at most this many lines."""
+GREY = "#555555"
+BLUE = "#0072B2"
+ORANGE = "#D55E00"
+GREEN = "#009E73"
 UNITS = {"max_length": "tokens", "top_p": "1", "top_k": "candidates", "temperature": "1"}
 
 
 @dataclass(frozen=True)
 class Chart:
-    """One row of the table of charts."""
+    """One row of CHARTS."""
 
     title: str
     draw: Callable[[Data], Figure | None]
 
 
 def _axes(width: float = 7.0, height: float = 3.6, **more: Any) -> tuple[Figure, Any]:
-    """A figure of its own, known to no window system."""
+    """A figure with axes, drawn without a window: pyplot would open one and keep every figure."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -42,12 +52,13 @@ def _axes(width: float = 7.0, height: float = 3.6, **more: Any) -> tuple[Figure,
 
 
 def thinned(frame: pd.DataFrame) -> pd.DataFrame:
-    """At most MOST_POINTS rows, evenly out of all."""
-    return frame.iloc[:: max(1, -(-len(frame) // MOST_POINTS))]
+    """At most MOST_POINTS rows of a table, taken evenly."""
+    step = max(1, math.ceil(len(frame) / MOST_POINTS))
+    return frame.iloc[::step]
 
 
 def energy_by_length(data: Data) -> Figure | None:
-    """Energy of each execution against its new tokens, a colour a machine, model and quantization."""
+    """Energy of each kept answer against its new tokens, with a colour for each group."""
     kept = data.kept
     if kept.empty:
         return None
@@ -71,12 +82,13 @@ def energy_by_length(data: Data) -> Figure | None:
 
 
 def effects_chart(data: Data) -> Figure | None:
-    """Change of energy over each hyperparameter's range, with 95 % intervals: in all, and at equal length."""
-    in_all, at_length = (
-        [(one.percent, one.lower, one.upper, True) for one in some] for some in data.effects
-    )
+    """Change of energy over each hyperparameter's range, overall and at equal length."""
+    overall, at_equal_length = data.effects
     return _intervals(
-        {"in all": in_all, "at equal length": at_length},
+        {
+            "overall": [_effect_interval(effect) for effect in overall],
+            "at equal length": [_effect_interval(effect) for effect in at_equal_length],
+        },
         xlabel="change of an answer's energy from lowest to highest value (%)",
         ylabel="hyperparameter (see table for units)",
         line_at=0,
@@ -84,19 +96,13 @@ def effects_chart(data: Data) -> Figure | None:
 
 
 def importance_chart(data: Data) -> Figure | None:
-    """Share of the variance between configurations, with 95 % intervals; hollow where they reach 0."""
-    of_energy, of_token = (
-        [
-            (
-                *(None if x is None else 100 * x for x in (one.share, one.lower, one.upper)),
-                one.clear,
-            )
-            for one in some
-        ]
-        for some in data.importances
-    )
+    """Share of the variance between configurations that each hyperparameter explains."""
+    of_energy, of_token = data.importances
     return _intervals(
-        {"of an answer's energy": of_energy, "of J/token": of_token},
+        {
+            "of an answer's energy": [_importance_interval(one) for one in of_energy],
+            "of J/token": [_importance_interval(one) for one in of_token],
+        },
         xlabel="share of the variance between configurations (%)",
         ylabel="hyperparameter (see table)",
         hollow="may be chance",
@@ -104,31 +110,64 @@ def importance_chart(data: Data) -> Figure | None:
     )
 
 
+@dataclass(frozen=True)
+class _Interval:
+    """A value with its 95 % interval, in percent."""
+
+    value: float
+    lower: float
+    upper: float
+    filled: bool = True
+    """Whether its marker is filled; hollow ones may be chance."""
+
+
+def _effect_interval(effect: Effect) -> _Interval | None:
+    if effect.percent is None or effect.lower is None or effect.upper is None:
+        return None
+    return _Interval(effect.percent, effect.lower, effect.upper)
+
+
+def _importance_interval(one: Importance) -> _Interval | None:
+    if one.share is None or one.lower is None or one.upper is None:
+        return None
+    return _Interval(100 * one.share, 100 * one.lower, 100 * one.upper, one.clear)
+
+
 def _intervals(
-    series: dict[str, list[Any]],
+    series: Mapping[str, Sequence[_Interval | None]],
     *,
     line_at: float | None = None,
     hollow: str | None = None,
     **axis: Any,
 ) -> Figure | None:
-    """Two series over the hyperparameters, each a list of (value, lower, upper, filled); None where no value is known."""
-    if all(value is None for some in series.values() for value, *_ in some):
+    """Two series over the hyperparameters, side by side; None where no value is known.
+
+    `series` maps a label to one interval a hyperparameter, in the order of PARAMETERS. `hollow`
+    explains the hollow markers in the legend. `line_at` draws a vertical line.
+    """
+    if not any(interval is not None for some in series.values() for interval in some):
         return None
     figure, axes = _axes(height=2.8)
-    for (label, some), (colour, marker), shift in zip(
-        series.items(), (("#D55E00", "s"), ("#0072B2", "o")), (-0.14, 0.14), strict=True
-    ):
-        for row, (value, lower, upper, filled) in enumerate(some):
-            if value is not None and lower is not None and upper is not None:
-                bars, face = [[value - lower], [upper - value]], colour if filled else "white"
+    # The two series are shifted a little, so that their bars don't lie on each other.
+    looks_of_two = ((ORANGE, "s", -0.14), (BLUE, "o", 0.14))
+    for (label, some), (colour, marker, shift) in zip(series.items(), looks_of_two, strict=True):
+        for row, interval in enumerate(some):
+            if interval is not None:
                 axes.errorbar(
-                    value, row + shift, xerr=bars, fmt=marker, color=colour, mfc=face, capsize=3
+                    interval.value,
+                    row + shift,
+                    xerr=[[interval.value - interval.lower], [interval.upper - interval.value]],
+                    fmt=marker,
+                    color=colour,
+                    mfc=colour if interval.filled else "white",
+                    capsize=3,
                 )
+        # An empty plot makes the entry of the legend: its marker is filled in any case.
         axes.plot([], [], marker, color=colour, label=label)
     if hollow:
-        axes.plot([], [], "o", color="#555555", mfc="white", label=hollow)
+        axes.plot([], [], "o", color=GREY, mfc="white", label=hollow)
     if line_at is not None:
-        axes.axvline(line_at, color="#555555", linewidth=0.8)
+        axes.axvline(line_at, color=GREY, linewidth=0.8)
     axes.set_yticks(range(len(PARAMETERS)), PARAMETERS)
     axes.invert_yaxis()
     axes.set(**axis)
@@ -137,13 +176,11 @@ def _intervals(
 
 
 def side_by_side(data: Data) -> Figure | None:
-    """Joules per token of each group and use case: quartiles and whiskers to 1.5 of their range."""
+    """J/token of each group and use case: median, quartiles, whiskers to 1.5 times their range."""
     kept = data.kept
     if kept.empty:
         return None
-    keys = sorted(
-        {(group, use_case) for group, use_case in zip(kept["group"], kept["use_case"], strict=True)}
-    )
+    keys = sorted(set(zip(kept["group"], kept["use_case"], strict=True)))
     colours = looks(data.all["group"])
     figure, axes = _axes(height=1.2 + 0.32 * len(keys))
     for row, (group, use_case) in enumerate(keys):
@@ -158,22 +195,30 @@ def side_by_side(data: Data) -> Figure | None:
         )
         box["boxes"][0].set(facecolor=colours[group][0], alpha=0.6)
         box["medians"][0].set(color="black")
-    axes.set_yticks(
-        range(len(keys)), [f"{group}\n{use_case}" for group, use_case in keys], fontsize=7
-    )
+    names = [f"{group}\n{use_case}" for group, use_case in keys]
+    axes.set_yticks(range(len(keys)), names, fontsize=7)
     axes.set(xlabel="energy per new token (J/token)", ylabel="machine / model /\nquantization")
     return figure
 
 
 def front(points: pd.DataFrame) -> pd.Series:
-    """Which rows of (`cost`, `quality`) no other row beats in one without losing in the other."""
+    """Which rows lie on the Pareto front of low `cost` and high `quality`.
+
+    A row is on it if no other row is at least as good in both columns and better in one. Of rows
+    that are equal in both columns, one is on it.
+    """
+    # From the cheapest row on, a row is on the front if its quality beats all that cost less.
     ordered = points.sort_values(["cost", "quality"], ascending=[True, False])
     best = ordered["quality"].cummax().shift(fill_value=float("-inf"))
     return (ordered["quality"] > best).reindex(points.index)
 
 
 def configurations(data: Data) -> pd.DataFrame:
-    """Each configuration of a group with its J/token (`cost`) and mean quality, over ok executions, discarded ones included."""
+    """One row for each configuration of a group, from its ok executions, discarded ones included.
+
+    Columns: group, point, the four hyperparameters, spent (J), tokens, cost (J/token), quality
+    (the mean, null where no text was judged) and sampled.
+    """
     ok = data.all[
         (data.all["status"] == "ok") & data.all["spent_j"].gt(0) & data.all["n_new_tokens"].gt(0)
     ]
@@ -190,12 +235,12 @@ def configurations(data: Data) -> pd.DataFrame:
 
 
 def pareto_points(data: Data) -> pd.DataFrame:
-    """The same of those whose quality is known."""
+    """The rows of `configurations` whose quality is known."""
     return configurations(data).dropna(subset=["quality"])
 
 
 def energy_and_quality(data: Data) -> Figure | None:
-    """Configurations by joules per token and quality; those that none beats in both are joined."""
+    """J/token and quality of each configuration; a line joins those on the Pareto front."""
     points = pareto_points(data)
     if points.empty:
         return None
@@ -220,7 +265,7 @@ def energy_and_quality(data: Data) -> Figure | None:
 
 
 def quality_by_temperature(data: Data) -> Figure | None:
-    """Share of usable texts in bands of temperature, greedy apart."""
+    """Share of usable texts in bands of temperature, with greedy texts in a bar of their own."""
     judged = data.all[data.all["usable"].notna()]
     if judged.empty:
         return None
@@ -233,120 +278,159 @@ def quality_by_temperature(data: Data) -> Figure | None:
         judged["usable"].astype(float).groupby(bands).agg(["mean", "size"]).reindex(names).dropna()
     )
     figure, axes = _axes(height=2.8)
-    axes.bar(
-        range(len(shares)), 100 * shares["mean"], color="#009E73", edgecolor="black", hatch="//"
-    )
-    axes.set_xticks(
-        range(len(shares)), [f"{name}\nn = {int(n)}" for name, n in shares["size"].items()]
-    )
+    places = range(len(shares))
+    axes.bar(places, 100 * shares["mean"], color=GREEN, edgecolor="black", hatch="//")
+    axes.set_xticks(places, [f"{name}\nn = {int(n)}" for name, n in shares["size"].items()])
     axes.set(xlabel="temperature (1)", ylabel="usable texts (%)", ylim=(0, 100))
     return figure
 
 
 def coverage(data: Data) -> Figure | None:
-    """Where the configurations lie, each pair of hyperparameters; greedy ones apart."""
+    """Where the configurations lie, for each pair of hyperparameters; greedy ones are crosses."""
     if data.all.empty:
         return None
     points = data.all.drop_duplicates("point")
-    figure, grid = _axes(7.0, 6.0, nrows=3, ncols=3)
     sampled = points["effective_do_sample"].astype(bool)
+    size = len(PARAMETERS) - 1
+    figure, grid = _axes(7.0, 6.0, nrows=size, ncols=size)
     for row, below in enumerate(PARAMETERS[1:]):
-        for column, across in enumerate(PARAMETERS[:3]):
+        for column, across in enumerate(PARAMETERS[:-1]):
             axes = grid[row][column]
+            # Above the diagonal stand the same pairs once more, or a hyperparameter by itself.
             if column > row:
                 axes.set_visible(False)
                 continue
-            for chosen, colour, marker, name in (
-                (sampled, "#0072B2", "o", "sampled"),
-                (~sampled, "#D55E00", "x", "greedy"),
-            ):
-                some = thinned(points[chosen])
-                axes.scatter(
-                    some[across], some[below], s=10, color=colour, marker=marker, label=name
-                )
-            axes.set_xlabel(f"{across} ({UNITS[across]})" if row == 2 else "")  # noqa: PLR2004 - the last row
-            axes.set_ylabel(f"{below} ({UNITS[below]})" if column == 0 else "")
+            _scatter(axes, points[sampled], across, below, (BLUE, "o", "sampled"))
+            _scatter(axes, points[~sampled], across, below, (ORANGE, "x", "greedy"))
+            if row == size - 1:
+                axes.set_xlabel(f"{across} ({UNITS[across]})")
+            if column == 0:
+                axes.set_ylabel(f"{below} ({UNITS[below]})")
     grid[0][0].legend(frameon=False, fontsize=7)
     return figure
 
 
+def _scatter(
+    axes: Any, points: pd.DataFrame, across: str, below: str, look: tuple[str, str, str]
+) -> None:
+    """Draw two columns against each other. `look`: colour, marker and label."""
+    colour, marker, label = look
+    some = thinned(points)
+    axes.scatter(some[across], some[below], s=10, color=colour, marker=marker, label=label)
+
+
 def parallel(data: Data) -> Figure | None:
-    """Parallel coordinates: a line a configuration of a group, from its hyperparameters to its J/token and quality."""
+    """Parallel coordinates: one line for each configuration of a group.
+
+    It goes from the hyperparameters to J/token and, where texts were judged, to quality.
+    """
     import numpy as np
     from matplotlib import colormaps
     from matplotlib.collections import LineCollection
-    from matplotlib.markers import TICKRIGHT
 
-    found = configurations(data).sort_values("cost")
-    if found.empty:
+    whole = configurations(data).sort_values("cost")
+    if whole.empty:
         return None
-    some = found.iloc[np.unique(np.linspace(0, len(found) - 1, MOST_LINES).round().astype(int))]
-    names = [*PARAMETERS, "cost", *(["quality"] if some["quality"].notna().any() else [])]
+    # Evenly by J/token, so that the cheapest and the most expensive one are among them.
+    chosen = np.linspace(0, len(whole) - 1, MOST_LINES).round().astype(int)
+    some = whole.iloc[np.unique(chosen)]
+    heads = {name: f"{name}\n({UNITS[name]})" for name in PARAMETERS}
+    heads["cost"] = "energy\n(J/token)"
+    if some["quality"].notna().any():
+        heads["quality"] = "quality\n(0 to 1)"
     figure, axes = _axes(height=4.2)
-    heights = []
-    for at, name in enumerate(names):
-        height, ticks = _scale(some[name].to_numpy(float), name)
-        heights.append(height)
-        axes.axvline(at, color="#555555", linewidth=0.8)
-        for where, label in ticks:
-            axes.plot(at, where, marker=TICKRIGHT, color="#555555")
-            box = {
-                "boxstyle": "square,pad=0.1",
-                "facecolor": "white",
-                "edgecolor": "none",
-                "alpha": 0.8,
-            }
-            axes.text(at + 0.03, where, label, fontsize=7, va="center", bbox=box, zorder=3)
-    colours = colormaps["cividis_r"](0.15 + 0.85 * heights[len(PARAMETERS)])
+    heights = {}
+    for place, name in enumerate(heads):
+        heights[name], ticks = _scale(some[name].to_numpy(float), name)
+        _vertical_axis(axes, place, ticks)
+    lines = [np.column_stack([range(len(heads)), y]) for y in np.column_stack([*heights.values()])]
+    # The palest 15 % of the colour map would be lost on white paper.
+    colours = colormaps["cividis_r"](0.15 + 0.85 * heights["cost"])
     styles = ["-" if sampled else ":" for sampled in some["sampled"]]
-    lines = [np.column_stack([range(len(names)), line]) for line in np.column_stack(heights)]
     axes.add_collection(
         LineCollection(lines, colors=colours, linestyles=styles, linewidths=0.9, alpha=0.8)
     )
-    heads = [f"{name}\n({UNITS[name]})" for name in PARAMETERS] + [
-        "energy\n(J/token)",
-        "quality\n(0 to 1)",
-    ]
-    axes.set_xticks(range(len(names)), heads[: len(names)])
+    axes.set_xticks(range(len(heads)), [*heads.values()])
     axes.set_yticks([])
-    axes.set(xlim=(-0.1, len(names) - 0.6), ylim=(-0.05, 1.05))
+    axes.set(xlim=(-0.1, len(heads) - 0.6), ylim=(-0.05, 1.05))
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.set_xlabel(
-        f"{len(some):,} of {len(found):,} configurations (dark: more J/token; dotted: greedy)"
+        f"{len(some):,} of {len(whole):,} configurations (dark: more J/token; dotted: greedy)"
     )
     return figure
 
 
+def _vertical_axis(axes: Any, place: int, ticks: list[tuple[float, str]]) -> None:
+    """Draw one axis of the parallel coordinates, with its ticks (height, label)."""
+    from matplotlib.markers import TICKRIGHT
+
+    # The box keeps a label readable where lines pass behind it.
+    box = {
+        "boxstyle": "square,pad=0.1",
+        "facecolor": "white",
+        "edgecolor": "none",
+        "alpha": 0.8,
+    }
+    axes.axvline(place, color=GREY, linewidth=0.8)
+    for height, label in ticks:
+        axes.plot(place, height, marker=TICKRIGHT, color=GREY)
+        axes.text(place + 0.03, height, label, fontsize=7, va="center", bbox=box, zorder=3)
+
+
 def _scale(values: Any, name: str) -> tuple[Any, list[tuple[float, str]]]:
-    """Heights from 0 to 1 and labelled ticks of an axis: joules by their logarithm, a top_k that is off apart at the top."""
+    """Heights from 0 to 1 of an axis' values, and its ticks (height, label).
+
+    `cost` (J/token) is on a logarithmic scale. A top_k of 0 is off, which lets more tokens through
+    than any other value: it stands at the top, apart from the others. Unknown values (NaN) have an
+    unknown height.
+    """
     import numpy as np
     from matplotlib.ticker import LogLocator, MaxNLocator
 
-    off = (values == 0) & (name == "top_k")
-    top = 0.9 if off.any() else 1.0
-    known = values[~off & ~np.isnan(values)]
-    low, high = (float(known.min()), float(known.max())) if known.size else (1.0, 1.0)
-    nice = LogLocator(subs=(1, 2, 5)) if name == "cost" and high > 10 * low else MaxNLocator(5)
-    at = np.array([tick for tick in nice.tick_values(low, high) if low <= tick <= high])
-    at = at if len(at) > 1 else np.unique([low, high])
-    shape = np.log if name == "cost" else np.asarray
-    span = shape(high) - shape(low)
-    places, heights = (
-        top * (shape(some) - shape(low)) / span if span else some * 0 + 0.5 for some in (at, values)
-    )
-    ticks = [
-        (float(place), f"{tick:,.6g}") for place, tick in zip(places, at, strict=True) if known.size
-    ]
-    return np.where(off, 1.0, heights), [*ticks, (1.0, "off")] if off.any() else ticks
+    is_off = (values == 0) & (name == "top_k")
+    top = 0.9 if is_off.any() else 1.0
+    known = values[~is_off & ~np.isnan(values)]
+    low, high = 1.0, 1.0
+    if known.size:
+        low, high = float(known.min()), float(known.max())
+    locator: Any = MaxNLocator(5)
+    # Over less than a factor of ten, round logarithmic steps give too few ticks.
+    if name == "cost" and high > 10 * low:
+        locator = LogLocator(subs=(1, 2, 5))
+    at = np.array([tick for tick in locator.tick_values(low, high) if low <= tick <= high])
+    if len(at) <= 1:
+        at = np.unique([low, high])
+
+    transform: Any = np.log if name == "cost" else np.asarray
+    start = transform(low)
+    span = transform(high) - start
+
+    def height(some: Any) -> Any:
+        if not span:  # one value only: it stands in the middle
+            return some * 0 + 0.5
+        return top * (transform(some) - start) / span
+
+    ticks = []
+    if known.size:
+        ticks = [(float(height(tick)), f"{tick:,.6g}") for tick in at]
+    if is_off.any():
+        ticks.append((1.0, "off"))
+    return np.where(is_off, 1.0, height(values)), ticks
 
 
 def pairs_chart(pairs: Mapping[str, pd.DataFrame]) -> Figure | None:
-    """J/token in A (`per_token_j_a`) against that in B, a mark a configuration; on the line they are the same."""
+    """J/token in data set A against that in B, with a marker for each configuration.
+
+    `pairs` maps the name of two matched groups to their pairs, with the columns `configuration`,
+    `per_token_j_a` and `per_token_j_b`. On the line, both data sets have the same J/token.
+    """
     if not any(len(some) for some in pairs.values()):
         return None
     figure, axes = _axes(width=5.0, height=4.4)
     both = ["per_token_j_a", "per_token_j_b"]
-    of_group = {name: thinned(some.groupby("asked")[both].median()) for name, some in pairs.items()}
+    of_group = {
+        name: thinned(some.groupby("configuration")[both].median()) for name, some in pairs.items()
+    }
     for name, (colour, marker) in looks(pairs).items():
         points = of_group[name]
         axes.scatter(
@@ -360,7 +444,7 @@ def pairs_chart(pairs: Mapping[str, pd.DataFrame]) -> Figure | None:
         )
     low = min(float(points.min().min()) for points in of_group.values())
     high = max(float(points.max().max()) for points in of_group.values())
-    axes.plot([low, high], [low, high], color="#555555", linewidth=0.8)
+    axes.plot([low, high], [low, high], color=GREY, linewidth=0.8)
     axes.set(
         xscale="log",
         yscale="log",
@@ -384,3 +468,4 @@ CHARTS: dict[str, Chart] = {
     "usable": Chart("Usable texts by temperature", quality_by_temperature),
     "coverage": Chart("Coverage of the design", coverage),
 }
+"""Name of a chart (for `orchestrator plot`) -> its title and function, in the report's order."""

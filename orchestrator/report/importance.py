@@ -1,14 +1,18 @@
-"""How much of the variance between configurations each hyperparameter explains: of an answer's energy, and of its J/token.
+"""How much of the variance between configurations each hyperparameter explains.
 
-A functional analysis of variance (Hutter et al. 2014, "An efficient approach for assessing hyperparameter importance", ICML) by
-statsmodels, with a polynomial of each hyperparameter in place of their forest, which learns little from the tens of
-configurations that a sweep has. Sums of squares are of type II; a share is the omega squared of Hays (1963): less what chance
-adds, over the whole. Its interval is that of the noncentral F distribution (Steiger 2004, doi:10.1037/1082-989X.9.2.164), the
-other hyperparameters' shares taken as they were found.
+It is computed for an answer's energy and for its J/token, by a functional analysis of variance
+(Hutter et al. 2014, "An efficient approach for assessing hyperparameter importance", ICML) with
+statsmodels. In place of their forest, which learns little from the tens of configurations that a
+sweep has, stands a polynomial of each hyperparameter. Sums of squares are of type II. A share is
+the omega squared of Hays (1963): what a hyperparameter explains beyond chance, over the whole.
+Its interval is that of the noncentral F distribution (Steiger 2004,
+doi:10.1037/1082-989X.9.2.164), with the other hyperparameters' shares held at their estimates.
 
-One value a configuration: its mean logarithm, after the level of each machine, model, quantization, use case and prompt is taken
-out (both fitted together, so that unequal numbers of executions are no effect). Polynomials are of the values' ranks, so an
-axis' scale doesn't matter. Greedy configurations are left out: only sampled ones tell of top_p, top_k and temperature.
+Each configuration has one value: its mean logarithm, after the levels of machine, model,
+quantization, use case and prompt are taken out. Levels and means are fitted together, so that
+unequal numbers of executions don't look like an effect. The polynomials are of the values' ranks,
+so the scale of an axis doesn't matter. Greedy configurations are left out, since top_p, top_k and
+temperature do nothing in them.
 """
 
 from __future__ import annotations
@@ -24,34 +28,43 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEAST_POINTS = 15
-"""Sampled configurations below which four curves can't be told apart."""
+"""With fewer sampled configurations than this, four curves can't be separated."""
 MANY_POINTS = 60
-"""From here on a curve may be of third degree; below, of second."""
+"""With at least this many configurations, a curve may be of third degree, else of second."""
 LEAST_NOISE = 1e-6
-"""Of the variance between configurations; with less, bounds can't be computed, and they are 1 anyway."""
+"""The least noise that is assumed, as a share of the variance between configurations.
+
+With less, the intervals can't be computed, and would only say that the share is 1."""
+LEAST_SPREAD = 1e-9
+"""Logarithms whose range is below this differ by rounding only."""
+CONVERGED = 1e-6
+"""The levels are fitted once no configuration's mean logarithm changes by this much."""
 ONE_VALUE = "it has one value only"
 
 
 @dataclass(frozen=True)
 class Importance:
-    """A hyperparameter's share of the variance between configurations, 0 to 1."""
+    """A hyperparameter's share of the variance between configurations, from 0 to 1."""
 
     parameter: str
     share: float | None
-    """None where it can't be told, for the reason in `note`."""
+    """None where it is unknown; `note` says why."""
     lower: float | None = None
     upper: float | None = None
-    """The 95 % interval."""
+    """The 95 % interval is `lower` to `upper`; both are None where it is unknown."""
     note: str = ""
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves 0 out."""
+        """Whether the interval excludes 0."""
         return self.lower is not None and self.lower > 0
 
 
 def importances(kept: pd.DataFrame, outcome: str) -> list[Importance]:
-    """One of each hyperparameter for a column of joules, from executions that count (frame.Data.kept)."""
+    """The importance of each hyperparameter for `outcome`, a column of joules.
+
+    `kept` are the executions in execution_frame.Data.kept.
+    """
     import numpy as np
     import statsmodels.formula.api as smf
     from statsmodels.stats.anova import anova_lm
@@ -61,38 +74,47 @@ def importances(kept: pd.DataFrame, outcome: str) -> list[Importance]:
     if n_points < LEAST_POINTS:
         return _unknown(f"{n_points} sampled configurations are too few: {LEAST_POINTS} are needed")
     of_point = _deviations(sampled, outcome)
-    if not np.ptp(of_point) > 1e-9:  # noqa: PLR2004 - of logarithms: rounding
+    if not np.ptp(of_point) > LEAST_SPREAD:
         return _unknown("configurations don't differ")
-    asked = sampled.drop_duplicates("point").set_index("point").loc[of_point.index]
-    curves = {
-        name: curve
-        for name in PARAMETERS
-        if (curve := _curve(values_of(asked, name).to_numpy(float))).size
-    }
+    values = sampled.drop_duplicates("point").set_index("point").loc[of_point.index]
+    curves = {}
+    for name in PARAMETERS:
+        curve = _curve(values_of(values, name).to_numpy(float))
+        if curve.size:
+            curves[name] = curve
     formula = " + ".join(["deviation ~ 1", *curves])
     model = smf.ols(formula, {"deviation": of_point.to_numpy(float), **curves})
     if np.linalg.matrix_rank(model.exog) < model.exog.shape[1]:
         return _unknown("hyperparameters can't be told apart in this design")
     table = anova_lm(model.fit(), typ=2)
-    rest = table.loc["Residual"]
-    noise = max(rest["sum_sq"] / rest["df"], LEAST_NOISE * float(of_point.var()))
-    signal = {
-        name: table.loc[name, "sum_sq"] / noise - table.loc[name, "df"] for name in curves
-    }  # noncentralities
+    residual = table.loc["Residual"]
+    least_noise = LEAST_NOISE * float(of_point.var())
+    noise = max(residual["sum_sq"] / residual["df"], least_noise)
+    # The estimated noncentrality: the sum of squares in units of the noise, less what chance adds.
+    signals = {name: table.loc[name, "sum_sq"] / noise - table.loc[name, "df"] for name in curves}
     found = []
     for name in PARAMETERS:
         if name not in curves:
             found.append(Importance(name, None, note=ONE_VALUE))
             continue
-        others = sum(max(0.0, value) for other, value in signal.items() if other != name)
+        others = sum(max(0.0, signals[other]) for other in curves if other != name)
         df = table.loc[name, "df"]
-        bounds = _noncentrality(table.loc[name, "sum_sq"] / df / noise, df, rest["df"])
-        lower, share, upper = (
-            value / (value + others + n_points)
-            for value in (bounds[0], max(0.0, signal[name]), bounds[1])
+        f = table.loc[name, "sum_sq"] / df / noise
+        low, high = _noncentrality(f, df, residual["df"])
+        found.append(
+            Importance(
+                name,
+                _share(max(0.0, signals[name]), others, n_points),
+                _share(low, others, n_points),
+                _share(high, others, n_points),
+            )
         )
-        found.append(Importance(name, float(share), float(lower), float(upper)))
     return found
+
+
+def _share(signal: float, others: float, n_points: int) -> float:
+    """A share of the variance, from noncentralities; the noise of each configuration counts 1."""
+    return float(signal / (signal + others + n_points))
 
 
 def _unknown(why: str) -> list[Importance]:
@@ -100,7 +122,11 @@ def _unknown(why: str) -> list[Importance]:
 
 
 def _noncentrality(f: float, df: float, df_rest: float) -> tuple[float, float]:
-    """The interval of the noncentrality of an F value: where it would lie at either end of what is likely."""
+    """The 95 % interval of the noncentrality of an F value.
+
+    `df` and `df_rest` are its degrees of freedom. The bounds are the two noncentralities for
+    which `f` lies at either end of what is likely.
+    """
     from scipy.optimize import brentq
     from scipy.special import ncfdtr
 
@@ -117,7 +143,11 @@ def _noncentrality(f: float, df: float, df_rest: float) -> tuple[float, float]:
 
 
 def _deviations(sampled: pd.DataFrame, outcome: str) -> pd.Series:
-    """Each configuration's mean logarithm, next to levels of what it was measured on: least squares, in turns."""
+    """Each configuration's mean logarithm of `outcome`, beside the levels of its circumstances.
+
+    The circumstances are group, use case and prompt. Levels and means are fitted in turns until
+    they don't change any more, which gives their joint least squares.
+    """
     y: pd.Series = sampled[outcome].astype(float).map(math.log)
     point = sampled["point"]
     level = [sampled[name] for name in ("group", "use_case", "prompt")]
@@ -125,18 +155,23 @@ def _deviations(sampled: pd.DataFrame, outcome: str) -> pd.Series:
     for _ in range(100):
         rest = y - (y - of_point).groupby(level).transform("mean")
         before, of_point = of_point, rest.groupby(point).transform("mean")
-        if float((of_point - before).abs().max()) < 1e-6:  # noqa: PLR2004 - a millionth of an answer's energy
+        if float((of_point - before).abs().max()) < CONVERGED:
             break
-    found: pd.Series = of_point.groupby(point).first()
-    return found
+    deviations: pd.Series = of_point.groupby(point).first()
+    return deviations
 
 
 def _curve(values: Any) -> Any:
-    """Polynomials of the ranks, without the constant, orthonormal over the configurations; as few as the values are."""
+    """Polynomials of the values' ranks, without the constant, orthonormal over configurations.
+
+    Its shape is (values, degree). The degree is below the number of different values, and so 0
+    where there is only one.
+    """
     import numpy as np
     from scipy.stats import rankdata
 
-    degree = min(2 if len(values) < MANY_POINTS else 3, len(np.unique(values)) - 1)
+    highest = 2 if len(values) < MANY_POINTS else 3
+    degree = min(highest, len(np.unique(values)) - 1)
     ranks = rankdata(values) / len(values) - 0.5
     orthonormal, _ = np.linalg.qr(np.vander(ranks, degree + 1, increasing=True))
     return orthonormal[:, 1:] * len(values) ** 0.5

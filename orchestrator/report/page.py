@@ -1,10 +1,14 @@
-"""The report as one HTML file that needs nothing else: charts are embedded, and no text of the data can act in it."""
+"""The report as one HTML file that needs no other file.
+
+Charts are embedded. Texts of the data set are escaped, so they can't act as HTML or as a script.
+"""
 
 from __future__ import annotations
 
 import base64
 import io
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +26,7 @@ from orchestrator.report.page_content import (
     Table,
     effect_sentences,
     headline,
+    n_of,
     shown,
     tables,
     warnings,
@@ -34,33 +39,34 @@ if TYPE_CHECKING:
 
 TEMPLATE = Path(__file__).with_name("page.html")
 TABLE_OF = {"effects": "effects", "importance": "importance", "side-by-side": "groups"}
-"""Chart -> the table below it."""
+"""Name of a chart -> name of the table that stands below it."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A chart, a table, or both."""
+    """A section of the page: a chart, a table, or both."""
 
     id: str
     title: str
     sentences: tuple[str, ...] = ()
     image: str | None = None
-    """A data: address."""
+    """The chart as a data: address."""
     alt: str = ""
     table: Table | None = None
 
 
 def write_figure(figure: Figure, target: Path | io.BytesIO, kind: str) -> None:
-    """A figure as svg, pdf or png, the same bytes each time."""
+    """Write a figure as svg, pdf or png (`kind`), with the same bytes each time."""
     from matplotlib import rc_context
 
-    dated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[kind]
+    # None leaves out the date, which would differ each time.
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[kind]
     with rc_context(RC):
-        figure.savefig(target, format=kind, metadata=dated, dpi=150)
+        figure.savefig(target, format=kind, metadata=metadata, dpi=150)
 
 
 def page(data: Data, source: str) -> str:
-    """The whole page of a data set."""
+    """The HTML of the report on a data set. `source` names the data set for the reader."""
     return _rendered(
         title="Energy of LLM inference",
         source=source,
@@ -71,24 +77,26 @@ def page(data: Data, source: str) -> str:
     )
 
 
-def comparison_page(found: Comparison, name_a: str, name_b: str) -> str:
-    """The whole page of two data sets."""
-    by_groups = {
-        f"{match.a} | {match.b}": match.pairs for match in found.matches if match.same_meter
+def comparison_page(comparison: Comparison, name_a: str, name_b: str) -> str:
+    """The HTML of a comparison of two data sets. Both names are for the reader."""
+    pairs = {
+        f"{match.a} | {match.b}": match.pairs for match in comparison.matches if match.same_meter
     }
-    figure = pairs_chart(by_groups)
-    sentences = tuple(comparison_sentences(found))
-    both = Section("ratios", "What both measured", sentences, table=ratio_table(found))
-    if figure is not None:
-        both = replace(
-            both, image=_embedded(figure), alt="Chart: J/token of each configuration in A and in B"
-        )
+    ratios = _section(
+        "ratios",
+        "What both measured",
+        sentences=comparison_sentences(comparison),
+        figure=pairs_chart(pairs),
+        alt="Chart: J/token of each configuration in A and in B",
+        table=ratio_table(comparison),
+    )
+    setup = _section("setup", "How they were measured", table=setup_table(comparison))
     return _rendered(
         title="Two data sets compared",
         source=f"A, {name_a}, and B, {name_b}",
-        warnings=comparison_warnings(found),
+        warnings=comparison_warnings(comparison),
         headline=[],
-        sections=[both, Section("setup", "How they were measured", table=setup_table(found))],
+        sections=[ratios, setup],
         cards=None,
     )
 
@@ -99,26 +107,52 @@ def _rendered(**parts: object) -> str:
     template = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    text: str = template.render(version=__version__, shown=shown, **parts)
+    text: str = template.render(version=__version__, shown=shown, n_of=n_of, **parts)
     return text
 
 
 def sections(data: Data) -> list[Section]:
-    """In the report's order."""
+    """The report's sections: first those of the charts, then the tables that stand alone."""
     by_name = {table.name: table for table in tables(data)}
-    found = []
+    of_charts = []
     for name, chart in CHARTS.items():
         figure = chart.draw(data)
         table = by_name.pop(TABLE_OF.get(name, ""), None)
-        sentences = tuple(effect_sentences(data)) if name == "effects" else ()
+        sentences = effect_sentences(data) if name == "effects" else []
         if figure is None and table is None:
-            sentences = ("There is nothing to show here yet.",)
-        image = _embedded(figure) if figure is not None else None
-        found.append(Section(name, chart.title, sentences, image, f"Chart: {chart.title}", table))
-    return [*found, *(Section(table.name, table.title, table=table) for table in by_name.values())]
+            sentences = ["There is nothing to show here yet."]
+        of_charts.append(
+            _section(
+                name,
+                chart.title,
+                sentences=sentences,
+                figure=figure,
+                alt=f"Chart: {chart.title}",
+                table=table,
+            )
+        )
+    alone = [_section(table.name, table.title, table=table) for table in by_name.values()]
+    return [*of_charts, *alone]
+
+
+def _section(
+    id_: str,
+    title: str,
+    *,
+    sentences: Sequence[str] = (),
+    figure: Figure | None = None,
+    alt: str = "",
+    table: Table | None = None,
+) -> Section:
+    """A section whose chart, if there is one, is embedded."""
+    image = None
+    if figure is not None:
+        image = _embedded(figure)
+    return Section(id_, title, tuple(sentences), image, alt, table)
 
 
 def _embedded(figure: Figure) -> str:
+    """A figure as a data: address."""
     buffer = io.BytesIO()
     write_figure(figure, buffer, "svg")
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()

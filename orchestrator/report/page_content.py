@@ -1,4 +1,7 @@
-"""What the report says, as plain values: headline figures, tables, sentences. The page and the exports only lay it out."""
+"""What the report says, as plain values: headline figures, tables and sentences.
+
+page.py and table_export.py only lay out what this module returns.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,24 @@ from typing import TYPE_CHECKING
 from orchestrator.report.effects import Effect
 from orchestrator.report.execution_frame import LEFT_OUT, Data
 from orchestrator.report.importance import ONE_VALUE, Importance
+from orchestrator.report.sweep_cost import CostPart
 
 if TYPE_CHECKING:
     import pandas as pd
 
+UNKNOWN = "n/a"
+"""What is shown for a figure that is unknown."""
+J_PER_WH = 3600.0
+LEAST_J_AS_WH = 1e5
+"""Energies from here on are shown in Wh."""
+LEAST_J_AS_KWH = 1000 * J_PER_WH
+"""Energies from here on are shown in kWh."""
+S_PER_H = 3600.0
+
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as they are shown."""
+    """A table whose cells are texts, as they are shown."""
 
     name: str
     title: str
@@ -26,189 +39,217 @@ class Table:
     note: str = ""
 
 
+def n_of(n: int, noun: str) -> str:
+    """A number with its noun in the right form: 1 trial, 2 trials. The plural must end in -s."""
+    if n == 1:
+        return f"1 {noun}"
+    return f"{n:,} {noun}s"
+
+
 def shown(value: float | None, digits: int = 3) -> str:
-    """A figure; n/a where it is unknown."""
-    return "n/a" if value is None or value != value else f"{value:,.{digits}g}"  # noqa: PLR0124 - nan
+    """A figure with so many significant digits."""
+    if _is_unknown(value):
+        return UNKNOWN
+    return f"{value:,.{digits}g}"
 
 
 def joules(value: float | None) -> str:
-    """Joules, from 1,000 Wh on kWh."""
-    if value is None or value != value:  # noqa: PLR0124 - nan
-        return "n/a"
-    if value < 1e5:  # noqa: PLR2004
+    """An energy in joules, from 100,000 J on in Wh, from 1,000 Wh on in kWh."""
+    if value is None or _is_unknown(value):
+        return UNKNOWN
+    if value < LEAST_J_AS_WH:
         return f"{value:,.0f} J"
-    if value < 3.6e6:  # noqa: PLR2004
-        return f"{value / 3.6e3:,.1f} Wh"
-    return f"{value / 3.6e6:,.2f} kWh"
+    if value < LEAST_J_AS_KWH:
+        return f"{value / J_PER_WH:,.1f} Wh"
+    return f"{value / J_PER_WH / 1000:,.2f} kWh"
+
+
+def _is_unknown(value: float | None) -> bool:
+    """Whether a figure is None or NaN."""
+    return value is None or value != value  # noqa: PLR0124 - only NaN differs from itself
+
+
+def percent(share: float) -> str:
+    """A share from 0 to 1 in whole percent."""
+    return f"{100 * share:.0f} %"
 
 
 def headline(data: Data) -> list[tuple[str, str, str]]:
-    """(name, figure, what it is) of the few numbers that matter most."""
+    """(name, figure, explanation) of the few numbers that matter most."""
     frame, kept = data.all, data.kept
-    ok = frame[frame["status"] == "ok"]
-    found = [
-        (
-            "executions",
-            f"{len(frame):,}",
-            f"{len(frame) - len(ok):,} failed, {int(frame['discarded'].sum()):,} discarded",
-        ),
-        (
-            "energy",
-            joules(_sum(frame["spent_j"])),
-            "of all executions, by the meter that each row names",
-        ),
+    n_failed = int((frame["status"] != "ok").sum())
+    n_discarded = int(frame["discarded"].sum())
+    energy_j = joules(_sum(frame["spent_j"]))
+    figures = [
+        ("executions", f"{len(frame):,}", f"{n_failed:,} failed, {n_discarded:,} discarded"),
+        ("energy", energy_j, "of all executions, by the meter that each row names"),
     ]
     if len(kept):
         low, middle, high = _quartiles(kept)
-        found.append(
-            ("J/token", middle, f"median of the kept answers; half of them lie in {low} to {high}")
-        )
+        explanation = f"median of the answers that were kept; half of them lie in {low} to {high}"
+        figures.append(("J/token", middle, explanation))
     if data.evaluated:
-        n_usable = int((ok["usable"] == True).sum())  # noqa: E712 - null is neither
-        wasted = _sum(ok.loc[ok["discarded"], "spent_j"])
-        per_usable = _sum(ok["spent_j"])
-        share = (
-            f"{100 * wasted / per_usable:.0f} % of it"
-            if wasted is not None and per_usable
-            else "share unknown"
-        )
-        found.append(
-            ("wasted energy", joules(wasted), f"went into answers that were discarded: {share}")
-        )
-        answer = joules(per_usable / n_usable) if per_usable and n_usable else "n/a"
-        found.append(("per usable answer", answer, f"{n_usable:,} answers are usable"))
-    return found
+        figures += _usable_figures(frame)
+    return figures
+
+
+def _usable_figures(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """The headline figures that only evaluated data have."""
+    ok = frame[frame["status"] == "ok"]
+    n_usable = int((ok["usable"] == True).sum())  # noqa: E712 - a null is neither True nor False
+    wasted_j = _sum(ok.loc[ok["discarded"], "spent_j"])
+    whole_j = _sum(ok["spent_j"])
+    share = "share unknown"
+    if wasted_j is not None and whole_j:
+        share = f"{percent(wasted_j / whole_j)} of the whole"
+    # A usable answer pays for the discarded ones, too.
+    per_usable = UNKNOWN
+    if whole_j and n_usable:
+        per_usable = joules(whole_j / n_usable)
+    is_or_are = "is" if n_usable == 1 else "are"
+    return [
+        ("wasted energy", joules(wasted_j), f"went into answers that were discarded: {share}"),
+        ("per usable answer", per_usable, f"{n_of(n_usable, 'answer')} {is_or_are} usable"),
+    ]
 
 
 def warnings(data: Data) -> list[str]:
     """What a reader must know before any number."""
-    found = []
     frame = data.all
     if frame.empty:
         return ["There are no executions in this data set yet."]
-    if n := int(frame["synthetic"].sum()):
-        found.append(
-            f"{n} of {len(frame)} executions are SYNTHETIC (random weights or no model): their texts mean nothing."
+    lines = []
+    n_synthetic = int(frame["synthetic"].sum())
+    if n_synthetic:
+        lines.append(
+            f"{n_synthetic} of {n_of(len(frame), 'execution')} used SYNTHETIC models (random "
+            "weights, or no model at all): their texts mean nothing."
         )
     bases = set(frame["energy_basis"].dropna())
     if bases == {"energy_j"}:
-        found.append(
-            "No GPU was measured: all energies are CodeCarbon's models of CPU and RAM. Don't publish them as measured."
+        lines.append(
+            "No GPU was measured: all energies are CodeCarbon's estimates for CPU and RAM. "
+            "Don't publish them as measured."
         )
     elif len(bases) > 1:
-        found.append(
-            f"Energies come from different meters ({', '.join(sorted(bases))}): compare within a machine only."
+        lines.append(
+            f"Energies come from different meters ({', '.join(sorted(bases))}): "
+            "compare only within one machine."
         )
-    flags = Counter(flag for found_flags in frame["flags"] for flag in found_flags)
-    found += [
-        f"{flags[flag]} executions are {flag}: left out of every effect below, not of the data."
-        for flag in LEFT_OUT
-        if flags[flag]
-    ]
+    counts = Counter(flag for flags in frame["flags"] for flag in flags)
+    for flag in LEFT_OUT:
+        if counts[flag]:
+            is_or_are = "is" if counts[flag] == 1 else "are"
+            lines.append(
+                f"{n_of(counts[flag], 'execution')} {is_or_are} {flag}: "
+                "left out of every effect below, but kept in the data."
+            )
     if not data.evaluated:
-        found.append(
-            "The texts were not evaluated: `orchestrator evaluate` tells usable ones from nonsense."
+        lines.append(
+            "The texts have not been evaluated: "
+            "`orchestrator evaluate` distinguishes usable texts from nonsense."
         )
-    return found
+    return lines
 
 
 def effect_table(data: Data) -> Table:
-    """Each hyperparameter, in all and at equal length."""
-    in_all, at_length = data.effects
+    """The effect of each hyperparameter, overall and at equal length."""
+    overall, at_equal_length = data.effects
     rows = tuple(
-        (a.parameter, f"{a.low:.3g} to {a.high:.3g}", _change(a), _change(b))
-        for a, b in zip(in_all, at_length, strict=True)
+        (whole.parameter, f"{whole.low:.3g} to {whole.high:.3g}", _change(whole), _change(rest))
+        for whole, rest in zip(overall, at_equal_length, strict=True)
     )
     return Table(
         "effects",
         "Effect of each hyperparameter on an answer's energy",
-        ("hyperparameter", "from lowest to highest", "in all", "at equal length"),
+        ("hyperparameter", "from lowest to highest", "overall", "at equal length"),
         rows,
-        "Change in percent with its 95 % interval; errors clustered by configuration. Greedy answers tell of max_length only.",
+        "Change in percent with its 95 % interval; errors are clustered by configuration. "
+        "Greedy answers tell only about max_length.",
     )
 
 
 def _change(effect: Effect) -> str:
+    """A change in percent with its interval, or the reason why it is unknown."""
     if effect.percent is None or effect.lower is None or effect.upper is None:
         return effect.note
     return f"{effect.percent:+.1f} % ({effect.lower:+.1f} to {effect.upper:+.1f})"
 
 
 def effect_sentences(data: Data) -> list[str]:
-    """What the table says, no further than its intervals."""
-    found = []
-    in_all, at_length = data.effects
-    for whole, rest in zip(in_all, at_length, strict=True):
+    """What the table of effects says; never more than its intervals allow."""
+    lines = []
+    overall, at_equal_length = data.effects
+    for whole, rest in zip(overall, at_equal_length, strict=True):
         if whole.percent is None or rest.percent is None:
             continue
         name = whole.parameter
-        if whole.clear and not rest.clear:
-            found.append(
-                f"{name} changes an answer's energy by {_change(whole)}, and that is explained by the answers' length."
+        if rest.clear:
+            lines.append(f"At equal length {name} changes an answer's energy by {_change(rest)}.")
+        elif whole.clear:
+            lines.append(
+                f"{name} changes an answer's energy by {_change(whole)}; "
+                "the answers' length explains this."
             )
-        elif rest.clear:
-            found.append(f"At equal length {name} changes an answer's energy by {_change(rest)}.")
         else:
-            found.append(f"No effect of {name} can be told from chance.")
-    return found or [at_length[0].note + "."]
+            lines.append(f"No effect of {name} can be distinguished from chance.")
+    if not lines:
+        # All four are unknown for the same reason.
+        return [f"{at_equal_length[0].note}."]
+    return lines
 
 
 def importance_table(data: Data) -> Table:
-    """What each hyperparameter explains of the differences between configurations."""
-    of_energy, of_token = data.importances
+    """How much of the differences between configurations each hyperparameter explains."""
+    title = "Importance of each hyperparameter"
     head = ("hyperparameter", "of an answer's energy", "of J/token")
-    if notes := {found.note for found in (*of_energy, *of_token) if found.share is None} - {
-        ONE_VALUE
-    }:
-        return Table(
-            "importance",
-            "Importance of each hyperparameter",
-            head,
-            (),
-            f"Not known: {'; '.join(sorted(notes))}.",
-        )
-    rows = [(a.parameter, _share(a), _share(b)) for a, b in zip(of_energy, of_token, strict=True)]
-    rest = [
-        f"{100 * max(0, 1 - sum(found.share or 0 for found in some)):.0f} %"
-        for some in data.importances
+    of_energy, of_token = data.importances
+    notes = {one.note for one in (*of_energy, *of_token) if one.share is None}
+    # A hyperparameter with only one value has its note in its row; other notes concern all four.
+    notes.discard(ONE_VALUE)
+    if notes:
+        return Table("importance", title, head, (), f"Not known: {'; '.join(sorted(notes))}.")
+    rows = [
+        (of_e.parameter, _share(of_e), _share(of_t))
+        for of_e, of_t in zip(of_energy, of_token, strict=True)
     ]
+    rows.append(("the rest: joint effects, or chance", _rest(of_energy), _rest(of_token)))
     note = (
-        "Share of the variance between sampled configurations that a hyperparameter explains by itself, with its 95 % interval. "
-        "'May be chance': the interval reaches 0."
+        "Share of the variance between sampled configurations that a hyperparameter explains by "
+        "itself, with its 95 % interval. 'May be chance': the interval reaches 0."
     )
-    rows.append(("the rest: together, or by chance", rest[0], rest[1]))
-    return Table("importance", "Importance of each hyperparameter", head, tuple(rows), note)
+    return Table("importance", title, head, tuple(rows), note)
 
 
-def _share(found: Importance) -> str:
-    if found.share is None or found.lower is None or found.upper is None:
-        return found.note
-    figures = f"{100 * found.share:.0f} % ({100 * found.lower:.0f} to {100 * found.upper:.0f})"
-    return figures if found.clear else f"{figures}: may be chance"
+def _share(importance: Importance) -> str:
+    """A share with its interval, or the reason why it is unknown."""
+    share, lower, upper = importance.share, importance.lower, importance.upper
+    if share is None or lower is None or upper is None:
+        return importance.note
+    text = f"{percent(share)} ({100 * lower:.0f} to {100 * upper:.0f})"
+    if importance.clear:
+        return text
+    return f"{text}: may be chance"
+
+
+def _rest(importances: list[Importance]) -> str:
+    """The share that no hyperparameter explains by itself."""
+    return percent(max(0.0, 1 - sum(one.share or 0.0 for one in importances)))
 
 
 def group_table(data: Data) -> Table:
-    """Machine, model, quantization and use case side by side."""
+    """Each machine, model, quantization and use case side by side."""
     rows = []
-    for (group, use_case), some in data.kept.groupby(["group", "use_case"], sort=True):
-        low, middle, high = _quartiles(some)
-        speed = (
-            float(some["n_new_tokens"].sum() / some["window_s"].sum())
-            if some["window_s"].sum()
-            else None
-        )
-        basis = ", ".join(sorted(set(some["energy_basis"])))
-        rows.append(
-            (
-                str(group),
-                str(use_case),
-                f"{len(some):,}",
-                middle,
-                f"{low} to {high}",
-                shown(speed),
-                basis,
-            )
-        )
+    for (group, use_case), answers in data.kept.groupby(["group", "use_case"], sort=True):
+        low, middle, high = _quartiles(answers)
+        window_s = float(answers["window_s"].sum())
+        tokens_per_s = None
+        if window_s:
+            tokens_per_s = float(answers["n_new_tokens"].sum()) / window_s
+        basis = ", ".join(sorted(set(answers["energy_basis"])))
+        n_answers, interval = f"{len(answers):,}", f"{low} to {high}"
+        cells = (group, use_case, n_answers, middle, interval, shown(tokens_per_s), basis)
+        rows.append(tuple(str(cell) for cell in cells))
     head = (
         "machine / model / quantization",
         "use case",
@@ -218,135 +259,128 @@ def group_table(data: Data) -> Table:
         "tokens/s",
         "meter",
     )
-    note = "Medians over answers. Compare J/token across machines only where the meter is the same."
+    note = (
+        "J/token: the median over answers. "
+        "Compare J/token across machines only where the meter is the same."
+    )
     return Table("groups", "Side by side", head, tuple(rows), note)
 
 
 def repeat_table(data: Data) -> Table:
-    """How far the same configuration and prompt differ from repeat to repeat, anchors included."""
+    """How far repeats of the same configuration and prompt differ, anchors included."""
     rows = []
-    for group, some in data.kept.groupby("group", sort=True):
-        same = some.groupby(["point", "use_case", "prompt"])["per_token_j"].agg(
-            ["mean", "std", "size"]
-        )
-        same = same[same["size"] > 1]
-        if len(same):
-            spread = 100 * same["std"] / same["mean"]
-            rows.append(
-                (
-                    str(group),
-                    f"{len(same):,}",
-                    f"{float(spread.median()):.1f} %",
-                    f"{float(spread.max()):.1f} %",
-                )
-            )
+    for group, answers in data.kept.groupby("group", sort=True):
+        of_prompt = answers.groupby(["point", "use_case", "prompt"])["per_token_j"]
+        repeats = of_prompt.agg(["mean", "std", "size"])
+        repeats = repeats[repeats["size"] > 1]
+        if len(repeats):
+            spread = repeats["std"] / repeats["mean"]
+            median, largest = f"{100 * spread.median():.1f} %", f"{100 * spread.max():.1f} %"
+            rows.append((str(group), f"{len(repeats):,}", median, largest))
     head = (
         "machine / model / quantization",
-        "measured repeatedly",
-        "spread, median",
-        "spread, largest",
+        "prompts measured repeatedly",
+        "median spread",
+        "largest spread",
     )
-    note = (
-        ""
-        if rows
-        else "Nothing was measured twice: --repeats 3, or a design of 10 configurations and more, which has anchors."
-    )
-    return Table(
-        "repeats",
-        "Repeatability of J/token (standard deviation over mean)",
-        head,
-        tuple(rows),
-        note,
-    )
+    note = ""
+    if not rows:
+        note = (
+            "Nothing was measured twice. Use --repeats 3, or a design of at least 10 "
+            "configurations, which has anchors."
+        )
+    title = "Repeatability of J/token (standard deviation over mean)"
+    return Table("repeats", title, head, tuple(rows), note)
 
 
 def left_out_table(data: Data) -> Table:
-    """What was discarded, failed or flagged, and the energy that it took."""
+    """What failed, was discarded or was flagged, and the energy that it took."""
     frame = data.all
-    rows = [
-        _counted("failed", kind, some)
-        for kind, some in frame[frame["status"] != "ok"].groupby("error_kind", sort=True)
-    ]
-    gone = frame[frame["discarded"]].explode("reasons")
-    rows += [
-        _counted("discarded", reason, some) for reason, some in gone.groupby("reasons", sort=True)
-    ]
+    failed = frame[frame["status"] != "ok"]
+    # An execution may have several reasons or flags: explode() gives it one row for each.
+    discarded = frame[frame["discarded"]].explode("reasons")
     flagged = frame.explode("flags").dropna(subset=["flags"])
-    rows += [_counted("flagged", flag, some) for flag, some in flagged.groupby("flags", sort=True)]
+    rows = (
+        *_counts("failed", failed, "error_kind"),
+        *_counts("discarded", discarded, "reasons"),
+        *_counts("flagged", flagged, "flags"),
+    )
     note = (
-        "Failed and discarded ones are in no effect; flagged ones are, but for "
-        + ", ".join(LEFT_OUT)
-        + ". One may have several."
+        "Failed and discarded executions are in no effect. Flagged ones are, except for those "
+        f"flagged {', '.join(LEFT_OUT)}. An execution may occur in several rows."
     )
-    return Table(
-        "left-out",
-        "Discarded, failed, flagged",
-        ("what", "why", "executions", "energy"),
-        tuple(rows),
-        note,
-    )
+    head = ("what", "why", "executions", "energy")
+    return Table("left-out", "Discarded, failed, flagged", head, rows, note)
+
+
+def _counts(what: str, executions: pd.DataFrame, column: str) -> list[tuple[str, ...]]:
+    """A row for each value of a column, with the executions that have it."""
+    return [
+        (what, str(why), f"{len(some):,}", joules(_sum(some["spent_j"])))
+        for why, some in executions.groupby(column, sort=True)
+    ]
 
 
 def cost_table(data: Data) -> Table:
-    """What the sweep took, measured windows and all else."""
+    """What the sweep took: measured windows and everything else."""
+    title = "What the sweep itself took"
     head = ("what", "how many", "energy", "time", "of the GPUs' time")
     cost = data.cost
-    title = "What the sweep itself took"
     if cost is None or not cost.n_trials:
-        return Table(
-            "cost", title, head, (), "Not known: there are no trial folders beside the tables."
-        )
-    rows = tuple(
-        (
-            part.name,
-            "" if part.n is None else f"{part.n:,}",
-            joules(part.energy_j)
-            + (
-                f" (unknown of {part.n_unmeasured:,})"
-                if part.energy_j and part.n_unmeasured
-                else ""
-            ),
-            duration(part.time_s),
-            "n/a" if not cost.held_s else f"{100 * part.gpu_s / cost.held_s:.1f} %",
-        )
-        for part in cost.parts
-    )
+        note = "Not known: there are no trial folders beside the tables."
+        return Table("cost", title, head, (), note)
+    rows = tuple(_cost_row(part, cost.held_s) for part in cost.parts)
     note = (
-        "From sealed trials, every attempt. Energy is metered in executions and warm-ups: of loading and waiting it is unknown. "
-        "A GPU is held from the loading of a model to the end of the last execution before the next; what left no trial (a load "
-        "that failed) is not recorded."
+        "From sealed trials, with every attempt. Energy is measured in executions and warm-ups "
+        "only: that of loading and waiting is unknown. A GPU counts as held from the loading of a "
+        "model to the end of the last execution before the next loading. What left no trial "
+        "(such as a model that failed to load) is not recorded."
     )
     if not cost.held_s:
-        note += " No GPU: the time between executions is unknown."
+        note += " Without a GPU, the time between executions is unknown."
     if cost.n_unreadable:
-        note += f" {cost.n_unreadable:,} trials can't be read: `orchestrator validate` tells which."
+        trials = n_of(cost.n_unreadable, "trial")
+        note += f" {trials} can't be read: `orchestrator validate` names them."
     return Table("cost", title, head, rows, note)
 
 
+def _cost_row(part: CostPart, held_s: float | None) -> tuple[str, ...]:
+    energy = joules(part.energy_j)
+    if part.energy_j and part.n_unmeasured:
+        energy += f" (unknown for {part.n_unmeasured:,})"
+    n = ""
+    if part.n is not None:
+        n = f"{part.n:,}"
+    share = UNKNOWN
+    if held_s:
+        share = f"{100 * part.gpu_s / held_s:.1f} %"
+    return part.name, n, energy, duration(part.time_s), share
+
+
 def duration(seconds: float | None) -> str:
-    """Seconds, or hours."""
+    """A time in seconds, from an hour on in hours."""
     if seconds is None:
-        return "n/a"
-    return f"{seconds:,.1f} s" if seconds < 3600 else f"{seconds / 3600:,.1f} h"  # noqa: PLR2004 - an hour
+        return UNKNOWN
+    if seconds < S_PER_H:
+        return f"{seconds:,.1f} s"
+    return f"{seconds / S_PER_H:,.1f} h"
 
 
-def _counted(what: str, why: object, some: pd.DataFrame) -> tuple[str, ...]:
-    return what, str(why), f"{len(some):,}", joules(_sum(some["spent_j"]))
-
-
-def _quartiles(some: pd.DataFrame) -> tuple[str, ...]:
-    """J/token: lower quartile, median, upper quartile."""
-    return tuple(shown(float(some["per_token_j"].quantile(q))) for q in (0.25, 0.5, 0.75))
+def _quartiles(answers: pd.DataFrame) -> tuple[str, ...]:
+    """J/token of answers: lower quartile, median, upper quartile."""
+    return tuple(shown(float(answers["per_token_j"].quantile(q))) for q in (0.25, 0.5, 0.75))
 
 
 def _sum(values: pd.Series) -> float | None:
-    """Of what is known; None where nothing is."""
+    """The sum of the known values; None where none is known."""
     known = values.dropna()
-    return float(known.sum()) if len(known) else None
+    if not len(known):
+        return None
+    return float(known.sum())
 
 
 def tables(data: Data) -> Sequence[Table]:
-    """All tables, in the report's order."""
+    """All tables, in the order of the report."""
     return (
         effect_table(data),
         importance_table(data),

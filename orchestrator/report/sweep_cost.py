@@ -1,13 +1,15 @@
-"""What a sweep took besides its answers: warming up, loading models, and a GPU's time between executions.
+"""What a sweep took besides its answers: warm-ups, loading, and GPUs waiting between executions.
 
-From the trials' own records, each attempt, also those whose executions a later one replaced.
+All of it is read from the trials' own records. Every attempt counts, also one whose executions
+were replaced by a later attempt.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,34 +19,53 @@ from orchestrator.dataset.trial_files import read_trial
 
 
 @dataclass(frozen=True)
-class Part:
+class CostPart:
     """One thing that took time."""
 
     name: str
     n: int | None
-    """How often; None where that means nothing."""
+    """How often it happened; None where counting it means nothing."""
     time_s: float | None
     gpu_s: float = 0.0
-    """Of the time, what a GPU was held for."""
+    """The part of `time_s` during which a GPU was held."""
     energy_j: float | None = None
-    """The sum of what is known; None where nothing is."""
+    """The sum of the known energies; None where none is known."""
     n_unmeasured: int = 0
-    """Of `n`, those whose energy is unknown."""
+    """How many of the `n` have an unknown energy."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The parts, and the time that GPUs were held."""
+    """The cost of all sealed trials of a data set."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[CostPart, ...]
     held_s: float | None
-    """Over all GPUs; None without one."""
+    """Seconds that GPUs were held, summed over all GPUs; None without a GPU."""
     n_trials: int
     n_unreadable: int
 
 
+@dataclass(frozen=True)
+class _Event:
+    """One execution, warm-up or loading of a model."""
+
+    on_gpu: bool
+    time_s: float | None
+    energy_j: float | None = None
+
+
+@dataclass
+class _Span:
+    """A stretch of time on one GPU, in seconds since 1970."""
+
+    start_s: float
+    end_s: float
+    begins_with_load: bool
+    """Whether a process loaded its model at the start of this span."""
+
+
 def sweep_cost(paths: DataSetPaths) -> Cost:
-    """Of all sealed trials of a data set."""
+    """The cost of all sealed trials of a data set; trials that can't be read are only counted."""
     records, n_unreadable = [], 0
     for folder in paths.sealed_trials():
         try:
@@ -55,109 +76,156 @@ def sweep_cost(paths: DataSetPaths) -> Cost:
 
 
 def cost_of(records: list[TrialRecord], n_unreadable: int = 0) -> Cost:
-    """The same from their records."""
-    fresh = [record for record in records if record.environment.get("loaded_here") is True]
-    executions = _part(
-        "executions",
-        [
-            (record, _number(getattr(item, item.energy_basis or "", None)), _number(item.window_s))
-            for record in records
-            for item in record.executions
-        ],
-    )
-    warm_up = _part(
-        "warm-up of a model",
-        [
-            (record, _number(pilot.get("warm_up_energy_j")), _number(pilot.get("warm_up_s")))
-            for record in fresh
-            if (pilot := _pilot(record))
-        ],
-    )
-    load = _part(
-        "loading a model",
-        [(record, None, _number(record.environment.get("load_s"))) for record in fresh],
-    )
-    parts = [executions, warm_up, load]
-    stays = _stays(records)
-    if not stays:
+    """The cost of trials whose records are given."""
+    executions: list[_Event] = []
+    warm_ups: list[_Event] = []
+    loads: list[_Event] = []
+    for record in records:
+        executions += _executions(record)
+        if _loaded_here(record):
+            loads.append(_Event(_on_gpu(record), _number(record.environment.get("load_s"))))
+            warm_ups += _warm_ups(record)
+    parts = [
+        _part("executions", executions),
+        _part("warm-up of a model", warm_ups),
+        _part("loading a model", loads),
+    ]
+    held = _held_times_s(records)
+    if not held:
         return Cost(tuple(parts), None, len(records), n_unreadable)
+    # Where a host's clock was set back, the spans are shorter than what was timed within them.
     known_s = sum(part.gpu_s for part in parts)
-    held_s = max(sum(stays), known_s)  # a host's clock that was set back
-    between = Part("between executions", None, held_s - known_s, held_s - known_s)
-    whole = Part("a GPU held, in all", len(stays), held_s, held_s)
+    held_s = max(sum(held), known_s)
+    between = CostPart("between executions", None, held_s - known_s, held_s - known_s)
+    whole = CostPart("a GPU held, overall", len(held), held_s, held_s)
     return Cost((*parts, between, whole), held_s, len(records), n_unreadable)
 
 
-def _part(name: str, items: list[tuple[TrialRecord, float | None, float | None]]) -> Part:
-    """Sum up (trial, joules, seconds)."""
-    energies = [energy_j for _, energy_j, _ in items if energy_j is not None]
-    times = [(record, time_s) for record, _, time_s in items if time_s is not None]
-    return Part(
+def _part(name: str, events: list[_Event]) -> CostPart:
+    """Sum up events of one kind."""
+    n_unmeasured = sum(event.energy_j is None for event in events)
+    return CostPart(
         name,
-        len(items),
-        time_s=sum(time_s for _, time_s in times) if times else None,
-        gpu_s=sum(time_s for record, time_s in times if record.columns.gpu_uuid),
-        energy_j=sum(energies) if energies else None,
-        n_unmeasured=len(items) - len(energies),
+        len(events),
+        time_s=_sum_known(event.time_s for event in events),
+        gpu_s=_sum_known(event.time_s for event in events if event.on_gpu) or 0.0,
+        energy_j=_sum_known(event.energy_j for event in events),
+        n_unmeasured=n_unmeasured,
     )
 
 
-def _stays(records: list[TrialRecord]) -> list[float]:
-    """Seconds that each process with a model held a GPU: from the start of loading to the end of its last execution."""
-    of_gpu: dict[tuple[str, str], list[tuple[float, float, bool]]] = defaultdict(list)
+def _sum_known(values: Iterable[float | None]) -> float | None:
+    """The sum of the known values; None where none is known, since that is not 0."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    return sum(known)
+
+
+def _executions(record: TrialRecord) -> list[_Event]:
+    events = []
+    for execution in record.executions:
+        energy_j = None
+        if execution.energy_basis is not None:
+            energy_j = _number(getattr(execution, execution.energy_basis, None))
+        events.append(_Event(_on_gpu(record), _number(execution.window_s), energy_j))
+    return events
+
+
+def _warm_ups(record: TrialRecord) -> list[_Event]:
+    """The warm-up before a trial; none where the record has no pilot."""
+    pilot = _pilot(record)
+    if not pilot:
+        return []
+    warm_up_s, energy_j = pilot.get("warm_up_s"), pilot.get("warm_up_energy_j")
+    return [_Event(_on_gpu(record), _number(warm_up_s), _number(energy_j))]
+
+
+def _held_times_s(records: list[TrialRecord]) -> list[float]:
+    """Seconds that each process held its GPU: from loading its model to its last execution's end.
+
+    A process is known by the load that begins it. So the spans of one GPU are walked in order of
+    time, and every span without a load prolongs the process before it.
+    """
+    of_gpu: dict[tuple[str, str], list[_Span]] = defaultdict(list)
     for record in records:
-        times = [
-            (_epoch_s(item.started_at), _number(item.window_s) or 0.0) for item in record.executions
-        ]
-        known = [
-            (began_s, began_s + window_s) for began_s, window_s in times if began_s is not None
-        ]
-        if record.columns.gpu_uuid and known:
-            fresh = record.environment.get("loaded_here") is True
-            began_s = min(began_s for began_s, _ in known) - (_ready_s(record) if fresh else 0.0)
-            of_gpu[record.columns.host, record.columns.gpu_uuid].append(
-                (began_s, max(ended_s for _, ended_s in known), fresh)
-            )
-    stays = []
+        span = _span(record)
+        if record.columns.gpu_uuid and span is not None:
+            of_gpu[record.columns.host, record.columns.gpu_uuid].append(span)
+    times_s = []
     for spans in of_gpu.values():
-        own: list[tuple[float, float]] = []
-        for began_s, ended_s, fresh in sorted(spans):
-            if fresh or not own:
-                own.append((began_s, ended_s))
+        processes: list[_Span] = []
+        for span in sorted(spans, key=astuple):
+            if span.begins_with_load or not processes:
+                processes.append(span)
             else:
-                own[-1] = (own[-1][0], max(own[-1][1], ended_s))
-        stays += [ended_s - began_s for began_s, ended_s in own]
-    return stays
+                processes[-1].end_s = max(processes[-1].end_s, span.end_s)
+        times_s += [process.end_s - process.start_s for process in processes]
+    return times_s
+
+
+def _span(record: TrialRecord) -> _Span | None:
+    """From a trial's first execution, or the loading before it, to the end of its last execution.
+
+    None where no execution has a time.
+    """
+    starts_s, ends_s = [], []
+    for execution in record.executions:
+        start_s = _epoch_s(execution.started_at)
+        if start_s is not None:
+            starts_s.append(start_s)
+            ends_s.append(start_s + (_number(execution.window_s) or 0.0))
+    if not starts_s:
+        return None
+    loads = _loaded_here(record)
+    start_s = min(starts_s)
+    if loads:
+        start_s -= _ready_s(record)
+    return _Span(start_s, max(ends_s), loads)
+
+
+def _on_gpu(record: TrialRecord) -> bool:
+    return bool(record.columns.gpu_uuid)
+
+
+def _loaded_here(record: TrialRecord) -> bool:
+    """Whether the model was loaded for this trial, and not kept from the trial before it."""
+    return record.environment.get("loaded_here") is True
 
 
 def _ready_s(record: TrialRecord) -> float:
-    """Seconds from the start of loading until a model was warm."""
-    return (_number(record.environment.get("load_s")) or 0.0) + (
-        _number(_pilot(record).get("warm_up_s")) or 0.0
-    )
+    """Seconds from the start of loading until the model was warm."""
+    load_s = _number(record.environment.get("load_s")) or 0.0
+    warm_up_s = _number(_pilot(record).get("warm_up_s")) or 0.0
+    return load_s + warm_up_s
 
 
 def _pilot(record: TrialRecord) -> dict[str, Any]:
-    """Figures of the warm-up; empty where there was none."""
+    """The figures of the warm-up; empty where there was none."""
     pilot = record.environment.get("pilot")
-    return pilot if isinstance(pilot, dict) else {}
+    if isinstance(pilot, dict):
+        return pilot
+    return {}
 
 
 def _epoch_s(text: str) -> float | None:
-    """A record's UTC time; None where it is none."""
+    """A record's UTC time in seconds since 1970; None where the text isn't a time."""
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return at.timestamp()
 
 
 def _number(value: Any) -> float | None:
-    """A figure of a record; None where it is none."""
-    known = (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and value >= 0
-    )
-    return float(value) if known else None
+    """A figure of a record; None where it isn't a finite number from 0 on.
+
+    Records may have been edited by hand or damaged, so nothing is taken for granted.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not math.isfinite(value) or value < 0:
+        return None
+    return float(value)

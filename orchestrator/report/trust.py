@@ -1,11 +1,13 @@
-"""Can this number be trusted: a word for each trial, with its reasons in plain language."""
+"""Whether a trial's number can be trusted: one word for each trial, with reasons."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from orchestrator.report.execution_frame import Data
+from orchestrator.report.page_content import n_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,22 +15,25 @@ if TYPE_CHECKING:
 DOUBTS = {
     "throttled": "the GPU slowed itself down for heat or power",
     "meter_disagreement": "two meters of the GPU differ by more than 10 %",
-    "window_mismatch": "CodeCarbon saw another energy than the GPU's counter",
-    "too_short": "a window below 1 s: the counter's steps dominate",
-    "foreign_load": "something else ran on the GPU",
+    "window_mismatch": "CodeCarbon's energy differs from that of the GPU's counter",
+    "too_short": "the window is shorter than 1 s: the counter's steps are too coarse for it",
+    "foreign_load": "another program ran on the GPU",
     "thermal_drift": "the GPU warmed up by more than 10 degrees",
-    "drift": "other versions or another GPU than the sweep was begun with",
+    "drift": "other versions, or another GPU, than at the start of the sweep",
 }
-"""Flags that doubt the measurement itself; see docs/method.md."""
+"""Flags that put the measurement itself in doubt, with their meaning (docs/method.md)."""
 CAUTIONS = {
     "estimated_cpu": "the CPU's energy is a model, not a measurement",
     "shared_host": "other trials ran on the host at the same time",
-    "cpu_offload": "layers lay in the host's memory, unquantized: slower, and not to compare with whole models",
-    "no_country": "emissions use a world average (energy is not concerned)",
-    "unshuffled": "trials ran in design order, so drift may look like an effect",
+    "cpu_offload": "some layers stayed in the host's memory, unquantized: slower, and not "
+    "comparable with models that are wholly on the GPU",
+    "no_country": "emissions use a world average (the energy isn't affected)",
+    "unshuffled": "trials ran in the order of the design, so drift may look like an effect",
 }
-"""Flags to know of."""
-TRIAL = (
+"""Flags that a reader should know of, but that don't put the measurement in doubt."""
+Word = Literal["measured", "modelled", "doubtful", "nothing kept"]
+
+TRIAL_KEY = (
     "machine",
     "model",
     "quantization",
@@ -38,77 +43,100 @@ TRIAL = (
     "config_hash",
     "repeat",
 )
+"""Columns that tell which trial an execution belongs to."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """One trial."""
+    """One trial, as the report shows it."""
 
     name: str
-    word: Literal["measured", "modelled", "doubtful", "nothing kept"]
+    word: Word
     why: tuple[str, ...]
-    asked: str
+    configuration: str
+    """The requested values."""
     n_executions: int
     n_kept: int
     tokens: int
     energy_per_token_j: float | None
     rel_uncertainty: float | None
-    """Root mean square of the executions' relative uncertainties; None where models have none."""
+    """The root mean square of the executions' relative uncertainties; None where none is known,
+    as for energies that CodeCarbon estimates."""
     quality: float | None
 
 
 def cards(data: Data) -> list[Card]:
-    """A card a trial, the doubtful ones first."""
+    """One card for each trial, the doubtful ones first."""
     order = {"doubtful": 0, "nothing kept": 1, "modelled": 2, "measured": 3}
-    found = [_card(rows) for _, rows in data.all.groupby(list(TRIAL), sort=True)]
-    return sorted(found, key=lambda card: order[card.word])
+    unordered = [_card(rows) for _, rows in data.all.groupby(list(TRIAL_KEY), sort=True)]
+    return sorted(unordered, key=lambda card: order[card.word])
 
 
 def _card(rows: pd.DataFrame) -> Card:
+    """The card of one trial from its executions."""
     first = rows.iloc[0]
     kept = rows[rows["counted"]]
-    tokens = int(kept["n_new_tokens"].sum()) if len(kept) else 0
-    flags = {flag for found in rows["flags"] for flag in found}
-    uncertainties = kept["energy_rel_uncertainty"].dropna().astype(float)
+    flags = set(rows["flags"].explode().dropna())
+    tokens = int(kept["n_new_tokens"].sum())
+    energy_per_token_j = None
+    if tokens:
+        energy_per_token_j = float(kept["spent_j"].sum()) / tokens
+    place = f"{first['machine']} / {first['model']} / {first['use_case']}"
     return Card(
-        name=f"{first['machine']} / {first['model']} / {first['use_case']} / {int(first['index']):04d}-r{int(first['repeat'])}",
+        name=f"{place} / {int(first['index']):04d}-r{int(first['repeat'])}",
         word=_word(kept, flags),
         why=tuple(_reasons(rows, kept, flags)),
-        asked=f"max_length {int(first['max_length'])}, top_p {first['top_p']:.2g}, top_k {int(first['top_k'])}, "
-        f"temperature {first['temperature']:.2g}",
+        configuration=f"max_length {int(first['max_length'])}, top_p {first['top_p']:.2g}, "
+        f"top_k {int(first['top_k'])}, temperature {first['temperature']:.2g}",
         n_executions=len(rows),
         n_kept=len(kept),
         tokens=tokens,
-        energy_per_token_j=float(kept["spent_j"].sum()) / tokens if tokens else None,
-        rel_uncertainty=float((uncertainties**2).mean() ** 0.5) if len(uncertainties) else None,
+        energy_per_token_j=energy_per_token_j,
+        rel_uncertainty=_root_mean_square(kept["energy_rel_uncertainty"]),
         quality=_mean(rows["quality"]),
     )
 
 
-def _word(kept: pd.DataFrame, flags: set[str]) -> Any:
+def _word(kept: pd.DataFrame, flags: set[str]) -> Word:
     if kept.empty:
         return "nothing kept"
     if not flags.isdisjoint(DOUBTS):
         return "doubtful"
-    return "modelled" if (kept["energy_basis"] == "energy_j").any() else "measured"
+    if (kept["energy_basis"] == "energy_j").any():
+        return "modelled"
+    return "measured"
 
 
 def _reasons(rows: pd.DataFrame, kept: pd.DataFrame, flags: set[str]) -> list[str]:
-    found = [f"{flag}: {what}" for flag, what in (DOUBTS | CAUTIONS).items() if flag in flags]
-    found += [
-        f"{flag}: see docs/method.md" for flag in sorted(flags - DOUBTS.keys() - CAUTIONS.keys())
-    ]
+    """Everything that speaks against a trial's number, one sentence each."""
+    meanings = DOUBTS | CAUTIONS
+    reasons = [f"{flag}: {meanings[flag]}" for flag in meanings if flag in flags]
+    reasons += [f"{flag}: see docs/method.md" for flag in sorted(flags - meanings.keys())]
     if len(kept) and (kept["energy_basis"] == "energy_j").all():
-        found.append(
-            "without a GPU the energy is CodeCarbon's, of CPU and RAM: good for trying out, not for publishing"
+        reasons.append(
+            "without a GPU, the energy is CodeCarbon's estimate for CPU and RAM: "
+            "good for trying out, not for publishing"
         )
-    if n := int((rows["status"] != "ok").sum()):
-        found.append(f"{n} of {len(rows)} executions failed")
-    if n := int(rows["discarded"].sum()):
-        found.append(f"{n} of {len(rows)} texts were discarded")
-    return found
+    n_failed = int((rows["status"] != "ok").sum())
+    if n_failed:
+        reasons.append(f"{n_failed} of {n_of(len(rows), 'execution')} failed")
+    n_discarded = int(rows["discarded"].sum())
+    if n_discarded:
+        was_or_were = "was" if n_discarded == 1 else "were"
+        reasons.append(f"{n_discarded} of {n_of(len(rows), 'text')} {was_or_were} discarded")
+    return reasons
 
 
 def _mean(values: pd.Series) -> float | None:
-    known = values.dropna()
-    return float(known.mean()) if len(known) else None
+    """The mean of the known values; None where none is known."""
+    known = values.dropna().astype(float)
+    if not len(known):
+        return None
+    return float(known.mean())
+
+
+def _root_mean_square(values: pd.Series) -> float | None:
+    mean_square = _mean(values.astype(float) ** 2)
+    if mean_square is None:
+        return None
+    return math.sqrt(mean_square)

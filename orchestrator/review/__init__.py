@@ -1,1 +1,1 @@
-"""Review: a page on loopback where a person keeps or discards outputs."""
+"""Review: a page on this machine on which a person keeps or discards outputs."""

@@ -1,7 +1,8 @@
-"""The texts to review, what was judged about them, and which of them a filter shows.
+"""The texts to review, the judgements on them, and the texts that a filter shows.
 
-A reviewer's view is blind: nothing in it hangs on other persons' decisions about a text that this one hasn't decided on, except
-that two of them differ, which says nothing about who is right.
+A reviewer's view is blind: on a text that this reviewer hasn't decided on yet, nothing in it
+depends on other reviewers' decisions. The only exception is that two of them disagree, which
+doesn't show who is right.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from orchestrator.nouns import Noun
 from orchestrator.review.agreement import Agreement, cohen_kappa
 
 LONGEST_NOTE = 10_000
-"""Characters."""
+"""The most characters that a note may have."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,17 @@ class Item:
     prompt: str
     text: str
     sha256: str
+    """Of the text."""
 
 
 class Filters(Noun):
-    """Which texts are shown. A sample is drawn before `decided` is looked at, so that deciding doesn't change it."""
+    """Which texts are shown.
+
+    A sample is drawn before `decided` is applied, so that deciding doesn't change the sample.
+    """
 
     machine: Literal["any", "usable", "unusable", "none"] = "any"
-    """By the machine's verdict; none: not evaluated."""
+    """The machine's verdict; "none": not evaluated."""
     use_case: str = ""
     model: str = ""
     sample: int | None = Field(default=None, ge=1)
@@ -62,18 +67,18 @@ class Filters(Noun):
 
 @dataclass(frozen=True)
 class Selection:
-    """What a filter shows, and how far the reviewer is in it."""
+    """The texts that a filter shows, and the reviewer's progress in it."""
 
     items: list[Item]
     total: int
-    """Texts whatever was decided."""
+    """The number of texts before `Filters.decided` is applied."""
     done: int
-    """Of these, those that the reviewer decided on."""
+    """How many of `total` the reviewer has decided on."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Agreement of a reviewer with another one, or with the machine."""
+    """The agreement of a reviewer with another reviewer, or with the machine."""
 
     reviewer: str
     other: str | None
@@ -82,7 +87,10 @@ class Pair:
 
 
 class Queue:
-    """All texts of a data set as one reviewer sees them; follows the files in which judgements stand."""
+    """All texts of a data set as one reviewer sees them.
+
+    It follows the files of verdicts and decisions, which other programs may write meanwhile.
+    """
 
     def __init__(self, paths: DataSetPaths, trials: Trials, reviewer: str) -> None:
         """Raises UserError where the decisions can't be read."""
@@ -90,64 +98,83 @@ class Queue:
         self.reviewer = reviewer
         self.items = {item.execution: item for item in _items(trials)}
         self.decided: dict[str, str] = {}
-        """What the reviewer decided through this queue: the latest word by execution."""
+        """Execution -> the reviewer's latest decision through this queue."""
         self._stamp: object = None
         self.fault = ""
-        """Why verdicts can't be read."""
+        """Why verdicts can't be read; "" where they can."""
         self._verdicts: dict[str, Verdict] = {}
         self._decisions: dict[str, dict[str, Decision]] = {}
+        """Execution -> reviewer -> the latest decision."""
         self.refresh()
 
     def refresh(self) -> None:
-        """Read what was judged, if it has changed: `evaluate` and other reviewers may be at work.
+        """Read verdicts and decisions again if their files have changed.
 
-        Raises UserError where the decisions can't be read.
+        Raises UserError where the decisions can't be read. Unreadable verdicts only set `fault`,
+        since `evaluate` can make them anew; nothing can do so for decisions.
         """
-        if (stamp := judgement_stamps(self._paths)) == self._stamp:
+        stamp = judgement_stamps(self._paths)
+        if stamp == self._stamp:
             return
+        self._decisions = self._read_decisions()
+        self._verdicts = self._read_verdicts()
+        self._stamp = stamp
+
+    def _read_decisions(self) -> dict[str, dict[str, Decision]]:
         try:
             decisions = read_decisions(self._paths)
         except (OSError, ValueError) as error:
             raise UserError(
-                f"{self._paths.reviews}: can't be read ({reason_of(error)}); repair it or move it away"
+                f"{self._paths.reviews}: can't be read ({reason_of(error)}); "
+                "repair it or move it away"
             ) from error
-        self._decisions = latest(
-            item for item in decisions if self._is_about(item.execution, item.text_sha256)
+        return latest(
+            decision
+            for decision in decisions
+            if self._is_about(decision.execution, decision.text_sha256)
         )
+
+    def _read_verdicts(self) -> dict[str, Verdict]:
+        """Execution -> verdict; empty, with `fault` set, where they can't be read."""
+        self.fault = ""
         try:
-            verdicts, self.fault = read_verdicts(self._paths), ""
+            verdicts = read_verdicts(self._paths)
         except (OSError, ValueError) as error:
-            verdicts, self.fault = (
-                {},
-                f"{self._paths.verdicts.name}: {reason_of(error)}; `evaluate` makes it anew",
-            )
-        self._verdicts = {
-            name: verdict
-            for name, verdict in verdicts.items()
-            if self._is_about(name, verdict.text_sha256)
+            name = self._paths.verdicts.name
+            self.fault = f"{name}: {reason_of(error)}; `orchestrator evaluate` makes it anew"
+            return {}
+        return {
+            execution: verdict
+            for execution, verdict in verdicts.items()
+            if self._is_about(execution, verdict.text_sha256)
         }
-        self._stamp = stamp
 
     def _is_about(self, execution: str, sha256: str) -> bool:
-        """Whether that text is here: a word on another text counts for nothing."""
+        """Whether a judgement is about the text that is here now.
+
+        An execution that was measured again has another text, for which older judgements don't
+        hold.
+        """
         item = self.items.get(execution)
         return item is not None and item.sha256 == sha256
 
     def verdict(self, item: Item) -> Verdict | None:
-        """The machine's."""
+        """The machine's verdict; None: not evaluated."""
         return self._verdicts.get(item.execution)
 
     def mine(self, item: Item) -> Decision | None:
-        """The reviewer's latest, also one that was taken back: its note stays."""
+        """The reviewer's latest decision, even one that was taken back: its note is kept."""
         return self._decisions.get(item.execution, {}).get(self.reviewer)
 
     def my_word(self, item: Item) -> str | None:
-        """Keep or discard; None: undecided."""
+        """What the reviewer decided: keep or discard; None: undecided."""
         mine = self.mine(item)
-        return None if mine is None else _word(mine)
+        if mine is None:
+            return None
+        return _word(mine)
 
     def others(self, item: Item) -> list[Decision] | None:
-        """What the others decided; None before this reviewer has."""
+        """The other reviewers' decisions; None as long as this reviewer is undecided."""
         if self.my_word(item) is None:
             return None
         decisions = self._decisions.get(item.execution, {}).values()
@@ -158,7 +185,10 @@ class Queue:
         ]
 
     def decide(self, item: Item, word: Literal["keep", "discard", "undecided"], note: str) -> None:
-        """Write a decision; on the disk when this returns, in force after `refresh`. Raises OSError."""
+        """Write a decision. Raises OSError where it can't be written.
+
+        It is on the disk when this returns, and counts in this queue after `refresh`.
+        """
         decision = Decision(
             execution=item.execution,
             text_sha256=item.sha256,
@@ -171,65 +201,64 @@ class Queue:
         self.decided[item.execution] = word
 
     def selected(self, filters: Filters) -> Selection:
-        """What a filter shows, in the order of the trials' folders."""
-        items = [item for item in self.items.values() if self._shows(filters, item)]
+        """The texts that a filter shows, in the order of the trials' folders."""
+        items = [item for item in self.items.values() if self._passes(filters, item)]
         if filters.sample is not None:
-            drawn = sorted(items, key=lambda item: _lot(filters.seed, item.execution))[
-                : filters.sample
-            ]
-            names = {item.execution for item in drawn}
-            items = [item for item in items if item.execution in names]
-        total, done = len(items), sum(self.my_word(item) is not None for item in items)
+            items = _sample(items, filters.sample, filters.seed)
+        undecided = [item for item in items if self.my_word(item) is None]
+        total, done = len(items), len(items) - len(undecided)
         if filters.decided == "undecided":
-            items = [item for item in items if self.my_word(item) is None]
+            items = undecided
         elif filters.decided == "disagreement":
-            items = [item for item in items if self._disputed(item)]
+            items = [item for item in items if self._is_disputed(item)]
         return Selection(items, total, done)
 
-    def _shows(self, filters: Filters, item: Item) -> bool:
-        if filters.use_case not in ("", item.columns.use_case) or filters.model not in (
-            "",
-            item.columns.model,
-        ):
-            return False
-        verdict = self.verdict(item)
-        return filters.machine in (
-            "any",
-            "none" if verdict is None else "usable" if verdict.usable else "unusable",
+    def _passes(self, filters: Filters, item: Item) -> bool:
+        """Whether a text passes the filters of use case, model and verdict."""
+        columns = item.columns
+        return (
+            filters.use_case in ("", columns.use_case)
+            and filters.model in ("", columns.model)
+            and filters.machine in ("any", self._machine_word(item))
         )
 
-    def _words(self, item: Item) -> set[str]:
-        """What all persons said."""
-        return {
-            word
-            for decision in self._decisions.get(item.execution, {}).values()
-            if (word := _word(decision))
-        }
+    def _machine_word(self, item: Item) -> str:
+        """The machine's verdict as `Filters.machine` names it."""
+        verdict = self.verdict(item)
+        if verdict is None:
+            return "none"
+        if verdict.usable:
+            return "usable"
+        return "unusable"
 
-    def _disputed(self, item: Item) -> bool:
-        """Whether two persons differ or, once this reviewer has decided, a person and the machine."""
-        words, verdict = self._words(item), self.verdict(item)
-        against = verdict is not None and ("discard" if verdict.usable else "keep") in words
-        return len(words) > 1 or (against and self.my_word(item) is not None)
+    def _is_disputed(self, item: Item) -> bool:
+        """Whether two reviewers disagree or, once this reviewer has decided, one and the machine.
+
+        The machine counts only then: before, it would show what another reviewer decided.
+        """
+        decisions = self._decisions.get(item.execution, {}).values()
+        words = {_word(decision) for decision in decisions} - {None}
+        verdict = self.verdict(item)
+        if verdict is not None and self.my_word(item) is not None:
+            words.add(_as_word(verdict))
+        return len(words) > 1
 
     def agreements(self) -> list[Pair]:
-        """Of each two reviewers, and of each with the machine, over the texts that both rated."""
+        """The agreement of every two reviewers, and of each reviewer with the machine.
+
+        Each is taken over the texts that both rated.
+        """
         rated: dict[str, dict[str, str]] = {}
         for execution, decisions in self._decisions.items():
             for decision in decisions.values():
-                if word := _word(decision):
+                word = _word(decision)
+                if word is not None:
                     rated.setdefault(decision.reviewer, {})[execution] = word
-        machine = {
-            name: "keep" if verdict.usable else "discard"
-            for name, verdict in self._verdicts.items()
-        }
-        pairs = [
-            Pair(a, b, _agreement(rated[a], rated[b])) for a, b in combinations(sorted(rated), 2)
-        ]
-        return [
-            *pairs,
-            *(Pair(name, None, _agreement(rated[name], machine)) for name in sorted(rated)),
-        ]
+        machine = {execution: _as_word(verdict) for execution, verdict in self._verdicts.items()}
+        reviewers = sorted(rated)
+        pairs = [Pair(a, b, _agreement(rated[a], rated[b])) for a, b in combinations(reviewers, 2)]
+        pairs += [Pair(name, None, _agreement(rated[name], machine)) for name in reviewers]
+        return pairs
 
 
 def _items(trials: Trials) -> Iterator[Item]:
@@ -238,33 +267,55 @@ def _items(trials: Trials) -> Iterator[Item]:
         for columns, execution, record in trials.counted(key):
             if execution.text is None:
                 continue
-            name = execution_id(columns.machine, record.spec, execution.prompt)
-            prompt = next(
-                (
-                    prompt.text
-                    for prompt in record.spec.prompts
-                    if prompt.number == execution.prompt
-                ),
-                "",
-            )
             yield Item(
-                name, columns, execution, prompt, execution.text, text_sha256(execution.text)
+                execution=execution_id(columns.machine, record.spec, execution.prompt),
+                columns=columns,
+                measured=execution,
+                prompt=_prompt(record, execution.prompt),
+                text=execution.text,
+                sha256=text_sha256(execution.text),
             )
+
+
+def _prompt(record: TrialRecord, number: int) -> str:
+    """The text of a trial's prompt; empty where the record lacks it."""
+    for prompt in record.spec.prompts:
+        if prompt.number == number:
+            return prompt.text
+    return ""
 
 
 def _word(decision: Decision) -> str | None:
-    return None if decision.decision == "undecided" else decision.decision
+    """Keep or discard; None for a decision that was taken back."""
+    if decision.decision == "undecided":
+        return None
+    return decision.decision
 
 
-def _lot(seed: int, execution: str) -> bytes:
-    """By it a sample is drawn: the same whatever else is in the data set."""
-    return hashlib.sha256(f"{seed}:{execution}".encode()).digest()
+def _as_word(verdict: Verdict) -> str:
+    """The machine's verdict in the words of a decision."""
+    return "keep" if verdict.usable else "discard"
+
+
+def _sample(items: list[Item], size: int, seed: int) -> list[Item]:
+    """At most `size` texts, drawn at random, in the order of `items`.
+
+    Each text has a lot of its own, and the lowest lots are drawn. So a text's chance doesn't
+    depend on what else is in the data set, and a larger sample contains the smaller one.
+    """
+
+    def lot(item: Item) -> bytes:
+        return hashlib.sha256(f"{seed}:{item.execution}".encode()).digest()
+
+    drawn = {item.execution for item in sorted(items, key=lot)[:size]}
+    return [item for item in items if item.execution in drawn]
 
 
 def _agreement(a: dict[str, str], b: dict[str, str]) -> Agreement:
+    """The agreement of two raters. Both map executions to words."""
     return cohen_kappa((a[name], b[name]) for name in a.keys() & b.keys())
 
 
-def names_of(items: Iterable[Item], column: str) -> list[Any]:
+def different_values(items: Iterable[Item], column: str) -> list[Any]:
     """The different values of a trial's column, sorted."""
     return sorted({getattr(item.columns, column) for item in items})

@@ -1,8 +1,9 @@
-"""The server of the review page: on loopback, for those who know its address.
+"""The server of the review page: it listens on this machine only, under a secret address.
 
-The address holds a random token, so that neither another user of the machine nor a page in the same browser can read texts or
-write decisions; requests under another host name (DNS rebinding) are refused. It serves one reviewer; several servers may run
-on one data set.
+The address contains a random token, so that neither another user of the machine nor another page
+in the browser can read texts or write decisions. Requests under another host name are refused:
+by DNS rebinding, a foreign page could reach this server under its own name. One server serves one
+reviewer; several servers may run on one data set.
 """
 
 from __future__ import annotations
@@ -20,29 +21,36 @@ from orchestrator.dataset.reading import reason_of
 from orchestrator.errors import UserError
 from orchestrator.nouns import Noun
 from orchestrator.review import review_view as view
-from orchestrator.review.review_queue import LONGEST_NOTE, Filters, Item, Queue, names_of
+from orchestrator.review.review_queue import LONGEST_NOTE, Filters, Item, Queue, different_values
 
 HOSTS = ("127.0.0.1", "localhost")
-"""Any port: a tunnel to the machine may end at another one."""
-PAGE = {
+"""Names under which the page may be requested.
+
+Their port isn't checked, since a tunnel to the machine may end at another one."""
+PAGE_FILES = {
     "": ("index.html", "text/html"),
     "review.js": ("review.js", "text/javascript"),
     "review.css": ("review.css", "text/css"),
 }
+"""Path below the token -> (file, content type)."""
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+"""Headers of every answer. Texts of a data set are untrusted: whatever they hold, nothing runs."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Asked(Noun):
+class DecisionRequest(Noun):
     """A decision as the page sends it."""
 
     execution: str
@@ -52,14 +60,14 @@ class Asked(Noun):
 
 
 class ReviewServer:
-    """The page and its data below /<token>/."""
+    """Serves the page and its data below /<token>/."""
 
     def __init__(self, queue: Queue, token: str) -> None:
         self._queue = queue
         self._token = token
 
     def application(self) -> web.Application:
-        """What answers requests."""
+        """The application that answers the requests."""
         app = web.Application(middlewares=[self._guard, self._follow])
         app.on_response_prepare.append(_with_headers)
         app.add_routes(
@@ -76,9 +84,10 @@ class ReviewServer:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Refuse other hosts and other tokens, before anything else is looked at."""
+        """Refuse other hosts and other tokens, before anything else of a request is read."""
         if request.host.partition(":")[0] not in HOSTS:
-            return _refused(403, "this is a review page of 127.0.0.1, under no other name")
+            return _refused(403, "this review page has no other name than 127.0.0.1 and localhost")
+        # compare_digest() takes the same time wherever two tokens differ, so none can be guessed.
         given = request.path.removeprefix("/").partition("/")[0]
         if not secrets.compare_digest(given.encode(errors="replace"), self._token.encode()):
             return _refused(404, "open the whole address that `orchestrator review` printed")
@@ -86,7 +95,7 @@ class ReviewServer:
 
     @web.middleware
     async def _follow(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Take in what was judged meanwhile, and tell where that can't be read."""
+        """Read the judgements again if they have changed; answer with an error if that fails."""
         try:
             self._queue.refresh()
             return await handler(request)
@@ -94,40 +103,42 @@ class ReviewServer:
             return _refused(500, str(error))
 
     async def _page(self, request: web.Request) -> web.Response:
-        name, kind = PAGE[request.match_info["name"]]
+        name, kind = PAGE_FILES[request.match_info["name"]]
         text = (files("orchestrator.review") / "page" / name).read_text(encoding="utf-8")
         return web.Response(text=text, content_type=kind, charset="utf-8")
 
     async def _state(self, _request: web.Request) -> web.Response:
         items = self._queue.items.values()
-        names = {column: names_of(items, column) for column in ("use_case", "model")}
+        names = {column: different_values(items, column) for column in ("use_case", "model")}
         return web.json_response({"reviewer": self._queue.reviewer, "texts": len(items), **names})
 
     async def _list(self, request: web.Request) -> web.Response:
         try:
             filters = Filters.model_validate_strings(dict(request.query))
         except ValidationError as error:
-            return _refused(400, f"no such filter: {reason_of(error)}")
-        found = self._queue.selected(filters)
-        entries = [view.entry(self._queue, item) for item in found.items]
-        return web.json_response({"total": found.total, "done": found.done, "entries": entries})
+            return _refused(400, f"this filter isn't valid: {reason_of(error)}")
+        selection = self._queue.selected(filters)
+        entries = [view.entry(self._queue, item) for item in selection.items]
+        return web.json_response(
+            {"total": selection.total, "done": selection.done, "entries": entries}
+        )
 
     async def _execution(self, request: web.Request) -> web.Response:
         item = self._queue.items.get(request.query.get("id", ""))
-        return _refused(404, "there is no such text") if item is None else self._details(item)
+        if item is None:
+            return _refused(404, "there is no such text")
+        return self._details(item)
 
     async def _decide(self, request: web.Request) -> web.Response:
         try:
-            asked = Asked.model_validate_json(await request.read())
+            decision = DecisionRequest.model_validate_json(await request.read())
         except ValidationError as error:
-            return _refused(400, f"no decision: {reason_of(error)}")
-        item = self._queue.items.get(asked.execution)
-        if item is None or item.sha256 != asked.text_sha256:
-            return _refused(
-                409, "this text is no longer the one that was shown: load the page again"
-            )
+            return _refused(400, f"this isn't a decision: {reason_of(error)}")
+        item = self._queue.items.get(decision.execution)
+        if item is None or item.sha256 != decision.text_sha256:
+            return _refused(409, "this text has changed since the page showed it: reload the page")
         try:
-            self._queue.decide(item, asked.decision, asked.note)
+            self._queue.decide(item, decision.decision, decision.note)
         except OSError as error:
             return _refused(507, f"reviews.jsonl can't be written: {reason_of(error)}")
         self._queue.refresh()
@@ -151,7 +162,11 @@ async def _with_headers(_request: web.Request, response: web.StreamResponse) -> 
 async def serve(
     app: web.Application, port: int, ready: Callable[[int], None], ended: asyncio.Event
 ) -> None:
-    """Serve on 127.0.0.1 until `ended`; `ready` is told the port. Raises UserError where it is taken."""
+    """Serve on 127.0.0.1 until `ended` is set. `port` 0 takes a free one.
+
+    `ready` is called with the port once the server listens. Raises UserError where the port can't
+    be used.
+    """
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
     await runner.setup()
     try:
@@ -160,7 +175,7 @@ async def serve(
         except OSError as error:
             what = error.strerror or error
             raise UserError(
-                f"--port {port}: can't be listened on ({what}); leave it out for a free one"
+                f"--port {port}: can't be used ({what}); leave --port out to get a free port"
             ) from error
         ready(runner.addresses[0][1])
         await ended.wait()

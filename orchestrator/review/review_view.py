@@ -1,4 +1,7 @@
-"""What the page shows of a text, as JSON: plain values only, which the page puts in as text."""
+"""What the page shows of a text, as JSON.
+
+It has plain values only, which the page inserts as text and never as HTML.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,11 @@ from orchestrator.nouns import PARAMETERS
 from orchestrator.review.review_queue import Item, Queue
 
 OFF = {"top_p": 1.0, "top_k": 0}
-"""Effective values that switch a parameter off."""
+"""Parameter -> the effective value at which it does nothing."""
 
 
 def entry(queue: Queue, item: Item) -> dict[str, Any]:
-    """A line of the list."""
+    """A text's line in the list."""
     columns = item.columns
     return {
         "execution": item.execution,
@@ -25,8 +28,14 @@ def entry(queue: Queue, item: Item) -> dict[str, Any]:
 
 
 def details(queue: Queue, item: Item) -> dict[str, Any]:
-    """All about a text."""
+    """Everything that the page shows of one text."""
     mine, others = queue.mine(item), queue.others(item)
+    note = ""
+    if mine is not None:
+        note = mine.note
+    others_shown = None
+    if others is not None:
+        others_shown = [_decision(decision) for decision in others]
     return {
         "execution": item.execution,
         "text_sha256": item.sha256,
@@ -37,58 +46,63 @@ def details(queue: Queue, item: Item) -> dict[str, Any]:
         "verdict": _verdict(queue.verdict(item)),
         "no_verdict": _why_no_verdict(queue, item),
         "word": queue.my_word(item),
-        "note": mine.note if mine else "",
-        "others": None if others is None else [_said(decision) for decision in others],
+        "note": note,
+        "others": others_shown,
     }
 
 
 def agreements(queue: Queue) -> list[dict[str, Any]]:
-    """Of each two reviewers, and of each with the machine."""
+    """The agreement of every two reviewers, and of each reviewer with the machine."""
     return [
         {"reviewer": pair.reviewer, "other": pair.other, **pair.agreement.model_dump()}
         for pair in queue.agreements()
     ]
 
 
-def _said(decision: Decision) -> dict[str, str]:
+def _decision(decision: Decision) -> dict[str, str]:
     return {"reviewer": decision.reviewer, "decision": decision.decision, "note": decision.note}
 
 
 def _configuration(item: Item) -> list[dict[str, Any]]:
-    """Requested and effective values; a dormant parameter changed nothing."""
-    asked, ran = item.columns, item.measured
-    return [
-        {
-            "name": name,
-            "requested": getattr(asked, name),
-            "effective": getattr(ran, f"effective_{name}"),
-            "off": name in OFF and getattr(ran, f"effective_{name}") == OFF[name],
-            "dormant": name in ran.dormant,
-        }
-        for name in PARAMETERS
-    ]
+    """Requested and effective value of each parameter; a dormant one changed nothing."""
+    return [_parameter(item, name) for name in PARAMETERS]
+
+
+def _parameter(item: Item, name: str) -> dict[str, Any]:
+    effective = getattr(item.measured, f"effective_{name}")
+    return {
+        "name": name,
+        "requested": getattr(item.columns, name),
+        "effective": effective,
+        "off": name in OFF and effective == OFF[name],
+        "dormant": name in item.measured.dormant,
+    }
 
 
 def _facts(item: Item) -> list[tuple[str, Any, str]]:
-    """Name, value and unit of what was measured; null: unknown."""
+    """(name, value, unit) of what was measured; a null value is unknown."""
     columns, ran = item.columns, item.measured
-    basis = ran.energy_basis
+    energy_j = None
+    if ran.energy_basis is not None:
+        energy_j = getattr(ran, ran.energy_basis)
+    sampling = "random draws" if ran.effective_do_sample else "greedy"
     facts: list[tuple[str, Any, str]] = [
-        ("sampling", "random draws" if ran.effective_do_sample else "greedy", ""),
+        ("sampling", sampling, ""),
         ("limits", ", ".join(ran.limits) or "none", ""),
         ("prompt", ran.n_prompt_tokens, "tokens"),
         ("output", ran.n_new_tokens, "tokens"),
         ("finish reason", ran.finish_reason, ""),
         ("time", ran.window_s, "s"),
-        ("energy", None if basis is None else getattr(ran, basis), "J"),
-        ("energy of", basis, ""),
+        ("energy", energy_j, "J"),
+        ("energy from", ran.energy_basis, ""),
         ("energy per token", ran.energy_per_token_j, "J"),
         ("flags", ", ".join(ran.flags) or "none", ""),
         ("model", f"{columns.model} ({columns.quantization})", ""),
         ("machine", columns.machine, ""),
         ("strategy", columns.strategy, ""),
         ("repeat", columns.repeat, ""),
-        ("seed", str(ran.seed), ""),  # as text: JavaScript's numbers end at 2^53
+        # As text: JavaScript's numbers are exact only up to 2^53.
+        ("seed", str(ran.seed), ""),
     ]
     return facts
 
@@ -108,14 +122,16 @@ def _verdict(verdict: Verdict | None) -> dict[str, Any] | None:
 
 
 def _meaning(signal: str) -> str:
+    """What a signal means, as the schema of its column says."""
     return next(
         part.meaning for part in Signals.model_fields[signal].metadata if isinstance(part, Column)
     )
 
 
 def _why_no_verdict(queue: Queue, item: Item) -> str:
+    """The sentence that stands in the place of a verdict."""
     if queue.fault:
         return queue.fault
     if item.columns.synthetic:
-        return "synthetic: no real model wrote this, so it is not judged"
-    return "not evaluated; `orchestrator evaluate` judges it"
+        return "synthetic: no real model wrote this text, so it isn't judged"
+    return "not evaluated yet: run `orchestrator evaluate`"

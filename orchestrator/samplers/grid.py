@@ -1,38 +1,44 @@
-"""Evenly spaced levels on every axis: what the report calls a uniform grid search."""
+"""Grid search: evenly spaced levels on every axis, and each combination of them."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 
 def levels(count: int, dimensions: int) -> list[int]:
-    """Levels per axis of the largest near-cubic grid of at most `count` points; earlier axes get the extra level."""
+    """The number of levels of each axis, for a grid of at most `count` points.
+
+    All axes get as many levels as fit. Then, from the first axis on, each gets one level more
+    where this still fits.
+    """
     side = 1
     while (side + 1) ** dimensions <= count:
         side += 1
     result = [side] * dimensions
     for axis in range(dimensions):
         larger = [*result[:axis], side + 1, *result[axis + 1 :]]
-        size = 1
-        for n in larger:
-            size *= n
-        if size > count:
+        if math.prod(larger) > count:
             break
         result = larger
     return result
 
 
 def design(count: int, dimensions: int, _seed: int, options: Any) -> list[list[float]]:
-    """The whole grid; it may have fewer points than `count`, and the seed changes nothing.
+    """The points of the whole grid in the unit cube; there may be fewer than `count`.
 
-    Levels stand at the midpoints of equal cells by default: at the end points temperature, top_p and top_k are
-    degenerate (greedy or off), and a coarse grid would be mostly such points.
+    The seed changes nothing. By default, the levels of an axis are the midpoints of equal cells:
+    at the end points temperature, top_p and top_k are degenerate (greedy or off), and most points
+    of a coarse grid would be such.
     """
-    axes = []
-    for n in levels(count, dimensions):
-        if options.levels_at == "midpoints" or n == 1:
-            axes.append([(i + 0.5) / n for i in range(n)])
-        else:
-            axes.append([i / (n - 1) for i in range(n)])
+    at_midpoints = options.levels_at == "midpoints"
+    axes = [_axis(n, at_midpoints=at_midpoints) for n in levels(count, dimensions)]
     return [list(point) for point in itertools.product(*axes)]
+
+
+def _axis(n: int, *, at_midpoints: bool) -> list[float]:
+    """The positions of `n` levels, from 0 to 1. A single level stands in the middle."""
+    if at_midpoints or n == 1:
+        return [(i + 0.5) / n for i in range(n)]
+    return [i / (n - 1) for i in range(n)]

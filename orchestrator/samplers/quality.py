@@ -1,4 +1,4 @@
-"""How well a design fills its space, and how many of its points differ in what really runs."""
+"""How well a design fills its space, and how many of its configurations really differ."""
 
 from __future__ import annotations
 
@@ -6,44 +6,67 @@ from orchestrator.nouns import PARAMETERS, Configuration, Noun, Space, resolve
 
 
 class DesignQuality(Noun):
-    """Printed with the plan and stored in the sweep's file."""
+    """The quality of a design, as the plan prints it and the sweep's file stores it."""
 
     points: int
+    """The number of configurations."""
     effective: int
-    """Configurations that differ after limits and dormant parameters are resolved."""
+    """The number of different configurations once limits and dormant parameters are resolved."""
     discrepancy: float | None
-    """Centered L2 discrepancy in the unit cube (scipy.stats.qmc.discrepancy), 0 is best; null for one point."""
+    """The centered L2 discrepancy in the unit cube (scipy.stats.qmc.discrepancy); 0 is best.
+
+    Null for one point, or if no axis varies."""
     coverage: dict[str, float]
-    """Per axis, the share of equal strata (as many as points, or as values of an integer axis) that hold a point: 1 for a
-    Latin hypercube on a real axis; on an integer one rounding to whole values moves some points next door."""
+    """Axis -> the share of its equal strata that have a point.
+
+    There are as many strata as points, or as values if an integer axis has fewer. A Latin
+    hypercube has 1 on a real axis, and less on an integer axis, where rounding to whole values
+    moves some points into the next stratum."""
 
     def line(self) -> str:
         """One line for a person."""
-        discrepancy = "n/a" if self.discrepancy is None else f"{self.discrepancy:.4f}"
+        discrepancy = "n/a"
+        if self.discrepancy is not None:
+            discrepancy = f"{self.discrepancy:.4f}"
         axes = " ".join(f"{name} {share:.0%}" for name, share in self.coverage.items()) or "n/a"
-        return f"discrepancy {discrepancy}, coverage {axes}; {self.effective} of {self.points} effectively different"
+        return (
+            f"discrepancy {discrepancy}, coverage {axes}; "
+            f"{self.effective} of {self.points} effectively different"
+        )
 
 
 def quality(space: Space, design: list[Configuration], context_length: int | None) -> DesignQuality:
-    """Measure a design. Prompt length and memory are not known yet, so only the context bounds max_length here."""
+    """The quality of a design.
+
+    The prompts' lengths and the memory are not known yet, so only the model's context length
+    limits max_length here.
+    """
     from scipy.stats import qmc
 
     varied = [
         name for name in PARAMETERS if space.parameters[name].low < space.parameters[name].high
     ]
-    points = [
-        [space.parameters[name].position(getattr(asked, name)) for name in varied]
-        for asked in design
-    ]
-    n = len(points)
+    n = len(design)
+    # Axis -> the position of each configuration on it, from 0 to 1.
+    positions = {}
     coverage = {}
-    for i, name in enumerate(varied):
+    for name in varied:
         axis = space.parameters[name]
-        strata = min(n, int(axis.high - axis.low) + 1) if axis.type == "int" else n
-        coverage[name] = len({min(strata - 1, int(point[i] * strata)) for point in points}) / strata
+        positions[name] = [axis.position(getattr(requested, name)) for requested in design]
+        n_strata = n
+        if axis.type == "int":
+            n_strata = min(n, int(axis.high - axis.low) + 1)
+        # A position of 1 belongs to the last stratum.
+        filled = {min(n_strata - 1, int(position * n_strata)) for position in positions[name]}
+        coverage[name] = len(filled) / n_strata
+    discrepancy = None
+    if n > 1 and varied:
+        points = list(zip(*positions.values(), strict=True))
+        discrepancy = float(qmc.discrepancy(points))
+    effective = {resolve(requested, context_length=context_length).key() for requested in design}
     return DesignQuality(
         points=n,
-        effective=len({resolve(asked, context_length=context_length).key() for asked in design}),
-        discrepancy=float(qmc.discrepancy(points)) if n > 1 and varied else None,
+        effective=len(effective),
+        discrepancy=discrepancy,
         coverage=coverage,
     )

@@ -1,4 +1,4 @@
-"""Independent uniform draws."""
+"""Uniform sampling: independent random points."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from typing import Any
 
 
 def design(count: int, dimensions: int, seed: int, _options: Any) -> list[list[float]]:
-    """Points drawn row by row from PCG64, so that a larger count begins with the same points."""
+    """Random points in the unit cube, from PCG64.
+
+    They are drawn point by point, so a larger count begins with the same points.
+    """
     import numpy as np
 
     rows: list[list[float]] = np.random.default_rng(seed).random((count, dimensions)).tolist()

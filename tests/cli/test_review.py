@@ -150,7 +150,7 @@ def test_a_taken_port_is_a_user_error(call: Callable[..., Outcome], data: DataSe
             "review", "--out", str(data.root), "--port", port, "--reviewer", "ada", "--no-browser"
         )
     assert done.code == 2
-    assert done.err.startswith(f"error: --port {port}: can't be listened on (")
+    assert done.err.startswith(f"error: --port {port}: can't be used (")
     assert done.err.count("\n") == 1
 
 

@@ -626,7 +626,7 @@ def test_pickled_weights_are_refused(
     path = folder()
     (path / "model.safetensors").unlink()
     torch.save({"model.embed_tokens.weight": Evil()}, path / "pytorch_model.bin")
-    with pytest.raises(ModelUnavailableError, match=r"no \.safetensors files there") as raised:
+    with pytest.raises(ModelUnavailableError, match=r"there are no \.safetensors files") as raised:
         load_folder(path)
     one_sentence(raised)
     assert not (tmp_path / "executed").exists()
@@ -760,7 +760,7 @@ def test_weights_that_are_quantized_already(
             assert subject_of(engine).generate(1).tokens == subject_of(original).generate(1).tokens
         return
     with pytest.raises(
-        ModelUnavailableError, match=r"quantized already \(bitsandbytes\), and not as asked"
+        ModelUnavailableError, match=r"quantized already \(bitsandbytes\), but not as requested"
     ) as raised:
         load_folder(path, **asked)
     one_sentence(raised)

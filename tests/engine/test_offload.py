@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.engine import hf
-from orchestrator.engine.hf import HfEngine, _bitsandbytes, _quantized_as_asked
+from orchestrator.engine.hf import HfEngine, _bitsandbytes, _quantized_as_requested
 from orchestrator.engine.offload import (
     GPU,
     GPU_SHARE,
@@ -124,7 +124,7 @@ def test_the_host_must_hold_the_rest_unquantized(llama2: Any) -> None:
     place(llama2, QUANTIZATIONS["nf4"], 3 * GIB, int(rest / RAM_SHARE) + 1)
     with pytest.raises(
         ModelTooLargeError,
-        match=rf"have to hold {rest / GIB:.1f} GiB of layers, and 2\.0 GiB are free",
+        match=rf"have to hold {rest / GIB:.1f} GiB of layers, but only 2\.0 GiB are free",
     ):
         place(llama2, QUANTIZATIONS["nf4"], 3 * GIB, 2 * GIB)
 
@@ -218,7 +218,7 @@ def test_what_not_even_offload_can_run_is_told_in_a_sentence(
     asked = builders.setup(engine="transformers", quantization="none", cpu_offload=True)
     with pytest.raises(
         ModelTooLargeError,
-        match=r"doesn't fit, not even by --cpu-offload: the host's .*; use a smaller model",
+        match=r"doesn't fit, not even with --cpu-offload: the host's .*; use a smaller model",
     ) as told:
         one._placed(asked, tiny("llama2").path, torch.float32)
     assert len(told.value.lines) == 1
@@ -234,9 +234,9 @@ def test_bitsandbytes_is_told_of_offload_only_where_layers_are_offloaded(name: s
 def test_weights_that_are_quantized_already_stay_whole(tmp_path: Path) -> None:
     asked = _bitsandbytes(QUANTIZATIONS["nf4"], torch.float16)
     (tmp_path / "config.json").write_text(json.dumps({"quantization_config": asked.to_dict()}))
-    assert _quantized_as_asked(tmp_path, asked)
+    assert _quantized_as_requested(tmp_path, asked)
     with pytest.raises(ValueError, match="leave out --cpu-offload"):
-        _quantized_as_asked(tmp_path, asked, offloads=True)
+        _quantized_as_requested(tmp_path, asked, offloads=True)
 
 
 @pytest.mark.parametrize("name", ["nf4", "int8"])

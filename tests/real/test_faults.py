@@ -116,7 +116,7 @@ def test_a_signal_before_anything_is_begun(
     (out / ".tune.lock").write_text(json.dumps(left))
     driver = start(orchestrator, *SMALL)
     assert driver.stdout
-    assert "watching up to 45 s" in lines_until(driver.stdout, "watching")[-1]
+    assert "watching for up to 45 s" in lines_until(driver.stdout, "watching")[-1]
     driver.send_signal(struck)
     said, _ = driver.communicate(timeout=30)
     assert driver.returncode == code

@@ -74,7 +74,7 @@ def test_without_a_difference_few_are_found() -> None:
     found = [both(rows(seed), costlier(1.0, seed)) for seed in SEEDS]
     assert (
         sum(
-            "no difference that can be told from chance" in comparison_sentences(one)[0]
+            "this difference can't be distinguished from chance" in comparison_sentences(one)[0]
             for one in found
         )
         >= 17

@@ -12,7 +12,7 @@ from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.tables import rebuild
 from orchestrator.report.execution_frame import data_of, read_data
 from orchestrator.report.page_content import cost_table, duration
-from orchestrator.report.sweep_cost import Cost, Part, cost_of, sweep_cost
+from orchestrator.report.sweep_cost import Cost, CostPart, cost_of, sweep_cost
 from tests import builders
 from tests.report.synthetic import Truth, executions
 
@@ -37,7 +37,7 @@ def trial(
     return builders.record(executions=done, environment=environment, gpu_uuid=gpu)
 
 
-def parts(cost: Cost) -> dict[str, Part]:
+def parts(cost: Cost) -> dict[str, CostPart]:
     return {part.name: part for part in cost.parts}
 
 
@@ -45,11 +45,11 @@ def test_a_gpus_time_from_loading_to_the_last_execution() -> None:
     found = cost_of([trial("10:00:00", "10:00:03"), trial("10:00:10", environment=WARM)])
     by_name = parts(found)
     assert found.held_s == pytest.approx(5 + 3 + 12)
-    assert by_name["executions"] == Part("executions", 3, 6.0, 6.0, 300.0, 0)
-    assert by_name["warm-up of a model"] == Part("warm-up of a model", 1, 3.0, 3.0, 30.0, 0)
-    assert by_name["loading a model"] == Part("loading a model", 1, 5.0, 5.0, None, 1)
+    assert by_name["executions"] == CostPart("executions", 3, 6.0, 6.0, 300.0, 0)
+    assert by_name["warm-up of a model"] == CostPart("warm-up of a model", 1, 3.0, 3.0, 30.0, 0)
+    assert by_name["loading a model"] == CostPart("loading a model", 1, 5.0, 5.0, None, 1)
     assert by_name["between executions"].time_s == pytest.approx(20 - 6 - 3 - 5)
-    assert by_name["a GPU held, in all"].n == 1
+    assert by_name["a GPU held, overall"].n == 1
 
 
 def test_hours_between_two_processes_are_nobodys() -> None:
@@ -57,7 +57,7 @@ def test_hours_between_two_processes_are_nobodys() -> None:
     for records in ([one, other], [other, one]):
         found = cost_of(records)
         assert found.held_s == pytest.approx(2 * (5 + 3 + 2))
-        assert parts(found)["a GPU held, in all"].n == 2
+        assert parts(found)["a GPU held, overall"].n == 2
         assert parts(found)["between executions"].time_s == pytest.approx(0)
 
 
@@ -68,7 +68,7 @@ def test_gpus_side_by_side_are_held_each() -> None:
 def test_without_a_gpu_the_rest_is_unknown() -> None:
     found = cost_of([trial("10:00:00", gpu=None, energy_basis="energy_j")])
     assert found.held_s is None
-    assert parts(found)["executions"] == Part("executions", 1, 2.0, 0.0, 120.0, 0)
+    assert parts(found)["executions"] == CostPart("executions", 1, 2.0, 0.0, 120.0, 0)
     assert "between executions" not in parts(found)
 
 
@@ -134,7 +134,7 @@ def test_every_attempt_counts_also_one_that_another_replaced_and_one_that_can_no
     table = cost_table(data)
     assert table.rows[0] == ("executions", "2", "200 J", "4.0 s", "20.0 %")
     assert table.rows[2] == ("loading a model", "2", "n/a", "10.0 s", "50.0 %")
-    assert "1 trials can't be read" in table.note
+    assert "1 trial can't be read" in table.note
 
 
 def test_tables_without_their_folders_say_so() -> None:

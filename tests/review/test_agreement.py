@@ -72,7 +72,7 @@ def test_symmetric_and_bounded(rated: list[tuple[bool, bool]]) -> None:
     ("rated", "kappa", "reason"),
     [
         ([], None, "no text"),
-        ([(1, 1)] * 5, None, "one and the same"),
+        ([(1, 1)] * 5, None, "the same label"),
         ([(1, 1), (0, 0)] * 5, 1.0, "no interval"),
         ([(1, 0), (0, 1)] * 5, -1.0, "no interval"),
     ],

@@ -139,7 +139,7 @@ def test_filters_and_blindness(page: Page, tmp_path: Path) -> None:
     with served(of) as address:
         page.goto(address)
         waits(page, "#verdict", "✓ usable, quality 0.9")
-        waits(page, "#others", "Others' decisions: shown once you have decided")
+        waits(page, "#others", "Other reviewers' decisions are shown once you have decided")
         assert "bob" not in page.content()
         page.check("#veil")
         waits(page, "#verdict", "hidden")
@@ -228,7 +228,9 @@ def test_what_could_not_be_saved_is_told_and_kept(
             patch.setattr("orchestrator.review.review_queue.append_decision", full)
             page.click("#discard")
             waits(
-                page, "#alert", "Not saved: reviews.jsonl can't be written: No space left on device"
+                page,
+                "#alert",
+                "The decision isn't saved: reviews.jsonl can't be written: No space left on device",
             )
         waits(page, "#text", TEXTS[0])
         assert page.get_attribute("#discard", "aria-pressed") == "false"
@@ -240,7 +242,8 @@ def test_what_could_not_be_saved_is_told_and_kept(
     waits(
         page,
         "#alert",
-        "Not saved: the program doesn't answer; is `orchestrator review` still running?",
+        "The decision isn't saved: the program doesn't answer. "
+        "Is `orchestrator review` still running?",
     )
     assert [decision.note for decision in read_decisions(DataSetPaths(tmp_path))] == [
         "worth keeping"

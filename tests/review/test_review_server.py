@@ -12,7 +12,7 @@ import pytest
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.verdicts import read_decisions
 from orchestrator.review.review_queue import LONGEST_NOTE, Queue
-from orchestrator.review.review_server import PAGE
+from orchestrator.review.review_server import PAGE_FILES
 from tests.review.serving import TOKEN, ask, nth, queue, served
 
 
@@ -73,7 +73,7 @@ def test_headers_shut_everything_else_out(address: str, path: str) -> None:
     assert policy.startswith("default-src 'none'; script-src 'self';")
     assert "unsafe" not in policy
     assert headers["X-Content-Type-Options"] == "nosniff"
-    assert path not in PAGE or not any(
+    assert path not in PAGE_FILES or not any(
         word in text for word in ("innerHTML", "http://", "https://", "eval(", " style=")
     )
 
@@ -123,7 +123,7 @@ def test_what_is_no_json_is_refused(address: str, body: str) -> None:
 def test_unknown_filters_are_refused(address: str, query: str) -> None:
     status, text, _ = ask(address, f"list?{query}")
     assert status == 400
-    assert json.loads(text)["error"].startswith("no such filter: ")
+    assert json.loads(text)["error"].startswith("this filter isn't valid: ")
 
 
 def test_a_list_holds_no_texts_and_a_text_comes_by_its_id(address: str, of: Queue) -> None:

@@ -148,7 +148,7 @@ def test_lloyd_wants_more_points_than_axes(count: int) -> None:
 def test_optimization_is_for_designs_that_it_can_do(optimization: str) -> None:
     with pytest.raises(UserError) as raised:
         draw("lhs", 20_000, optimization=optimization)
-    said = f"optimization {optimization} is for at most 5,000 points; take null"
+    said = f"optimization {optimization} is for at most 5,000 points; set it to null"
     assert raised.value.lines == (f"space: $.options: {said} (--samples 20000)",)
 
 

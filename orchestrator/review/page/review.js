@@ -1,27 +1,29 @@
-// The page of `orchestrator review`. Whatever comes from the data set goes in by textContent; nothing is ever parsed as HTML.
+// The page of `orchestrator review`. Everything from the data set is inserted by textContent:
+// it is untrusted, so nothing of it is ever parsed as HTML.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
 const WORDS = { keep: "✓ keep", discard: "✗ discard" };
 
 let entries = [];
-let at = -1; // place in entries
-let shown = null; // what the server told about the text that is on the screen; null while there is none
+let at = -1; // the index in entries of the text on the screen; -1: none
+let shown = null; // what the server sent of the text on the screen; null while there is none
 let total = 0;
 let done = 0;
-let saving = Promise.resolve(); // one decision after the other
-let unsaved = 0; // on their way to the server
-let listing = 0; // number of the newest request for a list: an older one's answer is dropped
-const drafts = new Map(); // notes that were written and not saved yet
+let saving = Promise.resolve(); // decisions are saved one after the other
+let unsaved = 0; // decisions that the server hasn't confirmed yet
+let listing = 0; // the number of the newest request for a list; answers to older ones are dropped
+const drafts = new Map(); // execution -> a note that isn't saved yet
 
 async function ask(path, options) {
   let answer;
   try {
     answer = await fetch(path, options);
   } catch {
-    throw new Error("the program doesn't answer; is `orchestrator review` still running?");
+    throw new Error("the program doesn't answer. Is `orchestrator review` still running?");
   }
-  const content = await answer.json().catch(() => ({ error: `${answer.status} ${answer.statusText}` }));
+  const status = `${answer.status} ${answer.statusText}`;
+  const content = await answer.json().catch(() => ({ error: status }));
   if (!answer.ok) throw new Error(content.error);
   return content;
 }
@@ -38,7 +40,8 @@ function element(tag, text, className) {
   return made;
 }
 
-// What has no glyph is shown as the symbol that stands for it, so that a NUL or an escape is seen and does nothing.
+// Control characters (such as NUL or escape) are shown as their symbols, so that they are visible
+// and have no effect.
 function visible(text) {
   return text
     .replace(/\r\n/g, "\n")
@@ -53,12 +56,14 @@ function figure(value) {
 }
 
 function put(pre, text) {
-  pre.textContent = text.trim() ? visible(text) : text ? "(only white space)" : "(empty)";
-  pre.classList.toggle("none", !text.trim());
+  const blank = !text.trim();
+  pre.textContent = visible(text);
+  if (blank) pre.textContent = text ? "(only white space)" : "(empty)";
+  pre.classList.toggle("none", blank);
   pre.scrollTop = 0;
 }
 
-// --- the list ---------------------------------------------------------------------------------------------------------
+// --- the list ------------------------------------------------------------------------------------
 
 function query() {
   const found = new URLSearchParams();
@@ -70,10 +75,12 @@ async function list() {
   const mine = ++listing;
   let found;
   try {
-    if (!$("filters").checkValidity()) throw new Error("a sample and a seed are whole numbers");
+    if (!$("filters").checkValidity()) {
+      throw new Error("the sample size and the seed must be whole numbers");
+    }
     found = await ask(`list?${query()}`);
   } catch (error) {
-    if (mine === listing) warn(`No list: ${error.message}`);
+    if (mine === listing) warn(`The list can't be shown: ${error.message}`);
     return;
   }
   if (mine !== listing) return;
@@ -92,7 +99,9 @@ async function list() {
 function line(entry, place) {
   const item = element("li");
   item.dataset.place = place;
-  item.append(element("span", "", "word"), element("span", entry.title, "title"), element("span", entry.place, "place"));
+  const title = element("span", entry.title, "title");
+  const where = element("span", entry.place, "place");
+  item.append(element("span", "", "word"), title, where);
   item.title = entry.execution;
   mark(item, entry);
   return item;
@@ -111,7 +120,7 @@ function progress() {
   $("count").textContent = `${done} of ${total} decided${rest}`;
 }
 
-// --- the text ---------------------------------------------------------------------------------------------------------
+// --- the text ------------------------------------------------------------------------------------
 
 async function show(place) {
   keepDraft();
@@ -124,18 +133,18 @@ async function show(place) {
   }
   $("list").children[at]?.removeAttribute("aria-current");
   at = place;
-  shown = null; // no decision on a text that isn't on the screen
+  shown = null; // nobody can decide on a text that isn't on the screen yet
   const item = $("list").children[at];
   item.setAttribute("aria-current", "true");
   item.scrollIntoView({ block: "nearest" });
   const { execution } = entries[at];
   try {
     const found = await ask(`execution?id=${encodeURIComponent(execution)}`);
-    if (entries[at]?.execution !== execution) return; // another one was asked for meanwhile
+    if (entries[at]?.execution !== execution) return; // another text was chosen meanwhile
     shown = found;
   } catch (error) {
     if (entries[at]?.execution !== execution) return;
-    warn(`No text: ${error.message}`);
+    warn(`The text can't be shown: ${error.message}`);
   }
   fill();
 }
@@ -146,22 +155,28 @@ function keepDraft() {
 
 function fill() {
   const none = shown === null;
-  $("title").textContent = none ? (entries.length ? "" : "No text matches the filters") : entries[at].title;
+  $("title").textContent = none ? "" : entries[at].title;
+  if (!entries.length) $("title").textContent = "No text matches the filters";
   put($("prompt"), none ? "" : shown.prompt);
   put($("text"), none ? "" : shown.text);
   $("article").scrollTop = 0;
-  if (document.activeElement === document.body) $("article").focus(); // so that the keys that scroll do
+  // The article has the focus, so that the arrow keys scroll it.
+  if (document.activeElement === document.body) $("article").focus();
   for (const id of ["keep", "discard", "undecided", "note"]) $(id).disabled = none;
   $("note").value = none ? "" : (drafts.get(shown.execution) ?? shown.note);
   for (const id of ["configuration", "facts"]) $(id).tBodies[0].replaceChildren();
   decision();
   if (none) return;
   $("configuration").tBodies[0].replaceChildren(...shown.configuration.map(parameter));
-  $("facts").tBodies[0].replaceChildren(...shown.facts.map(([name, value, unit]) => row(name, value, unit)));
+  const facts = shown.facts.map(([name, value, unit]) => row(name, value, unit));
+  $("facts").tBodies[0].replaceChildren(...facts);
 }
 
 function parameter({ name, requested, effective, off, dormant }) {
-  const ran = dormant ? "dormant" : effective === null ? "greedy" : off ? `${figure(effective)} (off)` : figure(effective);
+  let ran = figure(effective);
+  if (off) ran = `${ran} (off)`;
+  if (effective === null) ran = "greedy";
+  if (dormant) ran = "dormant";
   const made = element("tr", undefined, dormant ? "dormant" : "");
   const head = element("th", name);
   head.scope = "row";
@@ -173,33 +188,23 @@ function row(name, value, unit) {
   const made = element("tr");
   const head = element("th", name);
   head.scope = "row";
-  made.append(head, element("td", value === null || !unit ? figure(value) : `${figure(value)} ${unit}`));
+  const withUnit = value !== null && unit;
+  made.append(head, element("td", withUnit ? `${figure(value)} ${unit}` : figure(value)));
   return made;
 }
 
-// What hangs on the decision about the text: buttons, the others' words, the machine's.
+// What depends on the decision: the buttons, the other reviewers' decisions, the machine's verdict.
 function decision() {
   const word = shown ? (shown.word ?? "undecided") : null;
-  for (const id of ["keep", "discard", "undecided"]) $(id).setAttribute("aria-pressed", String(id === word));
-  $("others").textContent = !shown
-    ? ""
-    : shown.others === null
-      ? "Others' decisions: shown once you have decided"
-      : shown.others.length
-        ? `Others: ${shown.others.map((o) => `${o.reviewer}: ${o.decision}${o.note ? ` (${o.note})` : ""}`).join("; ")}`
-        : "Nobody else has decided";
-  const veiled = shown && $("veil").checked && shown.word === null;
-  const said = veiled ? null : shown?.verdict;
-  const verdict = $("verdict");
-  verdict.className = said ? (said.usable ? "keep" : "discard") : "";
-  verdict.textContent = !shown
-    ? ""
-    : veiled
-      ? "hidden"
-      : said
-        ? `${said.usable ? "✓ usable" : `✗ unusable: ${said.reasons.join(", ")}`}, quality ${figure(said.quality)}`
-        : shown.no_verdict;
-  const signals = (said?.signals ?? []).map(([name, value, meaning]) => {
+  for (const id of ["keep", "discard", "undecided"]) {
+    $(id).setAttribute("aria-pressed", String(id === word));
+  }
+  $("others").textContent = shown ? othersLine(shown.others) : "";
+  const hidden = shown && $("veil").checked && shown.word === null;
+  const verdict = hidden || !shown ? null : shown.verdict;
+  $("verdict").className = verdict ? (verdict.usable ? "keep" : "discard") : "";
+  $("verdict").textContent = shown ? verdictLine(verdict, hidden) : "";
+  const signals = (verdict?.signals ?? []).map(([name, value, meaning]) => {
     const made = row(name, value, "");
     made.title = meaning;
     return made;
@@ -207,16 +212,36 @@ function decision() {
   $("signals").tBodies[0].replaceChildren(...signals);
 }
 
-// --- decisions --------------------------------------------------------------------------------------------------------
-
-// A key that is pressed twice must not hit the next text, which nobody has read yet: so it is bound to the one on the screen.
-function decide(word, { stay = false } = {}) {
-  const text = shown;
-  if (!text) return;
-  saving = saving.then(() => (shown?.execution === text.execution ? save(text, word, stay) : undefined));
+function othersLine(others) {
+  if (others === null) return "Other reviewers' decisions are shown once you have decided";
+  if (!others.length) return "Nobody else has decided";
+  const lines = others.map(({ reviewer, decision, note }) => {
+    const rest = note ? ` (${note})` : "";
+    return `${reviewer}: ${decision}${rest}`;
+  });
+  return `Others: ${lines.join("; ")}`;
 }
 
-async function save({ execution, text_sha256 }, word, stay) {
+function verdictLine(verdict, hidden) {
+  if (hidden) return "hidden";
+  if (!verdict) return shown.no_verdict;
+  const word = verdict.usable ? "✓ usable" : `✗ unusable: ${verdict.reasons.join(", ")}`;
+  return `${word}, quality ${figure(verdict.quality)}`;
+}
+
+// --- decisions -----------------------------------------------------------------------------------
+
+// A decision belongs to the text that is on the screen when the key is pressed: a second press must
+// not decide on the next text, which nobody has read yet.
+function decide(word, { advance = true } = {}) {
+  const text = shown;
+  if (!text) return;
+  saving = saving.then(() => {
+    if (shown?.execution === text.execution) return save(text, word, advance);
+  });
+}
+
+async function save({ execution, text_sha256 }, word, advance) {
   unsaved += 1;
   const note = $("note").value;
   try {
@@ -240,18 +265,19 @@ async function save({ execution, text_sha256 }, word, stay) {
     warn("");
     if ($("agreement").open) agreement();
   } catch (error) {
-    warn(`Not saved: ${error.message}`);
+    warn(`The decision isn't saved: ${error.message}`);
     return;
   } finally {
     unsaved -= 1;
   }
-  if (!stay && word !== "undecided" && $("advance").checked && entries[at]?.execution === execution) await show(at + 1);
+  const onScreen = entries[at]?.execution === execution;
+  if (advance && word !== "undecided" && $("advance").checked && onScreen) await show(at + 1);
 }
 
-// A note that was changed after the decision is saved with the same decision.
+// A note that is changed after the decision is saved with the same decision.
 function saveNote(event) {
-  if (event.relatedTarget?.closest("#keep, #discard, #undecided")) return; // it goes with what is clicked
-  if (shown?.word && $("note").value !== shown.note) decide(shown.word, { stay: true });
+  if (event.relatedTarget?.closest("#keep, #discard, #undecided")) return; // that decision saves it
+  if (shown?.word && $("note").value !== shown.note) decide(shown.word, { advance: false });
 }
 
 async function agreement() {
@@ -260,7 +286,7 @@ async function agreement() {
   try {
     pairs = await ask("agreement");
   } catch (error) {
-    warn(`No agreement: ${error.message}`);
+    warn(`The agreement can't be shown: ${error.message}`);
     return;
   }
   body.replaceChildren(
@@ -277,10 +303,10 @@ async function agreement() {
       return made;
     }),
   );
-  if (!pairs.length) body.append(row("nobody has decided yet", "", ""));
+  if (!pairs.length) body.append(row("Nobody has decided yet", "", ""));
 }
 
-// --- keys, buttons, start ---------------------------------------------------------------------------------------------
+// --- keys, buttons, start ------------------------------------------------------------------------
 
 const KEYS = {
   k: () => decide("keep"),
@@ -301,7 +327,9 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") event.target.blur();
     return;
   }
-  if (!KEYS[event.key] || (event.repeat && "kdu".includes(event.key))) return; // a key held down decides once
+  if (!KEYS[event.key]) return;
+  // A key that is held down decides only once.
+  if (event.repeat && "kdu".includes(event.key)) return;
   event.preventDefault();
   KEYS[event.key]();
 });
@@ -320,7 +348,9 @@ $("list").addEventListener("click", (event) => {
   if (item) show(Number(item.dataset.place));
 });
 
-let byPointer = false; // a filter chosen with the mouse gives the keys back; with the keyboard its arrows are still wanted
+// After a choice with the mouse, a filter gives the focus back, so that the keys work again. After
+// a choice with the keyboard it keeps the focus, since the arrow keys may go on choosing.
+let byPointer = false;
 document.addEventListener("pointerdown", () => (byPointer = true), true);
 document.addEventListener("keydown", () => (byPointer = false), true);
 $("filters").addEventListener("change", (event) => {
