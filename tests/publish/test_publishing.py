@@ -21,7 +21,7 @@ from orchestrator.models import KNOWN
 from orchestrator.publish.authors import Author
 from orchestrator.publish.card import bibtex
 from orchestrator.publish.card_figures import Content, content_of
-from orchestrator.publish.licences import LICENCES, LLAMA2, UNKNOWN, licence_of_texts
+from orchestrator.publish.licences import LICENCES, TERMS, UNKNOWN, licence_of_texts
 from orchestrator.publish.publication import Publication
 from orchestrator.publish.scan import RULES
 from tests import builders
@@ -199,7 +199,7 @@ def test_the_card(paths: DataSetPaths, call: Callable[..., Outcome]) -> None:
         "| all |  |  |  |  | 5 | 4 | 1 | 1 | 0.06667 Wh | 0.005556 Wh |" in body
     )  # 2 x 20 J + 2 x 100 J; 20 J
     assert "| colab | Tesla T4" in body
-    assert f"| llama2 | {LLAMA2} |" in body
+    assert f"| llama2 | {TERMS[LLAMA2]} |" in body
     assert "2 executions are synthetic" in body
     assert "### executions.parquet" in body
 
@@ -219,7 +219,7 @@ def test_citation_and_licence(paths: DataSetPaths, call: Callable[..., Outcome])
         "dataset",
         "CC-BY-4.0",
     )
-    assert LLAMA2 in paths.licence.read_text()
+    assert TERMS[LLAMA2] in paths.licence.read_text()
 
 
 def test_what_is_found_stops_it(paths: DataSetPaths, call: Callable[..., Outcome]) -> None:
@@ -292,7 +292,7 @@ def test_licences_of_texts() -> None:
     def of(ref: str, *, synthetic: bool = False) -> str:
         return licence_of_texts(builders.record(builders.spec(model_ref=ref), synthetic=synthetic))
 
-    assert of("llama2") == of("meta-llama/Llama-2-7b-chat-hf@main") == LLAMA2
+    assert of("llama2") == of("meta-llama/Llama-2-7b-chat-hf@main") == TERMS[LLAMA2]
     assert of("someone/llama2") == of("./llama2") == UNKNOWN
     assert of("llama2", synthetic=True).startswith("none")
     assert UNKNOWN not in {of(ref) for ref in KNOWN}
