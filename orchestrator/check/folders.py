@@ -1,7 +1,7 @@
 """Check the folders and tables of a data set: schema, hashes, places, duplicates, leftovers.
 
-Changes nothing. plausibility.py checks whether values are possible, companion_files.py the files
-beside the trials, validation.py what each plan still misses.
+Changes nothing. plausibility.py checks whether values are possible, files_beside_trials.py the
+verdicts, reviews and imported files, validation.py what each plan still misses.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator.check.companion_files import companion_findings
+from orchestrator.check.files_beside_trials import findings_beside_trials
 from orchestrator.check.plausibility import between_trials, record_findings
 from orchestrator.dataset.findings import Finding
 from orchestrator.dataset.parquet import read_parquet, to_table
@@ -52,7 +52,7 @@ def validate_folders(
     findings += _sealed_findings(paths, trials)
     if tables:
         findings += _table_findings(paths, trials, running=running)
-        findings += companion_findings(paths, trials, running=running)
+        findings += findings_beside_trials(paths, trials, running=running)
     findings += _partial_findings(paths, trials, running=running)
     return trials, findings
 

@@ -24,10 +24,10 @@ GIB = 2**30
 @out_option
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def doctor(out: Path, *, as_json: bool) -> int:
-    """Check this machine: GPUs, energy meters, disk, model hub, Ray, and which models fit.
+    """Check this machine: GPUs, energy meters, disk, network, memory.
 
-    Changes nothing and takes some seconds. Each problem is shown with its remedy; the exit code
-    is then 3.
+    Also shows how long a text of each known model can be. Changes nothing and takes some seconds.
+    Each problem is shown with its remedy; the exit code is then 3.
 
     \b
     Example:

@@ -59,11 +59,12 @@ def evaluate(
     judge_model: str | None,
     as_json: bool,
 ) -> int:
-    """Judge each text: usable or not, why, and its quality from 0 to 1; then rebuild the tables.
+    """Judge each text: usable or not, why, and how good it is.
 
-    Texts that already have a verdict by the same rules are skipped, so run it whenever a sweep
-    has grown. It also works while a sweep runs, but then best on another machine, since it takes
-    CPU time. A person's decision (`review`) overrules the verdict of the rules.
+    The quality is a number from 0 to 1. Afterwards the tables are rebuilt. Texts that already have
+    a verdict by the same rules are skipped, so run it whenever a sweep has grown. It also works
+    while a sweep runs, but then best on another machine, since it takes CPU time. A person's
+    decision (`review`) overrules the verdict of the rules.
 
     \b
     Examples:

@@ -63,7 +63,7 @@ def _energy(sweep: RunningSweep) -> str:
     if sweep.energy_unknown:
         text += f" (a lower bound: {counted(sweep.energy_unknown, 'execution')} not measured)"
     if sweep.gpu_energy_j:
-        text += f", of which {energy(sweep.gpu_energy_j)} by the GPUs' counters"
+        text += f", {energy(sweep.gpu_energy_j)} of it by GPU counters"
     return text
 
 

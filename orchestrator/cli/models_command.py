@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def models() -> None:
-    """List the known models, or stage one: download, check and cache its weights."""
+    """List the known models, or stage one (download its weights)."""
 
 
 @models.command("list")

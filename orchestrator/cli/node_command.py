@@ -114,7 +114,10 @@ def join(*, address: str, machine: str | None, token_file: Path | None, **offere
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the nodes as JSON.")
 def status(address: str | None, *, as_json: bool) -> None:
-    """Show a cluster's nodes: kind of machine, address, CPUs, GPUs, and whether each is alive."""
+    """Show the nodes of a Ray cluster.
+
+    For each node: kind of machine, address, CPUs, GPUs, and whether it is alive.
+    """
     from orchestrator.errors import UserError
     from orchestrator.tune.own_cluster import attachment
     from orchestrator.tune.session import check_answers, nodes_of, set_environment
@@ -153,9 +156,10 @@ def _row(node: Node) -> dict[str, Any]:
 
 @click.command()
 def stop() -> None:
-    """Stop this machine's node: on the head that ends the cluster, elsewhere the machine leaves it.
+    """Stop this machine's node of a Ray cluster.
 
-    Other Ray processes on this machine are not touched.
+    On the head this ends the cluster; any other machine only leaves it. Other Ray processes on this
+    machine are not touched.
     """
     from orchestrator.cluster import ray_node as node
 

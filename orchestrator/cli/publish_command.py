@@ -57,7 +57,7 @@ ACCEPTABLE = ("e_mail", "home_path", "ip_address", "own_name", "password")
     "--accept",
     multiple=True,
     type=click.Choice(ACCEPTABLE),
-    help="Ignore matches of this rule of the scan. Repeatable.",
+    help="Ignore matches of this rule: they become warnings. Repeatable.",
 )
 @click.option("--check", is_flag=True, help="Only check; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print findings and files as JSON.")
@@ -71,11 +71,12 @@ def publish(
     check: bool,
     as_json: bool,
 ) -> int:
-    """Write data card, Croissant metadata, citation, licence and checksums into a data set.
+    """Prepare a data set for publication: data card, citation, checksums.
 
-    The data set is validated first, and scanned for tokens, keys, addresses and names that reveal
-    who measured where. If either finds an error, nothing is written and the exit code is 3.
-    Measured files are never changed. Nothing is uploaded: the command for that is printed.
+    Writes a data card, Croissant metadata, citation, licence and checksums into it. The data set is
+    validated first, and scanned for tokens, keys, addresses and names that reveal who measured
+    where. If either finds an error, nothing is written and the exit code is 3. Measured files are
+    never changed. Nothing is uploaded: the command for that is printed.
 
     \b
     Example:

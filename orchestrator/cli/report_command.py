@@ -46,11 +46,12 @@ PLOT_KINDS = ("pdf", "svg", "png")
 def report(
     *, out: Path, file: Path | None, exports: tuple[Path, ...], folders: tuple[Path, Path] | None
 ) -> None:
-    """Write one HTML file that shows what was measured; it works offline, in print and by mail.
+    """Write one HTML file that shows what was measured.
 
-    It shows energy against length, each hyperparameter's effect with and without the effect of
-    the text's length, machines and models side by side, quality against energy, which texts were
-    discarded and what they cost, and for each trial how far its figures can be trusted.
+    It works offline and in print. It shows energy against length, each hyperparameter's effect
+    with and without the effect of the text's length, machines and models side by side, quality
+    against energy, which texts were discarded and what they cost, and for each trial how far its
+    figures can be trusted.
 
     \b
     Example:

@@ -41,10 +41,11 @@ LONGEST_NAME = 64
 )
 @click.option("--no-browser", is_flag=True, help="Print the page's address, but open no browser.")
 def review(*, out: Path, reviewer: str | None, port: int, no_browser: bool) -> None:
-    """Read texts beside their configuration and verdict; keep or discard them by keyboard.
+    """Keep or discard texts by hand, on a page in the browser.
 
-    Serves a page to this machine alone until Ctrl-C. Each decision is written to reviews.jsonl at
-    once and overrules the verdict of the rules; at the end the tables are rebuilt with them.
+    The page shows each text beside its configuration and verdict, and is used by keyboard. It is
+    served to this machine alone until Ctrl-C. Each decision is written to reviews.jsonl at once and
+    overrules the verdict of the rules; at the end the tables are rebuilt.
 
     \b
     Example:

@@ -27,9 +27,10 @@ NO_SWEEP = "No sweep has been started in this data set."
 @existing_out_option
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def status(out: Path, *, as_json: bool) -> None:
-    """Show what is done, failed and left of each sweep, how fast it goes, and who runs it.
+    """Show what is done, failed and left of each sweep.
 
-    On a SLURM cluster also shows the queued and running jobs that `cluster slurm` submitted.
+    Also shows how fast it goes, what is left in time and energy, and who runs it. On a SLURM
+    cluster also shows the queued and running jobs that `cluster slurm` submitted.
 
     \b
     Example:

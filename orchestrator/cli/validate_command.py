@@ -20,9 +20,10 @@ SHOWN = 200
 @existing_out_option
 @click.option("--json", "as_json", is_flag=True, help="Print all findings as JSON.")
 def validate(out: Path, *, as_json: bool) -> int:
-    """Check a data set: schema, hashes, folders, duplicates, tables and missing executions.
+    """Check a data set for errors and missing executions.
 
-    Changes nothing. The exit code is 3 if there are errors.
+    Checks schema, hashes, folders, duplicates, tables and whether values are possible. Changes
+    nothing. The exit code is 3 if there are errors.
 
     \b
     Example:

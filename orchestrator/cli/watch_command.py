@@ -41,11 +41,11 @@ CPU_SHARE = 0.05
     "--once", is_flag=True, help="Print one view and exit, as always where there is no terminal."
 )
 def watch(out: Path, address: str | None, interval_s: float, *, once: bool) -> None:
-    """Follow a running sweep: progress, failures, speed, energy, the last trials and who runs it.
+    """Follow a running sweep until it is complete.
 
-    Works on any machine that can read the folder, or with --address on any that can reach the
-    sweep's metrics. Ends when the sweep is complete or gone, or with Ctrl-C, which does not stop
-    the sweep.
+    Shows progress, failures, speed, energy, the last trials and who runs the sweep. Works on any
+    machine that can read the folder, or with --address on any that can reach the sweep's metrics.
+    Ends when the sweep is complete or gone, or with Ctrl-C, which does not stop the sweep.
 
     \b
     Examples:

@@ -132,8 +132,7 @@ def _values(
     """The numbers and the texts of a row, by column. Raises ValueError saying what is wrong."""
     if len(cells) != len(names):
         raise ValueError(
-            f"has {len(cells)} cells under {len(names)} columns; "
-            "the row may be cut off, or from another version of CodeCarbon"
+            f"has {len(cells)} cells under {len(names)} columns; complete the row or remove it"
         )
     numbers, texts = {}, {}
     for name, cell in zip(names, cells, strict=True):

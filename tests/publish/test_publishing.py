@@ -1,4 +1,7 @@
-"""A published data set: loads, validates and verifies elsewhere; publishing again changes no byte; measured files never."""
+"""A published data set can be loaded, validated and verified elsewhere.
+
+Publishing again changes no byte, and measured files are never changed.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +32,13 @@ from tests.check.test_plausibility import verdict
 from tests.commandline import Outcome, caller
 
 WRITTEN = {"README.md", "croissant.json", "CITATION.cff", "LICENSE.md", "checksums.sha256"}
+LLAMA2 = TERMS["Llama 2 Community License"]
 AUTHOR = ("--author", "Ada Lovelace <0000-0002-1825-0097>")
 
 
 @pytest.fixture
 def paths(tmp_path: Path) -> DataSetPaths:
-    """A machine without a GPU and one with; one of five texts was found unusable."""
+    """A data set of a machine without a GPU and one with; one of five texts is unusable."""
     paths = DataSetPaths(tmp_path / "data set")
     cpu = builders.spec(prompts=builders.prompts(builders.PROMPTS[:2]))
     builders.seal_trial(
@@ -96,7 +100,7 @@ def test_publishing_adds_five_files_and_twice_is_once(
     assert (
         call("validate", "--out", str(paths.root))
         .out.splitlines()[-1]
-        .endswith(": 0 errors, 1 warnings")
+        .endswith(": 0 errors, 1 warning")
     )
 
 
@@ -199,7 +203,7 @@ def test_the_card(paths: DataSetPaths, call: Callable[..., Outcome]) -> None:
         "| all |  |  |  |  | 5 | 4 | 1 | 1 | 0.06667 Wh | 0.005556 Wh |" in body
     )  # 2 x 20 J + 2 x 100 J; 20 J
     assert "| colab | Tesla T4" in body
-    assert f"| llama2 | {TERMS[LLAMA2]} |" in body
+    assert f"| llama2 | {LLAMA2} |" in body
     assert "2 executions are synthetic" in body
     assert "### executions.parquet" in body
 
@@ -219,7 +223,7 @@ def test_citation_and_licence(paths: DataSetPaths, call: Callable[..., Outcome])
         "dataset",
         "CC-BY-4.0",
     )
-    assert TERMS[LLAMA2] in paths.licence.read_text()
+    assert LLAMA2 in paths.licence.read_text()
 
 
 def test_what_is_found_stops_it(paths: DataSetPaths, call: Callable[..., Outcome]) -> None:
@@ -245,9 +249,10 @@ def test_what_was_changed_by_hand_is_kept(
 ) -> None:
     paths.readme.write_text("My own words.")
     done = call("publish", "--out", str(paths.root))
-    assert (done.code, "README.md: was written or changed by hand" in done.err) == (2, True)
+    assert (done.code, "README.md: was written or edited by hand" in done.err) == (2, True)
     paths.readme.write_text(
-        "Data sets go here (`--out` names another folder). Everything else in this folder is ignored by git.\n"
+        "Data sets go here (`--out` names another folder). "
+        "Everything else in this folder is ignored by git.\n"
     )
     assert call("publish", "--out", str(paths.root)).code == 0
     assert call("publish", "--out", str(paths.root), "--title", "Another").code == 0, (
@@ -283,7 +288,7 @@ def test_user_errors(paths: DataSetPaths, call: Callable[..., Outcome], tmp_path
         assert (done.code, done.err.count("\n")) == (2, 1), arguments
     with held(paths.root, print):
         assert (
-            "runs a sweep there; publish when it is done"
+            "is running a sweep there; publish when it is done"
             in call("publish", "--out", str(paths.root)).err
         )
 
@@ -292,7 +297,7 @@ def test_licences_of_texts() -> None:
     def of(ref: str, *, synthetic: bool = False) -> str:
         return licence_of_texts(builders.record(builders.spec(model_ref=ref), synthetic=synthetic))
 
-    assert of("llama2") == of("meta-llama/Llama-2-7b-chat-hf@main") == TERMS[LLAMA2]
+    assert of("llama2") == of("meta-llama/Llama-2-7b-chat-hf@main") == LLAMA2
     assert of("someone/llama2") == of("./llama2") == UNKNOWN
     assert of("llama2", synthetic=True).startswith("none")
     assert UNKNOWN not in {of(ref) for ref in KNOWN}

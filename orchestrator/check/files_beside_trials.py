@@ -14,7 +14,9 @@ from orchestrator.dataset.verdicts import text_sha256
 from orchestrator.wording import counted
 
 
-def companion_findings(paths: DataSetPaths, trials: Trials, *, running: bool) -> Iterator[Finding]:
+def findings_beside_trials(
+    paths: DataSetPaths, trials: Trials, *, running: bool
+) -> Iterator[Finding]:
     """Verdicts and reviews of texts that are missing, edited imports, and wrong checksums.
 
     `running`: a sweep is writing the data set, so that published checksums can't fit.
@@ -83,7 +85,7 @@ def _checksum_findings(paths: DataSetPaths) -> Iterator[Finding]:
         return
     if wrong:
         what = (
-            f"{counted(len(wrong), 'file')} with another checksum or missing (first: {wrong[0]}); "
+            f"{counted(len(wrong), 'file')} changed or missing (first: {wrong[0]}); "
             "if the data set has grown, publish it again, otherwise this copy is damaged"
         )
         yield Finding("error", paths.checksums.name, what)
