@@ -385,14 +385,20 @@ def _cautions(request: Request, machine: Machine, gpu_names: list[str]) -> list[
     return notes
 
 
-SYNONYMS = {"4bit": "nf4", "8bit": "int8", "16bit": "none", "bf16": "none", "fp16": "none"}
+QUANTIZATION_SYNONYMS = {
+    "4bit": "nf4",
+    "8bit": "int8",
+    "16bit": "none",
+    "bf16": "none",
+    "fp16": "none",
+}
 """Other names of a quantization -> the one to suggest."""
 
 
 def _quantization(name: str) -> Quantization:
     if name not in QUANTIZATIONS:
         known = list(QUANTIZATIONS)
-        meant = SYNONYMS.get(name.lower().replace("-", ""))
+        meant = QUANTIZATION_SYNONYMS.get(name.lower().replace("-", ""))
         hint = nearest(name, known)
         if meant:
             hint = f"did you mean {meant}? Known: {', '.join(known)}"

@@ -283,6 +283,7 @@ def test_user_errors(paths: DataSetPaths, call: Callable[..., Outcome], tmp_path
         ("--title", "a\nb"),
         ("--author", "Ada <1>"),
         ("--licence", "mine"),
+        ("--license", "mine"),
     ):
         done = call("publish", "--out", str(paths.root), *arguments)
         assert (done.code, done.err.count("\n")) == (2, 1), arguments
