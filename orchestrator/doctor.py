@@ -1,4 +1,7 @@
-"""What this machine offers: GPUs, meters that answer, disk, hub, Ray's needs, models that fit in memory. Changes nothing."""
+"""What this machine offers: GPUs, energy meters, disk, model hub, Ray, and models that fit.
+
+Changes nothing on the machine.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,19 +26,21 @@ from orchestrator.sweep.estimate import available_bytes, value_bytes
 from orchestrator.sweep.prepare import check_folder
 
 WINDOW_S = 0.5
-"""Of the window in which the meters are tried: several steps of a GPU's counter."""
-LITTLE_DISK_BYTES = 20 * 2**30
-"""Less free space than this doesn't take the weights of a model of 7 B and their parts while they are fetched."""
-LITTLE_DATA_BYTES = 2**30
+"""Length of the window in which the meters are tried: several steps of a GPU's counter."""
+WEIGHTS_DISK_BYTES = 20 * 2**30
+"""Free space for the weights of a model of 7 B, and for their parts while they are downloaded."""
+DATA_DISK_BYTES = 2**30
+"""Free space for a data set."""
 PACKAGES = ("torch", "transformers", "bitsandbytes", "accelerate", "ray", "codecarbon", "optuna")
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     found: str
+    """What was found, for a person."""
     ok: bool = True
     remedy: str | None = None
     """What to do where it isn't ok."""
@@ -43,34 +48,37 @@ class Check:
 
 @dataclass(frozen=True)
 class Room:
-    """How long a text of a model may be in this machine's memory."""
+    """How long a text of a model can be in this machine's memory."""
 
     model: str
     quantization: str
     weights_bytes: int
     max_length: int
-    """Tokens, prompt included; at most the model's context; 0: the weights alone don't fit."""
+    """Tokens, prompt included; at most the model's context; 0 where the weights alone don't fit."""
     context_length: int
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All of it."""
+    """The results of all checks of a machine."""
 
     machine: str
     machine_file: Path
     checks: tuple[Check, ...]
     memory_bytes: int
-    """That weights and caches may take: of the smallest GPU, without one of the host."""
+    """Memory for weights and caches: that of the smallest GPU, or of the host if there is none."""
     rooms: tuple[Room, ...]
 
     def ok(self) -> bool:
-        """Whether everything is."""
+        """Whether every check is ok."""
         return all(check.ok for check in self.checks)
 
 
 def diagnose(out: Path) -> Diagnosis:
-    """Look at everything; takes some seconds. Raises UserError where the machine's file can't be read."""
+    """Check this machine, which takes some seconds; `out`: where the data set would be.
+
+    Raises UserError where the machine's file can't be read.
+    """
     gpus = visible_gpus()
     machine, machine_file = read_machine(detect([gpu.name for gpu in gpus]))
     memory_bytes = available_bytes(gpus)
@@ -79,8 +87,8 @@ def diagnose(out: Path) -> Diagnosis:
         _gpus(gpus),
         *_meters(machine, gpus),
         _country(machine, machine_file),
-        _disk("disk for weights", cache_folder(), LITTLE_DISK_BYTES, "ORCHESTRATOR_CACHE"),
-        _disk("disk for data", out, LITTLE_DATA_BYTES, "--out"),
+        _disk("disk for weights", cache_folder(), WEIGHTS_DISK_BYTES, "ORCHESTRATOR_CACHE"),
+        _disk("disk for data", out, DATA_DISK_BYTES, "--out"),
         _hub(),
         _ray(),
     )
@@ -94,7 +102,10 @@ def diagnose(out: Path) -> Diagnosis:
 
 
 def rooms(memory_bytes: int, dtype_bytes: int) -> Iterator[Room]:
-    """Each known model in each quantization against so much memory, with values of so many bytes."""
+    """How long a text can be in this memory, for each known model in each quantization.
+
+    `dtype_bytes`: size of a value that isn't quantized.
+    """
     for name, model in KNOWN.items():
         for quantization in QUANTIZATIONS.values():
             if model.architecture:
@@ -116,24 +127,27 @@ def _room(
 
 
 def _packages() -> Check:
-    found, missing = [], []
+    installed, missing = [], []
     for name in PACKAGES:
         try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
+            installed.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
-    remedy = f"pip install {' '.join(missing)}" if missing else None
-    return Check("packages", ", ".join(found), ok=not missing, remedy=remedy)
+    found = ", ".join(installed)
+    if not missing:
+        return Check("packages", found)
+    found = f"{', '.join(missing)} not installed; installed: {found}"
+    return Check("packages", found, ok=False, remedy=f"pip install {' '.join(missing)}")
 
 
 def _gpus(gpus: list[Gpu]) -> Check:
     if not gpus:
-        return Check("GPU", "none: small models on the CPU, energies by models instead of counters")
+        return Check("GPU", "none, so small models only, on the CPU")
     return Check("GPU", ", ".join(f"{gpu.name} {gpu.memory_bytes / 2**30:.0f} GiB" for gpu in gpus))
 
 
 def _meters(machine: Machine, gpus: list[Gpu]) -> Iterator[Check]:
-    """Open every meter for a moment, on each GPU."""
+    """Run every meter for a moment, once for each GPU."""
     uuids: list[str | None] = [gpu.uuid for gpu in gpus]
     for uuid in uuids or [None]:
         readings = []
@@ -145,7 +159,10 @@ def _meters(machine: Machine, gpus: list[Gpu]) -> Iterator[Check]:
             meter.close()
         reading = merged(readings)
         if uuid:
-            yield _gpu_energy(f"GPU energy {uuid[-4:]}" if len(gpus) > 1 else "GPU energy", reading)
+            name = "GPU energy"
+            if len(gpus) > 1:
+                name += f" {uuid[-4:]}"
+            yield _gpu_energy(name, reading)
     yield _cpu_energy(reading)
 
 
@@ -153,76 +170,71 @@ def _gpu_energy(name: str, reading: Reading) -> Check:
     joules = reading.values.get("gpu_energy_counter_j")
     if joules is None:
         why = reading.notes.get("gpu_energy_counter_j", "no answer")
-        return Check(
-            name,
-            why,
-            ok=False,
-            remedy="its energy is then integrated from polled power, where there is a reading",
-        )
-    return Check(name, f"its counter answers: {joules / WINDOW_S:.0f} W just now")
+        remedy = "none; its energy is integrated from polled power, if the GPU reports its power"
+        return Check(name, f"no energy counter: {why}", ok=False, remedy=remedy)
+    return Check(name, f"measured by its energy counter, {joules / WINDOW_S:.0f} W just now")
 
 
 def _cpu_energy(reading: Reading) -> Check:
-    method = reading.values.get("cpu_method")
+    name, method = "CPU energy", reading.values.get("cpu_method")
     if reading.values.get("cpu_energy_j") is None:
-        return Check(
-            "CPU energy",
-            reading.notes.get("cpu_energy_j", "no answer"),
-            ok=False,
-            remedy="rows have null there",
-        )
-    return Check(
-        "CPU energy",
-        "measured by RAPL"
-        if method == "rapl"
-        else f"CodeCarbon's model {method}: not a measurement",
-    )
+        why = reading.notes.get("cpu_energy_j", "no answer")
+        return Check(name, f"unknown: {why}", ok=False, remedy="none; its columns will be null")
+    if method == "rapl":
+        return Check(name, "measured by RAPL")
+    return Check(name, f"estimated by CodeCarbon's method {method}, not measured")
 
 
 def _country(machine: Machine, file: Path) -> Check:
     if machine.country_iso_code:
         return Check("country", machine.country_iso_code)
-    remedy = f"--country ITA, or country_iso_code in {file}: else emissions use the world's average"
-    return Check("country", "unknown", ok=False, remedy=remedy)
+    found = "not set, so emissions use the world's average"
+    remedy = f"give --country to `tune`, e.g. --country ITA, or set country_iso_code in {file}"
+    return Check("country", found, ok=False, remedy=remedy)
 
 
 def _disk(name: str, folder: Path, need_bytes: int, named_by: str) -> Check:
-    remedy = f"{named_by} names another folder"
+    """Whether a folder has so much free space; `named_by`: what sets the folder."""
+    remedy = f"choose another folder with {named_by}"
     try:
         existing = check_folder(folder, named_by)
     except UserError as error:
         return Check(name, str(error), ok=False, remedy=remedy)
-    free = shutil.disk_usage(existing).free
-    writable = os.access(existing, os.W_OK)
-    found = f"{free / 2**30:.0f} GiB free in {folder}" + (
-        "" if writable else ", which can't be written"
-    )
-    return Check(name, found, ok=writable and free >= need_bytes, remedy=remedy)
+    free_bytes = shutil.disk_usage(existing).free
+    found = f"{free_bytes / 2**30:.0f} GiB free in {folder}"
+    if not os.access(existing, os.W_OK):
+        return Check(name, f"{found}, which can't be written", ok=False, remedy=remedy)
+    if free_bytes < need_bytes:
+        found += f", less than {need_bytes / 2**30:.0f} GiB"
+    return Check(name, found, ok=free_bytes >= need_bytes, remedy=remedy)
 
 
 def _hub() -> Check:
     from huggingface_hub import constants
 
+    name = "model hub"
     if constants.HF_HUB_OFFLINE:
-        return Check("model hub", "not asked (HF_HUB_OFFLINE): models must be staged before")
-    remedy = "stage models elsewhere (`models stage`) and copy the cache, or use smollm2, which comes from the package index"
-    return _answers("model hub", reach_hub, f"{constants.ENDPOINT} answers", remedy)
+        return Check(name, "not used (HF_HUB_OFFLINE is set): stage models before a sweep")
+    try:
+        reach_hub()
+    except OSError as error:
+        found = f"{constants.ENDPOINT} can't be reached ({error.strerror or error})"
+        remedy = (
+            "use smollm2, which comes from the package index, or stage models on another machine "
+            "(`orchestrator models stage`) and copy its cache"
+        )
+        return Check(name, found, ok=False, remedy=remedy)
+    return Check(name, f"{constants.ENDPOINT} answers")
 
 
 def _ray() -> Check:
-    def listen() -> None:
+    try:
         with socket.create_server(("127.0.0.1", 0)):
             pass
-
-    found = "loopback ports can be opened"
-    if "RAY_ADDRESS" in os.environ:
-        found += "; RAY_ADDRESS is set and not used: name a cluster with --address"
-    return _answers("Ray", listen, found, "a private Ray needs TCP ports on 127.0.0.1")
-
-
-def _answers(name: str, attempt: Callable[[], None], found: str, remedy: str) -> Check:
-    try:
-        attempt()
     except OSError as error:
-        return Check(name, f"{error.strerror or error}", ok=False, remedy=remedy)
-    return Check(name, found)
+        found = f"no port on 127.0.0.1 can be opened ({error.strerror or error})"
+        return Check("Ray", found, ok=False, remedy="allow TCP ports on 127.0.0.1, which Ray needs")
+    found = "ports on 127.0.0.1 can be opened"
+    if "RAY_ADDRESS" in os.environ:
+        found += "; RAY_ADDRESS is set but ignored, choose a cluster with --address"
+    return Check("Ray", found)

@@ -1,4 +1,4 @@
-"""Machines: which kind of hardware this is (clusters/*.yaml), without loading anything heavy."""
+"""Machine files (clusters/*.yaml), and which of them describes this machine."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ BY_GPU_NAME = {
     "A100-SXM-64GB": "leonardo",
     "GTX 1650 Ti": "pc",
 }
-"""Part of NVML's device name -> machine. A T4 is 'colab' only where Colab's own folder exists."""
+"""Part of a GPU's name in NVML -> machine."""
 
 
 def read_machine(name: str) -> tuple[Machine, Path]:
-    """The machine of a name or file. Raises UserError."""
+    """Read a machine by its name or file; returns the file too. Raises UserError."""
     machine, path = read(KIND, name, Machine)
     for key, value in machine:
         if isinstance(value, float) and not math.isfinite(value):
@@ -30,20 +30,26 @@ def read_machine(name: str) -> tuple[Machine, Path]:
 
 
 def country(code: str, where: str) -> str:
-    """An ISO 3166-1 alpha-3 code in capitals. Raises UserError for another: CodeCarbon would take it for the world."""
+    """The ISO 3166-1 alpha-3 code of a country, in capitals; `where` names its source.
+
+    Raises UserError for anything else, which CodeCarbon would take for the world's average.
+    """
     import pycountry
 
-    if found := pycountry.countries.get(alpha_3=code):
-        return str(found.alpha_3)
-    raise UserError(
-        f"{where}: {code} is no ISO 3166-1 alpha-3 code; write three capital letters such as ITA"
-    )
+    known = pycountry.countries.get(alpha_3=code)
+    if known is None:
+        raise UserError(
+            f"{where}: {code} is no ISO 3166-1 alpha-3 code; "
+            "write three capital letters such as ITA"
+        )
+    return str(known.alpha_3)
 
 
 def detect(gpu_names: list[str]) -> str:
-    """Name of the machine's file for the GPUs that NVML lists here ([] = none)."""
+    """Name of the machine's file for the GPUs that NVML lists here; [] where there are none."""
     if not gpu_names:
         return "cpu"
+    # many machines have a T4; only Colab has this folder too
     if Path("/content").is_dir() and any("T4" in name for name in gpu_names):
         return "colab"
     for part, machine in BY_GPU_NAME.items():

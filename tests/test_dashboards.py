@@ -1,4 +1,4 @@
-"""The Grafana dashboard and Prometheus's configuration speak of the metrics that there are, and of the folder that is written."""
+"""Grafana's dashboard and Prometheus's configuration use existing metrics and the right folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TARGETS = [target for panel in DASHBOARD["panels"] for target in panel["targets"
 
 
 def named(text: str) -> set[str]:
-    """Our metrics in an expression; a histogram stands there by its buckets."""
+    """The sweep's metrics in an expression; a histogram is named by its buckets."""
     return {
         re.sub(r"_(bucket|count|sum)$", "", name)
         for name in re.findall(r"ray_(orchestrator_\w+)", text)

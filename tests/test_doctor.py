@@ -1,4 +1,4 @@
-"""What a machine offers, found by asking it; what it lacks comes with a remedy."""
+"""`doctor`: what a machine offers, and a remedy for each problem."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GIB = 2**30
 
 
 class Instrument:
-    """A meter that answers what it is told."""
+    """A meter that gives a fixed reading."""
 
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
@@ -48,7 +48,7 @@ class Instrument:
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
-    """A machine without a GPU; what a test changes in the dictionary changes the machine."""
+    """A machine without a GPU; a test can change it through this dictionary."""
     monkeypatch.chdir(tmp_path)
     now: dict[str, Any] = {
         "gpus": [],
@@ -86,7 +86,7 @@ def test_a_machine_without_a_gpu(machine: dict[str, Any]) -> None:
     assert "GPU energy" not in found
     assert found["CPU energy"].found == "measured by RAPL"
     machine["values"] = {"cpu_energy_j": 0.0, "cpu_method": "cpu_load"}
-    assert checks()["CPU energy"].found == "CodeCarbon's model cpu_load: not a measurement"
+    assert checks()["CPU energy"].found == "estimated by CodeCarbon's method cpu_load, not measured"
     machine["values"], machine["notes"] = (
         {"cpu_energy_j": None},
         {"cpu_energy_j": "the window was too short"},
@@ -102,7 +102,7 @@ def test_a_gpu_s_counter_is_tried(machine: dict[str, Any]) -> None:
         "cpu_energy_j": 1.0,
         "cpu_method": "cpu_load",
     }
-    assert checks()["GPU energy"].found == "its counter answers: 50 W just now"
+    assert checks()["GPU energy"].found == "measured by its energy counter, 50 W just now"
     machine["values"] |= {"gpu_energy_counter_j": None}
     machine["notes"] = {"gpu_energy_counter_j": "this GPU has no energy counter"}
     assert (checks()["GPU energy"].ok, checks()["GPU energy"].found) == (
@@ -142,7 +142,7 @@ def test_a_folder_that_can_not_be(out: str) -> None:
 
 
 def test_the_hub_is_asked_unless_it_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert checks()["model hub"].found.startswith("not asked (HF_HUB_OFFLINE)")
+    assert checks()["model hub"].found.startswith("not used (HF_HUB_OFFLINE is set)")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
 
     def unreachable(*_arguments: object) -> socket.socket:
@@ -150,7 +150,8 @@ def test_the_hub_is_asked_unless_it_is_switched_off(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(socket, "create_connection", unreachable)
     hub = checks()["model hub"]
-    assert (hub.ok, hub.found) == (False, "Network is unreachable")
+    assert not hub.ok
+    assert hub.found.endswith(" can't be reached (Network is unreachable)")
     assert "models stage" in (hub.remedy or "")
     asked: list[object] = []
 
@@ -179,7 +180,7 @@ def test_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.ok, found.remedy) == (False, "pip install bitsandbytes")
 
 
-# --- memory ----------------------------------------------------------------------------------------------------------
+# --- memory ---------------------------------------------------------------------------------------
 
 
 def longest(memory_bytes: int) -> dict[tuple[str, str], int]:
@@ -187,7 +188,7 @@ def longest(memory_bytes: int) -> dict[tuple[str, str], int]:
 
 
 def test_what_fits_in_four_gib(machine: dict[str, Any]) -> None:
-    """The report's PC: 7 B models need more than it has even in 4 bit, the small one fits whole."""
+    """7 B models need more than 4 GiB even with 4 bits; the small one fits with all its context."""
     machine["gpus"] = [gpu(4)]
     found = {(room.model, room.quantization): room for room in diagnose(Path("data")).rooms}
     assert diagnose(Path("data")).memory_bytes == 4 * GIB - GPU_OVERHEAD_BYTES
@@ -208,7 +209,7 @@ def test_a_text_fits_up_to_its_room_and_no_further(name: str, quantization: str)
     assert longest(10**13)[name, quantization] == architecture.max_position_embeddings
 
 
-# --- the verb --------------------------------------------------------------------------------------------------------
+# --- the verb -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("free", "code"), [(100 * GIB, 3), (GIB // 2, 3)])
@@ -220,10 +221,9 @@ def test_the_verb_tells_all(
         main(["doctor"])
     said = capsys.readouterr().out
     assert ended.value.code == code, "no country is known"
-    assert said.startswith("machine            cpu, by ")
-    assert (
-        "disk for data      NOT 0 GiB free in measurements -> --out names another folder" in said
-    ) == (free < GIB)
+    assert said.startswith("machine            cpu, described in ")
+    little = "0 GiB free in measurements, less than 1 GiB -> choose another folder with --out"
+    assert (f"disk for data      PROBLEM: {little}" in said) == (free < GIB)
     assert "llama2   nf4 4096 (4.1 GiB of weights)" in said
     assert "none does not fit" in said
     with pytest.raises(SystemExit):
@@ -238,4 +238,4 @@ def test_a_sound_machine_ends_with_0(
     with pytest.raises(SystemExit) as ended:
         main(["doctor"])
     assert ended.value.code == 0
-    assert " NOT " not in capsys.readouterr().out
+    assert "PROBLEM" not in capsys.readouterr().out

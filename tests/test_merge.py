@@ -186,7 +186,7 @@ def test_what_was_imported_is_left_out_and_told(data_set: Make, tmp_path: Path) 
     assert [source.imported for source in found.sources] == [True, False]
     assert not DataSetPaths(tmp_path / "all").imports.exists()
     assert [line for line in _lines(found, "copied") if "imported/" in line] == [
-        "  left out: imported/; `orchestrator import` takes the old files into another data set, too"
+        "  left out: imported/; import its original files with `orchestrator import`"
     ]
 
 
@@ -305,8 +305,8 @@ def edited_plan(_a: Path, b: Path) -> None:
         (edited_trial, r"/b: colab/\S+: trial.json: was edited after it was written"),
         (edited_text, r"/b: colab/\S+: output.txt: was edited after it was written"),
         (other_version, r"/b: colab/\S+: trial.json: schema version 99"),
-        (moved, r"/b: leonardo/\S+: lies in the wrong place"),
-        (copied, r"/b: leonardo/\S+: lies in the wrong place"),
+        (moved, r"/b: leonardo/\S+: lies in the wrong folder"),
+        (copied, r"/b: leonardo/\S+: lies in the wrong folder"),
         (link, r"/b: pc: a link out of the data set"),
         (edited_plan, r"/b: sweeps/\S+: was edited by hand"),
     ],

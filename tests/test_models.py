@@ -1,4 +1,4 @@
-"""How a --model is read, and memory from sizes."""
+"""How --model is read, and how memory follows from a model's sizes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_fp4_without_double_quantization_is_larger_than_nf4_with_it() -> None:
 
 
 def test_weights_by_hand() -> None:
-    """The matrices of Llama 2 at 4.127 bits, the rest (32000 x 4096 twice, 65 norms) at two bytes."""
+    """Matrices of Llama 2 have 4.127 bits, the rest (32000 x 4096 twice, 65 norms) two bytes."""
     linear = 32 * (4 * 4096**2 + 3 * 4096 * 11008)
     other = 2 * 32000 * 4096 + 65 * 4096
     assert (LLAMA2_7B.linear_parameters(), LLAMA2_7B.other_parameters()) == (linear, other)
@@ -105,11 +105,17 @@ def test_sizes_in_another_order_are_the_same_model() -> None:
     [
         (
             "mistrel",
-            "there is no 'mistrel': did you mean mistral? Known: llama2, mistral, smollm2, synthetic-llama2, ",
+            (
+                "there is no 'mistrel': did you mean mistral? "
+                "Known: llama2, mistral, smollm2, synthetic-llama2, "
+            ),
         ),
         (
             "synthetic-smollm",
-            "there is no 'synthetic-smollm': did you mean synthetic-smollm2? Known: synthetic-llama2, ",
+            (
+                "there is no 'synthetic-smollm': did you mean synthetic-smollm2? "
+                "Known: synthetic-llama2, "
+            ),
         ),
     ],
 )

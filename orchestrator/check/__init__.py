@@ -1,1 +1,1 @@
-"""Checks of a data set: is what stands there sound, whole and plausible."""
+"""Checks of a data set: are its files readable, unchanged, complete and plausible."""

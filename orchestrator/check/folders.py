@@ -1,8 +1,7 @@
-"""Check the folders and tables of a data set: schema, hashes, places, duplicates, leftovers. Reads only.
+"""Check the folders and tables of a data set: schema, hashes, places, duplicates, leftovers.
 
-Whether its values can be is the business of plausibility.py, what stands beside the trials that of companion_files.py.
-
-What a plan still misses is the business of check/validation.py.
+Changes nothing. plausibility.py checks whether values are possible, files_beside_trials.py the
+verdicts, reviews and imported files, validation.py what each plan still misses.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator.check.companion_files import companion_findings
+from orchestrator.check.files_beside_trials import findings_beside_trials
 from orchestrator.check.plausibility import between_trials, record_findings
 from orchestrator.dataset.findings import Finding
 from orchestrator.dataset.parquet import read_parquet, to_table
@@ -25,19 +24,44 @@ from orchestrator.dataset.summary import SummaryRow
 from orchestrator.dataset.tables import Trials, read_judgements
 from orchestrator.dataset.trial_files import partial_record, read_trial
 from orchestrator.nouns import Noun, TrialSpec, generation_seed
+from orchestrator.wording import counted
 
 KINDS_OF_ERROR = frozenset({"oom", "nan", "timeout", "other"})
+DEPTH_OF_PARTIAL = 5
+"""Parts of an unfinished trial's path: machine, model, strategy, use case and its own folder."""
+REBUILD = "rebuild it with `orchestrator summarize`"
+NOT_NEGATIVE = (
+    "window_s",
+    "energy_j",
+    "energy_kwh",
+    "gpu_energy_counter_j",
+    "cpu_energy_j",
+    "ram_energy_j",
+)
+"""Columns of an execution that must be 0 or more."""
 
 
 def validate_folders(
     paths: DataSetPaths, *, running: bool, tables: bool = True
 ) -> tuple[Trials, list[Finding]]:
-    """Every readable trial, cut-off ones included, and what is wrong with the data set.
+    """Every readable trial, unfinished ones included, and what is wrong with the data set.
 
-    `running`: a sweep writes it just now, so unfinished trials and tables that lag behind are no fault. `tables`:
-    read them, too; not where they are made anew in any case.
+    `running`: a sweep is writing the data set, so unfinished trials and outdated tables are no
+    fault. `tables`: check the tables too; False where the caller rebuilds them anyway.
     """
-    trials, findings = Trials(), list(_strangers(paths, running=running))
+    trials = Trials()
+    findings = list(_leftovers(paths, running=running))
+    findings += _sealed_findings(paths, trials)
+    if tables:
+        findings += _table_findings(paths, trials, running=running)
+        findings += findings_beside_trials(paths, trials, running=running)
+    findings += _partial_findings(paths, trials, running=running)
+    return trials, findings
+
+
+def _sealed_findings(paths: DataSetPaths, trials: Trials) -> list[Finding]:
+    """Read the finished trials into `trials`; what is wrong with them, one by one and together."""
+    findings: list[Finding] = []
     sealed: list[tuple[str, TrialRecord]] = []
     attempts: dict[tuple[Any, ...], list[str]] = defaultdict(list)
     for folder in paths.sealed_trials():
@@ -60,69 +84,63 @@ def validate_folders(
             Finding("error", other, f"the same attempt of the same trial as {first}")
             for other in others
         ]
-    if tables:
-        findings += _table_faults(paths, trials, running=running)
-        findings += companion_findings(paths, trials, running=running)
+    return findings
+
+
+def _partial_findings(paths: DataSetPaths, trials: Trials, *, running: bool) -> Iterator[Finding]:
+    """Read the unfinished trials into `trials`; those that can't be read or that nobody resumes."""
     for folder in paths.partial_trials():
         where = folder.relative_to(paths.root).as_posix()
         try:
-            record_or_none = partial_record(folder)
+            record = partial_record(folder)
         except (OSError, ValueError, KeyError) as error:
-            if not folder.exists():
-                continue  # sealed meanwhile
-            findings.append(
-                Finding(
-                    "error", where, f"an unfinished trial that can't be read: {reason_of(error)}"
-                )
-            )
+            if folder.exists():  # else the sweep has finished the trial meanwhile
+                what = f"an unfinished trial that can't be read: {reason_of(error)}"
+                yield Finding("error", where, what)
             continue
-        if record_or_none is not None:
-            trials.add(record_or_none)
+        n = 0
+        if record is not None:
+            trials.add(record)
+            n = len(record.executions)
         if not running:
-            n = len(record_or_none.executions) if record_or_none else 0
-            findings.append(
-                Finding(
-                    "warning",
-                    where,
-                    f"a cut-off trial with {n} executions: the next `tune` there seals it",
-                )
-            )
-    return trials, findings
+            what = f"an unfinished trial with {counted(n, 'execution')}; resume it with `tune`"
+            yield Finding("warning", where, what)
 
 
 def _folder_faults(paths: DataSetPaths, folder: Path, record: TrialRecord) -> Iterator[str]:
     """What is wrong with a readable trial."""
     place = paths.trial(record.columns.machine, record.spec)
     if folder != place:
-        yield f"lies in the wrong place: its content belongs to {place.relative_to(paths.root)}"
+        yield f"lies in the wrong folder; it belongs to {place.relative_to(paths.root)}"
+    yield from _file_faults(folder, record)
+    yield from _disagreements(record)
+    if len(record.codecarbon) != len(record.executions):
+        records = counted(len(record.codecarbon), "CodeCarbon record")
+        yield f"holds {records} for {counted(len(record.executions), 'execution')}"
+    seen: set[int] = set()
+    for execution in record.executions:
+        for what in _execution_faults(record.spec, execution):
+            yield f"prompt {execution.prompt}: {what}"
+        if execution.prompt in seen:
+            yield f"prompt {execution.prompt}: occurs twice"
+        seen.add(execution.prompt)
+
+
+def _file_faults(folder: Path, record: TrialRecord) -> Iterator[str]:
+    """Files of a trial that are missing, edited, or that the program didn't write."""
     for name, sha256 in record.files.items():
         file = folder / name
         if not file.is_file():
             yield f"{name}: is missing"
         elif file_sha256(file) != sha256:
             yield f"{name}: was edited after it was written (its hash differs)"
-    known = {*record.files, "trial.json"}
-    yield from (
-        f"{p.name}: wasn't written by this program"
-        for p in sorted(folder.iterdir())
-        if p.name not in known
-    )
-    yield from _disagreements(record)
-    if len(record.codecarbon) != len(record.executions):
-        yield f"{len(record.codecarbon)} records of CodeCarbon for {len(record.executions)} executions"
-    seen: set[int] = set()
-    for execution in record.executions:
-        yield from (
-            f"prompt {execution.prompt}: {what}"
-            for what in _execution_faults(record.spec, execution)
-        )
-        if execution.prompt in seen:
-            yield f"prompt {execution.prompt}: stands there twice"
-        seen.add(execution.prompt)
+    for path in sorted(folder.iterdir()):
+        if path.name != "trial.json" and path.name not in record.files:
+            yield f"{path.name}: was not written by this program"
 
 
 def _disagreements(record: TrialRecord) -> Iterator[str]:
-    """Columns that say something else than the trial's own specification."""
+    """Columns that differ from the trial's own specification."""
     spec, columns = record.spec, record.columns
     of_spec = {
         "model": spec.setup.model,
@@ -139,97 +157,85 @@ def _disagreements(record: TrialRecord) -> Iterator[str]:
     }
     for name, value in of_spec.items():
         if getattr(columns, name) != value:
-            yield f"{name}: is {getattr(columns, name)!r}, its specification gives {value!r}"
+            yield f"{name}: is {getattr(columns, name)!r}, but its specification gives {value!r}"
     if record.setup != spec.setup or record.asked != spec.asked:
-        yield "setup or configuration differ from its specification"
+        yield "its setup or configuration differs from its specification"
 
 
 def _execution_faults(spec: TrialSpec, execution: Execution) -> Iterator[str]:
-    text = next((p.text for p in spec.prompts if p.number == execution.prompt), None)
-    if text is None:
+    """What is wrong with one execution of a trial."""
+    prompts = {prompt.number: prompt.text for prompt in spec.prompts}
+    if execution.prompt not in prompts:
         yield "is none of the trial's prompts"
         return
+    text = prompts[execution.prompt]
     if execution.prompt_sha256 != hashlib.sha256(text.encode()).hexdigest():
-        yield "prompt_sha256: isn't that of its prompt"
+        yield "prompt_sha256: is not the hash of its prompt"
     if execution.seed != generation_seed(spec.setup.seed, spec.asked, text, spec.repeat):
-        yield "seed: isn't the one that follows from sweep, configuration, prompt and repeat"
+        yield "seed: is not the one that follows from sweep, configuration, prompt and repeat"
     if execution.status == "ok":
         if execution.text is None or not execution.n_new_tokens:
             yield "is ok but has no text"
     elif execution.status != "failed" or execution.error_kind not in KINDS_OF_ERROR:
-        yield f"status {execution.status!r} with error_kind {execution.error_kind!r} is none that this program writes"
-    for name in (
-        "window_s",
-        "energy_j",
-        "energy_kwh",
-        "gpu_energy_counter_j",
-        "cpu_energy_j",
-        "ram_energy_j",
-    ):
+        yield (
+            f"status {execution.status!r} with error_kind {execution.error_kind!r}: "
+            "this program writes no such pair"
+        )
+    for name in NOT_NEGATIVE:
         value = getattr(execution, name)
-        if value is not None and not value >= 0:
-            yield f"{name}: {value!r} can't be"
+        if value is not None and not value >= 0:  # so that nan is found too
+            yield f"{name}: {value!r} must be 0 or more"
 
 
-def _strangers(paths: DataSetPaths, *, running: bool) -> Iterator[Finding]:
-    """Links out of the data set, and temporary files that a cut left."""
+def _leftovers(paths: DataSetPaths, *, running: bool) -> Iterator[Finding]:
+    """Links that lead out of the data set, and what interrupted programs left behind."""
     root = paths.root.resolve()
     for folder, names, files in os.walk(paths.root):
         for name in sorted([*names, *files]):
             path = Path(folder) / name
-            where = path.relative_to(paths.root).as_posix()
+            below = path.relative_to(paths.root)
+            where = below.as_posix()
             if path.is_symlink() and not path.resolve().is_relative_to(root):
-                yield Finding("error", where, "a link out of the data set: it is not followed")
+                yield Finding("error", where, "a link out of the data set; it is not followed")
             elif name.startswith(".") and name.endswith(".tmp") and not running:
-                yield Finding(
-                    "warning", where, "a temporary file that a cut left; it can be removed"
-                )
+                what = "a temporary file of an interrupted program; remove it"
+                yield Finding("warning", where, what)
             elif path == paths.merging and not running:
-                yield Finding(
-                    "warning",
-                    where,
-                    "what a merge that was cut had not copied whole; merge again, or remove it",
-                )
-            elif name.endswith(PARTIAL_SUFFIX) and len(path.relative_to(paths.root).parts) != 5:  # noqa: PLR2004 - a leaf's depth
-                yield Finding(
-                    "warning",
-                    where,
-                    "an unfinished trial in the wrong place: nothing will go on with it",
-                )
+                what = "an incomplete copy of an interrupted merge; merge again, or remove it"
+                yield Finding("warning", where, what)
+            elif name.endswith(PARTIAL_SUFFIX) and len(below.parts) != DEPTH_OF_PARTIAL:
+                what = "an unfinished trial in the wrong folder; `tune` will not resume it"
+                yield Finding("warning", where, what)
 
 
-def _table_faults(paths: DataSetPaths, trials: Trials, *, running: bool) -> Iterator[Finding]:
-    """Judgements that can't be read, and tables that are not what the sealed folders give with them."""
+def _table_findings(paths: DataSetPaths, trials: Trials, *, running: bool) -> Iterator[Finding]:
+    """Judgements that can't be read, and tables that differ from the trial folders.
+
+    Reads the judgements into `trials`, since they belong to the tables' rows.
+    """
     trials.judgements, findings = read_judgements(paths)
     yield from findings
-    of_trials = {key: trials.execution_rows(key) for key in trials}
-    wanted: list[tuple[Path, type[Noun], list[dict[str, Any]]]] = [
-        (paths.executions, ExecutionRow, [row for rows in of_trials.values() for row in rows]),
-        (
-            paths.summary,
-            SummaryRow,
-            [trials.summary_row(key, rows) for key, rows in of_trials.items()],
-        ),
-    ]
-    for path, row, rows in wanted:
-        try:
-            differs = not read_parquet(path).equals(to_table(row, rows))
-        except FileNotFoundError:
-            if rows and not running:
-                yield Finding(
-                    "error", path.name, "is missing; `orchestrator summarize` makes it anew"
-                )
-            continue
-        except (OSError, ValueError) as error:
-            yield Finding(
-                "error",
-                path.name,
-                f"can't be read ({reason_of(error)}); `orchestrator summarize` makes it anew",
-            )
-            continue
+    executions: list[dict[str, Any]] = []
+    summary: list[dict[str, Any]] = []
+    for key in trials:
+        rows = trials.execution_rows(key)
+        executions += rows
+        summary.append(trials.summary_row(key, rows))
+    yield from _table_faults(paths.executions, ExecutionRow, executions, running=running)
+    yield from _table_faults(paths.summary, SummaryRow, summary, running=running)
+
+
+def _table_faults(
+    path: Path, row: type[Noun], rows: list[dict[str, Any]], *, running: bool
+) -> Iterator[Finding]:
+    """A table that is missing, can't be read, or doesn't hold these rows."""
+    try:
+        differs = not read_parquet(path).equals(to_table(row, rows))
+    except FileNotFoundError:
+        if rows and not running:
+            yield Finding("error", path.name, f"is missing; {REBUILD}")
+    except (OSError, ValueError) as error:
+        yield Finding("error", path.name, f"can't be read ({reason_of(error)}); {REBUILD}")
+    else:
         if differs and not running:
-            yield Finding(
-                "error",
-                path.name,
-                "isn't what the folders give; `orchestrator summarize` makes it anew",
-            )
+            yield Finding("error", path.name, f"differs from the trial folders; {REBUILD}")

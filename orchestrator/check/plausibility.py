@@ -1,12 +1,14 @@
-"""Whether what a trial says can be: ranges, energies, powers, clocks. Doesn't know what is right, only what can't be.
+"""Check whether the values of a trial are possible: ranges, energies, powers, clocks.
 
-What a clock says is a warning: one that was set anew in mid-sweep spoils no energy, and must not keep a data set from a merge.
+Values can be possible and still wrong; this module can't tell. Faults of a clock are warnings: a
+clock that was adjusted during a sweep spoils no energy, and must not keep a data set from a merge.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from orchestrator.dataset.findings import Finding, Severity
@@ -15,114 +17,150 @@ from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.nouns import DOMAIN
 
 GPU_POWER_W = 1500.0
-"""More than any single GPU draws (a B300 is specified for 1400 W): a wrong unit, or more than one GPU."""
+"""More than any single GPU draws (a B300 is specified for 1400 W).
+
+A higher power means a wrong unit, or more than one GPU.
+"""
 TOKEN_J = (1e-4, 1e3)
-"""Far outside of what is published for LLM inference (0.01 to 100 J a token)."""
+"""Bounds far outside of what is published for LLM inference (0.01 to 100 J a token)."""
 EDGE_S = 0.1
-"""Step of a GPU's energy counter: that much of the power before the window may count into it."""
+"""Step of a GPU's energy counter: so much energy from before a window may count into it."""
 OVERLAP_S = 1.0
+"""Windows that overlap by less are no fault: clocks and rounding."""
 FUTURE = timedelta(days=1)
-MEASURED = ("energy_j", "gpu_energy_counter_j", "gpu_energy_integrated_j")
+"""A time that is later than now by more than this is a fault: clocks of hosts differ."""
+GPU_ENERGIES = ("gpu_energy_counter_j", "gpu_energy_integrated_j")
 
 
 def record_findings(
     where: str, record: TrialRecord, now: datetime | None = None
 ) -> Iterator[Finding]:
-    """What can't be, or hardly, in one trial."""
+    """Values of one trial that are impossible (errors) or very unlikely (warnings).
+
+    `where`: the trial's folder. `now`: the current time, if it isn't the clock's.
+    """
     for name, (low, high) in DOMAIN.items():
         value = getattr(record.asked, name)
         if not low <= value <= high:
-            yield Finding("error", where, f"{name}: {value:g} leaves the domain {low:g}..{high:g}")
+            yield Finding("error", where, f"{name}: {value:g} is outside {low:g}..{high:g}")
+    latest = (now or datetime.now(UTC)) + FUTURE
     before: datetime | None = None
     for execution in record.executions:
-        prompt = f"prompt {execution.prompt}"
         for severity, what in _measurement_faults(record, execution):
-            yield Finding(severity, where, f"{prompt}: {what}")
+            yield Finding(severity, where, f"prompt {execution.prompt}: {what}")
+        clock = f"prompt {execution.prompt}: started_at"
         at = _time(execution.started_at)
         if at is None:
-            yield Finding(
-                "error",
-                where,
-                f"{prompt}: started_at: {execution.started_at!r} is no time with its zone",
-            )
+            what = f"{clock}: {execution.started_at!r} is no time with a time zone"
+            yield Finding("error", where, what)
             continue
-        if at > (now or datetime.now(UTC)) + FUTURE:
-            yield Finding(
-                "warning", where, f"{prompt}: started_at: {execution.started_at} is in the future"
-            )
+        if at > latest:
+            what = f"{clock}: {execution.started_at} is in the future"
+            yield Finding("warning", where, what)
         if before is not None and at < before:
-            yield Finding(
-                "warning",
-                where,
-                f"{prompt}: started_at: is before that of the prompt measured before it",
-            )
+            what = f"{clock}: is earlier than that of the prompt measured before it"
+            yield Finding("warning", where, what)
         before = at
 
 
 def _measurement_faults(
     record: TrialRecord, execution: Execution
 ) -> Iterator[tuple[Severity, str]]:
+    """(severity, what) for energies and powers of one execution that can't be right."""
     window_s = execution.window_s
-    if execution.status == "ok" and window_s:
-        for name in MEASURED:
-            if getattr(execution, name) == 0 and (name == "energy_j" or window_s > EDGE_S):
-                yield "error", f"{name}: is 0 over {window_s:.3g} s; what wasn't measured is null"
     if window_s:
-        limit_w, whose = GPU_POWER_W, "any one GPU draws"
-        recorded = record.environment.get("power_limit_w")
-        if isinstance(recorded, int | float) and recorded > 0:
-            limit_w, whose = float(recorded), "its power limit"
-        for name in MEASURED[1:]:
+        if execution.status == "ok":
+            for name in _zeros(execution, window_s):
+                yield "error", f"{name}: is 0 over {window_s:.3g} s; unmeasured energy must be null"
+        limit_w, limit = _power_limit(record)
+        for name in GPU_ENERGIES:
             energy_j = getattr(execution, name)
             if energy_j is not None and energy_j > limit_w * (window_s + EDGE_S):
-                power = f"{energy_j / window_s:.0f} W"
-                yield "warning", f"{name}: {power} on average, more than {whose} ({limit_w:.0f} W)"
+                yield (
+                    "warning",
+                    f"{name}: {energy_j / window_s:.0f} W on average, more than {limit}",
+                )
+    if record.columns.engine == "simulated":
+        return
     per_token_j = execution.energy_per_token_j
-    if (
-        record.columns.engine != "simulated"
-        and per_token_j is not None
-        and not TOKEN_J[0] <= per_token_j <= TOKEN_J[1]
-    ):
-        yield (
-            "warning",
-            f"energy_per_token_j: {per_token_j:.3g} J is outside {TOKEN_J[0]:g}..{TOKEN_J[1]:g}",
-        )
+    low, high = TOKEN_J
+    if per_token_j is not None and not low <= per_token_j <= high:
+        yield "warning", f"energy_per_token_j: {per_token_j:.3g} J is outside {low:g}..{high:g}"
+
+
+def _zeros(execution: Execution, window_s: float) -> Iterator[str]:
+    """Columns whose energy is 0 although the window is long enough for their meter."""
+    if execution.energy_j == 0:
+        yield "energy_j"
+    if window_s > EDGE_S:
+        for name in GPU_ENERGIES:
+            if getattr(execution, name) == 0:
+                yield name
+
+
+def _power_limit(record: TrialRecord) -> tuple[float, str]:
+    """The most that the trial's GPU can draw, in W, and how a person calls that."""
+    recorded = record.environment.get("power_limit_w")
+    if isinstance(recorded, int | float) and recorded > 0:
+        return float(recorded), f"its power limit ({recorded:.0f} W)"
+    return GPU_POWER_W, f"any single GPU draws ({GPU_POWER_W:.0f} W)"
+
+
+@dataclass(frozen=True, order=True)
+class _Window:
+    """A measurement window on a GPU that its trial had for itself."""
+
+    start: datetime
+    end: datetime
+    where: str
+    execution: str
 
 
 def between_trials(records: Iterable[tuple[str, TrialRecord]]) -> Iterator[Finding]:
-    """Windows on one GPU that overlap, and one measurement that stands in two places."""
-    windows: dict[tuple[str, str], list[tuple[datetime, datetime, str, str]]] = defaultdict(list)
+    """Windows on one GPU that overlap, and measurements that occur twice.
+
+    `records`: each trial with its folder.
+    """
+    windows: dict[tuple[str, str], list[_Window]] = defaultdict(list)
     runs: dict[str, str] = {}
     for where, record in records:
         for execution, raw in zip(record.executions, record.codecarbon, strict=False):
             name = execution_id(record.columns.machine, record.spec, execution.prompt)
             run_id = raw.get("run_id")
-            if (
-                isinstance(run_id, str)
-                and run_id
-                and (first := runs.setdefault(run_id, name)) != name
-            ):
-                what = f"prompt {execution.prompt}: the same measurement (CodeCarbon's run_id) as {first}"
-                yield Finding("error", where, what)
+            if isinstance(run_id, str) and run_id:
+                first = runs.setdefault(run_id, name)
+                if first != name:
+                    what = f"the same measurement as {first} (CodeCarbon's run_id)"
+                    yield Finding("error", where, f"prompt {execution.prompt}: {what}")
             at, gpu = _time(execution.started_at), record.columns.gpu_uuid
             if at and gpu and execution.window_s and execution.scope == "exclusive":
                 end = at + timedelta(seconds=execution.window_s)
-                windows[record.columns.host, gpu].append((at, end, where, name))
+                windows[record.columns.host, gpu].append(_Window(at, end, where, name))
     for of_gpu in windows.values():
-        of_gpu.sort()
-        last = of_gpu[0]
-        for item in of_gpu[1:]:
-            both_s = (min(last[1], item[1]) - item[0]).total_seconds()
-            if both_s > OVERLAP_S:
-                what = f"{item[3]}: its window overlaps that of {last[3]} on the same GPU by {both_s:.1f} s"
-                yield Finding("warning", item[2], what)
-            last = max(last, item, key=lambda one: one[1])
+        yield from _overlaps(sorted(of_gpu))
+
+
+def _overlaps(windows: list[_Window]) -> Iterator[Finding]:
+    """Windows, in order of their start, that begin before an earlier one ends."""
+    last = windows[0]
+    for window in windows[1:]:
+        overlap_s = (min(last.end, window.end) - window.start).total_seconds()
+        if overlap_s > OVERLAP_S:
+            what = (
+                f"{window.execution}: its window overlaps that of {last.execution} "
+                f"on the same GPU by {overlap_s:.1f} s"
+            )
+            yield Finding("warning", window.where, what)
+        if window.end > last.end:
+            last = window
 
 
 def _time(text: str) -> datetime | None:
-    """A time with its zone; None where the text is none."""
+    """A time with a time zone; None where the text is no such time."""
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return at if at.tzinfo else None
+    if at.tzinfo is None:
+        return None
+    return at

@@ -1,4 +1,4 @@
-"""Check a data set against its plans: `validate` = the folders' faults and what each plan still misses."""
+"""Check a whole data set: its folders and tables, and what each plan still misses."""
 
 from __future__ import annotations
 
@@ -10,47 +10,57 @@ from orchestrator.dataset.findings import Finding
 from orchestrator.dataset.lock import LOCK_FILE, holder_of, seems_alive
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.remaining import by_kind, failures, finished_of, n_missing, relevant
+from orchestrator.dataset.schema import Execution
 from orchestrator.dataset.sweep_plan import SweepPlan, read_plans
 from orchestrator.dataset.tables import Trials
+from orchestrator.wording import counted
 
 
 def validate(out: Path) -> tuple[Trials, list[Finding]]:
-    """Every readable trial of a data set, and all findings, errors first."""
+    """Every readable trial of a data set, and all findings, errors first. Changes nothing."""
     paths = DataSetPaths(out)
     holder = holder_of(out)
     alive = holder is not None and seems_alive(out, holder)
     trials, findings = validate_folders(paths, running=alive is True)
     if holder and alive is None:
-        what = f"{holder.line()} has given no sign for a while; if it lives, tables and unfinished trials may lag behind it"
+        what = (
+            f"{holder.line()} has given no sign of life for a while; "
+            "if it is alive, the tables may be outdated"
+        )
         findings.append(Finding("warning", LOCK_FILE, what))
     plans, unreadable = read_plans(paths)
     findings += unreadable
     for plan in plans:
         findings += _completeness(plan, trials)
     planned = {plan.id for plan in plans}
-    for sweep_id in sorted({record.spec.sweep_id for record in trials.records()} - planned):
-        findings.append(
-            Finding(
-                "warning",
-                f"sweeps/{sweep_id}.json",
-                "this plan is missing: its trials can't be checked for gaps",
-            )
-        )
+    measured = {record.spec.sweep_id for record in trials.records()}
+    for sweep_id in sorted(measured - planned):
+        what = "the plan is missing, so missing executions of its sweep can't be found; restore it"
+        findings.append(Finding("warning", f"sweeps/{sweep_id}.json", what))
     return trials, sorted(findings)
 
 
 def _completeness(plan: SweepPlan, trials: Trials) -> list[Finding]:
+    """What a sweep misses, which of its executions failed, and whether its conditions changed."""
     where = f"sweeps/{plan.id}.json"
     finished = finished_of(plan, trials)
     missing = n_missing(plan, finished)
-    failed = failures(e for _, done in finished for e in done)
+    executions: list[Execution] = []
+    for _, done in finished:
+        executions += done
+    failed = failures(executions)
     findings = []
     if missing:
-        what = f"incomplete: {missing} of {plan.n_executions()} executions are missing; `tune` goes on with it"
+        total = counted(plan.n_executions(), "execution")
+        what = f"incomplete: {missing} of {total} missing; resume it with `tune`"
         findings.append(Finding("error", where, what))
     if failed:
-        what = f"{failed.total()} executions failed ({by_kind(failed)}); `tune --rerun failed` tries them"
+        what = (
+            f"{counted(failed.total(), 'failed execution')} ({by_kind(failed)}); "
+            "retry with `tune --rerun failed`"
+        )
         findings.append(Finding("warning", where, what))
-    changes = mixed(conditions(relevant(plan, trials.records())))
-    what = "measured under different conditions, and no row is marked with it: "
-    return findings + [Finding("warning", where, what + change) for change in changes]
+    for change in mixed(conditions(relevant(plan, trials.records()))):
+        what = f"measured under different conditions, which no flag of a row tells: {change}"
+        findings.append(Finding("warning", where, what))
+    return findings

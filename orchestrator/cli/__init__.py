@@ -1,4 +1,8 @@
-"""The command line: `python -m orchestrator VERB`. Each verb is a module; none of them loads ray or torch to be listed."""
+"""The command line: `orchestrator VERB` or `python -m orchestrator VERB`.
+
+Each verb has a module of its own. Ray and torch are imported inside the verbs, so that help is
+shown without loading them.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +39,12 @@ def cli() -> None:
 
     \b
     First steps:
-      orchestrator plan --space lhs        what would run, and what it would take
-      orchestrator tune --space lhs        run it; the same command again goes on
-      orchestrator status                  what is done, failed and left
-      orchestrator evaluate                which texts are usable
-      orchestrator report                  what it says, as one page to look at
-      orchestrator validate                check a data set before it is published
+      orchestrator plan --space lhs        show what would run, and what it would take
+      orchestrator tune --space lhs        run it; the same command again resumes it
+      orchestrator status                  show what is done, failed and left
+      orchestrator evaluate                judge which texts are usable
+      orchestrator report                  write the results as one HTML page
+      orchestrator validate                check a data set before you publish it
     """  # noqa: D301 - click wants the character
 
 
@@ -66,7 +70,7 @@ for verb in (
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 ok, 2 user error in a line each, 3 failures found, 75 to be resumed, 130 interrupted."""
+    """Run the command line and exit with a code of exit_codes.py; each usage error is one line."""
     with lasting_streams():
         try:
             code = cli.main(args=arguments, prog_name="orchestrator", standalone_mode=False)
@@ -76,18 +80,29 @@ def main(arguments: list[str] | None = None) -> None:
             click.echo(error.format_message())
             sys.exit(0)
         except click.ClickException as error:
-            where = f"{error.ctx.command_path}: " if getattr(error, "ctx", None) else ""  # type: ignore[attr-defined]
-            fail((f"{where}{error.format_message().strip()}",))
+            fail((_usage_error(error),))
         except (KeyboardInterrupt, click.Abort):
             click.echo(
-                "Interrupted. What was finished is kept; the same command again goes on.", err=True
+                "Interrupted. Finished work is kept; run the same command again to resume.",
+                err=True,
             )
             sys.exit(INTERRUPTED)
-        sys.exit(code if isinstance(code, int) else 0)
+        if isinstance(code, int):
+            sys.exit(code)
+        sys.exit(0)  # most verbs return nothing
+
+
+def _usage_error(error: click.ClickException) -> str:
+    """What click says about wrong options, with the verb in front."""
+    message = error.format_message().strip()
+    context = getattr(error, "ctx", None)
+    if context is None:
+        return message
+    return f"{context.command_path}: {message}"
 
 
 def fail(lines: tuple[str, ...]) -> None:
-    """Print user errors, a line each, and exit."""
+    """Print user errors, one a line, and exit with USER_ERROR."""
     for line in lines:
         click.echo(f"error: {printable(line)}", err=True)
     sys.exit(USER_ERROR)

@@ -1,4 +1,4 @@
-"""`cluster`: sweeps on machines that are several."""
+"""`cluster`: run a sweep on several machines, attached by hand or given by SLURM."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from orchestrator.cli.node_command import join, start, status, stop
 from orchestrator.cli.options import POSITIVE
 from orchestrator.cli.tune_command import tune
 from orchestrator.errors import UserError
+from orchestrator.wording import counted
 from orchestrator.yaml_files import printable, short
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.sweep.request import Request, Resolved
 
 SET_BY_THE_JOB = ("address", "machine")
-"""Options of `tune` that the job script gives."""
+"""Options of `tune` that the job script sets itself."""
 
 
 @click.group()
@@ -45,7 +46,7 @@ for verb in (start, join, status, stop):
     default="leonardo",
     show_default=True,
     metavar="NAME",
-    help="Its file in clusters/, with slurm: in it.",
+    help="The cluster's file in clusters/; it needs a `slurm:` section.",
 )
 @click.option(
     "--nodes",
@@ -53,7 +54,7 @@ for verb in (start, join, status, stop):
     default=2,
     show_default=True,
     metavar="N",
-    help="Machines.",
+    help="Number of nodes.",
 )
 @click.option(
     "--hours",
@@ -61,23 +62,21 @@ for verb in (start, join, status, stop):
     default=24.0,
     show_default=True,
     metavar="H",
-    help="Wall time of a job.",
+    help="Wall time of each job.",
 )
-@click.option(
-    "--gpus", type=click.IntRange(1), metavar="N", help="On each node. [default: all that it has]"
-)
+@click.option("--gpus", type=click.IntRange(1), metavar="N", help="GPUs a node. [default: all]")
 @click.option(
     "--exclusive",
     is_flag=True,
-    help="Nobody else on the nodes, so that CPU and RAM energy is this sweep's alone.",
+    help="Keep other jobs off the nodes, so that CPU and RAM energy belongs to this sweep alone.",
 )
 @click.option(
     "--account",
     metavar="A",
-    help="Who pays. [default: SBATCH_ACCOUNT, then the machine's file]",
+    help="Account to bill. [default: SBATCH_ACCOUNT, then the machine's file]",
     envvar="SBATCH_ACCOUNT",
 )
-@click.option("--partition", metavar="P", help="Where. [default: the machine's file]")
+@click.option("--partition", metavar="P", help="SLURM partition. [default: the machine's file]")
 @click.option(
     "--qos",
     metavar="Q",
@@ -89,39 +88,43 @@ for verb in (start, join, status, stop):
     default=0,
     show_default=True,
     metavar="N",
-    help="Most follow-up jobs.",
+    help="At most N follow-up jobs, each of which resumes the sweep.",
 )
 @click.option(
     "--lead",
     "lead_s",
     type=click.IntRange(60),
     metavar="SECONDS",
-    help="Drain so long before the wall time ends; longer than any prompt takes. [default: tune's --execution-timeout and 120, "
-    "else 900]",
+    help="Start draining this long before the wall time ends; must be longer than any prompt "
+    "takes. [default: tune's --execution-timeout + 120, else 900]",
 )
 @click.option(
-    "--dashboard", is_flag=True, help="Ray's dashboard, on the first node's own 127.0.0.1."
+    "--dashboard", is_flag=True, help="Start Ray's dashboard on 127.0.0.1 of the first node."
 )
-@click.option("--submit", is_flag=True, help="Give it to sbatch instead of printing it.")
+@click.option(
+    "--submit", is_flag=True, help="Submit the script with sbatch instead of printing it."
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- tune ...")
-def slurm(*, command: tuple[str, ...], submit: bool, **asked: Any) -> None:
+def slurm(*, command: tuple[str, ...], submit: bool, **options: Any) -> None:
     """Write a job script that runs a sweep on nodes of a SLURM cluster, or submit it.
 
-    The job starts Ray on its nodes, runs the `tune` command and ends. Before the wall time is up it drains; what is then
-    missing is run by a follow-up job (--chain), or by submitting the same again. The weights must be there before
-    (`orchestrator models stage`), since compute nodes have no network. The command is checked now, not after hours in a queue.
+    The job starts Ray on its nodes, runs the `tune` command and ends. Before its wall time is up
+    it drains: running prompts finish, no new ones start. A follow-up job (--chain) or submitting
+    the same command again resumes the sweep. Stage the weights before (`orchestrator models
+    stage`), since compute nodes have no network. The `tune` command is checked now, so that a
+    mistake shows before the job has waited in the queue.
 
     \b
     Examples:
       orchestrator cluster slurm --account ACCOUNT -- tune --space lhs --model mistral > job.sh
-      orchestrator cluster slurm --nodes 1 --gpus 1 --hours 0.5 --qos boost_qos_dbg --submit -- tune --space lhs
-      orchestrator cluster slurm --nodes 2 --chain 5 --submit -- tune --space sobol --samples 200 --model mistral
+      orchestrator cluster slurm --nodes 1 --gpus 1 --hours 0.5 --submit -- tune --space lhs
+      orchestrator cluster slurm --chain 5 --submit -- tune --space sobol --samples 200
     """  # noqa: D301 - click wants the character
     from orchestrator.cluster import slurm as jobs
 
     parsed = _parsed(command)
-    resolved = _resolved(parsed, asked["machine"])
-    job = _job(resolved, command[1:], parsed["execution_timeout_s"], asked)
+    resolved = _resolved(parsed, options["machine"])
+    job = _job(resolved, command[1:], parsed["execution_timeout_s"], options)
     jobs.check(job)
     if submit:
         _submit(job, resolved.request)
@@ -131,10 +134,11 @@ def slurm(*, command: tuple[str, ...], submit: bool, **asked: Any) -> None:
 
 
 def _parsed(command: tuple[str, ...]) -> dict[str, Any]:
-    """Options of the tune command, as click reads them. Raises UserError, and click's own errors."""
+    """Parameters of the `tune` command by name. Raises UserError, and click's own errors."""
     if command[0] != "tune":
         raise UserError(
-            f"{command[0]}: after the options comes `-- tune`, as in `orchestrator cluster slurm -- tune --space lhs`"
+            f"{command[0]}: after the options write `-- tune ...`, "
+            "as in `orchestrator cluster slurm -- tune --space lhs`"
         )
     parsed = tune.make_context(
         "tune", list(command[1:]), parent=click.get_current_context().find_root()
@@ -142,13 +146,14 @@ def _parsed(command: tuple[str, ...]) -> dict[str, Any]:
     for name in SET_BY_THE_JOB:
         if parsed[name] is not None:
             raise UserError(
-                f"tune --{name}: the job sets it itself; leave it out (the machine is `cluster slurm --machine`)"
+                f"tune --{name}: the job script sets this option; leave it out "
+                "(choose the machine with `cluster slurm --machine`)"
             )
     return parsed
 
 
 def _resolved(parsed: dict[str, Any], machine: str) -> Resolved:
-    """What the job will resolve, as far as it hangs on no GPU. Raises UserError."""
+    """Resolve the `tune` command as the job will, but without its GPUs. Raises UserError."""
     from orchestrator.sweep.planning import begun_setups
     from orchestrator.sweep.prepare import check_folder
     from orchestrator.sweep.request import Request, resolve_request
@@ -156,7 +161,7 @@ def _resolved(parsed: dict[str, Any], machine: str) -> Resolved:
     flags = {field.name: parsed[field.name] for field in dataclasses.fields(Request)}
     resolved = resolve_request(Request(**{**flags, "machine": machine, "address": "auto"}), [])
     check_folder(resolved.request.out)
-    begun_setups(resolved)  # tells an impossible design or an edited plan
+    begun_setups(resolved)  # raises UserError for an impossible design or an edited plan
     return resolved
 
 
@@ -164,87 +169,100 @@ def _job(
     resolved: Resolved,
     arguments: tuple[str, ...],
     execution_timeout_s: float | None,
-    asked: dict[str, Any],
+    options: dict[str, Any],
 ) -> Job:
+    """The job of a resolved `tune` command and the options of `cluster slurm`. Raises UserError."""
     from orchestrator.cluster import slurm as jobs
     from orchestrator.engine.weights import locate
 
-    slurm = _slurm(resolved.machine.slurm, asked)
-    real = resolved.models if resolved.request.engine != "simulated" else ()
+    slurm = _slurm(resolved.machine.slurm, options)
+    to_stage: list[str] = []
+    if resolved.request.engine != "simulated":  # the simulated engine needs no weights
+        to_stage = [model.ref for model in resolved.models if locate(model) is None]
     return jobs.Job(
         machine=resolved.machine,
-        machine_name=asked["machine"],
+        machine_name=options["machine"],
         slurm=slurm,
-        nodes=asked["nodes"],
-        gpus=asked["gpus"] or slurm.gpus_per_node,
-        hours=asked["hours"],
-        lead_s=asked["lead_s"] or jobs.lead_s(execution_timeout_s),
-        exclusive=asked["exclusive"],
-        chain=asked["chain"],
-        dashboard=asked["dashboard"],
+        nodes=options["nodes"],
+        gpus=options["gpus"] or slurm.gpus_per_node,
+        hours=options["hours"],
+        lead_s=options["lead_s"] or jobs.lead_s(execution_timeout_s),
+        exclusive=options["exclusive"],
+        chain=options["chain"],
+        dashboard=options["dashboard"],
         folder=Path.cwd(),
         out=Path.cwd() / resolved.request.out,
         tune=arguments,
         python=Path(sys.executable),
         caches=jobs.caches(),
-        to_stage=tuple(model.ref for model in real if locate(model) is None),
+        to_stage=tuple(to_stage),
     )
 
 
-def _slurm(of_machine: Slurm, asked: dict[str, Any]) -> Slurm:
-    """The machine's settings with those of the command line in their place. Raises UserError."""
+def _slurm(of_machine: Slurm, options: dict[str, Any]) -> Slurm:
+    """The machine's SLURM settings; options that were given replace them. Raises UserError."""
     from pydantic import ValidationError
 
     from orchestrator.nouns import Slurm
 
-    given = {
-        name: asked[name] for name in ("account", "partition", "qos") if asked[name] is not None
-    }
+    given: dict[str, str] = {}
+    for name in ("account", "partition", "qos"):
+        if options[name] is not None:
+            given[name] = options[name]
     for name, value in given.items():
         try:
             Slurm.model_validate({name: value})
         except ValidationError as error:
             raise UserError(
-                f"--{name} {short(value)}: a name of letters, digits, '.', '_' and '-' only"
+                f"--{name} {short(value)}: write letters, digits, '.', '_' and '-' only"
             ) from error
     return of_machine.model_copy(update=given)
 
 
 def _warn(job: Job) -> None:
+    """Print what would make the job fail or its energies doubtful."""
     from orchestrator.cluster.slurm import PLACEHOLDER
 
     lines = []
     if not job.slurm.account:
         lines.append(
-            f"warning: no account is known; put it in the place of {PLACEHOLDER}, or give --account"
+            f"warning: no account to bill is known; replace {PLACEHOLDER} in the script, "
+            "or give --account"
         )
     lines += [
-        f"warning: {ref} isn't staged here: `orchestrator models stage {ref}` on a login node first"
+        f"warning: {ref}: its weights are not on this machine; "
+        f"run `orchestrator models stage {ref}` on a login node first"
         for ref in job.to_stage
     ]
     if job.shares_nodes():
         lines.append(
-            "warning: others may work on the same nodes, and CPU and RAM energy is then theirs, too; --exclusive keeps them off"
+            "warning: other jobs may run on the same nodes, and their CPU and RAM energy is then "
+            "counted too; --exclusive keeps them off"
         )
     for line in lines:
         click.echo(printable(line), err=True)
 
 
 def _submit(job: Job, request: Request) -> None:
-    """Submit, note and tell. Raises UserError."""
+    """Submit the job, record its number in the data set, and say how to follow it.
+
+    Raises UserError where the weights or an account are missing, or sbatch refuses the job.
+    """
     from orchestrator.cluster import slurm as jobs
     from orchestrator.cluster.slurm_queue import note
     from orchestrator.sweep.prepare import check_writable
 
-    faults = [
-        f"{ref}: its weights are not here, and jobs have no network; run `orchestrator models stage {ref}` first"
+    faults = []
+    if not job.slurm.account:
+        faults.append(
+            "--submit: no account to bill is known; "
+            "give --account, or write it into `slurm:` of the machine's file"
+        )
+    faults += [
+        f"{ref}: its weights are not on this machine and jobs have no network; "
+        f"run `orchestrator models stage {ref}` first"
         for ref in job.to_stage
     ]
-    if not job.slurm.account:
-        faults.insert(
-            0,
-            "--submit: no account is known; give --account, or write it into `slurm:` of the machine's file",
-        )
     if faults:
         raise UserError(*faults)
     check_writable(request.out)
@@ -254,13 +272,16 @@ def _submit(job: Job, request: Request) -> None:
         note(job.out, number)
     except OSError as error:
         click.echo(
-            f"warning: {job.out}: can't be written ({error.strerror}), `orchestrator status` won't know the job",
+            f"warning: {job.out}: can't be written ({error.strerror}); "
+            "`orchestrator status` won't show this job",
             err=True,
         )
+    nodes = f"{counted(job.nodes, 'node')} for {job.hours:g} h"
+    drain = f"scancel --batch --signal=USR1 {number}"
     for line in (
-        f"Submitted as job {number}: {job.nodes} nodes for {job.hours:g} h, log {job.folder}/slurm-{number}.log",
-        f"See how far it is: orchestrator status --out {request.out}",
-        f"Drain it: scancel --batch --signal=USR1 {number}    (then it goes on in a follow-up job, if --chain has any left)",
-        f"End it: scancel {number}",
+        f"Submitted as job {number}: {nodes}, log {job.folder}/slurm-{number}.log",
+        f"Show its progress: orchestrator status --out {request.out}",
+        f"Drain it: {drain}    (a follow-up job then resumes it, if --chain has any left)",
+        f"Cancel it: scancel {number}",
     ):
         click.echo(printable(line))

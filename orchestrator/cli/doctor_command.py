@@ -1,4 +1,4 @@
-"""`doctor`: what this machine offers, and what to do where something is missing."""
+"""`doctor`: what this machine offers, and what to do about each problem."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,16 +16,18 @@ from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
     from orchestrator.doctor import Diagnosis, Room
+
 GIB = 2**30
 
 
 @click.command()
 @out_option
-@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def doctor(out: Path, *, as_json: bool) -> int:
-    """Look at this machine: GPUs, which energy meters answer, disk, model hub, Ray, and which models fit in its memory.
+    """Check this machine: GPUs, energy meters, disk, network, memory.
 
-    Changes nothing and takes some seconds. Exit code 3 where something is missing; what to do stands beside it.
+    Also shows how long a text of each known model can be. Changes nothing and takes some seconds.
+    Each problem is shown with its remedy; the exit code is then 3.
 
     \b
     Example:
@@ -33,36 +35,40 @@ def doctor(out: Path, *, as_json: bool) -> int:
     """  # noqa: D301 - click wants the character
     from orchestrator.doctor import diagnose
 
-    found = diagnose(out)
+    diagnosis = diagnose(out)
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    **dataclasses.asdict(found),
-                    "machine_file": str(found.machine_file),
-                    "ok": found.ok(),
-                }
-            )
-        )
+        click.echo(json.dumps(_as_json(diagnosis)))
     else:
-        for line in _lines(found):
+        for line in _lines(diagnosis):
             click.echo(printable(line))
-    return 0 if found.ok() else FAULTS
+    if diagnosis.ok():
+        return 0
+    return FAULTS
 
 
-def _lines(found: Diagnosis) -> Iterator[str]:
-    yield f"{'machine':<18} {found.machine}, by {found.machine_file}"
-    for check in found.checks:
-        mark = "ok " if check.ok else "NOT"
-        yield f"{check.name:<18} {mark} {check.found}" + ("" if check.ok else f" -> {check.remedy}")
-    yield f"Longest text (--range max_length) that fits in {found.memory_bytes / GIB:.1f} GiB:"
-    for model in dict.fromkeys(room.model for room in found.rooms):
-        of_model = [room for room in found.rooms if room.model == model]
-        yield (
-            f"  {model:<8} "
-            + ", ".join(map(_room, of_model))
-            + f" (context {of_model[0].context_length})"
-        )
+def _as_json(diagnosis: Diagnosis) -> dict[str, Any]:
+    return {
+        **dataclasses.asdict(diagnosis),
+        "machine_file": str(diagnosis.machine_file),
+        "ok": diagnosis.ok(),
+    }
+
+
+def _lines(diagnosis: Diagnosis) -> Iterator[str]:
+    yield f"{'machine':<18} {diagnosis.machine}, described in {diagnosis.machine_file}"
+    for check in diagnosis.checks:
+        if check.ok:
+            yield f"{check.name:<18} ok: {check.found}"
+        else:
+            yield f"{check.name:<18} PROBLEM: {check.found} -> {check.remedy}"
+    memory = f"{diagnosis.memory_bytes / GIB:.1f} GiB"
+    yield f"Largest max_length whose weights and cache fit in {memory} of memory:"
+    by_model: dict[str, list[Room]] = {}
+    for room in diagnosis.rooms:
+        by_model.setdefault(room.model, []).append(room)
+    for model, rooms in by_model.items():
+        lengths = ", ".join(map(_room, rooms))
+        yield f"  {model:<8} {lengths} (context {rooms[0].context_length})"
 
 
 def _room(room: Room) -> str:

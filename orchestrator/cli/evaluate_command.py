@@ -12,6 +12,7 @@ import click
 from orchestrator.cli.exit_codes import FAULTS
 from orchestrator.cli.options import existing_out_option
 from orchestrator.cli.terminal import energy
+from orchestrator.wording import counted
 
 if TYPE_CHECKING:
     from orchestrator.evaluate.evaluation import Evaluation
@@ -24,28 +25,30 @@ if TYPE_CHECKING:
     "rules_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Limits of your own; see --print-rules.",
+    help="YAML file with your own rules; --print-rules gives one to edit. [default: packaged]",
 )
 @click.option(
-    "--print-rules", is_flag=True, help="Print the rules in force, to copy and edit, and end."
+    "--print-rules", is_flag=True, help="Print the rules that would apply as YAML, then exit."
 )
 @click.option(
     "--embedding",
     metavar="FOLDER|NAME",
-    help="Also compare prompt and text by a sentence-transformers model: a folder, or a name on the hub.",
+    help="Also measure how similar text and prompt are, with this sentence-transformers model: "
+    "a folder or a name on the hub.",
 )
 @click.option(
     "--judge",
     "judge_url",
     metavar="URL",
-    help="Also ask a judge: an OpenAI-compatible endpoint, e.g. http://localhost:8000/v1",
+    help="Also ask a language model to judge each text: the URL of an OpenAI-compatible API, "
+    "e.g. http://localhost:8000/v1",
 )
 @click.option(
     "--judge-model",
     metavar="NAME",
-    help="The judge's model, as its endpoint calls it. The key stands in OPENAI_API_KEY.",
+    help="Name of the judge's model at that URL; its key is read from OPENAI_API_KEY.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Counts as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 def evaluate(
     *,
     out: Path,
@@ -56,15 +59,18 @@ def evaluate(
     judge_model: str | None,
     as_json: bool,
 ) -> int:
-    """Judge each text: usable or not, why, and its quality from 0 to 1; then rebuild the tables.
+    """Judge each text: usable or not, why, and how good it is.
 
-    Texts that have a verdict by the same rules are not judged again, so this can be run whenever a sweep has grown, also while
-    it runs (best on another machine: it takes CPU time). A person's decision (`review`) stands above the machine's.
+    The quality is a number from 0 to 1. Afterwards the tables are rebuilt. Texts that already have
+    a verdict by the same rules are skipped, so run it whenever a sweep has grown. It also works
+    while a sweep runs, but then best on another machine, since it takes CPU time. A person's
+    decision (`review`) overrules the verdict of the rules.
 
     \b
-    Example:
+    Examples:
       orchestrator evaluate --out measurements
-      orchestrator evaluate --print-rules > my-rules.yaml && orchestrator evaluate --rules my-rules.yaml
+      orchestrator evaluate --print-rules > my-rules.yaml
+      orchestrator evaluate --rules my-rules.yaml
     """  # noqa: D301 - click wants the character
     from orchestrator.errors import UserError
     from orchestrator.evaluate.evaluation import evaluate as run
@@ -77,11 +83,13 @@ def evaluate(
         click.echo((rules_file or PACKAGED).read_text(encoding="utf-8"), nl=False)
         return 0
     if (judge_url is None) != (judge_model is None):
-        raise UserError("--judge and --judge-model: give both or none")
-    if judge_url and not judge_url.startswith(("http://", "https://")):
-        raise UserError(f"--judge {judge_url}: must begin with http:// or https://")
-    judge = Judge(judge_url, judge_model) if judge_url and judge_model else None
-    found = run(
+        raise UserError("--judge and --judge-model: give both or neither")
+    judge = None
+    if judge_url is not None and judge_model is not None:
+        if not judge_url.startswith(("http://", "https://")):
+            raise UserError(f"--judge {judge_url}: must begin with http:// or https://")
+        judge = Judge(judge_url, judge_model)
+    result = run(
         out,
         read_rules(rules_file),
         embedding=embedding,
@@ -89,32 +97,35 @@ def evaluate(
         spread=spread,
         say=lambda line: click.echo(printable(line), err=True),
     )
-    for line in (*(f"left out: {fault}" for fault in found.faults), *found.notes):
-        click.echo(printable(line), err=True)
+    for fault in result.faults:
+        click.echo(printable(f"left out: {fault}"), err=True)
+    for note in result.notes:
+        click.echo(printable(note), err=True)
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(found)))
+        click.echo(json.dumps(dataclasses.asdict(result)))
     else:
-        click.echo("\n".join(_lines(found, out)))
-    return FAULTS if found.faults else 0
+        click.echo("\n".join(_lines(result, out)))
+    if result.faults:
+        return FAULTS
+    return 0
 
 
-def _lines(found: Evaluation, out: Path) -> list[str]:
-    lines = [
-        f"{found.judged} texts judged, {found.known} were: {found.kept} usable, {found.discarded} discarded"
-    ]
-    if found.reasons:
-        lines.append("Why: " + ", ".join(f"{reason} {n}" for reason, n in found.reasons.items()))
-    if found.discarded:
-        lines.append(f"Energy of the discarded: {energy(found.wasted_j)}")
-    if found.overruled:
-        lines.append(f"{found.overruled} decided by persons")
-    if found.failed:
-        lines.append(f"{found.failed} failed executions have no text")
-    if found.synthetic:
+def _lines(result: Evaluation, out: Path) -> list[str]:
+    judged = f"{counted(result.judged, 'text')} judged, {result.known} already had a verdict"
+    lines = [f"{judged}: {result.kept} usable, {result.discarded} discarded"]
+    if result.reasons:
+        reasons = ", ".join(f"{reason} {n}" for reason, n in result.reasons.items())
+        lines.append(f"Reasons: {reasons}")
+    if result.discarded:
+        lines.append(f"Energy spent on discarded texts: {energy(result.wasted_j)}")
+    if result.overruled:
+        lines.append(f"{counted(result.overruled, 'text')} decided by a person")
+    if result.failed:
+        lines.append(f"{counted(result.failed, 'failed execution')} without a text")
+    if result.synthetic:
         lines.append(
-            f"{found.synthetic} texts of random weights or the simulated engine are not judged: they mean nothing"
+            f"{counted(result.synthetic, 'text')} of random weights or the simulated engine not "
+            "judged: they mean nothing"
         )
-    return [
-        *lines,
-        f"-> verdicts.parquet, executions.parquet and summary.parquet in {out}; `orchestrator report` shows them",
-    ]
+    tables = f"verdicts.parquet, executions.parquet and summary.parquet in {out}"
+    return [*lines, f"-> {tables}; `orchestrator report` shows the results"]

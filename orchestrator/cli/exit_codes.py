@@ -1,9 +1,10 @@
-"""Exit codes; 0 is success."""
+"""Exit codes of the command line; 0 is success."""
 
 USER_ERROR = 2
+"""The user can mend it: a wrong option, file or address."""
 FAULTS = 3
-"""It ran, and what it ran or looked at has faults."""
+"""The command ran to its end, but executions failed or checks found errors."""
 DRAINED = 75
-"""EX_TEMPFAIL of sysexits.h: to be run again."""
+"""A sweep stopped before its end and can be resumed (EX_TEMPFAIL of sysexits.h)."""
 INTERRUPTED = 130
-"""By Ctrl-C, as a shell counts it."""
+"""Ctrl-C: 128 + SIGINT, as shells report it."""

@@ -1,33 +1,46 @@
-"""`import`: take over measurements that were made with CodeCarbon alone."""
+"""`import`: copy measurements that were made with CodeCarbon alone into a data set."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli.exit_codes import FAULTS
 from orchestrator.cli.options import check_data_set, out_option
+from orchestrator.wording import counted
+
+if TYPE_CHECKING:
+    from orchestrator.importer.import_tree import Import
 
 SHOWN = 50
+"""Most faults that are printed; --json has all."""
 
 
 @click.command("import")
 @click.argument("source", type=click.Path(path_type=Path), metavar="FOLDER")
 @out_option
-@click.option("--machine", metavar="NAME", help="Where the tree has no folders for machines.")
-@click.option("--model", metavar="NAME", help="Where it has none for models.")
-@click.option("--strategy", metavar="NAME", help="Where it has none for sampling strategies.")
-@click.option("--use-case", metavar="NAME", help="Where it has none for use cases.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be imported, and what can't be.")
-@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+@click.option("--machine", metavar="NAME", help="Machine, if FOLDER has no level for it.")
+@click.option("--model", metavar="NAME", help="Model, if FOLDER has no level for it.")
+@click.option(
+    "--strategy", metavar="NAME", help="Sampling strategy, if FOLDER has no level for it."
+)
+@click.option("--use-case", metavar="NAME", help="Use case, if FOLDER has no level for it.")
+@click.option(
+    "--dry-run", is_flag=True, help="Only show what would be imported and what would be left out."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the counts and faults as JSON.")
 def import_(*, source: Path, out: Path, dry_run: bool, as_json: bool, **levels: str | None) -> int:
-    """Copy a tree MACHINE/MODEL/STRATEGY/USE CASE/.../emissions.csv, output.txt into a data set.
+    """Copy measurements made with CodeCarbon alone into a data set.
 
-    Files of any version of CodeCarbon are copied as they are to imported/, and their rows stand in imported.parquet, apart from
-    what this program measured and null where something is unknown. Nothing is overwritten, and what is there already is no
-    matter. Rows that can't be read are listed with file and line; the exit code is then 3.
+    FOLDER holds MACHINE/MODEL/STRATEGY/USE_CASE/.../ with an emissions.csv, and output.txt if
+    there is one, of any version of CodeCarbon. The files are copied unchanged to imported/, and
+    their rows go to imported.parquet, apart from what this program measured; what is unknown is
+    null. Nothing is overwritten, and files that were imported before are skipped. Rows that
+    can't be read are listed with file and line; the exit code is then 3.
 
     \b
     Example:
@@ -43,25 +56,50 @@ def import_(*, source: Path, out: Path, dry_run: bool, as_json: bool, **levels: 
     check_folder(out)
     named = {name: value for name, value in levels.items() if value is not None}
     try:
-        found = import_tree(source, DataSetPaths(out), named, dry_run=dry_run)
+        result = import_tree(source, DataSetPaths(out), named, dry_run=dry_run)
     except OSError as error:
         raise UserError(
             f"{error.filename or out}: can't be read or written ({error.strerror}); import again"
         ) from error
-    flags = sorted({flag for row in found.rows for flag in row.flags})
     if as_json:
-        counts = {"files": len(found.new), "identical": found.identical, "rows": len(found.rows)}
-        click.echo(json.dumps({**counts, "flags": flags, "faults": found.faults}))
-        return FAULTS if found.faults else 0
-    for fault in found.faults[:SHOWN]:
-        click.echo(printable(f"left out: {fault}"), err=True)
-    if len(found.faults) > SHOWN:
-        click.echo(f"... and {len(found.faults) - SHOWN} more (--json has all)", err=True)
-    done = "would be imported" if dry_run else "imported"
-    click.echo(
-        f"{len(found.rows)} measurements of {len(found.new)} files {done} to {out}, {found.identical} files were there already"
-    )
-    with_text = sum(row.text is not None for row in found.rows)
-    if found.rows:
-        click.echo(f"{with_text} with a text; flags: {', '.join(flags)} (see docs/publish.md)")
-    return FAULTS if found.faults else 0
+        click.echo(json.dumps(_as_json(result)))
+    else:
+        for fault in result.faults[:SHOWN]:
+            click.echo(printable(f"left out: {fault}"), err=True)
+        if len(result.faults) > SHOWN:
+            click.echo(f"... and {len(result.faults) - SHOWN} more (--json has all)", err=True)
+        for line in _lines(result, out, dry_run=dry_run):
+            click.echo(line)
+    if result.faults:
+        return FAULTS
+    return 0
+
+
+def _flags(result: Import) -> list[str]:
+    """Every flag that a new row carries, sorted."""
+    flags: set[str] = set()
+    for row in result.rows:
+        flags.update(row.flags)
+    return sorted(flags)
+
+
+def _as_json(result: Import) -> dict[str, object]:
+    return {
+        "files": len(result.new),
+        "identical": result.identical,
+        "rows": len(result.rows),
+        "flags": _flags(result),
+        "faults": result.faults,
+    }
+
+
+def _lines(result: Import, out: Path, *, dry_run: bool) -> Iterator[str]:
+    done = "imported to"
+    if dry_run:
+        done = "would be imported to"
+    new = f"{counted(len(result.rows), 'measurement')} of {counted(len(result.new), 'file')}"
+    yield f"{new} {done} {out}; {counted(result.identical, 'file')} skipped as imported before"
+    if result.rows:
+        with_text = sum(row.text is not None for row in result.rows)
+        flags = ", ".join(_flags(result))
+        yield f"{with_text} of them with a text; flags: {flags} (see docs/publish.md)"

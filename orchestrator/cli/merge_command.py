@@ -1,4 +1,4 @@
-"""`merge`: data sets of machines that can't reach each other become one."""
+"""`merge`: copy the data sets of machines that can't reach each other into one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import check_data_set, out_option
+from orchestrator.wording import counted
 from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
@@ -21,21 +22,22 @@ if TYPE_CHECKING:
     "sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FOLDER..."
 )
 @out_option
-@click.option("--dry-run", is_flag=True, help="Only say what would be copied, and what conflicts.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be copied and what conflicts.")
 @click.option(
     "--accept-drift",
     is_flag=True,
-    help="Mix what machines of one name measured under different conditions.",
+    help="Merge trials of machines of one name although their software or GPU differs.",
 )
-@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def merge(
     *, sources: tuple[Path, ...], out: Path, dry_run: bool, accept_drift: bool, as_json: bool
 ) -> None:
     """Copy the trials and plans of other data sets into one, and rebuild its tables.
 
-    Nothing that is there is changed, and identical copies are no matter: merge the same folders again whenever they have
-    grown. Where two data sets have measured the same attempt of a trial on a machine of the same name, or a sweep's trials on
-    such machines with other versions or GPUs, all conflicts are named and nothing is written.
+    Existing files are never changed, and identical copies are skipped: merge the same folders
+    again whenever they have grown. Two data sets conflict if both measured the same attempt of a
+    trial on a machine of the same name, or if a sweep's trials on machines of the same name ran
+    with other versions or GPUs. Then all conflicts are named and nothing is written.
 
     \b
     Example:
@@ -47,7 +49,7 @@ def merge(
     for source in sources:
         check_data_set(source, "")
     check_folder(out)
-    found = merge_data_sets(
+    result = merge_data_sets(
         sources,
         out,
         lambda line: click.echo(printable(line), err=True),
@@ -55,15 +57,18 @@ def merge(
         accept_drift=accept_drift,
     )
     if as_json:
-        click.echo(json.dumps(_as_json(found)))
+        click.echo(json.dumps(_as_json(result)))
         return
-    for line in _lines(found, "would be copied" if dry_run else "copied"):
+    copied = "copied"
+    if dry_run:
+        copied = "would be copied"
+    for line in _lines(result, copied):
         click.echo(printable(line))
 
 
-def _as_json(found: Merge) -> dict[str, object]:
+def _as_json(result: Merge) -> dict[str, object]:
     return {
-        "out": str(found.out),
+        "out": str(result.out),
         "sources": [
             {
                 "folder": str(source.root),
@@ -72,29 +77,30 @@ def _as_json(found: Merge) -> dict[str, object]:
                 "unfinished": list(source.unfinished),
                 "imported": source.imported,
             }
-            for source in found.sources
+            for source in result.sources
         ],
-        "sweeps": [dataclasses.asdict(sweep) for sweep in found.sweeps],
+        "sweeps": [dataclasses.asdict(sweep) for sweep in result.sweeps],
     }
 
 
-def _lines(found: Merge, copied: str) -> list[str]:
+def _lines(result: Merge, copied: str) -> list[str]:
+    """What was copied from each data set, and how complete each sweep is now."""
     lines = []
-    for source in found.sources:
-        lines.append(
-            f"{source.root}: {len(source.new)} trials {copied}, {source.identical} were there already"
-        )
+    for source in result.sources:
+        new = counted(len(source.new), "trial")
+        lines.append(f"{source.root}: {new} {copied}, {source.identical} skipped as identical")
         lines += [
-            f"  left out: {place} runs or was cut off; `tune` there goes on with it"
+            f"  left out: {place} is unfinished; resume it with `tune` in that data set"
             for place in source.unfinished
         ]
         if source.imported:
             lines.append(
-                "  left out: imported/; `orchestrator import` takes the old files into another data set, too"
+                "  left out: imported/; import its original files with `orchestrator import`"
             )
-    for sweep in found.sweeps:
-        missing = f"{sweep.missing} are missing" if sweep.missing else "complete"
-        lines.append(
-            f"{sweep.id}: {sweep.planned - sweep.missing} of {sweep.planned} executions: {missing}"
-        )
-    return [*lines, f"{found.n_new()} trials {copied} to {found.out}"]
+    for sweep in result.sweeps:
+        finished = f"{sweep.id}: {sweep.planned - sweep.missing} of {sweep.planned} executions"
+        if sweep.missing:
+            lines.append(f"{finished}, {sweep.missing} missing")
+        else:
+            lines.append(f"{finished}, complete")
+    return [*lines, f"{counted(result.n_new(), 'trial')} {copied} to {result.out}"]

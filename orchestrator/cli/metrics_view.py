@@ -1,4 +1,7 @@
-"""One view of `watch --address`: what a sweep's metrics tell. Text from the network is printed as text, without markup."""
+"""One view of `watch --address`: a running sweep as its metrics describe it.
+
+Text from the network is untrusted: it is printed without markup.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,17 @@ from rich.text import Text
 from orchestrator.cli.terminal import energy, literal, number
 from orchestrator.dataset.remaining import by_kind
 from orchestrator.tune.metrics_page import RunningSweep, places_of
+from orchestrator.wording import counted
 
 STATES = ("finished", "failed", "given_up", "running", "waiting")
 
 
 def metrics_view(sweeps: Sequence[RunningSweep]) -> RenderableType:
-    """Each sweep that runs there."""
+    """A block for each sweep that runs at the address."""
     if not sweeps:
         return Text(
-            "Metrics answer there, but no sweep has told any yet: they come some ten seconds after its first prompt."
+            "This address answers, but has no metrics of a sweep yet: "
+            "they appear about ten seconds after its first prompt."
         )
     parts: list[RenderableType] = []
     for sweep in sweeps:
@@ -35,35 +40,46 @@ def _facts(sweep: RunningSweep) -> RenderableType:
 
 
 def _rows(sweep: RunningSweep) -> Iterator[tuple[str, str, str]]:
+    """(name, value, style) of each line."""
     states = [
         f"{sweep.trials[state]} {state.replace('_', ' ')}"
         for state in STATES
         if sweep.trials.get(state)
     ]
-    yield "trials", ", ".join(states) or "none told yet", ""
+    yield "trials", ", ".join(states) or "not known yet", ""
     failed = {kind: n for kind, n in sweep.executions.items() if kind != "none"}
     yield "executions", f"{sweep.executions.get('none', 0)} ok in this run", ""
     if failed:
         yield "failed", by_kind(failed), "red"
     if sweep.lost:
-        yield "lost", f"{sweep.lost} workers", "red"
-    bound = f" (a lower bound, unknown of {sweep.energy_unknown})" if sweep.energy_unknown else ""
-    of_gpu = (
-        f", of which {energy(sweep.gpu_energy_j)} by the GPUs' counters"
-        if sweep.gpu_energy_j
-        else ""
-    )
-    yield "energy", f"{energy(sweep.energy_j)} so far{bound}{of_gpu}", ""
-    speed = sweep.tokens / sweep.window_s if sweep.window_s else None
-    yield "tokens", f"{sweep.tokens}, {number(speed)} tokens/s within the windows", ""
+        yield "lost", counted(sweep.lost, "worker"), "red"
+    yield "energy", _energy(sweep), ""
+    yield "tokens", f"{sweep.tokens}, {number(_tokens_per_s(sweep))} tokens/s while measuring", ""
     yield "J/token", f"median at most {number(sweep.median_j_per_token())}", ""
 
 
+def _energy(sweep: RunningSweep) -> str:
+    text = f"{energy(sweep.energy_j)} so far"
+    if sweep.energy_unknown:
+        text += f" (a lower bound: {counted(sweep.energy_unknown, 'execution')} not measured)"
+    if sweep.gpu_energy_j:
+        text += f", {energy(sweep.gpu_energy_j)} of it by GPU counters"
+    return text
+
+
+def _tokens_per_s(sweep: RunningSweep) -> float | None:
+    """Mean speed over all measurement windows; None before the first."""
+    if not sweep.window_s:
+        return None
+    return sweep.tokens / sweep.window_s
+
+
 def _places(sweep: RunningSweep) -> RenderableType:
+    """Speed and power in the last measurement window of each place where a trial runs."""
     table = Table(box=None, pad_edge=False, header_style="")
     for name in ("last window", "host", "GPU"):
         table.add_column(name)
-    for name in ("tokens/s", "W in all", "W of the GPU"):
+    for name in ("tokens/s", "W overall", "W of the GPU"):
         table.add_column(name, justify="right")
     for place in places_of(sweep):
         figures = (sweep.tokens_per_s, sweep.power_w, sweep.gpu_power_w)

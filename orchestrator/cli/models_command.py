@@ -1,4 +1,4 @@
-"""`models`: which models are known, and fetching one before it is needed."""
+"""`models`: list the known models, and fetch one before it is needed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def models() -> None:
-    """List the known models, or stage one (fetch, check, cache)."""
+    """List the known models, or stage one (download its weights)."""
 
 
 @models.command("list")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 def list_models(*, as_json: bool) -> None:
     """List the known models and whether their weights are on this machine.
 
@@ -29,37 +29,47 @@ def list_models(*, as_json: bool) -> None:
     from orchestrator.engine.weights import locate
     from orchestrator.models import KNOWN
 
-    here = {name: locate(model) for name, model in KNOWN.items()}
     if as_json:
-        click.echo(json.dumps([_row(model, here[name]) for name, model in KNOWN.items()]))
+        click.echo(json.dumps([_row(model, locate(model)) for model in KNOWN.values()]))
         return
     for name, model in KNOWN.items():
-        size = f"{model.architecture.parameters() / 1e9:6.3f} B" if model.architecture else "?"
-        staged = "staged" if here[name] else "not here"
+        size = "?"
+        if model.architecture:
+            size = f"{model.architecture.parameters() / 1e9:6.3f} B"
+        staged = "staged"
+        if locate(model) is None:
+            staged = "not here"
         click.echo(f"{name:<8} {size}  {model.licence:<27} {staged:<8}  {model.description}")
     click.echo(
-        "also: synthetic-NAME[:hidden_size=..,num_hidden_layers=..], org/name[@revision] of the hub, or a folder"
+        "--model also takes synthetic-NAME[:hidden_size=..,num_hidden_layers=..] (random weights), "
+        "org/name[@revision] of the hub, or a folder"
     )
 
 
-def _row(model: Model, here: Weights | None) -> dict[str, Any]:
-    return {
+def _row(model: Model, weights: Weights | None) -> dict[str, Any]:
+    """A model as JSON; `weights`: those on this machine, None where there are none."""
+    row: dict[str, Any] = {
         "name": model.label,
         "repository": model.repo,
         "revision": model.revision,
-        "parameters": model.architecture.parameters() if model.architecture else None,
+        "parameters": None,
         "licence": model.licence,
         "gated": model.gated,
-        "here": str(here.path) if here else None,
-        "here_revision": here.revision if here else None,
+        "here": None,
+        "here_revision": None,
         "description": model.description,
     }
+    if model.architecture:
+        row["parameters"] = model.architecture.parameters()
+    if weights:
+        row |= {"here": str(weights.path), "here_revision": weights.revision}
+    return row
 
 
 @models.command()
 @click.argument("name")
 def stage(name: str) -> None:
-    """Fetch a model's weights, check them and cache them: before an offline run.
+    """Download a model's weights, check and cache them, for example before an offline run.
 
     \b
     Example:

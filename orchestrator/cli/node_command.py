@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from orchestrator.wording import counted
 from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
     from orchestrator.cluster.ray_node import Offer
+    from orchestrator.tune.session import Node
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 PORTS = click.option(
     "--ports",
     metavar="LOW-HIGH",
-    help="Listen on these only, for a firewall. [default: its file's, else any free]",
+    help="Listen on these ports only, for a firewall. [default: the machine's file, else any free]",
 )
 CPUS = click.option(
     "--cpus", type=click.IntRange(1), metavar="N", help="CPUs to offer. [default: all]"
@@ -37,7 +39,8 @@ MACHINE = click.option(
 @click.option(
     "--host",
     metavar="ADDRESS",
-    help="This machine's address for the others. [default: its file's, else 127.0.0.1]",
+    help="Address at which other machines reach this one. "
+    "[default: the machine's file, else 127.0.0.1]",
 )
 @click.option(
     "--port",
@@ -45,13 +48,13 @@ MACHINE = click.option(
     default=6379,
     show_default=True,
     metavar="PORT",
-    help="For joining.",
+    help="Port on which other machines join.",
 )
 @PORTS
 @CPUS
 @GPUS
 def start(*, machine: str | None, port: int, **offered: Any) -> None:
-    """Start a Ray cluster with this machine as its head. It asks for a token.
+    """Start a Ray cluster with this machine as its head. A machine needs its token to join.
 
     \b
     Example:
@@ -60,15 +63,15 @@ def start(*, machine: str | None, port: int, **offered: Any) -> None:
     from orchestrator.cluster import ray_node as node
     from orchestrator.tune.session import LOOPBACK, own_token
 
-    found = node.start(_offer(machine, **offered), port)
-    _say(f"This machine ({found.machine}) is the head of a Ray cluster at {found.address}.")
-    if found.host == LOOPBACK:
-        _say("It listens on 127.0.0.1: other machines can't join it (--host ADDRESS lets them).")
+    head = node.start(_offer(machine, **offered), port)
+    _say(f"This machine ({head.machine}) is the head of a Ray cluster at {head.address}.")
+    if head.host == LOOPBACK:
+        _say("It listens on 127.0.0.1 only; start it with --host ADDRESS to let others join.")
     else:
-        _say(f"Copy {own_token()} to the other machines, by a safe way, and there:")
-        _say(f"  orchestrator cluster join {found.address} --token-file FILE")
-    _say(f"Then here: orchestrator tune --space lhs --address {found.address} [--machine each]")
-    _say("End it: orchestrator cluster stop")
+        _say(f"Copy {own_token()} to the other machines by a safe way, then run there:")
+        _say(f"  orchestrator cluster join {head.address} --token-file FILE")
+    _say(f"Then here: orchestrator tune --space lhs --address {head.address} [--machine each]")
+    _say("Stop it: orchestrator cluster stop")
 
 
 @click.command()
@@ -77,19 +80,20 @@ def start(*, machine: str | None, port: int, **offered: Any) -> None:
 @click.option(
     "--host",
     metavar="ADDRESS",
-    help="This machine's address for the others. [default: its file's, else as it reaches the head]",
+    help="Address at which other machines reach this one. "
+    "[default: the machine's file, else the address from which it reaches the head]",
 )
 @click.option(
     "--token-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The head's token. [default: the one here]",
+    help="Copy of the head's token. [default: this user's own token]",
 )
 @PORTS
 @CPUS
 @GPUS
 def join(*, address: str, machine: str | None, token_file: Path | None, **offered: Any) -> None:
-    """Attach this machine to a Ray cluster, also while a sweep runs there: it gets trials at once.
+    """Add this machine to a Ray cluster. A sweep that runs there uses it at once.
 
     \b
     Example:
@@ -97,11 +101,9 @@ def join(*, address: str, machine: str | None, token_file: Path | None, **offere
     """  # noqa: D301 - click wants the character
     from orchestrator.cluster import ray_node as node
 
-    found = node.join(address, _offer(machine, **offered), token_file)
-    _say(
-        f"This machine ({found.machine}) is a node of the cluster at {found.address}, as {found.host}."
-    )
-    _say("Leave it: orchestrator cluster stop    (trials that run here go to another machine)")
+    own = node.join(address, _offer(machine, **offered), token_file)
+    _say(f"This machine ({own.machine}, {own.host}) is a node of the cluster at {own.address}.")
+    _say("Leave it: orchestrator cluster stop    (trials that run here move to another machine)")
 
 
 @click.command()
@@ -110,64 +112,79 @@ def join(*, address: str, machine: str | None, token_file: Path | None, **offere
     metavar="HOST:PORT",
     help="The cluster's head. [default: the cluster that this machine is in]",
 )
-@click.option("--json", "as_json", is_flag=True, help="The nodes as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the nodes as JSON.")
 def status(address: str | None, *, as_json: bool) -> None:
-    """Show a cluster's nodes: kind of machine, address, CPUs, GPUs, and whether each is alive."""
+    """Show the nodes of a Ray cluster.
+
+    For each node: kind of machine, address, CPUs, GPUs, and whether it is alive.
+    """
     from orchestrator.errors import UserError
     from orchestrator.tune.own_cluster import attachment
     from orchestrator.tune.session import check_answers, nodes_of, set_environment
 
-    found = attachment()
-    if address is None and found is None:
-        raise UserError(
-            "this machine is in no cluster; name one with --address HOST:PORT, or start one with `cluster start`"
-        )
-    where = address or (found.address if found else "")
-    check_answers(where)
-    set_environment(where)
-    nodes = nodes_of(where)
+    if address is None:
+        own = attachment()
+        if own is None:
+            raise UserError(
+                "this machine is in no cluster; name one with --address HOST:PORT, "
+                "or start one with `cluster start`"
+            )
+        address = own.address
+    check_answers(address)
+    set_environment(address)
+    nodes = nodes_of(address)
     if as_json:
-        rows = [
-            {
-                "machine": n.machine,
-                "address": n.host,
-                "cpus": n.cpus,
-                "gpus": n.gpus,
-                "alive": n.alive,
-            }
-            for n in nodes
-        ]
-        click.echo(json.dumps({"address": where, "nodes": rows}))
+        click.echo(json.dumps({"address": address, "nodes": list(map(_row, nodes))}))
         return
-    _say(f"Ray cluster at {where}: {sum(n.alive for n in nodes)} nodes")
+    _say(f"Ray cluster at {address}: {counted(sum(n.alive for n in nodes), 'node')}")
     for n in sorted(nodes, key=lambda n: (not n.alive, n.machine or "", n.host)):
-        life = "" if n.alive else "  lost"
-        _say(f"  {n.machine or '(no label)':<12} {n.host:<16} {n.cpus:g} CPUs  {n.gpus} GPUs{life}")
+        line = f"  {n.machine or '(no label)':<12} {n.host:<16} {n.cpus:g} CPUs  {n.gpus} GPUs"
+        if not n.alive:
+            line += "  lost"
+        _say(line)
+
+
+def _row(node: Node) -> dict[str, Any]:
+    return {
+        "machine": node.machine,
+        "address": node.host,
+        "cpus": node.cpus,
+        "gpus": node.gpus,
+        "alive": node.alive,
+    }
 
 
 @click.command()
 def stop() -> None:
-    """End this machine's node: the cluster if it is its head, else it only leaves. Other Rays are left alone."""
+    """Stop this machine's node of a Ray cluster.
+
+    On the head this ends the cluster; any other machine only leaves it. Other Ray processes on this
+    machine are not touched.
+    """
     from orchestrator.cluster import ray_node as node
 
-    found = node.stop()
-    _say(
-        f"Stopped: {'the cluster' if found.head else 'this node of the cluster'} at {found.address}."
-    )
+    stopped = node.stop()
+    if stopped.head:
+        _say(f"Stopped the cluster at {stopped.address}.")
+    else:
+        _say(f"This machine has left the cluster at {stopped.address}.")
 
 
 def _offer(
     machine: str | None, *, host: str | None, ports: str | None, cpus: int | None, gpus: int | None
 ) -> Offer:
-    """What this machine gives, and where it listens: by flags, else by its file. Raises UserError where there is none."""
+    """What this machine offers and where it listens: from the flags, else from the machine's file.
+
+    Raises UserError where the machine's file can't be read or its ports are wrong.
+    """
     from orchestrator.cluster.ray_node import Offer, port_flags
     from orchestrator.machine_files import detect, read_machine
     from orchestrator.meters.nvml import visible_gpus
 
-    found, path = read_machine(machine or detect([gpu.name for gpu in visible_gpus()]))
+    own, path = read_machine(machine or detect([gpu.name for gpu in visible_gpus()]))
     if ports is None:
-        port_flags(found.listen.ports, f"{path}: $.listen.ports:")
-    return Offer(found.name, host or found.listen.host, ports or found.listen.ports, cpus, gpus)
+        port_flags(own.listen.ports, f"{path}: $.listen.ports:")  # checks them
+    return Offer(own.name, host or own.listen.host, ports or own.listen.ports, cpus, gpus)
 
 
 def _say(line: str) -> None:

@@ -1,21 +1,31 @@
-"""`publish`: make a data set ready to be published."""
+"""`publish`: check a data set and write the files that it needs to be published."""
 
 from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli.exit_codes import FAULTS
 from orchestrator.cli.options import existing_out_option
+from orchestrator.wording import counted
+from orchestrator.yaml_files import printable
+
+if TYPE_CHECKING:
+    from orchestrator.dataset.findings import Finding
+    from orchestrator.dataset.paths import DataSetPaths
+    from orchestrator.dataset.tables import Trials
 
 SHOWN = 50
+"""Most findings that are printed; --json has all."""
 SPDX = ("CC-BY-4.0", "CC-BY-SA-4.0", "CC0-1.0", "ODbL-1.0")
 ACCEPTABLE = ("e_mail", "home_path", "ip_address", "own_name", "password")
-"""Rules of the scan with false alarms; a known form of token or key has none."""
+"""Rules of the scan that give false alarms. Tokens and keys of a known form can't be accepted."""
 
 
 @click.command()
@@ -25,30 +35,32 @@ ACCEPTABLE = ("e_mail", "home_path", "ip_address", "own_name", "password")
     default="Energy of LLM inference over generation hyperparameters",
     show_default=True,
     metavar="TEXT",
+    help="Title of the data set.",
 )
 @click.option(
     "--author",
     "authors",
     multiple=True,
     metavar='"NAME <ORCID>"',
-    help="Given Family, with or without an ORCID. Repeatable, in order.",
+    help="An author: given name, family name, and an ORCID if there is one. Repeatable, in order.",
 )
 @click.option(
     "--licence",
+    "--license",
     "spdx",
     type=click.Choice(SPDX),
     default="CC-BY-4.0",
     show_default=True,
-    help="Of the measurements, by SPDX identifier.",
+    help="Licence of the measurements, by its SPDX identifier.",
 )
 @click.option(
     "--accept",
     multiple=True,
     type=click.Choice(ACCEPTABLE),
-    help="Let finds of this rule through. Repeatable.",
+    help="Ignore matches of this rule: they become warnings. Repeatable.",
 )
 @click.option("--check", is_flag=True, help="Only check; write nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Findings and files as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print findings and files as JSON.")
 def publish(
     *,
     out: Path,
@@ -59,17 +71,17 @@ def publish(
     check: bool,
     as_json: bool,
 ) -> int:
-    """Write data card, Croissant metadata, citation, licence and checksums into a data set.
+    """Prepare a data set for publication: data card, citation, checksums.
 
-    Before that it is validated, and searched for tokens, keys, addresses and names that tell who measured where; with an
-    error in either nothing is written, and the exit code is 3. No measured file is changed. Nothing is uploaded: the command
-    for that is printed.
+    Writes a data card, Croissant metadata, citation, licence and checksums into it. The data set is
+    validated first, and scanned for tokens, keys, addresses and names that reveal who measured
+    where. If either finds an error, nothing is written and the exit code is 3. Measured files are
+    never changed. Nothing is uploaded: the command for that is printed.
 
     \b
     Example:
       orchestrator publish --out measurements --author "Ada Lovelace <0000-0002-1825-0097>"
     """  # noqa: D301 - click wants the character
-    from orchestrator.check.validation import validate as validated
     from orchestrator.dataset.lock import holder_of, seems_alive
     from orchestrator.dataset.paths import DataSetPaths
     from orchestrator.errors import UserError
@@ -77,56 +89,84 @@ def publish(
     from orchestrator.publish.licences import LICENCES
     from orchestrator.publish.publication import Publication
     from orchestrator.publish.publishing import publish as write
-    from orchestrator.publish.scan import Scanner, names_here, scan
-    from orchestrator.yaml_files import printable
 
     if not title.strip() or not title.isprintable():
-        raise UserError("--title: must be a line of text")
+        raise UserError("--title: must be one line of text")
     publication = Publication(
         title.strip(), tuple(map(parse_author, authors)), spdx, LICENCES[spdx]
     )
-    if (holder := holder_of(out)) and seems_alive(out, holder):
-        raise UserError(f"--out {out}: {holder.line()} runs a sweep there; publish when it is done")
+    holder = holder_of(out)
+    if holder and seems_alive(out, holder):
+        raise UserError(
+            f"--out {out}: {holder.line()} is running a sweep there; publish when it is done"
+        )
     paths = DataSetPaths(out)
-    trials, findings = validated(out)
-    findings = [
-        finding for finding in findings if finding.where != paths.checksums.name
-    ]  # they are made anew
-    folders = {part for leaf in paths.leaves() for part in leaf.relative_to(out).parts}
-    findings += scan(paths, Scanner(names_here(folders), frozenset(accept)))
+    trials, findings = _findings(paths, accept)
     errors = sum(finding.severity == "error" for finding in findings)
+    files: list[Path] = []
     try:
-        files = [] if errors else write(paths, trials, publication, check=check)
+        if not errors:
+            files = write(paths, trials, publication, check=check)
     except OSError as error:
         raise UserError(
             f"{error.filename or out}: can't be read or written ({error.strerror})"
         ) from error
     if as_json:
-        names = [file.name for file in files]
-        click.echo(
-            json.dumps(
-                {
-                    "findings": list(map(asdict, findings)),
-                    "files": names,
-                    "written": bool(files) and not check,
-                }
-            )
-        )
-        return FAULTS if errors else 0
-    for finding in sorted(findings)[:SHOWN]:
-        click.echo(printable(finding.line()))
-    if len(findings) > SHOWN:
-        click.echo(f"... and {len(findings) - SHOWN} more (--json has all)")
+        found = {
+            "findings": list(map(asdict, findings)),
+            "files": [file.name for file in files],
+            "written": bool(files) and not check,
+        }
+        click.echo(json.dumps(found))
+    else:
+        for line in _lines(out, findings, files, errors, check=check, anonymous=not authors):
+            click.echo(line)
     if errors:
-        click.echo(f"not published: {errors} errors")
         return FAULTS
-    click.echo(
-        f"{'would be written' if check else 'written'} to {out}: {', '.join(file.name for file in files)}"
-    )
-    if not authors:
-        click.echo('Note: no --author is given; CITATION.cff says "anonymous".')
-    if not check:
-        click.echo(
-            f'Upload: hf upload ORG/NAME {shlex.quote(str(out))} . --repo-type dataset --exclude ".*" --exclude "*/.*"'
-        )
     return 0
+
+
+def _findings(paths: DataSetPaths, accepted: tuple[str, ...]) -> tuple[Trials, list[Finding]]:
+    """The trials, and what `validate` and the scan for private content find, errors first."""
+    from orchestrator.check.validation import validate
+    from orchestrator.publish.scan import Scanner, names_here, scan
+
+    trials, findings = validate(paths.root)
+    # publishing writes the checksums anew, so old ones that differ are no fault
+    findings = [finding for finding in findings if finding.where != paths.checksums.name]
+    folder_names: set[str] = set()
+    for folder in paths.leaves():
+        folder_names.update(folder.relative_to(paths.root).parts)
+    findings += scan(paths, Scanner(names_here(folder_names), frozenset(accepted)))
+    return trials, sorted(findings)
+
+
+def _lines(
+    out: Path,
+    findings: list[Finding],
+    files: list[Path],
+    errors: int,
+    *,
+    check: bool,
+    anonymous: bool,
+) -> Iterator[str]:
+    """What is printed: the findings, the files, and how to go on."""
+    for finding in findings[:SHOWN]:
+        yield printable(finding.line())
+    if len(findings) > SHOWN:
+        yield f"... and {len(findings) - SHOWN} more (--json has all)"
+    if errors:
+        yield f"not published: {counted(errors, 'error')}"
+        return
+    names = ", ".join(file.name for file in files)
+    if check:
+        yield f"would be written to {out}: {names}"
+    else:
+        yield f"written to {out}: {names}"
+    if anonymous:
+        yield 'Note: no --author is given; CITATION.cff says "anonymous".'
+    if not check:
+        yield (
+            f"Upload: hf upload ORG/NAME {shlex.quote(str(out))} . --repo-type dataset "
+            '--exclude ".*" --exclude "*/.*"'
+        )

@@ -1,4 +1,4 @@
-"""`report` and `plot`: what a data set says, to look at."""
+"""`report` and `plot`: show what a data set says, as one HTML page or as a single chart."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ PLOT_KINDS = ("pdf", "svg", "png")
     "file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Where to. [default: report.html in the data set; compare.html here for --compare]",
+    help="The page to write: .html or .htm. "
+    "[default: report.html in the data set; with --compare compare.html in this folder]",
 )
 @click.option(
     "--tables",
@@ -32,7 +33,7 @@ PLOT_KINDS = ("pdf", "svg", "png")
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="Its tables too, for a paper: .md or .tex. Repeatable.",
+    help="Also write the page's tables to this file, for a paper: .md or .tex. Repeatable.",
 )
 @click.option(
     "--compare",
@@ -40,15 +41,17 @@ PLOT_KINDS = ("pdf", "svg", "png")
     type=click.Path(path_type=Path),
     nargs=2,
     metavar="A B",
-    help="Compare two data sets instead, where both measured the same.",
+    help="Compare two data sets instead, over the configurations that both measured.",
 )
 def report(
     *, out: Path, file: Path | None, exports: tuple[Path, ...], folders: tuple[Path, Path] | None
 ) -> None:
-    """Write one HTML file that shows what was measured: it opens offline, prints, and can be sent.
+    """Write one HTML file that shows what was measured.
 
-    Energy against length, each hyperparameter's effect with and without the text's length, machines and models side by side,
-    quality against energy, what was discarded and what it cost, and for each trial whether its number can be trusted.
+    It works offline and in print. It shows energy against length, each hyperparameter's effect
+    with and without the effect of the text's length, machines and models side by side, quality
+    against energy, which texts were discarded and what they cost, and for each trial how far its
+    figures can be trusted.
 
     \b
     Example:
@@ -63,25 +66,29 @@ def report(
     from orchestrator.report.page_content import tables
     from orchestrator.report.table_export import EXPORTS
 
-    for folder in folders or (out,):
-        check_data_set(folder, "--compare " if folders else "--out ")
-    if (
-        file and file.suffix.lower() not in PAGE_KINDS
-    ):  # else a slip of the hand writes over the data
+    if folders:
+        for folder in folders:
+            check_data_set(folder, "--compare ")
+    else:
+        check_data_set(out, "--out ")
+    # any other ending may be a mistyped name of a data file, which would be overwritten
+    if file and file.suffix.lower() not in PAGE_KINDS:
         raise UserError(f"--file {file}: must end in {' or '.join(PAGE_KINDS)}")
     for target in exports:
         if target.suffix.lower() not in EXPORTS:
             raise UserError(f"--tables {target}: must end in {' or '.join(EXPORTS)}")
+    shown: Sequence[Table] = ()
     if folders:
         a, b = (DataSetPaths(folder) for folder in folders)
-        found = compare(read_data(a), read_data(b))
-        target, text = file or Path("compare.html"), comparison_page(found, *names_of(a, b))
-        shown: Sequence[Table] = (ratio_table(found), setup_table(found))
+        comparison = compare(read_data(a), read_data(b))
+        target, text = file or Path("compare.html"), comparison_page(comparison, *names_of(a, b))
+        shown = (ratio_table(comparison), setup_table(comparison))
     else:
         paths = DataSetPaths(out)
         data = read_data(paths)
         target, text = file or paths.report, page(data, out.resolve().name)
-        shown = tables(data) if exports else ()
+        if exports:
+            shown = tables(data)
     size = _write(target, text)
     click.echo(f"{target}: {size / 1e6:.1f} MB; open it in a browser")
     for target in exports:
@@ -90,7 +97,7 @@ def report(
 
 
 def _write(target: Path, text: str) -> int:
-    """Its bytes. Raises UserError."""
+    """Write a file and return its size in bytes. Raises UserError where it can't be written."""
     from orchestrator.dataset.paths import write_atomically
     from orchestrator.errors import UserError
 
@@ -111,12 +118,13 @@ def _write(target: Path, text: str) -> int:
     type=click.Path(path_type=Path),
     required=True,
     metavar="FILE",
-    help="Where to: .pdf, .svg or .png.",
+    help="The file to write: .pdf, .svg or .png.",
 )
 def plot(*, name: str, out: Path, file: Path) -> None:
-    """Write one chart of the report for a paper.
+    """Write one chart of the report to a file, for a paper.
 
-    Charts: energy-length, effects, importance, parallel, side-by-side, energy-quality, usable, coverage.
+    Charts: energy-length, effects, importance, parallel, side-by-side, energy-quality, usable,
+    coverage.
 
     \b
     Example:
@@ -130,14 +138,15 @@ def plot(*, name: str, out: Path, file: Path) -> None:
     from orchestrator.yaml_files import nearest
 
     if name not in CHARTS:
-        raise UserError(f"plot: there is no {name!r}: {nearest(name, list(CHARTS))}")
+        raise UserError(f"plot: there is no chart {name!r}: {nearest(name, list(CHARTS))}")
     kind = file.suffix.removeprefix(".").lower()
     if kind not in PLOT_KINDS:
         raise UserError(f"--file {file}: must end in .pdf, .svg or .png")
     figure = CHARTS[name].draw(read_data(DataSetPaths(out)))
     if figure is None:
         raise UserError(
-            f"plot {name}: the data set has nothing for it yet; see `orchestrator report`"
+            f"plot {name}: the data set has too little for this chart; "
+            "`orchestrator report` says why"
         )
     try:
         write_figure(figure, file, kind)

@@ -1,4 +1,4 @@
-"""`review`: a page where a person keeps or discards texts."""
+"""`review`: serve a page on which a person keeps or discards texts."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import existing_out_option
+from orchestrator.wording import counted
 
 if TYPE_CHECKING:
     from orchestrator.dataset.paths import DataSetPaths
@@ -29,21 +30,22 @@ LONGEST_NAME = 64
 @click.option(
     "--reviewer",
     metavar="NAME",
-    help="Whose decisions they are; it is published with them. [default: the login name]",
+    help="Name to record with your decisions; it is published with them. [default: the login name]",
 )
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=0,
     show_default=True,
-    help="On 127.0.0.1; 0: a free one.",
+    help="Port on 127.0.0.1; 0 takes any free one.",
 )
-@click.option("--no-browser", is_flag=True, help="Print the address, open nothing.")
+@click.option("--no-browser", is_flag=True, help="Print the page's address, but open no browser.")
 def review(*, out: Path, reviewer: str | None, port: int, no_browser: bool) -> None:
-    """Read outputs beside their configuration and the machine's verdict, and keep or discard them with the keyboard.
+    """Keep or discard texts by hand, on a page in the browser.
 
-    Serves a page on this machine alone until Ctrl-C. Decisions are written at once to reviews.jsonl and stand above the machine's
-    verdicts; at the end they are taken into the tables.
+    The page shows each text beside its configuration and verdict, and is used by keyboard. It is
+    served to this machine alone until Ctrl-C. Each decision is written to reviews.jsonl at once and
+    overrules the verdict of the rules; at the end the tables are rebuilt.
 
     \b
     Example:
@@ -65,14 +67,13 @@ def review(*, out: Path, reviewer: str | None, port: int, no_browser: bool) -> N
         click.echo(printable(f"left out: {fault}"), err=True)
     queue = Queue(paths, trials, name)
     if not queue.items:
-        raise UserError(f"--out {out}: has no text to review; run `orchestrator tune` first")
+        raise UserError(f"--out {out}: holds no text to review; run `orchestrator tune` first")
     token = secrets.token_urlsafe(24)
 
     def ready(bound: int) -> None:
         address = f"http://127.0.0.1:{bound}/{token}/"
-        click.echo(
-            f"{len(queue.items)} texts to review as {printable(name)}: {address}\nCtrl-C ends it."
-        )
+        texts = counted(len(queue.items), "text")
+        click.echo(f"{texts} to review as {printable(name)}: {address}\nStop with Ctrl-C.")
         if not no_browser:
             _open(address, Path(folder))
 
@@ -83,7 +84,7 @@ def review(*, out: Path, reviewer: str | None, port: int, no_browser: bool) -> N
 
 
 def _reviewer(name: str | None) -> str:
-    """The name to write down. Raises UserError where there is none that can be."""
+    """The reviewer's name to record. Raises UserError where there is none or it can't be used."""
     import getpass
 
     from orchestrator.errors import UserError
@@ -91,12 +92,9 @@ def _reviewer(name: str | None) -> str:
     if name is None:
         try:
             name = getpass.getuser()
-        except (
-            OSError,
-            KeyError,
-            ImportError,
-        ):  # a container's user without an entry; which one depends on Python's version
-            raise UserError("--reviewer: give a name, this user has none") from None
+        except (OSError, KeyError, ImportError):
+            # a container's user may have no login name; what is raised depends on Python's version
+            raise UserError("--reviewer: this user has no login name; give a name") from None
     name = name.strip()
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
         raise UserError(f"--reviewer: must be 1 to {LONGEST_NAME} printable characters")
@@ -104,10 +102,13 @@ def _reviewer(name: str | None) -> str:
 
 
 def _open(address: str, folder: Path) -> None:
-    """Show the page if there is a display, by way of a file in a folder of this user: others see the arguments of processes."""
-    if sys.platform == "linux" and not (
-        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    ):
+    """Open the page in a browser if there is a display.
+
+    The browser gets a file in a private folder that leads to the address: other users can read
+    the arguments of processes, and the address holds a secret token.
+    """
+    displays = ("DISPLAY", "WAYLAND_DISPLAY")
+    if sys.platform == "linux" and not any(os.environ.get(name) for name in displays):
         return
     file = folder / "open.html"
     file.write_text(
@@ -118,7 +119,7 @@ def _open(address: str, folder: Path) -> None:
 
 
 async def _until_stopped(serving: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    """Serve until Ctrl-C or SIGTERM."""
+    """Serve the page until Ctrl-C or SIGTERM."""
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
@@ -126,28 +127,31 @@ async def _until_stopped(serving: Callable[[asyncio.Event], Awaitable[None]]) ->
 
 
 def _sum_up(paths: DataSetPaths, queue: Queue) -> None:
-    """Say what was decided, and take it into the tables unless a sweep does."""
+    """Say what was decided, and rebuild the tables with it unless a running sweep will."""
     from orchestrator.dataset.lock import holder_of, seems_alive
     from orchestrator.dataset.tables import rebuild
     from orchestrator.errors import UserError
 
-    words = list(queue.decided.values())
-    if not words:
+    decisions = list(queue.decided.values())
+    if not decisions:
         click.echo("Nothing decided.")
         return
-    kept, discarded = words.count("keep"), words.count("discard")
+    kept, discarded = decisions.count("keep"), decisions.count("discard")
+    taken_back = len(decisions) - kept - discarded
     click.echo(
-        f"{len(words)} decided: {kept} kept, {discarded} discarded, {len(words) - kept - discarded} taken back"
+        f"{counted(len(decisions), 'text')} decided: "
+        f"{kept} kept, {discarded} discarded, {taken_back} taken back"
     )
-    if (holder := holder_of(paths.root)) and seems_alive(paths.root, holder):
-        click.echo("A sweep runs there and takes them into the tables.")
+    holder = holder_of(paths.root)
+    if holder and seems_alive(paths.root, holder):
+        click.echo("A sweep is running there; it takes the decisions into the tables.")
         return
-    click.echo("Taking them into the tables ...")
+    click.echo("Rebuilding the tables ...")
     try:
         rebuild(paths)
     except OSError as error:
         what = f"{error.filename or paths.root}: can't be written ({error.strerror})"
         raise UserError(
-            f"{what}; the decisions are kept, `orchestrator summarize` takes them into the tables"
+            f"{what}; the decisions are kept, rebuild the tables with `orchestrator summarize`"
         ) from error
     click.echo(f"-> {paths.executions}, {paths.summary}")

@@ -1,4 +1,7 @@
-"""`status`: how far the sweeps of a data set are; works beside a running sweep and from any machine that sees the folder."""
+"""`status`: show how far the sweeps of a data set are.
+
+Works beside a running sweep, and on any machine that can read the folder.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,17 @@ from orchestrator.yaml_files import printable
 if TYPE_CHECKING:
     from orchestrator.status import Status, SweepStatus
 
+NO_SWEEP = "No sweep has been started in this data set."
+
 
 @click.command()
 @existing_out_option
-@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def status(out: Path, *, as_json: bool) -> None:
-    """Show what is done, failed and left of each sweep, at which rate, and who runs it.
+    """Show what is done, failed and left of each sweep.
 
-    Where SLURM is, also the jobs in its queue that were submitted for the data set (`cluster slurm`).
+    Also shows how fast it goes, what is left in time and energy, and who runs it. On a SLURM
+    cluster also shows the queued and running jobs that `cluster slurm` submitted.
 
     \b
     Example:
@@ -33,58 +39,57 @@ def status(out: Path, *, as_json: bool) -> None:
     from orchestrator.cluster.slurm_queue import queued
     from orchestrator.status import status as read_status
 
-    found, queue = read_status(out), queued(out)
+    current, jobs = read_status(out), queued(out)
     if as_json:
-        holder = found.holder and found.holder.line()
-        jobs = [dataclasses.asdict(job) for job in queue]
-        click.echo(
-            json.dumps(
-                {
-                    **dataclasses.asdict(found),
-                    "out": str(found.out),
-                    "holder": holder,
-                    "queue": jobs,
-                }
-            )
-        )
+        shown = {
+            **dataclasses.asdict(current),
+            "out": str(current.out),
+            "holder": current.holder and current.holder.line(),
+            "queue": [dataclasses.asdict(job) for job in jobs],
+        }
+        click.echo(json.dumps(shown))
         return
-    for line in (*_lines(found), *(job.line() for job in queue)):
+    for line in (*_lines(current), *(job.line() for job in jobs)):
         click.echo(printable(line))
 
 
-def _lines(found: Status) -> Iterator[str]:
-    yield who_runs(found)
-    if not found.sweeps:
-        yield "No sweep was begun here."
-    for sweep in found.sweeps:
+def _lines(current: Status) -> Iterator[str]:
+    yield who_runs(current)
+    if not current.sweeps:
+        yield NO_SWEEP
+    for sweep in current.sweeps:
         yield from _sweep_lines(sweep)
-    for line in found.unreadable:
+    for line in current.unreadable:
         yield f"left out: {line}"
 
 
-def who_runs(found: Status) -> str:
-    """Whether a sweep runs in a data set, and whose."""
-    if found.holder is None:
-        return f"{found.out}: nothing runs"
+def who_runs(current: Status) -> str:
+    """One line: whether a sweep is running in the data set, and by which process."""
+    if current.holder is None:
+        return f"{current.out}: no sweep is running"
     says = {
         True: "running",
-        False: "its run died, the next `tune` goes on",
-        None: "its run has given no sign for a while; `tune` watches whether it is alive",
-    }[found.alive]
-    return f"{found.out}: {says} ({found.holder.line()})"
+        False: "its run died; resume it with the same `tune`",
+        None: "its run has given no sign of life for a while; `tune` finds out whether it is alive",
+    }[current.alive]
+    return f"{current.out}: {says} ({current.holder.line()})"
 
 
 def _sweep_lines(sweep: SweepStatus) -> Iterator[str]:
     from orchestrator.dataset.remaining import by_kind
 
     count = f"{sweep.id}: {sweep.done} of {sweep.planned} executions done, {sweep.missing} left"
-    yield count + (f", FAILED: {by_kind(sweep.failed)}" if sweep.failed else "")
-    for leaf, (done, planned) in sweep.leaves.items():
-        yield f"  {leaf}: {done} of {planned}"
+    if sweep.failed:
+        count += f", FAILED: {by_kind(sweep.failed)}"
+    yield count
+    for folder, (done, planned) in sweep.leaves.items():
+        yield f"  {folder}: {done} of {planned}"
     if sweep.machines:
         yield "  on " + ", ".join(f"{name}: {n}" for name, n in sorted(sweep.machines.items()))
     if sweep.missing and sweep.per_hour and sweep.left_s is not None:
-        left = (
-            "energy unknown" if sweep.left_kwh is None else energy(sweep.left_kwh * 1000 * J_PER_WH)
-        )
-        yield f"  {sweep.per_hour:,.1f} executions an hour lately: about {duration(sweep.left_s)} and {left} left"
+        rate = f"{sweep.per_hour:,.1f} executions an hour lately"
+        left = duration(sweep.left_s)
+        if sweep.left_kwh is None:
+            yield f"  {rate}: about {left} left, energy unknown"
+        else:
+            yield f"  {rate}: about {left} and {energy(sweep.left_kwh * 1000 * J_PER_WH)} left"

@@ -1,4 +1,4 @@
-"""`summarize`: rebuild the derived tables of a data set from its folders."""
+"""`summarize`: rebuild the tables of a data set from its trial folders."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import click
 
 from orchestrator.cli.exit_codes import FAULTS
 from orchestrator.cli.options import existing_out_option
+from orchestrator.wording import counted
 
 
 @click.command()
 @existing_out_option
-@click.option("--json", "as_json", is_flag=True, help="Counts as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 def summarize(out: Path, *, as_json: bool) -> int:
     """Rebuild executions.parquet and summary.parquet from the trial folders.
 
@@ -40,7 +41,8 @@ def summarize(out: Path, *, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps({"executions": executions, "trials": trials, "left_out": faults}))
     else:
-        click.echo(
-            f"{executions} executions of {trials} trials -> {paths.executions}, {paths.summary}"
-        )
-    return FAULTS if faults else 0
+        rows = f"{counted(executions, 'execution')} of {counted(trials, 'trial')}"
+        click.echo(f"{rows} -> {paths.executions}, {paths.summary}")
+    if faults:
+        return FAULTS
+    return 0

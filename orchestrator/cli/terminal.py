@@ -1,4 +1,4 @@
-"""How figures are written for a person, and the console they are written to."""
+"""Figures as a person reads them, and the terminal to which they are written."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from orchestrator.yaml_files import printable
 
 J_PER_WH = 3600.0
 LOG_WIDTH = 120
-"""Columns where there is no terminal (a log file)."""
+"""Columns of the output where it is no terminal but, for example, a log file."""
 
 
 class _Lasting:
-    """A stream whose reader may go away (a closed terminal, `| head`): what is written after that is dropped."""
+    """A stream whose reader may go away (a closed terminal, `| head`); later output is dropped."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -29,13 +29,13 @@ class _Lasting:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write, or drop."""
+        """Write the text, or drop it if nobody reads any more."""
         with self._outlasting():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush, or drop."""
+        """Flush, or drop what is left if nobody reads any more."""
         with self._outlasting():
             self._stream.flush()
 
@@ -44,14 +44,16 @@ class _Lasting:
         try:
             yield
         except OSError as error:
-            if error.errno in (
-                errno.EPIPE,
-                errno.EIO,
-            ):  # a pipe's, a terminal's; a full disk may have room again
+            # a closed pipe gives EPIPE, a closed terminal EIO. Other errors may pass (a full disk
+            # may have room again), so later output is still tried
+            if error.errno in (errno.EPIPE, errno.EIO):
                 self._give_up()
 
     def end(self) -> None:
-        """Let nothing be left that Python's own last flush would fail over, with an exit code of its own."""
+        """Flush for the last time.
+
+        Python flushes once more when it exits; if that fails, it exits with a code of its own.
+        """
         try:
             self._stream.flush()
         except OSError:
@@ -65,7 +67,10 @@ class _Lasting:
 
 @contextlib.contextmanager
 def lasting_streams() -> Iterator[None]:
-    """A sweep goes on when nobody reads what it says. Streams that were closed before are left as they are."""
+    """Let the program outlive its terminal: output that nobody can read is dropped.
+
+    A stream that was closed before the program started stays as it is.
+    """
     with contextlib.ExitStack() as stack:
         for stream, redirected in (
             (sys.stdout, contextlib.redirect_stdout),
@@ -79,35 +84,49 @@ def lasting_streams() -> Iterator[None]:
 
 
 def console(*, quiet: bool = False) -> Console:
-    """Standard output; no colours or bars where it isn't a terminal."""
-    plain = Console(quiet=quiet, highlight=False)
-    return plain if plain.is_terminal else Console(quiet=quiet, highlight=False, width=LOG_WIDTH)
+    """A console for standard output, without colours or bars where that is no terminal."""
+    terminal = Console(quiet=quiet, highlight=False)
+    if terminal.is_terminal:
+        return terminal
+    return Console(quiet=quiet, highlight=False, width=LOG_WIDTH)
 
 
 def literal(line: str, style: str = "") -> Text:
-    """Untrusted text for a terminal view: no markup, control characters spelled out."""
+    """Untrusted text for a terminal: markup has no effect, control characters are spelled out."""
     return Text(printable(line), style=style)
 
 
 def duration(seconds: float) -> str:
-    """4 s, 2.5 min, 12 min, 3.5 h, 2.1 days."""
-    for limit, size, unit in ((90, 1, "s"), (90 * 60, 60, "min"), (48 * 3600, 3600, "h")):
+    """Seconds as a person says them: 4 s, 2.5 min, 12 min, 3.5 h, 2.1 days."""
+    if seconds < 90:  # noqa: PLR2004 - "1.2 min" says less than "74 s"
+        return f"{seconds:.0f} s"
+    for limit, size, unit in ((90 * 60, 60, "min"), (48 * 3600, 3600, "h")):
         if seconds < limit:
-            value = seconds / size
-            return f"{value:.1f} {unit}" if value < 10 and size > 1 else f"{value:.0f} {unit}"  # noqa: PLR2004
+            return f"{_two_digits(seconds / size)} {unit}"
     return f"{seconds / 86400:.1f} days"
 
 
+def _two_digits(value: float) -> str:
+    """One decimal below 10, else none."""
+    if value < 10:  # noqa: PLR2004
+        return f"{value:.1f}"
+    return f"{value:.0f}"
+
+
 def energy(joules: float | None) -> str:
-    """Joules below 1 kJ, else Wh, else kWh; n/a where unknown."""
+    """An energy in J below 1 kJ, in Wh below 1 kWh, else in kWh; n/a where it is unknown."""
     if joules is None:
         return "n/a"
     if joules < 1000:  # noqa: PLR2004
         return f"{joules:.1f} J"
     wh = joules / J_PER_WH
-    return f"{wh:.2f} Wh" if wh < 1000 else f"{wh / 1000:.2f} kWh"  # noqa: PLR2004
+    if wh < 1000:  # noqa: PLR2004
+        return f"{wh:.2f} Wh"
+    return f"{wh / 1000:.2f} kWh"
 
 
 def number(value: float | None) -> str:
-    """Three digits; n/a where unknown."""
-    return "n/a" if value is None else f"{value:.3g}"
+    """A number with three significant digits; n/a where it is unknown."""
+    if value is None:
+        return "n/a"
+    return f"{value:.3g}"

@@ -10,17 +10,20 @@ import click
 
 from orchestrator.cli.exit_codes import FAULTS
 from orchestrator.cli.options import existing_out_option
+from orchestrator.wording import counted
 
 SHOWN = 200
+"""Most findings that are printed; --json has all."""
 
 
 @click.command()
 @existing_out_option
-@click.option("--json", "as_json", is_flag=True, help="All findings as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print all findings as JSON.")
 def validate(out: Path, *, as_json: bool) -> int:
-    """Check a data set: schema, hashes, places, duplicates, tables, and what each plan still misses.
+    """Check a data set for errors and missing executions.
 
-    Changes nothing. Exit code 3 where there are errors.
+    Checks schema, hashes, folders, duplicates, tables and whether values are possible. Changes
+    nothing. The exit code is 3 if there are errors.
 
     \b
     Example:
@@ -33,21 +36,20 @@ def validate(out: Path, *, as_json: bool) -> int:
     errors = sum(finding.severity == "error" for finding in findings)
     executions = sum(len(trials.counted(key)) for key in trials)
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "trials": len(trials),
-                    "executions": executions,
-                    "findings": list(map(dataclasses.asdict, findings)),
-                }
-            )
-        )
+        result = {
+            "trials": len(trials),
+            "executions": executions,
+            "findings": list(map(dataclasses.asdict, findings)),
+        }
+        click.echo(json.dumps(result))
     else:
         for finding in findings[:SHOWN]:
             click.echo(printable(finding.line()))
         if len(findings) > SHOWN:
             click.echo(f"... and {len(findings) - SHOWN} more (--json has all)")
-        click.echo(
-            f"{executions} executions of {len(trials)} trials: {errors} errors, {len(findings) - errors} warnings"
-        )
-    return FAULTS if errors else 0
+        rows = f"{counted(executions, 'execution')} of {counted(len(trials), 'trial')}"
+        warnings = len(findings) - errors
+        click.echo(f"{rows}: {counted(errors, 'error')}, {counted(warnings, 'warning')}")
+    if errors:
+        return FAULTS
+    return 0

@@ -1,4 +1,4 @@
-"""`watch`: a running sweep on any terminal that sees its folder, refreshed until it is complete. Reads only."""
+"""`watch`: show a running sweep, refreshed until it is complete. Changes nothing."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from orchestrator.status import Status
 
 INTERVAL_S = 2.0
-SHARE = 0.05
-"""Of a core, the most that watching takes: it may run on the host whose CPU is being measured."""
+CPU_SHARE = 0.05
+"""Largest share of one core that watching may take: it may run on the host that is measured."""
 
 
 @click.command()
@@ -26,7 +26,7 @@ SHARE = 0.05
 @click.option(
     "--address",
     metavar="HOST:PORT",
-    help="Watch by a running sweep's metrics instead of its folder; `tune` prints where they are.",
+    help="Read the sweep's metrics at this address, which `tune` prints, instead of its folder.",
 )
 @click.option(
     "--interval",
@@ -35,14 +35,17 @@ SHARE = 0.05
     default=INTERVAL_S,
     show_default=True,
     metavar="SECONDS",
-    help="Time between two looks.",
+    help="Time between two updates.",
 )
-@click.option("--once", is_flag=True, help="One view and no more; also where there is no terminal.")
+@click.option(
+    "--once", is_flag=True, help="Print one view and exit, as always where there is no terminal."
+)
 def watch(out: Path, address: str | None, interval_s: float, *, once: bool) -> None:
-    """Follow a running sweep: who runs it, what is done, failed and left, its rate, its energy, its last trials.
+    """Follow a running sweep until it is complete.
 
-    Works from any machine that sees the folder, and reads only what has changed; with --address, from any that reaches the
-    sweep's metrics. Ends when the sweep is complete or gone, or with Ctrl-C, which doesn't touch the sweep.
+    Shows progress, failures, speed, energy, the last trials and who runs the sweep. Works on any
+    machine that can read the folder, or with --address on any that can reach the sweep's metrics.
+    Ends when the sweep is complete or gone, or with Ctrl-C, which does not stop the sweep.
 
     \b
     Examples:
@@ -62,55 +65,63 @@ def watch(out: Path, address: str | None, interval_s: float, *, once: bool) -> N
 
 
 def _by_folder(screen: Console, out: Path, interval_s: float, *, once: bool) -> None:
+    """Show the sweeps of a folder until they are complete."""
     from rich.live import Live
 
     from orchestrator.cli.watch_view import view
     from orchestrator.status import StatusReader
 
     reader = StatusReader(out)
-    first = found = reader.look()
+    first = current = reader.look()
     if once or not screen.is_terminal:
-        screen.print(view(found))
+        screen.print(view(current))
         return
     took_s = 0.0
-    with Live(view(found), console=screen, auto_refresh=False) as live:
-        while not complete(first, found):
-            time.sleep(max(interval_s, took_s / SHARE))
-            began = time.process_time()
-            found = reader.look()
-            live.update(view(found), refresh=True)
-            took_s = time.process_time() - began
+    with Live(view(current), console=screen, auto_refresh=False) as live:
+        while not complete(first, current):
+            time.sleep(max(interval_s, took_s / CPU_SHARE))
+            started_s = time.process_time()
+            current = reader.look()
+            live.update(view(current), refresh=True)
+            took_s = time.process_time() - started_s
 
 
 def _by_metrics(screen: Console, address: str, interval_s: float, *, once: bool) -> None:
-    """Until nothing answers any more. Raises UserError where nothing did."""
+    """Show the sweeps at a metrics address until nothing answers there any more.
+
+    Raises UserError where nothing answers the first time.
+    """
     from rich.live import Live
 
     from orchestrator.cli.metrics_view import metrics_view
     from orchestrator.errors import UserError
     from orchestrator.tune.metrics_page import look
 
-    found = look(address)
+    sweeps = look(address)
     if once or not screen.is_terminal:
-        screen.print(metrics_view(found))
+        screen.print(metrics_view(sweeps))
         return
     with (
-        Live(metrics_view(found), console=screen, auto_refresh=False) as live,
-        contextlib.suppress(UserError),
+        Live(metrics_view(sweeps), console=screen, auto_refresh=False) as live,
+        contextlib.suppress(UserError),  # the end of the sweep ends its metrics
     ):
         while True:
             time.sleep(interval_s)
             live.update(metrics_view(look(address)), refresh=True)
     screen.print(
-        "Nothing answers there any more: the sweep has ended, or its host can't be reached."
+        "This address no longer answers: the sweep has ended, or its host can't be reached."
     )
 
 
 def complete(first: Status, now: Status) -> bool:
-    """Whether nothing is left to watch: no run, and nothing missing of any sweep, or of those that went on since `first`."""
+    """Whether nothing is left to watch: no sweep is running, and those watched miss nothing.
+
+    Watched are the sweeps that made progress since `first`, the status when watching started; if
+    none did, all sweeps of the data set.
+    """
     runs = now.holder is not None and now.alive is not False
     if runs or not now.sweeps:
         return False
-    before = {sweep.id: sweep.missing for sweep in first.sweeps}
-    went_on = [sweep for sweep in now.sweeps if sweep.missing != before.get(sweep.id)]
-    return not any(sweep.missing for sweep in went_on or now.sweeps)
+    missing_at_first = {sweep.id: sweep.missing for sweep in first.sweeps}
+    watched = [sweep for sweep in now.sweeps if sweep.missing != missing_at_first.get(sweep.id)]
+    return not any(sweep.missing for sweep in watched or now.sweeps)

@@ -1,4 +1,7 @@
-"""One view of `watch`. All text of a data set is data: it is printed as text without markup, control characters spelled out."""
+"""One view of `watch`: the sweeps of a data set as its folders describe them.
+
+Text of a data set is untrusted: it is printed without markup, control characters spelled out.
+"""
 
 from __future__ import annotations
 
@@ -9,102 +12,107 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.status_command import who_runs
+from orchestrator.cli.status_command import NO_SWEEP, who_runs
 from orchestrator.cli.terminal import J_PER_WH, duration, energy, literal, number
 from orchestrator.dataset.remaining import by_kind
 from orchestrator.status import LastTrial, Status, SweepStatus
+from orchestrator.wording import counted
 
 BAR_WIDTH = 32
-N_LEAVES = 12
-"""So many leaves are shown, unfinished ones first: a view has to fit on a screen."""
+N_FOLDERS = 12
+"""Most folders that are shown, unfinished ones first, so that a view fits on a screen."""
 N_FAULTS = 3
+"""Most unreadable folders or plans that are shown."""
 
 
-def view(found: Status) -> RenderableType:
-    """Who runs, then each sweep, then what can't be read."""
-    return Group(*_parts(found))
+def view(current: Status) -> RenderableType:
+    """Who runs a sweep there, then each sweep, then what can't be read."""
+    return Group(*_parts(current))
 
 
-def _parts(found: Status) -> Iterator[RenderableType]:
-    yield literal(who_runs(found), style="green" if found.alive else "")
-    if not found.sweeps:
-        yield literal("No sweep was begun here.")
-    for sweep in found.sweeps:
+def _parts(current: Status) -> Iterator[RenderableType]:
+    style = ""
+    if current.alive:
+        style = "green"
+    yield literal(who_runs(current), style=style)
+    if not current.sweeps:
+        yield literal(NO_SWEEP)
+    for sweep in current.sweeps:
         yield Text()
         yield from _sweep(sweep)
-    for line in found.unreadable[:N_FAULTS]:
+    for line in current.unreadable[:N_FAULTS]:
         yield literal(f"left out: {line}", style="red")
-    if len(found.unreadable) > N_FAULTS:
+    if len(current.unreadable) > N_FAULTS:
         yield literal(
-            f"and {len(found.unreadable) - N_FAULTS} more; `orchestrator validate` names them",
+            f"and {len(current.unreadable) - N_FAULTS} more; `orchestrator validate` names them",
             style="red",
         )
 
 
 def _sweep(sweep: SweepStatus) -> Iterator[RenderableType]:
+    """Progress of one sweep, its facts, its folders and its last trials."""
     finished = sweep.planned - sweep.missing
     head = Table.grid(padding=(0, 2))
-    share = f"{finished / sweep.planned:.0%}" if sweep.planned else ""
-    count = f"{finished} of {sweep.planned} executions  {share}"
+    count = f"{finished} of {sweep.planned} executions"
+    if sweep.planned:
+        count += f"  {finished / sweep.planned:.0%}"
     head.add_row(literal(sweep.id, style="bold"), _bar(finished, sweep.planned), literal(count))
     yield head
     facts = Table.grid(padding=(0, 2))
     for name, value, style in _facts(sweep):
         facts.add_row(literal(name), literal(value, style=style))
     yield facts
-    yield _leaves(sweep)
+    yield _folders(sweep)
     if sweep.last:
         yield _last(sweep.last)
 
 
 def _facts(sweep: SweepStatus) -> Iterator[tuple[str, str, str]]:
+    """(name, value, style) of each line."""
     states = ("finished", "under_way", "waiting")
-    yield (
-        "trials",
-        ", ".join(f"{sweep.trials[state]} {state.replace('_', ' ')}" for state in states),
-        "",
-    )
+    trials = (f"{sweep.trials[state]} {state.replace('_', ' ')}" for state in states)
+    yield "trials", ", ".join(trials), ""
     if sweep.failed:
         yield "failed", by_kind(sweep.failed), "red"
     if sweep.machines:
-        yield (
-            "machines",
-            ", ".join(f"{name}: {n}" for name, n in sorted(sweep.machines.items())),
-            "",
-        )
-    known = "unknown" if sweep.energy_kwh is None else energy(sweep.energy_kwh * 1000 * J_PER_WH)
-    bound = f" (a lower bound, unknown of {sweep.energy_unknown})" if sweep.energy_unknown else ""
-    left = (
-        ""
-        if not sweep.missing or sweep.left_kwh is None
-        else f", about {energy(sweep.left_kwh * 1000 * J_PER_WH)} left"
-    )
-    yield "energy", f"{known} so far{bound}{left}", ""
+        machines = (f"{name}: {n}" for name, n in sorted(sweep.machines.items()))
+        yield "machines", ", ".join(machines), ""
+    yield "energy", _energy(sweep), ""
     if sweep.missing and sweep.per_hour and sweep.left_s is not None:
-        yield (
-            "rate",
-            f"{sweep.per_hour:,.1f} executions an hour lately, about {duration(sweep.left_s)} left",
-            "",
-        )
+        left = duration(sweep.left_s)
+        yield "rate", f"{sweep.per_hour:,.1f} executions an hour lately, about {left} left", ""
 
 
-def _leaves(sweep: SweepStatus) -> RenderableType:
+def _energy(sweep: SweepStatus) -> str:
+    text = "unknown so far"
+    if sweep.energy_kwh is not None:
+        text = f"{energy(sweep.energy_kwh * 1000 * J_PER_WH)} so far"
+    if sweep.energy_unknown:
+        text += f" (a lower bound: {counted(sweep.energy_unknown, 'execution')} not measured)"
+    if sweep.missing and sweep.left_kwh is not None:
+        text += f", about {energy(sweep.left_kwh * 1000 * J_PER_WH)} left"
+    return text
+
+
+def _folders(sweep: SweepStatus) -> RenderableType:
+    """Progress of each model, strategy and use case, unfinished ones first."""
     table = Table.grid(padding=(0, 2))
     ordered = sorted(sweep.leaves.items(), key=lambda item: (item[1][0] >= item[1][1], item[0]))
-    for name, (done, planned) in ordered[:N_LEAVES]:
+    for name, (done, planned) in ordered[:N_FOLDERS]:
         table.add_row(
             literal(f"  {name}"),
             _bar(done, planned, BAR_WIDTH // 2),
             literal(f"{done} of {planned}"),
         )
-    if len(ordered) > N_LEAVES:
+    if len(ordered) > N_FOLDERS:
         table.add_row(
-            literal(f"  and {len(ordered) - N_LEAVES} more; `orchestrator status` names them")
+            literal(f"  and {len(ordered) - N_FOLDERS} more; `orchestrator status` names them")
         )
     return table
 
 
 def _last(trials: tuple[LastTrial, ...]) -> RenderableType:
+    """The trials that finished last."""
     table = Table(box=None, pad_edge=False, header_style="")
     table.add_column("finished last")
     for name in ("model", "use case", "trial"):
@@ -118,7 +126,9 @@ def _last(trials: tuple[LastTrial, ...]) -> RenderableType:
             energy(trial.energy_j),
             number(trial.energy_per_token_j),
         )
-        failed = f"{trial.n_failed} of {trial.n_executions}" if trial.n_failed else ""
+        failed = ""
+        if trial.n_failed:
+            failed = f"{trial.n_failed} of {trial.n_executions}"
         names = (f"  {trial.machine}", trial.model, trial.use_case, trial.trial)
         table.add_row(*map(literal, names), *map(literal, figures), literal(failed, style="red"))
     return table

@@ -1,1 +1,1 @@
-"""Sweeps on machines that are several: a Ray cluster of attached ones, jobs of SLURM."""
+"""Sweeps on several machines: a Ray cluster of machines that join it, or SLURM jobs."""

@@ -1,7 +1,8 @@
-"""This machine as a node of a Ray cluster: start one, join one, leave it; thin over `ray start`.
+"""This machine as a node of a Ray cluster: start, join or leave one; a layer on `ray start`.
 
-A node is told by its own folder: its processes carry it on their command lines, and `stop` ends these and no others (`ray
-stop` would end every Ray of the user). Nothing listens beyond loopback unless an address is given.
+Each node has a folder of its own, whose path is on the command lines of its processes. `stop` ends
+those processes only, since `ray stop` would end every Ray of the user. Nothing listens beyond
+loopback unless an address is given.
 """
 
 from __future__ import annotations
@@ -32,13 +33,16 @@ HEALTH_CHECK = {
     "RAY_health_check_timeout_ms": "5000",
     "RAY_health_check_failure_threshold": "4",
 }
-"""Of the head: a host that is cut off counts as lost after half a minute (Ray's default: a minute), a busy one doesn't."""
+"""How the head checks its nodes: one that is cut off counts as lost after half a minute.
+
+Ray's default is a minute. A shorter time would lose nodes that are only busy.
+"""
 OBJECT_STORE_BYTES = 200_000_000
-"""Rows only: no weights travel through it."""
+"""Enough, since only rows travel through Ray's object store, never weights."""
 DASHBOARD_PORT = 8265
-"""Ray's own; another Ray of this host may have it, and then it is the next that is free."""
+"""Ray's default; if another Ray on this host uses it, the next free port is taken."""
 START_S = 120.0
-"""`ray start` gives up by itself after half a minute a step."""
+"""How long `ray start` may take; it gives up by itself after half a minute a step."""
 FIXED_PORTS = (
     "node-manager-port",
     "object-manager-port",
@@ -47,18 +51,19 @@ FIXED_PORTS = (
     "dashboard-agent-grpc-port",
     "metrics-export-port",
 )
-"""What a node listens on besides its workers' ports and the head's."""
+"""Ports on which every node listens, besides those of its workers and of the head."""
 LEAST_PORTS = len(FIXED_PORTS) + 10
+"""Fewest ports a range must have: the fixed ones and some for workers."""
 
 
 @dataclass(frozen=True)
 class Offer:
-    """What this machine gives to a cluster, and where it listens; None: Ray's choice."""
+    """What this machine offers to a cluster, and where it listens; None: Ray decides."""
 
     machine: str
     host: str | None = None
     ports: str | None = None
-    """LOW-HIGH."""
+    """A range, LOW-HIGH."""
     cpus: int | None = None
     gpus: int | None = None
 
@@ -66,61 +71,70 @@ class Offer:
 def start(offer: Offer, port: int) -> Attachment:
     """Make this machine the head of a new cluster. Raises UserError."""
     host = offer.host or LOOPBACK
-    _refuse_two()
+    _refuse_second_node()
     if _answers(host, port):
         raise UserError(
-            f"--port {port}: something answers at {host}:{port} already; take another port"
+            f"--port {port}: another program listens at {host}:{port}; choose another port"
         )
-    free = next(
-        (p for p in range(DASHBOARD_PORT, DASHBOARD_PORT + 100) if not _answers(LOOPBACK, p)),
-        DASHBOARD_PORT,
-    )
     dashboard = [
         "--include-dashboard=true",
         "--dashboard-host=127.0.0.1",
-        f"--dashboard-port={free}",
+        f"--dashboard-port={_dashboard_port()}",
     ]
-    found = _attachment(f"{host}:{port}", host, offer, head=True)
-    _ray_start(["--head", f"--port={port}", *dashboard], found, offer)
-    return found
+    own = _attachment(f"{host}:{port}", host, offer, head=True)
+    _ray_start(["--head", f"--port={port}", *dashboard], own, offer)
+    return own
+
+
+def _dashboard_port() -> int:
+    """The first free port from Ray's default on; the default itself if 100 are taken."""
+    for port in range(DASHBOARD_PORT, DASHBOARD_PORT + 100):
+        if not _answers(LOOPBACK, port):
+            return port
+    return DASHBOARD_PORT
 
 
 def join(address: str, offer: Offer, token: Path | None) -> Attachment:
     """Make this machine a node of the cluster whose head is at `address`. Raises UserError."""
     check_answers(address)
-    _refuse_two()
+    _refuse_second_node()
     if token is not None:
         _take_token(token)
-    found = _attachment(address, offer.host or _own_address(address), offer, head=False)
-    _ray_start([f"--address={address}"], found, offer)
-    return found
+    own = _attachment(address, offer.host or _own_address(address), offer, head=False)
+    _ray_start([f"--address={address}"], own, offer)
+    return own
 
 
 def stop() -> Attachment:
     """End this machine's node and nothing else. Raises UserError where there is none."""
-    found = attachment()
-    if found is None:
+    own = attachment()
+    if own is None:
         raise UserError(
-            "no node was started here; `orchestrator cluster start` or `join` starts one"
+            "this machine is in no cluster; start or join one with `orchestrator cluster start` or "
+            "`orchestrator cluster join`"
         )
-    folder = Path(found.folder)
+    folder = Path(own.folder)
     end_processes(folder)
     shutil.rmtree(folder, ignore_errors=True)
     attachment_file().unlink(missing_ok=True)
-    return found
+    return own
 
 
-def _refuse_two() -> None:
-    found = attachment()
-    if found and processes_of(Path(found.folder)):
+def _refuse_second_node() -> None:
+    """Raise UserError where this machine has a living node; tidy up after a dead one."""
+    own = attachment()
+    if own is None:
+        return
+    if processes_of(Path(own.folder)):
         raise UserError(
-            f"this machine is a node of the cluster at {found.address} since {found.since}; `orchestrator cluster stop` ends it"
+            f"this machine has been a node of the cluster at {own.address} since {own.since}; "
+            "leave it first with `orchestrator cluster stop`"
         )
-    if found:  # it was killed, or the machine started anew
-        stop()
+    stop()  # the node was killed, or the machine was restarted
 
 
 def _attachment(address: str, host: str, offer: Offer, *, head: bool) -> Attachment:
+    """A new node with a folder of its own."""
     return Attachment(
         address=address,
         host=host,
@@ -131,106 +145,113 @@ def _attachment(address: str, host: str, offer: Offer, *, head: bool) -> Attachm
     )
 
 
-def _ray_start(flags: list[str], found: Attachment, offer: Offer) -> None:
-    """Run `ray start` and write down what it started. Raises UserError with Ray's reason."""
-    offered = [
-        f"--num-{name}={n}"
-        for name, n in (("cpus", offer.cpus), ("gpus", offer.gpus))
-        if n is not None
+def _ray_start(flags: list[str], own: Attachment, offer: Offer) -> None:
+    """Run `ray start` after recording the node. Raises UserError with Ray's reason."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", *flags]
+    command += port_flags(offer.ports)
+    if offer.cpus is not None:
+        command.append(f"--num-cpus={offer.cpus}")
+    if offer.gpus is not None:
+        command.append(f"--num-gpus={offer.gpus}")
+    command += [
+        f"--node-ip-address={own.host}",
+        f"--labels=machine={own.machine}",
+        f"--temp-dir={own.folder}/ray",
+        f"--object-store-memory={OBJECT_STORE_BYTES}",
+        "--disable-usage-stats",
     ]
-    command = [
-        *(
-            sys.executable,
-            "-m",
-            "ray.scripts.scripts",
-            "start",
-            *flags,
-            *port_flags(offer.ports),
-            *offered,
-        ),
-        *(
-            f"--node-ip-address={found.host}",
-            f"--labels=machine={found.machine}",
-            f"--temp-dir={found.folder}/ray",
-        ),
-        *(f"--object-store-memory={OBJECT_STORE_BYTES}", "--disable-usage-stats"),
-    ]
-    write_atomically(attachment_file(), found.model_dump_json().encode())
+    # recorded before it starts, so that `stop` finds its processes whatever happens
+    write_atomically(attachment_file(), own.model_dump_json().encode())
+    reason = None
     try:
         done = subprocess.run(  # noqa: S603 - Ray's own command
             command,
-            env=_environment(found),
+            env=_environment(own),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=START_S,
             check=False,
         )
-        faults = [] if done.returncode == 0 else _reasons(done.stderr + done.stdout)
+        if done.returncode != 0:
+            reason = _reason(done.stderr + done.stdout)
     except (OSError, subprocess.TimeoutExpired) as error:
-        faults = [f"ray start: {error}"]
-    if faults:
+        reason = str(error)
+    if reason is not None:
         stop()
-        raise UserError(*faults)
+        raise UserError(f"ray start: {reason}")
 
 
-def _environment(found: Attachment) -> dict[str, str]:
-    own = {
+def _environment(own: Attachment) -> dict[str, str]:
+    """Environment variables for `ray start`."""
+    fixed = {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(own_token()),
         "RAY_USAGE_STATS_ENABLED": "0",
-        **({} if found.host != LOOPBACK else LOOPBACK_ONLY),
     }
-    return HEALTH_CHECK | dict(os.environ) | own
+    if own.host == LOOPBACK:
+        fixed |= LOOPBACK_ONLY
+    return HEALTH_CHECK | dict(os.environ) | fixed
 
 
-def _reasons(said: str) -> list[str]:
-    """What Ray gives as its reason, on one line."""
-    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in said.splitlines()]
-    errors = [line for line in lines if "Error" in line or "error" in line] or [
-        line for line in lines if line
-    ][-1:]
-    return [f"ray start: {short(errors[-1]) if errors else 'failed without a word'}"]
+def _reason(output: str) -> str:
+    """Why `ray start` failed, on one line: its last line with an error, else its last line."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in output.splitlines()]
+    lines = [line for line in lines if line]
+    errors = [line for line in lines if "error" in line.lower()]
+    if errors:
+        return short(errors[-1])
+    if lines:
+        return short(lines[-1])
+    return "failed without giving a reason"
 
 
 def port_flags(text: str | None, where: str = "--ports") -> list[str]:
-    """`20000-20100` -> Ray's flags, so that a firewall needs to know one range. Raises UserError; `where` it was said."""
+    """Flags of `ray start` for a range such as `20000-20100`, so that a firewall needs one rule.
+
+    Raises UserError where the range is malformed or too small; `where` names its source.
+    """
     if text is None:
         return []
-    found = re.fullmatch(r"(\d{4,5})-(\d{4,5})", text, re.ASCII)
-    low, high = map(int, found.groups()) if found else (0, 0)
-    if not (found and low >= 1024 and high < 2**16 and high - low + 1 >= LEAST_PORTS):  # noqa: PLR2004 - 1024: the user's
+    match = re.fullmatch(r"(\d{4,5})-(\d{4,5})", text, re.ASCII)
+    low, high = 0, 0
+    if match:
+        low, high = int(match[1]), int(match[2])
+    # ports below 1024 need root
+    if low < 1024 or high >= 2**16 or high - low + 1 < LEAST_PORTS:  # noqa: PLR2004
         raise UserError(
-            f"{where} {short(text)}: write it as LOW-HIGH, at least {LEAST_PORTS} ports within 1024-65535"
+            f"{where} {short(text)}: write it as LOW-HIGH, at least {LEAST_PORTS} ports within "
+            "1024-65535"
         )
     flags = [f"--{name}={low + i}" for i, name in enumerate(FIXED_PORTS)]
     return [*flags, f"--min-worker-port={low + len(FIXED_PORTS)}", f"--max-worker-port={high}"]
 
 
 def _own_address(address: str) -> str:
-    """The address of this machine from which it reaches another one."""
+    """This machine's address as the machine at `address` sees it."""
     host, _, port = address.rpartition(":")
     with socket.create_connection((host.strip("[]"), int(port)), timeout=5) as reached:
         return str(reached.getsockname()[0])
 
 
 def _answers(host: str, port: int) -> bool:
+    """Whether a program listens there."""
     with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
         return True
     return False
 
 
 def _take_token(token: Path) -> None:
-    """Put the cluster's token where this machine's own lies. Raises UserError."""
+    """Replace this user's token by the cluster's. Raises UserError where the file holds none."""
     try:
         text = token.read_text(encoding="ascii").strip()
     except (OSError, ValueError) as error:
         raise UserError(
-            f"--token-file {token}: can't be read; copy the file that `cluster start` named"
+            f"--token-file {token}: can't be read; copy the token file that `cluster start` names"
         ) from error
     if not re.fullmatch(r"[0-9A-Za-z_-]{16,256}", text):
         raise UserError(
-            f"--token-file {token}: holds no token; copy the file that `cluster start` named"
+            f"--token-file {token}: holds no token; copy the token file that `cluster start` names"
         )
     target = own_token()
     with _private(target) as handle:
@@ -239,7 +260,7 @@ def _take_token(token: Path) -> None:
 
 @contextlib.contextmanager
 def _private(path: Path) -> Iterator[int]:
-    """Open a file anew that only its owner can read."""
+    """A handle to a new file that only its owner can read; an old one of the name is removed."""
     path.unlink(missing_ok=True)
     handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:

@@ -1,7 +1,8 @@
-"""Job scripts for SLURM: a sweep on whole nodes, with a Ray cluster of its own that ends with the job.
+"""Job scripts for SLURM: a sweep on nodes of a cluster, with a Ray that ends with the job.
 
-Pure text but for `submit`. The script is settings, all quoted here, then slurm_job.sh, the same for every job. Doesn't know
-what a sweep is: the arguments of `tune` pass through, checked by the command line.
+A script is a list of settings, each quoted here, followed by slurm_job.sh, which is the same for
+every job. Only `submit` talks to SLURM. This module doesn't know what a sweep is: it passes on the
+arguments of `tune`, which the command line has checked.
 """
 
 from __future__ import annotations
@@ -21,18 +22,22 @@ from orchestrator.yaml_files import printable
 BODY = Path(__file__).with_name("slurm_job.sh")
 
 PLACEHOLDER = "YOUR_ACCOUNT"
-"""Stands for an account that nobody named; sbatch refuses it."""
+"""Stands in the script for an account that is not known; sbatch refuses it."""
 CACHES = ("ORCHESTRATOR_CACHE", "HF_HOME", "HF_HUB_CACHE")
 """Environment variables that say where weights are looked for."""
-LEAD_S, LEAD_MORE_S = 900, 120
-"""SLURM's signal comes so long before the end. With a limit on a prompt's time it is that and some more: SLURM is up to a
-minute early, and Ray takes half a minute to end."""
+LEAD_S = 900
+"""How long before the end of the job SLURM sends its signal to drain."""
+LEAD_MORE_S = 120
+"""With a limit on a prompt's time the signal comes that limit and this before the end.
+
+SLURM is up to a minute early, and Ray takes half a minute to end.
+"""
 MOST_LEAD_S = 65_535
-"""SLURM's own limit."""
+"""Largest lead that SLURM takes."""
 LEAST_WORK_S = 300
-"""Shorter jobs would be over before Ray is up."""
+"""Least time for work between the job's start and its signal: Ray takes a while to start."""
 ANSWER_S = 120
-"""How long sbatch may take; a busy controller does for a minute."""
+"""How long sbatch may take to answer; a busy controller takes a minute."""
 
 
 @dataclass(frozen=True)
@@ -41,63 +46,72 @@ class Job:
 
     machine: Machine
     machine_name: str
-    """As the user gave it: a name or a file."""
+    """The machine as the user gave it: a name or a file."""
     slurm: Slurm
-    """The machine's, after the command line."""
+    """The machine's SLURM settings, with options of the command line in their place."""
     nodes: int
     gpus: int | None
-    """On each node; None: no GPU is asked for."""
+    """GPUs a node; None: the job requests none."""
     hours: float
+    """Wall time of the job."""
     lead_s: int
+    """How long before the end of the job it is told to drain."""
     exclusive: bool
     chain: int
+    """Most follow-up jobs."""
     dashboard: bool
     folder: Path
-    """Where the job runs: paths among the arguments hang on it."""
+    """Folder in which the job runs; relative paths in the arguments of `tune` start there."""
     out: Path
+    """The data set."""
     tune: tuple[str, ...]
+    """Arguments of `tune`."""
     python: Path
-    """Runs the program where neither an environment nor a container is named."""
+    """Runs the program where the machine's file names neither an environment nor a container."""
     caches: dict[str, str]
+    """Environment variables that say where the weights are."""
     to_stage: tuple[str, ...] = ()
     """Models whose weights this machine doesn't have."""
 
     @property
     def minutes(self) -> int:
-        """Wall time as SLURM counts it."""
+        """Wall time in whole minutes, the unit of SLURM."""
         return math.ceil(self.hours * 60)
 
     def share(self, of_node: int | None) -> int | None:
-        """What goes with the job's GPUs of something that a node has."""
+        """The part of a node's CPUs or memory that goes with the job's part of its GPUs."""
         per_node = self.slurm.gpus_per_node
         if of_node is None or self.gpus is None or per_node is None or self.exclusive:
             return of_node
         return max(1, of_node * self.gpus // per_node)
 
     def shares_nodes(self) -> bool:
-        """Whether other people's work may run beside it."""
+        """Whether other jobs may run on the same nodes."""
         return not self.exclusive and self.gpus != self.slurm.gpus_per_node
 
 
 def lead_s(execution_timeout_s: float | None) -> int:
-    """How long before the end a job is to drain."""
-    return LEAD_S if execution_timeout_s is None else math.ceil(execution_timeout_s) + LEAD_MORE_S
+    """How long before its end a job must start to drain, so that running prompts can finish."""
+    if execution_timeout_s is None:
+        return LEAD_S
+    return math.ceil(execution_timeout_s) + LEAD_MORE_S
 
 
 def check(job: Job) -> None:
-    """Raise UserError for a job that can't run, or whose script would not be what it seems."""
+    """Raise UserError for a job that can't run, or whose script would not mean what was written."""
     faults = []
     most = job.slurm.gpus_per_node
     if job.gpus is not None and most is not None and job.gpus > most:
         faults.append(
-            f"--gpus {job.gpus}: a node of {job.machine.name} has {most}; give 1 to {most}, and more --nodes"
+            f"--gpus {job.gpus}: a node of {job.machine.name} has {most}; "
+            f"give 1 to {most}, and more --nodes"
         )
-    if not job.lead_s <= MOST_LEAD_S:
+    if job.lead_s > MOST_LEAD_S:
         faults.append(f"--lead {job.lead_s}: SLURM takes at most {MOST_LEAD_S} seconds")
     elif job.minutes * 60 < job.lead_s + LEAST_WORK_S:
         faults.append(
-            f"--hours {job.hours:g}: it drains {job.lead_s} s before the end (--lead), which leaves less than "
-            f"{LEAST_WORK_S // 60} minutes to work; give more hours"
+            f"--hours {job.hours:g}: the job drains {job.lead_s} s before its end (--lead), which "
+            f"leaves less than {LEAST_WORK_S // 60} minutes to work; give more hours"
         )
     texts = (
         *job.tune,
@@ -108,7 +122,7 @@ def check(job: Job) -> None:
         *job.caches.values(),
     )
     faults += [
-        f"{printable(text)}: a job script takes no control characters; rename it"
+        f"{printable(text)}: holds control characters, which a job script can't; rename it"
         for text in texts
         if not text.isprintable()
     ]
@@ -122,8 +136,17 @@ def script(job: Job) -> str:
 
 
 def _head(job: Job) -> list[str]:
-    """What sbatch reads. Nothing in it is quoted: numbers, and names that can't have a space."""
+    """The lines that sbatch reads.
+
+    They need no quotes: values are numbers, or names that can't hold a space.
+    """
     slurm = job.slurm
+    gres = memory = None
+    if job.gpus:
+        gres = f"gpu:{job.gpus}"
+    memory_mb = job.share(slurm.memory_mb_per_node)
+    if memory_mb:
+        memory = f"{memory_mb}M"
     options = {
         "job-name": f"orchestrator-{job.machine.name}",
         "account": slurm.account or PLACEHOLDER,
@@ -132,8 +155,8 @@ def _head(job: Job) -> list[str]:
         "nodes": job.nodes,
         "ntasks-per-node": 1,
         "cpus-per-task": job.share(slurm.cpus_per_node),
-        "gres": f"gpu:{job.gpus}" if job.gpus else None,
-        "mem": f"{memory}M" if (memory := job.share(slurm.memory_mb_per_node)) else None,
+        "gres": gres,
+        "mem": memory,
         "time": f"{job.minutes // 60:02d}:{job.minutes % 60:02d}:00",
         "signal": f"B:USR1@{job.lead_s}",
         "output": "slurm-%j.log",
@@ -141,30 +164,26 @@ def _head(job: Job) -> list[str]:
     }
     lines = [
         "#!/bin/bash",
-        "# Written by `orchestrator cluster slurm`; submit it with sbatch, options in the file.",
+        "# Written by `orchestrator cluster slurm`. Submit it with sbatch; it needs no options.",
+        "# Compute nodes have no network: stage the weights on a login node first.",
     ]
-    lines += _comment(
-        "Compute nodes have no network. On a login node, before:",
-        *(_stage(ref) for ref in job.to_stage),
-    )
+    lines += [
+        f"#   orchestrator models stage {printable(shlex.quote(ref))}" for ref in job.to_stage
+    ]
     if not slurm.account:
-        lines += _comment(f"{PLACEHOLDER} below: who pays, by `saldo -b` on CINECA's machines.")
+        lines.append(
+            f"# Replace {PLACEHOLDER} by the account to bill (`saldo -b` lists yours at CINECA)."
+        )
     lines += [f"#SBATCH --{name}={value}" for name, value in options.items() if value is not None]
-    return lines + (["#SBATCH --exclusive"] if job.exclusive else [])
-
-
-def _stage(ref: str) -> str:
-    return f"  orchestrator models stage {shlex.quote(ref)}"
-
-
-def _comment(first: str, *more: str) -> list[str]:
-    return [f"# {printable(line)}" for line in (first, *more)]
+    if job.exclusive:
+        lines.append("#SBATCH --exclusive")
+    return lines
 
 
 def _settings(job: Job) -> list[str]:
     """Shell variables for slurm_job.sh, each value quoted."""
     slurm = job.slurm
-    found = {
+    variables = {
         "folder": str(job.folder),
         "out": str(job.out),
         "machine": job.machine_name,
@@ -174,39 +193,47 @@ def _settings(job: Job) -> list[str]:
         "interface": slurm.interface or "",
         "dashboard": str(job.dashboard).lower(),
     }
-    lines = [f"{name}={shlex.quote(str(value))}" for name, value in found.items()]
+    lines = [f"{name}={shlex.quote(str(value))}" for name, value in variables.items()]
     lines += [f"tune=({shlex.join(job.tune)})", 'cd "$folder" || exit 1']
     if slurm.modules:
         lines.append(f"module load {shlex.join(slurm.modules)}")
     lines.append(f"run=({shlex.join(_container(job))})")
     if not slurm.container:
-        programs = f"{slurm.venv.rstrip('/')}/bin" if slurm.venv else str(job.python.parent)
+        programs = str(job.python.parent)
+        if slurm.venv:
+            programs = f"{slurm.venv.rstrip('/')}/bin"
         lines.append(f'export PATH={shlex.quote(programs)}:"$PATH"')
     if not job.caches:
         lines.append(
-            "# weights are looked for in the caches of the home folder: ORCHESTRATOR_CACHE and HF_HOME were not set"
+            "# ORCHESTRATOR_CACHE and HF_HOME were not set: weights are read from the home folder"
         )
     return lines + [f"export {name}={shlex.quote(value)}" for name, value in job.caches.items()]
 
 
 def _container(job: Job) -> list[str]:
-    """What stands before each of our commands."""
+    """The command that runs another one in the machine's container; [] where it has none."""
     if job.slurm.container is None:
         return []
-    seen = dict.fromkeys([str(job.folder), str(job.out.parent), *job.caches.values()])
-    binds = [part for folder in seen for part in ("--bind", folder)]
-    return ["apptainer", "exec", "--nv", *binds, job.slurm.container]
+    command = ["apptainer", "exec", "--nv"]
+    # folders that the container must see; each only once
+    for folder in dict.fromkeys([str(job.folder), str(job.out.parent), *job.caches.values()]):
+        command += ["--bind", folder]
+    return [*command, job.slurm.container]
 
 
 def submit(text: str, folder: Path) -> str:
-    """Give a script to sbatch, in a folder; the job's number. Raises UserError where it is refused."""
+    """Submit a script from a folder and return the job's number.
+
+    Raises UserError where there is no sbatch, it doesn't answer, or it refuses the job.
+    """
     sbatch = shutil.which("sbatch")
     if sbatch is None:
         raise UserError(
-            "--submit: there is no sbatch here; run this on a login node of the cluster, or print the script"
+            "--submit: there is no sbatch here; "
+            "run this on a login node of the cluster, or print the script"
         )
     try:
-        done = subprocess.run(  # noqa: S603 - the system's, with our text
+        done = subprocess.run(  # noqa: S603 - the system's sbatch, with the script on its input
             [sbatch, "--parsable"],
             input=text,
             capture_output=True,
@@ -217,21 +244,22 @@ def submit(text: str, folder: Path) -> str:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UserError(
-            f"--submit: sbatch gives no answer ({type(error).__name__}); see `squeue --me` before trying again"
+            f"--submit: sbatch gives no answer ({type(error).__name__}); "
+            "see `squeue --me` before you try again"
         ) from error
     number = done.stdout.strip().partition(";")[0]
     if done.returncode or not number.isdecimal():
         reason = " ".join((done.stderr or done.stdout).split()) or f"exit code {done.returncode}"
-        raise UserError(
-            f"--submit: sbatch refused the job: {reason.removeprefix('sbatch: ').removeprefix('error: ')}"
-        )
+        reason = reason.removeprefix("sbatch: ").removeprefix("error: ")
+        raise UserError(f"--submit: sbatch refused the job: {reason}")
     return number
 
 
 def caches() -> dict[str, str]:
-    """Where this process looks for weights, as far as the environment says."""
-    return {
-        name: str(Path(value).expanduser().absolute())
-        for name in CACHES
-        if (value := os.environ.get(name))
-    }
+    """Those environment variables of CACHES that are set, as absolute paths."""
+    folders = {}
+    for name in CACHES:
+        value = os.environ.get(name)
+        if value:
+            folders[name] = str(Path(value).expanduser().absolute())
+    return folders

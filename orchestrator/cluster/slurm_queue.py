@@ -1,4 +1,4 @@
-"""The jobs that were submitted for a data set, and what SLURM's queue says of them."""
+"""The SLURM jobs that were submitted for a data set, and their state in SLURM's queue."""
 
 from __future__ import annotations
 
@@ -16,43 +16,45 @@ from orchestrator.dataset.paths import DataSetPaths, make_folder
 from orchestrator.nouns import Noun
 
 MOST_JOBS = 50
-"""Of the newest ones the queue is asked."""
+"""Only this many of the newest jobs are looked up in the queue."""
 MOST_BYTES = 2**20
-"""Of the end of the notes: thousands of jobs."""
+"""Only this much of the end of the file is read: thousands of jobs."""
 ANSWER_S = 10.0
-"""A controller that takes longer is left alone."""
+"""How long squeue may take to answer."""
 
 
 class JobNote(Noun):
-    """A line of the notes; job scripts write the same (slurm_job.sh)."""
+    """A line of the file of submitted jobs; job scripts write such lines too (slurm_job.sh)."""
 
     job: str = Field(pattern=r"^[0-9]{1,19}$")
     after: str | None
-    """The job that it goes on with."""
+    """The job whose sweep it resumes; None for the first job of a chain."""
     link: int
-    """So many jobs of its chain were before it."""
+    """How many jobs of its chain come before it."""
     submitted_at: str
 
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """A job that waits or runs."""
+    """A job that waits or runs, as squeue prints it."""
 
     job: str
     state: str
     reason: str
-    """Why it waits; None while it runs is SLURM's own word."""
+    """Why it waits; SLURM writes "None" for a job that runs."""
     left: str
-    """Of its wall time."""
+    """What is left of its wall time."""
 
     def line(self) -> str:
-        """For a person."""
-        why = "" if self.reason in ("None", "") else f" ({self.reason})"
-        return f"job {self.job}: {self.state}{why}, {self.left} of its wall time left"
+        """One line for a person."""
+        state = self.state
+        if self.reason not in ("None", ""):
+            state += f" ({self.reason})"
+        return f"job {self.job}: {state}, {self.left} of its wall time left"
 
 
 def note(out: Path, job: str) -> None:
-    """Write down that a job was submitted. Raises OSError."""
+    """Record in the data set that a job was submitted. Raises OSError."""
     path = DataSetPaths(out).slurm_jobs
     make_folder(out)
     line = JobNote(
@@ -64,7 +66,7 @@ def note(out: Path, job: str) -> None:
 
 
 def noted(out: Path) -> list[str]:
-    """Numbers of the newest jobs, oldest first. Lines that are none are passed over."""
+    """Numbers of the newest jobs that were recorded, oldest first; malformed lines are skipped."""
     try:
         with DataSetPaths(out).slurm_jobs.open("rb") as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - MOST_BYTES))
@@ -81,18 +83,21 @@ def noted(out: Path) -> list[str]:
 
 
 def queued(out: Path) -> list[QueuedJob]:
-    """Those of a data set's jobs that are in the queue; none where there is no SLURM or it gives no answer."""
+    """Jobs of a data set that wait or run; [] where there is no SLURM or it doesn't answer."""
     squeue, jobs = shutil.which("squeue"), noted(out)
     if squeue is None or not jobs:
         return []
-    # by user, not by number: squeue fails where it has forgotten all the numbers that it is asked for
+    # asked by user and not by number: squeue fails if it has forgotten all the numbers
     command = [squeue, "--noheader", "--me", "--format=%i|%T|%r|%L"]
     try:
-        done = subprocess.run(  # noqa: S603 - the system's
+        done = subprocess.run(  # noqa: S603 - the system's squeue
             command, capture_output=True, text=True, timeout=ANSWER_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return []
-    rows = [line.split("|", 3) for line in done.stdout.splitlines()]
-    found = {row[0]: QueuedJob(*row) for row in rows if len(row) == 4}  # noqa: PLR2004 - the format's fields
-    return [found[job] for job in jobs if job in found]
+    queue = {}
+    for line in done.stdout.splitlines():
+        fields = line.split("|", 3)
+        if len(fields) == 4:  # noqa: PLR2004 - as many as --format names
+            queue[fields[0]] = QueuedJob(*fields)
+    return [queue[job] for job in jobs if job in queue]

@@ -1,1 +1,1 @@
-"""Imports measurements that were made without this program: other CodeCarbon files."""
+"""Import measurements that were made without this program: files that CodeCarbon wrote."""

@@ -1,7 +1,8 @@
-"""Read emissions.csv of any version of CodeCarbon: by names of columns, never by their place.
+"""Read an emissions.csv of any version of CodeCarbon: by the names of its columns, not their order.
 
-Every version writes energies in kWh, powers in W and durations in s (mlco2/codecarbon#440: where its documentation said kW,
-kWh was meant). Files that went through a spreadsheet in a language with decimal commas have semicolons for commas.
+Every version writes energies in kWh, powers in W and durations in s (mlco2/codecarbon#440: where
+its documentation said kW, kWh was meant). A spreadsheet in a language with decimal commas saves
+such a file with semicolons between the cells.
 """
 
 from __future__ import annotations
@@ -12,37 +13,45 @@ import math
 from dataclasses import dataclass
 
 ALIASES = {"run-id": "run_id"}
-"""The measurement report's spelling -> CodeCarbon's; besides, case doesn't matter (Tracking_mode)."""
+"""Another spelling of a column's name -> CodeCarbon's. Upper and lower case don't matter."""
 NEEDED = ("duration", "energy_consumed")
+"""Columns without which a row is no measurement."""
 NUMBERS = (
-    "duration", "emissions", "cpu_power", "gpu_power", "ram_power", "cpu_energy", "gpu_energy", "ram_energy",
-    "energy_consumed", "gpu_count", "max_length", "top_p", "top_k", "temperature",
+    "duration", "emissions", "cpu_power", "gpu_power", "ram_power",
+    "cpu_energy", "gpu_energy", "ram_energy", "energy_consumed", "gpu_count",
+    "max_length", "top_p", "top_k", "temperature",
 )  # fmt: skip
-"""Columns that are read as numbers, none of which can be below 0."""
+"""Columns that are read as numbers; none of them can be below 0."""
 
 
 @dataclass(frozen=True)
 class EmissionsRow:
-    """A row: numbers and texts that are there; an empty cell isn't."""
+    """A row that could be read; empty cells are left out."""
 
     number: int
-    """From 1, among the rows of the file, bad ones included."""
+    """Place among the rows of the file, from 1; unreadable rows count too."""
     line: int
+    """Line of the file, from 1."""
     numbers: dict[str, float]
+    """Column -> value, for the columns in NUMBERS."""
     texts: dict[str, str]
+    """Column -> value, for all other columns."""
 
 
 @dataclass(frozen=True)
 class Emissions:
-    """A file: its sound rows, how many rows there are, and (line, what is wrong) of the others."""
+    """What an emissions.csv holds."""
 
     rows: tuple[EmissionsRow, ...]
+    """The rows that could be read."""
     n_rows: int
+    """Number of rows, unreadable ones included."""
     faults: tuple[tuple[int, str], ...]
+    """(line, what is wrong) of each unreadable row."""
 
 
 def read_emissions(data: bytes) -> Emissions:
-    """Read a file. Raises ValueError with one sentence where it is no emissions.csv at all."""
+    """Read a file. Raises ValueError with one sentence where it is no emissions.csv."""
     csv.field_size_limit(2**24)
     text = _decoded(data)
     if "\0" in text:
@@ -59,16 +68,15 @@ def read_emissions(data: bytes) -> Emissions:
         except StopIteration:
             break
         except csv.Error as error:
-            faults.append((line, f"no row of a csv file ({error})"))
+            faults.append((line, f"is no row of a CSV file ({error})"))
             continue
         if not any(cell.strip() for cell in cells):
             continue
-        found = [_name(cell) for cell in cells]
         if not names:
-            names = found
+            names = list(map(_name, cells))
             _check_header(names)
             continue
-        if found == names:  # files were joined
+        if list(map(_name, cells)) == names:  # the header of a second file that was appended
             continue
         n_rows += 1
         try:
@@ -83,7 +91,7 @@ def read_emissions(data: bytes) -> Emissions:
 
 
 def _decoded(data: bytes) -> str:
-    """UTF-8, or what Excel makes of it: with a mark, UTF-16, or Windows' western encoding."""
+    """The text of a file in UTF-8, or in what Excel writes: UTF-16 or Windows-1252."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace")
     try:
@@ -93,31 +101,38 @@ def _decoded(data: bytes) -> str:
 
 
 def _delimiter(text: str) -> str:
-    """The one that gives the header most names."""
-    header = next((line for line in text.splitlines() if line.strip()), "")
-    return max(",;\t", key=header.count)
+    """Comma, semicolon or tab: whichever the header has most of."""
+    for line in text.splitlines():
+        if line.strip():
+            return max(",;\t", key=line.count)
+    return ","
 
 
 def _name(cell: str) -> str:
+    """A column's name as CodeCarbon spells it, in lower case."""
     name = cell.strip().lower()
     return ALIASES.get(name, name)
 
 
 def _check_header(names: list[str]) -> None:
-    if missing := [name for name in NEEDED if name not in names]:
+    """Raise ValueError where a needed column is missing or a name stands twice."""
+    missing = [name for name in NEEDED if name not in names]
+    if missing:
         raise ValueError(
-            f"has no column {' and '.join(missing)}; the first line of CodeCarbon's emissions.csv names its columns"
+            f"has no column {' and '.join(missing)}; its first line must name CodeCarbon's columns"
         )
-    if twice := sorted({name for name in names if name and names.count(name) > 1}):
-        raise ValueError(f"has two columns {twice[0]}")
+    for name in sorted(names):
+        if name and names.count(name) > 1:
+            raise ValueError(f"has two columns {name}; remove one")
 
 
 def _values(
     names: list[str], cells: list[str], *, decimal_comma: bool
 ) -> tuple[dict[str, float], dict[str, str]]:
+    """The numbers and the texts of a row, by column. Raises ValueError saying what is wrong."""
     if len(cells) != len(names):
         raise ValueError(
-            f"{len(cells)} cells under {len(names)} names of columns; is it cut, or of another version?"
+            f"has {len(cells)} cells under {len(names)} columns; complete the row or remove it"
         )
     numbers, texts = {}, {}
     for name, cell in zip(names, cells, strict=True):
@@ -135,7 +150,10 @@ def _values(
 
 
 def _number(name: str, value: str, *, decimal_comma: bool) -> float:
-    """A number >= 0. In a file without commas as separators one comma is the decimal point; "1.234,5" is refused."""
+    """A finite number >= 0. Raises ValueError for anything else, also for "1.234,5".
+
+    `decimal_comma`: the cells are not separated by commas, so a comma is the decimal point.
+    """
     plain = value
     if decimal_comma and value.count(",") == 1 and "." not in value:
         plain = value.replace(",", ".")
@@ -143,8 +161,8 @@ def _number(name: str, value: str, *, decimal_comma: bool) -> float:
         number = float(plain)
     except ValueError:
         raise ValueError(
-            f"{name}: {value[:40]!r} is no number; export it without separators of thousands"
+            f"{name}: {value[:40]!r} is no number; export it without thousands separators"
         ) from None
-    if not math.isfinite(number) or number < 0 or "_" in plain:
-        raise ValueError(f"{name}: {value[:40]} can't be")
+    if not math.isfinite(number) or number < 0 or "_" in plain:  # float() takes "1_000"
+        raise ValueError(f"{name}: {value[:40]} must be a number of 0 or more")
     return number

@@ -1,6 +1,7 @@
-"""Import a tree of CodeCarbon's files: <machine>/<model>/<strategy>/<useCase>/.../emissions.csv and output.txt.
+"""Import a tree of CodeCarbon's files: emissions.csv and output.txt below folders that name levels.
 
-The files are copied byte by byte below imported/ and never changed; imported.parquet is made from the copies alone.
+The levels are machine, model, strategy and use case, as in pc/llama2/greedy/fantasyWorld/. The
+files are copied to imported/ and never changed; imported.parquet is made from the copies alone.
 """
 
 from __future__ import annotations
@@ -23,28 +24,41 @@ from orchestrator.dataset.imported import (
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
 from orchestrator.dataset.reading import SIZE_LIMIT_BYTES, file_sha256, reason_of
 from orchestrator.errors import UserError
-from orchestrator.importer.emissions_files import read_emissions
-from orchestrator.importer.imported_rows import imported_rows
+from orchestrator.importer.emissions_files import Emissions, read_emissions
+from orchestrator.importer.imported_rows import Place, imported_rows
 from orchestrator.importer.output_files import split_texts
 
 LEVELS = ("machine", "model", "strategy", "use_case")
 TABLES = ("emissions*.csv", "emissions*.bak")
-"""CodeCarbon renames a file to .bak when a new version of it adds columns: those rows are measurements too."""
+"""Tables of CodeCarbon. It renames one to .bak when a new version of it adds columns."""
 TEXTS = ("output*.txt",)
 _LEVEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
-class _Leaf:
+class _Folder:
     """A folder that holds one of CodeCarbon's tables."""
 
     source: str
-    """Name of the tree."""
-    folder: Path
+    """Name of the imported tree."""
+    path: Path
     below: Path
-    """Its path in the tree."""
-    names: tuple[str, ...]
-    """What is imported of it."""
+    """Path of the folder in the tree."""
+    tables: tuple[str, ...]
+    """Files of the folder that match TABLES."""
+    texts: tuple[str, ...]
+    """Files of the folder that match TEXTS."""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What could be read of a folder."""
+
+    rows: list[ImportedRow]
+    faults: list[str]
+    """`file:line: what is wrong`."""
+    files: list[str]
+    """Names of the files that could be read; [] where no table could."""
 
 
 @dataclass
@@ -52,188 +66,214 @@ class Import:
     """What an import does, or would do."""
 
     new: dict[str, Path] = field(default_factory=dict)
-    """Path below imported/ -> file to copy."""
+    """Path below imported/ -> file to copy there."""
     identical: int = 0
+    """Files that were imported before."""
     rows: list[ImportedRow] = field(default_factory=list)
-    """Of the new files."""
+    """Rows of the new files."""
     faults: list[str] = field(default_factory=list)
-    """`file:line: what is wrong`, of rows and files that were left out of the table."""
+    """`file:line: what is wrong`, for rows and files that were left out of the table."""
     conflicts: list[str] = field(default_factory=list)
-    """Files whose place another one has taken."""
+    """Files that can't be copied, since another file has their place."""
     entries: list[ImportedFile] = field(default_factory=list)
+    """Where each new file comes from."""
     at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 def import_tree(
     source: Path, paths: DataSetPaths, levels: dict[str, str], *, dry_run: bool = False
 ) -> Import:
-    """Import a tree; `levels` names the levels that its folders don't have.
+    """Import a tree; `levels` gives the levels for which the tree has no folders.
 
-    Raises UserError where a level's name can't be a folder's, where nothing is found, and where another file of a name is there.
+    Raises UserError where a level can't be a folder's name, where the tree holds no table, and
+    where a different file was imported under the same name before.
     """
     _check_levels(levels)
     if source.resolve().is_relative_to(paths.root.resolve()):
-        raise UserError(
-            f"{source}: lies in the data set itself; name the tree that is to be imported"
-        )
+        raise UserError(f"{source}: lies in the data set itself; name the folder to import")
     try:
         known = {item.path: item for item in read_provenance(paths)}
     except ValueError as error:
         raise UserError(
             f"{paths.provenance}: {error}; restore it, or import into another data set"
         ) from error
-    found = Import()
-    for leaf in _leaves(source):
-        place = _place(leaf.below, levels)
+    result = Import()
+    for folder in _folders(source):
+        place = _place(folder.below, levels)
         if isinstance(place, str):
-            found.faults.append(f"{leaf.folder}: {place}")
-        elif (leaf.folder / "trial.json").exists():
-            found.faults.append(
-                f"{leaf.folder}: is a trial of this program; `orchestrator merge` takes its data set"
+            result.faults.append(f"{folder.path}: {place}")
+        elif (folder.path / "trial.json").exists():
+            result.faults.append(
+                f"{folder.path}: is a trial of this program; take it over with `orchestrator merge`"
             )
         else:
-            _add(found, paths, leaf, place, known)
-    if found.conflicts:
-        raise UserError(*found.conflicts)
-    if not (found.new or found.identical or found.faults):
+            _add(result, paths, folder, place, known)
+    if result.conflicts:
+        raise UserError(*result.conflicts)
+    if not (result.new or result.identical or result.faults):
         raise UserError(
-            f"{source}: holds no emissions.csv; name a folder with machine/model/strategy/useCase below it"
+            f"{source}: holds no emissions.csv; "
+            "name a folder with machine/model/strategy/useCase below it"
         )
     if not dry_run:
-        _write(paths, found, known)
-    return found
+        _write(paths, result, known)
+    return result
+
+
+def _option(level: str) -> str:
+    """The option of `import` that gives a level."""
+    return f"--{level.replace('_', '-')}"
 
 
 def _check_levels(levels: dict[str, str]) -> None:
+    """Raise UserError for a level that can't be a folder's name."""
     for name, value in levels.items():
         if not _LEVEL.fullmatch(value):
             raise UserError(
-                f"--{name.replace('_', '-')} {value!r}: write letters, digits, dots, dashes or underscores"
+                f"{_option(name)} {value!r}: write letters, digits, dots, dashes or underscores"
             )
 
 
 def _add(
-    found: Import,
+    result: Import,
     paths: DataSetPaths,
-    leaf: _Leaf,
-    place: tuple[str, ...],
+    folder: _Folder,
+    place: Place,
     known: dict[str, ImportedFile],
 ) -> None:
-    """Take in a folder's files, as far as they aren't there."""
-    rows, faults, readable = _read(leaf, place)
-    folder = leaf.folder
-    found.faults += faults
+    """Add a folder's files and rows to an import, without those that were imported before."""
+    read = _read(folder, place)
+    result.faults += read.faults
     new = set()
-    for name in readable:
-        path = str(PurePosixPath(*place, name))
-        sha256 = file_sha256(folder / name)
-        target = paths.imports / path
+    for name in read.files:
+        source = folder.path / name
+        path = place.file(name)
+        sha256 = file_sha256(source)
         entry = known.get(path)
-        there = entry.sha256 if entry else file_sha256(target) if target.exists() else sha256
-        if there != sha256:
-            found.conflicts.append(
-                f"{folder / name}: another file stands at {target} already; import this one under another name"
+        if _is_taken(paths.imports / path, entry, sha256):
+            result.conflicts.append(
+                f"{source}: a different file was imported to {paths.imports / path} before; "
+                "import this one under another name"
             )
         elif entry:
-            found.identical += 1
+            result.identical += 1
         else:
             new.add(f"{paths.imports.name}/{path}")
-            found.new[path] = folder / name
-            origin = (PurePosixPath(leaf.source) / leaf.below / name).as_posix()
-            by = f"llm-energy-orchestrator {__version__}"
-            found.entries.append(
+            result.new[path] = source
+            origin = PurePosixPath(folder.source) / folder.below / name
+            result.entries.append(
                 ImportedFile(
-                    path=path, sha256=sha256, source=origin, imported_at=found.at, imported_by=by
+                    path=path,
+                    sha256=sha256,
+                    source=origin.as_posix(),
+                    imported_at=result.at,
+                    imported_by=f"llm-energy-orchestrator {__version__}",
                 )
             )
-    found.rows += [row for row in rows if row.execution.rpartition("#")[0] in new]
+    result.rows += [row for row in read.rows if row.execution.rpartition("#")[0] in new]
 
 
-def _leaves(source: Path) -> list[_Leaf]:
-    """Folders that hold one of CodeCarbon's tables, with the names of what is imported; nothing hidden, no links."""
-    found = []
-    for folder, folders, files in os.walk(source):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        regular = [
-            name
-            for name in sorted(files)
-            if (path := Path(folder) / name).is_file() and not path.is_symlink()
-        ]
-        tables = [name for name in regular if any(fnmatch(name, pattern) for pattern in TABLES)]
+def _is_taken(target: Path, entry: ImportedFile | None, sha256: str) -> bool:
+    """Whether another file than the one with this hash was imported to a place before.
+
+    `entry`: what was recorded of it; None where nothing was, as after an interrupted import.
+    """
+    if entry:
+        return entry.sha256 != sha256
+    return target.exists() and file_sha256(target) != sha256
+
+
+def _folders(source: Path) -> list[_Folder]:
+    """Folders of a tree that hold one of CodeCarbon's tables; skips hidden folders and links."""
+    result = []
+    for name, folders, files in os.walk(source):
+        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+        path = Path(name)
+        regular = [file for file in sorted(files) if _is_regular(path / file)]
+        tables = tuple(file for file in regular if _matches(file, TABLES))
+        texts = tuple(file for file in regular if _matches(file, TEXTS))
         if tables:
-            texts = [name for name in regular if any(fnmatch(name, text) for text in TEXTS)]
-            found.append(
-                _Leaf(
-                    source.resolve().name,
-                    Path(folder),
-                    Path(folder).relative_to(source),
-                    (*tables, *texts),
-                )
-            )
-    return found
+            below = path.relative_to(source)
+            result.append(_Folder(source.resolve().name, path, below, tables, texts))
+    return result
 
 
-def _place(below: Path, levels: dict[str, str]) -> tuple[str, ...] | str:
-    """Machine, model, strategy, use case and the folders below them as one; or why they can't be told."""
+def _is_regular(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def _place(below: Path, levels: dict[str, str]) -> Place | str:
+    """Where a folder's files belong; a sentence where the levels can't be told from its path."""
     parts = list(below.parts)
     missing = [name for name in LEVELS if name not in levels]
     if len(parts) < len(missing):
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
-        return f"lies too high to tell its {', '.join(missing)}; name what its folders don't by {options}"
+        options = ", ".join(map(_option, missing))
+        return (
+            f"its path has no folders for {', '.join(missing)}; "
+            f"give those that are missing with {options}"
+        )
+    for part in parts:
+        if not part.isprintable() or part == "trial.json":
+            return f"{part!r} can't be a folder of a data set; rename it"
     named = {**levels, **dict(zip(missing, parts, strict=False))}
-    if bad := [part for part in parts if not part.isprintable() or part == "trial.json"]:
-        return f"{bad[0]!r} can't be a folder of a data set; rename it"
-    return (*(named[name] for name in LEVELS), "/".join(parts[len(missing) :]))
+    return Place(**named, run="/".join(parts[len(missing) :]))
 
 
-def _read(leaf: _Leaf, place: tuple[str, ...]) -> tuple[list[ImportedRow], list[str], list[str]]:
-    """Rows of a folder's tables, faults, and the names of the files that can be copied."""
-    rows: list[ImportedRow] = []
+def _read(folder: _Folder, place: Place) -> _Read:
+    """Read a folder's tables and texts."""
     faults: list[str] = []
-    tables, texts = {}, []
-    folder = leaf.folder
-    for name in leaf.names:
-        path = folder / name
+    tables: dict[str, Emissions] = {}
+    texts: dict[str, str] = {}
+    for name in (*folder.tables, *folder.texts):
+        path = folder.path / name
         try:
             data = _content(path)
-            if any(fnmatch(name, pattern) for pattern in TABLES):
+            if name in folder.tables:
                 tables[name] = read_emissions(data)
             else:
-                texts.append((name, data.decode("utf-8", "replace")))
+                texts[name] = data.decode("utf-8", "replace")
         except (OSError, ValueError) as error:
             faults.append(f"{path}: {reason_of(error)}")
     if not tables:
-        return [], faults, []
-    for name, read in tables.items():
-        faults += [f"{folder / name}:{line}: {what}" for line, what in read.faults]
-        one_to_one = (
-            split_texts(texts[0][1], read.n_rows) if len(tables) == len(texts) == 1 else None
-        )
-        rows += imported_rows(place, str(PurePosixPath("imported", *place, name)), read, one_to_one)
-    return rows, faults, [*tables, *(name for name, _ in texts)]
+        return _Read([], faults, [])
+    rows: list[ImportedRow] = []
+    for name, table in tables.items():
+        faults += [f"{folder.path / name}:{line}: {what}" for line, what in table.faults]
+        split = None
+        # with several tables or texts nothing says which text belongs to which table
+        if len(tables) == len(texts) == 1:
+            (text,) = texts.values()
+            split = split_texts(text, table.n_rows)
+        rows += imported_rows(place, f"imported/{place.file(name)}", table, split)
+    return _Read(rows, faults, [*tables, *texts])
 
 
 def _content(path: Path) -> bytes:
+    """A file's bytes. Raises ValueError where it is too large, OSError where it can't be read."""
     if path.stat().st_size > SIZE_LIMIT_BYTES:
-        raise ValueError(f"is larger than the {SIZE_LIMIT_BYTES // 2**20} MiB that are read")
+        raise ValueError(f"is larger than {SIZE_LIMIT_BYTES // 2**20} MiB")
     return path.read_bytes()
 
 
-def _write(paths: DataSetPaths, found: Import, known: dict[str, ImportedFile]) -> None:
-    """Copy, say where from, and make the table of everything that was imported so far."""
-    for path, file in found.new.items():
-        if not (paths.imports / path).exists():  # an import that was cut had copied it
+def _write(paths: DataSetPaths, result: Import, known: dict[str, ImportedFile]) -> None:
+    """Copy the new files, record where they come from, and rebuild imported.parquet."""
+    for path, file in result.new.items():
+        if not (paths.imports / path).exists():  # an interrupted import may have copied it
             write_atomically(paths.imports / path, file.read_bytes())
-    if found.entries:
-        write_provenance(paths, [*known.values(), *found.entries])
+    if result.entries:
+        write_provenance(paths, [*known.values(), *result.entries])
     write_imported(paths, imported_so_far(paths))
 
 
 def imported_so_far(paths: DataSetPaths) -> list[ImportedRow]:
-    """Rows of all copies, ordered by file and row."""
+    """Rows of all files below imported/, ordered by file and row."""
     rows: list[ImportedRow] = []
-    for leaf in _leaves(paths.imports):
-        place = _place(leaf.below, {})
+    for folder in _folders(paths.imports):
+        place = _place(folder.below, {})
         if not isinstance(place, str):
-            rows += _read(leaf, place)[0]
+            rows += _read(folder, place).rows
     return rows

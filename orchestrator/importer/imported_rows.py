@@ -1,9 +1,13 @@
-"""A row of imported.parquet from a row of CodeCarbon's: what is known, and flags and notes for what isn't."""
+"""Rows of imported.parquet from rows of CodeCarbon's tables.
+
+What CodeCarbon recorded is taken over; flags and notes say what is unknown or doubtful.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from orchestrator.dataset.imported import ImportedRow
 from orchestrator.importer.emissions_files import Emissions, EmissionsRow
@@ -11,61 +15,102 @@ from orchestrator.importer.emissions_files import Emissions, EmissionsRow
 J_PER_KWH = 3.6e6
 CONFIGURATION = ("max_length", "top_p", "top_k", "temperature")
 POWER_W = (0.5, 20_000.0)
-"""Mean power of a host that computes. Outside of it: another unit (Wh for kWh is a factor of 1000), or no measurement."""
+"""Mean power of a host that computes.
+
+Outside of this range the energy has another unit (Wh for kWh is a factor of 1000) or was not
+measured.
+"""
 SUM_TOLERANCE = 0.01
+"""Largest share by which the parts of an energy may differ from its total."""
 CONSTANT_FROM = 3
-"""Rows of a file from which equal CPU powers are taken for a model's constant."""
+"""From so many rows on, equal CPU powers in a file mean that the power is an assumed constant."""
 ASSUMED = {("CAN", "quebec"), ("USA", "kansas")}
-"""Where CodeCarbon takes itself to be when its geographic look-up fails, by version (mlco2/codecarbon#854)."""
+"""Where CodeCarbon assumes to be when its geographic look-up fails (mlco2/codecarbon#854)."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where imported files belong in the data set."""
+
+    machine: str
+    model: str
+    strategy: str
+    use_case: str
+    run: str
+    """The folders below the use case, joined by "/"; "" where there are none."""
+
+    def file(self, name: str) -> str:
+        """Path of a file below imported/."""
+        folder = PurePosixPath(self.machine, self.model, self.strategy, self.use_case, self.run)
+        return str(folder / name)
 
 
 def imported_rows(
-    place: Sequence[str], name: str, read: Emissions, texts: list[str] | None
+    place: Place, name: str, table: Emissions, texts: list[str] | None
 ) -> list[ImportedRow]:
-    """Rows of one csv. `place`: machine, model, strategy, use case, run; `name`: of the csv in the data set."""
-    runs = Counter(row.texts.get("run_id") for row in read.rows)
-    powers = {row.numbers.get("cpu_power") for row in read.rows}
-    of_file = (
-        {"constant_cpu"}
-        if len(read.rows) >= CONSTANT_FROM and len(powers) == 1 and powers != {None}
-        else set()
-    )
+    """Rows of imported.parquet for one table.
+
+    `name`: path of the table in the data set. `texts`: the text of each row of the table,
+    unreadable rows included; None where the texts can't be told apart.
+    """
+    runs = Counter(row.texts.get("run_id") for row in table.rows)
+    flags_of_table = set()
+    if _has_constant_cpu(table):
+        flags_of_table.add("constant_cpu")
     rows = []
-    for row in read.rows:
-        flags = of_file | (
-            {"same_run_id"}
-            if runs[row.texts.get("run_id")] > 1 and row.texts.get("run_id")
-            else set()
-        )
-        rows.append(_row(place, name, row, texts[row.number - 1] if texts else None, flags))
+    for row in table.rows:
+        flags = {"imported", *flags_of_table, *_flags(row)}
+        run_id = row.texts.get("run_id")
+        if run_id and runs[run_id] > 1:
+            flags.add("same_run_id")
+        text = None
+        if texts:
+            text = texts[row.number - 1]
+        rows.append(_row(place, name, row, text, flags))
     return rows
 
 
-def _row(
-    place: Sequence[str], name: str, row: EmissionsRow, text: str | None, flags: set[str]
-) -> ImportedRow:
-    numbers, texts = row.numbers, row.texts
-    machine, model, strategy, use_case, run = place
+def _has_constant_cpu(table: Emissions) -> bool:
+    """Whether the CPU's power never changes: then CodeCarbon assumed it instead of measuring."""
+    powers = {row.numbers.get("cpu_power") for row in table.rows}
+    return len(table.rows) >= CONSTANT_FROM and len(powers) == 1 and None not in powers
+
+
+def _has_gpu(row: EmissionsRow) -> bool:
+    return bool(
+        row.texts.get("gpu_model") or row.numbers.get("gpu_count") or row.numbers.get("gpu_energy")
+    )
+
+
+def _notes(row: EmissionsRow, text: str | None) -> list[str]:
+    """Why columns of a row are null."""
     notes = []
-    kwh = numbers["energy_consumed"] or None
-    if kwh is None:
+    if not row.numbers["energy_consumed"]:
         notes.append("energy_j: CodeCarbon wrote 0, so it measured nothing")
-    gpu_kwh, gpu_name = numbers.get("gpu_energy"), texts.get("gpu_model")
-    has_gpu = bool(gpu_name or numbers.get("gpu_count") or gpu_kwh)
-    if not gpu_kwh:
-        notes.append(
-            "gpu_energy_cc_j: "
-            + ("CodeCarbon wrote 0 or nothing, though there is a GPU" if has_gpu else "no GPU")
-        )
+    if not row.numbers.get("gpu_energy"):
+        if _has_gpu(row):
+            notes.append("gpu_energy_cc_j: CodeCarbon wrote 0 or nothing, though there is a GPU")
+        else:
+            notes.append("gpu_energy_cc_j: no GPU")
     if text is None:
         notes.append("text: no output.txt from which it could be told")
+    return notes
+
+
+def _row(
+    place: Place, name: str, row: EmissionsRow, text: str | None, flags: set[str]
+) -> ImportedRow:
+    numbers, texts = row.numbers, row.texts
+    # CodeCarbon writes 0 for an energy that it didn't measure; an execution takes some
+    kwh = numbers["energy_consumed"] or None
+    gpu_kwh = numbers.get("gpu_energy") or None
     return ImportedRow(
         execution=f"{name}#{row.number}",
-        machine=machine,
-        model=model,
-        strategy=strategy,
-        use_case=use_case,
-        run=run,
+        machine=place.machine,
+        model=place.model,
+        strategy=place.strategy,
+        use_case=place.use_case,
+        run=place.run,
         timestamp=texts.get("timestamp"),
         project_name=texts.get("project_name"),
         run_id=texts.get("run_id"),
@@ -75,8 +120,8 @@ def _row(
         temperature=numbers.get("temperature"),
         window_s=numbers["duration"],
         energy_kwh=kwh,
-        energy_j=kwh and kwh * J_PER_KWH,
-        gpu_energy_cc_j=gpu_kwh * J_PER_KWH if gpu_kwh else None,
+        energy_j=_joules(kwh),
+        gpu_energy_cc_j=_joules(gpu_kwh),
         cpu_energy_j=_joules(numbers.get("cpu_energy")),
         ram_energy_j=_joules(numbers.get("ram_energy")),
         emissions_kg=numbers.get("emissions"),
@@ -84,37 +129,37 @@ def _row(
         tracking_mode=texts.get("tracking_mode"),
         codecarbon_version=texts.get("codecarbon_version"),
         cpu_model=texts.get("cpu_model"),
-        gpu_name=gpu_name,
-        flags=tuple(sorted({"imported", *flags, *_flags(row, has_gpu=has_gpu)})),
-        notes=tuple(notes),
+        gpu_name=texts.get("gpu_model"),
+        flags=tuple(sorted(flags)),
+        notes=tuple(_notes(row, text)),
         text=text,
     )
 
 
-def _flags(row: EmissionsRow, *, has_gpu: bool) -> set[str]:
-    """Labels for caution that follow from one row."""
+def _flags(row: EmissionsRow) -> set[str]:
+    """Flags that follow from one row alone."""
     numbers, texts = row.numbers, row.texts
-    found = {"unknown_tokens", "unknown_seed"}
+    flags = {"unknown_tokens", "unknown_seed"}
     if any(name not in numbers for name in CONFIGURATION):
-        found.add("unknown_configuration")
-    if has_gpu and not numbers.get("gpu_energy"):
-        found.add("zero_gpu_energy")
-    kwh, duration = numbers["energy_consumed"], numbers["duration"]
-    if kwh and duration and not POWER_W[0] <= kwh * J_PER_KWH / duration <= POWER_W[1]:
-        found.add("implausible_power")
-    parts = [numbers.get(f"{part}_energy") for part in ("cpu", "gpu", "ram")]
-    if (
-        kwh
-        and None not in parts
-        and abs(sum(part or 0.0 for part in parts) - kwh) > SUM_TOLERANCE * kwh
-    ):
-        found.add("energy_sum_differs")
+        flags.add("unknown_configuration")
+    if _has_gpu(row) and not numbers.get("gpu_energy"):
+        flags.add("zero_gpu_energy")
+    kwh, duration_s = numbers["energy_consumed"], numbers["duration"]
+    if kwh and duration_s and not POWER_W[0] <= kwh * J_PER_KWH / duration_s <= POWER_W[1]:
+        flags.add("implausible_power")
+    parts = [
+        numbers[name] for name in ("cpu_energy", "gpu_energy", "ram_energy") if name in numbers
+    ]
+    if kwh and len(parts) == 3 and abs(sum(parts) - kwh) > SUM_TOLERANCE * kwh:  # noqa: PLR2004
+        flags.add("energy_sum_differs")
     if (texts.get("country_iso_code"), texts.get("region", "").lower()) in ASSUMED:
-        found.add("assumed_country")
+        flags.add("assumed_country")
     if texts.get("tracking_mode") == "machine":
-        found.add("whole_machine")
-    return found
+        flags.add("whole_machine")
+    return flags
 
 
 def _joules(kwh: float | None) -> float | None:
-    return None if kwh is None else kwh * J_PER_KWH
+    if kwh is None:
+        return None
+    return kwh * J_PER_KWH

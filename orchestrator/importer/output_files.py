@@ -1,7 +1,7 @@
-"""Tell the texts in somebody's output.txt apart.
+"""Split an output.txt into the texts of its executions.
 
-Nobody wrote down how it is laid out, so a layout counts only where it gives exactly as many texts as there are measurements;
-else the file is kept as it is and no row claims a text.
+Its layout is not documented. So a layout is accepted only if it gives exactly as many texts as
+there are measurements; otherwise the file is only copied and no row gets a text.
 """
 
 from __future__ import annotations
@@ -19,28 +19,29 @@ _PROMPT = re.compile(
     rf"{_BEFORE}(?:prompt|input)\b{_NUMBER}{_MARKS}(?:[:=-]|$)", re.IGNORECASE | re.MULTILINE
 )
 _NUMBERED = re.compile(
-    rf"{_BEFORE}(?:prompt|output|answer|response|risposta)?[ \t]{{0,4}}#?(\d{{1,6}}){_MARKS}[:.)=-]",
+    rf"{_BEFORE}(?:prompt|output|answer|response|risposta)?"
+    rf"[ \t]{{0,4}}#?(\d{{1,6}}){_MARKS}[:.)=-]",
     re.IGNORECASE | re.MULTILINE,
 )
 _RULE = re.compile(r"^[ \t]*([-=*_#~])\1{2,}[ \t]*$", re.MULTILINE)
 
 
 def split_texts(content: str, n: int) -> list[str] | None:
-    """The n texts of a file, in order; None where no known layout gives n."""
+    """The n texts of a file, in their order; None where no known layout gives n texts."""
     content = content.replace("\r\n", "\n").lstrip("\ufeff").strip()
     if not content or n < 1:
         return None
     if n == 1:
         return [content]
     for layout in LAYOUTS:
-        found = [text.strip() for text in layout(content)]
-        if len(found) == n and all(found):
-            return found
+        texts = [text.strip() for text in layout(content)]
+        if len(texts) == n and all(texts):
+            return texts
     return None
 
 
 def _json(content: str) -> Iterator[str]:
-    """A JSON list of texts."""
+    """Layout: a JSON list of texts."""
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):
@@ -50,36 +51,34 @@ def _json(content: str) -> Iterator[str]:
 
 
 def _after_headings(content: str) -> Iterator[str]:
-    """`Output: ...` for each, up to the next heading of a prompt or output."""
-    headings = [(match.start(), match.end(), True) for match in _OUTPUT.finditer(content)]
-    headings += [(match.start(), match.end(), False) for match in _PROMPT.finditer(content)]
-    headings.sort()
-    for (_, begin, is_output), (end, *_) in zip(
-        headings, [*headings[1:], (len(content), 0, False)], strict=False
-    ):
-        if is_output:
-            yield _RULE.sub("", content[begin:end])
+    """Layout: each text after `Output:`, up to the next heading of a prompt or an output."""
+    headings = [*_OUTPUT.finditer(content), *_PROMPT.finditer(content)]
+    headings.sort(key=lambda heading: heading.start())
+    ends = [*(heading.start() for heading in headings[1:]), len(content)]
+    for heading, end in zip(headings, ends, strict=False):
+        if heading.re is _OUTPUT:
+            yield _RULE.sub("", content[heading.end() : end])
 
 
 def _numbered(content: str) -> Iterator[str]:
-    """`1. ...`, `Prompt 3: ...`: numbers that count up from 1 (or 0) at the beginning of lines, nothing before them."""
+    """Layout: lines that begin with `1.` or `Prompt 3:`, counted from 0 or 1; none before them."""
     headings = list(_NUMBERED.finditer(content))
-    numbers = [int(heading[1]) for heading in headings]
-    if (
-        not headings
-        or headings[0].start()
-        or numbers[0] > 1
-        or numbers != list(range(numbers[0], numbers[0] + len(numbers)))
-    ):
+    if not headings or headings[0].start() != 0:
         return
-    for heading, following in zip(headings, [*headings[1:], None], strict=True):
-        yield content[heading.end() : following.start() if following else len(content)]
+    numbers = [int(heading[1]) for heading in headings]
+    first = numbers[0]
+    if first > 1 or numbers != list(range(first, first + len(numbers))):
+        return
+    ends = [*(heading.start() for heading in headings[1:]), len(content)]
+    for heading, end in zip(headings, ends, strict=True):
+        yield content[heading.end() : end]
 
 
 def _between_rules(content: str) -> Iterator[str]:
-    """Lines of ---, ===, *** between them."""
+    """Layout: texts with lines of ---, === or *** between them."""
     parts = [part for part in _RULE.sub("\0", content).split("\0") if part.strip()]
-    yield from parts if len(parts) > 1 else ()
+    if len(parts) > 1:
+        yield from parts
 
 
 LAYOUTS: tuple[Callable[[str], Iterator[str]], ...] = (
@@ -88,4 +87,4 @@ LAYOUTS: tuple[Callable[[str], Iterator[str]], ...] = (
     _numbered,
     _between_rules,
 )
-"""In the order in which they are tried."""
+"""Known layouts, in the order in which they are tried."""

@@ -1,1 +1,1 @@
-"""A data set goes out, with card, metadata and checksums; other people's CodeCarbon measurements come in."""
+"""Prepare a data set for publication: data card, metadata, citation, licence and checksums."""

@@ -1,4 +1,4 @@
-"""Who made a data set: "Name <orcid>" as a person, and CITATION.cff."""
+"""Authors of a data set, read from "Given Family <ORCID>"."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ _ORCID = re.compile(r"(?:https?://orcid\.org/)?(\d{4}-\d{4}-\d{4}-\d{3}[\dX])", 
 
 
 class Author(Noun):
-    """A person."""
+    """A person who made the data set."""
 
     given: str
     family: str = Field(min_length=1)
     orcid: str | None = None
+    """URL of the ORCID record."""
 
     @property
     def name(self) -> str:
-        """As it is read."""
+        """Given and family name, as a person reads them."""
         return f"{self.given} {self.family}".strip()
 
 
@@ -34,9 +35,10 @@ def parse_author(text: str) -> Author:
     orcid = None
     if identifier:
         match = _ORCID.fullmatch(identifier)
-        if not match or not _checked(match[1]):
+        if not match or not _check_digit_fits(match[1]):
             raise UserError(
-                f"--author {text!r}: {identifier!r} is no ORCID (0000-0002-1825-0097 is one; the last digit is a check digit)"
+                f"--author {text!r}: {identifier!r} is no valid ORCID; "
+                "write it like 0000-0002-1825-0097, whose last digit is a check digit"
             )
         orcid = f"https://orcid.org/{match[1]}"
     family, comma, given = name.partition(",")
@@ -47,8 +49,8 @@ def parse_author(text: str) -> Author:
     return Author(given=given.strip(), family=family.strip(), orcid=orcid)
 
 
-def _checked(orcid: str) -> bool:
-    """ISO 7064 11,2, as ORCID uses it."""
+def _check_digit_fits(orcid: str) -> bool:
+    """Whether the last digit is the check digit of the others (ISO 7064 11,2)."""
     digits = orcid.replace("-", "")
     total = 0
     for digit in digits[:-1]:

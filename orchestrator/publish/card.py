@@ -1,4 +1,4 @@
-"""README.md: the data card, as the Hugging Face Hub reads it (front matter) and as a person does."""
+"""README.md of a published data set: the data card, for the Hugging Face Hub and for a person."""
 
 from __future__ import annotations
 
@@ -13,73 +13,80 @@ from orchestrator.publish.card_figures import GROUP, TABLES, Content
 from orchestrator.publish.publication import Publication
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-"""The hub's categories by number of rows."""
+"""The hub's size categories, each with the number of rows below which it applies."""
 TRUST = {
-    "gpu_energy_counter_j": "the GPU's own energy counter: a measurement (sensor's gain about 5 %)",
-    "gpu_energy_integrated_j": "the GPU's power, polled and integrated: a measurement",
-    "energy_j": "CodeCarbon's total of CPU and RAM: as good as its worst part, and RAM is always a model",
+    "gpu_energy_counter_j": "measured by the GPU's energy counter (sensor gain within about 5 %)",
+    "gpu_energy_integrated_j": "measured: the GPU's power, polled and integrated over time",
+    "energy_j": "CodeCarbon's total of CPU and RAM: as good as its worst part, and RAM is always "
+    "an estimate",
     "none": "not measured",
 }
+"""How far an energy can be trusted, by its basis."""
+METERS_HEAD = ("machine", "GPU", "energy basis", "CPU method", "executions", "trust")
 
 
 def card(publication: Publication, content: Content) -> str:
-    """The whole file."""
+    """The whole file: front matter in YAML, then the text in Markdown."""
     return f"""---
 {yaml.safe_dump(_front_matter(publication, content), sort_keys=False, allow_unicode=True)}---
 # {markdown_text(publication.title)}
-What the generation hyperparameters `max_length`, `top_p`, `top_k` and `temperature` cost in energy when large language
-models answer: {content.executions} executions (one prompt under one configuration, one measurement window each) of
-{content.trials} trials, with the texts that were generated. Measured with llm-energy-orchestrator {__version__};
-the newest measurement is of {content.date}.
+How much energy large language models need to answer prompts, depending on the generation
+hyperparameters `max_length`, `top_p`, `top_k` and `temperature`: {content.executions} executions
+(one prompt under one configuration, in one measurement window) of {content.trials} trials, with
+the generated texts. Measured with llm-energy-orchestrator {__version__}; the newest measurement
+is from {content.date}.
 
 {_synthetic(content)}## Use it
 ```python
 from datasets import load_dataset
 
-folder = "."  # or its name on the hub
+folder = "."  # or the data set's name on the hub
 {_loads(content)}
 ```
-`trial.json` in each folder `<machine>/<model>/<strategy>/<useCase>/<trial>/` holds everything about a trial; the tables are
-derived from these files. `sha256sum -c checksums.sha256` checks a copy.
+`trial.json` in each folder `<machine>/<model>/<strategy>/<useCase>/<trial>/` holds everything
+about a trial; the tables are made from these files. `sha256sum -c checksums.sha256` checks a copy.
 
 ## What it holds
 {_groups(content)}
 
-`discarded` texts were found unusable by rules or persons (columns `usable`, `reasons`, `decided_by`): they stay in
-executions.parquet, and no sum in summary.parquet counts them. Energies are those of `energy_basis` (see below) over ok
-executions{_gaps(content)}.
+`discarded` texts were judged unusable by rules or by a person (columns `usable`, `reasons`,
+`decided_by`). They stay in executions.parquet, but no sum in summary.parquet counts them. Energies
+are sums over ok executions of the column that `energy_basis` names (see below){_gaps(content)}.
 {_imported(content)}
 ## How it was measured
-Tokenize, drain the GPU's queue, open the meters, generate, drain, close the meters, decode: nothing but generation lies in a
-window. Models are loaded and warmed up outside of it. `energy_per_token_j` is the energy of `energy_basis` over the new tokens.
-What is unknown is null, with the reason in `notes`; it is never 0.
+In this order: tokenize the prompt, wait until the GPU is idle, start the meters, generate, wait
+until the GPU is idle, stop the meters, decode. So a measurement window holds nothing but
+generation; models are loaded and warmed up before it. `energy_per_token_j` is the energy that
+`energy_basis` names, divided by the number of new tokens. What is unknown is null, with the reason
+in `notes`; it is never 0.
 
-{markdown_table(("machine", "GPU", "energy basis", "CPU method", "executions", "trust"), _meters(content))}
+{markdown_table(METERS_HEAD, _meters(content))}
 
-Flags in these rows: {_flags(content)}. Software: {markdown_text(", ".join(sorted(content.versions)) or "not recorded")}.
+Flags in these rows: {_flags(content)}. Software: {_versions(content)}.
 
 ## Limits
-- CPU energy is measured only where `cpu_method` is `rapl`; else it is a model of CodeCarbon's, as RAM energy is everywhere.
-- Energies of different machines compare only where their `energy_basis` is the same.
-- Energy hangs on length first: compare `energy_per_token_j`, or configurations of equal length.
-- The texts are what models wrote. They may be false, and were not checked for anything but usability.
+- CPU energy is measured only where `cpu_method` is `rapl`; elsewhere CodeCarbon estimates it, as it
+  always does for RAM.
+- Energies of different machines can be compared only where their `energy_basis` is the same.
+- Energy depends mainly on length: compare `energy_per_token_j`, or configurations of equal length.
+- Models wrote the texts. They may be false; they were checked for usability only.
 
 ## Licence
 The measurements: [{publication.licence.name}]({publication.licence.url}). The texts:
-{markdown_table(("model", "what its maker asks"), sorted(content.licences.items())) if content.licences else "there are none."}
+{_licences(content)}
 
 ## How to cite
 ```bibtex
 {bibtex(publication, content)}
 ```
-Also in `CITATION.cff`; with a DOI from Zenodo or the hub, cite that.
+`CITATION.cff` says the same. If the data set has a DOI from Zenodo or the hub, cite that.
 
 ## Data dictionary
 {data_dictionary().replace("## ", "### ")}"""
 
 
 def bibtex(publication: Publication, content: Content) -> str:
-    """An entry for this data set."""
+    """The BibTeX entry of the data set."""
     authors = " and ".join(author.name for author in publication.authors) or "anonymous"
     fields = {
         "title": publication.title,
@@ -93,6 +100,12 @@ def bibtex(publication: Publication, content: Content) -> str:
         for name, value in (fields | {"title": "{" + fields["title"] + "}"}).items()
     ]
     return "\n".join([f"@misc{{llm-energy-{content.date},", *lines, "}"])
+
+
+def _licences(content: Content) -> str:
+    if not content.licences:
+        return "there are none."
+    return markdown_table(("model", "terms of its maker"), sorted(content.licences.items()))
 
 
 def _front_matter(publication: Publication, content: Content) -> dict[str, object]:
@@ -117,7 +130,7 @@ def _loads(content: Content) -> str:
 
 
 def _groups(content: Content) -> str:
-    head = (*GROUP, "executions", "ok", "evaluated", "discarded", "energy", "of that on discarded")
+    head = (*GROUP, "executions", "ok", "evaluated", "discarded", "energy", "of it on discarded")
     rows: list[Sequence[object]] = [
         (
             *names,
@@ -147,23 +160,31 @@ def _flags(content: Content) -> str:
     )
 
 
+def _versions(content: Content) -> str:
+    return markdown_text(", ".join(sorted(content.versions)) or "not recorded")
+
+
 def _gaps(content: Content) -> str:
     missing = int(content.total("unmeasured"))
-    return f"; {missing} of them have none and are not in the sum" if missing else ""
+    return f"; {missing} of them were not measured and are not in the sum" if missing else ""
 
 
 def _synthetic(content: Content) -> str:
     if not content.synthetic:
         return ""
-    return f"**{content.synthetic} executions are synthetic** (random weights or a simulated engine): their texts mean nothing.\n\n"
+    return (
+        f"**{content.synthetic} executions are synthetic** (random weights or the simulated "
+        "engine): their texts mean nothing.\n\n"
+    )
 
 
 def _imported(content: Content) -> str:
     if not content.imported:
         return ""
     return (
-        f"\nimported.parquet has {content.imported} more measurements, made without this program: what wasn't recorded there is "
-        "null, and no figure on this page counts them. `imported/import.json` says where they came from.\n"
+        f"\nimported.parquet holds {content.imported} more measurements that were made without "
+        "this program. What was not recorded then is null, and no figure on this page counts "
+        "them. `imported/import.json` says where they come from.\n"
     )
 
 
@@ -172,7 +193,7 @@ def _energy(joules: float) -> str:
 
 
 def _tex(text: str) -> str:
-    """Untrusted text in a field of BibTeX."""
+    """Untrusted text as the value of a BibTeX field: TeX's special characters have no effect."""
     return "".join(
         {"\\": " ", "{": "(", "}": ")", "`": "'"}.get(c, f"\\{c}" if c in "&%$#_" else c)
         for c in text

@@ -1,4 +1,4 @@
-"""What a data set holds, counted: the figures of its card and its metadata."""
+"""Counts and sums over a data set, for its data card and its metadata."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from orchestrator.dataset.tables import Trials
 from orchestrator.publish.licences import licence_by_name, licence_of_texts
 
 TABLES = {
-    "executions": "a row an execution: one prompt under one configuration on one machine",
-    "summary": "a row a trial: one configuration on the prompts of a use case",
-    "verdicts": "a row an evaluated execution: the signals measured on its text and what the rules make of them",
-    "imported": "a row a measurement that was made without this program",
+    "executions": "one row an execution: one prompt under one configuration on one machine",
+    "summary": "one row a trial: one configuration on the prompts of a use case",
+    "verdicts": "one row an evaluated execution: the signals measured on its text, and the verdict",
+    "imported": "one row a measurement that was made without this program",
 }
-"""Tables that are published, and what a row of them is."""
+"""Tables that are published, each with what one of its rows is."""
 GROUP = ("machine", "model", "quantization", "strategy", "use_case")
 
 
@@ -34,103 +34,116 @@ class Group:
     evaluated: int = 0
     discarded: int = 0
     energy_j: float = 0.0
-    """Of energy_basis, over the ok executions in which it was measured."""
+    """Sum over the ok executions whose energy was measured."""
     wasted_j: float = 0.0
-    """The same of the discarded ones."""
+    """The part of energy_j that was spent on discarded texts."""
     unmeasured: int = 0
-    """Ok executions without an energy."""
+    """Ok executions whose energy was not measured."""
 
     def add(self, row: dict[str, Any]) -> None:
-        """Count an execution."""
+        """Count one row of executions.parquet."""
         self.executions += 1
         if row["status"] != "ok":
             return
+        discarded = row["usable"] is False
         self.ok += 1
         self.evaluated += row["usable"] is not None
-        self.discarded += row["usable"] is False
+        self.discarded += discarded
         joules = spent_j(row)
         if joules is None:
             self.unmeasured += 1
             return
         self.energy_j += joules
-        self.wasted_j += joules if row["usable"] is False else 0.0
+        if discarded:
+            self.wasted_j += joules
 
 
 @dataclass
 class Content:
-    """Figures of a data set."""
+    """Counts and sums over a data set."""
 
     groups: dict[tuple[str, ...], Group] = field(default_factory=dict)
+    """By the columns of GROUP."""
     meters: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
     """(machine, GPU, energy basis, CPU method) -> executions."""
     licences: dict[str, str] = field(default_factory=dict)
     """Model -> licence of its texts."""
     flags: Counter[str] = field(default_factory=Counter)
+    """Flag -> executions that carry it."""
     tables: list[str] = field(default_factory=list)
-    """Those that are there and hold something."""
+    """Names of TABLES that the data set has and that aren't empty."""
     versions: set[str] = field(default_factory=set)
+    """Software used, as 'name version'."""
     languages: set[str] = field(default_factory=set)
+    """Languages of the use cases."""
     trials: int = 0
     synthetic: int = 0
-    """Executions whose text means nothing."""
+    """Executions with random weights or the simulated engine: their texts mean nothing."""
     imported: int = 0
+    """Measurements that were made without this program."""
     date: str = ""
-    """When the newest trial was sealed, or file imported."""
+    """Day on which the newest trial was finished or the newest file imported, YYYY-MM-DD."""
 
     @property
     def executions(self) -> int:
-        """All rows."""
+        """Number of executions, failed ones included."""
         return sum(group.executions for group in self.groups.values())
 
     def total(self, name: str) -> float:
-        """Sum over the groups."""
+        """Sum of a field of Group over all groups."""
         return float(sum(getattr(group, name) for group in self.groups.values()))
 
 
 def content_of(paths: DataSetPaths, trials: Trials) -> Content:
-    """Count a data set that was found sound."""
-    found = Content(trials=len(trials))
+    """Count a data set in which `validate` has found no error."""
+    content = Content(trials=len(trials))
     for key in trials:
         for row in trials.execution_rows(key):
-            group = tuple(row[name] for name in GROUP)
-            found.groups.setdefault(group, Group()).add(row)
-            gpu, basis, method = (
-                row[name] or "none" for name in ("gpu_name", "energy_basis", "cpu_method")
-            )
-            found.meters[row["machine"], gpu, basis, method] += 1
-            found.flags.update(row["flags"])
-            found.synthetic += row["synthetic"]
+            _add_row(content, row)
     for record in trials.records():
-        _add_record(found, record)
+        _add_record(content, record)
     files = read_provenance(paths)
     if files:
         imported = read_parquet(paths.imported)
-        found.imported = imported.num_rows
+        content.imported = imported.num_rows
         for model in set(imported["model"].to_pylist()):
-            found.licences.setdefault(
+            content.licences.setdefault(
                 f"{model} (imported, by its folder's name)", licence_by_name(model)
             )
-    found.date = max([found.date, *(file.imported_at for file in files)])[:10]
-    found.languages = _languages(paths)
+    content.date = max([content.date, *(file.imported_at for file in files)])[:10]
+    content.languages = _languages(paths)
     for name in TABLES:
         path = paths.root / f"{name}.parquet"
         if path.exists() and read_parquet(path).num_rows:
-            found.tables.append(name)
-    return found
+            content.tables.append(name)
+    return content
 
 
-def _add_record(found: Content, record: TrialRecord) -> None:
-    found.licences[record.columns.model] = licence_of_texts(record)
-    found.date = max(found.date, record.sealed_at)
-    found.versions.update(
+def _add_row(content: Content, row: dict[str, Any]) -> None:
+    """Count one row of executions.parquet."""
+    group = tuple(row[name] for name in GROUP)
+    content.groups.setdefault(group, Group()).add(row)
+    gpu, basis, method = (
+        row[name] or "none" for name in ("gpu_name", "energy_basis", "cpu_method")
+    )
+    content.meters[row["machine"], gpu, basis, method] += 1
+    content.flags.update(row["flags"])
+    content.synthetic += row["synthetic"]
+
+
+def _add_record(content: Content, record: TrialRecord) -> None:
+    """Take licence, date and versions from one trial."""
+    content.licences[record.columns.model] = licence_of_texts(record)
+    content.date = max(content.date, record.sealed_at)
+    content.versions.update(
         f"{name} {version}" for name, version in record.environment.get("versions", {}).items()
     )
 
 
 def _languages(paths: DataSetPaths) -> set[str]:
-    """Languages of the use cases, as the plans have them."""
-    found: set[str] = set()
+    """Languages of the use cases in the data set's plans."""
+    languages: set[str] = set()
     for path in sorted(paths.sweeps.glob("[!.]*.json")):
         plan = json.loads(read_text(path))["plan"]
-        found.update(use_case["language"] for use_case in plan["use_cases"])
-    return found
+        languages.update(use_case["language"] for use_case in plan["use_cases"])
+    return languages

@@ -1,4 +1,7 @@
-"""croissant.json: the data set's tables and columns in the Croissant format 1.0 (docs.mlcommons.org/croissant)."""
+"""croissant.json: tables and columns of a data set in the Croissant format 1.0.
+
+The format is specified at docs.mlcommons.org/croissant.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.dataset.parquet import read_parquet
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.reading import file_sha256
+from orchestrator.publish.authors import Author
 from orchestrator.publish.card import bibtex
 from orchestrator.publish.card_figures import TABLES, Content
 from orchestrator.publish.publication import Publication
@@ -53,26 +57,24 @@ CONTEXT = {
     "subField": "cr:subField",
     "transform": "cr:transform",
 }
-"""The context that the specification gives."""
+"""The JSON-LD context of the specification, unchanged."""
 TYPES = {"string": "sc:Text", "int64": "sc:Integer", "double": "sc:Float", "bool": "sc:Boolean"}
+"""Arrow's type of a column -> Croissant's."""
 
 
 def croissant(paths: DataSetPaths, publication: Publication, content: Content) -> str:
-    """The whole file, for the tables that are there."""
+    """The whole file, for the tables that the data set has."""
     described: dict[str, Any] = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": publication.title,
-        "description": "Energy of LLM inference over the generation hyperparameters max_length, top_p, top_k and temperature: "
-        f"{content.executions} executions of {content.trials} trials, with their texts.",
+        "description": "Energy of LLM inference over the generation hyperparameters max_length, "
+        f"top_p, top_k and temperature: {content.executions} executions of {content.trials} "
+        "trials, with their texts.",
         "license": publication.licence.url,
         "citeAs": bibtex(publication, content),
-        "creator": [
-            {"@type": "sc:Person", "name": author.name}
-            | ({"url": author.orcid} if author.orcid else {})
-            for author in publication.authors
-        ],
+        "creator": [_person(author) for author in publication.authors],
         "datePublished": content.date,
         "version": publication.version(content),
         "keywords": ["energy", "large language models", "inference", "hyperparameters"],
@@ -84,14 +86,15 @@ def croissant(paths: DataSetPaths, publication: Publication, content: Content) -
             for name in content.tables
         ],
     }
-    return (
-        json.dumps(
-            {key: value for key, value in described.items() if value not in ([], "")},
-            indent=1,
-            ensure_ascii=False,
-        )
-        + "\n"
-    )
+    filled = {key: value for key, value in described.items() if value not in ([], "")}
+    return json.dumps(filled, indent=1, ensure_ascii=False) + "\n"
+
+
+def _person(author: Author) -> dict[str, Any]:
+    person = {"@type": "sc:Person", "name": author.name}
+    if author.orcid:
+        person["url"] = author.orcid
+    return person
 
 
 def _file(paths: DataSetPaths, table: str) -> dict[str, Any]:
@@ -109,31 +112,39 @@ def _file(paths: DataSetPaths, table: str) -> dict[str, Any]:
 
 
 def _record_set(table: str, schema: pa.Schema) -> dict[str, Any]:
-    key = {"key": {"@id": f"{table}/execution"}} if "execution" in schema.names else {}
-    fields = [_field(table, schema.field(name)) for name in schema.names]
-    return {
+    record_set: dict[str, Any] = {
         "@type": "cr:RecordSet",
         "@id": table,
         "name": table,
         "description": TABLES[table],
-        **key,
-        "field": fields,
     }
+    if "execution" in schema.names:
+        record_set["key"] = {"@id": f"{table}/execution"}
+    record_set["field"] = [_field(table, schema.field(name)) for name in schema.names]
+    return record_set
 
 
 def _field(table: str, column: pa.Field) -> dict[str, Any]:
     import pyarrow as pa
 
     about = {name.decode(): text.decode() for name, text in (column.metadata or {}).items()}
-    unit = f" [{about['unit']}]" if about.get("unit") else ""
-    null = f"; null: {about['null']}" if about.get("null", "never") != "never" else ""
-    repeated = pa.types.is_list(column.type)
-    return {
+    description = about.get("meaning", "")
+    if about.get("unit"):
+        description += f" [{about['unit']}]"
+    if about.get("null", "never") != "never":
+        description += f"; null: {about['null']}"
+    described: dict[str, Any] = {
         "@type": "cr:Field",
         "@id": f"{table}/{column.name}",
         "name": column.name,
-        "description": f"{about.get('meaning', '')}{unit}{null}",
-        "dataType": TYPES[str(column.type.value_type if repeated else column.type)],
-        **({"repeated": True} if repeated else {}),
-        "source": {"fileObject": {"@id": f"{table}.parquet"}, "extract": {"column": column.name}},
+        "description": description,
     }
+    if pa.types.is_list(column.type):
+        described |= {"dataType": TYPES[str(column.type.value_type)], "repeated": True}
+    else:
+        described["dataType"] = TYPES[str(column.type)]
+    described["source"] = {
+        "fileObject": {"@id": f"{table}.parquet"},
+        "extract": {"column": column.name},
+    }
+    return described

@@ -1,4 +1,4 @@
-"""Licences: of the measurements, as their author chooses, and of the texts, as the models' makers do."""
+"""Licences: of the measurements, which their author chooses, and of the texts, by their model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Licence:
     name: str
     url: str
     hub: str
-    """Its identifier on the Hugging Face Hub."""
+    """Identifier on the Hugging Face Hub."""
 
 
 LICENCES = {
@@ -40,29 +40,34 @@ LICENCES = {
         "odbl",
     ),
 }
-"""By SPDX identifier."""
+"""Licences of the measurements by SPDX identifier."""
 
-LLAMA2 = (
-    "Llama 2 Community License (https://ai.meta.com/llama/license/). Llama 2 is licensed under the LLAMA 2 Community License, "
-    "Copyright (c) Meta Platforms, Inc. All Rights Reserved. It forbids to use these texts to improve any other large language "
-    "model (section 1.b.v), and its Acceptable Use Policy applies"
+TERMS = {
+    "Llama 2 Community License": "Llama 2 Community License (https://ai.meta.com/llama/license/). "
+    "Llama 2 is licensed under the LLAMA 2 Community License, Copyright (c) Meta Platforms, Inc. "
+    "All Rights Reserved. It forbids using these texts to improve any other large language model "
+    "(section 1.b.v), and its Acceptable Use Policy applies",
+    "Apache-2.0": "Apache-2.0 (https://www.apache.org/licenses/LICENSE-2.0); it makes no claim on "
+    "what the model writes",
+}
+"""Licence of a model -> what it says about texts that the model writes."""
+UNKNOWN = (
+    "not known to this program: read the model's own page, and write its terms here before you "
+    "publish its texts"
 )
-APACHE = "Apache-2.0 (https://www.apache.org/licenses/LICENSE-2.0); it claims nothing on what the model writes"
-UNKNOWN = "not known to this program: read the model's own page, and say here what it asks before you publish its texts"
 
 
 def licence_of_texts(record: TrialRecord) -> str:
-    """What the maker of a trial's model asks of who uses its texts."""
+    """Terms under which the texts of a trial may be used, as its model's maker sets them."""
     if record.columns.synthetic:
         return "none: no real model wrote these texts"
     return licence_by_name(record.spec.model_ref)
 
 
 def licence_by_name(ref: str) -> str:
-    """The same for a model as it was named: an alias of ours or a repository of the hub."""
-    known = KNOWN.get(ref) or next(
-        (model for model in KNOWN.values() if model.repo == ref.partition("@")[0]), None
-    )
-    return {"Llama 2 Community License": LLAMA2, "Apache-2.0": APACHE}.get(
-        known.licence if known else "", UNKNOWN
-    )
+    """Terms for the texts of a model, named by its known name or its repository on the hub."""
+    repo = ref.partition("@")[0]
+    for name, model in KNOWN.items():
+        if ref == name or repo == model.repo:
+            return TERMS.get(model.licence, UNKNOWN)
+    return UNKNOWN

@@ -1,4 +1,4 @@
-"""What a person says about a data set when it is published."""
+"""What a person states about a data set on publishing it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orchestrator.publish.licences import Licence
 
 @dataclass(frozen=True)
 class Publication:
-    """Title, authors and licence."""
+    """Title, authors and licence of a data set."""
 
     title: str
     authors: tuple[Author, ...]
@@ -19,5 +19,5 @@ class Publication:
     licence: Licence
 
     def version(self, content: Content) -> str:
-        """Of the data set: the date of its newest part, without leading zeros as semantic versions want it."""
+        """Version of the data set: the date of its newest part, as a semantic version: 2026.7.9."""
         return ".".join(str(int(part)) for part in content.date.split("-"))

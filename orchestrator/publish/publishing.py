@@ -1,6 +1,7 @@
-"""Write what a published data set needs: card, metadata, citation, licence, checksums. Measured data are never touched.
+"""Write the files that a published data set needs: card, metadata, citation, licence, checksums.
 
-Twice the same gives the same bytes: the only date is that of the newest measurement.
+Measured data are never touched. Publishing again without new data gives the same bytes: the only
+date in the files is that of the newest measurement.
 """
 
 from __future__ import annotations
@@ -21,19 +22,21 @@ from orchestrator.publish.croissant import croissant
 from orchestrator.publish.publication import Publication
 
 PLACEHOLDER = "Data sets go here "
-"""How README.md of the repository's folder measurements/ begins."""
+"""How README.md of the repository's empty folder measurements/ begins; it may be overwritten."""
 
 
 def publish(
     paths: DataSetPaths, trials: Trials, publication: Publication, *, check: bool = False
 ) -> list[Path]:
-    """Write the files (not with `check`) and give their paths. `trials`: of a data set that was found sound.
+    """Write the files and return their paths; with `check` write nothing.
 
-    Raises UserError where a file of such a name is there that isn't as this program left it, OSError where one can't be written.
+    `trials`: those of the data set, in which `validate` has found no error. Raises UserError where
+    there are no measurements or a person has edited one of the files, and OSError where a file
+    can't be written.
     """
     content = content_of(paths, trials)
     if not content.executions and not content.imported:
-        raise UserError(f"--out {paths.root}: holds no measurements; there is nothing to publish")
+        raise UserError(f"--out {paths.root}: holds no measurements; run `orchestrator tune` first")
     files = {
         paths.readme: card(publication, content),
         paths.croissant: croissant(paths, publication, content),
@@ -49,23 +52,24 @@ def publish(
 
 
 def _check_unedited(paths: DataSetPaths, files: dict[Path, str]) -> None:
-    """What somebody wrote or changed by hand isn't overwritten."""
+    """Raise UserError for a file that this program didn't write or that was edited since."""
     try:
-        ours = read_checksums(paths)
+        published = read_checksums(paths)
     except ValueError:
-        ours = {}
+        published = {}
     for path, text in files.items():
-        if not path.exists() or ours.get(path.name) == file_sha256(path):
+        if not path.exists() or published.get(path.name) == file_sha256(path):
             continue
-        there = path.read_bytes()
-        if there != text.encode() and not there.startswith(PLACEHOLDER.encode()):
+        present = path.read_bytes()
+        if present != text.encode() and not present.startswith(PLACEHOLDER.encode()):
             raise UserError(
-                f"{path}: was written or changed by hand; rename it (NOTES.md, say, is published too) or remove it"
+                f"{path}: was written or edited by hand; remove it, "
+                "or rename it (for example to NOTES.md, which is published too)"
             )
 
 
 def citation(publication: Publication, content: Content) -> str:
-    """CITATION.cff, version 1.2.0."""
+    """The text of CITATION.cff, in version 1.2.0 of its format."""
     persons = [_person(author.model_dump()) for author in publication.authors]
     fields = {
         "cff-version": "1.2.0",
@@ -91,12 +95,12 @@ def _person(author: dict[str, Any]) -> dict[str, str]:
 
 
 def licence(publication: Publication, content: Content) -> str:
-    """LICENSE.md."""
+    """The text of LICENSE.md."""
     texts = "\n".join(f"- {model}: {terms}." for model, terms in sorted(content.licences.items()))
     return f"""# Licence
 The measurements of this data set, its metadata and prompts: {publication.licence.name}
 ({publication.spdx}), {publication.licence.url}
 
-The generated texts (column `text`, files output.txt) also follow what the makers of the models ask:
+For the generated texts (column `text`, files output.txt) the terms of the models' makers apply too:
 {texts or "- there are none."}
 """

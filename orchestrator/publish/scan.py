@@ -1,7 +1,7 @@
-"""Look for what mustn't be published: tokens, keys, passwords, addresses, paths and names that tell who and where.
+"""Scan a data set for what mustn't be published: tokens, keys, passwords, addresses, paths, names.
 
-In what a model wrote a find is a warning: it makes up addresses and passwords. Anywhere else it is an error. A find is named,
-never shown.
+A match in a model's text is a warning, since models make up addresses and passwords. A match
+anywhere else is an error. Findings name the rule, but never show what matched.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ RULES = {
     "private_key": (re.compile(r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY"), "a private key"),
     "password": (
         re.compile(
-            r"\b(?:password|passwd|secret|token|api_?key|(?:access|auth|secret)_(?:token|key))\b[\"']?[ \t]{0,4}[=:][ \t]{0,4}"
-            r"[\"']?[^\s\"',;]{6,}",
+            r"\b(?:password|passwd|secret|token|api_?key|(?:access|auth|secret)_(?:token|key))\b"
+            r"[\"']?[ \t]{0,4}[=:][ \t]{0,4}[\"']?[^\s\"',;]{6,}",
             re.IGNORECASE,
         ),
         "a password or token",
@@ -45,7 +45,8 @@ RULES = {
     # the part of RFC 5322 that people use
     "e_mail": (
         re.compile(
-            r"\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,4}\.[A-Za-z]{2,24}\b"
+            r"\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}"
+            r"(?:\.[A-Za-z0-9-]{1,63}){0,4}\.[A-Za-z]{2,24}\b"
         ),
         "an e-mail address",
     ),
@@ -56,11 +57,13 @@ RULES = {
     # all but unspecified and loopback addresses
     "ip_address": (
         re.compile(
-            r"(?<![\w.-])(?!127\.|0\.0\.0\.0)(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w.-])"
+            r"(?<![\w.-])(?!127\.|0\.0\.0\.0)(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}"
+            r"(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w.-])"
         ),
         "an IP address",
     ),
 }
+"""Rule -> (what it matches, how a person calls that)."""
 COMMON_NAMES = {
     "root",
     "user",
@@ -75,107 +78,125 @@ COMMON_NAMES = {
     "colab",
     "home",
 }
-"""Login and host names that tell nothing about anybody."""
+"""Login and host names that tell nothing about a person or a place."""
 SHORTEST_NAME = 3
-WRITTEN_BY_US = ("README.md", "LICENSE.md", "CITATION.cff", "croissant.json")
-"""Made anew with what the user gives for it: an author's name and ORCID are meant to be there."""
+"""Shorter login and host names would match everywhere."""
+WRITTEN_HERE = ("README.md", "LICENSE.md", "CITATION.cff", "croissant.json")
+"""Not scanned: publishing writes them anew, and an author's name and ORCID belong in them."""
 BINARY = (".parquet",)
-"""Derived from the files that are read."""
+"""Not scanned: tables are made from files that are."""
 
 
 @dataclass(frozen=True)
 class Scanner:
-    """The rules and the names of a person and a host that mustn't be found."""
+    """The rules, with the names of a person and a host that mustn't be published."""
 
     names: tuple[str, ...] = ()
     accepted: frozenset[str] = frozenset()
-    """Rules whose finds are only warnings."""
+    """Rules whose matches are only warnings."""
 
-    def finds(self, text: str) -> Iterator[tuple[str, str]]:
-        """(rule, what was found) for each rule that a text breaks."""
+    def matches(self, text: str) -> Iterator[tuple[str, str]]:
+        """(rule, what it matches) for each rule that matches a text."""
         for rule, (pattern, what) in RULES.items():
             if pattern.search(text):
                 yield rule, what
         lowered = text.lower()
         for name in self.names:
+            # the plain comparison spares the slow search, which asks for whole words
             if name.lower() in lowered and re.search(
                 rf"(?<![^\W_]){re.escape(name)}(?![^\W_])", text, re.IGNORECASE
             ):
                 yield "own_name", "the login or host name of this machine"
 
     def file(self, path: Path, where: str) -> set[Finding]:
-        """Findings of one file."""
+        """Findings of one file; `where`: its path in the data set."""
         try:
             content = path.read_bytes().decode("utf-8", "replace")
         except OSError as error:
             return {Finding("error", where, f"can't be scanned: {reason_of(error)}")}
-        found = set()
+        findings = set()
         for place, text, by_model in _parts(path, content):
-            for rule, what in self.finds(text):
-                severity: Severity = "warning" if by_model or rule in self.accepted else "error"
-                at = f"{place}: " if place else ""
-                found.add(Finding(severity, where, f"{at}holds {what} ({rule})"))
-        return found
+            for rule, what in self.matches(text):
+                severity: Severity = "error"
+                if by_model or rule in self.accepted:
+                    severity = "warning"
+                message = f"holds {what} ({rule})"
+                if place:
+                    message = f"{place}: {message}"
+                findings.add(Finding(severity, where, message))
+        return findings
 
 
 def scan(paths: DataSetPaths, scanner: Scanner) -> list[Finding]:
-    """Findings of every file that would be published."""
-    found: set[Finding] = set()
+    """Findings of all files that would be published."""
+    findings: set[Finding] = set()
     for name in published_files(paths.root):
-        if name not in WRITTEN_BY_US and not name.endswith(BINARY):
-            found |= scanner.file(paths.root / name, name)
-    return sorted(found)
+        if name not in WRITTEN_HERE and not name.endswith(BINARY):
+            findings |= scanner.file(paths.root / name, name)
+    return sorted(findings)
 
 
-def names_here(known: set[str]) -> tuple[str, ...]:
-    """Login and host name of this machine, where they tell something; `known`: words that the data set's folders consist of."""
+def names_here(harmless: set[str]) -> tuple[str, ...]:
+    """Login and host name of this machine, sorted, without names that are common or too short.
+
+    `harmless`: further names to leave out, since folders of the data set are called so.
+    """
     try:
         login = getpass.getuser()
     except (KeyError, OSError):
         login = ""
     host = socket.gethostname()
-    return tuple(
-        sorted(
-            name
-            for name in {login, host, host.partition(".")[0]}
-            if len(name) >= SHORTEST_NAME
-            and name.lower() not in COMMON_NAMES | {word.lower() for word in known}
-        )
-    )
+    left_out = COMMON_NAMES | {name.lower() for name in harmless}
+    candidates = {login, host, host.partition(".")[0]}
+    telling = [name for name in candidates if name.lower() not in left_out]
+    return tuple(sorted(name for name in telling if len(name) >= SHORTEST_NAME))
 
 
 def _parts(path: Path, content: str) -> Iterator[tuple[str, str, bool]]:
-    """(place, text, whether a model wrote it) of a file: JSON by its values, tables by their cells, the rest by lines."""
-    if path.suffix in (".json", ".jsonl"):
-        documents = content.split("\n") if path.suffix == ".jsonl" else [content]
-        for document in filter(None, documents):
-            try:
-                yield from _values(json.loads(document))
-            except (ValueError, RecursionError):
-                yield "", document, False
-    elif path.name == "output.txt" and (path.parent / "trial.json").exists():
-        return  # made from trial.json, whose hash it has there
-    elif path.suffix == ".csv" and (path.parent / "trial.json").exists():
+    """The texts of a file, each as (place, text, whether a model wrote it).
+
+    JSON is split into its values, a table into its cells, any other file into its lines.
+    """
+    of_trial = (path.parent / "trial.json").exists()
+    if path.suffix == ".json":
+        yield from _document(content)
+    elif path.suffix == ".jsonl":
+        for line in content.split("\n"):
+            yield from _document(line)
+    elif path.name == "output.txt" and of_trial:
+        return  # holds the same texts as trial.json, which is scanned and has its hash
+    elif path.suffix == ".csv" and of_trial:
         for cells in csv.reader(io.StringIO(content, newline="")):
-            yield from (("", cell, False) for cell in cells)
+            for cell in cells:
+                yield "", cell, False
     else:
         by_model = path.suffix == ".html" or path.name.startswith("output")
-        yield from (("", line, by_model) for line in content.splitlines())
+        for line in content.splitlines():
+            yield "", line, by_model
+
+
+def _document(text: str) -> Iterator[tuple[str, str, bool]]:
+    """The texts of a JSON document; the whole as one text where it is no valid JSON."""
+    if not text:
+        return
+    try:
+        yield from _values(json.loads(text))
+    except (ValueError, RecursionError):
+        yield "", text, False
 
 
 def _values(
     value: Any, key: str = "", *, by_model: bool = False
 ) -> Iterator[tuple[str, str, bool]]:
-    """Every text in a JSON value with its key."""
+    """Every text in a JSON value, as (its key, text, whether a model wrote it)."""
     if isinstance(value, dict):
         for name, item in value.items():
-            if name != "versions":  # 12.8.4.1 is no address
-                yield from _values(
-                    item, name, by_model=by_model or (name == "text" and "status" in value)
-                )
+            if name != "versions":  # a version such as 12.8.4.1 would match as an IP address
+                text_of_execution = name == "text" and "status" in value
+                yield from _values(item, name, by_model=by_model or text_of_execution)
             yield key, name, by_model
     elif isinstance(value, list):
         for item in value:
             yield from _values(item, key, by_model=by_model)
     elif isinstance(value, str):
-        yield key, f"{key}={value}", by_model  # "token": "..." is one in JSON, too
+        yield key, f"{key}={value}", by_model  # with the key, so that "token": "..." matches

@@ -413,12 +413,27 @@ def _cautions(request: Request, machine: Machine, gpu_names: list[str]) -> list[
     return notes
 
 
+QUANTIZATION_SYNONYMS = {
+    "4bit": "nf4",
+    "8bit": "int8",
+    "16bit": "none",
+    "bf16": "none",
+    "fp16": "none",
+}
+"""Other names of a quantization -> the one to suggest."""
+
+
 def _quantization(name: str | None, profile: Profile) -> Quantization:
     """The requested one, else the profile's, else nf4. Raises UserError."""
-    name = profile.quantization or "nf4" if name is None else name
+    if name is None:
+        name = profile.quantization or "nf4"
     if name not in QUANTIZATIONS:
-        known = nearest(name, list(QUANTIZATIONS))
-        raise UserError(f"--quantization: there is no {short(repr(name))}: {known}")
+        known = list(QUANTIZATIONS)
+        meant = QUANTIZATION_SYNONYMS.get(name.lower().replace("-", ""))
+        hint = nearest(name, known)
+        if meant:
+            hint = f"did you mean {meant}? Known: {', '.join(known)}"
+        raise UserError(f"--quantization: there is no {short(repr(name))}: {hint}")
     return QUANTIZATIONS[name]
 
 

@@ -1,13 +1,16 @@
-"""The sweep's figures as Prometheus metrics on Ray's own metrics port, where they carry Ray's prefix `ray_`.
+"""The sweep's figures as Prometheus metrics on Ray's metrics port, with Ray's prefix `ray_`.
 
-They are made and recorded in the driver, whose metrics Ray exports like a worker's (seen with Ray 2.60, within ten seconds).
-A record is some microseconds in memory, between two windows. They begin anew with each run, and end with a private Ray: the
-data set is the truth. A figure that is unknown is counted apart, never as 0.
+They are recorded in the driver, whose metrics Ray exports as it exports a worker's (within ten
+seconds with Ray 2.60). Recording one takes some microseconds, between two measurement windows. The
+metrics start at 0 with each run and end with a private Ray; the data set is the lasting record. An
+unknown figure is counted as unknown, never as 0.
 
-Ray forgets a gauge that isn't told anew within twice its export interval (20 s): the driver's loop tells the trials' states and
-the last windows of places that run a trial. So a place that runs none has no power after a while.
+Ray forgets a gauge that isn't set again within twice its export interval (20 s). So the driver's
+loop keeps setting the trials' states, and the figures of places that run a trial. A place that runs
+no trial loses its power after a while.
 
-Doesn't know a histogram's true sum: Ray sends buckets and makes the sum of their middles. Means come from the counters.
+The sum of a histogram is not exact: Ray exports buckets only, and makes the sum from their middles.
+Means should be taken from the counters.
 """
 
 from __future__ import annotations
@@ -38,21 +41,24 @@ BUCKETS = [
 """0.01 to 680 J/token, six a decade: from a small model on a large GPU to a large one on a CPU."""
 
 NO_GPU = "none"
+"""Label `gpu` of a place without one."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What one metric is; `sweep` is a label of each."""
+    """What one metric is."""
 
     kind: str
-    """Class of ray.util.metrics."""
+    """Name of its class in ray.util.metrics."""
     meaning: str
     labels: tuple[str, ...] = ("machine", "model")
+    """Its labels; every metric has the label `sweep` too."""
 
 
 PLACE = ("machine", "host", "gpu")
+"""Labels that name the place of a measurement window."""
 Place = tuple[str, str, str]
-"""Values of these labels."""
+"""Values of the labels in PLACE."""
 
 METRICS = {
     "orchestrator_energy_joules_total": Metric(
@@ -63,7 +69,7 @@ METRICS = {
     ),
     "orchestrator_energy_unknown_executions_total": Metric(
         "Counter",
-        "executions with an unknown energy in that column: its counter is a lower bound",
+        "executions whose energy in that column is unknown: its counter is a lower bound",
         ("machine", "model", "column"),
     ),
     "orchestrator_window_seconds_total": Metric("Counter", "length of the measurement windows"),
@@ -85,18 +91,18 @@ METRICS = {
     "orchestrator_gpu_power_watts": Metric(
         "Gauge", "mean power of the GPU in its last window", PLACE
     ),
-    "orchestrator_tokens_per_second": Metric("Gauge", "tokens a second of the last window", PLACE),
+    "orchestrator_tokens_per_second": Metric("Gauge", "tokens a second in the last window", PLACE),
     "orchestrator_energy_per_token_joules": Metric(
         "Histogram", "energy per generated token of the executions"
     ),
 }
-"""Name -> what it is. Units stand in the names, as Prometheus has them."""
+"""Name -> what it is. Names contain the unit, as Prometheus recommends."""
 
 
 def _harmless(
     method: Callable[Concatenate[Metrics, P], None],
 ) -> Callable[Concatenate[Metrics, P], None]:
-    """What fails in here is told once and ends the metrics, not the sweep."""
+    """Let a method that fails end the metrics with one warning, but never the sweep."""
 
     @functools.wraps(method)
     def tried(self: Metrics, /, *arguments: P.args, **options: P.kwargs) -> None:
@@ -104,15 +110,22 @@ def _harmless(
             return
         try:
             method(self, *arguments, **options)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the sweep is worth more
+        except Exception as error:  # noqa: BLE001 - whatever it is, the sweep matters more
             self.broken = True
-            LOG.warning("metrics end here, the sweep goes on: %s: %s", type(error).__name__, error)
+            LOG.warning(
+                "no more metrics in this run, the sweep continues: %s: %s",
+                type(error).__name__,
+                error,
+            )
 
     return tried
 
 
 class Metrics(Observer):
-    """Make it after Ray is up; `library` stands for ray.util.metrics."""
+    """Records the metrics of a sweep. Ray must run before it is made.
+
+    `library` replaces ray.util.metrics in tests.
+    """
 
     def __init__(self, sweep_id: str, n_trials: int, library: Any = None) -> None:
         self.broken = False
@@ -120,9 +133,9 @@ class Metrics(Observer):
         self._n_trials = n_trials
         self._made: dict[str, Any] = {}
         self._running: dict[int, Place] = {}
-        """By their number in the order, which each attempt has of its own."""
+        """Place of each running trial, by its order_index, which differs between attempts."""
         self._windows: dict[Place, dict[str, float | None]] = {}
-        """The figures of each place's last window."""
+        """Metric -> figure of the last window, for each place."""
         self._with_failures: set[tuple[TrialKey, str]] = set()
         self._ended = {"finished": 0, "failed": 0, "given_up": 0}
         self._make(library)
@@ -135,29 +148,33 @@ class Metrics(Observer):
 
             library = ray.util.metrics
         for name, metric in METRICS.items():
-            more = {"boundaries": BUCKETS} if metric.kind == "Histogram" else {}
-            make = getattr(library, metric.kind)
-            self._made[name] = make(
-                name, description=metric.meaning, tag_keys=("sweep", *metric.labels), **more
-            )
+            options: dict[str, Any] = {
+                "description": metric.meaning,
+                "tag_keys": ("sweep", *metric.labels),
+            }
+            if metric.kind == "Histogram":
+                options["boundaries"] = BUCKETS
+            self._made[name] = getattr(library, metric.kind)(name, **options)
 
     def _add(self, name: str, value: float | None, **labels: str) -> None:
         if value is not None and value > 0:  # Ray refuses to add 0
             self._made[name].inc(value, {"sweep": self._sweep_id, **labels})
 
     def _set(self, name: str, value: float | None, **labels: str) -> None:
-        self._made[name].set(
-            math.nan if value is None else value, {"sweep": self._sweep_id, **labels}
-        )
+        if value is None:
+            value = math.nan
+        self._made[name].set(value, {"sweep": self._sweep_id, **labels})
 
     @_harmless
     def _tell_trials(self) -> None:
+        """Set the number of trials in each state."""
         known = {"running": len(self._running), **self._ended}
-        for state, n in {"waiting": max(0, self._n_trials - sum(known.values())), **known}.items():
+        waiting = max(0, self._n_trials - sum(known.values()))
+        for state, n in {"waiting": waiting, **known}.items():
             self._set("orchestrator_trials", n, state=state)
 
     def trial_started(self, spec: TrialSpec, origin: Origin) -> None:
-        """A trial runs."""
+        """Count a trial as running."""
         self._running[spec.order_index] = _place(origin.columns)
         self._tell_trials()
 
@@ -165,31 +182,32 @@ class Metrics(Observer):
     def execution_recorded(self, spec: TrialSpec, origin: Origin, execution: Execution) -> None:
         """Count an execution."""
         columns = origin.columns
-        of = {"machine": columns.machine, "model": columns.model}
+        labels = {"machine": columns.machine, "model": columns.model}
         if execution.status != "ok":
             self._with_failures.add((spec.key(), columns.machine))
         kind = execution.error_kind or "none"
         self._add(
-            "orchestrator_executions_total", 1, **of, status=execution.status, error_kind=kind
+            "orchestrator_executions_total", 1, **labels, status=execution.status, error_kind=kind
         )
-        self._add("orchestrator_tokens_total", execution.n_new_tokens, **of)
-        self._add("orchestrator_window_seconds_total", execution.window_s, **of)
+        self._add("orchestrator_tokens_total", execution.n_new_tokens, **labels)
+        self._add("orchestrator_window_seconds_total", execution.window_s, **labels)
         energies = {"energy_j": "orchestrator_energy_joules_total"}
         if columns.gpu_uuid:
             energies["gpu_energy_counter_j"] = "orchestrator_gpu_energy_joules_total"
         for column, name in energies.items():
             joules = getattr(execution, column)
-            self._add(name, joules, **of)
+            self._add(name, joules, **labels)
             if joules is None:
-                self._add("orchestrator_energy_unknown_executions_total", 1, **of, column=column)
+                unknown = "orchestrator_energy_unknown_executions_total"
+                self._add(unknown, 1, **labels, column=column)
         if execution.energy_per_token_j is not None:
             self._made["orchestrator_energy_per_token_joules"].observe(
-                execution.energy_per_token_j, {"sweep": self._sweep_id, **of}
+                execution.energy_per_token_j, {"sweep": self._sweep_id, **labels}
             )
         self._tell_window(columns, execution)
 
     def _tell_window(self, columns: TrialColumns, execution: Execution) -> None:
-        """The last window of a place; what is unknown of it is no number, not the one before."""
+        """Set the figures of a place's last window; an unknown one becomes NaN."""
         place = _place(columns)
         figures = {
             "orchestrator_tokens_per_second": execution.tokens_per_s,
@@ -207,21 +225,23 @@ class Metrics(Observer):
 
     @_harmless
     def tell_again(self) -> None:
-        """Tell the gauges that still hold, lest Ray forget them. From any thread."""
+        """Set the gauges once more, so that Ray doesn't forget them. Works in any thread."""
         self._tell_trials()
         for place in set(self._running.copy().values()):
             self._set_all(place)
 
     def trial_sealed(self, record: TrialRecord) -> None:
-        """A trial is over, or what is left of it waits again."""
+        """Count a trial as ended, or as waiting again if prompts of it are left."""
         self._running.pop(record.spec.order_index, None)
         if len(record.executions) == len(record.spec.prompts):
-            failed = (record.spec.key(), record.columns.machine) in self._with_failures
-            self._ended["failed" if failed else "finished"] += 1
+            if (record.spec.key(), record.columns.machine) in self._with_failures:
+                self._ended["failed"] += 1
+            else:
+                self._ended["finished"] += 1
         self._tell_trials()
 
     def worker_lost(self, job: Job, reason: str, *, retried: bool) -> None:  # noqa: ARG002 - an observer's
-        """Its worker died."""
+        """Count a worker that died, and its trial as waiting again or given up."""
         self._running.pop(job.spec.order_index, None)
         self._ended["given_up"] += not retried
         self._count_loss()
@@ -237,4 +257,6 @@ def _place(columns: TrialColumns) -> Place:
 
 
 def _watts(joules: float | None, seconds: float | None) -> float | None:
-    return joules / seconds if joules is not None and seconds else None
+    if joules is None or not seconds:
+        return None
+    return joules / seconds

@@ -1,6 +1,7 @@
-"""The sweeps that a metrics page tells of: what tune/metrics.py exports, read over HTTP from anywhere that reaches its port.
+"""Read the metrics of running sweeps over HTTP, as metrics.py exports them.
 
-Counts are those of the run that exports them, from its start; the data set has the rest.
+Works on any machine that can reach the port. Counts are those of the present run only; the data set
+holds what earlier runs measured.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import http.client
 import math
 import urllib.error
 import urllib.request
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -17,8 +17,9 @@ from orchestrator.errors import UserError
 
 PREFIX = "ray_orchestrator_"
 ANSWER_S = 10.0
+"""How long a page may take to arrive."""
 LARGEST_BYTES = 64 * 2**20
-"""A page of a node with many workers is some 100 KiB."""
+"""Most that is read of a page; a node with many workers has some 100 KiB."""
 
 Place = tuple[str, str, str]
 """machine, host, gpu ('none' without one)."""
@@ -26,88 +27,90 @@ Place = tuple[str, str, str]
 
 @dataclass
 class RunningSweep:
-    """One sweep by its metrics."""
+    """One running sweep, as its metrics describe it."""
 
     id: str
     trials: dict[str, int] = field(default_factory=dict)
-    """By state: waiting, running, finished, failed, given_up."""
+    """State (waiting, running, finished, failed, given_up) -> number of trials."""
     executions: dict[str, int] = field(default_factory=dict)
-    """By kind of error; 'none': ok."""
+    """Kind of error ('none' for ok) -> number of executions."""
     energy_j: float = 0.0
     energy_unknown: int = 0
-    """Executions that `energy_j` lacks."""
+    """Executions whose energy was not measured, so that energy_j is a lower bound."""
     gpu_energy_j: float = 0.0
+    """Energy by the GPUs' counters."""
     tokens: int = 0
     window_s: float = 0.0
+    """Length of all measurement windows together."""
     lost: int = 0
+    """Workers that died."""
     power_w: dict[Place, float] = field(default_factory=dict)
+    """Mean power in the last window of each place."""
     gpu_power_w: dict[Place, float] = field(default_factory=dict)
+    """Mean power of the GPU in the last window of each place."""
     tokens_per_s: dict[Place, float] = field(default_factory=dict)
-    """These three: of each place's last window."""
+    """Speed in the last window of each place."""
     buckets: dict[float, float] = field(default_factory=dict)
     """Upper bound of J/token -> executions up to it."""
 
     def median_j_per_token(self) -> float | None:
-        """Upper bound of the bucket that holds the median; None before there is one."""
+        """Upper bound of the bucket that holds the median; None before the first execution."""
         total = max(self.buckets.values(), default=0.0)
-        return next(
-            (bound for bound, n in sorted(self.buckets.items()) if total and n >= total / 2), None
-        )
+        if not total:
+            return None
+        for bound, n in sorted(self.buckets.items()):
+            if n >= total / 2:
+                return bound
+        return None
 
 
 def read_page(address: str) -> str:
-    """The metrics page of HOST:PORT. Raises UserError where there is none."""
+    """The metrics page at HOST:PORT. Raises UserError where there is none."""
     host, _, port = (
         address.removeprefix("http://").rstrip("/").removesuffix("/metrics").rpartition(":")
     )
     if not host or not port.isdecimal():
         raise UserError(
-            f"--address {address}: must be HOST:PORT, as `tune` prints it after 'Watch from elsewhere'"
+            f"--address {address}: must be HOST:PORT, "
+            "as `tune` prints it after 'Watch from elsewhere'"
         )
-    direct = urllib.request.build_opener(
-        urllib.request.ProxyHandler({})
-    )  # a proxy is for the internet: it can't reach a node
+    # without a proxy, which is there for the internet and can't reach a node
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(f"http://{host}:{port}/metrics", timeout=ANSWER_S) as answer:
             return str(answer.read(LARGEST_BYTES).decode("utf-8", "replace"))
     except (OSError, urllib.error.URLError, http.client.HTTPException, ValueError) as error:
         why = getattr(error, "reason", None) or error
         raise UserError(
-            f"--address {address}: no metrics there ({why}); a sweep's port ends with it, and `tune` prints a new one"
+            f"--address {address}: no metrics there ({why}); "
+            "each run has a new port, which `tune` prints"
         ) from error
 
 
 def sweeps_of(page: str, address: str) -> list[RunningSweep]:
-    """The sweeps on a page, by id. Raises UserError where it is no page of metrics."""
+    """The sweeps on a page, sorted by id. Raises UserError where it is no page of metrics."""
     from prometheus_client.parser import text_string_to_metric_families
 
-    found: dict[str, RunningSweep] = {}
-    buckets: dict[str, dict[float, float]] = defaultdict(lambda: defaultdict(float))
+    sweeps: dict[str, RunningSweep] = {}
     try:
         for family in text_string_to_metric_families(page):
             for sample in family.samples:
                 if sample.name.startswith(PREFIX) and "sweep" in sample.labels:
-                    sweep = found.setdefault(
-                        sample.labels["sweep"], RunningSweep(sample.labels["sweep"])
-                    )
-                    _take(
-                        sweep,
-                        sample.name.removeprefix(PREFIX),
-                        sample.labels,
-                        sample.value,
-                        buckets[sweep.id],
-                    )
+                    sweep_id = sample.labels["sweep"]
+                    sweep = sweeps.setdefault(sweep_id, RunningSweep(sweep_id))
+                    name = sample.name.removeprefix(PREFIX)
+                    if math.isfinite(sample.value):  # NaN stands for an unknown figure
+                        _take(sweep, name, sample.labels, sample.value)
     except (ValueError, KeyError, IndexError) as error:
         raise UserError(
-            f"--address {address}: what answers there gives no page of Prometheus metrics"
+            f"--address {address}: this port serves no Prometheus metrics; "
+            "take the address that `tune` prints"
         ) from error
-    for sweep in found.values():
-        sweep.buckets = dict(buckets[sweep.id])
-    return [found[name] for name in sorted(found)]
+    return [sweeps[name] for name in sorted(sweeps)]
 
 
 def look(address: str) -> list[RunningSweep]:
-    """The sweeps that run there now."""
+    """The sweeps that run now, from the page at HOST:PORT. Raises UserError."""
     return sweeps_of(read_page(address), address)
 
 
@@ -118,23 +121,17 @@ SUMS = {
     "window_seconds_total": "window_s",
     "workers_lost_total": "lost",
 }
-"""Metric -> field that adds it up over machines and models."""
+"""Metric -> field of RunningSweep that sums it over machines and models."""
 LAST_WINDOWS = {
     "power_watts": "power_w",
     "gpu_power_watts": "gpu_power_w",
     "tokens_per_second": "tokens_per_s",
 }
+"""Metric -> field of RunningSweep that holds it for each place."""
 
 
-def _take(
-    sweep: RunningSweep,
-    name: str,
-    labels: dict[str, str],
-    value: float,
-    buckets: dict[float, float],
-) -> None:
-    if not math.isfinite(value):  # unknown
-        return
+def _take(sweep: RunningSweep, name: str, labels: dict[str, str], value: float) -> None:
+    """Put one value of a metric into its sweep."""
     if name in SUMS:
         before = getattr(sweep, SUMS[name])
         setattr(sweep, SUMS[name], before + type(before)(value))
@@ -143,15 +140,15 @@ def _take(
     elif name == "trials":
         sweep.trials[labels["state"]] = int(value)
     elif name == "executions_total":
-        sweep.executions[labels["error_kind"]] = sweep.executions.get(
-            labels["error_kind"], 0
-        ) + int(value)
+        kind = labels["error_kind"]
+        sweep.executions[kind] = sweep.executions.get(kind, 0) + int(value)
     elif name == "energy_unknown_executions_total" and labels["column"] == "energy_j":
         sweep.energy_unknown += int(value)
     elif name == "energy_per_token_joules_bucket":
-        buckets[float(labels["le"])] += value
+        bound = float(labels["le"])
+        sweep.buckets[bound] = sweep.buckets.get(bound, 0.0) + value
 
 
 def places_of(sweep: RunningSweep) -> Iterable[Place]:
-    """Where it runs, sorted."""
+    """The places at which a sweep runs, sorted."""
     return sorted({*sweep.power_w, *sweep.gpu_power_w, *sweep.tokens_per_s})

@@ -1,4 +1,4 @@
-"""This machine's node in a Ray cluster, as `orchestrator cluster start` and `join` wrote it down."""
+"""This machine's node in a Ray cluster, as `orchestrator cluster start` or `join` recorded it."""
 
 from __future__ import annotations
 
@@ -11,26 +11,29 @@ from orchestrator.nouns import Noun
 
 
 class Attachment(Noun):
-    """A node that was started here."""
+    """The node that was started on this machine."""
 
     address: str
     """HOST:PORT of the cluster's head."""
     host: str
-    """The address under which the others find this node."""
+    """The address at which other nodes reach this one."""
     machine: str
+    """Kind of machine: the node's label."""
     head: bool
+    """Whether this node is the head of its cluster."""
     folder: str
-    """Where Ray's files lie: the processes carry its name."""
+    """Folder of Ray's files; its path is on the command lines of the node's processes."""
     since: str
+    """When it was started, in ISO 8601."""
 
 
 def attachment_file() -> Path:
-    """There is one node a machine, or rather a cache."""
+    """The file that records the node; in the cache folder, so one user has one node a machine."""
     return cache_folder() / "node.json"
 
 
 def attachment() -> Attachment | None:
-    """This machine's node, dead or alive; None: there is none."""
+    """The node that was recorded, whether or not it is alive; None where there is none."""
     try:
         return Attachment.model_validate_json(attachment_file().read_bytes()[:4096])
     except (OSError, ValidationError):

@@ -1,4 +1,4 @@
-"""Share plain work out over the CPUs, by a private Ray."""
+"""Apply a function to many items on all CPUs of this machine, with a private Ray."""
 
 from __future__ import annotations
 
@@ -16,25 +16,24 @@ R = TypeVar("R")
 def spread(
     function: Callable[[Sequence[T]], list[R]], items: Sequence[T], chunk: int
 ) -> Iterator[list[R]]:
-    """The function's results on the items, `chunk` at a time, each chunk on a CPU of its own, in order.
+    """Results of a function, one list for each `chunk` items, in the order of the items.
 
-    No more chunks are under way than twice the CPUs, so that a long list isn't held twice.
+    Each chunk runs on one CPU. Only twice as many chunks as CPUs are handed out at once, so that
+    memory never holds a long list twice.
     """
     set_environment(None)
     import ray
 
     with ray_session(None, 0):
-
-        def apply(
-            some: Sequence[T],
-        ) -> list[R]:  # Ray takes a function, not anything that can be called
+        # Ray takes a function, but not an object that can be called, which `function` may be
+        def apply(some: Sequence[T]) -> list[R]:
             return function(some)
 
         work = ray.remote(num_cpus=1)(apply)
-        under_way: deque[Any] = deque()
+        pending: deque[Any] = deque()
         for start in range(0, len(items), chunk):
-            under_way.append(work.remote(items[start : start + chunk]))
-            if len(under_way) >= 2 * (os.cpu_count() or 1):
-                yield ray.get(under_way.popleft())
-        while under_way:
-            yield ray.get(under_way.popleft())
+            pending.append(work.remote(items[start : start + chunk]))
+            if len(pending) >= 2 * (os.cpu_count() or 1):
+                yield ray.get(pending.popleft())
+        while pending:
+            yield ray.get(pending.popleft())

@@ -1,7 +1,8 @@
-"""Where Prometheus finds the metrics of Rays that run sweeps from this machine: a file a sweep in a folder that stays.
+"""Tell Prometheus where it finds the metrics of sweeps that run from this machine.
 
-Ray writes such a file itself, but a private Ray's lies in a folder with a new name each time. The format is Ray's and that of
-Prometheus's file_sd (clusters/prometheus.yml).
+Each running sweep has a file in one fixed folder, in the format of Prometheus's file_sd
+(clusters/prometheus.yml). Ray writes such a file too, but a private Ray writes it to a folder with
+a new name each time.
 """
 
 from __future__ import annotations
@@ -22,34 +23,39 @@ LOG = logging.getLogger(__name__)
 
 
 def targets_folder() -> Path:
-    """`prometheus` in the cache folder."""
+    """The fixed folder of these files: `prometheus` in the cache folder."""
     return cache_folder() / "prometheus"
 
 
 @contextlib.contextmanager
 def announced(nodes: Sequence[Node]) -> Iterator[None]:
-    """Name the metrics addresses of nodes while a sweep runs. Where that can't be written the sweep does without."""
+    """Keep a file with the metrics addresses of nodes while a sweep runs.
+
+    Where the file can't be written a warning is logged and the sweep runs without it.
+    """
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(_file([node.metrics for node in nodes if node.metrics]))
         except OSError as error:
             LOG.warning(
-                "Prometheus isn't told of this sweep: %s: %s", targets_folder(), error.strerror
+                "Prometheus won't find this sweep: %s can't be written (%s)",
+                targets_folder(),
+                error.strerror,
             )
         yield
 
 
 @contextlib.contextmanager
 def _file(addresses: list[str]) -> Iterator[None]:
-    """A file that is locked before it gets its name, so that other runs know a living sweep's from what a kill left."""
+    """Keep a file with these addresses, removed at the end."""
     folder = targets_folder()
     folder.mkdir(parents=True, exist_ok=True)
     _remove_orphans(folder)
     beside, path = folder / f".{SCRATCH}{os.getpid()}.tmp", folder / f"{SCRATCH}{os.getpid()}.json"
     with beside.open("w", encoding="utf-8") as stream:
-        with contextlib.suppress(
-            OSError
-        ):  # a file system without locks: nobody removes it for an orphan
+        # locked before it gets its name, so that other runs don't take it for an orphan. On a file
+        # system without locks they can't lock it either, and so leave it alone
+        with contextlib.suppress(OSError):
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         json.dump([{"labels": {"job": "ray"}, "targets": addresses}], stream)
         stream.flush()
@@ -62,7 +68,7 @@ def _file(addresses: list[str]) -> Iterator[None]:
 
 
 def _remove_orphans(folder: Path) -> None:
-    """Remove this host's files whose sweep was killed: their locks ended with it."""
+    """Remove the files of this host's sweeps that were killed: their locks ended with them."""
     for path in folder.glob(f"{SCRATCH}*.json"):
         with contextlib.suppress(OSError), path.open("r+") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
-"""Ray: start a private one on this machine, or attach to the cluster the user names.
+"""Ray sessions: start a private Ray on this machine, or attach to the cluster that the user names.
 
-Never joins a cluster found by chance. A private one is bound to loopback, asks for a token, keeps its files in a folder
-of its own that is removed at the end.
+Never attaches to a cluster that only happens to run here. A private Ray listens on loopback only,
+asks for a token, and keeps its files in a folder of its own that is removed at the end.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DASHBOARD_PACKAGES = (
     "prometheus_client",
     "virtualenv",
 )
-"""What `ray[default]` has over `ray[tune]` and the dashboard can't do without."""
+"""Packages that the dashboard needs and that come with `ray[default]`, but not with `ray[tune]`."""
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -41,57 +41,68 @@ ENVIRONMENT = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_THRESHOLD_S": "60",
-    # nothing is restored from Tune's state (the data set is the truth), and writing it grows with the square of the trials
+    # Tune's state is never restored, since a resumed sweep reads the data set, and the time to
+    # write it grows with the square of the number of trials
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "OMP_WAIT_POLICY": "PASSIVE",
 }
+"""Environment variables of Ray and Tune, where the user hasn't set them."""
 
 LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""What Ray does on systems on which it knows no clusters: every port, that of the metrics too, is bound to 127.0.0.1.
+"""Makes Ray bind every port, that of the metrics too, to 127.0.0.1.
 
-Without it Ray turns a node's address 127.0.0.1 into the host's, and most ports listen on all interfaces.
+Ray does so on systems on which it has no clusters. Elsewhere it replaces a node's address 127.0.0.1
+by the host's, and most ports listen on all interfaces.
 """
 
 LOOPBACK = "127.0.0.1"
 
 ANSWER_S = 5.0
-"""A cluster's port that doesn't answer within this time is taken for dead."""
+"""A cluster whose port doesn't answer within this time counts as dead."""
 
 FOR_THE_DRIVER = {signal.SIGUSR1, signal.SIGHUP}
-"""What a batch system or a closing terminal sends to all processes of a job: Ray's are to live on while the driver drains."""
+"""Signals that are meant for the driver, but that reach all processes of a job or a terminal.
+
+Ray's processes must survive them while the driver drains.
+"""
 
 
 @dataclass(frozen=True)
 class Node:
-    """What a machine of the cluster offers."""
+    """A node of a Ray cluster and what it offers."""
 
     cpus: float
     gpus: int
     machine: str | None = None
-    """Its label `machine`."""
+    """Kind of machine, by the node's label `machine`; None where it has none."""
     host: str = ""
+    """Address of the node."""
     alive: bool = True
     metrics: str | None = None
-    """HOST:PORT where Prometheus finds its metrics."""
+    """HOST:PORT of the node's metrics for Prometheus; None where it exports none."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """A Ray to run on."""
+    """A Ray on which a sweep can run."""
 
     nodes: tuple[Node, ...]
     dashboard: str | None
-    """URL, or None where there is no dashboard."""
+    """URL; None where there is no dashboard."""
     token_file: Path | None
+    """Holds the token of a private Ray; None for a cluster that the user named."""
     metrics: str | None
-    """HOST:PORT of this sweep's metrics: those of the node that the driver is on."""
+    """HOST:PORT of this sweep's metrics, which the driver's node exports."""
     storage: Path
     """Tune's scratch folder, removed at the end."""
 
 
 @contextlib.contextmanager
 def _kept_from_children(signals: set[signal.Signals]) -> Iterator[None]:
-    """Block signals; processes begun meanwhile, and those that they begin, never get them. Here they come at the end."""
+    """Block signals. Processes that are started meanwhile, and their own, never get them.
+
+    A signal that comes meanwhile reaches this process at the end.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
@@ -107,29 +118,42 @@ def dashboard_available() -> bool:
 
 
 def set_environment(address: str | None) -> None:
-    """Set Ray's environment variables, some of which it reads when it is imported: call this before."""
-    own = ENVIRONMENT if address else ENVIRONMENT | LOOPBACK_ONLY
-    ours = attachment()
-    if address and ours and ours.address == address:
-        own = own | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(own_token())}
-        own |= LOOPBACK_ONLY if ours.host == LOOPBACK else {}
-    os.environ.update({name: value for name, value in own.items() if name not in os.environ})
-    if "TMPDIR" in os.environ:  # Ray's processes make sockets there, too
+    """Set Ray's environment variables; call this before Ray is imported, when it reads some.
+
+    `address`: the cluster to attach to; None for a private Ray. Variables that are set are kept.
+    """
+    variables = dict(ENVIRONMENT)
+    own = attachment()
+    if address is None:
+        variables |= LOOPBACK_ONLY
+    elif own and own.address == address:  # the cluster was started or joined by this program
+        variables |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(own_token())}
+        if own.host == LOOPBACK:
+            variables |= LOOPBACK_ONLY
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
+    if "TMPDIR" in os.environ:  # Ray's processes make sockets there, whose paths must be short
         os.environ["TMPDIR"] = str(scratch_base())
 
 
 @contextlib.contextmanager
 def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
-    """Start or attach, and shut down or detach at the end. Raises UserError where the address doesn't answer."""
+    """Start a private Ray with `n_gpus` GPUs, or attach to the cluster at an address.
+
+    At the end the private Ray is shut down, or the cluster left. Raises UserError where the address
+    doesn't answer.
+    """
     remove_orphans()
     with scratch_folder() as scratch:
-        token_file = own_token() if address is None else None
-        if token_file:
-            # the mode is left to ray.init(), which turns tokens on for a private Ray: set here it might come too late
+        token_file = None
+        if address is None:
+            token_file = own_token()
+            # RAY_AUTH_MODE isn't set here, where it could come too late: ray.init() turns tokens on
+            # for a private Ray
             os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file)
         import ray
 
-        _tame()
+        _override_ray()
         try:
             dashboard = _start(scratch, n_gpus) if address is None else _attach(address)
             yield Session(
@@ -143,8 +167,14 @@ def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
             ray.shutdown()
 
 
+def _dashboard_url(host_and_port: str | None) -> str | None:
+    if not host_and_port:
+        return None
+    return f"http://{host_and_port}"
+
+
 def _start(scratch: Path, n_gpus: int) -> str | None:
-    """A private Ray; gives the dashboard's URL."""
+    """Start a private Ray; returns the URL of its dashboard, None where it has none."""
     import ray
 
     with _kept_from_children(FOR_THE_DRIVER):
@@ -156,18 +186,19 @@ def _start(scratch: Path, n_gpus: int) -> str | None:
             dashboard_host="127.0.0.1",
             log_to_driver=False,
             logging_level="ERROR",
-            object_store_memory=200 * 2**20,  # rows only: no weights travel through it
+            object_store_memory=200 * 2**20,  # only rows travel through it, never weights
             _temp_dir=str(scratch / "ray"),
             _node_ip_address="127.0.0.1",
         )
-    return f"http://{context.dashboard_url}" if context.dashboard_url else None
+    return _dashboard_url(context.dashboard_url)
 
 
-def _tame() -> None:
-    """Keep Ray from what no setting forbids.
+def _override_ray() -> None:
+    """Switch off two things that Ray does and that no setting switches off.
 
-    It prints the last log lines of a worker or node that died into ours, whatever its log level; the callback tells it in a
-    line. And it takes over SIGTERM, so that one that comes while it starts ends the process with an exit code of its own.
+    It prints the last log lines of a worker or node that died, whatever the log level; the callback
+    says that in one line. And it handles SIGTERM, so that this signal, while Ray starts, would end
+    the process with an exit code of Ray's.
     """
     import ray._private.utils
     import ray._private.worker
@@ -177,7 +208,10 @@ def _tame() -> None:
 
 
 def own_token() -> Path:
-    """Our token, made once; Ray would otherwise write one into the home folder that other commands meet."""
+    """The file of this user's Ray token, which is made once.
+
+    Without it Ray would write a token into the home folder, where other programs would use it.
+    """
     token_file = cache_folder() / "ray_token"
     if not token_file.exists():
         token_file.parent.mkdir(parents=True, exist_ok=True)
@@ -190,7 +224,7 @@ def own_token() -> Path:
 
 
 def check_answers(address: str) -> None:
-    """Try the port first: Ray itself takes minutes to give up. Raises UserError."""
+    """Raise UserError where no port answers at an address; Ray itself takes minutes to give up."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if address == "auto":
         return
@@ -202,26 +236,30 @@ def check_answers(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
     except (OSError, OverflowError) as error:
         raise UserError(
-            f"--address {address}: no Ray cluster answers there ({error}); start one with `orchestrator cluster start`"
+            f"--address {address}: no Ray cluster answers there ({error}); "
+            "start one with `orchestrator cluster start`"
         ) from error
 
 
-def _node(found: dict[str, Any]) -> Node:
-    offer = found["Resources"]
+def _node(described: dict[str, Any]) -> Node:
+    """A node as ray.nodes() describes it."""
+    resources = described["Resources"]
+    host = described["NodeManagerAddress"]
+    metrics = None
+    if described.get("MetricsExportPort"):
+        metrics = f"{host}:{described['MetricsExportPort']}"
     return Node(
-        cpus=offer.get("CPU", 0.0),
-        gpus=int(offer.get("GPU", 0)),
-        machine=found["Labels"].get("machine"),
-        host=found["NodeManagerAddress"],
-        alive=found["Alive"],
-        metrics=f"{found['NodeManagerAddress']}:{found['MetricsExportPort']}"
-        if found.get("MetricsExportPort")
-        else None,
+        cpus=resources.get("CPU", 0.0),
+        gpus=int(resources.get("GPU", 0)),
+        machine=described["Labels"].get("machine"),
+        host=host,
+        alive=described["Alive"],
+        metrics=metrics,
     )
 
 
 def nodes_of(address: str) -> list[Node]:
-    """The nodes of a cluster, dead ones too. Raises UserError where it doesn't answer."""
+    """The nodes of the cluster at an address, dead ones too. Raises UserError."""
     import ray
 
     with ray_session(address, 0):
@@ -229,18 +267,21 @@ def nodes_of(address: str) -> list[Node]:
 
 
 def kinds_of(address: str) -> tuple[str, ...]:
-    """The kinds of machine that a cluster has now, by its nodes' labels. Raises UserError where a node carries none."""
+    """The kinds of machine in a cluster now, by its nodes' labels, sorted.
+
+    Raises UserError where a living node has no label.
+    """
     labels = {node.machine for node in nodes_of(address) if node.alive and (node.cpus or node.gpus)}
     if None in labels or not labels:
         raise UserError(
-            f"--machine each: a node of the cluster at {address} doesn't say which machine it is; "
+            f"--machine each: a node of the cluster at {address} has no label `machine`; "
             "join it with `orchestrator cluster join --machine NAME`"
         )
     return tuple(sorted(label for label in labels if label))
 
 
 def living_nodes() -> tuple[list[Node], bool]:
-    """The nodes that the cluster counts on now, and whether the one that this process is attached to is among them."""
+    """The cluster's living nodes, and whether the node of this process is one of them."""
     import ray
 
     own = ray.get_runtime_context().get_node_id()
@@ -249,13 +290,18 @@ def living_nodes() -> tuple[list[Node], bool]:
 
 
 def _own_metrics() -> str | None:
+    """HOST:PORT of the metrics of this process's node; None where it exports none."""
     import ray
 
     own = ray.get_runtime_context().get_node_id()
-    return next((_node(node).metrics for node in ray.nodes() if node["NodeID"] == own), None)
+    for node in ray.nodes():
+        if node["NodeID"] == own:
+            return _node(node).metrics
+    return None
 
 
 def _attach(address: str) -> str | None:
+    """Attach to a cluster; returns the URL of its dashboard, None where it has none."""
     import ray
 
     try:
@@ -263,7 +309,8 @@ def _attach(address: str) -> str | None:
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"--address {address}: no Ray cluster answers there ({reason}); start one with `orchestrator cluster start`, "
-            "and set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH where another one asks for a token"
+            f"--address {address}: no Ray cluster answers there ({reason}); start one with "
+            "`orchestrator cluster start`, or set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH if "
+            "that cluster asks for a token"
         ) from error
-    return f"http://{context.dashboard_url}" if context.dashboard_url else None
+    return _dashboard_url(context.dashboard_url)

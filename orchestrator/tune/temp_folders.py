@@ -1,4 +1,7 @@
-"""Folders for Ray's files, and the processes that work in them: what tells our Rays from each other and from others'."""
+"""Temporary folders for Ray's files, and the processes that work in them.
+
+A Ray is known by its folder: so Rays of this program can be told from each other and from others.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +18,34 @@ from pathlib import Path
 import psutil
 
 KILL_S = 5.0
-"""How long ended processes are waited for."""
+"""How long to wait for killed processes to end."""
 
 SCRATCH_BASE_LENGTH = 12
-"""The path of a Unix socket ends at 107 characters, of which Ray's names below its temporary folder take up to 95."""
+"""Longest path of a folder for temporary files.
+
+The path of a Unix socket has at most 107 characters, of which Ray's names take up to 95.
+"""
 
 SCRATCH = f"orch-{hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]}-"
-"""Start of a scratch folder's name. With the host in it, since hosts may share their folder for temporary files."""
+"""Start of a scratch folder's name. It names the host, since hosts may share a folder."""
 
 
 def scratch_base() -> Path:
-    """The folder for temporary files, or /tmp where that is too long for Ray's sockets (TMPDIR of a batch job, say)."""
+    """The folder for temporary files; /tmp where its path is too long for Ray's sockets.
+
+    A batch system may set TMPDIR to such a long path.
+    """
     base = Path(tempfile.gettempdir())
-    return base if len(str(base)) <= SCRATCH_BASE_LENGTH else Path("/tmp")  # noqa: S108 - mkdtemp makes a private one in it
+    if len(str(base)) <= SCRATCH_BASE_LENGTH:
+        return base
+    return Path("/tmp")  # noqa: S108 - mkdtemp makes a private folder in it
 
 
 def remove_orphans() -> None:
-    """End the processes and remove the folders of private Rays whose driver was killed: Ray's own outlive it at times."""
+    """End the processes and remove the folders of private Rays whose driver was killed.
+
+    Ray's processes at times outlive their driver.
+    """
     for folder in scratch_base().glob(f"{SCRATCH}*"):
         with _locked(folder) as orphaned:
             if not orphaned:
@@ -41,24 +55,26 @@ def remove_orphans() -> None:
 
 
 def processes_of(folder: Path) -> list[psutil.Process]:
-    """Processes that work for the Ray of a folder."""
-    return [
-        process for process in psutil.process_iter(["name", "cmdline"]) if _names(process, folder)
-    ]
+    """Processes of the Ray whose files lie in a folder."""
+    running = psutil.process_iter(["name", "cmdline"])
+    return [process for process in running if _works_in(process, folder)]
 
 
 def end_processes(folder: Path) -> None:
-    """Kill them: there is nothing in Ray that we would miss."""
-    left = processes_of(folder)
-    for process in left:
+    """Kill the processes of the Ray whose files lie in a folder; Ray holds nothing worth saving."""
+    processes = processes_of(folder)
+    for process in processes:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(left, timeout=KILL_S)
+    psutil.wait_procs(processes, timeout=KILL_S)
 
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[bool]:
-    """Hold a folder's lock, which ends with its owner. False: its owner lives, or it is none of ours."""
+    """Try to lock a folder; the lock of a process ends with it.
+
+    Gives False where another process holds the lock, or the folder isn't this user's.
+    """
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
     except OSError:
@@ -76,7 +92,8 @@ def _locked(folder: Path) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder for Ray's and Tune's files, locked before it gets the name under which other runs look for orphans."""
+    """A folder for Ray's and Tune's files, removed at the end."""
+    # locked before it gets the name by which other runs look for orphans
     made = Path(tempfile.mkdtemp(prefix="orch.", dir=scratch_base()))
     with _locked(made):
         folder = made.rename(made.with_name(made.name.replace("orch.", SCRATCH)))
@@ -86,14 +103,12 @@ def scratch_folder() -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _names(process: psutil.Process, folder: Path) -> bool:
-    """Whether a process works for the Ray of a folder: named on its command line, or by its logs where Ray hides that."""
-    try:
-        files = (
-            [file.path for file in process.open_files()]
-            if process.info["name"].startswith("ray::")
-            else []
-        )
-    except psutil.Error:
-        return False
-    return any(str(folder) in text for text in (*(process.info["cmdline"] or ()), *files))
+def _works_in(process: psutil.Process, folder: Path) -> bool:
+    """Whether a process belongs to the Ray of a folder: by its command line or its open files."""
+    paths = list(process.info["cmdline"] or ())
+    if process.info["name"].startswith("ray::"):  # Ray has replaced such a command line
+        try:
+            paths += [file.path for file in process.open_files()]
+        except psutil.Error:
+            return False
+    return any(str(folder) in path for path in paths)

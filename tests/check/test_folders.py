@@ -1,4 +1,7 @@
-"""A data set that somebody touched: `validate` names each fault, `summarize` leaves out what can't be read, nothing crashes."""
+"""A data set that somebody has changed: `validate` names each fault, and nothing crashes.
+
+`summarize` leaves out what can't be read.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ def lines(paths: DataSetPaths, *, running: bool = False) -> list[str]:
 def edit(
     paths: DataSetPaths, change: Callable[[dict[str, Any]], None], *, rehash: bool = True
 ) -> None:
-    """Change a trial.json, with a new hash unless told otherwise: what the hash can't see is found by other checks."""
+    """Change a trial.json; with `rehash` its hash fits again, so that other checks must see it."""
     file = folder(paths) / "trial.json"
     content = json.loads(file.read_text())
     change(content)
@@ -129,7 +132,7 @@ def test_files_beside_are_hashed(paths: DataSetPaths, name: str) -> None:
     found = "\n".join(lines(paths))
     assert f"{name}: was edited after it was written" in found
     assert f"{name}: is missing" in found
-    assert "notes.md: wasn't written by this program" in found
+    assert "notes.md: was not written by this program" in found
 
 
 @pytest.mark.parametrize(
@@ -137,25 +140,25 @@ def test_files_beside_are_hashed(paths: DataSetPaths, name: str) -> None:
     [
         (
             lambda c: c["columns"].update(model="gpt"),
-            "model: is 'gpt', its specification gives 'smollm2'",
+            "model: is 'gpt', but its specification gives 'smollm2'",
         ),
         (lambda c: c["columns"].update(top_k=3), "top_k: is 3"),
         (lambda c: c["columns"].update(config_hash="0" * 12), "config_hash: is '000000000000'"),
         (lambda c: c["asked"].update(top_p=0.1), "setup or configuration differ"),
-        (lambda c: c["executions"][0].update(seed=1), "prompt 1: seed: isn't the one"),
+        (lambda c: c["executions"][0].update(seed=1), "prompt 1: seed: is not the one"),
         (
             lambda c: c["executions"][0].update(prompt_sha256="0"),
-            "prompt 1: prompt_sha256: isn't that of its prompt",
+            "prompt 1: prompt_sha256: is not the hash of its prompt",
         ),
         (
             lambda c: c["executions"][0].update(prompt=77),
             "prompt 77: is none of the trial's prompts",
         ),
-        (lambda c: c["executions"][1].update(c["executions"][0]), "prompt 1: stands there twice"),
-        (lambda c: c["executions"][0].update(energy_j=-1.0), "energy_j: -1.0 can't be"),
+        (lambda c: c["executions"][1].update(c["executions"][0]), "prompt 1: occurs twice"),
+        (lambda c: c["executions"][0].update(energy_j=-1.0), "energy_j: -1.0 must be 0 or more"),
         (lambda c: c["executions"][0].update(text=None), "is ok but has no text"),
         (lambda c: c["executions"][0].update(status="perfect"), "status 'perfect'"),
-        (lambda c: c["codecarbon"].pop(), "2 records of CodeCarbon for 3 executions"),
+        (lambda c: c["codecarbon"].pop(), "2 CodeCarbon records for 3 executions"),
     ],
 )
 def test_what_a_new_hash_would_hide(
@@ -168,7 +171,7 @@ def test_what_a_new_hash_would_hide(
 def test_copies_are_no_second_measurement(paths: DataSetPaths) -> None:
     shutil.copytree(folder(paths), folder(paths).with_name("0000-copy-r1"))
     found = "\n".join(lines(paths))
-    assert "0000-copy-r1: lies in the wrong place" in found
+    assert "0000-copy-r1: lies in the wrong folder" in found
     assert "the same attempt of the same trial as" in found
 
 
@@ -183,7 +186,7 @@ def test_tables_that_are_gone_or_broken_are_made_anew(
     damage(paths.root / name)
     (line,) = lines(paths)
     assert line.startswith(f"error: {name}: ")
-    assert "`orchestrator summarize` makes it anew" in line
+    assert "rebuild it with `orchestrator summarize`" in line
     rebuild(paths)
     assert lines(paths) == []
 
@@ -213,13 +216,13 @@ def test_leftovers_and_links(paths: DataSetPaths, tmp_path: Path) -> None:
         "warning:",
     ]
     assert "elsewhere: a link out of the data set" in found[0]
-    assert sum("a cut-off trial with 1 executions" in line for line in found) == 1
-    assert sum("a temporary file that a cut left" in line for line in found) == 1
-    assert sum("in the wrong place" in line for line in found) == 1
+    assert sum("an unfinished trial with 1 execution;" in line for line in found) == 1
+    assert sum("a temporary file of an interrupted program" in line for line in found) == 1
+    assert sum("in the wrong folder" in line for line in found) == 1
     assert [
         line
         for line in lines(paths, running=True)
-        if "warning" in line and "wrong place" not in line
+        if "warning" in line and "wrong folder" not in line
     ] == []
 
 
@@ -228,7 +231,7 @@ def test_leftovers_and_links(paths: DataSetPaths, tmp_path: Path) -> None:
 )
 @given(data=st.data())
 def test_any_bytes_give_findings_and_no_crash(paths: DataSetPaths, data: st.DataObject) -> None:
-    """Random cuts and changes of every file: a finding or no difference, never another exception."""
+    """Cut or change any file: that gives a finding or no difference, never another exception."""
     spec: TrialSpec = builders.spec(config_index=5)
     if not paths.partial("pc", spec).exists():
         append(paths, spec, builders.origin(spec), "shuffled", builders.measured(1, of=spec))
@@ -259,7 +262,7 @@ def test_any_bytes_give_findings_and_no_crash(paths: DataSetPaths, data: st.Data
 
 
 def same(target: Path, before: bytes) -> bool:
-    """Whether a changed file still says the same: white space in JSON."""
+    """Whether a changed file has the same content, as after a change of white space in JSON."""
     if target.name != "trial.json":
         return False
     now = read_trial(target.parent)

@@ -1,4 +1,4 @@
-"""Each fault that the values of a data set can have, made on purpose: exactly its own finding."""
+"""Each fault that the values of a data set can have gives its own finding and no other."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 def of(
     *changes: dict[str, Any], environment: dict[str, Any] | None = None, **columns: Any
 ) -> TrialRecord:
-    """A trial of an execution a dictionary of changes, one after another, 10 s apart."""
+    """A trial with one execution for each dictionary of changes, 10 s apart."""
     spec = builders.spec(prompts=builders.prompts(builders.PROMPTS[: len(changes)]))
     started = [
         {"started_at": (AT + timedelta(seconds=10 * i)).isoformat()} for i in range(len(changes))
@@ -62,15 +62,21 @@ def test_what_can_be() -> None:
     [
         (
             {"energy_j": 0.0},
-            "error: here: prompt 1: energy_j: is 0 over 2 s; what wasn't measured is null",
+            "error: here: prompt 1: energy_j: is 0 over 2 s; unmeasured energy must be null",
         ),
         (
             builders.ON_GPU | {"gpu_energy_counter_j": 0.0},
-            "error: here: prompt 1: gpu_energy_counter_j: is 0 over 2 s; what wasn't measured is null",
+            (
+                "error: here: prompt 1: gpu_energy_counter_j: is 0 over 2 s; "
+                "unmeasured energy must be null"
+            ),
         ),
         (
             builders.ON_GPU | {"gpu_energy_counter_j": 4000.0},
-            "warning: here: prompt 1: gpu_energy_counter_j: 2000 W on average, more than any one GPU draws (1500 W)",
+            (
+                "warning: here: prompt 1: gpu_energy_counter_j: 2000 W on average, "
+                "more than any single GPU draws (1500 W)"
+            ),
         ),
         (
             {"energy_per_token_j": 2e3},
@@ -82,11 +88,11 @@ def test_what_can_be() -> None:
         ),
         (
             {"started_at": "yesterday"},
-            "error: here: prompt 1: started_at: 'yesterday' is no time with its zone",
+            "error: here: prompt 1: started_at: 'yesterday' is no time with a time zone",
         ),
         (
             {"started_at": "2026-01-02T03:04:05"},
-            "error: here: prompt 1: started_at: '2026-01-02T03:04:05' is no time with its zone",
+            "error: here: prompt 1: started_at: '2026-01-02T03:04:05' is no time with a time zone",
         ),
         (
             {"started_at": "2026-01-03T03:04:06+00:00"},
@@ -112,10 +118,8 @@ def test_what_is_unknown_or_failed_or_too_short_to_tell_is_no_fault() -> None:
 def test_a_recorded_power_limit_is_the_limit() -> None:
     hot = builders.ON_GPU | {"gpu_energy_counter_j": 300.0, "gpu_energy_integrated_j": 100.0}
     (line,) = lines(of(hot, environment={"power_limit_w": 70.0}))
-    assert (
-        line
-        == "warning: here: prompt 1: gpu_energy_counter_j: 150 W on average, more than its power limit (70 W)"
-    )
+    power = "150 W on average, more than its power limit (70 W)"
+    assert line == f"warning: here: prompt 1: gpu_energy_counter_j: {power}"
 
 
 def test_a_simulated_engine_may_take_any_energy_a_token() -> None:
@@ -131,13 +135,13 @@ def test_a_simulated_engine_may_take_any_energy_a_token() -> None:
 
 def test_a_value_outside_of_the_domain() -> None:
     record = builders.record(builders.spec(configuration=builders.configuration(top_p=1.5)))
-    assert lines(record) == ["error: here: top_p: 1.5 leaves the domain 0..1"]
+    assert lines(record) == ["error: here: top_p: 1.5 is outside 0..1"]
 
 
 def test_a_clock_that_went_back() -> None:
     back = {"started_at": (AT - timedelta(seconds=1)).isoformat()}
     assert lines(of({}, back)) == [
-        "warning: here: prompt 2: started_at: is before that of the prompt measured before it"
+        "warning: here: prompt 2: started_at: is earlier than that of the prompt measured before it"
     ]
 
 
@@ -178,7 +182,7 @@ def test_one_measurement_in_two_places() -> None:
     first = execution_id("pc", one.spec, 1)
     assert (
         finding.line()
-        == f"error: other: prompt 1: the same measurement (CodeCarbon's run_id) as {first}"
+        == f"error: other: prompt 1: the same measurement as {first} (CodeCarbon's run_id)"
     )
     assert list(between_trials([("one", one)])) == []
 
@@ -222,7 +226,10 @@ def test_verdicts_on_what_is_gone(paths: DataSetPaths, execution: str, text: str
     assert found(paths) == []
     write_verdicts(paths, [verdict(execution, text)])
     rebuild(paths)
-    says = f"1 verdicts on executions or texts that aren't here (first: {execution}); `evaluate` makes it anew"
+    says = (
+        f"1 verdict on texts that are not in the data set (first: {execution}); "
+        "run `orchestrator evaluate`"
+    )
     assert found(paths) == [f"warning: verdicts.parquet: {says}"]
 
 
@@ -235,7 +242,10 @@ def test_reviews_of_what_is_gone_and_of_what_cant_be_read(paths: DataSetPaths) -
         at="2026-01-02T00:00:00+00:00",
     )
     append_decision(paths, decision)
-    says = "warning: reviews.jsonl: decisions about 1 executions that aren't here (first: pc/gone#1); they count for nothing"
+    says = (
+        "warning: reviews.jsonl: 1 decision about executions that are not in the data set "
+        "(first: pc/gone#1); they have no effect"
+    )
     assert found(paths) == [says]
     paths.reviews.write_text("mine\n" + paths.reviews.read_text())
     (line,) = found(paths)
@@ -249,7 +259,7 @@ def test_imported_files_that_were_edited_or_lost(paths: DataSetPaths) -> None:
     by = {"source": "old/emissions.csv", "imported_at": "2026-01-02", "imported_by": "me"}
     write_provenance(paths, [ImportedFile(path="pc/emissions.csv", sha256=file_sha256(copy), **by)])
     assert found(paths) == [
-        "error: imported.parquet: is missing; import the same tree again to make it anew"
+        "error: imported.parquet: is missing; import the same folder again to rebuild it"
     ]
     write_imported(paths, [])
     assert found(paths) == []
@@ -271,9 +281,7 @@ def test_checksums_of_a_published_data_set(paths: DataSetPaths) -> None:
     assert found(paths) == []
     (paths.root / "NOTES.md").write_text("yours")
     (line,) = found(paths)
-    assert line.startswith(
-        "error: checksums.sha256: 1 of its files differ or are missing (first: NOTES.md)"
-    )
+    assert line.startswith("error: checksums.sha256: 1 file changed or missing (first: NOTES.md)")
     assert found(paths, running=True) == []
     paths.checksums.write_text("mine")
     assert found(paths) == ["error: checksums.sha256: line 1 isn't one that sha256sum writes"]

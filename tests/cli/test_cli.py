@@ -36,7 +36,7 @@ def call(
 
 
 def no_staging(model: Model, _say: object) -> str:
-    """Errors are told before weights are fetched."""
+    """Fail: errors must be reported before weights are downloaded."""
     raise AssertionError(f"{model.label} was about to be fetched")
 
 
@@ -78,8 +78,8 @@ def test_plan_of_all_that_is_asked_for(call: Callable[..., Outcome]) -> None:
     golden("plan-sobol-two-models.txt", done.out)
 
 
-def test_plan_of_a_sweep_that_was_begun(call: Callable[..., Outcome]) -> None:
-    """What is done is counted, and its figures say what the rest takes."""
+def test_plan_of_a_sweep_that_was_started(call: Callable[..., Outcome]) -> None:
+    """The plan counts finished executions, and estimates the rest from their figures."""
     flags = ("--space", "lhs", "--engine", "simulated", "--model", "llama2", "--country", "ITA")
     resolved = resolve_request(
         Request(space="lhs", engine="simulated", models=("llama2",), country="ITA"), []
@@ -149,7 +149,10 @@ def test_plan_tells_of_a_space_that_was_edited(call: Callable[..., Outcome]) -> 
     Path("search_spaces").mkdir()
     text = (packaged_folder("search_spaces") / "lhs.yaml").read_text()
     Path("search_spaces", "lhs.yaml").write_text(text.replace("high: 2.0", "high: 1.5"))
-    change = f"sweep {plan.id} in this data set differs in temperature (0..2 -> 0..1.5): this is a new sweep beside it"
+    change = (
+        f"sweep {plan.id} in this data set differs in temperature (0..2 -> 0..1.5): "
+        "this is a new sweep beside it"
+    )
     assert f"Note: {change}" in call("plan", "--space", "lhs").out.splitlines()
 
 
@@ -319,7 +322,7 @@ WRONG: dict[str, tuple[str, ...]] = {
 
 
 def test_errors(call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each ends with 2, a line a fault on standard error, no traceback, nothing on standard output, nothing written."""
+    """Each ends with exit code 2 and writes nothing but a line for each fault to standard error."""
     files = {
         "malformed.yaml": MALFORMED,
         "twice.yaml": TWICE,
@@ -367,7 +370,7 @@ def test_an_interrupt_ends_with_130(
     monkeypatch.setattr("orchestrator.meters.nvml.visible_gpus", interrupt)
     for verb in ("plan", "tune"):
         done = call(verb, "--space", "lhs")
-        said = "Interrupted. What was finished is kept; the same command again goes on."
+        said = "Interrupted. Finished work is kept; run the same command again to resume."
         assert (done.code, done.out, done.err.strip()) == (130, "", said)
 
 
@@ -432,7 +435,7 @@ def test_staging_without_network_is_one_sentence(call: Callable[..., Outcome]) -
     assert "HF_HUB_OFFLINE" in done.err
 
 
-def test_plan_of_a_begun_sweep_whose_weights_are_on_another_machine(
+def test_plan_of_a_started_sweep_whose_weights_are_on_another_machine(
     call: Callable[..., Outcome],
 ) -> None:
     from orchestrator.dataset.sweep_plan import write_plan

@@ -1,4 +1,4 @@
-"""`review` as a process: it prints its address, ends on Ctrl-C, and takes decisions into the tables."""
+"""`review` as a process: it prints its address, ends on Ctrl-C, and rebuilds the tables."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataSetPaths:
 
 
 class Running:
-    """The verb in a process of its own."""
+    """`review` in a process of its own."""
 
     def __init__(self, paths: DataSetPaths) -> None:
         command = [
@@ -97,7 +97,7 @@ def test_decide_and_end(running: Running, data: DataSetPaths) -> None:
         running.decide(place, word)
     code, out, err = running.end()
     assert (code, err) == (0, "")
-    assert "3 decided: 1 kept, 1 discarded, 1 taken back" in out
+    assert "3 texts decided: 1 kept, 1 discarded, 1 taken back" in out
     rows = read_parquet(data.executions).to_pylist()
     assert [(row["usable"], row["decided_by"]) for row in rows] == [
         (True, "review"),
@@ -112,7 +112,7 @@ def test_beside_a_sweep_the_tables_are_its_own(running: Running, data: DataSetPa
     with lock.held(data.root, print):
         code, out, _ = running.end(signal.SIGTERM)
     assert code == 0
-    assert "A sweep runs there" in out
+    assert "A sweep is running there" in out
     assert not data.executions.exists()
 
 
@@ -140,7 +140,10 @@ def test_a_user_without_a_name_is_asked_for_one(
 
     monkeypatch.setattr("getpass.getuser", nobody)
     done = call("review", "--out", str(data.root), "--no-browser")
-    assert (done.code, done.err) == (2, "error: --reviewer: give a name, this user has none\n")
+    assert (done.code, done.err) == (
+        2,
+        "error: --reviewer: this user has no login name; give a name\n",
+    )
 
 
 def test_a_taken_port_is_a_user_error(call: Callable[..., Outcome], data: DataSetPaths) -> None:
@@ -158,14 +161,14 @@ def test_nothing_to_review_is_a_user_error(call: Callable[..., Outcome], tmp_pat
     done = call("review", "--out", str(tmp_path), "--reviewer", "ada", "--no-browser")
     assert (done.code, done.err) == (
         2,
-        f"error: --out {tmp_path}: has no text to review; run `orchestrator tune` first\n",
+        f"error: --out {tmp_path}: holds no text to review; run `orchestrator tune` first\n",
     )
 
 
 def test_the_browser_gets_the_address_by_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Other users see the arguments of a browser's process."""
+    """The address is secret, but other users can read the arguments of a browser's process."""
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)
     monkeypatch.setattr(sys, "platform", "linux")

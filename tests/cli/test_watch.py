@@ -1,4 +1,4 @@
-"""`watch`: one view held by a golden file, its end, and that nothing of a data set acts on a terminal."""
+"""`watch`: its view, its end, and that no text of a data set controls the terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.console import Console
 from orchestrator import status as module
 from orchestrator.cli import main
 from orchestrator.cli.metrics_view import metrics_view
-from orchestrator.cli.watch_view import N_FAULTS, N_LEAVES, view
+from orchestrator.cli.watch_view import N_FAULTS, N_FOLDERS, view
 from orchestrator.dataset.lock import held
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.sweep_plan import SweepPlan, write_plan
@@ -36,7 +36,7 @@ verb = importlib.import_module("orchestrator.cli.watch_command")
 
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepPlan:
-    """A begun sweep of twelve trials of two prompts in the working folder."""
+    """A started sweep of twelve trials of two prompts in the working folder."""
     monkeypatch.chdir(tmp_path)
     resolved = resolve_request(Request(space="lhs", engine="simulated", models=("llama2",)), [])
     plan = make_plan(resolved, known_revisions(resolved))
@@ -45,7 +45,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepPlan:
 
 
 def run(plan: SweepPlan, trials: slice) -> None:
-    """Some of its trials, the second one failed by half, one without energy."""
+    """Some trials of the sweep: half of the second one failed, and one has no energy."""
     for i, spec in list(enumerate(plan.specs()))[trials]:
         start = {"started_at": f"2026-01-02T03:{i:02d}:05.678+00:00"}
         items = [builders.measured(1, of=spec, **start), builders.measured(2, of=spec, **start)]
@@ -97,20 +97,20 @@ def test_one_view(plan: SweepPlan, capsys: pytest.CaptureFixture[str]) -> None:
 def test_who_runs_it(plan: SweepPlan, capsys: pytest.CaptureFixture[str]) -> None:
     with held(OUT, lambda _line: None):
         assert call(capsys, "--once").startswith("measurements: running (process ")
-    assert call(capsys, "--once").startswith("measurements: nothing runs\n")
+    assert call(capsys, "--once").startswith("measurements: no sweep is running\n")
     assert "0 of 24 executions  0%" in call(capsys, "--once")
 
 
 def test_a_data_set_without_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         call(capsys, "--once", "--out", str(tmp_path))
-        == f"{tmp_path}: nothing runs\nNo sweep was begun here.\n"
+        == f"{tmp_path}: no sweep is running\nNo sweep has been started in this data set.\n"
     )
 
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What a terminal gets."""
+    """What is written to the terminal."""
     screen = io.StringIO()
     shown = Console(file=screen, force_terminal=True, width=120, height=60, highlight=False)
     monkeypatch.setattr("orchestrator.cli.terminal.console", lambda: shown)
@@ -120,7 +120,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 def sleeps(
     monkeypatch: pytest.MonkeyPatch, *happenings: Callable[[], object], look_s: float = 0.0
 ) -> list[float]:
-    """Let things happen between two looks, each of which takes so much of a core."""
+    """Let events happen between two updates, each of which takes this CPU time."""
     slept: list[float] = []
     left = list(happenings)
 
@@ -224,9 +224,9 @@ def test_nothing_of_a_data_set_acts_on_the_terminal() -> None:
 
 
 def test_unknown_energy_and_what_doesnt_fit_are_said() -> None:
-    leaves = {f"m/s/{i:02d}": (4 if i == 0 else 1, 4) for i in range(N_LEAVES + 3)}
+    leaves = {f"m/s/{i:02d}": (4 if i == 0 else 1, 4) for i in range(N_FOLDERS + 3)}
     text = shown(of(sweep(leaves=leaves, missing=1), unreadable=tuple("abcde")))
-    assert "unknown so far (a lower bound, unknown of 4)" in text
+    assert "unknown so far (a lower bound: 4 executions not measured)" in text
     assert "and 3 more; `orchestrator status` names them" in text
     assert "m/s/00" not in text, "finished ones go first"
     assert f"and {5 - N_FAULTS} more; `orchestrator validate` names them" in text
@@ -309,7 +309,7 @@ def test_nothing_of_a_page_acts_on_the_terminal() -> None:
 def test_before_the_first_figures_it_says_so() -> None:
     out = io.StringIO()
     Console(file=out, width=200).print(metrics_view([]))
-    assert "no sweep has told any yet" in out.getvalue()
+    assert "has no metrics of a sweep yet" in out.getvalue()
 
 
 def test_an_address_where_nothing_answers_is_a_user_error(

@@ -1,4 +1,4 @@
-"""A machine on which SLURM's commands are scripts of ours."""
+"""A machine on which scripts of the tests replace SLURM's commands."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from tests.commandline import Outcome, caller
 
 
 class Commands:
-    """Stand-ins on PATH; each notes its arguments."""
+    """Scripts on PATH that replace commands; each records its arguments."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True)
 
     def add(self, name: str, text: str) -> None:
-        """A command; its arguments go to calls(name)."""
+        """Replace a command; calls(name) gives its arguments."""
         path = self.folder / name
         path.write_text(f'#!/bin/bash\necho "$*" >>"{self.folder}/{name}.calls"\n{text}\n')
         path.chmod(0o755)
 
     def calls(self, name: str) -> list[str]:
-        """A line a call."""
+        """The arguments of each call of a command."""
         path = self.folder / f"{name}.calls"
         return path.read_text().splitlines() if path.exists() else []
 

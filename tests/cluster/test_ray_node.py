@@ -1,4 +1,7 @@
-"""This machine's node: what `ray start` is given, what is written down, and that nothing else is ended; Ray itself is played."""
+"""This machine's node: the flags of `ray start`, what is recorded, and that nothing else is ended.
+
+A script replaces Ray.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ TOKEN = "0123456789abcdef" * 4
 
 
 class PlayedRay:
-    """Stands for `ray start`: remembers how it was called, and leaves a process that names the node's folder."""
+    """Replaces `ray start`: records its call, and starts a process that names the node's folder."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, begin: Any) -> None:
         self.commands: list[list[str]] = []
@@ -46,7 +49,7 @@ class PlayedRay:
         return subprocess.CompletedProcess(command, 0, "", "")
 
     def flags(self) -> list[str]:
-        """Of the last call, without what is random."""
+        """Flags of the last call, without those that are random."""
         return [part for part in self.commands[-1][4:] if not part.startswith("--temp-dir=")]
 
 
@@ -60,7 +63,7 @@ def ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[PlayedRay]:
 
 @pytest.fixture
 def head() -> Iterator[str]:
-    """Something that listens."""
+    """Address of a program that listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
@@ -79,7 +82,8 @@ def test_a_head_listens_on_loopback_and_asks_for_a_token(
     )  # other Rays' dashboards
     found = start(Offer("pc"), port)
     assert ray.flags() == [
-        "--head", f"--port={port}", "--include-dashboard=true", "--dashboard-host=127.0.0.1", "--dashboard-port=8267",
+        "--head", f"--port={port}", "--include-dashboard=true",
+        "--dashboard-host=127.0.0.1", "--dashboard-port=8267",
         "--node-ip-address=127.0.0.1",
         "--labels=machine=pc", "--object-store-memory=200000000", "--disable-usage-stats",
     ]  # fmt: skip
@@ -151,7 +155,7 @@ def test_one_node_a_machine(ray: PlayedRay, head: str) -> None:
     for again in (lambda: start(Offer("pc"), free_port()), lambda: join(head, Offer("pc"), None)):
         with pytest.raises(
             UserError,
-            match=r"is a node of the cluster at \S+ since .* `orchestrator cluster stop` ends it",
+            match=r"a node of the cluster at \S+ since .* with `orchestrator cluster stop`",
         ):
             again()
     assert len(ray.commands) == 1
@@ -171,12 +175,12 @@ def test_stop_ends_its_own_processes_and_no_other(ray: PlayedRay, tmp_path: Path
     assert [p for p in left if p.status() != psutil.STATUS_ZOMBIE] == []
     assert not Path(found.folder).exists()
     assert attachment() is None
-    with pytest.raises(UserError, match="no node was started here"):
+    with pytest.raises(UserError, match="this machine is in no cluster"):
         stop()
 
 
 def test_a_node_that_died_is_forgotten(ray: PlayedRay) -> None:
-    """The machine started anew, say."""
+    """As after a restart of the machine."""
     first = start(Offer("pc"), free_port())
     node.end_processes(Path(first.folder))
     second = start(Offer("pc"), free_port())
@@ -202,7 +206,7 @@ def test_ray_s_reason_is_told_and_nothing_is_left(ray: PlayedRay, tmp_path: Path
 
 
 def test_a_port_that_is_taken(ray: PlayedRay, head: str) -> None:
-    with pytest.raises(UserError, match=r"something answers at 127\.0\.0\.1"):
+    with pytest.raises(UserError, match=r"another program listens at 127\.0\.0\.1"):
         start(Offer("pc"), int(head.rpartition(":")[2]))
     assert ray.commands == []
 

@@ -1,4 +1,4 @@
-"""Job scripts: what stands in them, what can't get into them, and what is refused before a job waits in a queue."""
+"""Job scripts: what they hold, what can't get into them, and what is refused before a job waits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Call = Callable[..., Outcome]
 
 
 def settings_of(script: str) -> str:
-    """What is not the same for every job."""
+    """The part of a script that differs between jobs."""
     assert script.endswith("\n" + BODY.read_text())
     return script.removesuffix(BODY.read_text())
 
@@ -37,7 +37,10 @@ def test_leonardo(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (done.code, done.err.splitlines()) == (
         0,
         [
-            "warning: mistral isn't staged here: `orchestrator models stage mistral` on a login node first"
+            (
+                "warning: mistral: its weights are not on this machine; "
+                "run `orchestrator models stage mistral` on a login node first"
+            )
         ],
     )
     golden("slurm-leonardo.txt", settings_of(done.out))
@@ -52,9 +55,9 @@ def test_without_an_account_a_placeholder_and_a_warning(
     done = call(*SLURM, "--", *LHS)
     assert done.code == 0
     assert "#SBATCH --account=YOUR_ACCOUNT\n" in done.out
-    assert (
-        done.err
-        == "warning: no account is known; put it in the place of YOUR_ACCOUNT, or give --account\n"
+    assert done.err == (
+        "warning: no account to bill is known; replace YOUR_ACCOUNT in the script, "
+        "or give --account\n"
     )
     monkeypatch.setenv("SBATCH_ACCOUNT", "mine")
     done = call(*SLURM, "--", *LHS)
@@ -84,7 +87,7 @@ def test_a_job_with_fewer_gpus_asks_for_their_share(
         if line.startswith("#SBATCH")
     }
     assert asked <= options
-    assert ("others may work on the same nodes" in done.err) == shared
+    assert ("other jobs may run on the same nodes" in done.err) == shared
 
 
 MACHINE = """\
@@ -170,7 +173,7 @@ def test_no_argument_or_folder_reaches_the_shell(
     assert not list(tmp_path.rglob("hacked"))
     commands.add("sbatch", "exit 1")
     assert call(*SLURM, *ACCOUNT, "--", *LHS, "--out", "a\nb").err.startswith(
-        "error: a\\nb: a job script takes no control"
+        "error: a\\nb: holds control"
     )
 
 
@@ -204,7 +207,7 @@ def test_a_bad_section_is_told_line_by_line(call: Call) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--", "plan", "--space", "lhs"), "plan: after the options comes `-- tune`"),
+        (("--", "plan", "--space", "lhs"), "plan: after the options write `-- tune ...`"),
         (("--",), "Missing argument"),
         (("--", "tune"), "orchestrator tune: Missing option '--space'"),
         (("--", "tune", "--space", "lhs", "--sample", "3"), "orchestrator tune: No such option"),
@@ -216,25 +219,25 @@ def test_a_bad_section_is_told_line_by_line(call: Call) -> None:
         (("--", "tune", "--space", "lhs", "--range", "top_p=2:3"), "leaves the domain"),
         (("--", *LHS, "--shard", "3/2"), "--shard 3/2: write it as I/N"),
         (("--", *LHS, "--out", "file"), "is no folder"),
-        (("--", *LHS, "--address", "1.2.3.4:5"), "tune --address: the job sets it itself"),
-        (("--", *LHS, "--machine", "pc"), "tune --machine: the job sets it itself"),
+        (("--", *LHS, "--address", "1.2.3.4:5"), "tune --address: the job script sets this option"),
+        (("--", *LHS, "--machine", "pc"), "tune --machine: the job script sets this option"),
         (("--machine", "leonard", "--", *LHS), "did you mean leonardo?"),
         (("--gpus", "5", "--", *LHS), "--gpus 5: a node of leonardo has 4"),
-        (("--hours", "0.2", "--", *LHS), "--hours 0.2: it drains 900 s before the end"),
+        (("--hours", "0.2", "--", *LHS), "--hours 0.2: the job drains 900 s before its end"),
         (("--hours", "nan", "--", *LHS), "Invalid value for '--hours'"),
         (("--lead", "70000", "--", *LHS), "--lead 70000: SLURM takes at most 65535"),
-        (("--account", "a b", "--", *LHS), "--account a b: a name of letters"),
+        (("--account", "a b", "--", *LHS), "--account a b: write letters"),
         (
             ("--partition", "x\n#SBATCH --wrap=y", "--", *LHS),
-            "--partition x\\n#SBATCH --wrap=y: a name of letters",
+            "--partition x\\n#SBATCH --wrap=y: write letters",
         ),
-        (("--qos", "$(x)", "--", *LHS), "--qos $(x): a name of letters"),
+        (("--qos", "$(x)", "--", *LHS), "--qos $(x): write letters"),
         (("--nodes", "0", "--", *LHS), "Invalid value for '--nodes'"),
-        (("--submit", "--", *LHS), "--submit: no account is known"),
+        (("--submit", "--", *LHS), "--submit: no account to bill is known"),
         ((*ACCOUNT, "--submit", "--", *LHS), "--submit: there is no sbatch here"),
         (
             (*ACCOUNT, "--submit", "--", "tune", "--space", "lhs", "--model", "mistral"),
-            "mistral: its weights are not here",
+            "mistral: its weights are not on this machine",
         ),
     ],
 )
@@ -267,7 +270,7 @@ def test_submit(call: Call, commands: Commands) -> None:
     assert line.startswith('{"job": "4711", '), "the job looks for this text"
     assert "EUHPC" not in line
     assert (
-        "others may work"
+        "other jobs may run"
         in call(*SLURM, *ACCOUNT, "--gpus", "1", "--submit", "--", *LHS, "--out", "data").err
     )
 

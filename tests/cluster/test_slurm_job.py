@@ -1,4 +1,4 @@
-"""The job script itself, with SLURM's and Ray's commands played by scripts: when it goes on in a follow-up job."""
+"""The job script, with scripts in place of SLURM's and Ray's commands: signals, follow-up jobs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ENVIRONMENT = {
 def job(
     call: Callable[..., Outcome], commands: Commands, tmp_path: Path
 ) -> Callable[..., tuple[int, str]]:
-    """Run a job whose `tune` does something; its exit code and log."""
+    """Run a job whose `tune` is a given script; returns its exit code and log."""
     Path("clusters").mkdir()
     Path("clusters", "mine.yaml").write_text(MACHINE % tmp_path)
     commands.folder.rename(tmp_path / "bin")
@@ -113,26 +113,28 @@ def test_when_a_follow_up_is_submitted(
 def test_a_chain_ends(job: Callable[..., tuple[int, str]], commands: Commands) -> None:
     code, said = job(PROGRESS + "exit 75", chain=2, link=2)
     assert (code, commands.calls("sbatch")) == (75, [])
-    assert "the chain's last job" in said
+    assert "the last job of the chain" in said
 
 
 def test_what_ray_and_the_driver_are_told(
     job: Callable[..., tuple[int, str]], commands: Commands
 ) -> None:
-    shown = "env | grep -E '^(RAY|HF|ORCH|SRUN)' >driver.env; stat -c %a .slurm-12345.token >>driver.env"
-    assert (
-        job(
-            f"while (($(grep -c start {commands.folder}/ray.calls) < 2)); do sleep 0.1; done; {shown}; exit 0"
-        )[0]
-        == 0
+    shown = (
+        "env | grep -E '^(RAY|HF|ORCH|SRUN)' >driver.env; "
+        "stat -c %a .slurm-12345.token >>driver.env"
     )
+    both_nodes = f"while (($(grep -c start {commands.folder}/ray.calls) < 2)); do sleep 0.1; done"
+    assert job(f"{both_nodes}; {shown}; exit 0")[0] == 0
     address = "10.77.0.11:22345"
     (driver,) = commands.calls("python")
     assert driver == f"-u -m orchestrator {' '.join(LHS)} --machine mine --address {address}"
     told = set(Path("driver.env").read_text().splitlines())
     assert {"HF_HUB_OFFLINE=1", "RAY_AUTH_MODE=token", "SRUN_CPUS_PER_TASK=8", "600"} <= told
     nodes = [line for line in commands.calls("ray") if line.startswith("start")]
-    shared = "--labels=machine=mine --num-cpus=8 --num-gpus=2 --object-store-memory=200000000 --memory=943718400"
+    shared = (
+        "--labels=machine=mine --num-cpus=8 --num-gpus=2 --object-store-memory=200000000 "
+        "--memory=943718400"
+    )
     assert len(nodes) == 2
     assert all(shared in line and "--node-ip-address=10.77.0.11" in line for line in nodes)
     assert sorted(f"--address={address}" in line for line in nodes) == [False, True]

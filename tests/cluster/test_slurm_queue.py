@@ -1,4 +1,4 @@
-"""Jobs that are noted in a data set, and what the queue says of them."""
+"""SLURM jobs that are recorded in a data set, and their state in the queue."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from orchestrator.dataset.paths import DataSetPaths
 from tests.cluster.conftest import Commands
 from tests.commandline import Outcome
 
-SQUEUE = r"""printf '7|RUNNING|None|23:10:02\n8|PENDING|Dependency|1-00:00:00\n99|RUNNING|None|1:00\nodd\n'"""
+SQUEUE = (
+    r"printf '7|RUNNING|None|23:10:02\n8|PENDING|Dependency|1-00:00:00\n"
+    r"99|RUNNING|None|1:00\nodd\n'"
+)
 
 
 @pytest.fixture
@@ -32,7 +35,8 @@ def test_notes_are_kept_in_order_and_odd_lines_passed_over(out: Path) -> None:
             '{"job": "8", "after": "7", "link": 1, "submitted_at": "2026-11-23T15:22:35Z"}\n'
         )
         stream.write(
-            '{"job": "7", "after": null, "link": 0, "submitted_at": "x"}\n{"job": "1;x", "link"\n\xff\n{"job": "--me"}\n'
+            '{"job": "7", "after": null, "link": 0, "submitted_at": "x"}\n'
+            '{"job": "1;x", "link"\n\xff\n{"job": "--me"}\n'
         )
     assert noted(out) == ["7", "8"]
     for number in range(100, 200):

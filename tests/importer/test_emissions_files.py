@@ -1,4 +1,4 @@
-"""emissions.csv of any version, and what spreadsheets make of it."""
+"""Reading emissions.csv of any version, also after a spreadsheet has saved it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ cells = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_
 
 @st.composite
 def rows(draw: st.DrawFn) -> tuple[list[str], list[dict[str, float | str]]]:
-    """Names of columns in any order, of any version that has the needed ones, and rows."""
+    """Columns in any order, with the needed ones among them, and rows under them."""
     optional = draw(
         st.lists(
             st.sampled_from([*CODECARBON_FIELDS, "codecarbon_version", "water_consumed"]),
@@ -80,15 +80,21 @@ HEADER = "duration,energy_consumed,gpu_model"
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ("1,2", "2 cells under 3 names of columns; is it cut, or of another version?"),
-        ("1,2,x,y", "4 cells under 3 names of columns; is it cut, or of another version?"),
+        (
+            "1,2",
+            "has 2 cells under 3 columns; complete the row or remove it",
+        ),
+        (
+            "1,2,x,y",
+            "has 4 cells under 3 columns; complete the row or remove it",
+        ),
         ("1,,x", "energy_consumed is empty"),
-        ("1,-2,x", "energy_consumed: -2 can't be"),
-        ("1,nan,x", "energy_consumed: nan can't be"),
-        ("inf,2,x", "duration: inf can't be"),
-        ("1_0,2,x", "duration: 1_0 can't be"),
-        ("one,2,x", "duration: 'one' is no number; export it without separators of thousands"),
-        ('"1,5",2,x', "duration: '1,5' is no number; export it without separators of thousands"),
+        ("1,-2,x", "energy_consumed: -2 must be a number of 0 or more"),
+        ("1,nan,x", "energy_consumed: nan must be a number of 0 or more"),
+        ("inf,2,x", "duration: inf must be a number of 0 or more"),
+        ("1_0,2,x", "duration: 1_0 must be a number of 0 or more"),
+        ("one,2,x", "duration: 'one' is no number; export it without thousands separators"),
+        ('"1,5",2,x', "duration: '1,5' is no number; export it without thousands separators"),
     ],
 )
 def test_a_bad_row_is_listed_and_loses_no_other(row: str, says: str) -> None:
@@ -104,7 +110,7 @@ def test_a_bad_row_is_listed_and_loses_no_other(row: str, says: str) -> None:
 def test_a_decimal_comma_with_thousands_is_refused_not_guessed() -> None:
     read = read_emissions(b"duration;energy_consumed\n1.234,5;0,5\n1234,5;0,5\n")
     assert read.faults == (
-        (2, "duration: '1.234,5' is no number; export it without separators of thousands"),
+        (2, "duration: '1.234,5' is no number; export it without thousands separators"),
     )
     assert read.rows[0].numbers == {"duration": 1234.5, "energy_consumed": 0.5}
 

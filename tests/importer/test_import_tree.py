@@ -1,4 +1,4 @@
-"""Trees of other people's measurements, in the measurement report's layout and near it."""
+"""Importing trees of CodeCarbon's files, in the documented layout and near it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ NAMES = [
     for name in CODECARBON_FIELDS
 ]
 ROW = {
-    "timestamp": "2024-05-01T10:00:00", "project_name": "codecarbon", "run_id": "r1", "duration": 100, "emissions": 0.001,
-    "cpu_power": 42.5, "cpu_energy": 0.001, "gpu_energy": 0.0014, "ram_energy": 0.0002, "energy_consumed": 0.0026,
-    "country_iso_code": "ITA", "region": "lazio", "gpu_count": 1, "gpu_model": "1 x GTX 1650 Ti", "tracking_mode": "machine",
+    "timestamp": "2024-05-01T10:00:00", "project_name": "codecarbon", "run_id": "r1",
+    "duration": 100, "emissions": 0.001, "cpu_power": 42.5, "cpu_energy": 0.001,
+    "gpu_energy": 0.0014, "ram_energy": 0.0002, "energy_consumed": 0.0026,
+    "country_iso_code": "ITA", "region": "lazio", "gpu_count": 1, "gpu_model": "1 x GTX 1650 Ti",
+    "tracking_mode": "machine",
 }  # fmt: skip
-LEAF = "pc/llama2/uniformSampling/fantasyWorld"
+PLACE = "pc/llama2/uniformSampling/fantasyWorld"
 
 
 def table(*changes: dict[str, Any], separator: str = ",", more: tuple[str, ...] = ()) -> str:
@@ -46,7 +48,7 @@ def write(folder: Path, csv: str, txt: str | None = None) -> None:
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     """Three measurements in one file, and one in the folder of a run."""
-    write(tmp_path / "old" / LEAF, table({}, {}, {}), "Output: a\nOutput: b\nOutput: c\n")
+    write(tmp_path / "old" / PLACE, table({}, {}, {}), "Output: a\nOutput: b\nOutput: c\n")
     write(
         tmp_path / "old" / "colab/mistral/latinHypercubeSampling/danceCoreography/run 1",
         table({}),
@@ -72,7 +74,9 @@ def tree(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_the_reports_layout(old: Path, paths: DataSetPaths, call: Callable[..., Outcome]) -> None:
+def test_the_documented_layout(
+    old: Path, paths: DataSetPaths, call: Callable[..., Outcome]
+) -> None:
     source = tree(old)
     done = call("import", str(old), "--out", str(paths.root))
     assert (done.code, done.err) == (0, "")
@@ -82,10 +86,12 @@ def test_the_reports_layout(old: Path, paths: DataSetPaths, call: Callable[..., 
         name: data for name, data in tree(paths.imports).items() if name != "import.json"
     } == source
     dance, first, second, _ = rows(paths)
-    assert (dance["machine"], dance["model"], dance["strategy"], dance["use_case"], dance["run"], dance["text"]) == (
-        "colab", "mistral", "latinHypercubeSampling", "danceCoreography", "run 1", "A dance.",
-    )  # fmt: skip
-    assert second["execution"] == f"imported/{LEAF}/emissions.csv#2"
+    levels = ("machine", "model", "strategy", "use_case", "run")
+    assert [dance[name] for name in levels] == [
+        "colab", "mistral", "latinHypercubeSampling", "danceCoreography", "run 1",
+    ]  # fmt: skip
+    assert dance["text"] == "A dance."
+    assert second["execution"] == f"imported/{PLACE}/emissions.csv#2"
     assert (first["text"], second["text"]) == ("a", "b")
     assert first["energy_j"] == pytest.approx(0.0026 * 3.6e6)
     assert (first["gpu_energy_cc_j"], first["window_s"]) == (pytest.approx(0.0014 * 3.6e6), 100)
@@ -112,7 +118,7 @@ def test_again_changes_nothing_and_more_is_added(
     assert call(*arguments).out.startswith("0 measurements of 0 files imported")
     assert tree(paths.root) == before
     write(old / "pc/mistral/uniformSampling/fantasyWorld", table({}))
-    assert call(*arguments).out.startswith("1 measurements of 1 files imported")
+    assert call(*arguments).out.startswith("1 measurement of 1 file imported")
     assert len(rows(paths)) == 5
 
 
@@ -130,19 +136,19 @@ def test_nothing_is_overwritten(
 ) -> None:
     call("import", str(old), "--out", str(paths.root))
     before = tree(paths.root)
-    write(old / LEAF, table({"duration": 7}))
+    write(old / PLACE, table({"duration": 7}))
     done = call("import", str(old), "--out", str(paths.root))
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "another file stands at" in done.err
+    assert "a different file was imported to" in done.err
     assert tree(paths.root) == before
 
 
-def test_a_cut_import_is_gone_on_with(
+def test_an_interrupted_import_is_resumed(
     old: Path, paths: DataSetPaths, call: Callable[..., Outcome]
 ) -> None:
-    copied = paths.imports / LEAF
+    copied = paths.imports / PLACE
     copied.mkdir(parents=True)
-    shutil.copy(old / LEAF / "emissions.csv", copied)
+    shutil.copy(old / PLACE / "emissions.csv", copied)
     assert call("import", str(old), "--out", str(paths.root)).out.startswith(
         "4 measurements of 4 files imported"
     )
@@ -151,14 +157,16 @@ def test_a_cut_import_is_gone_on_with(
 def test_bad_rows_and_files_lose_nothing_else(
     old: Path, paths: DataSetPaths, call: Callable[..., Outcome]
 ) -> None:
-    file = old / LEAF / "emissions.csv"
+    file = old / PLACE / "emissions.csv"
     file.write_text(file.read_text() + "cut,here\n")
     write(old / "pc/llama2/uniformSampling/other", "a,b\n1,2\n")
     done = call("import", str(old), "--out", str(paths.root))
-    no_table = "has no column duration and energy_consumed; the first line of CodeCarbon's emissions.csv names its columns"
+    no_table = (
+        "has no column duration and energy_consumed; its first line must name CodeCarbon's columns"
+    )
     assert done.code == 3
     assert done.err.splitlines() == [
-        f"left out: {file}:5: 2 cells under 29 names of columns; is it cut, or of another version?",
+        f"left out: {file}:5: has 2 cells under 29 columns; complete the row or remove it",
         f"left out: {old}/pc/llama2/uniformSampling/other/emissions.csv: {no_table}",
     ]
     assert len(rows(paths)) == 4
@@ -181,7 +189,7 @@ def test_bad_rows_and_files_lose_nothing_else(
 def test_flags(
     old: Path, paths: DataSetPaths, call: Callable[..., Outcome], change: dict[str, Any], flag: str
 ) -> None:
-    write(old / LEAF, table(change, {}))
+    write(old / PLACE, table(change, {}))
     call("import", str(old), "--out", str(paths.root))
     found = {
         row["execution"].rpartition("/")[2]: row["flags"]
@@ -196,7 +204,7 @@ def test_constant_cpu_and_what_wasnt_measured(
     old: Path, paths: DataSetPaths, call: Callable[..., Outcome]
 ) -> None:
     write(
-        old / LEAF,
+        old / PLACE,
         table(
             *[
                 {
@@ -224,7 +232,7 @@ def test_configurations_that_a_csv_has(
     old: Path, paths: DataSetPaths, call: Callable[..., Outcome]
 ) -> None:
     asked = {"max_length": 200, "top_p": 0.9, "top_k": 50, "temperature": 0.7}
-    write(old / LEAF, table(asked, more=tuple(asked)))
+    write(old / PLACE, table(asked, more=tuple(asked)))
     call("import", str(old), "--out", str(paths.root))
     row = rows(paths)[1]
     assert {name: row[name] for name in asked} == asked
@@ -238,14 +246,14 @@ def test_levels_that_the_folders_dont_have(
     refused = call("import", str(below), "--out", str(paths.root))
     assert refused.code == 3
     assert (
-        "lies too high to tell its machine, model, strategy, use_case; name what its folders don't"
+        "its path has no folders for machine, model, strategy, use_case; give those that are"
         in refused.err
     )
     done = call(
         "import", str(below), "--out", str(paths.root), "--machine", "pc", "--model", "llama2"
     )
     assert done.code == 0
-    assert rows(paths)[0]["execution"] == f"imported/{LEAF}/emissions.csv#1"
+    assert rows(paths)[0]["execution"] == f"imported/{PLACE}/emissions.csv#1"
     for name in ("..", "a/b", ".x", ""):
         assert call("import", str(below), "--out", str(paths.root), "--machine", name).code == 2
 
@@ -254,13 +262,13 @@ def test_what_is_no_tree_of_codecarbon(
     old: Path, paths: DataSetPaths, call: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    (tmp_path / "empty" / "emissions.csv").symlink_to(old / LEAF / "emissions.csv")
+    (tmp_path / "empty" / "emissions.csv").symlink_to(old / PLACE / "emissions.csv")
     spec = builders.spec()
     builders.seal_trial(DataSetPaths(tmp_path / "ours"), spec, [builders.measured(1, of=spec)])
     for source, code, says in [
         ("missing", 2, "no such folder"),
         ("empty", 2, "holds no emissions.csv"),
-        ("ours", 3, "is a trial of this program; `orchestrator merge` takes its data set"),
+        ("ours", 3, "is a trial of this program; take it over with `orchestrator merge`"),
     ]:
         done = call("import", str(tmp_path / source), "--out", str(paths.root))
         assert (done.code, says in done.err, "Traceback" in done.err) == (code, True, False)
@@ -274,7 +282,7 @@ def test_what_is_no_tree_of_codecarbon(
 def test_backups_of_codecarbon_are_measurements_too(
     old: Path, paths: DataSetPaths, call: Callable[..., Outcome]
 ) -> None:
-    shutil.copy(old / LEAF / "emissions.csv", old / LEAF / "emissions.csv.bak")
+    shutil.copy(old / PLACE / "emissions.csv", old / PLACE / "emissions.csv.bak")
     call("import", str(old), "--out", str(paths.root))
     found = [row for row in rows(paths) if row["machine"] == "pc"]
     assert len(found) == 6

@@ -1,4 +1,4 @@
-"""Layouts of output.txt: n texts or none, never a wrong cut that goes unnoticed."""
+"""Layouts of output.txt: a file gives n texts or none, never a wrong number of them."""
 
 from __future__ import annotations
 
@@ -73,6 +73,6 @@ def test_never_another_number(content: str, n: int) -> None:
     [" " * 100_000, "output" + " " * 100_000, "-" * 100_000, "output:\n" * 20_000, "1:" * 50_000],
 )
 def test_hostile_files_take_no_time(line: str) -> None:
-    begun = time.process_time()
+    started = time.process_time()
     split_texts(line + "\nx", 3)
-    assert time.process_time() - begun < 5
+    assert time.process_time() - started < 5

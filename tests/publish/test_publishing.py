@@ -1,4 +1,7 @@
-"""A published data set: loads, validates and verifies elsewhere; publishing again changes no byte; measured files never."""
+"""A published data set can be loaded, validated and verified elsewhere.
+
+Publishing again changes no byte, and measured files are never changed.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from orchestrator.models import KNOWN
 from orchestrator.publish.authors import Author
 from orchestrator.publish.card import bibtex
 from orchestrator.publish.card_figures import Content, content_of
-from orchestrator.publish.licences import LICENCES, LLAMA2, UNKNOWN, licence_of_texts
+from orchestrator.publish.licences import LICENCES, TERMS, UNKNOWN, licence_of_texts
 from orchestrator.publish.publication import Publication
 from orchestrator.publish.scan import RULES
 from tests import builders
@@ -29,12 +32,13 @@ from tests.check.test_plausibility import verdict
 from tests.commandline import Outcome, caller
 
 WRITTEN = {"README.md", "croissant.json", "CITATION.cff", "LICENSE.md", "checksums.sha256"}
+LLAMA2 = TERMS["Llama 2 Community License"]
 AUTHOR = ("--author", "Ada Lovelace <0000-0002-1825-0097>")
 
 
 @pytest.fixture
 def paths(tmp_path: Path) -> DataSetPaths:
-    """A machine without a GPU and one with; one of five texts was found unusable."""
+    """A data set of a machine without a GPU and one with; one of five texts is unusable."""
     paths = DataSetPaths(tmp_path / "data set")
     cpu = builders.spec(prompts=builders.prompts(builders.PROMPTS[:2]))
     builders.seal_trial(
@@ -98,7 +102,7 @@ def test_publishing_adds_five_files_and_twice_is_once(
     assert (
         call("validate", "--out", str(paths.root))
         .out.splitlines()[-1]
-        .endswith(": 0 errors, 1 warnings")
+        .endswith(": 0 errors, 1 warning")
     )
 
 
@@ -247,9 +251,10 @@ def test_what_was_changed_by_hand_is_kept(
 ) -> None:
     paths.readme.write_text("My own words.")
     done = call("publish", "--out", str(paths.root))
-    assert (done.code, "README.md: was written or changed by hand" in done.err) == (2, True)
+    assert (done.code, "README.md: was written or edited by hand" in done.err) == (2, True)
     paths.readme.write_text(
-        "Data sets go here (`--out` names another folder). Everything else in this folder is ignored by git.\n"
+        "Data sets go here (`--out` names another folder). "
+        "Everything else in this folder is ignored by git.\n"
     )
     assert call("publish", "--out", str(paths.root)).code == 0
     assert call("publish", "--out", str(paths.root), "--title", "Another").code == 0, (
@@ -280,12 +285,13 @@ def test_user_errors(paths: DataSetPaths, call: Callable[..., Outcome], tmp_path
         ("--title", "a\nb"),
         ("--author", "Ada <1>"),
         ("--licence", "mine"),
+        ("--license", "mine"),
     ):
         done = call("publish", "--out", str(paths.root), *arguments)
         assert (done.code, done.err.count("\n")) == (2, 1), arguments
     with held(paths.root, print):
         assert (
-            "runs a sweep there; publish when it is done"
+            "is running a sweep there; publish when it is done"
             in call("publish", "--out", str(paths.root)).err
         )
 

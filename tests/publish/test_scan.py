@@ -1,4 +1,4 @@
-"""What mustn't be published is found where we wrote it, and only named; in a model's text it is a warning."""
+"""The scan names what mustn't be published: an error, or a warning in a model's text."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_every_rule_is_tried() -> None:
 
 
 @pytest.mark.parametrize("rule", SECRETS)
-def test_in_our_own_fields_it_is_an_error(paths: DataSetPaths, rule: str) -> None:
+def test_in_fields_of_the_program_it_is_an_error(paths: DataSetPaths, rule: str) -> None:
     secret = SECRETS[rule]
     spec = builders.spec()
     builders.seal_trial(

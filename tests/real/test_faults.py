@@ -122,7 +122,7 @@ def test_a_signal_before_anything_is_begun(
     assert driver.returncode == code
     assert said.lstrip() in (
         "Drained (SIGTERM) before anything was begun; the same command again goes on.\n",
-        "Interrupted. What was finished is kept; the same command again goes on.\n",
+        "Interrupted. Finished work is kept; run the same command again to resume.\n",
     )
     assert [p.name for p in out.iterdir()] == [".tune.lock"], "whose lock it is"
 

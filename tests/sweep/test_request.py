@@ -469,3 +469,11 @@ def test_offload_is_part_of_the_setup() -> None:
         Request(space="lhs", cpu_offload=True, models=("smollm2",)), ["Tesla T4"]
     )
     assert all(setup.cpu_offload for setup in make_plan(resolved, {"smollm2": "hub:1"}).setups)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("4bit", "nf4"), ("4-bit", "nf4"), ("8bit", "int8"), ("bf16", "none")]
+)
+def test_a_quantization_by_its_bits_is_understood(name: str, meant: str) -> None:
+    with pytest.raises(UserError, match=f"there is no '{name}': did you mean {meant}[?] Known: "):
+        resolve(quantization=name)

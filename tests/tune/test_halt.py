@@ -14,7 +14,7 @@ import pytest
 import ray
 
 from orchestrator.tune.halt import DRAIN_SIGNALS, Drained, Halt, signals_to
-from orchestrator.tune.session import _tame
+from orchestrator.tune.session import _override_ray
 from tests.processes import Start, heard, processes
 
 # --- without signals -------------------------------------------------------------------------------------------------
@@ -148,7 +148,7 @@ def test_handlers_are_put_back() -> None:
 def test_ray_s_own_handler_stays_out() -> None:
     """It would end the process with an exit code of its own while Ray starts."""
     before = signal.getsignal(signal.SIGTERM)
-    _tame()
+    _override_ray()
     ray._private.utils.set_sigterm_handler(lambda *_: None)
     assert signal.getsignal(signal.SIGTERM) is before
     assert "_private.utils.set_sigterm_handler" in inspect.getsource(ray._private.worker.init)

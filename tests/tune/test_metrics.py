@@ -1,4 +1,7 @@
-"""The sweep's metrics, fed as Tune feeds the driver, with a library that only adds up; the file that Prometheus reads."""
+"""The sweep's metrics, fed as Tune feeds the driver, and the file that Prometheus reads.
+
+A fake library of metrics adds the figures up.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ SWEEP = "5eed5eed5eed"
 
 @dataclass
 class Library:
-    """Stands for ray.util.metrics: refuses what that refuses."""
+    """Replaces ray.util.metrics, and refuses what that refuses."""
 
     values: dict[str, dict[tuple[tuple[str, str], ...], Any]] = field(default_factory=dict)
     broken: bool = False
@@ -71,14 +74,14 @@ class Library:
         )
 
     def of(self, name: str) -> dict[tuple[str, ...], Any]:
-        """Label values, by the labels' names -> value."""
+        """Values of the labels with these names -> value of the metric."""
         return {
             tuple(tag for _, tag in key): value
             for key, value in self.values[f"orchestrator_{name}"].items()
         }
 
     def trials(self) -> dict[str, float]:
-        """State -> how many, those of 0 left out."""
+        """State -> number of trials, without states that have none."""
         return {state: n for (state,), n in self.of("trials").items() if n}
 
 
@@ -239,7 +242,7 @@ def test_metrics_that_fail_are_told_once_and_hurt_nothing(
     assert run.tune.callback.n_written == 6
     assert len(paths.sealed_trials()) == 2
     assert [r.getMessage() for r in caplog.records] == [
-        "metrics end here, the sweep goes on: RuntimeError: no agent"
+        "no more metrics in this run, the sweep continues: RuntimeError: no agent"
     ]
 
 
@@ -250,7 +253,7 @@ def test_a_library_that_is_none(caplog: pytest.LogCaptureFixture) -> None:
     assert len(caplog.records) == 1
 
 
-# --- the file that Prometheus reads ------------------------------------------------------------------------------------
+# --- the file that Prometheus reads ---------------------------------------------------------------
 
 NODES = (
     Node(cpus=2, gpus=0, metrics="127.0.0.1:4711"),
@@ -291,4 +294,4 @@ def test_a_folder_that_cannot_be_written_hurts_nothing(
     monkeypatch.setattr(targets, "cache_folder", lambda: tmp_path / "file")
     with announced(NODES):
         pass
-    assert "Prometheus isn't told of this sweep" in caplog.text
+    assert "Prometheus won't find this sweep" in caplog.text

@@ -1,4 +1,4 @@
-"""A metrics page as Ray 2.60 exports it: what is read, what is unknown, and what is no such page."""
+"""Reading a metrics page as Ray 2.60 exports it, with unknown figures, and other pages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGE = (Path(__file__).parents[1] / "golden" / "metrics-page.txt").read_text(enc
 
 @pytest.fixture
 def server() -> Iterator[tuple[str, dict[str, bytes]]]:
-    """HOST:PORT and what it answers."""
+    """HOST:PORT of a server, and its pages by path, which a test can change."""
     said = {"body": PAGE.encode()}
 
     class Handler(QuietHandler):
@@ -88,7 +88,7 @@ def test_what_is_no_page_of_metrics_is_told(
     server: tuple[str, dict[str, bytes]], body: bytes
 ) -> None:
     server[1]["body"] = body
-    with pytest.raises(UserError, match="gives no page of Prometheus metrics"):
+    with pytest.raises(UserError, match="serves no Prometheus metrics"):
         look(server[0])
 
 

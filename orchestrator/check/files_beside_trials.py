@@ -1,0 +1,91 @@
+"""Check the files beside the trials: verdicts, reviews, imported files, published checksums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestrator.dataset.checksums import differing
+from orchestrator.dataset.findings import Finding
+from orchestrator.dataset.imported import read_provenance
+from orchestrator.dataset.paths import DataSetPaths, execution_id
+from orchestrator.dataset.tables import Trials
+from orchestrator.dataset.trial_files import file_sha256, reason_of
+from orchestrator.dataset.verdicts import text_sha256
+from orchestrator.wording import counted
+
+
+def findings_beside_trials(
+    paths: DataSetPaths, trials: Trials, *, running: bool
+) -> Iterator[Finding]:
+    """Verdicts and reviews of texts that are missing, edited imports, and wrong checksums.
+
+    `running`: a sweep is writing the data set, so that published checksums can't fit.
+    """
+    texts = _text_hashes(trials)
+    lost = [
+        name
+        for name, verdict in sorted(trials.judgements.verdicts.items())
+        if texts.get(name) != verdict.text_sha256
+    ]
+    if lost:
+        what = (
+            f"{counted(len(lost), 'verdict')} on texts that are not in the data set "
+            f"(first: {lost[0]}); run `orchestrator evaluate`"
+        )
+        yield Finding("warning", paths.verdicts.name, what)
+    unknown = sorted(trials.judgements.standing.keys() - texts.keys())
+    if unknown:
+        what = (
+            f"{counted(len(unknown), 'decision')} about executions that are not in the data set "
+            f"(first: {unknown[0]}); they have no effect"
+        )
+        yield Finding("warning", paths.reviews.name, what)
+    yield from _import_findings(paths)
+    if not running:
+        yield from _checksum_findings(paths)
+
+
+def _text_hashes(trials: Trials) -> dict[str, str]:
+    """Execution -> hash of its text, for every execution that has one."""
+    hashes = {}
+    for record in trials.records():
+        for execution in record.executions:
+            if execution.text is not None:
+                name = execution_id(record.columns.machine, record.spec, execution.prompt)
+                hashes[name] = text_sha256(execution.text)
+    return hashes
+
+
+def _import_findings(paths: DataSetPaths) -> Iterator[Finding]:
+    """Imported files that are missing or were edited."""
+    where = paths.provenance.relative_to(paths.root).as_posix()
+    try:
+        files = read_provenance(paths)
+    except (OSError, ValueError) as error:
+        yield Finding("error", where, reason_of(error))
+        return
+    for item in files:
+        copy = paths.imports / item.path
+        at = f"{paths.imports.name}/{item.path}"
+        if not copy.is_file():
+            yield Finding("error", at, "is missing; import it again")
+        elif file_sha256(copy) != item.sha256:
+            yield Finding("error", at, "was edited after it was imported (its hash differs)")
+    if files and not paths.imported.exists():
+        what = "is missing; import the same folder again to rebuild it"
+        yield Finding("error", paths.imported.name, what)
+
+
+def _checksum_findings(paths: DataSetPaths) -> Iterator[Finding]:
+    """Published files that differ from their checksums."""
+    try:
+        wrong = differing(paths)
+    except (OSError, ValueError) as error:
+        yield Finding("error", paths.checksums.name, reason_of(error))
+        return
+    if wrong:
+        what = (
+            f"{counted(len(wrong), 'file')} changed or missing (first: {wrong[0]}); "
+            "if the data set has grown, publish it again, otherwise this copy is damaged"
+        )
+        yield Finding("error", paths.checksums.name, what)
