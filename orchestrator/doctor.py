@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import shutil
 import socket
@@ -19,6 +18,7 @@ from orchestrator.meters import Reading, Scene, meters_for
 from orchestrator.meters.nvml import Gpu, visible_gpus
 from orchestrator.models import KNOWN, Architecture
 from orchestrator.nouns import QUANTIZATIONS, Machine, Quantization
+from orchestrator.packages import package_versions
 from orchestrator.sweep.estimate import available_bytes, value_bytes
 from orchestrator.sweep.prepare import check_folder
 
@@ -116,14 +116,11 @@ def _room(
 
 
 def _packages() -> Check:
-    found, missing = [], []
-    for name in PACKAGES:
-        try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            missing.append(name)
+    versions = package_versions(PACKAGES)
+    missing = [name for name in PACKAGES if name not in versions]
     remedy = f"pip install {' '.join(missing)}" if missing else None
-    return Check("packages", ", ".join(found), ok=not missing, remedy=remedy)
+    installed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return Check("packages", installed, ok=not missing, remedy=remedy)
 
 
 def _gpus(gpus: list[Gpu]) -> Check:

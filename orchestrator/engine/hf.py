@@ -5,7 +5,6 @@ The model's own generation_config never decides anything but which tokens end a 
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import logging
 import os
@@ -27,7 +26,10 @@ from orchestrator.engine.weights import Weights, resolve
 from orchestrator.errors import ModelTooLargeError, ModelUnavailableError
 from orchestrator.models import architecture_of, parse_model
 from orchestrator.nouns import Effective, Quantization, Setup
+from orchestrator.packages import package_versions
 
+PACKAGES = ("torch", "transformers", "bitsandbytes", "accelerate")
+"""Their versions are part of what an engine says of itself."""
 SCARCE_BYTES = 128 * 2**20
 """A GPU with less than this free is full."""
 MEMORY_MARGIN = 0.9
@@ -145,7 +147,7 @@ class HfEngine:
             gpu_uuid=f"GPU-{torch.cuda.get_device_properties(0).uuid}" if self._cuda else None,
             synthetic=weights.origin == "random",
             offload_fraction=offload_fraction(self._model) if self._cuda else 0.0,
-            versions=_versions(),
+            versions=package_versions(PACKAGES),
         )
 
     def _placed(self, setup: Setup, folder: Path, dtype: Any) -> DeviceMap:
@@ -418,17 +420,6 @@ def _ram_bytes() -> tuple[int, int]:
 
     memory = psutil.virtual_memory()
     return int(memory.available), int(memory.total)
-
-
-def _versions() -> dict[str, str]:
-    names = ("torch", "transformers", "bitsandbytes", "accelerate")
-    found = {}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _first_line(error: BaseException) -> str:

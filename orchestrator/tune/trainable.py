@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import hashlib
-import importlib.metadata
 import math
 import platform
 import socket
@@ -33,6 +32,7 @@ from orchestrator.meters import Scene, meters_for
 from orchestrator.meters.nvml import Gpu, list_gpus
 from orchestrator.meters.telemetry import Telemetry
 from orchestrator.nouns import Machine, Noun, Prompt, Setup, TrialSpec
+from orchestrator.packages import package_versions
 
 HUNG_FACTOR, HUNG_EXTRA_S = 2.0, 60.0
 """An execution is taken for hung after so many times its timeout and so many seconds more."""
@@ -146,8 +146,7 @@ def _machine(job: Job) -> Machine:
 
 
 def _versions(loaded: Loaded) -> dict[str, str]:
-    own = {name: importlib.metadata.version(name) for name in ("ray", "codecarbon")}
-    return {**own, **loaded.engine.info.versions}
+    return package_versions(("ray", "codecarbon")) | loaded.engine.info.versions
 
 
 def _origin(job: Job, loaded: Loaded, *, loaded_here: bool) -> Origin:
