@@ -134,7 +134,9 @@ def _take(out: Path, say: Callable[[str], None]) -> Lock:
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
-            _refuse_living(out, locked=_flocked(handle), say=say)
+            # where the file system knows no locks, the holder's file decides
+            locked = try_flock(handle) is not False
+            _refuse_living(out, locked=locked, say=say)
             if _is(path, handle):
                 return Lock(path, handle, _written(handle))
         except BaseException:
@@ -179,14 +181,17 @@ def _refuse_living(out: Path, *, locked: bool, say: Callable[[str], None]) -> No
         )
 
 
-def _flocked(handle: int) -> bool:
-    """Whether we have the system's lock; where the file system knows none, the holder's file decides."""
+def try_flock(handle: int) -> bool | None:
+    """Take the system's lock on an open file or folder, which ends with the process.
+
+    False: another process has it. None: the file system knows no such locks.
+    """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        return True
+        return None
     return True
 
 

@@ -13,7 +13,6 @@ import errno
 import hashlib
 import io
 import json
-import os
 import shutil
 import stat
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orchestrator.dataset.json_lines import append_line, whole_lines
 from orchestrator.dataset.parquet import to_table, write_parquet
 from orchestrator.dataset.paths import (
     PARTIAL_SUFFIX,
@@ -106,15 +106,7 @@ def append(
             "order": order,
         }
         write_atomically(head, json.dumps({"schema_version": SCHEMA_VERSION, **content}).encode())
-    new = not lines.exists()
-    with lines.open("a+b") as stream:
-        if stream.tell() and stream.seek(-1, os.SEEK_END) >= 0 and stream.read(1) != b"\n":
-            stream.write(b"\n")  # a cut left a torn line: keep what follows out of it
-        stream.write(measured.model_dump_json().encode() + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    if new:
-        sync_folder(folder)
+    append_line(lines, measured.model_dump_json())
 
 
 def read_partial(folder: Path) -> tuple[TrialSpec, Origin, str, list[Measured]]:
@@ -128,10 +120,12 @@ def read_partial(folder: Path) -> tuple[TrialSpec, Origin, str, list[Measured]]:
     _check_version("spec.json", head)
     measured: dict[int, Measured] = {}
     lines = folder / "executions.jsonl"
-    for line in read_text(lines, errors="replace").split("\n") if lines.exists() else []:
+    text = read_text(lines, errors="replace") if lines.exists() else ""
+    for _, line in whole_lines(text):
         try:
             item = Measured.model_validate_json(line)
         except ValidationError as error:
+            # earlier versions of this program kept a torn line and went on after it
             if error.errors(include_input=False)[0]["type"] == "json_invalid":
                 continue
             raise

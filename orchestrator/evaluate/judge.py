@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.dataset.json_lines import append_line, whole_lines
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.verdicts import now, text_sha256
 from orchestrator.errors import UserError
@@ -72,56 +73,61 @@ class Judge:
 
         A score that this judge gave to a text before is taken from the file: a cut-off run costs no answer twice.
         """
-        kept = paths.judgements.read_bytes() if paths.judgements.exists() else b""
-        known = self._known(kept)
+        known = self._known(paths)
         scored: list[Text] = []
         without: list[str] = []
         in_a_row = 0
-        with paths.judgements.open("a", encoding="utf-8") as stream:
-            if kept and not kept.endswith(b"\n"):  # a line was cut off
-                stream.write("\n")
-            for text in texts:
-                sha256 = text_sha256(text.text)
-                if (before := known.get((text.execution, sha256))) is not None:
-                    scored.append(text._replace(judge_score=before))
-                    continue
-                question = _question(text)
-                score, answer = self._ask(question)
-                entry = {
-                    "execution": text.execution, "text_sha256": sha256, "judge": self.model, "template": TEMPLATE_SHA256,
-                    "question": question, "answer": answer, "score": score, "at": now(),
-                }  # fmt: skip
-                stream.write(
-                    json.dumps(entry) + "\n"
-                )  # ASCII: an answer may hold what UTF-8 can't, half a surrogate pair
-                stream.flush()
-                scored.append(text._replace(judge_score=score))
-                in_a_row = 0 if score is not None else in_a_row + 1
-                if score is None:
-                    without.append(f"{text.execution}: no score of the judge: {answer[:200]}")
-                if in_a_row >= GIVE_UP:
-                    raise UserError(
-                        f"--judge {self.url}: {in_a_row} texts in a row got no score ({answer[:200]}); is it up?"
-                    )
+        for text in texts:
+            sha256 = text_sha256(text.text)
+            if (before := known.get((text.execution, sha256))) is not None:
+                scored.append(text._replace(judge_score=before))
+                continue
+            question = _question(text)
+            score, answer = self._ask(question)
+            judgement = {
+                "execution": text.execution,
+                "text_sha256": sha256,
+                "judge": self.model,
+                "template": TEMPLATE_SHA256,
+                "question": question,
+                "answer": answer,
+                "score": score,
+                "at": now(),
+            }
+            # in ASCII: an answer may hold what UTF-8 can't, half a surrogate pair
+            append_line(paths.judgements, json.dumps(judgement))
+            scored.append(text._replace(judge_score=score))
+            if score is not None:
+                in_a_row = 0
+                continue
+            in_a_row += 1
+            without.append(f"{text.execution}: no score of the judge: {answer[:200]}")
+            if in_a_row >= GIVE_UP:
+                raise UserError(
+                    f"--judge {self.url}: {in_a_row} texts in a row got no score "
+                    f"({answer[:200]}); is it up?"
+                )
         return scored, without
 
-    def _known(self, kept: bytes) -> dict[tuple[str, str], float]:
-        """(execution, hash of its text) -> the score that this judge gave it, asked in the same words."""
-        found = {}
-        for line in kept.splitlines():
+    def _known(self, paths: DataSetPaths) -> dict[tuple[str, str], float]:
+        """(execution, hash of its text) -> the score that this judge gave to the same question.
+
+        A line that holds no judgement is passed over, which costs no more than a second question.
+        """
+        known: dict[tuple[str, str], float] = {}
+        if not paths.judgements.exists():
+            return known
+        text = paths.judgements.read_text(encoding="utf-8", errors="replace")
+        for _, line in whole_lines(text):
             try:
-                entry = json.loads(line)
-                if (entry["judge"], entry["template"]) == (self.model, TEMPLATE_SHA256) and entry[
-                    "score"
-                ] is not None:
-                    found[entry["execution"], entry["text_sha256"]] = float(entry["score"])
-            except (
-                ValueError,
-                LookupError,
-                TypeError,
-            ):  # cut off, or not ours: the text is asked about again
+                kept = json.loads(line)
+                if (kept["judge"], kept["template"]) != (self.model, TEMPLATE_SHA256):
+                    continue
+                if kept["score"] is not None:
+                    known[kept["execution"], kept["text_sha256"]] = float(kept["score"])
+            except (ValueError, LookupError, TypeError):
                 continue
-        return found
+        return known
 
     def _ask(self, question: str) -> tuple[float | None, str]:
         """(score from 0 to 1 or None, the answer or why there is none)."""

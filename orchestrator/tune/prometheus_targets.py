@@ -7,13 +7,13 @@ Prometheus's file_sd (clusters/prometheus.yml).
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from orchestrator.dataset.lock import try_flock
 from orchestrator.engine.weights import cache_folder
 from orchestrator.tune.session import Node
 from orchestrator.tune.temp_folders import SCRATCH
@@ -47,10 +47,8 @@ def _file(addresses: list[str]) -> Iterator[None]:
     _remove_orphans(folder)
     beside, path = folder / f".{SCRATCH}{os.getpid()}.tmp", folder / f"{SCRATCH}{os.getpid()}.json"
     with beside.open("w", encoding="utf-8") as stream:
-        with contextlib.suppress(
-            OSError
-        ):  # a file system without locks: nobody removes it for an orphan
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # on a file system without locks nobody takes it for an orphan either
+        try_flock(stream.fileno())
         json.dump([{"labels": {"job": "ray"}, "targets": addresses}], stream)
         stream.flush()
         beside.replace(path)
@@ -65,5 +63,5 @@ def _remove_orphans(folder: Path) -> None:
     """Remove this host's files whose sweep was killed: their locks ended with it."""
     for path in folder.glob(f"{SCRATCH}*.json"):
         with contextlib.suppress(OSError), path.open("r+") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+            if try_flock(stream.fileno()):
+                path.unlink()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -13,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+
+from orchestrator.dataset.lock import try_flock
 
 KILL_S = 5.0
 """How long ended processes are waited for."""
@@ -65,11 +66,7 @@ def _locked(folder: Path) -> Iterator[bool]:
         yield False
         return
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        yield False
-    else:
-        yield os.access(folder, os.W_OK)
+        yield try_flock(handle) is True and os.access(folder, os.W_OK)
     finally:
         os.close(handle)
 
