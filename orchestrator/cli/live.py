@@ -14,12 +14,13 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from orchestrator.cli.plan_view import print_plan, takes
-from orchestrator.cli.terminal import console, duration, energy
+from orchestrator.cli.terminal import console
 from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.trial_files import Origin
 from orchestrator.nouns import TrialSpec
 from orchestrator.sweep.estimate import Figures
 from orchestrator.sweep.prepare import Prepared
+from orchestrator.units import duration, energy
 from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:

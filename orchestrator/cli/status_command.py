@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import existing_out_option
-from orchestrator.cli.terminal import J_PER_WH, duration, energy
+from orchestrator.units import J_PER_KWH, duration, energy
 from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
@@ -84,7 +84,5 @@ def _sweep_lines(sweep: SweepStatus) -> Iterator[str]:
     if sweep.machines:
         yield "  on " + ", ".join(f"{name}: {n}" for name, n in sorted(sweep.machines.items()))
     if sweep.missing and sweep.per_hour and sweep.left_s is not None:
-        left = (
-            "energy unknown" if sweep.left_kwh is None else energy(sweep.left_kwh * 1000 * J_PER_WH)
-        )
+        left = "energy unknown" if sweep.left_kwh is None else energy(sweep.left_kwh * J_PER_KWH)
         yield f"  {sweep.per_hour:,.1f} executions an hour lately: about {duration(sweep.left_s)} and {left} left"

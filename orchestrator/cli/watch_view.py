@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.status_command import who_runs
-from orchestrator.cli.terminal import J_PER_WH, duration, energy, literal, number
+from orchestrator.cli.terminal import literal
 from orchestrator.dataset.remaining import by_kind
 from orchestrator.status import LastTrial, Status, SweepStatus
+from orchestrator.units import J_PER_KWH, duration, energy, number
 
 BAR_WIDTH = 32
 N_LEAVES = 12
@@ -72,12 +73,12 @@ def _facts(sweep: SweepStatus) -> Iterator[tuple[str, str, str]]:
             ", ".join(f"{name}: {n}" for name, n in sorted(sweep.machines.items())),
             "",
         )
-    known = "unknown" if sweep.energy_kwh is None else energy(sweep.energy_kwh * 1000 * J_PER_WH)
+    known = "unknown" if sweep.energy_kwh is None else energy(sweep.energy_kwh * J_PER_KWH)
     bound = f" (a lower bound, unknown of {sweep.energy_unknown})" if sweep.energy_unknown else ""
     left = (
         ""
         if not sweep.missing or sweep.left_kwh is None
-        else f", about {energy(sweep.left_kwh * 1000 * J_PER_WH)} left"
+        else f", about {energy(sweep.left_kwh * J_PER_KWH)} left"
     )
     yield "energy", f"{known} so far{bound}{left}", ""
     if sweep.missing and sweep.per_hour and sweep.left_s is not None:

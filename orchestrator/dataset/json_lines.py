@@ -1,4 +1,4 @@
-"""Files with a JSON object in each line, to which one writer adds: executions, decisions, judgements.
+"""Files of JSON objects, one a line, to which one writer adds: executions, decisions, judgements.
 
 A cut (a kill, a full disk, a power failure) may leave a torn last line. A reader passes it over,
 and the next line that is added takes its place. A last line that lacks only its newline is whole:
@@ -40,7 +40,7 @@ def append_line(path: Path, line: str) -> None:
 
 
 def whole_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Number (from 1) and text of each line of a file's text, but for empty ones and a torn last one."""
+    """The number (from 1) and text of each line but empty ones and a torn last one."""
     *lines, last = text.split("\n")
     for number, line in enumerate(lines, 1):
         if line.strip():

@@ -11,6 +11,7 @@ from orchestrator.dataset.dictionary import data_dictionary
 from orchestrator.dataset.markdown import markdown_table, markdown_text
 from orchestrator.publish.card_figures import GROUP, TABLES, Content
 from orchestrator.publish.publication import Publication
+from orchestrator.units import energy
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 """The hub's categories by number of rows."""
@@ -125,14 +126,14 @@ def _groups(content: Content) -> str:
             g.ok,
             g.evaluated,
             g.discarded,
-            _energy(g.energy_j),
-            _energy(g.wasted_j) if g.evaluated else "not evaluated",
+            energy(g.energy_j),
+            energy(g.wasted_j) if g.evaluated else "not evaluated",
         )
         for names, g in sorted(content.groups.items())
     ]
     counts = [int(content.total(name)) for name in ("executions", "ok", "evaluated", "discarded")]
-    wasted = _energy(content.total("wasted_j")) if content.total("evaluated") else "not evaluated"
-    rows.append(("all", "", "", "", "", *counts, _energy(content.total("energy_j")), wasted))
+    wasted = energy(content.total("wasted_j")) if content.total("evaluated") else "not evaluated"
+    rows.append(("all", "", "", "", "", *counts, energy(content.total("energy_j")), wasted))
     return markdown_table(head, rows)
 
 
@@ -165,10 +166,6 @@ def _imported(content: Content) -> str:
         f"\nimported.parquet has {content.imported} more measurements, made without this program: what wasn't recorded there is "
         "null, and no figure on this page counts them. `imported/import.json` says where they came from.\n"
     )
-
-
-def _energy(joules: float) -> str:
-    return f"{joules / 3600:.4g} Wh"
 
 
 def _tex(text: str) -> str:

@@ -20,7 +20,8 @@ from orchestrator.dataset.tables import read_all
 from orchestrator.nouns import PARAMETERS
 from orchestrator.report.effects import CONFIDENCE
 from orchestrator.report.execution_frame import Data
-from orchestrator.report.page_content import Table, joules, warnings
+from orchestrator.report.page_content import Table, warnings
+from orchestrator.units import energy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -296,7 +297,7 @@ def _setup(data: Data) -> dict[str, str]:
                 for package, version in condition.versions.items():
                     known = found.get(package, "").split(", ")
                     found[package] = ", ".join(sorted({*filter(None, known), version}))
-    found |= {"executions": f"{len(frame):,}", "energy": joules(frame["spent_j"].sum())}
+    found |= {"executions": f"{len(frame):,}", "energy": energy(frame["spent_j"].sum())}
     days = sorted(str(at)[:10] for at in frame["started_at"].dropna())
     return found | {
         "measured": " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "unknown"

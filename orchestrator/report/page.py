@@ -22,12 +22,12 @@ from orchestrator.report.page_content import (
     Table,
     effect_sentences,
     headline,
-    shown,
     tables,
     warnings,
 )
 from orchestrator.report.style import RC
 from orchestrator.report.trust import cards
+from orchestrator.units import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,7 +99,7 @@ def _rendered(**parts: object) -> str:
     template = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    text: str = template.render(version=__version__, shown=shown, **parts)
+    text: str = template.render(version=__version__, number=number, **parts)
     return text
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator.report.effects import Effect
 from orchestrator.report.execution_frame import LEFT_OUT, Data
 from orchestrator.report.importance import ONE_VALUE, Importance
+from orchestrator.units import duration, energy, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,22 +27,6 @@ class Table:
     note: str = ""
 
 
-def shown(value: float | None, digits: int = 3) -> str:
-    """A figure; n/a where it is unknown."""
-    return "n/a" if value is None or value != value else f"{value:,.{digits}g}"  # noqa: PLR0124 - nan
-
-
-def joules(value: float | None) -> str:
-    """Joules, from 1,000 Wh on kWh."""
-    if value is None or value != value:  # noqa: PLR0124 - nan
-        return "n/a"
-    if value < 1e5:  # noqa: PLR2004
-        return f"{value:,.0f} J"
-    if value < 3.6e6:  # noqa: PLR2004
-        return f"{value / 3.6e3:,.1f} Wh"
-    return f"{value / 3.6e6:,.2f} kWh"
-
-
 def headline(data: Data) -> list[tuple[str, str, str]]:
     """(name, figure, what it is) of the few numbers that matter most."""
     frame, kept = data.all, data.kept
@@ -54,7 +39,7 @@ def headline(data: Data) -> list[tuple[str, str, str]]:
         ),
         (
             "energy",
-            joules(_sum(frame["spent_j"])),
+            energy(_sum(frame["spent_j"])),
             "of all executions, by the meter that each row names",
         ),
     ]
@@ -73,9 +58,9 @@ def headline(data: Data) -> list[tuple[str, str, str]]:
             else "share unknown"
         )
         found.append(
-            ("wasted energy", joules(wasted), f"went into answers that were discarded: {share}")
+            ("wasted energy", energy(wasted), f"went into answers that were discarded: {share}")
         )
-        answer = joules(per_usable / n_usable) if per_usable and n_usable else "n/a"
+        answer = energy(per_usable / n_usable) if per_usable and n_usable else "n/a"
         found.append(("per usable answer", answer, f"{n_usable:,} answers are usable"))
     return found
 
@@ -205,7 +190,7 @@ def group_table(data: Data) -> Table:
                 f"{len(some):,}",
                 middle,
                 f"{low} to {high}",
-                shown(speed),
+                number(speed),
                 basis,
             )
         )
@@ -300,7 +285,7 @@ def cost_table(data: Data) -> Table:
         (
             part.name,
             "" if part.n is None else f"{part.n:,}",
-            joules(part.energy_j)
+            energy(part.energy_j)
             + (
                 f" (unknown of {part.n_unmeasured:,})"
                 if part.energy_j and part.n_unmeasured
@@ -323,20 +308,13 @@ def cost_table(data: Data) -> Table:
     return Table("cost", title, head, rows, note)
 
 
-def duration(seconds: float | None) -> str:
-    """Seconds, or hours."""
-    if seconds is None:
-        return "n/a"
-    return f"{seconds:,.1f} s" if seconds < 3600 else f"{seconds / 3600:,.1f} h"  # noqa: PLR2004 - an hour
-
-
 def _counted(what: str, why: object, some: pd.DataFrame) -> tuple[str, ...]:
-    return what, str(why), f"{len(some):,}", joules(_sum(some["spent_j"]))
+    return what, str(why), f"{len(some):,}", energy(_sum(some["spent_j"]))
 
 
 def _quartiles(some: pd.DataFrame) -> tuple[str, ...]:
     """J/token: lower quartile, median, upper quartile."""
-    return tuple(shown(float(some["per_token_j"].quantile(q))) for q in (0.25, 0.5, 0.75))
+    return tuple(number(float(some["per_token_j"].quantile(q))) for q in (0.25, 0.5, 0.75))
 
 
 def _sum(values: pd.Series) -> float | None:

@@ -196,7 +196,7 @@ def test_the_card(paths: DataSetPaths, call: Callable[..., Outcome]) -> None:
     assert "Tesla T4 &lt;b&gt;\\|&lt;/b&gt;" in body
     assert "<b>" not in body
     assert (
-        "| all |  |  |  |  | 5 | 4 | 1 | 1 | 0.06667 Wh | 0.005556 Wh |" in body
+        "| all |  |  |  |  | 5 | 4 | 1 | 1 | 240 J | 20 J |" in body
     )  # 2 x 20 J + 2 x 100 J; 20 J
     assert "| colab | Tesla T4" in body
     assert f"| llama2 | {LLAMA2} |" in body
