@@ -1,10 +1,8 @@
-"""README.md: the data card, as the Hugging Face Hub reads it (front matter) and as a person does."""
+"""README.md: the data card, for the Hugging Face Hub (its front matter) and for a person."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import yaml
 
 from orchestrator import __version__
 from orchestrator.dataset.dictionary import data_dictionary
@@ -18,20 +16,23 @@ SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_
 TRUST = {
     "gpu_energy_counter_j": "the GPU's own energy counter: a measurement (sensor's gain about 5 %)",
     "gpu_energy_integrated_j": "the GPU's power, polled and integrated: a measurement",
-    "energy_j": "CodeCarbon's total of CPU and RAM: as good as its worst part, and RAM is always a model",
+    "energy_j": "CodeCarbon's total of CPU and RAM: as good as its worst part; RAM is a model",
     "none": "not measured",
 }
+METERS_HEAD = ("machine", "GPU", "energy basis", "CPU method", "executions", "trust")
 
 
 def card(publication: Publication, content: Content) -> str:
     """The whole file."""
     return f"""---
-{yaml.safe_dump(_front_matter(publication, content), sort_keys=False, allow_unicode=True)}---
+{_front_matter(publication, content)}
+---
 # {markdown_text(publication.title)}
-What the generation hyperparameters `max_length`, `top_p`, `top_k` and `temperature` cost in energy when large language
-models answer: {content.executions} executions (one prompt under one configuration, one measurement window each) of
-{content.trials} trials, with the texts that were generated. Measured with llm-energy-orchestrator {__version__};
-the newest measurement is of {content.date}.
+What the generation hyperparameters `max_length`, `top_p`, `top_k` and `temperature` cost in energy
+when large language models answer: {content.executions} executions (one prompt under one
+configuration, one measurement window each) of {content.trials} trials, with the texts that were
+generated. Measured with llm-energy-orchestrator {__version__}; the newest measurement is of
+{content.date}.
 
 {_synthetic(content)}## Use it
 ```python
@@ -40,34 +41,36 @@ from datasets import load_dataset
 folder = "."  # or its name on the hub
 {_loads(content)}
 ```
-`trial.json` in each folder `<machine>/<model>/<strategy>/<useCase>/<trial>/` holds everything about a trial; the tables are
-derived from these files. `sha256sum -c checksums.sha256` checks a copy.
+`trial.json` in each folder `<machine>/<model>/<strategy>/<useCase>/<trial>/` holds everything about
+a trial; the tables are derived from these files. `sha256sum -c checksums.sha256` checks a copy.
 
 ## What it holds
 {_groups(content)}
 
-`discarded` texts were found unusable by rules or persons (columns `usable`, `reasons`, `decided_by`): they stay in
-executions.parquet, and no sum in summary.parquet counts them. Energies are those of `energy_basis` (see below) over ok
-executions{_gaps(content)}.
+`discarded` texts were found unusable by rules or persons (columns `usable`, `reasons`,
+`decided_by`): they stay in executions.parquet, and no sum in summary.parquet counts them. Energies
+are those of `energy_basis` (see below) over ok executions{_gaps(content)}.
 {_imported(content)}
 ## How it was measured
-Tokenize, drain the GPU's queue, open the meters, generate, drain, close the meters, decode: nothing but generation lies in a
-window. Models are loaded and warmed up outside of it. `energy_per_token_j` is the energy of `energy_basis` over the new tokens.
-What is unknown is null, with the reason in `notes`; it is never 0.
+Tokenize, drain the GPU's queue, open the meters, generate, drain, close the meters, decode: nothing
+but generation lies in a window. Models are loaded and warmed up outside of it. `energy_per_token_j`
+is the energy of `energy_basis` over the new tokens. What is unknown is null, with the reason in
+`notes`; it is never 0.
 
-{markdown_table(("machine", "GPU", "energy basis", "CPU method", "executions", "trust"), _meters(content))}
+{markdown_table(METERS_HEAD, _meters(content))}
 
-Flags in these rows: {_flags(content)}. Software: {markdown_text(", ".join(sorted(content.versions)) or "not recorded")}.
+Flags in these rows: {_flags(content)}. Software: {_software(content)}.
 
 ## Limits
-- CPU energy is measured only where `cpu_method` is `rapl`; else it is a model of CodeCarbon's, as RAM energy is everywhere.
+- CPU energy is measured only where `cpu_method` is `rapl`; else it is a model of CodeCarbon's, as
+  RAM energy is everywhere.
 - Energies of different machines compare only where their `energy_basis` is the same.
 - Energy hangs on length first: compare `energy_per_token_j`, or configurations of equal length.
-- The texts are what models wrote. They may be false, and were not checked for anything but usability.
+- The texts are what models wrote. They may be false, and were checked for nothing but usability.
 
 ## Licence
 The measurements: [{publication.licence.name}]({publication.licence.url}). The texts:
-{markdown_table(("model", "what its maker asks"), sorted(content.licences.items())) if content.licences else "there are none."}
+{_licences(content)}
 
 ## How to cite
 ```bibtex
@@ -96,18 +99,22 @@ def bibtex(publication: Publication, content: Content) -> str:
     return "\n".join([f"@misc{{llm-energy-{content.date},", *lines, "}"])
 
 
-def _front_matter(publication: Publication, content: Content) -> dict[str, object]:
+def _front_matter(publication: Publication, content: Content) -> str:
+    """The card's metadata as YAML, in the hub's own words."""
+    from huggingface_hub import DatasetCardData
+
     configs = [{"config_name": name, "data_files": f"{name}.parquet"} for name in content.tables]
     size = next((name for limit, name in SIZES if content.executions < limit), "1M<n<10M")
-    return {
-        "pretty_name": publication.title,
-        "license": publication.licence.hub,
-        "language": sorted(content.languages) or ["und"],
-        "size_categories": [size],
-        "task_categories": ["text-generation"],
-        "tags": ["energy", "llm", "inference", "hyperparameters", "codecarbon", "sustainability"],
-        "configs": [{**configs[0], "default": True}, *configs[1:]],
-    }
+    metadata = DatasetCardData(
+        language=sorted(content.languages) or ["und"],
+        license=publication.licence.hub,
+        size_categories=[size],
+        task_categories=["text-generation"],
+        pretty_name=publication.title,
+        tags=["energy", "llm", "inference", "hyperparameters", "codecarbon", "sustainability"],
+        configs=[{**configs[0], "default": True}, *configs[1:]],
+    )
+    return str(metadata.to_yaml())
 
 
 def _loads(content: Content) -> str:
@@ -137,6 +144,16 @@ def _groups(content: Content) -> str:
     return markdown_table(head, rows)
 
 
+def _software(content: Content) -> str:
+    return markdown_text(", ".join(sorted(content.versions)) or "not recorded")
+
+
+def _licences(content: Content) -> str:
+    if not content.licences:
+        return "there are none."
+    return markdown_table(("model", "what its maker asks"), sorted(content.licences.items()))
+
+
 def _meters(content: Content) -> list[Sequence[object]]:
     return [(*names, n, TRUST.get(names[2], "")) for names, n in sorted(content.meters.items())]
 
@@ -156,15 +173,19 @@ def _gaps(content: Content) -> str:
 def _synthetic(content: Content) -> str:
     if not content.synthetic:
         return ""
-    return f"**{content.synthetic} executions are synthetic** (random weights or a simulated engine): their texts mean nothing.\n\n"
+    return (
+        f"**{content.synthetic} executions are synthetic** (random weights or a simulated engine): "
+        "their texts mean nothing.\n\n"
+    )
 
 
 def _imported(content: Content) -> str:
     if not content.imported:
         return ""
     return (
-        f"\nimported.parquet has {content.imported} more measurements, made without this program: what wasn't recorded there is "
-        "null, and no figure on this page counts them. `imported/import.json` says where they came from.\n"
+        f"\nimported.parquet has {content.imported} more measurements, made without this program: "
+        "what wasn't recorded there is\nnull, and no figure on this page counts them. "
+        "`imported/import.json` says where they came from.\n"
     )
 
 

@@ -1,14 +1,13 @@
-"""Write what a published data set needs: card, metadata, citation, licence, checksums. Measured data are never touched.
+"""Write what a published data set needs: card, metadata, citation, licence, checksums.
 
-Twice the same gives the same bytes: the only date is that of the newest measurement.
+Measured data are never touched. Twice the same gives the same bytes: the only date is that of the
+newest measurement.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from orchestrator.dataset.checksums import read_checksums, write_checksums
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
@@ -27,9 +26,10 @@ PLACEHOLDER = "Data sets go here "
 def publish(
     paths: DataSetPaths, trials: Trials, publication: Publication, *, check: bool = False
 ) -> list[Path]:
-    """Write the files (not with `check`) and give their paths. `trials`: of a data set that was found sound.
+    """Write the files (not with `check`) and give their paths.
 
-    Raises UserError where a file of such a name is there that isn't as this program left it, OSError where one can't be written.
+    `trials`: of a data set that was found sound. Raises UserError where a file of such a name is
+    there that isn't as this program left it, OSError where one can't be written.
     """
     content = content_of(paths, trials)
     if not content.executions and not content.imported:
@@ -60,12 +60,17 @@ def _check_unedited(paths: DataSetPaths, files: dict[Path, str]) -> None:
         there = path.read_bytes()
         if there != text.encode() and not there.startswith(PLACEHOLDER.encode()):
             raise UserError(
-                f"{path}: was written or changed by hand; rename it (NOTES.md, say, is published too) or remove it"
+                f"{path}: was written or changed by hand; "
+                "rename it (NOTES.md, say, is published too) or remove it"
             )
 
 
 def citation(publication: Publication, content: Content) -> str:
     """CITATION.cff, version 1.2.0."""
+    # not by ruamel.yaml, which reads our files: it writes YAML 1.2, in which a family name No needs
+    # no quotes, and those who read citations know it as a boolean of YAML 1.1
+    from huggingface_hub.utils import yaml_dump
+
     persons = [_person(author.model_dump()) for author in publication.authors]
     fields = {
         "cff-version": "1.2.0",
@@ -78,7 +83,7 @@ def citation(publication: Publication, content: Content) -> str:
         "license": publication.spdx,
         "keywords": ["energy", "large language models", "inference", "hyperparameters"],
     }
-    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+    return str(yaml_dump(fields, sort_keys=False))
 
 
 def _person(author: dict[str, Any]) -> dict[str, str]:
