@@ -5,7 +5,6 @@ Changes nothing on the machine.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import shutil
 import socket
@@ -22,6 +21,7 @@ from orchestrator.meters import Reading, Scene, meters_for
 from orchestrator.meters.nvml import Gpu, visible_gpus
 from orchestrator.models import KNOWN, Architecture
 from orchestrator.nouns import QUANTIZATIONS, Machine, Quantization
+from orchestrator.packages import package_versions
 from orchestrator.sweep.estimate import available_bytes, value_bytes
 from orchestrator.sweep.prepare import check_folder
 
@@ -127,16 +127,12 @@ def _room(
 
 
 def _packages() -> Check:
-    installed, missing = [], []
-    for name in PACKAGES:
-        try:
-            installed.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            missing.append(name)
-    found = ", ".join(installed)
+    versions = package_versions(PACKAGES)
+    missing = [name for name in PACKAGES if name not in versions]
+    installed = ", ".join(f"{name} {version}" for name, version in versions.items())
     if not missing:
-        return Check("packages", found)
-    found = f"{', '.join(missing)} not installed; installed: {found}"
+        return Check("packages", installed)
+    found = f"{', '.join(missing)} not installed; installed: {installed}"
     return Check("packages", found, ok=False, remedy=f"pip install {' '.join(missing)}")
 
 

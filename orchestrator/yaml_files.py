@@ -1,7 +1,8 @@
 """Find and read the YAML files that a researcher edits: spaces, prompts, machines.
 
-Look-up: a path (it has a separator or ends in .yaml), then `<working folder>/<kind>/<name>.yaml`, then the copy that
-came with the package. Doesn't know what the files mean: the nouns check themselves.
+Look-up: a path (it has a separator or ends in .yaml), then `<working folder>/<kind>/<name>.yaml`,
+then the copy that came with the package. Doesn't know what the files mean: the nouns check
+themselves.
 """
 
 from __future__ import annotations
@@ -12,8 +13,14 @@ import unicodedata
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.nodes import MappingNode, ScalarNode
+from ruamel.yaml.resolver import VersionedResolver
 
 from orchestrator.errors import UserError
 from orchestrator.nouns import Noun
@@ -23,82 +30,138 @@ N = TypeVar("N", bound=Noun)
 SIZE_LIMIT_BYTES = 2 * 2**20
 """No file a person writes is larger; more is a mistake (a data file named by accident)."""
 MOST_VALUES = 20_000
-"""Keys and values in a file: reading takes time by their number, half a minute for the ones of 2 MiB."""
+"""Keys and values in a file: the time to read it grows with them, to half a minute for 2 MiB."""
 LONGEST_NUMBER = 40
 """Digits and signs: floats have 17 digits, and the longest range ends at 10000."""
 MOST_FAULTS, LONGEST_WORD = 50, 300
-"""More lines, or characters of what a file says in one, help nobody: it is a data file named by accident."""
+"""Lines of faults that are told, and characters of a file's text in each: more help nobody."""
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML's safe loader that refuses what the plain one takes in silence.
+class _Composer(Composer):
+    """Composes nodes, and refuses what a file of settings doesn't need.
 
-    A key given twice (the last would win), aliases and merges (few lines of them unfold into billions of values), more
-    values than a person writes, numbers in base 60 (1:30 is 90) or of thousands of digits, tags for bytes and sets (a set
-    has another order in each process), and escapes for characters that no file or hash can hold.
+    Aliases (few lines of them unfold into billions of values), more values than a person writes,
+    numbers that YAML 1.1 reads as other ones (base 60, octal) or that have thousands of digits, and
+    escapes for characters that no file or hash can hold.
     """
 
-    n_values = 0
+    def __init__(self, loader: Any = None) -> None:
+        super().__init__(loader=loader)
+        self.warn_double_anchors = False  # without aliases an anchor means nothing
+        self._n_values = 0
 
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent):
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.parser.peek_event()
+        if isinstance(event, AliasEvent):
             raise _refused("aliases (*name) are not supported; write the value out", event)
-        self.n_values += 1
-        if self.n_values > MOST_VALUES:
-            raise _refused(
-                f"more than {MOST_VALUES:,} values; this is not a file of settings", event
-            )
+        self._n_values += 1
+        if self._n_values > MOST_VALUES:
+            problem = f"more than {MOST_VALUES:,} values; this is not a file of settings"
+            raise _refused(problem, event)
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise _refused("a key must be one word", key_node)
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                raise _refused("merging by << is not supported; write the keys out", key_node)
-            key = str(key_node.value)
-            if key in seen:
-                raise _refused(f"the key {key!r} is given twice", key_node)
-            seen.add(key)
+    def compose_scalar_node(self, anchor: Any) -> Any:
+        node = super().compose_scalar_node(anchor)
+        if bad := _NO_TEXT.search(node.value):
+            raise _refused(f"the character {bad[0]!r} can't stand in a text", node)
+        if not node.style:  # without quotes
+            _check_number(node)
+        return node
+
+
+class _Constructor(SafeConstructor):
+    """Constructs values, and refuses what would be read in silence as something else.
+
+    Keys that are no words, a key given twice, merging by <<, and values that don't have the type
+    that their tag names. Tags for bytes and sets are unknown: a set has another order in each
+    process.
+    """
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        pairs = node.value if isinstance(node, MappingNode) else ()
+        for key_node, _ in pairs:
+            _check_key(key_node)
         return super().construct_mapping(node, deep)
 
-    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
-        value = super().construct_scalar(node)
-        if isinstance(value, str) and (bad := _NO_TEXT.search(value)):
-            raise _refused(f"the character {bad[0]!r} can't stand in a text", node)
-        return value
+    def check_mapping_key(
+        self, node: Any, key_node: Any, mapping: Any, key: Any, value: Any
+    ) -> bool:
+        del node, value
+        if key in mapping:
+            raise _refused(f"the key {key!r} is given twice", key_node)
+        return True
 
-    def construct_number(self, node: yaml.ScalarNode) -> Any:
-        text = str(self.construct_scalar(node))
-        if ":" in text:
-            raise _refused(
-                f"{text[:LONGEST_NUMBER]} is a number in base 60 to YAML; put a text in quotes",
-                node,
-            )
-        if len(text) > LONGEST_NUMBER:
-            raise _refused(f"a number of {len(text):,} characters; at most {LONGEST_NUMBER}", node)
-        return yaml.SafeLoader.yaml_constructors[node.tag](self, node)
+    def construct_non_recursive_object(self, node: Any, tag: str | None = None) -> Any:
+        try:
+            return super().construct_non_recursive_object(node, tag)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            # how ruamel.yaml fails on a tag such as `!!int ""`, and on the date 2001-13-01
+            problem = "a value doesn't have the type that its !! tag names"
+            if str(node.tag) == _TAG + "timestamp" and isinstance(error, ValueError):
+                problem = str(error)
+            raise _refused(problem, node) from error
+
+    def construct_yaml_timestamp(self, node: Any, values: Any = None) -> Any:
+        if not self.timestamp_regexp.match(node.value):
+            raise TypeError(node.value)
+        return super().construct_yaml_timestamp(node, values)
 
 
-for _tag in ("int", "float"):
-    _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_tag}", _StrictLoader.construct_number)
-for _tag in ("binary", "set", "omap", "pairs"):
-    del _StrictLoader.yaml_constructors[f"tag:yaml.org,2002:{_tag}"]
+class _Resolver(VersionedResolver):
+    """Reads every file as YAML 1.2, also one whose %YAML line names 1.1: yes and no are words."""
+
+    processing_version = (1, 2)
 
 
+_TAG = "tag:yaml.org,2002:"
+for _name in ("binary", "set", "omap", "pairs"):
+    _Constructor.add_constructor(_TAG + _name, _Constructor.construct_undefined)
+_Constructor.add_constructor(_TAG + "timestamp", _Constructor.construct_yaml_timestamp)
+
+_BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+_OCTAL = re.compile(r"[-+]?0[0-9_]+")
 _NO_TEXT = re.compile(r"[\0\ud800-\udfff]")
-"""NUL, and halves of a surrogate pair: YAML's escapes can write them, UTF-8 can't or the hash of prompts would be ambiguous."""
+"""NUL, and halves of a surrogate pair.
+
+YAML's escapes can write them. UTF-8 can't, or the hash of prompts would be ambiguous.
+"""
 
 
-def _refused(problem: str, at: yaml.Node | yaml.Event) -> yaml.constructor.ConstructorError:
-    mark: Any = at.start_mark
-    return yaml.constructor.ConstructorError(None, None, problem, mark)
+def _check_number(node: Any) -> None:
+    """Refuse a number that is too long, or that YAML 1.1 and 1.2 read differently."""
+    text, kind = node.value, str(node.tag)
+    if _BASE_60.fullmatch(text):
+        short_text = text[:LONGEST_NUMBER]
+        raise _refused(f"{short_text} is a number in base 60 to YAML; put a text in quotes", node)
+    if kind not in (_TAG + "int", _TAG + "float"):
+        return
+    if len(text) > LONGEST_NUMBER:
+        raise _refused(f"a number of {len(text):,} characters; at most {LONGEST_NUMBER}", node)
+    if _OCTAL.fullmatch(text):
+        raise _refused(
+            f"{text} begins with 0, which makes it octal to some programs; leave the 0 out", node
+        )
+
+
+def _check_key(node: Any) -> None:
+    """Refuse a key that isn't a text."""
+    if not isinstance(node, ScalarNode):
+        raise _refused("a key must be one word", node)
+    kind = str(node.tag).removeprefix(_TAG)
+    if kind == "merge":
+        raise _refused("merging by << is not supported; write the keys out", node)
+    if kind in ("int", "float"):
+        raise _refused(
+            f"the key {short(node.value)} is a number; decimals have a point (0.1, not 0,1)", node
+        )
+
+
+def _refused(problem: str, at: Any) -> ConstructorError:
+    return ConstructorError(None, None, problem, at.start_mark)
 
 
 def packaged_folder(kind: str) -> Path:
-    """Where the copy that travels with the package lies: inside a wheel, or at the top of a checkout."""
+    """Where the package's own copy lies: inside a wheel, or at the top of a checkout."""
     package = Path(__file__).parent
     in_wheel = package / "data" / kind
     return in_wheel if in_wheel.is_dir() else package.parent / kind
@@ -136,7 +199,8 @@ def find(kind: str, name: str) -> Path:
         path = Path(name)
         if not _is_file(path):
             raise UserError(
-                f"{name}: no such file; give an existing .yaml file or a name of {kind}: {', '.join(names(kind))}"
+                f"{name}: no such file; give an existing .yaml file "
+                f"or a name of {kind}: {', '.join(names(kind))}"
             )
         return path
     for folder in folders(kind):
@@ -147,7 +211,10 @@ def find(kind: str, name: str) -> Path:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether a path is a file. Raises UserError where the system won't tell (no permission, a name too long)."""
+    """Whether a path is a file.
+
+    Raises UserError where the system won't tell (no permission, a name too long).
+    """
     try:
         return path.is_file()
     except OSError as error:
@@ -155,32 +222,35 @@ def _is_file(path: Path) -> bool:
 
 
 def load_yaml(path: Path) -> Any:
-    """Parse one YAML file. Raises UserError naming file, line and fault."""
+    """Parse one file as YAML 1.2. Raises UserError naming file, line, column and fault."""
     try:
         if path.stat().st_size > SIZE_LIMIT_BYTES:
             raise UserError(
-                f"{path}: larger than {SIZE_LIMIT_BYTES // 2**20} MiB; this is not a file of settings"
+                f"{path}: larger than {SIZE_LIMIT_BYTES // 2**20} MiB; "
+                "this is not a file of settings"
             )
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+        return _parsed(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
     except OSError as error:
         raise UserError(f"{path}: can't be read: {error.strerror}") from error
     except RecursionError as error:
         raise UserError(f"{path}: nested too deeply to be a file of settings") from error
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UserError(f"{path}:{where} is not valid YAML: {short(problem)}") from error
-    except (
-        LookupError,
-        AttributeError,
-        TypeError,
-    ) as error:  # how yaml fails on a tag such as `!!int ""` or `!!bool maybe`
-        raise UserError(
-            f"{path}: is not valid YAML: a value doesn't have the type that its !! tag names"
-        ) from error
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise UserError(f"{path}:{where} is not valid YAML: {short(error.problem)}") from error
+    except YAMLError as error:
+        problem = str(error).partition("\n")[0]
+        raise UserError(f"{path}: is not valid YAML: {short(problem)}") from error
+
+
+def _parsed(text: str) -> Any:
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = _Composer
+    yaml.Constructor = _Constructor
+    yaml.Resolver = _Resolver
+    return yaml.load(text)
 
 
 def faults(
@@ -200,7 +270,8 @@ def faults(
         if item["type"] == "missing":
             message = "is missing"
         elif item["type"] == "extra_forbidden":
-            message = f"there is no such key: {nearest(str(item['loc'][-1]), _keys(model, item['loc'][:-1]))}"
+            known = _keys(model, item["loc"][:-1])
+            message = f"there is no such key: {nearest(str(item['loc'][-1]), known)}"
         lines += [f"{where}: {path}: {line}" for line in message.splitlines()]
     return lines
 
@@ -211,7 +282,10 @@ def short(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Untrusted text on one line, with what a terminal would obey (escapes, line ends, writing direction) spelled out."""
+    """Untrusted text on one line.
+
+    What a terminal would obey (escapes, line ends, writing direction) is spelled out.
+    """
     return "".join(
         c if c.isprintable() or c in _KEPT or unicodedata.category(c) == "Zs" else repr(c)[1:-1]
         for c in text
@@ -255,7 +329,8 @@ def read(kind: str, name: str, model: type[N]) -> tuple[N, Path]:
     if isinstance(value, dict):
         if by_name(name) and value.get("name", path.stem) != path.stem:
             raise UserError(
-                f"{path}: $.name: is {short(repr(value['name']))}, but the file is found as {path.stem}; leave the key out"
+                f"{path}: $.name: is {short(repr(value['name']))}, "
+                f"but the file is found as {path.stem}; leave the key out"
             )
         value = {"name": path.stem, **value}
     return parse(model, value, str(path)), path

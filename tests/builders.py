@@ -8,13 +8,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.environment import Environment
+from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import (
     SCHEMA_VERSION,
     EffectiveColumns,
-    SpecColumns,
     Execution,
+    SpecColumns,
     TelemetrySample,
     TrialColumns,
     TrialRecord,

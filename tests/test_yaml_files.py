@@ -16,7 +16,7 @@ from orchestrator.nouns import Machine, Parameters, Space, UseCase
 from orchestrator.yaml_files import find, load_yaml, names, packaged_folder, printable, read
 
 MISTAGGED = ("!!bool maybe", '!!int ""', '!!float ""', "!!timestamp soon", "!!int +")
-"""On these PyYAML fails with errors that are none of YAML's."""
+"""On these ruamel.yaml fails with errors that are none of YAML's."""
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +99,8 @@ def test_the_name_of_a_file_is_its_default_name() -> None:
 
 def test_all_faults_of_a_file_each_with_its_path() -> None:
     lines = fault(
-        "sampler: lhs\nparameters:\n  max_length: {type: int, low: a, high: 99999}\n  top_p: {type: float, low: 1, high: 0}\n"
+        "sampler: lhs\nparameters:\n  max_length: {type: int, low: a, high: 99999}\n"
+        "  top_p: {type: float, low: 1, high: 0}\n"
         "  top_k: 3\n",
         Space,
     )
@@ -121,7 +122,7 @@ def test_all_faults_of_a_file_each_with_its_path() -> None:
         ("", "must be a mapping"),
         (
             "name: a\nname: b\nprompts: [x]\n",
-            "line 2 is not valid YAML: the key 'name' is given twice",
+            "line 2, column 1 is not valid YAML: the key 'name' is given twice",
         ),
         ("prompts: [x\n", "is not valid YAML"),
         (b"prompts: ['\xff']\n", "not UTF-8"),
@@ -135,19 +136,22 @@ def test_all_faults_of_a_file_each_with_its_path() -> None:
         ("prompts: !mine%0Aown x\n", "could not determine a constructor for the tag '!mine\\nown'"),
         (
             "prompts: [a]\n---\nprompts: [b]\n",
-            "line 2 is not valid YAML: but found another document",
+            "line 2, column 1 is not valid YAML: but found another document",
         ),
         ('"a\\nb": 1\nprompts: [x]\n', "$.a\\nb: there is no such key"),
         ('"\\x1b[31m": 1\nprompts: [x]\n', "$.\\x1b[31m: there is no such key"),
         (
             'prompts: ["\\ud800"]\n',
-            "line 1 is not valid YAML: the character '\\ud800' can't stand in a text",
+            "line 1, column 11 is not valid YAML: the character '\\ud800' can't stand in a text",
         ),
         (
             'prompts:\n  - "a\\0b"\n',
-            "line 2 is not valid YAML: the character '\\x00' can't stand in a text",
+            "line 2, column 5 is not valid YAML: the character '\\x00' can't stand in a text",
         ),
-        ("a: 1\n<<: {name: x}\n", "line 2 is not valid YAML: merging by << is not supported"),
+        (
+            "a: 1\n<<: {name: x}\n",
+            "line 2, column 1 is not valid YAML: merging by << is not supported",
+        ),
         *(
             (f"prompts: [{tagged}]\n", "a value doesn't have the type that its !! tag names")
             for tagged in MISTAGGED
@@ -155,11 +159,11 @@ def test_all_faults_of_a_file_each_with_its_path() -> None:
         ("prompts: [2001-13-01]\n", "month must be in 1..12"),
         (
             "prompts: [" + "1" * 5000 + "]\n",
-            "line 1 is not valid YAML: a number of 5,000 characters; at most 40",
+            "line 1, column 11 is not valid YAML: a number of 5,000 characters; at most 40",
         ),
         (
             "prompts: [0x" + "f" * 5000 + "]\n",
-            "line 1 is not valid YAML: a number of 5,002 characters; at most 40",
+            "line 1, column 11 is not valid YAML: a number of 5,002 characters; at most 40",
         ),
         (
             "prompts: [1" + ":5" * 500 + "]\n",
@@ -182,14 +186,14 @@ def test_all_faults_of_a_file_each_with_its_path() -> None:
             "prompts: !!omap [a: b]\n",
             "could not determine a constructor for the tag 'tag:yaml.org,2002:omap'",
         ),
-        ("? {a: b}\n: c\n", "line 1 is not valid YAML: a key must be one word"),
+        ("? {a: b}\n: c\n", "line 1, column 3 is not valid YAML: a key must be one word"),
         (
             "prompts: ['" + "a" * 100_001 + "']\n",
             "$: prompts[0] has 100,001 characters, more than 100,000",
         ),
         (
             "prompts: &a [*a]\n",
-            "line 1 is not valid YAML: aliases (*name) are not supported; write the value out",
+            "line 1, column 14 is not valid YAML: aliases (*name) are not supported; write the value out",
         ),
         (b"\xfe\xff\x00a", "not UTF-8 at byte 0; save it as UTF-8"),
     ],
@@ -201,15 +205,79 @@ def test_files_that_are_wrong(text: str | bytes, said: str) -> None:
     assert all(line.startswith("mine.yaml: ") and line.isprintable() for line in lines)
 
 
-@pytest.mark.parametrize("line", ["{here}: &{here} {{<<: [{nine}]}}", "{here}: &{here} [{nine}]"])
-def test_few_lines_that_would_unfold_into_billions_of_values(line: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "column"), [("{here}: &{here} {{<<: [{nine}]}}", 13), ("{here}: &{here} [{nine}]", 8)]
+)
+def test_few_lines_that_would_unfold_into_billions_of_values(line: str, column: int) -> None:
     text = "a: &a {x: 1, y: 2}\n"
     for before, here in itertools.pairwise("abcdefghijklmnopqrst"):
         text += line.format(here=here, nine=", ".join([f"*{before}"] * 9)) + "\n"
-    assert (
-        fault(text)[0]
-        == "mine.yaml: line 2 is not valid YAML: aliases (*name) are not supported; write the value out"
+    assert fault(text)[0] == (
+        f"mine.yaml: line 2, column {column} is not valid YAML: "
+        "aliases (*name) are not supported; write the value out"
     )
+
+
+AXIS = """
+sampler: lhs
+parameters:
+  max_length: {{type: int, low: 100, high: 200}}
+  top_k: {{type: int, low: 0, high: 10}}
+  temperature: {{type: float, low: 0, high: 1}}
+  top_p:
+    type: float
+    {pair}
+    high: 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("pair", "said"),
+    [
+        ("low: yes", "$.parameters.top_p.low: must be a valid number"),
+        ("low: no", "$.parameters.top_p.low: must be a valid number"),
+        ("low: true", "$.parameters.top_p.low: must be a valid number"),
+        ("low: 0,1", "$.parameters.top_p.low: must be a valid number"),
+        (
+            "low: 0150",
+            (
+                "line 9, column 10 is not valid YAML: 0150 begins with 0, "
+                "which makes it octal to some programs; leave the 0 out"
+            ),
+        ),
+        ("low: -007", "-007 begins with 0"),
+        ("low: 1:30", "line 9, column 10 is not valid YAML: 1:30 is a number in base 60"),
+        (
+            "range: {low: 0,1}",
+            (
+                "line 9, column 20 is not valid YAML: the key 1 is a number; "
+                "decimals have a point (0.1, not 0,1)"
+            ),
+        ),
+    ],
+)
+def test_values_that_other_programs_read_as_numbers(pair: str, said: str) -> None:
+    (line,) = fault(AXIS.format(pair=pair), Space)
+    assert line.startswith("mine.yaml: ")
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    ("value", "read_as"),
+    [("1e-3", 0.001), (".5", 0.5), ("0", 0), ("0.0", 0.0), ("0x1F", 31), ("0o17", 15)],
+)
+def test_numbers_are_those_of_yaml_1_2(value: str, read_as: float) -> None:
+    Path("mine.yaml").write_text(f"a: {value}\n")
+    assert load_yaml(Path("mine.yaml")) == {"a": read_as}
+
+
+@pytest.mark.parametrize("head", ["", "%YAML 1.1\n---\n", "%YAML 1.2\n---\n"])
+def test_yes_and_no_are_words_and_no_is_a_language(head: str) -> None:
+    Path("mine.yaml").write_text(f"{head}language: no\nprompts: [yes, on, Off, y, true]\n")
+    value = load_yaml(Path("mine.yaml"))
+    assert value == {"language": "no", "prompts": ["yes", "on", "Off", "y", True]}
+    Path("mine.yaml").write_text(f"{head}language: no\nprompts: [Dance.]\n")
+    assert read("prompts", "mine.yaml", UseCase)[0].language == "no"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from orchestrator.dataset.paths import DataSetPaths, execution_id
 from orchestrator.dataset.tables import Trials
 from orchestrator.dataset.trial_files import file_sha256, reason_of
 from orchestrator.dataset.verdicts import text_sha256
-from orchestrator.wording import counted
+from orchestrator.units import counted
 
 
 def findings_beside_trials(

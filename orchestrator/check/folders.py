@@ -24,7 +24,7 @@ from orchestrator.dataset.summary import SummaryRow
 from orchestrator.dataset.tables import Trials, read_judgements
 from orchestrator.dataset.trial_files import partial_record, read_trial
 from orchestrator.nouns import Noun, TrialSpec, generation_seed
-from orchestrator.wording import counted
+from orchestrator.units import counted
 
 KINDS_OF_ERROR = frozenset({"oom", "nan", "timeout", "other"})
 DEPTH_OF_PARTIAL = 5

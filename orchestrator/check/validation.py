@@ -13,7 +13,7 @@ from orchestrator.dataset.remaining import by_kind, failures, finished_of, n_mis
 from orchestrator.dataset.schema import Execution
 from orchestrator.dataset.sweep_plan import SweepPlan, read_plans
 from orchestrator.dataset.tables import Trials
-from orchestrator.wording import counted
+from orchestrator.units import counted
 
 
 def validate(out: Path) -> tuple[Trials, list[Finding]]:

@@ -13,7 +13,7 @@ from orchestrator.cli.node_command import join, start, status, stop
 from orchestrator.cli.options import POSITIVE
 from orchestrator.cli.tune_command import tune
 from orchestrator.errors import UserError
-from orchestrator.wording import counted
+from orchestrator.units import counted
 from orchestrator.yaml_files import printable, short
 
 if TYPE_CHECKING:

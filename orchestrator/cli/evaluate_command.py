@@ -11,8 +11,7 @@ import click
 
 from orchestrator.cli.exit_codes import FAULTS
 from orchestrator.cli.options import existing_out_option
-from orchestrator.cli.terminal import energy
-from orchestrator.wording import counted
+from orchestrator.units import counted, energy
 
 if TYPE_CHECKING:
     from orchestrator.evaluate.evaluation import Evaluation

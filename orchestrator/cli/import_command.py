@@ -11,7 +11,7 @@ import click
 
 from orchestrator.cli.exit_codes import FAULTS
 from orchestrator.cli.options import check_data_set, out_option
-from orchestrator.wording import counted
+from orchestrator.units import counted
 
 if TYPE_CHECKING:
     from orchestrator.importer.import_tree import Import

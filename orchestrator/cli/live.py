@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from orchestrator.cli.plan_view import print_plan, takes
-from orchestrator.cli.terminal import console, duration, energy
+from orchestrator.cli.terminal import console
 from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.trial_files import Origin
 from orchestrator.nouns import TrialSpec
@@ -20,6 +20,7 @@ from orchestrator.sweep.estimate import Figures
 from orchestrator.sweep.prepare import Prepared
 from orchestrator.sweep.totals import Totals
 from orchestrator.tune.observers import Observer
+from orchestrator.units import duration, energy
 from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:

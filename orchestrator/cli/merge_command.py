@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import check_data_set, out_option
-from orchestrator.wording import counted
+from orchestrator.units import counted
 from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.terminal import energy, literal, number
+from orchestrator.cli.terminal import literal
 from orchestrator.dataset.remaining import by_kind
 from orchestrator.tune.metrics_page import RunningSweep, places_of
-from orchestrator.wording import counted
+from orchestrator.units import counted, energy, number
 
 STATES = ("finished", "failed", "given_up", "running", "waiting")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from orchestrator.wording import counted
+from orchestrator.units import counted
 from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:

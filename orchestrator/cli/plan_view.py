@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.terminal import duration, energy
 from orchestrator.engine import ENGINES
 from orchestrator.meters.nvml import Gpu
 from orchestrator.nouns import ANCHOR, PARAMETERS, Space
 from orchestrator.sweep.estimate import Figures, memory_fit, stored_figures
 from orchestrator.sweep.prepare import Prepared
+from orchestrator.units import duration, energy
 
 
 def takes(tokens: int, figures: Figures, at_once: int = 1) -> str:

@@ -13,7 +13,7 @@ import click
 
 from orchestrator.cli.exit_codes import FAULTS
 from orchestrator.cli.options import existing_out_option
-from orchestrator.wording import counted
+from orchestrator.units import counted
 from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:

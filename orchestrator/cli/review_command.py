@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import existing_out_option
-from orchestrator.wording import counted
+from orchestrator.units import counted
 
 if TYPE_CHECKING:
     from orchestrator.dataset.paths import DataSetPaths

@@ -8,12 +8,12 @@ from typing import Any
 from rich.table import Table
 
 from orchestrator.cli.live import Live
-from orchestrator.cli.terminal import duration, energy, number
 from orchestrator.dataset.remaining import by_kind
 from orchestrator.nouns import ANCHOR
 from orchestrator.sweep.prepare import Prepared
 from orchestrator.sweep.run import RunOutcome
 from orchestrator.sweep.totals import Totals
+from orchestrator.units import duration, energy, number
 
 ROWS = 20
 """Trials shown; the rest is in summary.parquet."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import existing_out_option
-from orchestrator.cli.terminal import J_PER_WH, duration, energy
+from orchestrator.units import J_PER_KWH, duration, energy
 from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
@@ -92,4 +92,4 @@ def _sweep_lines(sweep: SweepStatus) -> Iterator[str]:
         if sweep.left_kwh is None:
             yield f"  {rate}: about {left} left, energy unknown"
         else:
-            yield f"  {rate}: about {left} and {energy(sweep.left_kwh * 1000 * J_PER_WH)} left"
+            yield f"  {rate}: about {left} and {energy(sweep.left_kwh * J_PER_KWH)} left"

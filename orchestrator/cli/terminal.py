@@ -1,4 +1,4 @@
-"""Figures as a person reads them, and the terminal to which they are written."""
+"""The console that lines are written to, and streams that outlast their reader."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from rich.text import Text
 
 from orchestrator.yaml_files import printable
 
-J_PER_WH = 3600.0
 LOG_WIDTH = 120
 """Columns of the output where it is no terminal but, for example, a log file."""
 
@@ -94,39 +93,3 @@ def console(*, quiet: bool = False) -> Console:
 def literal(line: str, style: str = "") -> Text:
     """Untrusted text for a terminal: markup has no effect, control characters are spelled out."""
     return Text(printable(line), style=style)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: 4 s, 2.5 min, 12 min, 3.5 h, 2.1 days."""
-    if seconds < 90:  # noqa: PLR2004 - "1.2 min" says less than "74 s"
-        return f"{seconds:.0f} s"
-    for limit, size, unit in ((90 * 60, 60, "min"), (48 * 3600, 3600, "h")):
-        if seconds < limit:
-            return f"{_two_digits(seconds / size)} {unit}"
-    return f"{seconds / 86400:.1f} days"
-
-
-def _two_digits(value: float) -> str:
-    """One decimal below 10, else none."""
-    if value < 10:  # noqa: PLR2004
-        return f"{value:.1f}"
-    return f"{value:.0f}"
-
-
-def energy(joules: float | None) -> str:
-    """An energy in J below 1 kJ, in Wh below 1 kWh, else in kWh; n/a where it is unknown."""
-    if joules is None:
-        return "n/a"
-    if joules < 1000:  # noqa: PLR2004
-        return f"{joules:.1f} J"
-    wh = joules / J_PER_WH
-    if wh < 1000:  # noqa: PLR2004
-        return f"{wh:.2f} Wh"
-    return f"{wh / 1000:.2f} kWh"
-
-
-def number(value: float | None) -> str:
-    """A number with three significant digits; n/a where it is unknown."""
-    if value is None:
-        return "n/a"
-    return f"{value:.3g}"

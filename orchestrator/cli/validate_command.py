@@ -10,7 +10,7 @@ import click
 
 from orchestrator.cli.exit_codes import FAULTS
 from orchestrator.cli.options import existing_out_option
-from orchestrator.wording import counted
+from orchestrator.units import counted
 
 SHOWN = 200
 """Most findings that are printed; --json has all."""

@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.status_command import NO_SWEEP, who_runs
-from orchestrator.cli.terminal import J_PER_WH, duration, energy, literal, number
+from orchestrator.cli.terminal import literal
 from orchestrator.dataset.remaining import by_kind
 from orchestrator.status import LastTrial, Status, SweepStatus
-from orchestrator.wording import counted
+from orchestrator.units import counted, duration, energy, number
 
 BAR_WIDTH = 32
 N_FOLDERS = 12

@@ -157,7 +157,9 @@ def _take(out: Path, say: Callable[[str], None]) -> Lock:
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
-            _refuse_living(out, locked=_flocked(handle), say=say)
+            # where the file system knows no locks, the holder's file decides
+            locked = try_flock(handle) is not False
+            _refuse_living(out, locked=locked, say=say)
             if _is(path, handle):
                 return Lock(path, handle, _written(handle))
         except BaseException:
@@ -213,17 +215,17 @@ def _is_alive(out: Path, holder: Holder, say: Callable[[str], None]) -> bool:
     return _moves(out / LOCK_FILE, holder, say)
 
 
-def _flocked(handle: int) -> bool:
-    """Whether no other process has the flock of this file.
+def try_flock(handle: int) -> bool | None:
+    """Take the system's lock on an open file or folder, which ends with the process.
 
-    Also true where the file system doesn't know flock: there the lock file's content decides.
+    False: another process has it. None: the file system knows no such locks.
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        return True
+        return None
     return True
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from orchestrator.dataset.environment import Environment
+from orchestrator.dataset.json_lines import append_line, whole_lines
 from orchestrator.dataset.parquet import to_table, write_parquet
 from orchestrator.dataset.paths import (
     PARTIAL_SUFFIX,
@@ -104,15 +104,7 @@ def append(
             "order": order,
         }
         write_atomically(head, json.dumps({"schema_version": SCHEMA_VERSION, **content}).encode())
-    new = not lines.exists()
-    with lines.open("a+b") as stream:
-        if stream.tell() and stream.seek(-1, os.SEEK_END) >= 0 and stream.read(1) != b"\n":
-            stream.write(b"\n")  # an interruption left a torn line: keep what follows out of it
-        stream.write(measured.model_dump_json().encode() + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    if new:
-        sync_folder(folder)
+    append_line(lines, measured.model_dump_json())
 
 
 def read_partial(folder: Path) -> RunningTrial:
@@ -124,9 +116,10 @@ def read_partial(folder: Path) -> RunningTrial:
     where this program didn't write it.
     """
     path = folder / "executions.jsonl"
-    lines = read_text(path, errors="replace").split("\n") if path.exists() else []
+    text = read_text(path, errors="replace") if path.exists() else ""
+    lines = [_json(line) for _, line in whole_lines(text)]
     head, written = upgraded_running(
-        "spec.json", read_object(folder / "spec.json"), [line for line in map(_json, lines) if line]
+        "spec.json", read_object(folder / "spec.json"), [line for line in lines if line]
     )
     measured: dict[int, Measured] = {}
     for line in written:
@@ -147,7 +140,7 @@ def known_columns(execution: dict[str, Any]) -> dict[str, Any]:
 
 
 def _json(line: str) -> Any:
-    """What a line holds; None where it is torn."""
+    """What a line holds; None where it is torn, which early versions let stand."""
     try:
         return json.loads(line)
     except ValueError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -16,8 +15,9 @@ from typing import Annotated, Literal
 
 from pydantic import ValidationError
 
+from orchestrator.dataset.json_lines import append_line, whole_lines
 from orchestrator.dataset.parquet import as_list, read_parquet, to_table, write_parquet
-from orchestrator.dataset.paths import DataSetPaths, sync_folder
+from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.nouns import Column, Noun
 
 REASONS = (
@@ -156,20 +156,15 @@ def write_verdicts(paths: DataSetPaths, verdicts: Iterable[Verdict]) -> None:
 def read_decisions(paths: DataSetPaths) -> list[Decision]:
     """Persons' decisions in the order of their writing; a last line that a cut tore is left out.
 
-    Raises OSError, or ValueError naming a line that is none of ours.
+    Raises OSError, or ValueError naming a line that holds no decision.
     """
     if not paths.reviews.exists():
         return []
     decisions = []
-    *lines, last = paths.reviews.read_text(encoding="utf-8", errors="replace").split("\n")
-    for number, line in enumerate([*lines, last], 1):
-        if not line.strip():
-            continue
+    for number, line in whole_lines(paths.reviews.read_text(encoding="utf-8", errors="replace")):
         try:
             decisions.append(Decision.model_validate_json(line))
         except ValidationError as error:
-            if number == len(lines) + 1:  # no newline after it: it was being written
-                continue
             raise ValueError(
                 f"{paths.reviews.name}: line {number} is no decision of a reviewer"
             ) from error
@@ -178,20 +173,7 @@ def read_decisions(paths: DataSetPaths) -> list[Decision]:
 
 def append_decision(paths: DataSetPaths, decision: Decision) -> None:
     """Add a line, on the disk when this returns. Raises OSError where it couldn't be written."""
-    new = not paths.reviews.exists()
-    line = json.dumps(decision.model_dump(), ensure_ascii=False).encode() + b"\n"
-    with paths.reviews.open("a+b") as stream:
-        if stream.tell() and stream.seek(-1, os.SEEK_END) >= 0 and stream.read(1) != b"\n":
-            stream.truncate(_end_of_lines(paths))  # a cut left a torn line
-        stream.write(line)
-        stream.flush()
-        os.fsync(stream.fileno())
-    if new:
-        sync_folder(paths.root)
-
-
-def _end_of_lines(paths: DataSetPaths) -> int:
-    return paths.reviews.read_bytes().rfind(b"\n") + 1
+    append_line(paths.reviews, json.dumps(decision.model_dump(), ensure_ascii=False))
 
 
 def latest(decisions: Iterable[Decision]) -> dict[str, dict[str, Decision]]:

@@ -6,8 +6,6 @@ tokens begin and end a text.
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
 import json
 import logging
 import os
@@ -38,7 +36,10 @@ from orchestrator.engine.weights import Weights, resolve
 from orchestrator.errors import ModelTooLargeError, ModelUnavailableError
 from orchestrator.models import architecture_of, parse_model
 from orchestrator.nouns import Effective, Quantization, Setup
+from orchestrator.packages import package_versions
 
+PACKAGES = ("torch", "transformers", "bitsandbytes", "accelerate")
+"""Their versions are part of what an engine says of itself."""
 SCARCE_BYTES = 128 * 2**20
 """A GPU with less free memory than this counts as full."""
 BFLOAT16_CAPABILITY = 8
@@ -213,7 +214,7 @@ class HfEngine:
             memory_tokens=self._memory_tokens(weights.path, dtype),
             load_s=load_s,
             weights_bytes=int(self._model.get_memory_footprint()),
-            versions=_versions(),
+            versions=package_versions(ENGINES["transformers"].packages),
         )
 
     def _placed(self, setup: Setup, folder: Path, dtype: Any) -> DeviceMap:
@@ -556,15 +557,6 @@ def _ram_bytes() -> tuple[int, int]:
 
     memory = psutil.virtual_memory()
     return int(memory.available), int(memory.total)
-
-
-def _versions() -> dict[str, str]:
-    """The versions of the packages that generate, without those that aren't installed."""
-    versions = {}
-    for name in ("torch", "transformers", "bitsandbytes", "accelerate"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
 
 
 def _first_line(error: BaseException) -> str:

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.dataset.json_lines import append_line, whole_lines
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.verdicts import now, text_sha256
 from orchestrator.errors import UserError
@@ -81,59 +82,61 @@ class Judge:
         that is cut off pays for no answer twice. Raises UserError after GIVE_UP texts in a row
         without a score.
         """
-        kept = paths.judgements.read_bytes() if paths.judgements.exists() else b""
-        known = self._known(kept)
+        known = self._known(paths)
         scored: list[Text] = []
         without: list[str] = []
         in_a_row = 0
-        with paths.judgements.open("a", encoding="utf-8") as stream:
-            if kept and not kept.endswith(b"\n"):  # the last line was cut off
-                stream.write("\n")
-            for text in texts:
-                sha256 = text_sha256(text.text)
-                if (before := known.get((text.execution, sha256))) is not None:
-                    scored.append(text._replace(judge_score=before))
-                    continue
-                question = _question(text)
-                score, answer = self._ask(question)
-                entry = {
-                    "execution": text.execution,
-                    "text_sha256": sha256,
-                    "judge": self.model,
-                    "template": TEMPLATE_SHA256,
-                    "question": question,
-                    "answer": answer,
-                    "score": score,
-                    "at": now(),
-                }
-                # As ASCII: an answer may contain half a surrogate pair, which UTF-8 can't encode.
-                stream.write(json.dumps(entry) + "\n")
-                stream.flush()
-                scored.append(text._replace(judge_score=score))
-                in_a_row = 0 if score is not None else in_a_row + 1
-                if score is None:
-                    without.append(f"{text.execution}: no score from the judge: {answer[:200]}")
-                if in_a_row >= GIVE_UP:
-                    raise UserError(
-                        f"--judge {self.url}: {in_a_row} texts in a row got no score "
-                        f"({answer[:200]}). Is the endpoint running?"
-                    )
+        for text in texts:
+            sha256 = text_sha256(text.text)
+            if (before := known.get((text.execution, sha256))) is not None:
+                scored.append(text._replace(judge_score=before))
+                continue
+            question = _question(text)
+            score, answer = self._ask(question)
+            judgement = {
+                "execution": text.execution,
+                "text_sha256": sha256,
+                "judge": self.model,
+                "template": TEMPLATE_SHA256,
+                "question": question,
+                "answer": answer,
+                "score": score,
+                "at": now(),
+            }
+            # in ASCII: an answer may hold what UTF-8 can't, half a surrogate pair
+            append_line(paths.judgements, json.dumps(judgement))
+            scored.append(text._replace(judge_score=score))
+            if score is not None:
+                in_a_row = 0
+                continue
+            in_a_row += 1
+            without.append(f"{text.execution}: no score of the judge: {answer[:200]}")
+            if in_a_row >= GIVE_UP:
+                raise UserError(
+                    f"--judge {self.url}: {in_a_row} texts in a row got no score "
+                    f"({answer[:200]}); is it up?"
+                )
         return scored, without
 
-    def _known(self, kept: bytes) -> dict[tuple[str, str], float]:
-        """(execution, SHA-256 of its text) -> the score that this judge gave by this template."""
-        found = {}
-        for line in kept.splitlines():
+    def _known(self, paths: DataSetPaths) -> dict[tuple[str, str], float]:
+        """(execution, hash of its text) -> the score that this judge gave to the same question.
+
+        A line that holds no judgement is passed over, which costs no more than a second question.
+        """
+        known: dict[tuple[str, str], float] = {}
+        if not paths.judgements.exists():
+            return known
+        text = paths.judgements.read_text(encoding="utf-8", errors="replace")
+        for _, line in whole_lines(text):
             try:
-                entry = json.loads(line)
-                if (entry["judge"], entry["template"]) == (self.model, TEMPLATE_SHA256) and entry[
-                    "score"
-                ] is not None:
-                    found[entry["execution"], entry["text_sha256"]] = float(entry["score"])
+                kept = json.loads(line)
+                if (kept["judge"], kept["template"]) != (self.model, TEMPLATE_SHA256):
+                    continue
+                if kept["score"] is not None:
+                    known[kept["execution"], kept["text_sha256"]] = float(kept["score"])
             except (ValueError, LookupError, TypeError):
-                # The line was cut off, or another program wrote it: the judge is asked again.
                 continue
-        return found
+        return known
 
     def _ask(self, question: str) -> tuple[float | None, str]:
         """Ask the judge up to TRIES times.
@@ -173,6 +176,12 @@ class Judge:
             if (score := _score(said)) is not None:
                 return score, said
         return None, said
+
+
+# By the standard library, not by huggingface_hub.InferenceClient, which serves worse here (2.4.0):
+# with HF_HUB_OFFLINE, which SLURM jobs set, it refuses even a server on the same machine; without
+# OPENAI_API_KEY it sends the person's stored Hugging Face token to whatever endpoint is named; it
+# follows redirects; and it reads an answer of any length. None of that can be set for one client.
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -6,7 +6,6 @@ Whatever happened in a window is asked for after it, so that no waiting lies in 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import subprocess
@@ -114,16 +113,18 @@ class PowerMeter:
 
 
 def integrate(samples: list[tuple[float, float]], began_s: float, ended_s: float) -> float | None:
-    """Integral of (time in s, watts) over an interval in joules, edges interpolated.
+    """Joules of (seconds, watts) in an interval, by the trapezoid rule.
 
-    None where the samples don't reach both edges.
+    The power at the interval's two edges is interpolated between the samples on either side. None
+    where the samples don't reach both edges.
     """
+    import numpy as np
+
     if not samples or samples[0][0] > began_s or samples[-1][0] < ended_s:
         return None
-    joules = 0.0
-    for (t0, w0), (t1, w1) in itertools.pairwise(samples):
-        low, high = max(t0, began_s), min(t1, ended_s)
-        if low < high:
-            slope = (w1 - w0) / (t1 - t0)
-            joules += (w0 + slope * ((low + high) / 2 - t0)) * (high - low)
-    return joules
+    at_s, watts = np.array(samples, float).T
+    inside = (at_s > began_s) & (at_s < ended_s)
+    first, last = np.interp((began_s, ended_s), at_s, watts)
+    times = np.concatenate(((began_s,), at_s[inside], (ended_s,)))
+    powers = np.concatenate(((first,), watts[inside], (last,)))
+    return float(np.trapezoid(powers, times))

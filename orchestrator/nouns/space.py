@@ -35,8 +35,8 @@ class Parameter(Noun):
     """One axis of the space: all values from `low` to `high`, both included."""
 
     type: Literal["int", "float"]
-    low: float = Field(allow_inf_nan=False)
-    high: float = Field(allow_inf_nan=False)
+    low: float = Field(allow_inf_nan=False, strict=True)
+    high: float = Field(allow_inf_nan=False, strict=True)
 
     @field_validator("low", "high")
     @classmethod

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import yaml
-
 from orchestrator import __version__
 from orchestrator.dataset.dictionary import data_dictionary
 from orchestrator.dataset.markdown import markdown_table, markdown_text
 from orchestrator.publish.card_figures import GROUP, TABLES, Content
 from orchestrator.publish.publication import Publication
+from orchestrator.units import energy
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 """The hub's size categories, each with the number of rows below which it applies."""
@@ -28,7 +27,8 @@ METERS_HEAD = ("machine", "GPU", "energy basis", "CPU method", "executions", "tr
 def card(publication: Publication, content: Content) -> str:
     """The whole file: front matter in YAML, then the text in Markdown."""
     return f"""---
-{yaml.safe_dump(_front_matter(publication, content), sort_keys=False, allow_unicode=True)}---
+{_front_matter(publication, content)}
+---
 # {markdown_text(publication.title)}
 How much energy large language models need to answer prompts, depending on the generation
 hyperparameters `max_length`, `top_p`, `top_k` and `temperature`: {content.executions} executions
@@ -108,18 +108,22 @@ def _licences(content: Content) -> str:
     return markdown_table(("model", "terms of its maker"), sorted(content.licences.items()))
 
 
-def _front_matter(publication: Publication, content: Content) -> dict[str, object]:
+def _front_matter(publication: Publication, content: Content) -> str:
+    """The card's metadata as YAML, in the hub's own words."""
+    from huggingface_hub import DatasetCardData
+
     configs = [{"config_name": name, "data_files": f"{name}.parquet"} for name in content.tables]
     size = next((name for limit, name in SIZES if content.executions < limit), "1M<n<10M")
-    return {
-        "pretty_name": publication.title,
-        "license": publication.licence.hub,
-        "language": sorted(content.languages) or ["und"],
-        "size_categories": [size],
-        "task_categories": ["text-generation"],
-        "tags": ["energy", "llm", "inference", "hyperparameters", "codecarbon", "sustainability"],
-        "configs": [{**configs[0], "default": True}, *configs[1:]],
-    }
+    metadata = DatasetCardData(
+        language=sorted(content.languages) or ["und"],
+        license=publication.licence.hub,
+        size_categories=[size],
+        task_categories=["text-generation"],
+        pretty_name=publication.title,
+        tags=["energy", "llm", "inference", "hyperparameters", "codecarbon", "sustainability"],
+        configs=[{**configs[0], "default": True}, *configs[1:]],
+    )
+    return str(metadata.to_yaml())
 
 
 def _loads(content: Content) -> str:
@@ -138,15 +142,25 @@ def _groups(content: Content) -> str:
             g.ok,
             g.evaluated,
             g.discarded,
-            _energy(g.energy_j),
-            _energy(g.wasted_j) if g.evaluated else "not evaluated",
+            energy(g.energy_j),
+            energy(g.wasted_j) if g.evaluated else "not evaluated",
         )
         for names, g in sorted(content.groups.items())
     ]
     counts = [int(content.total(name)) for name in ("executions", "ok", "evaluated", "discarded")]
-    wasted = _energy(content.total("wasted_j")) if content.total("evaluated") else "not evaluated"
-    rows.append(("all", "", "", "", "", *counts, _energy(content.total("energy_j")), wasted))
+    wasted = energy(content.total("wasted_j")) if content.total("evaluated") else "not evaluated"
+    rows.append(("all", "", "", "", "", *counts, energy(content.total("energy_j")), wasted))
     return markdown_table(head, rows)
+
+
+def _software(content: Content) -> str:
+    return markdown_text(", ".join(sorted(content.versions)) or "not recorded")
+
+
+def _licences(content: Content) -> str:
+    if not content.licences:
+        return "there are none."
+    return markdown_table(("model", "what its maker asks"), sorted(content.licences.items()))
 
 
 def _meters(content: Content) -> list[Sequence[object]]:
@@ -186,10 +200,6 @@ def _imported(content: Content) -> str:
         "this program. What was not recorded then is null, and no figure on this page counts "
         "them. `imported/import.json` says where they come from.\n"
     )
-
-
-def _energy(joules: float) -> str:
-    return f"{joules / 3600:.4g} Wh"
 
 
 def _tex(text: str) -> str:

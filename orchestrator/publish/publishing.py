@@ -9,8 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from orchestrator.dataset.checksums import read_checksums, write_checksums
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
 from orchestrator.dataset.reading import file_sha256
@@ -70,6 +68,10 @@ def _check_unedited(paths: DataSetPaths, files: dict[Path, str]) -> None:
 
 def citation(publication: Publication, content: Content) -> str:
     """The text of CITATION.cff, in version 1.2.0 of its format."""
+    # not by ruamel.yaml, which reads our files: it writes YAML 1.2, in which a family name No needs
+    # no quotes, and those who read citations know it as a boolean of YAML 1.1
+    from huggingface_hub.utils import yaml_dump
+
     persons = [_person(author.model_dump()) for author in publication.authors]
     fields = {
         "cff-version": "1.2.0",
@@ -82,7 +84,7 @@ def citation(publication: Publication, content: Content) -> str:
         "license": publication.spdx,
         "keywords": ["energy", "large language models", "inference", "hyperparameters"],
     }
-    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+    return str(yaml_dump(fields, sort_keys=False))
 
 
 def _person(author: dict[str, Any]) -> dict[str, str]:

@@ -23,7 +23,8 @@ from orchestrator.dataset.tables import read_all
 from orchestrator.nouns import PARAMETERS
 from orchestrator.report.effects import CONFIDENCE
 from orchestrator.report.execution_frame import Data
-from orchestrator.report.page_content import Table, joules, warnings
+from orchestrator.report.page_content import Table, warnings
+from orchestrator.units import energy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -339,7 +340,7 @@ def _setup(data: Data) -> dict[str, str]:
     for package, versions in _package_versions(data).items():
         setup[package] = ", ".join(sorted(versions))
     setup["executions"] = f"{len(frame):,}"
-    setup["energy"] = joules(frame["spent_j"].sum())
+    setup["energy"] = energy(frame["spent_j"].sum())
     setup["measured"] = _days(frame["started_at"])
     return setup
 

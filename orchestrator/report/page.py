@@ -26,13 +26,12 @@ from orchestrator.report.page_content import (
     Table,
     effect_sentences,
     headline,
-    n_of,
-    shown,
     tables,
     warnings,
 )
 from orchestrator.report.style import RC
 from orchestrator.report.trust import cards
+from orchestrator.units import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -107,7 +106,7 @@ def _rendered(**parts: object) -> str:
     template = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    text: str = template.render(version=__version__, shown=shown, n_of=n_of, **parts)
+    text: str = template.render(version=__version__, number=number, counted=counted, **parts)
     return text
 
 

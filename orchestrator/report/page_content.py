@@ -14,6 +14,7 @@ from orchestrator.report.effects import Effect
 from orchestrator.report.execution_frame import LEFT_OUT, Data
 from orchestrator.report.importance import ONE_VALUE, Importance
 from orchestrator.report.sweep_cost import CostPart
+from orchestrator.units import counted, duration, energy, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,36 +40,6 @@ class Table:
     note: str = ""
 
 
-def n_of(n: int, noun: str) -> str:
-    """A number with its noun in the right form: 1 trial, 2 trials. The plural must end in -s."""
-    if n == 1:
-        return f"1 {noun}"
-    return f"{n:,} {noun}s"
-
-
-def shown(value: float | None, digits: int = 3) -> str:
-    """A figure with so many significant digits."""
-    if _is_unknown(value):
-        return UNKNOWN
-    return f"{value:,.{digits}g}"
-
-
-def joules(value: float | None) -> str:
-    """An energy in joules, from 100,000 J on in Wh, from 1,000 Wh on in kWh."""
-    if value is None or _is_unknown(value):
-        return UNKNOWN
-    if value < LEAST_J_AS_WH:
-        return f"{value:,.0f} J"
-    if value < LEAST_J_AS_KWH:
-        return f"{value / J_PER_WH:,.1f} Wh"
-    return f"{value / J_PER_WH / 1000:,.2f} kWh"
-
-
-def _is_unknown(value: float | None) -> bool:
-    """Whether a figure is None or NaN."""
-    return value is None or value != value  # noqa: PLR0124 - only NaN differs from itself
-
-
 def percent(share: float) -> str:
     """A share from 0 to 1 in whole percent."""
     return f"{100 * share:.0f} %"
@@ -79,7 +50,7 @@ def headline(data: Data) -> list[tuple[str, str, str]]:
     frame, kept = data.all, data.kept
     n_failed = int((frame["status"] != "ok").sum())
     n_discarded = int(frame["discarded"].sum())
-    energy_j = joules(_sum(frame["spent_j"]))
+    energy_j = energy(_sum(frame["spent_j"]))
     figures = [
         ("executions", f"{len(frame):,}", f"{n_failed:,} failed, {n_discarded:,} discarded"),
         ("energy", energy_j, "of all executions, by the meter that each row names"),
@@ -105,11 +76,11 @@ def _usable_figures(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
     # A usable answer pays for the discarded ones, too.
     per_usable = UNKNOWN
     if whole_j and n_usable:
-        per_usable = joules(whole_j / n_usable)
+        per_usable = energy(whole_j / n_usable)
     is_or_are = "is" if n_usable == 1 else "are"
     return [
-        ("wasted energy", joules(wasted_j), f"went into answers that were discarded: {share}"),
-        ("per usable answer", per_usable, f"{n_of(n_usable, 'answer')} {is_or_are} usable"),
+        ("wasted energy", energy(wasted_j), f"went into answers that were discarded: {share}"),
+        ("per usable answer", per_usable, f"{counted(n_usable, 'answer')} {is_or_are} usable"),
     ]
 
 
@@ -122,7 +93,7 @@ def warnings(data: Data) -> list[str]:
     n_synthetic = int(frame["synthetic"].sum())
     if n_synthetic:
         lines.append(
-            f"{n_synthetic} of {n_of(len(frame), 'execution')} used SYNTHETIC models (random "
+            f"{n_synthetic} of {counted(len(frame), 'execution')} used SYNTHETIC models (random "
             "weights, or no model at all): their texts mean nothing."
         )
     bases = set(frame["energy_basis"].dropna())
@@ -141,7 +112,7 @@ def warnings(data: Data) -> list[str]:
         if counts[flag]:
             is_or_are = "is" if counts[flag] == 1 else "are"
             lines.append(
-                f"{n_of(counts[flag], 'execution')} {is_or_are} {flag}: "
+                f"{counted(counts[flag], 'execution')} {is_or_are} {flag}: "
                 "left out of every effect below, but kept in the data."
             )
     if not data.evaluated:
@@ -248,7 +219,7 @@ def group_table(data: Data) -> Table:
             tokens_per_s = float(answers["n_new_tokens"].sum()) / window_s
         basis = ", ".join(sorted(set(answers["energy_basis"])))
         n_answers, interval = f"{len(answers):,}", f"{low} to {high}"
-        cells = (group, use_case, n_answers, middle, interval, shown(tokens_per_s), basis)
+        cells = (group, use_case, n_answers, middle, interval, number(tokens_per_s), basis)
         rows.append(tuple(str(cell) for cell in cells))
     head = (
         "machine / model / quantization",
@@ -316,7 +287,7 @@ def left_out_table(data: Data) -> Table:
 def _counts(what: str, executions: pd.DataFrame, column: str) -> list[tuple[str, ...]]:
     """A row for each value of a column, with the executions that have it."""
     return [
-        (what, str(why), f"{len(some):,}", joules(_sum(some["spent_j"])))
+        (what, str(why), f"{len(some):,}", energy(_sum(some["spent_j"])))
         for why, some in executions.groupby(column, sort=True)
     ]
 
@@ -339,36 +310,27 @@ def cost_table(data: Data) -> Table:
     if not cost.held_s:
         note += " Without a GPU, the time between executions is unknown."
     if cost.n_unreadable:
-        trials = n_of(cost.n_unreadable, "trial")
+        trials = counted(cost.n_unreadable, "trial")
         note += f" {trials} can't be read: `orchestrator validate` names them."
     return Table("cost", title, head, rows, note)
 
 
 def _cost_row(part: CostPart, held_s: float | None) -> tuple[str, ...]:
-    energy = joules(part.energy_j)
+    spent = energy(part.energy_j)
     if part.energy_j and part.n_unmeasured:
-        energy += f" (unknown for {part.n_unmeasured:,})"
+        spent += f" (unknown for {part.n_unmeasured:,})"
     n = ""
     if part.n is not None:
         n = f"{part.n:,}"
     share = UNKNOWN
     if held_s:
         share = f"{100 * part.gpu_s / held_s:.1f} %"
-    return part.name, n, energy, duration(part.time_s), share
-
-
-def duration(seconds: float | None) -> str:
-    """A time in seconds, from an hour on in hours."""
-    if seconds is None:
-        return UNKNOWN
-    if seconds < S_PER_H:
-        return f"{seconds:,.1f} s"
-    return f"{seconds / S_PER_H:,.1f} h"
+    return part.name, n, spent, duration(part.time_s), share
 
 
 def _quartiles(answers: pd.DataFrame) -> tuple[str, ...]:
     """J/token of answers: lower quartile, median, upper quartile."""
-    return tuple(shown(float(answers["per_token_j"].quantile(q))) for q in (0.25, 0.5, 0.75))
+    return tuple(number(float(answers["per_token_j"].quantile(q))) for q in (0.25, 0.5, 0.75))
 
 
 def _sum(values: pd.Series) -> float | None:

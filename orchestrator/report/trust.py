@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from orchestrator.report.execution_frame import Data
-from orchestrator.report.page_content import n_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,11 +118,11 @@ def _reasons(rows: pd.DataFrame, kept: pd.DataFrame, flags: set[str]) -> list[st
         )
     n_failed = int((rows["status"] != "ok").sum())
     if n_failed:
-        reasons.append(f"{n_failed} of {n_of(len(rows), 'execution')} failed")
+        reasons.append(f"{n_failed} of {counted(len(rows), 'execution')} failed")
     n_discarded = int(rows["discarded"].sum())
     if n_discarded:
         was_or_were = "was" if n_discarded == 1 else "were"
-        reasons.append(f"{n_discarded} of {n_of(len(rows), 'text')} {was_or_were} discarded")
+        reasons.append(f"{n_discarded} of {counted(len(rows), 'text')} {was_or_were} discarded")
     return reasons
 
 

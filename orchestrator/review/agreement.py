@@ -1,19 +1,19 @@
-"""Cohen's kappa: the agreement of two raters beyond chance.
+"""Agreement of two raters beyond chance: Cohen's kappa.
 
-It is defined in Educational and Psychological Measurement 20, 1960. The 95 % interval is that of
-Fleiss, Cohen and Everitt for large samples (Psychological Bulletin 72, 1969), which is too narrow
-for a few dozen texts. Kappa can't tell whether the raters saw each other's labels.
+Cohen, Educational and Psychological Measurement 20, 1960.
+statsmodels computes it, with the large-sample interval of 95 % of Fleiss, Cohen and Everitt
+(Psychological Bulletin 72, 1969), which is too narrow for a few dozen texts. What statsmodels
+answers with a warning or NaN (no pairs, one label, no variance) is told here as null with a reason.
+The figure doesn't know whether the raters saw each other's labels.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Hashable, Iterable
+from itertools import chain
 
 from orchestrator.nouns import Noun
 
-Z_95 = 1.959963984540054
 NO_WIDTH = 1e-12
 """A variance below this is 0, except for rounding."""
 
@@ -34,46 +34,35 @@ class Agreement(Noun):
 
 
 def cohen_kappa(pairs: Iterable[tuple[Hashable, Hashable]]) -> Agreement:
-    """Kappa of two raters, from one pair of labels (first rater, second rater) for each text."""
-    cells = Counter(pairs)
-    n = cells.total()
-    if not n:
-        return Agreement(
-            n=0, observed=None, kappa=None, low=None, high=None, reason="no text was rated by both"
-        )
-    share = {pair: count / n for pair, count in cells.items()}
-    first: Counter[Hashable] = Counter()
-    second: Counter[Hashable] = Counter()
-    for (a, b), count in cells.items():
-        first[a] += count
-        second[b] += count
-    agreed = sum(count for (a, b), count in cells.items() if a == b)
-    by_chance = sum(first[label] * second[label] for label in first)
-    observed = agreed / n
-    if by_chance == n * n:
-        reason = "both gave every text the same label, so chance explains their agreement"
+    """Cohen's kappa of two raters' labels; each pair is what the two said of one text."""
+    import numpy as np
+    from statsmodels.stats.inter_rater import cohens_kappa
+
+    rated = list(pairs)
+    n = len(rated)
+    if not rated:
+        reason = "no text that both rated"
+        return Agreement(n=0, observed=None, kappa=None, low=None, high=None, reason=reason)
+    observed = sum(first == second for first, second in rated) / n
+    labels = list(dict.fromkeys(chain.from_iterable(rated)))
+    if len(labels) == 1:
+        reason = "both gave all texts one and the same label: chance explains it all"
         return Agreement(n=n, observed=observed, kappa=None, low=None, high=None, reason=reason)
-    chance = by_chance / (n * n)
-    kappa = (observed - chance) / (1 - chance)
-    a = sum(
-        p * (1 - (first[i] + second[i]) / n * (1 - kappa)) ** 2
-        for (i, j), p in share.items()
-        if i == j
-    )
-    b = (1 - kappa) ** 2 * sum(
-        p * ((second[i] + first[j]) / n) ** 2 for (i, j), p in share.items() if i != j
-    )
-    variance = (a + b - (kappa - chance * (1 - kappa)) ** 2) / (n * (1 - chance) ** 2)
-    if variance < NO_WIDTH:
-        reason = (
-            "no interval: its formula gives a width of 0 here, as where they agree on every text"
-        )
+    row_of = {label: row for row, label in enumerate(labels)}
+    table = np.zeros((len(labels), len(labels)))
+    for first, second in rated:
+        table[row_of[first], row_of[second]] += 1
+    # a variance of 0 may come out below 0 by rounding, and its root is taken all the same
+    with np.errstate(divide="ignore", invalid="ignore"):
+        result = cohens_kappa(table)
+    kappa = float(result.kappa)
+    if result.var_kappa < NO_WIDTH:
+        reason = "no interval: its formula gives none of any width here (as where all agree)"
         return Agreement(n=n, observed=observed, kappa=kappa, low=None, high=None, reason=reason)
-    half = Z_95 * math.sqrt(variance)
     return Agreement(
         n=n,
         observed=observed,
         kappa=kappa,
-        low=max(-1.0, kappa - half),
-        high=min(1.0, kappa + half),
+        low=max(-1.0, float(result.kappa_low)),
+        high=min(1.0, float(result.kappa_upp)),
     )

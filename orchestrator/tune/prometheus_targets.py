@@ -8,13 +8,13 @@ a new name each time.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from orchestrator.dataset.lock import try_flock
 from orchestrator.engine.weights import cache_folder
 from orchestrator.tune.session import Node
 from orchestrator.tune.temp_folders import SCRATCH
@@ -55,8 +55,7 @@ def _file(addresses: list[str]) -> Iterator[None]:
     with beside.open("w", encoding="utf-8") as stream:
         # locked before it gets its name, so that other runs don't take it for an orphan. On a file
         # system without locks they can't lock it either, and so leave it alone
-        with contextlib.suppress(OSError):
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try_flock(stream.fileno())
         json.dump([{"labels": {"job": "ray"}, "targets": addresses}], stream)
         stream.flush()
         beside.replace(path)
@@ -71,5 +70,5 @@ def _remove_orphans(folder: Path) -> None:
     """Remove the files of this host's sweeps that were killed: their locks ended with them."""
     for path in folder.glob(f"{SCRATCH}*.json"):
         with contextlib.suppress(OSError), path.open("r+") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+            if try_flock(stream.fileno()):
+                path.unlink()

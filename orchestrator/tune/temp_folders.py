@@ -6,7 +6,6 @@ A Ray is known by its folder: so Rays of this program can be told from each othe
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -16,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+
+from orchestrator.dataset.lock import try_flock
 
 KILL_S = 5.0
 """How long to wait for killed processes to end."""
@@ -81,11 +82,7 @@ def _locked(folder: Path) -> Iterator[bool]:
         yield False
         return
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        yield False
-    else:
-        yield os.access(folder, os.W_OK)
+        yield try_flock(handle) is True and os.access(folder, os.W_OK)
     finally:
         os.close(handle)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import hashlib
-import importlib.metadata
 import math
 import platform
 import socket

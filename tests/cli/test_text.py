@@ -1,4 +1,4 @@
-"""How figures are written for a person."""
+"""What so many tokens take, in words; and streams whose reader goes away."""
 
 from __future__ import annotations
 
@@ -10,55 +10,8 @@ import sys
 import pytest
 
 from orchestrator.cli.plan_view import takes
-from orchestrator.cli.terminal import duration, energy, number
 from orchestrator.sweep.estimate import Figures
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        *(
-            (0, "0 s"),
-            (4.4, "4 s"),
-            (89.4, "89 s"),
-            (90, "1.5 min"),
-            (599, "10.0 min"),
-            (600, "10 min"),
-            (5399, "90 min"),
-        ),
-        *(
-            (5400, "1.5 h"),
-            (36_000, "10 h"),
-            (172_799, "48 h"),
-            (172_800, "2.0 days"),
-            (1e6, "11.6 days"),
-        ),
-    ],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("joules", "text"),
-    [
-        (None, "n/a"),
-        (0.0, "0.0 J"),
-        (999.9, "999.9 J"),
-        (3600, "1.00 Wh"),
-        (3.5e6, "972.22 Wh"),
-        (3.6e6, "1.00 kWh"),
-    ],
-)
-def test_energies(joules: float | None, text: str) -> None:
-    assert energy(joules) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(None, "n/a"), (0.0, "0"), (12.345, "12.3"), (0.012345, "0.0123")]
-)
-def test_numbers(value: float | None, text: str) -> None:
-    assert number(value) == text
+from orchestrator.units import duration
 
 
 def test_what_so_many_tokens_take() -> None:

@@ -349,16 +349,16 @@ def test_a_holder_that_lets_go_between_our_opening_and_our_lock(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was opened is no file any more: it is opened anew."""
-    real, calls = module._flocked, 0
+    real, calls = module.try_flock, 0
 
-    def late(handle: int) -> bool:
+    def late(handle: int) -> bool | None:
         nonlocal calls
         calls += 1
         if calls == 1:
             (out / LOCK_FILE).unlink()
         return real(handle)
 
-    monkeypatch.setattr(module, "_flocked", late)
+    monkeypatch.setattr(module, "try_flock", late)
     with held(out, quiet) as lock:
         assert calls == 2
         assert lock.held()

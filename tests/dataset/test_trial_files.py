@@ -392,7 +392,9 @@ def test_another_schema_version_is_named(tmp_path: Path) -> None:
     content["columns"]["column_of_the_future"] = 1
     del content["executions"][0]["output_text"]
     (tmp_path / "trial.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"^trial\.json: was written with version 99 .* up to version 2; update"):
+    with pytest.raises(
+        ValueError, match=r"^trial\.json: was written with version 99 .* up to version 2; update"
+    ):
         read_trial(tmp_path)
 
 

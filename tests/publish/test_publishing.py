@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from huggingface_hub import DatasetCard
+from ruamel.yaml import YAML
 
 from orchestrator.check.validation import validate
 from orchestrator.cli.publish_command import ACCEPTABLE, SPDX
@@ -22,10 +24,11 @@ from orchestrator.dataset.tables import rebuild
 from orchestrator.dataset.verdicts import write_verdicts
 from orchestrator.models import KNOWN
 from orchestrator.publish.authors import Author
-from orchestrator.publish.card import bibtex
+from orchestrator.publish.card import bibtex, card
 from orchestrator.publish.card_figures import Content, content_of
 from orchestrator.publish.licences import LICENCES, TERMS, UNKNOWN, licence_of_texts
 from orchestrator.publish.publication import Publication
+from orchestrator.publish.publishing import citation
 from orchestrator.publish.scan import RULES
 from tests import builders
 from tests.check.test_plausibility import verdict
@@ -202,7 +205,7 @@ def test_the_card(paths: DataSetPaths, call: Callable[..., Outcome]) -> None:
     assert "Tesla T4 &lt;b&gt;\\|&lt;/b&gt;" in body
     assert "<b>" not in body
     assert (
-        "| all |  |  |  |  | 5 | 4 | 1 | 1 | 0.06667 Wh | 0.005556 Wh |" in body
+        "| all |  |  |  |  | 5 | 4 | 1 | 1 | 240 J | 20 J |" in body
     )  # 2 x 20 J + 2 x 100 J; 20 J
     assert "| colab | Tesla T4" in body
     assert f"| llama2 | {LLAMA2} |" in body
@@ -226,6 +229,19 @@ def test_citation_and_licence(paths: DataSetPaths, call: Callable[..., Outcome])
         "CC-BY-4.0",
     )
     assert LLAMA2 in paths.licence.read_text()
+
+
+@pytest.mark.parametrize("word", ["No", "yes", "1:30", "2026-01-02", "0150", "null", "~"])
+def test_words_stay_words_to_readers_of_yaml_1_1_and_1_2(word: str) -> None:
+    author = Author(given=word, family=word)
+    publication = Publication(word, (author,), "CC0-1.0", LICENCES["CC0-1.0"])
+    content = Content(date="2026-01-02", tables=["executions"])
+    front = card(publication, content).split("---\n")[1]
+    for text in (citation(publication, content), front):
+        for fields in (yaml.safe_load(text), YAML(typ="safe", pure=True).load(text)):
+            assert (fields.get("title") or fields["pretty_name"]) == word
+            assert fields.get("authors", [{"family-names": word}])[0]["family-names"] == word
+    assert DatasetCard(card(publication, content)).data.pretty_name == word
 
 
 def test_what_is_found_stops_it(paths: DataSetPaths, call: Callable[..., Outcome]) -> None:

@@ -11,7 +11,7 @@ from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.tables import rebuild
 from orchestrator.report.execution_frame import data_of, read_data
-from orchestrator.report.page_content import cost_table, duration
+from orchestrator.report.page_content import cost_table
 from orchestrator.report.sweep_cost import Cost, CostPart, cost_of, sweep_cost
 from tests import builders
 from tests.report.synthetic import Truth, executions
@@ -132,8 +132,8 @@ def test_every_attempt_counts_also_one_that_another_replaced_and_one_that_can_no
     assert len(data.all) == 1
     assert (sweep_cost(paths).n_trials, sweep_cost(paths).n_unreadable) == (2, 1)
     table = cost_table(data)
-    assert table.rows[0] == ("executions", "2", "200 J", "4.0 s", "20.0 %")
-    assert table.rows[2] == ("loading a model", "2", "n/a", "10.0 s", "50.0 %")
+    assert table.rows[0] == ("executions", "2", "200 J", "4 s", "20.0 %")
+    assert table.rows[2] == ("loading a model", "2", "n/a", "10 s", "50.0 %")
     assert "1 trial can't be read" in table.note
 
 
@@ -143,13 +143,3 @@ def test_tables_without_their_folders_say_so() -> None:
         (),
         "Not known: there are no trial folders beside the tables.",
     )
-
-
-def test_durations() -> None:
-    assert [duration(value) for value in (None, 0.0, 59.94, 3600.0, 90_000.0)] == [
-        "n/a",
-        "0.0 s",
-        "59.9 s",
-        "1.0 h",
-        "25.0 h",
-    ]

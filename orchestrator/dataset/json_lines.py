@@ -1,0 +1,58 @@
+"""Files of JSON objects, one a line, to which one writer adds: executions, decisions, judgements.
+
+A cut (a kill, a full disk, a power failure) may leave a torn last line. A reader passes it over,
+and the next line that is added takes its place. A last line that lacks only its newline is whole:
+it counts, and it stays.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestrator.dataset.paths import sync_folder
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file, which is made where it is missing.
+
+    Line and folder entry are on the disk when this returns. Raises OSError where they can't be
+    written; what was written of the line until then is torn.
+    """
+    new = not path.exists()
+    with path.open("a+b") as stream:
+        if stream.tell():
+            stream.seek(-1, os.SEEK_END)
+            if stream.read(1) != b"\n":
+                written = path.read_bytes()
+                end_of_lines = written.rfind(b"\n") + 1
+                if _is_whole(written[end_of_lines:]):
+                    stream.write(b"\n")
+                else:
+                    stream.truncate(end_of_lines)
+        stream.write(line.encode() + b"\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    if new:
+        sync_folder(path.parent)
+
+
+def whole_lines(text: str) -> Iterator[tuple[int, str]]:
+    """The number (from 1) and text of each line but empty ones and a torn last one."""
+    *lines, last = text.split("\n")
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield number, line
+    if _is_whole(last):
+        yield len(lines) + 1, last
+
+
+def _is_whole(line: str | bytes) -> bool:
+    """Whether what stands after the last newline is a whole line: no part of an object is JSON."""
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
