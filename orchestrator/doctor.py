@@ -13,17 +13,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.dataset.folder_checks import check_folder
 from orchestrator.engine.weights import cache_folder, reach_hub
 from orchestrator.errors import UserError
 from orchestrator.machine_files import detect, read_machine
-from orchestrator.measure import merged
-from orchestrator.meters import Reading, Scene, meters_for
+from orchestrator.meters import Reading, Scene, joined, meters_for
 from orchestrator.meters.nvml import Gpu, visible_gpus
 from orchestrator.models import KNOWN, Architecture
 from orchestrator.nouns import QUANTIZATIONS, Machine, Quantization
 from orchestrator.packages import package_versions
 from orchestrator.sweep.estimate import available_bytes, value_bytes
-from orchestrator.sweep.prepare import check_folder
 
 WINDOW_S = 0.5
 """Length of the window in which the meters are tried: several steps of a GPU's counter."""
@@ -149,11 +148,13 @@ def _meters(machine: Machine, gpus: list[Gpu]) -> Iterator[Check]:
         readings = []
         for meter in meters_for(Scene(machine, uuid)):
             meter.settle()
+            began_s = time.perf_counter()
             meter.begin()
             time.sleep(WINDOW_S)
-            readings.append(meter.end())
+            meter.end()
+            readings.append(meter.reading(began_s, time.perf_counter()))
             meter.close()
-        reading = merged(readings)
+        reading = joined(readings)
         if uuid:
             name = "GPU energy"
             if len(gpus) > 1:

@@ -8,8 +8,8 @@ from orchestrator.dataset.checksums import differing
 from orchestrator.dataset.findings import Finding
 from orchestrator.dataset.imported import read_provenance
 from orchestrator.dataset.paths import DataSetPaths, execution_id
+from orchestrator.dataset.reading import file_sha256, reason_of
 from orchestrator.dataset.tables import Trials
-from orchestrator.dataset.trial_files import file_sha256, reason_of
 from orchestrator.dataset.verdicts import text_sha256
 from orchestrator.units import counted
 
@@ -50,9 +50,9 @@ def _text_hashes(trials: Trials) -> dict[str, str]:
     hashes = {}
     for record in trials.records():
         for execution in record.executions:
-            if execution.text is not None:
-                name = execution_id(record.columns.machine, record.spec, execution.prompt)
-                hashes[name] = text_sha256(execution.text)
+            if execution.output_text is not None:
+                name = execution_id(record.columns.machine, record.spec, execution.prompt_number)
+                hashes[name] = text_sha256(execution.output_text)
     return hashes
 
 

@@ -16,17 +16,22 @@ from typing import Any
 from orchestrator.check.files_beside_trials import findings_beside_trials
 from orchestrator.check.plausibility import between_trials, record_findings
 from orchestrator.dataset.findings import Finding
-from orchestrator.dataset.parquet import read_parquet, to_table
+from orchestrator.dataset.parquet import read_parquet, table_version, to_table
 from orchestrator.dataset.paths import PARTIAL_SUFFIX, DataSetPaths
 from orchestrator.dataset.reading import file_sha256, reason_of
-from orchestrator.dataset.schema import Execution, ExecutionRow, TrialRecord
+from orchestrator.dataset.schema import (
+    SCHEMA_VERSION,
+    Execution,
+    ExecutionRow,
+    SpecColumns,
+    TrialRecord,
+)
 from orchestrator.dataset.summary import SummaryRow
 from orchestrator.dataset.tables import Trials, read_judgements
 from orchestrator.dataset.trial_files import partial_record, read_trial
-from orchestrator.nouns import Noun, TrialSpec, generation_seed
+from orchestrator.nouns import ERROR_KINDS, Noun, TrialSpec, derived_values, generation_seed
 from orchestrator.units import counted
 
-KINDS_OF_ERROR = frozenset({"oom", "nan", "timeout", "other"})
 DEPTH_OF_PARTIAL = 5
 """Parts of an unfinished trial's path: machine, model, strategy, use case and its own folder."""
 REBUILD = "rebuild it with `orchestrator summarize`"
@@ -120,10 +125,10 @@ def _folder_faults(paths: DataSetPaths, folder: Path, record: TrialRecord) -> It
     seen: set[int] = set()
     for execution in record.executions:
         for what in _execution_faults(record.spec, execution):
-            yield f"prompt {execution.prompt}: {what}"
-        if execution.prompt in seen:
-            yield f"prompt {execution.prompt}: occurs twice"
-        seen.add(execution.prompt)
+            yield f"prompt {execution.prompt_number}: {what}"
+        if execution.prompt_number in seen:
+            yield f"prompt {execution.prompt_number}: occurs twice"
+        seen.add(execution.prompt_number)
 
 
 def _file_faults(folder: Path, record: TrialRecord) -> Iterator[str]:
@@ -141,42 +146,27 @@ def _file_faults(folder: Path, record: TrialRecord) -> Iterator[str]:
 
 def _disagreements(record: TrialRecord) -> Iterator[str]:
     """Columns that differ from the trial's own specification."""
-    spec, columns = record.spec, record.columns
-    of_spec = {
-        "model": spec.setup.model,
-        "strategy": spec.strategy,
-        "use_case": spec.setup.use_case,
-        "index": spec.index,
-        "config_hash": spec.config_hash(),
-        "repeat": spec.repeat,
-        "attempt": spec.attempt,
-        "sweep_id": spec.sweep_id,
-        "quantization": spec.setup.quantization.name,
-        "engine": spec.setup.engine,
-        **spec.asked.model_dump(),
-    }
-    for name, value in of_spec.items():
-        if getattr(columns, name) != value:
-            yield f"{name}: is {getattr(columns, name)!r}, but its specification gives {value!r}"
-    if record.setup != spec.setup or record.asked != spec.asked:
-        yield "its setup or configuration differs from its specification"
+    for name, value in derived_values(SpecColumns, record.spec).items():
+        column = getattr(record.columns, name)
+        if column != value:
+            yield f"{name}: is {column!r}, but its specification gives {value!r}"
 
 
 def _execution_faults(spec: TrialSpec, execution: Execution) -> Iterator[str]:
     """What is wrong with one execution of a trial."""
     prompts = {prompt.number: prompt.text for prompt in spec.prompts}
-    if execution.prompt not in prompts:
+    if execution.prompt_number not in prompts:
         yield "is none of the trial's prompts"
         return
-    text = prompts[execution.prompt]
+    text = prompts[execution.prompt_number]
     if execution.prompt_sha256 != hashlib.sha256(text.encode()).hexdigest():
         yield "prompt_sha256: is not the hash of its prompt"
-    if execution.seed != generation_seed(spec.setup.seed, spec.asked, text, spec.repeat):
+    if execution.seed != generation_seed(spec.setup.seed, spec.configuration, text, spec.repeat):
         yield "seed: is not the one that follows from sweep, configuration, prompt and repeat"
     if execution.status == "ok":
-        if execution.text is None or not execution.n_new_tokens:
+        if execution.output_text is None or not execution.n_new_tokens:
             yield "is ok but has no text"
-    elif execution.status != "failed" or execution.error_kind not in KINDS_OF_ERROR:
+    elif execution.status != "failed" or execution.error_kind not in ERROR_KINDS:
         yield (
             f"status {execution.status!r} with error_kind {execution.error_kind!r}: "
             "this program writes no such pair"
@@ -228,14 +218,21 @@ def _table_findings(paths: DataSetPaths, trials: Trials, *, running: bool) -> It
 def _table_faults(
     path: Path, row: type[Noun], rows: list[dict[str, Any]], *, running: bool
 ) -> Iterator[Finding]:
-    """A table that is missing, can't be read, or doesn't hold these rows."""
+    """A table that is missing, can't be read, or doesn't hold these rows.
+
+    One of an earlier version holds other columns: that is no fault.
+    """
     try:
-        differs = not read_parquet(path).equals(to_table(row, rows))
+        table = read_parquet(path)
+        version = table_version(table)
     except FileNotFoundError:
         if rows and not running:
             yield Finding("error", path.name, f"is missing; {REBUILD}")
     except (OSError, ValueError) as error:
         yield Finding("error", path.name, f"can't be read ({reason_of(error)}); {REBUILD}")
     else:
-        if differs and not running:
+        if version != SCHEMA_VERSION:
+            what = f"was written with schema version {version}; {REBUILD}"
+            yield Finding("warning", path.name, what)
+        elif not running and not table.equals(to_table(row, rows)):
             yield Finding("error", path.name, f"differs from the trial folders; {REBUILD}")

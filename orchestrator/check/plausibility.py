@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from orchestrator.dataset.energy import GPU_ENERGIES
 from orchestrator.dataset.findings import Finding, Severity
 from orchestrator.dataset.paths import execution_id
 from orchestrator.dataset.schema import Execution, TrialRecord
+from orchestrator.engine import ENGINES
 from orchestrator.nouns import DOMAIN
 
 GPU_POWER_W = 1500.0
@@ -29,7 +31,6 @@ OVERLAP_S = 1.0
 """Windows that overlap by less are no fault: clocks and rounding."""
 FUTURE = timedelta(days=1)
 """A time that is later than now by more than this is a fault: clocks of hosts differ."""
-GPU_ENERGIES = ("gpu_energy_counter_j", "gpu_energy_integrated_j")
 
 
 def record_findings(
@@ -40,22 +41,18 @@ def record_findings(
     `where`: the trial's folder. `now`: the current time, if it isn't the clock's.
     """
     for name, (low, high) in DOMAIN.items():
-        value = getattr(record.asked, name)
+        value = getattr(record.spec.configuration, name)
         if not low <= value <= high:
             yield Finding("error", where, f"{name}: {value:g} is outside {low:g}..{high:g}")
     latest = (now or datetime.now(UTC)) + FUTURE
     before: datetime | None = None
     for execution in record.executions:
         for severity, what in _measurement_faults(record, execution):
-            yield Finding(severity, where, f"prompt {execution.prompt}: {what}")
-        clock = f"prompt {execution.prompt}: started_at"
-        at = _time(execution.started_at)
-        if at is None:
-            what = f"{clock}: {execution.started_at!r} is no time with a time zone"
-            yield Finding("error", where, what)
-            continue
+            yield Finding(severity, where, f"prompt {execution.prompt_number}: {what}")
+        clock = f"prompt {execution.prompt_number}: started_at"
+        at = execution.started_at
         if at > latest:
-            what = f"{clock}: {execution.started_at} is in the future"
+            what = f"{clock}: {at.isoformat()} is in the future"
             yield Finding("warning", where, what)
         if before is not None and at < before:
             what = f"{clock}: is earlier than that of the prompt measured before it"
@@ -80,12 +77,18 @@ def _measurement_faults(
                     "warning",
                     f"{name}: {energy_j / window_s:.0f} W on average, more than {limit}",
                 )
-    if record.columns.engine == "simulated":
+    if not _is_measured(record):
         return
     per_token_j = execution.energy_per_token_j
     low, high = TOKEN_J
     if per_token_j is not None and not low <= per_token_j <= high:
         yield "warning", f"energy_per_token_j: {per_token_j:.3g} J is outside {low:g}..{high:g}"
+
+
+def _is_measured(record: TrialRecord) -> bool:
+    """Whether a real model generated: an engine without weights takes next to no energy."""
+    engine = ENGINES.get(record.columns.engine)
+    return engine is None or engine.needs_weights
 
 
 def _zeros(execution: Execution, window_s: float) -> Iterator[str]:
@@ -100,9 +103,9 @@ def _zeros(execution: Execution, window_s: float) -> Iterator[str]:
 
 def _power_limit(record: TrialRecord) -> tuple[float, str]:
     """The most that the trial's GPU can draw, in W, and how a person calls that."""
-    recorded = record.environment.get("power_limit_w")
-    if isinstance(recorded, int | float) and recorded > 0:
-        return float(recorded), f"its power limit ({recorded:.0f} W)"
+    limit_w = record.environment.power_limit_w
+    if limit_w is not None and limit_w > 0:
+        return limit_w, f"its power limit ({limit_w:.0f} W)"
     return GPU_POWER_W, f"any single GPU draws ({GPU_POWER_W:.0f} W)"
 
 
@@ -125,15 +128,15 @@ def between_trials(records: Iterable[tuple[str, TrialRecord]]) -> Iterator[Findi
     runs: dict[str, str] = {}
     for where, record in records:
         for execution, raw in zip(record.executions, record.codecarbon, strict=False):
-            name = execution_id(record.columns.machine, record.spec, execution.prompt)
+            name = execution_id(record.columns.machine, record.spec, execution.prompt_number)
             run_id = raw.get("run_id")
             if isinstance(run_id, str) and run_id:
                 first = runs.setdefault(run_id, name)
                 if first != name:
                     what = f"the same measurement as {first} (CodeCarbon's run_id)"
-                    yield Finding("error", where, f"prompt {execution.prompt}: {what}")
-            at, gpu = _time(execution.started_at), record.columns.gpu_uuid
-            if at and gpu and execution.window_s and execution.scope == "exclusive":
+                    yield Finding("error", where, f"prompt {execution.prompt_number}: {what}")
+            at, gpu = execution.started_at, record.columns.gpu_uuid
+            if gpu and execution.window_s and execution.scope == "exclusive":
                 end = at + timedelta(seconds=execution.window_s)
                 windows[record.columns.host, gpu].append(_Window(at, end, where, name))
     for of_gpu in windows.values():
@@ -153,14 +156,3 @@ def _overlaps(windows: list[_Window]) -> Iterator[Finding]:
             yield Finding("warning", window.where, what)
         if window.end > last.end:
             last = window
-
-
-def _time(text: str) -> datetime | None:
-    """A time with a time zone; None where the text is no such time."""
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    if at.tzinfo is None:
-        return None
-    return at

@@ -154,14 +154,16 @@ def _parsed(command: tuple[str, ...]) -> dict[str, Any]:
 
 def _resolved(parsed: dict[str, Any], machine: str) -> Resolved:
     """Resolve the `tune` command as the job will, but without its GPUs. Raises UserError."""
-    from orchestrator.sweep.planning import begun_setups
-    from orchestrator.sweep.prepare import check_folder
+    from orchestrator.cli.tune_command import check_plan_file
+    from orchestrator.dataset.folder_checks import check_folder
+    from orchestrator.sweep.planning import make_plan
     from orchestrator.sweep.request import Request, resolve_request
 
     flags = {field.name: parsed[field.name] for field in dataclasses.fields(Request)}
     resolved = resolve_request(Request(**{**flags, "machine": machine, "address": "auto"}), [])
     check_folder(resolved.request.out)
-    begun_setups(resolved)  # raises UserError for an impossible design or an edited plan
+    # an impossible design or an edited plan is told now, not in the job
+    check_plan_file(resolved.request.out, make_plan(resolved).id)
     return resolved
 
 
@@ -250,7 +252,7 @@ def _submit(job: Job, request: Request) -> None:
     """
     from orchestrator.cluster import slurm as jobs
     from orchestrator.cluster.slurm_queue import note
-    from orchestrator.sweep.prepare import check_writable
+    from orchestrator.dataset.folder_checks import check_writable
 
     faults = []
     if not job.slurm.account:

@@ -46,10 +46,10 @@ def import_(*, source: Path, out: Path, dry_run: bool, as_json: bool, **levels: 
     Example:
       orchestrator import old-measurements --out measurements --dry-run
     """  # noqa: D301 - click wants the character
+    from orchestrator.dataset.folder_checks import check_folder
     from orchestrator.dataset.paths import DataSetPaths
     from orchestrator.errors import UserError
     from orchestrator.importer.import_tree import import_tree
-    from orchestrator.sweep.prepare import check_folder
     from orchestrator.yaml_files import printable
 
     check_data_set(source, "")
@@ -79,7 +79,7 @@ def _flags(result: Import) -> list[str]:
     """Every flag that a new row carries, sorted."""
     flags: set[str] = set()
     for row in result.rows:
-        flags.update(row.flags)
+        flags.update(row.warning_flags)
     return sorted(flags)
 
 
@@ -100,6 +100,6 @@ def _lines(result: Import, out: Path, *, dry_run: bool) -> Iterator[str]:
     new = f"{counted(len(result.rows), 'measurement')} of {counted(len(result.new), 'file')}"
     yield f"{new} {done} {out}; {counted(result.identical, 'file')} skipped as imported before"
     if result.rows:
-        with_text = sum(row.text is not None for row in result.rows)
+        with_text = sum(row.output_text is not None for row in result.rows)
         flags = ", ".join(_flags(result))
         yield f"{with_text} of them with a text; flags: {flags} (see docs/publish.md)"

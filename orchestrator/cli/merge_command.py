@@ -43,8 +43,8 @@ def merge(
     Example:
       orchestrator merge from-pc from-colab from-leonardo --out measurements
     """  # noqa: D301 - click wants the character
+    from orchestrator.dataset.folder_checks import check_folder
     from orchestrator.merge import merge as merge_data_sets
-    from orchestrator.sweep.prepare import check_folder
 
     for source in sources:
         check_data_set(source, "")

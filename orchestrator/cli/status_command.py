@@ -82,7 +82,7 @@ def _sweep_lines(sweep: SweepStatus) -> Iterator[str]:
     if sweep.failed:
         count += f", FAILED: {by_kind(sweep.failed)}"
     yield count
-    for folder, (done, planned) in sweep.leaves.items():
+    for folder, (done, planned) in sweep.folders.items():
         yield f"  {folder}: {done} of {planned}"
     if sweep.machines:
         yield "  on " + ", ".join(f"{name}: {n}" for name, n in sorted(sweep.machines.items()))

@@ -16,7 +16,7 @@ from orchestrator.cli.status_command import NO_SWEEP, who_runs
 from orchestrator.cli.terminal import literal
 from orchestrator.dataset.remaining import by_kind
 from orchestrator.status import LastTrial, Status, SweepStatus
-from orchestrator.units import counted, duration, energy, number
+from orchestrator.units import J_PER_KWH, counted, duration, energy, number
 
 BAR_WIDTH = 32
 N_FOLDERS = 12
@@ -86,18 +86,18 @@ def _facts(sweep: SweepStatus) -> Iterator[tuple[str, str, str]]:
 def _energy(sweep: SweepStatus) -> str:
     text = "unknown so far"
     if sweep.energy_kwh is not None:
-        text = f"{energy(sweep.energy_kwh * 1000 * J_PER_WH)} so far"
+        text = f"{energy(sweep.energy_kwh * J_PER_KWH)} so far"
     if sweep.energy_unknown:
         text += f" (a lower bound: {counted(sweep.energy_unknown, 'execution')} not measured)"
     if sweep.missing and sweep.left_kwh is not None:
-        text += f", about {energy(sweep.left_kwh * 1000 * J_PER_WH)} left"
+        text += f", about {energy(sweep.left_kwh * J_PER_KWH)} left"
     return text
 
 
 def _folders(sweep: SweepStatus) -> RenderableType:
     """Progress of each model, strategy and use case, unfinished ones first."""
     table = Table.grid(padding=(0, 2))
-    ordered = sorted(sweep.leaves.items(), key=lambda item: (item[1][0] >= item[1][1], item[0]))
+    ordered = sorted(sweep.folders.items(), key=lambda item: (item[1][0] >= item[1][1], item[0]))
     for name, (done, planned) in ordered[:N_FOLDERS]:
         table.add_row(
             literal(f"  {name}"),

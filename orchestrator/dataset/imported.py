@@ -17,8 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from orchestrator.dataset.parquet import to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
 from orchestrator.dataset.reading import read_text
-from orchestrator.dataset.schema import Column
-from orchestrator.nouns import Noun
+from orchestrator.nouns import Column, Noun
 
 
 class ImportedRow(Noun):
@@ -77,9 +76,9 @@ class ImportedRow(Noun):
     codecarbon_version: Annotated[str | None, Column("version of CodeCarbon", null="not recorded")]
     cpu_model: Annotated[str | None, Column("as CodeCarbon wrote it", null="not recorded")]
     gpu_name: Annotated[str | None, Column("as CodeCarbon wrote it", null="no GPU or not recorded")]
-    flags: Annotated[tuple[str, ...], Column("labels for caution; see docs/publish.md")]
+    warning_flags: Annotated[tuple[str, ...], Column("labels for caution; see docs/publish.md")]
     notes: Annotated[tuple[str, ...], Column("why a value is null: 'column: reason'")]
-    text: Annotated[
+    output_text: Annotated[
         str | None,
         Column("what the model wrote", null="output.txt is missing or can't be told apart by rows"),
     ]

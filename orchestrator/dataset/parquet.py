@@ -104,6 +104,12 @@ def read_parquet(path: Path) -> pa.Table:
     return pq.read_table(path, partitioning=None)
 
 
+def table_version(table: pa.Table) -> int | None:
+    """The schema version that a table says it has; None: it says none."""
+    text = (table.schema.metadata or {}).get(b"schema_version", b"")
+    return int(text) if text.isdigit() else None
+
+
 def describe(row: type[Noun]) -> str:
     """The data dictionary of a table as Markdown, from the schema."""
     lines = ["| column | type | unit | meaning | null |", "|---|---|---|---|---|"]

@@ -1,4 +1,4 @@
-"""Readers for every earlier version of trial.json, of running trials and of sweep plans.
+"""Readers for every earlier version of trials, sweep plans and tables.
 
 Each step turns what one version wrote into what the next one would have written, as plain JSON
 values. A file that was written by a newer version than this program's is refused.
@@ -7,9 +7,14 @@ values. A file that was written by a newer version than this program's is refuse
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from orchestrator.dataset.parquet import SEPARATOR, table_version
 from orchestrator.dataset.schema import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 Json = dict[str, Any]
 
@@ -67,6 +72,20 @@ def upgraded_plan(name: str, plan: Json, known: int) -> Json:
     for version in range(_version_of(name, plan, "plan_version", known), known):
         plan = PLAN_STEPS[version](plan)
     return plan
+
+
+def upgraded_table(name: str, table: pa.Table) -> pd.DataFrame:
+    """executions.parquet of any version as a frame with the present names and types.
+
+    Columns that its version didn't have are null. Raises ValueError for a newer version.
+    """
+    version = table_version(table) or 1
+    if version > SCHEMA_VERSION:
+        raise NewerVersionError(name, version, SCHEMA_VERSION)
+    frame: pd.DataFrame = table.to_pandas()
+    for step in range(version, SCHEMA_VERSION):
+        frame = TABLE_STEPS[step](frame)
+    return frame
 
 
 # --- version 1 -> 2 -------------------------------------------------------------------------
@@ -166,7 +185,21 @@ def _plan_1(plan: Json) -> Json:
     }
 
 
+def _table_1(frame: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    frame = frame.rename(columns=RENAMED_IN_2 | {"index": "config_index"})
+    for name in ("dormant", "limits", "warning_flags", "notes", "reasons"):
+        lists = frame[name]
+        frame[name] = [None if entries is None else SEPARATOR.join(entries) for entries in lists]
+    frame["started_at"] = pd.to_datetime(frame["started_at"], utc=True)
+    for name in ("emissions_kg", "power_semantics", "prompt_text"):
+        frame[name] = None
+    return frame
+
+
 RECORD_STEPS: dict[int, Callable[[Json], Json]] = {1: _record_1}
 RUNNING_STEPS: dict[int, Callable[[Json, list[Json]], tuple[Json, list[Json]]]] = {1: _running_1}
 PLAN_STEPS: dict[int, Callable[[Json], Json]] = {1: _plan_1}
+TABLE_STEPS: dict[int, Callable[[pd.DataFrame], pd.DataFrame]] = {1: _table_1}
 """Version -> the step to the next one."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.engine import (
+    ENGINES,
     Encoded,
     EngineColumns,
     EngineInfo,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.dataset.energy import counted_energy_j
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.schema import spent_j
 from orchestrator.dataset.tables import TableWriter, read_all
 from orchestrator.dataset.verdicts import Verdict, read_verdicts, text_sha256, write_verdicts
 from orchestrator.errors import UserError
@@ -212,7 +212,7 @@ def _wasted_j(discarded: list[dict[str, Any]]) -> float | None:
     """Joules of the discarded executions; None if one of them is unknown."""
     total_j = 0.0
     for row in discarded:
-        energy_j = spent_j(row)
+        energy_j = counted_energy_j(row)
         if energy_j is None:
             return None
         total_j += energy_j

@@ -130,9 +130,9 @@ def _row(
         codecarbon_version=texts.get("codecarbon_version"),
         cpu_model=texts.get("cpu_model"),
         gpu_name=texts.get("gpu_model"),
-        flags=tuple(sorted(flags)),
+        warning_flags=tuple(sorted(flags)),
         notes=tuple(_notes(row, text)),
-        text=text,
+        output_text=text,
     )
 
 

@@ -62,7 +62,7 @@ in `notes`; it is never 0.
 
 {markdown_table(METERS_HEAD, _meters(content))}
 
-Flags in these rows: {_flags(content)}. Software: {_versions(content)}.
+Flags in these rows: {_flags(content)}. Software: {_software(content)}.
 
 ## Limits
 - CPU energy is measured only where `cpu_method` is `rapl`; elsewhere CodeCarbon estimates it, as it
@@ -155,12 +155,6 @@ def _groups(content: Content) -> str:
 
 def _software(content: Content) -> str:
     return markdown_text(", ".join(sorted(content.versions)) or "not recorded")
-
-
-def _licences(content: Content) -> str:
-    if not content.licences:
-        return "there are none."
-    return markdown_table(("model", "what its maker asks"), sorted(content.licences.items()))
 
 
 def _meters(content: Content) -> list[Sequence[object]]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.dataset.energy import counted_energy_j
 from orchestrator.dataset.imported import read_provenance
 from orchestrator.dataset.parquet import read_parquet
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.reading import read_text
-from orchestrator.dataset.schema import TrialRecord, spent_j
+from orchestrator.dataset.schema import TrialRecord
+from orchestrator.dataset.sweep_plan import read_plans
 from orchestrator.dataset.tables import Trials
 from orchestrator.publish.licences import licence_by_name, licence_of_texts
 
@@ -49,7 +49,7 @@ class Group:
         self.ok += 1
         self.evaluated += row["usable"] is not None
         self.discarded += discarded
-        joules = spent_j(row)
+        joules = counted_energy_j(row)
         if joules is None:
             self.unmeasured += 1
             return
@@ -127,23 +127,19 @@ def _add_row(content: Content, row: dict[str, Any]) -> None:
         row[name] or "none" for name in ("gpu_name", "energy_basis", "cpu_method")
     )
     content.meters[row["machine"], gpu, basis, method] += 1
-    content.flags.update(row["flags"])
+    content.flags.update(row["warning_flags"])
     content.synthetic += row["synthetic"]
 
 
 def _add_record(content: Content, record: TrialRecord) -> None:
     """Take licence, date and versions from one trial."""
     content.licences[record.columns.model] = licence_of_texts(record)
-    content.date = max(content.date, record.sealed_at)
-    content.versions.update(
-        f"{name} {version}" for name, version in record.environment.get("versions", {}).items()
-    )
+    content.date = max(content.date, record.sealed_at.isoformat())
+    for name, version in record.environment.versions.items():
+        content.versions.add(f"{name} {version}")
 
 
 def _languages(paths: DataSetPaths) -> set[str]:
     """Languages of the use cases in the data set's plans."""
-    languages: set[str] = set()
-    for path in sorted(paths.sweeps.glob("[!.]*.json")):
-        plan = json.loads(read_text(path))["plan"]
-        languages.update(use_case["language"] for use_case in plan["use_cases"])
-    return languages
+    plans, _ = read_plans(paths)
+    return {use_case.language for plan in plans for use_case in plan.use_cases}

@@ -192,7 +192,7 @@ def _values(
     if isinstance(value, dict):
         for name, item in value.items():
             if name != "versions":  # a version such as 12.8.4.1 would match as an IP address
-                text_of_execution = name == "text" and "status" in value
+                text_of_execution = name in ("output_text", "text") and "status" in value
                 yield from _values(item, name, by_model=by_model or text_of_execution)
             yield key, name, by_model
     elif isinstance(value, list):

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.dataset.parquet import arrow_schema, read_parquet
+from orchestrator.dataset.flags import LEFT_OUT
+from orchestrator.dataset.parquet import as_list, read_parquet
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.reading import reason_of
 from orchestrator.dataset.schema import ExecutionRow
+from orchestrator.dataset.upgrades import upgraded_table
 from orchestrator.errors import UserError
-from orchestrator.nouns import PARAMETERS
+from orchestrator.nouns import PARAMETERS, columns_of
 from orchestrator.report.effects import Effect, effects
 from orchestrator.report.importance import Importance, importances
 from orchestrator.report.sweep_cost import Cost, sweep_cost
 
 if TYPE_CHECKING:
     import pandas as pd
-
-LEFT_OUT = ("throttled",)
-"""Executions with one of these flags are left out of every effect (docs/report.md).
-
-A GPU that slows itself down measures the room it stands in, not the hyperparameters. The rows
-stay in the data and are counted."""
 
 
 @dataclass(frozen=True)
@@ -67,29 +64,24 @@ class Data:
 
 
 def read_data(paths: DataSetPaths) -> Data:
-    """Read the executions of a data set.
+    """Read the executions of a data set, whichever version of this program wrote their table.
 
-    Raises UserError where their table is missing or was written by an older program.
+    Raises UserError where the table is missing, can't be read, or a newer program wrote it.
     """
+    path, remedy = paths.executions, "`orchestrator summarize` makes it anew"
     try:
-        table = read_parquet(paths.executions)
+        frame = upgraded_table(path.name, read_parquet(path))
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"{paths.executions}: can't be read ({reason_of(error)}); "
-            "`orchestrator summarize` makes it anew"
-        ) from error
-    missing = [name for name in arrow_schema(ExecutionRow).names if name not in table.schema.names]
+        raise UserError(f"{path}: can't be read ({reason_of(error)}); {remedy}") from error
+    missing = [name for name, _, _ in columns_of(ExecutionRow) if name not in frame]
     if missing:
-        raise UserError(
-            f"{paths.executions}: lacks the column {missing[0]}; "
-            "`orchestrator summarize` makes it anew"
-        )
+        raise UserError(f"{path}: lacks the column {missing[0]}; {remedy}")
     # No chart shows a text, and the texts are most of the table's bytes.
-    return data_of(table.drop_columns(["text"]).to_pandas(), paths)
+    return data_of(frame.drop(columns=["output_text", "prompt_text"]), paths)
 
 
 def data_of(executions: pd.DataFrame, paths: DataSetPaths | None = None) -> Data:
-    """The data of a report from rows of executions.parquet (their `text` isn't needed)."""
+    """The data of a report from rows of executions.parquet (texts are not needed)."""
     import numpy as np
 
     frame = executions.copy()
@@ -101,8 +93,10 @@ def data_of(executions: pd.DataFrame, paths: DataSetPaths | None = None) -> Data
     frame["point"] = frame["strategy"].astype(str)
     for name in PARAMETERS:
         frame["point"] = frame["point"] + " " + frame[name].astype(str)
+    for name in ("warning_flags", "reasons"):
+        frame[name] = frame[name].map(_entries).astype(object)
     # On an empty frame map() keeps the column's type, hence the casts to bool.
-    left_out = frame["flags"].map(_is_left_out).astype(bool)
+    left_out = frame["warning_flags"].map(_is_left_out).astype(bool)
     discarded = frame["usable"].map(_is_false).astype(bool)
     ok = frame["status"] == "ok"
     measured = frame["spent_j"].gt(0) & frame["n_new_tokens"].gt(0)
@@ -110,6 +104,12 @@ def data_of(executions: pd.DataFrame, paths: DataSetPaths | None = None) -> Data
     frame["counted"] = ok & ~discarded & measured
     frame["per_token_j"] = (frame["spent_j"] / frame["n_new_tokens"]).where(frame["counted"])
     return Data(all=frame, kept=frame[frame["counted"] & ~left_out].copy(), paths=paths)
+
+
+def _entries(cell: Any) -> tuple[str, ...] | None:
+    """The entries of a list that stands in one cell; None where the cell is null."""
+    unknown = cell is None or (isinstance(cell, float) and math.isnan(cell))
+    return None if unknown else as_list(cell)
 
 
 def _is_left_out(flags: Any) -> bool:

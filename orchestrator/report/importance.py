@@ -150,7 +150,7 @@ def _deviations(sampled: pd.DataFrame, outcome: str) -> pd.Series:
     """
     y: pd.Series = sampled[outcome].astype(float).map(math.log)
     point = sampled["point"]
-    level = [sampled[name] for name in ("group", "use_case", "prompt")]
+    level = [sampled[name] for name in ("group", "use_case", "prompt_number")]
     of_point = y * 0
     for _ in range(100):
         rest = y - (y - of_point).groupby(level).transform("mean")

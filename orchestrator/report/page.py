@@ -31,7 +31,7 @@ from orchestrator.report.page_content import (
 )
 from orchestrator.report.style import RC
 from orchestrator.report.trust import cards
-from orchestrator.units import number
+from orchestrator.units import counted, number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

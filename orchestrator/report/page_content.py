@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.dataset.flags import LEFT_OUT
 from orchestrator.report.effects import Effect
-from orchestrator.report.execution_frame import LEFT_OUT, Data
+from orchestrator.report.execution_frame import Data
 from orchestrator.report.importance import ONE_VALUE, Importance
 from orchestrator.report.sweep_cost import CostPart
 from orchestrator.units import counted, duration, energy, number
@@ -107,7 +108,7 @@ def warnings(data: Data) -> list[str]:
             f"Energies come from different meters ({', '.join(sorted(bases))}): "
             "compare only within one machine."
         )
-    counts = Counter(flag for flags in frame["flags"] for flag in flags)
+    counts = Counter(flag for flags in frame["warning_flags"] for flag in flags)
     for flag in LEFT_OUT:
         if counts[flag]:
             is_or_are = "is" if counts[flag] == 1 else "are"
@@ -241,7 +242,7 @@ def repeat_table(data: Data) -> Table:
     """How far repeats of the same configuration and prompt differ, anchors included."""
     rows = []
     for group, answers in data.kept.groupby("group", sort=True):
-        of_prompt = answers.groupby(["point", "use_case", "prompt"])["per_token_j"]
+        of_prompt = answers.groupby(["point", "use_case", "prompt_number"])["per_token_j"]
         repeats = of_prompt.agg(["mean", "std", "size"])
         repeats = repeats[repeats["size"] > 1]
         if len(repeats):
@@ -270,11 +271,11 @@ def left_out_table(data: Data) -> Table:
     failed = frame[frame["status"] != "ok"]
     # An execution may have several reasons or flags: explode() gives it one row for each.
     discarded = frame[frame["discarded"]].explode("reasons")
-    flagged = frame.explode("flags").dropna(subset=["flags"])
+    flagged = frame.explode("warning_flags").dropna(subset=["warning_flags"])
     rows = (
         *_counts("failed", failed, "error_kind"),
         *_counts("discarded", discarded, "reasons"),
-        *_counts("flagged", flagged, "flags"),
+        *_counts("flagged", flagged, "warning_flags"),
     )
     note = (
         "Failed and discarded executions are in no effect. Flagged ones are, except for those "

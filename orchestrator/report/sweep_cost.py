@@ -6,13 +6,11 @@ were replaced by a later attempt.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
-from datetime import UTC, datetime
-from typing import Any
 
+from orchestrator.dataset.energy import counted_energy_j
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.trial_files import read_trial
@@ -83,7 +81,7 @@ def cost_of(records: list[TrialRecord], n_unreadable: int = 0) -> Cost:
     for record in records:
         executions += _executions(record)
         if _loaded_here(record):
-            loads.append(_Event(_on_gpu(record), _number(record.environment.get("load_s"))))
+            loads.append(_Event(_on_gpu(record), record.environment.load_s))
             warm_ups += _warm_ups(record)
     parts = [
         _part("executions", executions),
@@ -123,22 +121,19 @@ def _sum_known(values: Iterable[float | None]) -> float | None:
 
 
 def _executions(record: TrialRecord) -> list[_Event]:
-    events = []
-    for execution in record.executions:
-        energy_j = None
-        if execution.energy_basis is not None:
-            energy_j = _number(getattr(execution, execution.energy_basis, None))
-        events.append(_Event(_on_gpu(record), _number(execution.window_s), energy_j))
-    return events
+    on_gpu = _on_gpu(record)
+    return [
+        _Event(on_gpu, execution.window_s, counted_energy_j(vars(execution)))
+        for execution in record.executions
+    ]
 
 
 def _warm_ups(record: TrialRecord) -> list[_Event]:
     """The warm-up before a trial; none where the record has no pilot."""
-    pilot = _pilot(record)
-    if not pilot:
+    pilot = record.environment.pilot
+    if pilot is None:
         return []
-    warm_up_s, energy_j = pilot.get("warm_up_s"), pilot.get("warm_up_energy_j")
-    return [_Event(_on_gpu(record), _number(warm_up_s), _number(energy_j))]
+    return [_Event(_on_gpu(record), pilot.warm_up_s, pilot.warm_up_energy_j)]
 
 
 def _held_times_s(records: list[TrialRecord]) -> list[float]:
@@ -167,16 +162,15 @@ def _held_times_s(records: list[TrialRecord]) -> list[float]:
 def _span(record: TrialRecord) -> _Span | None:
     """From a trial's first execution, or the loading before it, to the end of its last execution.
 
-    None where no execution has a time.
+    None where it has no execution.
     """
+    if not record.executions:
+        return None
     starts_s, ends_s = [], []
     for execution in record.executions:
-        start_s = _epoch_s(execution.started_at)
-        if start_s is not None:
-            starts_s.append(start_s)
-            ends_s.append(start_s + (_number(execution.window_s) or 0.0))
-    if not starts_s:
-        return None
+        start_s = execution.started_at.timestamp()
+        starts_s.append(start_s)
+        ends_s.append(start_s + (execution.window_s or 0.0))
     loads = _loaded_here(record)
     start_s = min(starts_s)
     if loads:
@@ -190,42 +184,11 @@ def _on_gpu(record: TrialRecord) -> bool:
 
 def _loaded_here(record: TrialRecord) -> bool:
     """Whether the model was loaded for this trial, and not kept from the trial before it."""
-    return record.environment.get("loaded_here") is True
+    return record.environment.loaded_here
 
 
 def _ready_s(record: TrialRecord) -> float:
     """Seconds from the start of loading until the model was warm."""
-    load_s = _number(record.environment.get("load_s")) or 0.0
-    warm_up_s = _number(_pilot(record).get("warm_up_s")) or 0.0
-    return load_s + warm_up_s
-
-
-def _pilot(record: TrialRecord) -> dict[str, Any]:
-    """The figures of the warm-up; empty where there was none."""
-    pilot = record.environment.get("pilot")
-    if isinstance(pilot, dict):
-        return pilot
-    return {}
-
-
-def _epoch_s(text: str) -> float | None:
-    """A record's UTC time in seconds since 1970; None where the text isn't a time."""
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    return at.timestamp()
-
-
-def _number(value: Any) -> float | None:
-    """A figure of a record; None where it isn't a finite number from 0 on.
-
-    Records may have been edited by hand or damaged, so nothing is taken for granted.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if not math.isfinite(value) or value < 0:
-        return None
-    return float(value)
+    pilot = record.environment.pilot
+    warm_up_s = pilot.warm_up_s if pilot else 0.0
+    return (record.environment.load_s or 0.0) + warm_up_s

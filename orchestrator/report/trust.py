@@ -6,30 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from orchestrator.dataset.flags import DOUBTFUL, FLAGS
 from orchestrator.report.execution_frame import Data
+from orchestrator.units import counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DOUBTS = {
-    "throttled": "the GPU slowed itself down for heat or power",
-    "meter_disagreement": "two meters of the GPU differ by more than 10 %",
-    "window_mismatch": "CodeCarbon's energy differs from that of the GPU's counter",
-    "too_short": "the window is shorter than 1 s: the counter's steps are too coarse for it",
-    "foreign_load": "another program ran on the GPU",
-    "thermal_drift": "the GPU warmed up by more than 10 degrees",
-    "drift": "other versions, or another GPU, than at the start of the sweep",
-}
-"""Flags that put the measurement itself in doubt, with their meaning (docs/method.md)."""
-CAUTIONS = {
-    "estimated_cpu": "the CPU's energy is a model, not a measurement",
-    "shared_host": "other trials ran on the host at the same time",
-    "cpu_offload": "some layers stayed in the host's memory, unquantized: slower, and not "
-    "comparable with models that are wholly on the GPU",
-    "no_country": "emissions use a world average (the energy isn't affected)",
-    "unshuffled": "trials ran in the order of the design, so drift may look like an effect",
-}
-"""Flags that a reader should know of, but that don't put the measurement in doubt."""
 Word = Literal["measured", "modelled", "doubtful", "nothing kept"]
 
 TRIAL_KEY = (
@@ -38,7 +21,7 @@ TRIAL_KEY = (
     "quantization",
     "strategy",
     "use_case",
-    "index",
+    "config_index",
     "config_hash",
     "repeat",
 )
@@ -75,14 +58,14 @@ def _card(rows: pd.DataFrame) -> Card:
     """The card of one trial from its executions."""
     first = rows.iloc[0]
     kept = rows[rows["counted"]]
-    flags = set(rows["flags"].explode().dropna())
+    flags = set(rows["warning_flags"].explode().dropna())
     tokens = int(kept["n_new_tokens"].sum())
     energy_per_token_j = None
     if tokens:
         energy_per_token_j = float(kept["spent_j"].sum()) / tokens
     place = f"{first['machine']} / {first['model']} / {first['use_case']}"
     return Card(
-        name=f"{place} / {int(first['index']):04d}-r{int(first['repeat'])}",
+        name=f"{place} / {int(first['config_index']):04d}-r{int(first['repeat'])}",
         word=_word(kept, flags),
         why=tuple(_reasons(rows, kept, flags)),
         configuration=f"max_length {int(first['max_length'])}, top_p {first['top_p']:.2g}, "
@@ -99,7 +82,7 @@ def _card(rows: pd.DataFrame) -> Card:
 def _word(kept: pd.DataFrame, flags: set[str]) -> Word:
     if kept.empty:
         return "nothing kept"
-    if not flags.isdisjoint(DOUBTS):
+    if not flags.isdisjoint(DOUBTFUL):
         return "doubtful"
     if (kept["energy_basis"] == "energy_j").any():
         return "modelled"
@@ -108,9 +91,9 @@ def _word(kept: pd.DataFrame, flags: set[str]) -> Word:
 
 def _reasons(rows: pd.DataFrame, kept: pd.DataFrame, flags: set[str]) -> list[str]:
     """Everything that speaks against a trial's number, one sentence each."""
-    meanings = DOUBTS | CAUTIONS
-    reasons = [f"{flag}: {meanings[flag]}" for flag in meanings if flag in flags]
-    reasons += [f"{flag}: see docs/method.md" for flag in sorted(flags - meanings.keys())]
+    reasons = [f"{name}: {flag.meaning}" for name, flag in FLAGS.items() if name in flags]
+    # a flag that an earlier version of this program set
+    reasons += [f"{flag}: see docs/method.md" for flag in sorted(flags - FLAGS.keys())]
     if len(kept) and (kept["energy_basis"] == "energy_j").all():
         reasons.append(
             "without a GPU, the energy is CodeCarbon's estimate for CPU and RAM: "

@@ -18,7 +18,7 @@ from pydantic import Field
 from orchestrator.dataset.paths import DataSetPaths, execution_id
 from orchestrator.dataset.reading import reason_of
 from orchestrator.dataset.schema import Execution, TrialColumns
-from orchestrator.dataset.tables import Trials, judgement_stamps
+from orchestrator.dataset.tables import Trials, judgement_stamps, prompt_text
 from orchestrator.dataset.verdicts import (
     Decision,
     Verdict,
@@ -264,25 +264,19 @@ class Queue:
 def _items(trials: Trials) -> Iterator[Item]:
     """Every counted execution that has a text."""
     for key in trials:
-        for columns, execution, record in trials.counted(key):
-            if execution.text is None:
+        for one in trials.counted(key):
+            columns, measured = one.record.columns, one.execution
+            text = measured.output_text
+            if text is None:
                 continue
             yield Item(
-                execution=execution_id(columns.machine, record.spec, execution.prompt),
+                execution=execution_id(columns.machine, one.record.spec, measured.prompt_number),
                 columns=columns,
-                measured=execution,
-                prompt=_prompt(record, execution.prompt),
-                text=execution.text,
-                sha256=text_sha256(execution.text),
+                measured=measured,
+                prompt=prompt_text(one.record, measured),
+                text=text,
+                sha256=text_sha256(text),
             )
-
-
-def _prompt(record: TrialRecord, number: int) -> str:
-    """The text of a trial's prompt; empty where the record lacks it."""
-    for prompt in record.spec.prompts:
-        if prompt.number == number:
-            return prompt.text
-    return ""
 
 
 def _word(decision: Decision) -> str | None:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.dataset.schema import Column
 from orchestrator.dataset.verdicts import Decision, Signals, Verdict
-from orchestrator.nouns import PARAMETERS
+from orchestrator.nouns import PARAMETERS, Column
 from orchestrator.review.review_queue import Item, Queue
 
 OFF = {"top_p": 1.0, "top_k": 0}
@@ -21,8 +20,8 @@ def entry(queue: Queue, item: Item) -> dict[str, Any]:
     columns = item.columns
     return {
         "execution": item.execution,
-        "title": f"{columns.use_case} #{item.measured.prompt}",
-        "place": f"{columns.index:04d}-r{columns.repeat} · {columns.model} · {columns.strategy}",
+        "title": f"{columns.use_case} #{item.measured.prompt_number}",
+        "place": f"{columns.config_index:04d}-r{columns.repeat} · {columns.model} · {columns.strategy}",
         "word": queue.my_word(item),
     }
 
@@ -96,7 +95,7 @@ def _facts(item: Item) -> list[tuple[str, Any, str]]:
         ("energy", energy_j, "J"),
         ("energy from", ran.energy_basis, ""),
         ("energy per token", ran.energy_per_token_j, "J"),
-        ("flags", ", ".join(ran.flags) or "none", ""),
+        ("flags", ", ".join(ran.warning_flags) or "none", ""),
         ("model", f"{columns.model} ({columns.quantization})", ""),
         ("machine", columns.machine, ""),
         ("strategy", columns.strategy, ""),

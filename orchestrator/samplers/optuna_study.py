@@ -22,7 +22,7 @@ class OptunaStudy:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._distributions = _distributions(space)
-        self._objectives: dict[str, str] = {**options.objectives}
+        self._objectives: dict[str, str] = dict(options.objectives.items())
         self._study = optuna.create_study(
             directions=[f"{direction}imize" for direction in self._objectives.values()],
             sampler=_search(seed, options),

@@ -34,6 +34,7 @@ from orchestrator.measure import ExecutionLimits, Instrumented, execute, warm_up
 from orchestrator.meters import METERS, Scene, meters_for
 from orchestrator.meters.nvml import Gpu, list_gpus
 from orchestrator.nouns import Machine, Noun, Prompt, Setup, TrialSpec, derived_values
+from orchestrator.packages import package_versions
 
 HUNG_FACTOR, HUNG_EXTRA_S = 2.0, 60.0
 """An execution is taken for hung after so many times its timeout and so many seconds more."""
@@ -148,11 +149,8 @@ def _machine(job: Job) -> Machine:
 
 
 def _versions(engine: Engine) -> dict[str, str]:
-    packages = ["ray"]
-    for kind in METERS.values():
-        packages += kind.packages
-    own = {name: importlib.metadata.version(name) for name in packages}
-    return own | engine.info.versions
+    of_meters = [package for kind in METERS.values() for package in kind.packages]
+    return package_versions(("ray", *of_meters)) | engine.info.versions
 
 
 def _origin(job: Job, loaded: Loaded, *, loaded_here: bool) -> Origin:
