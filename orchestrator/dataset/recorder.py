@@ -10,7 +10,7 @@ import errno
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from orchestrator.dataset.lock import Lock
 from orchestrator.dataset.paths import DataSetPaths
@@ -42,6 +42,10 @@ class Recorder:
         """Whether waiting for room makes no sense any more."""
         self.tell: Callable[[str], None] = lambda _line: None
         """Hears once that the disk is full, and once that waiting ended without room."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave all out: Tune pickles what it can reach into a state that is never restored."""
+        return {}
 
     def append(
         self, spec: TrialSpec, origin: Origin, order: str, measured: Measured, *, first: bool
