@@ -166,9 +166,9 @@ def _meters(machine: Machine, gpus: list[Gpu]) -> Iterator[Check]:
 def _gpu_energy(name: str, reading: Reading) -> Check:
     joules = reading.values.get("gpu_energy_counter_j")
     if joules is None:
-        why = reading.notes.get("gpu_energy_counter_j", "no answer")
+        why = reading.notes.get("gpu_energy_counter_j", "its energy counter gives no answer")
         remedy = "none; its energy is integrated from polled power, if the GPU reports its power"
-        return Check(name, f"no energy counter: {why}", ok=False, remedy=remedy)
+        return Check(name, why, ok=False, remedy=remedy)
     return Check(name, f"measured by its energy counter, {joules / WINDOW_S:.0f} W just now")
 
 

@@ -102,5 +102,5 @@ def test_all_cells_run_and_run_again(
     ).read_bytes()
     # the machine is gone, the Drive is there
     _, _, mounted, *_, tuned, _, _, _, _ = executed(second, monkeypatch, drive=drive, **small)
-    assert "1 trials copied" in mounted
+    assert "1 trial copied" in mounted
     assert "Nothing was missing: all 1 executions" in tuned
