@@ -1,4 +1,7 @@
-"""Draws docs/images/review.png: `python -m tests.review.screenshot`. Texts and figures are made up; verdicts are by the rules."""
+"""Draws docs/images/review.png: `python -m tests.review.screenshot`.
+
+Texts and figures are made up; verdicts are by the rules.
+"""
 
 from __future__ import annotations
 
@@ -16,47 +19,58 @@ from tests.browser import browser_page, until
 from tests.review.serving import decides, served
 
 TARGET = Path(__file__).parents[2] / "docs" / "images" / "review.png"
-STORY = """In the valley of Arden, where the river bends twice before it finds the sea, there lived a clockmaker called Mirela. \
-Nobody in the village had seen her sleep, and the oldest of them swore that her lamp had burned since the year of the flood.
+STORY = """In the valley of Arden, where the river bends twice before it finds the sea, there \
+lived a clockmaker called Mirela. \
+Nobody in the village had seen her sleep, and the oldest of them swore that her lamp had burned \
+since the year of the flood.
 
-One evening a boy knocked at her door with a broken watch. "It belonged to my grandfather," he said. "It stopped on the day \
+One evening a boy knocked at her door with a broken watch. "It belonged to my grandfather," he \
+said. "It stopped on the day \
 that he went into the forest."
 
-Mirela opened the case with a thin blade. Inside there were no wheels and no spring, only a small grey seed, as dry as \
+Mirela opened the case with a thin blade. Inside there were no wheels and no spring, only a \
+small grey seed, as dry as \
 paper. She laid it in the palm of her hand and listened.
 
 "It isn't broken," she said at last. "It is waiting for rain."
 
-The boy did not understand, and he was too polite to say so. He took the watch home and put it on the windowsill, and for \
+The boy did not understand, and he was too polite to say so. He took the watch home and put it \
+on the windowsill, and for \
 nine days the sky was as blue as a plate. On the tenth the clouds came over the hills"""
 LOOP = "The dancers move to the left. The dancers move to the right. " * 12
 STORIES = (
     (
-        "The lighthouse keeper counted the ships each night, and each night there was one more than the evening before. He wrote "
+        "The lighthouse keeper counted the ships each night, and each night there was one more "
+        "than the evening before. He wrote "
         "the number down, blew out the candle, and wondered who was sailing the last one home."
     ),
     STORY,
     (
-        "A dragon who could not breathe fire opened a bakery at the edge of the kingdom. The ovens were cold, but the bread was "
+        "A dragon who could not breathe fire opened a bakery at the edge of the kingdom. The "
+        "ovens were cold, but the bread was "
         "the best in the land, and the knights came without their swords to ask for the recipe."
     ),
     (
-        "Under the old bridge there was a door that only opened for those who had forgotten what they were looking for. On the "
+        "Under the old bridge there was a door that only opened for those who had forgotten what "
+        "they were looking for. On the "
         "first day of spring three sisters stood in front of it and could not remember why."
     ),
     (
-        "No one had mapped the islands beyond the mist, because they moved. Captain Ilse drew them anyway, in chalk, on the deck "
+        "No one had mapped the islands beyond the mist, because they moved. Captain Ilse drew "
+        "them anyway, in chalk, on the deck "
         "of her ship, and washed them away each morning."
     ),
 )
 DANCES = (
     (
-        "Begin in stillness, with your weight on the left foot. In the first movement the arms rise slowly as though they were "
+        "Begin in stillness, with your weight on the left foot. In the first movement the arms "
+        "rise slowly as though they were "
         "lifted by water, and the dancers turn towards the light."
     ),
     LOOP,
     (
-        "Twelve dancers enter from both sides in silence. They cross, pause, and cross again, until a single drum begins and the "
+        "Twelve dancers enter from both sides in silence. They cross, pause, and cross again, "
+        "until a single drum begins and the "
         "lines dissolve into a wide circle."
     ),
 )
@@ -68,7 +82,8 @@ ASKED = (
     (350, 0.85, 60, 0.9),
 )
 PROMPTS = {
-    "fantasyWorld": "Write a short story about someone who mends what others have given up on, in a world with a little magic.",
+    "fantasyWorld": "Write a short story about someone who mends what others have given up on, "
+    "in a world with a little magic.",
     "danceCoreography": "Describe the choreography of a dance for twelve dancers.",
 }
 
