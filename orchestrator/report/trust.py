@@ -110,6 +110,7 @@ def _word(kept: pd.DataFrame, flags: set[str]) -> Word:
 def _reasons(rows: pd.DataFrame, kept: pd.DataFrame, flags: set[str]) -> list[str]:
     """Everything that speaks against a trial's number, one sentence each."""
     meanings = DOUBTS | CAUTIONS
+    # In the order of the tables, so the gravest come first.
     reasons = [f"{flag}: {meanings[flag]}" for flag in meanings if flag in flags]
     reasons += [f"{flag}: see docs/method.md" for flag in sorted(flags - meanings.keys())]
     if len(kept) and (kept["energy_basis"] == "energy_j").all():
