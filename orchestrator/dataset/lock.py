@@ -64,6 +64,7 @@ class Lock:
         self._handle = handle
         self._mine = mine
         self._ended = threading.Event()
+        # A daemon: a hanging file system must not keep the process from ending.
         self._beat = threading.Thread(target=self._beats, daemon=True)
         self._beat.start()
 
@@ -155,6 +156,7 @@ def _take(out: Path, say: Callable[[str], None]) -> Lock:
     """Take the lock. Raises as `held` does."""
     path = out / LOCK_FILE
     while True:
+        # O_NOFOLLOW: a link here would have another file touched, locked and emptied.
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             # where the file system knows no locks, the holder's file decides
@@ -178,6 +180,7 @@ def _written(handle: int) -> Holder:
         process=_process(os.getpid()) or "",
         since=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    # In place, since a new file would not have the flock of this one.
     os.ftruncate(handle, 0)
     os.pwrite(handle, json.dumps(mine.model_dump()).encode(), 0)
     os.fsync(handle)

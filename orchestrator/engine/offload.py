@@ -34,6 +34,7 @@ def skeleton(folder: Path, dtype: Any) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    # Tensors on the "meta" device have a shape and a type, but no data.
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
 

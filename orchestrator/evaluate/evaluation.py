@@ -97,6 +97,7 @@ def evaluate(
         say(f"judging {len(new)} of {len(texts)} texts by rules {rules.name}")
     if model:
         new = _with_similarity(new, model)
+    # The judge comes last, since it may cost money and is asked only about what is new.
     if judge:
         new, unanswered = judge.asked(new, paths)
         notes += unanswered

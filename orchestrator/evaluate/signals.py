@@ -43,6 +43,7 @@ def signals_of(text: str, prompt: str) -> dict[str, Any]:
         "language": reads_like,
         "language_share": language_share,
         "echo_ratio": _echo(lower, prompt),
+        # Over the whole text: a loop may be longer than a window.
         "max_repeat_run": repeat_run(lower),
         "prompt_overlap": _overlap(lower, prompt, language),
     }

@@ -115,6 +115,7 @@ def compare(a: Data, b: Data) -> Comparison:
     to_compare = [(group, group) for group in groups_a if group in groups_b]
     only_a = [group for group in groups_a if group not in groups_b]
     only_b = [group for group in groups_b if group not in groups_a]
+    # A name that only one side has may still mean the same set-up (a renamed machine, say).
     to_compare += product(only_a, only_b)
     matches = [_match(a, b, group_a, group_b) for group_a, group_b in to_compare]
     return Comparison(a, b, tuple(match for match in matches if len(match.pairs)))
@@ -159,6 +160,7 @@ def _means(executions: pd.DataFrame, outcomes: list[str]) -> pd.DataFrame:
     """Arithmetic means of `outcomes` over the repeats of each prompt under each configuration."""
     frame = executions[["use_case", "prompt_sha256", *outcomes]]
     frame = frame.assign(configuration=_configuration(executions))
+    # `usable` is True, False or null: as a float, its mean is a share.
     frame = frame.astype(dict.fromkeys(outcomes, float))
     means: pd.DataFrame = frame.groupby(PAIR_KEY, dropna=False)[outcomes].mean().reset_index()
     return means
@@ -169,6 +171,7 @@ def _geometric_means(executions: pd.DataFrame) -> pd.DataFrame:
     import numpy as np
 
     outcomes = list(RATIOS)
+    # Energies are skewed, and ratios of geometric means don't depend on which side is A.
     logarithms = executions.copy()
     logarithms[outcomes] = np.log(executions[outcomes].astype(float))
     means = _means(logarithms, outcomes)

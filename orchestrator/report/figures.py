@@ -64,6 +64,7 @@ def energy_by_length(data: Data) -> Figure | None:
         return None
     figure, axes = _axes()
     for group, (colour, marker) in looks(data.all["group"]).items():
+        # Thinned by group, so that a small group isn't lost beside a large one.
         some = thinned(kept[kept["group"] == group])
         if len(some):
             axes.scatter(
@@ -74,6 +75,7 @@ def energy_by_length(data: Data) -> Figure | None:
                 color=colour,
                 marker=marker,
                 label=group,
+                # Thousands of markers as vectors would make a PDF slow to draw.
                 rasterized=True,
             )
     axes.set(xlabel="new tokens (tokens)", ylabel="energy of an answer (J)")
@@ -289,6 +291,7 @@ def coverage(data: Data) -> Figure | None:
     """Where the configurations lie, for each pair of hyperparameters; greedy ones are crosses."""
     if data.all.empty:
         return None
+    # A configuration has a row for each prompt, use case, model and repeat.
     points = data.all.drop_duplicates("point")
     sampled = points["effective_do_sample"].astype(bool)
     size = len(PARAMETERS) - 1

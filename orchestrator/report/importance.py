@@ -84,6 +84,7 @@ def importances(kept: pd.DataFrame, outcome: str) -> list[Importance]:
             curves[name] = curve
     formula = " + ".join(["deviation ~ 1", *curves])
     model = smf.ols(formula, {"deviation": of_point.to_numpy(float), **curves})
+    # Where two curves coincide, least squares would divide one effect between them arbitrarily.
     if np.linalg.matrix_rank(model.exog) < model.exog.shape[1]:
         return _unknown("hyperparameters can't be told apart in this design")
     table = anova_lm(model.fit(), typ=2)
@@ -134,6 +135,7 @@ def _noncentrality(f: float, df: float, df_rest: float) -> tuple[float, float]:
         if ncfdtr(df, df_rest, 0.0, f) < quantile:
             return 0.0
         high = 1.0
+        # Double the upper bound until the root lies between 0 and it.
         while ncfdtr(df, df_rest, high, f) > quantile:
             high *= 2
         return float(brentq(lambda value: ncfdtr(df, df_rest, value, f) - quantile, 0.0, high))
@@ -172,6 +174,7 @@ def _curve(values: Any) -> Any:
 
     highest = 2 if len(values) < MANY_POINTS else 3
     degree = min(highest, len(np.unique(values)) - 1)
+    # QR makes the columns orthonormal, which keeps high powers from being nearly collinear.
     ranks = rankdata(values) / len(values) - 0.5
     orthonormal, _ = np.linalg.qr(np.vander(ranks, degree + 1, increasing=True))
     return orthonormal[:, 1:] * len(values) ** 0.5

@@ -73,7 +73,7 @@ def _usable_figures(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
     whole_j = _sum(ok["spent_j"])
     share = "share unknown"
     if wasted_j is not None and whole_j:
-        share = f"{percent(wasted_j / whole_j)} of the whole"
+        share = f"{percent(wasted_j / whole_j)} of the energy of ok executions"
     # A usable answer pays for the discarded ones, too.
     per_usable = UNKNOWN
     if whole_j and n_usable:
@@ -214,6 +214,7 @@ def group_table(data: Data) -> Table:
     rows = []
     for (group, use_case), answers in data.kept.groupby(["group", "use_case"], sort=True):
         low, middle, high = _quartiles(answers)
+        # All tokens over all time, so that a long answer counts more than a short one.
         window_s = float(answers["window_s"].sum())
         tokens_per_s = None
         if window_s:
@@ -244,6 +245,7 @@ def repeat_table(data: Data) -> Table:
     for group, answers in data.kept.groupby("group", sort=True):
         of_prompt = answers.groupby(["point", "use_case", "prompt_number"])["per_token_j"]
         repeats = of_prompt.agg(["mean", "std", "size"])
+        # A single measurement has no spread.
         repeats = repeats[repeats["size"] > 1]
         if len(repeats):
             spread = repeats["std"] / repeats["mean"]

@@ -80,6 +80,7 @@ def cost_of(records: list[TrialRecord], n_unreadable: int = 0) -> Cost:
     loads: list[_Event] = []
     for record in records:
         executions += _executions(record)
+        # A trial that found its model loaded repeats the figures of the trial that loaded it.
         if _loaded_here(record):
             loads.append(_Event(_on_gpu(record), record.environment.load_s))
             warm_ups += _warm_ups(record)

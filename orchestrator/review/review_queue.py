@@ -203,6 +203,7 @@ class Queue:
     def selected(self, filters: Filters) -> Selection:
         """The texts that a filter shows, in the order of the trials' folders."""
         items = [item for item in self.items.values() if self._passes(filters, item)]
+        # The sample is drawn from what passes the other filters, so it has the wanted size.
         if filters.sample is not None:
             items = _sample(items, filters.sample, filters.seed)
         undecided = [item for item in items if self.my_word(item) is None]

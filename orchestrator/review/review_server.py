@@ -135,6 +135,7 @@ class ReviewServer:
         except ValidationError as error:
             return _refused(400, f"this isn't a decision: {reason_of(error)}")
         item = self._queue.items.get(decision.execution)
+        # A sweep may have measured this execution again: the decision is about the older text.
         if item is None or item.sha256 != decision.text_sha256:
             return _refused(409, "this text has changed since the page showed it: reload the page")
         try:

@@ -36,7 +36,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 def same(follower: Follower, paths: DataSetPaths) -> bool:
-    """Whether it has what reading everything gives; a running trial's record says when it was read."""
+    """Whether it has the same as reading everything, except when a running trial was read."""
     (trials, faults), (all_trials, all_faults) = follower.trials(), read_all(paths, unfinished=True)
     found = [
         [record.model_copy(update={"sealed_at": ""}) for record in t.records()]
@@ -115,7 +115,10 @@ def test_links_out_of_the_data_set_are_not_followed(paths: DataSetPaths, tmp_pat
 def test_two_thousand_trials_are_read_once(
     paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By their number, not by the clock: a look at what hasn't changed reads no trial, and lists no settled leaf."""
+    """Where nothing has changed, a look reads no trial and lists no settled folder.
+
+    It is shown by counting the reads, not by the clock.
+    """
     read: list[str] = []
     record = builders.record()
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""One driver a data set: with real processes where processes decide, with a forged holder's file where another host does."""
+"""The lock of a data set, with real processes; another host is played by a forged lock file."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> float:
     return 0.5
 
 
-# --- one process -----------------------------------------------------------------------------------------------------
+# --- one process ----------------------------------------------------------------------------------
 
 
 def test_a_held_data_set_says_who_holds_it(out: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_folder_that_can_not_be_made_is_an_os_error(tmp_path: Path) -> None:
         pass
 
 
-# --- ours no more ----------------------------------------------------------------------------------------------------
+# --- ours no more ---------------------------------------------------------------------------------
 
 
 def replaced_folder(out: Path) -> None:
@@ -211,7 +211,7 @@ def test_a_data_set_that_is_not_ours_any_more_is_noticed(out: Path, loss: str) -
     )
 
 
-# --- processes of this host ------------------------------------------------------------------------------------------
+# --- processes of this host -----------------------------------------------------------------------
 
 
 def test_a_second_process_is_refused_by_the_first_one_s_id(start: Start, out: Path) -> None:
@@ -364,7 +364,7 @@ def test_a_holder_that_lets_go_between_our_opening_and_our_lock(
         assert lock.held()
 
 
-# --- another host ----------------------------------------------------------------------------------------------------
+# --- another host ---------------------------------------------------------------------------------
 
 
 def beating(path: Path, ended: threading.Event) -> threading.Thread:

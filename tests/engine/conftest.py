@@ -1,4 +1,7 @@
-"""Tiny real models: random weights in two architectures, made once a session, and copies of their folders to spoil."""
+"""Tiny real models with random weights in two architectures, and copies of them to spoil.
+
+They are made once a session.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ from orchestrator.engine.weights import Weights, resolve
 from orchestrator.models import parse_model
 from tests import builders
 
-SIZES = "hidden_size=64,num_hidden_layers=2,num_attention_heads=4,num_key_value_heads={kv},intermediate_size=128,vocab_size=512"
+SIZES = (
+    "hidden_size=64,num_hidden_layers=2,num_attention_heads=4,num_key_value_heads={kv},"
+    "intermediate_size=128,vocab_size=512"
+)
 REFS = {
     "llama2": "synthetic-llama2:" + SIZES.format(kv=4),
     "mistral": "synthetic-mistral:" + SIZES.format(kv=2),
@@ -62,7 +68,10 @@ def engines(tiny: Callable[[str], Weights]) -> Iterator[Callable[[str, str], HfE
 
 @pytest.fixture
 def folder(tiny: Callable[[str], Weights], tmp_path: Path) -> Callable[..., Path]:
-    """A copy of the tiny Llama's folder; `config`, `generation` and `tokenizer` change its JSON files."""
+    """A copy of the tiny Llama's folder.
+
+    `config`, `generation` and `tokenizer` change its JSON files.
+    """
     made = 0
 
     def copy(

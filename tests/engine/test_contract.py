@@ -1,4 +1,7 @@
-"""What every engine keeps to, and what the real one must not let happen: real transformers and bitsandbytes on tiny models."""
+"""What every engine must do, and the faults that the real engine must not let happen.
+
+The real engine runs transformers and bitsandbytes on tiny models.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +89,7 @@ def real(engines: Engines) -> Subject:
     return subject_of(engines("llama2", "none"))
 
 
-# --- the contract ----------------------------------------------------------------------------------------------------
+# --- the contract ---------------------------------------------------------------------------------
 
 
 def test_the_family_is_the_table() -> None:
@@ -190,7 +193,7 @@ def test_what_was_loaded_is_told(subject: Subject) -> None:
     assert info.uses_chat_template is False
 
 
-# --- the edges of the domain, on the real engine ---------------------------------------------------------------------
+# --- the edges of the domain, on the real engine --------------------------------------------------
 
 GREEDY = [
     {"temperature": 0.0},
@@ -308,13 +311,13 @@ def test_a_prompt_longer_than_the_context_gives_one_token(
     assert len(subject.generate(max_length=100).tokens) == 1
 
 
-# --- how a text ends -------------------------------------------------------------------------------------------------
+# --- how a text ends ------------------------------------------------------------------------------
 
 
 def test_a_text_ends_at_the_first_of_the_model_s_end_tokens(
     folder: Callable[..., Path], load_folder: Callable[..., HfEngine], real: Subject
 ) -> None:
-    """The end tokens are the one thing that generation_config decides; the end itself is counted."""
+    """generation_config decides the end tokens and nothing else; the end token is counted."""
     free = real.generate(4).tokens
     place, end = next(
         (i, token) for i, token in enumerate(free) if i >= 5 and token not in free[:i]
@@ -351,7 +354,7 @@ def test_decode_leaves_out_the_end(real: Subject) -> None:
     assert real.engine.decode(Generated([*word, 2], "eos", None)) == "castle"
 
 
-# --- nothing leaks in ------------------------------------------------------------------------------------------------
+# --- nothing leaks in -----------------------------------------------------------------------------
 
 LEAKY = {
     "temperature": 0.6,
@@ -425,7 +428,7 @@ def pytest_equal(generated: Generated) -> Generated:
     return AnyTime(generated.tokens, generated.finish_reason, None)
 
 
-# --- templates -------------------------------------------------------------------------------------------------------
+# --- templates ------------------------------------------------------------------------------------
 
 TEMPLATE = "<s>[INST] {{ messages[0]['content'] }} [/INST]"
 
@@ -449,7 +452,7 @@ def test_a_base_model_has_no_template(real: Subject) -> None:
     assert real.engine.encode("castle").ids[0].tolist()[0] == 1
 
 
-# --- what was loaded -------------------------------------------------------------------------------------------------
+# --- what was loaded ------------------------------------------------------------------------------
 
 
 def test_quantization_is_real(engines: Engines) -> None:
@@ -552,7 +555,7 @@ def test_an_asked_compute_type_is_taken(tiny: Callable[[str], Weights]) -> None:
 def test_the_memory_left_bounds_the_tokens(
     monkeypatch: pytest.MonkeyPatch, tiny: Callable[[str], Weights]
 ) -> None:
-    """2 layers x (key, value) x 4 heads x 16 x 4 bytes = 1024 bytes a token; a tenth is left free."""
+    """2 layers x (key, value) x 4 heads x 16 x 4 bytes = 1024 bytes a token; a tenth is free."""
     monkeypatch.setattr(hf, "_ram_bytes", lambda: (1_024_000, 2_048_000))
     weights = tiny("llama2")
     assert (
@@ -589,7 +592,7 @@ def test_close_frees_the_model(tiny: Callable[[str], Weights]) -> None:
     assert not hasattr(engine, "_model")
 
 
-# --- loading refused -------------------------------------------------------------------------------------------------
+# --- loading refused ------------------------------------------------------------------------------
 
 
 def one_sentence(error: pytest.ExceptionInfo[ModelUnavailableError]) -> str:
@@ -635,7 +638,10 @@ def test_pickled_weights_are_refused(
 def test_pickled_weights_beside_an_empty_shard_are_refused(
     folder: Callable[..., Path], load_folder: Callable[..., HfEngine], tmp_path: Path
 ) -> None:
-    """A .safetensors file of another name gets the folder past the first look; transformers must not take the .bin."""
+    """A .safetensors file of another name passes the first check of the folder.
+
+    Then transformers must not load the .bin file.
+    """
     import torch
 
     class Evil:
@@ -811,14 +817,17 @@ def test_a_shard_that_is_missing_is_refused(
     one_sentence(raised)
 
 
-# --- generation that fails -------------------------------------------------------------------------------------------
+# --- generation that fails ------------------------------------------------------------------------
 
 
 def failures() -> list[tuple[str, Exception, str]]:
     import torch
 
     nan = "probability tensor contains either `inf`, `nan` or element < 0"
-    cpu = "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+    cpu = (
+        "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: "
+        "can't allocate memory: you tried to allocate 9 bytes."
+    )
     return [
         (
             "oom",
@@ -895,7 +904,7 @@ def test_real_nan_weights_are_a_typed_failure(
     assert raised.value.kind == "nan"
 
 
-# --- the simulated engine --------------------------------------------------------------------------------------------
+# --- the simulated engine -------------------------------------------------------------------------
 
 
 def test_the_simulated_engine_takes_the_time_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:

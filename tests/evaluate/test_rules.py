@@ -39,7 +39,10 @@ def judged(
         (texts.POEM, texts.PROMPT),
         (
             texts.CHOREOGRAPHY,
-            "Create a choreography for a slow waltz danced by a couple in a ballroom, with two natural turns.",
+            (
+                "Create a choreography for a slow waltz danced by a couple in a ballroom, with two "
+                "natural turns."
+            ),
         ),
         (texts.ENGLISH * 2, texts.PROMPT),
     ],

@@ -11,9 +11,12 @@ from orchestrator.evaluate.verdict import Text, verdict_on
 from orchestrator.evaluate.words import known, language_of, words_of
 
 ITALIAN = (
-    "La città di Verona era già sveglia quando Lucia aprì la finestra. Non c'era più nessuno nella piazza, perché la pioggia "
-    "aveva cacciato via tutti. Così prese l'ombrello di suo papà e camminò fino all'università. Lì incontrò un uomo che non "
-    "aveva età: poteva avere trent'anni o settanta. Può aiutarmi, le chiese guardandola. Sì, rispose lei, ma devo tornare."
+    "La città di Verona era già sveglia quando Lucia aprì la finestra. Non c'era più nessuno "
+    "nella piazza, perché la pioggia "
+    "aveva cacciato via tutti. Così prese l'ombrello di suo papà e camminò fino all'università. "
+    "Lì incontrò un uomo che non "
+    "aveva età: poteva avere trent'anni o settanta. Può aiutarmi, le chiese guardandola. Sì, "
+    "rispose lei, ma devo tornare."
 )
 
 

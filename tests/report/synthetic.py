@@ -1,4 +1,4 @@
-"""Executions with effects that are known: the truth a report has to find again. Seeded; no data set of anybody's."""
+"""Made-up executions with known effects, which a report must find again. They are seeded."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from orchestrator.samplers import LhsOptions
 from orchestrator.samplers.lhs import design
 
 LENGTHS = (100.0, 1000.0)
-"""Of max_length here."""
+"""The range of max_length in these executions."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """How energy comes about: (a + b * tokens) * exp(effects over the range) * noise of the configuration * noise."""
+    """How an energy is made: (a + b * tokens) * exp(effects), times two noises.
+
+    One noise is the configuration's, the other one the execution's.
+    """
 
     a_j: float = 50.0
     b_j: float = 2.0
     per_token: dict[str, float] = field(default_factory=dict)
     """Logarithm of the change of energy at equal length, from the lowest to the highest value."""
     length: dict[str, float] = field(default_factory=dict)
-    """The same of the number of new tokens."""
+    """Logarithm of the change of the new tokens, from the lowest to the highest value."""
     noise: float = 0.05
     noise_of_point: float = 0.03
 
@@ -73,16 +76,41 @@ def executions(
     names = np.array(["fantasyWorld", "creativeStorytelling", "danceCoreography"])
     base: dict[str, object] = dict.fromkeys(ExecutionRow.model_fields)
     base |= {
-        "machine": "gpu", "model": "smollm2", "strategy": "latinHypercubeSampling", "use_case": names[use_case], "index": point,
-        "config_hash": [f"{p:012x}" for p in point], "repeat": 1, "attempt": 1, "sweep_id": "lhs-0", "order_index": point,
-        **values, "max_length": values["max_length"].round().astype(int), "top_k": values["top_k"].round().astype(int),
-        "quantization": "nf4", "engine": "transformers", "synthetic": False, "prompt": prompt + 1, "status": "ok",
-        "effective_do_sample": True, "n_prompt_tokens": 40 + 5 * prompt, "n_new_tokens": tokens, "window_s": tokens / 20,
-        "tokens_per_s": 20.0, "energy_j": energy, "gpu_energy_counter_j": energy, "energy_basis": "gpu_energy_counter_j",
-        "energy_per_token_j": energy / tokens, "energy_rel_uncertainty": 0.06, "finish_reason": "length",
+        "machine": "gpu",
+        "model": "smollm2",
+        "strategy": "latinHypercubeSampling",
+        "use_case": names[use_case],
+        "index": point,
+        "config_hash": [f"{p:012x}" for p in point],
+        "repeat": 1,
+        "attempt": 1,
+        "sweep_id": "lhs-0",
+        "order_index": point,
+        **values,
+        "max_length": values["max_length"].round().astype(int),
+        "top_k": values["top_k"].round().astype(int),
+        "quantization": "nf4",
+        "engine": "transformers",
+        "synthetic": False,
+        "prompt": prompt + 1,
+        "status": "ok",
+        "effective_do_sample": True,
+        "n_prompt_tokens": 40 + 5 * prompt,
+        "n_new_tokens": tokens,
+        "window_s": tokens / 20,
+        "tokens_per_s": 20.0,
+        "energy_j": energy,
+        "gpu_energy_counter_j": energy,
+        "energy_basis": "gpu_energy_counter_j",
+        "energy_per_token_j": energy / tokens,
+        "energy_rel_uncertainty": 0.06,
+        "finish_reason": "length",
         "cpu_method": "cpu_load",
-        "device": "cuda", "gpu_name": "GPU", "scope": "exclusive", "load_s": 5.0,
-    }  # fmt: skip
+        "device": "cuda",
+        "gpu_name": "GPU",
+        "scope": "exclusive",
+        "load_s": 5.0,
+    }
     base |= {
         "flags": [()] * n,
         "notes": [()] * n,

@@ -1,4 +1,4 @@
-"""The pages in a real browser: nothing on the console, nothing fetched, charts there, keys work, prints."""
+"""The pages in a real browser: no errors, nothing fetched, charts, keys, printing."""
 
 from __future__ import annotations
 

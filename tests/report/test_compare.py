@@ -1,4 +1,4 @@
-"""Two data sets: the known ratio is found again, and nothing is said of what wasn't measured alike."""
+"""Two data sets: a known ratio is found again, and what was measured differently isn't compared."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ SEEDS = range(20)
 
 
 def rows(seed: int, *, noise: int = 0, design: int = 0, **columns: object) -> pd.DataFrame:
-    """Of a design, measured with noise of its own: the same configurations and prompts for the same `design`."""
+    """The executions of a design, with noise of their own.
+
+    The same `design` has the same configurations and prompts.
+    """
     frame = executions(Truth(per_token={"temperature": 0.3}), design, points=12)
     rng = np.random.default_rng(1000 * seed + noise)
     of_point = rng.normal(0, 0.05, 12)[frame["index"]]

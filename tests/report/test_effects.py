@@ -1,4 +1,7 @@
-"""Effects on executions whose truth is known: intervals hold it, length is taken out, nothing is found where nothing is."""
+"""Effects on made-up executions: intervals contain the true effect, also at equal length.
+
+Where there is no effect, none is found.
+"""
 
 from __future__ import annotations
 

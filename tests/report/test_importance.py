@@ -1,4 +1,7 @@
-"""Importance on executions whose truth is known: the shares are found again, and what does nothing can't be told from chance."""
+"""Importance on made-up executions: true shares are found again.
+
+What does nothing can't be distinguished from chance.
+"""
 
 from __future__ import annotations
 
@@ -83,9 +86,7 @@ def test_a_curve_that_turns_is_seen_though_it_has_no_slope() -> None:
     assert shares(frame)["top_p"] > 0.8
 
 
-def test_costly_prompts_and_machines_that_were_measured_on_some_configurations_only_are_no_effect() -> (
-    None
-):
+def test_costly_prompts_and_machines_on_some_configurations_only_are_no_effect() -> None:
     frame = executions(Truth(), 3, points=60)
     costly = frame["prompt"] > 3
     frame.loc[costly, "gpu_energy_counter_j"] *= 5

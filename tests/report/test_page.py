@@ -1,4 +1,4 @@
-"""The report as a whole: what it says of data whose truth is known, and of data that hold nothing, anything, or too much."""
+"""The report as a whole: on known data, on data that say little, on hostile and on large ones."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def test_a_figure_is_the_same_bytes_each_time(kind: str) -> None:
     assert found[0] == found[1]
 
 
-# --- the verbs -------------------------------------------------------------------------------------------------------
+# --- the verbs ------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Parallel coordinates: a line a configuration, off at the top, nothing that lies outside of its axes."""
+"""Parallel coordinates: one line a configuration, "off" at the top, nothing outside the axes."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ def pairs(table: list[list[int]]) -> list[tuple[int, int]]:
 def test_by_hand() -> None:
     """35 of 50 agree; chance (25 * 30 + 25 * 20) / 50^2 = 0.5; kappa (0.7 - 0.5) / 0.5.
 
-    Variance: (0.4 * 0.34^2 + 0.3 * 0.46^2 + 0.6^2 * (0.1 * 1.1^2 + 0.2 * 0.9^2) - 0.1^2) / (50 * 0.5^2) = 0.016128.
+    Variance: (0.4 * 0.34^2 + 0.3 * 0.46^2 + 0.6^2 * (0.1 * 1.1^2 + 0.2 * 0.9^2) - 0.1^2)
+    / (50 * 0.5^2) = 0.016128.
     """
     found = cohen_kappa(pairs([[20, 5], [10, 15]]))
     assert found.n == 50

@@ -1,4 +1,4 @@
-"""The page in a real browser: keys, notes, filters, hostile texts, many texts, faults that must be seen."""
+"""The page in a real browser: keys, notes, filters, hostile texts, many texts, visible faults."""
 
 from __future__ import annotations
 
@@ -102,7 +102,8 @@ def test_a_key_pressed_twice_decides_on_no_text_that_was_not_read(
         page.goto(address)
         waits(page, "#text", TEXTS[0])
         page.evaluate(
-            "for (const _ of [1, 2]) document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'd', bubbles: true}))"
+            "for (const _ of [1, 2]) document.body.dispatchEvent(new KeyboardEvent('keydown', "
+            "{key: 'd', bubbles: true}))"
         )
         waits(page, "#text", TEXTS[1])
         page.evaluate("saving")

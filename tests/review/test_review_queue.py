@@ -1,4 +1,4 @@
-"""What a reviewer is shown: filters, samples, disagreement, blindness, agreement, words on other texts."""
+"""What a reviewer sees: filters, samples, disagreement, blindness, agreement, replaced texts."""
 
 from __future__ import annotations
 

@@ -202,7 +202,10 @@ def test_options_are_checked_with_their_path(name: str, options: dict[str, Any],
 def test_an_unknown_sampler_suggests_the_nearest() -> None:
     with pytest.raises(UserError) as raised:
         sampler_of(space("lhs").model_copy(update={"sampler": "sobl"}), "mine.yaml")
-    said = "mine.yaml: $.sampler: there is no 'sobl': did you mean sobol? Known: uniform, grid, lhs, sobol, optuna"
+    said = (
+        "mine.yaml: $.sampler: there is no 'sobl': did you mean sobol? "
+        "Known: uniform, grid, lhs, sobol, optuna"
+    )
     assert raised.value.lines == (said,)
 
 
@@ -210,7 +213,10 @@ def test_strength_two_wants_the_square_of_a_prime() -> None:
     for count in (1, 4, 16, 20):
         with pytest.raises(UserError) as raised:
             draw("lhs", count, strength=2)
-        said = "strength 2 needs the square of a prime that is no less than 3: 9, 25, 49, 121, 169, ..."
+        said = (
+            "strength 2 needs the square of a prime that is no less than 3: "
+            "9, 25, 49, 121, 169, ..."
+        )
         assert raised.value.lines == (f"space: $.options: {said} (--samples {count})",)
     assert [len(draw("lhs", count, strength=2)) for count in (9, 25, 49)] == [9, 25, 49]
 
@@ -267,8 +273,8 @@ def test_quality_by_hand() -> None:
     together = quality(one_axis, [design[0]] * 4, None)
     assert (together.points, together.effective, together.coverage) == (4, 1, {"temperature": 0.25})
     assert (
-        together.line()
-        == f"discrepancy {together.discrepancy:.4f}, coverage temperature 25%; 1 of 4 effectively different"
+        together.line() == f"discrepancy {together.discrepancy:.4f}, coverage temperature 25%; "
+        "1 of 4 effectively different"
     )
 
 
