@@ -1,16 +1,18 @@
 """What a hyperparameter does to the energy of an answer: in all, and with the answer's length taken out.
 
-A linear model of the logarithm of an execution's energy on the four hyperparameters, with a level of its own for each machine,
-model and quantization and for each use case, by least squares (statsmodels). Executions of one configuration share its
-deviations, so standard errors are clustered by configuration (Liang & Zeger 1986; small-sample correction and t with
-clusters - 1 degrees of freedom, Cameron & Miller 2015, section VI).
+A linear model of the logarithm of an execution's energy on the four hyperparameters, with a level
+of its own for each machine, model and quantization and for each use case, by least squares
+(statsmodels). Executions of one configuration share its deviations, so standard errors are
+clustered by configuration (Liang & Zeger 1986; small-sample correction and t with clusters - 1
+degrees of freedom, Cameron & Miller 2015, section VI).
 
-A hyperparameter that lengthens the text costs more for that alone. `adjusted` adds the logarithm of the new tokens, its square
-(energy is about a + b * tokens, which is no power of the length) and the prompt's tokens: what is left is the effect at equal
-length.
+A hyperparameter that lengthens the text costs more for that alone. `adjusted` adds the logarithm of
+the new tokens, its square (energy is about a + b * tokens, which is no power of the length) and the
+prompt's tokens: what is left is the effect at equal length.
 
-top_p, top_k and temperature do nothing in greedy executions: there they are set to their mean, and greedy has a level of its own.
-top_k = 0 means off, so it stands above the largest value, not below the smallest.
+top_p, top_k and temperature do nothing in greedy executions: there they are set to their mean, and
+greedy has a level of its own. top_k = 0 means off, so it stands above the largest value, not below
+the smallest.
 """
 
 from __future__ import annotations
@@ -103,7 +105,10 @@ def _range(kept: pd.DataFrame, name: str) -> tuple[float, float]:
 
 
 def _axis(kept: pd.DataFrame, name: str) -> pd.Series | None:
-    """A hyperparameter from 0 (its lowest value) to 1, at its mean where it does nothing; None where it doesn't vary."""
+    """A hyperparameter from 0 (its lowest value) to 1, at its mean where it does nothing.
+
+    None where it doesn't vary.
+    """
     values = values_of(kept, name)
     if name != "max_length":
         values = values.where(kept["effective_do_sample"].astype(bool))
@@ -118,10 +123,16 @@ def _axis(kept: pd.DataFrame, name: str) -> pd.Series | None:
 def _design(
     kept: pd.DataFrame, axes: dict[str, pd.Series | None], *, adjusted: bool
 ) -> pd.DataFrame:
-    """Columns of the model: the axes first, then what is held fixed; columns that say nothing new are left out."""
+    """Columns of the model: the axes first, then what is held fixed.
+
+    Columns that say nothing new are left out.
+    """
     import numpy as np
     import pandas as pd
 
+    # No statsmodels formula: which of several dependent columns stays is decided by their order, the
+    # axes first, but one of statsmodels' two formula engines (patsy) puts categories before numbers.
+    # The dependent columns would have to be found here all the same (greedy where nothing is).
     parts = [pd.DataFrame(axes)]
     if adjusted:
         length = np.log(kept["n_new_tokens"].astype(float))
