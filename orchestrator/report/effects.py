@@ -135,6 +135,9 @@ def _design(
     import numpy as np
     import pandas as pd
 
+    # No statsmodels formula: which of several dependent columns stays is decided by their order, the
+    # axes first, but one of statsmodels' two formula engines (patsy) puts categories before numbers.
+    # The dependent columns would have to be found here all the same (greedy where nothing is).
     parts = [pd.DataFrame(axes)]
     if adjusted:
         length = np.log(kept["n_new_tokens"].astype(float))
