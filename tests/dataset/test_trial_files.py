@@ -449,11 +449,11 @@ def test_any_rows_survive_parquet(
             field.metadata for field in arrow_schema(row)
         ]
         lists = [name for name, kind, _ in columns_of(row) if "tuple" in str(kind)]
-        for line, given in zip(table.to_pylist(), rows, strict=True):
+        for line, source in zip(table.to_pylist(), rows, strict=True):
             for name in lists:
-                entries = given.get(name)
+                entries = source.get(name)
                 assert line.pop(name) == (None if entries is None else ";".join(entries))
-            assert line == {name: given.get(name) for name in line}
+            assert line == {name: source.get(name) for name in line}
 
 
 @many
