@@ -1,8 +1,11 @@
-"""The errors a user can cause and mend; anything else is a bug and keeps its traceback."""
+"""Errors that a user can cause and mend; anything else is a bug and keeps its traceback."""
 
 
 class UserError(Exception):
-    """What the user can mend. Each line says where, what is valid and what to do; the command line exits with 2."""
+    """What the user can mend: each line says where, what is valid and what to do.
+
+    The command line exits with 2.
+    """
 
     def __init__(self, *lines: str) -> None:
         super().__init__("\n".join(lines))
@@ -10,7 +13,10 @@ class UserError(Exception):
 
 
 class ModelUnavailableError(UserError):
-    """The weights of a model can't be had (gated, no network, no disk, wrong revision) or can't be loaded."""
+    """A model's weights can't be had or loaded.
+
+    They are gated, have another revision, or network or disk are missing.
+    """
 
 
 class ModelTooLargeError(ModelUnavailableError):

@@ -1,4 +1,4 @@
-"""Measure one execution: prompt in, row out. Gets engine and meters as arguments, so tests pass fakes.
+"""Measure one execution: prompt in, row out. Engine and meters are given, so tests pass fakes.
 
 The order is: encode, synchronize, open the window, generate, synchronize, close it, decode. Nothing
 else happens between the window's edges. Doesn't know Ray or the data set's files.
@@ -10,7 +10,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -86,7 +86,7 @@ class WindowOutcome:
     error: GenerationError | None = None
     window_s: float | None = None
     """None: no window was opened, since the prompt failed before."""
-    reading: Reading = Reading({})
+    reading: Reading = field(default_factory=lambda: Reading({}))
 
 
 def measured_window(tools: Instrumented, work: Callable[[], Generated]) -> WindowOutcome:
@@ -189,7 +189,8 @@ def execute(
         memory_tokens=info.memory_tokens,
         beyond_context=spec.setup.beyond_context,
     )
-    outcome = _generated(tools, spec, encoded, effective, seed, limits or ExecutionLimits())
+    limits = limits or ExecutionLimits()
+    outcome = _generated(tools, spec, encoded, effective, seed=seed, limits=limits)
     text, error = None, outcome.error
     if outcome.generated is not None:
         decoded = _attempted(engine, partial(engine.decode, outcome.generated))
@@ -226,6 +227,7 @@ def _generated(
     spec: TrialSpec,
     encoded: Encoded | GenerationError,
     effective: Effective,
+    *,
     seed: int,
     limits: ExecutionLimits,
 ) -> WindowOutcome:

@@ -1,7 +1,8 @@
-"""Put data sets of machines that can't reach each other together: copy what is new, keep what is there, refuse what conflicts.
+"""Put data sets of machines that can't reach each other together.
 
-Everything is checked before the first byte is written. The result doesn't depend on the order of the sources, nor on how
-often they are merged.
+What is new is copied, what is there is kept, what conflicts is refused. Everything is checked
+before the first byte is written. The result doesn't depend on the order of the sources, nor on how
+often they are merged. Trials of earlier schema versions are copied as they are.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from orchestrator.errors import UserError
 from orchestrator.nouns import digest
 
 SHOWN = 20
-"""Conflicts that are told."""
+"""At most so many conflicts are shown."""
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Side:
     sealed: dict[PurePosixPath, TrialRecord] = field(default_factory=dict)
     """machine/model/strategy/use case/folder -> what lies there."""
     unfinished: list[str] = field(default_factory=list)
-    """Trials that run or were cut off; not merged."""
+    """Trials that run or were interrupted; they are not merged."""
     plans: dict[str, SweepPlan] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
@@ -71,14 +72,14 @@ class Merge:
     out: Path
     sources: tuple[Source, ...]
     plans: tuple[SweepPlan, ...]
-    """As they stand afterwards."""
+    """All plans as they stand afterwards."""
     trials: Trials
-    """The same of the sealed trials."""
+    """All sealed trials as they stand afterwards."""
     sweeps: tuple[SweepGap, ...]
     verdicts: dict[str, Verdict]
-    """The same, by execution."""
+    """All verdicts as they stand afterwards, by execution."""
     decisions: tuple[Decision, ...]
-    """Of persons, those that `out` doesn't have."""
+    """Decisions of persons that `out` doesn't have."""
 
     def n_new(self) -> int:
         """Trial folders that are copied."""
@@ -95,31 +96,34 @@ def merge(
 ) -> Merge:
     """Copy into `out` what the sources have and it hasn't, and rebuild its tables.
 
-    Trials of one sweep that machines of one name measured under different conditions are a conflict, unless `accept_drift`.
+    Trials of one sweep that machines of one name measured under different conditions are a
+    conflict, unless `accept_drift`.
 
-    Raises UserError, before anything is written, naming every conflict, every faulty source, or who runs a sweep in `out`.
+    Raises UserError, before anything is written, naming every conflict, every faulty source, or
+    who runs a sweep in `out`.
     """
     roots = {path.resolve(): path for path in sources}
     if out.resolve() in roots:
         raise UserError(
-            f"--out {out}: is one of the data sets to merge; name another folder, it may be a new one"
+            f"--out {out}: is one of the data sets to merge; name another folder, it may be a new "
+            "one"
         )
     sides = [_side(root) for root in roots.values()]
     if dry_run or not out.exists():  # a conflict leaves no new folder behind
-        found = _planned(
-            sides, _side(out) if out.exists() else Side(out), accept_drift=accept_drift
-        )
-    if dry_run:
-        return found
+        target = _side(out) if out.exists() else Side(out)
+        planned = _planned(sides, target, accept_drift=accept_drift)
+        if dry_run:
+            return planned
     try:
         with held(out, say):
-            found = _planned(sides, _side(out), accept_drift=accept_drift)
-            _write(found)
+            planned = _planned(sides, _side(out), accept_drift=accept_drift)
+            _write(planned)
     except OSError as error:
         raise UserError(
-            f"{error.filename or out}: can't be written ({error.strerror}); what was copied is whole, merge again"
+            f"{error.filename or out}: can't be written ({error.strerror}); what was copied is "
+            "whole, merge again"
         ) from error
-    return found
+    return planned
 
 
 def _side(root: Path) -> Side:
@@ -128,12 +132,12 @@ def _side(root: Path) -> Side:
     trials, findings = validate_folders(paths, running=True, tables=False)  # they are made anew
     plans, unreadable = read_plans(paths)
     judgements, unread = read_judgements(paths)
-    faults = [f for f in (*findings, *unread, *unreadable) if f.severity == "error"]
+    faults = [one for one in (*findings, *unread, *unreadable) if one.severity == "error"]
     if faults:
+        first = f"{faults[0].where}: {faults[0].what}"
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise UserError(
-            f"{root}: {faults[0].where}: {faults[0].what}{more}; see `orchestrator validate --out {root}`"
-        )
+        see = f"see `orchestrator validate --out {root}`"
+        raise UserError(f"{root}: {first}{more}; {see}")
     plans_by_id = {plan.id: plan for plan in plans}
     side = Side(
         root, plans=plans_by_id, verdicts=judgements.verdicts, decisions=judgements.decisions
@@ -162,15 +166,7 @@ def _planned(sides: list[Side], target: Side, *, accept_drift: bool) -> Merge:
                 new.append(place)
             elif taken[place][1].sha256 != record.sha256:
                 conflicts.append(_conflict(place, taken[place][0], side.root))
-        for plan in side.plans.values():
-            joined = _joined(plans.get(plan.id, plan), plan)
-            if joined is None:
-                conflicts.append(
-                    f"sweeps/{plan.id}.json: {side.root} ran this sweep with other weights ({_weights(plan)}) than the others "
-                    f"({_weights(plans[plan.id])}); leave one of them out"
-                )
-            else:
-                plans[plan.id] = joined
+        conflicts += _take_plans(side, plans)
         n_identical = len(side.sealed) - len(new)
         imported = DataSetPaths(side.root).imports.exists()
         sources.append(Source(side.root, tuple(new), n_identical, tuple(side.unfinished), imported))
@@ -178,62 +174,90 @@ def _planned(sides: list[Side], target: Side, *, accept_drift: bool) -> Merge:
     for _, record in taken.values():
         trials.add(record)
     if not accept_drift:
-        conflicts += [line for plan in plans.values() for line in _drifted(plan, trials)]
+        for plan in plans.values():
+            conflicts += _drifted(plan, trials)
     if conflicts:
-        more = (
-            [f"... and {len(conflicts) - SHOWN} more conflicts"] if len(conflicts) > SHOWN else []
-        )
+        n_more = len(conflicts) - SHOWN
+        more = [f"... and {n_more} more conflicts"] if n_more > 0 else []
         raise UserError(*conflicts[:SHOWN], *more)
     joined_plans = tuple(plan for _, plan in sorted(plans.items()))
-    gaps = tuple(
-        SweepGap(plan.id, plan.n_executions(), n_missing(plan, finished_of(plan, trials)))
-        for plan in joined_plans
-    )
-    there = set(target.decisions)
-    decisions = tuple(
-        dict.fromkeys(found for side in sides for found in side.decisions if found not in there)
-    )
     return Merge(
         target.root,
         tuple(sources),
         joined_plans,
         trials,
-        gaps,
+        tuple(_gap(plan, trials) for plan in joined_plans),
         _verdicts([target, *sides]),
-        decisions,
+        _new_decisions(target, sides),
     )
 
 
+def _take_plans(side: Side, plans: dict[str, SweepPlan]) -> list[str]:
+    """Join a side's plans with those that are taken already; a line for each conflict."""
+    conflicts = []
+    for plan in side.plans.values():
+        known = plans.get(plan.id, plan)
+        joined = _joined(known, plan)
+        if joined is None:
+            conflicts.append(
+                f"sweeps/{plan.id}.json: {side.root} ran this sweep with other weights "
+                f"({_weights(plan)}) than the others ({_weights(known)}); leave one of them out"
+            )
+        else:
+            plans[plan.id] = joined
+    return conflicts
+
+
+def _gap(plan: SweepPlan, trials: Trials) -> SweepGap:
+    missing = n_missing(plan, finished_of(plan, trials))
+    return SweepGap(plan.id, plan.n_executions(), missing)
+
+
+def _new_decisions(target: Side, sides: list[Side]) -> tuple[Decision, ...]:
+    """Decisions of the sides that the target doesn't have, each once."""
+    there = set(target.decisions)
+    new: dict[Decision, None] = {}
+    for side in sides:
+        for decision in side.decisions:
+            if decision not in there:
+                new[decision] = None
+    return tuple(new)
+
+
 def _verdicts(sides: list[Side]) -> dict[str, Verdict]:
-    """All of them; of two on one execution (by different rules) always the same one. `evaluate` makes them alike."""
-    found: dict[str, Verdict] = {}
+    """All verdicts by execution; of two on one execution (by different rules) always the same one.
+
+    `evaluate` makes them alike.
+    """
+    chosen: dict[str, Verdict] = {}
     for side in sides:
         for execution, verdict in side.verdicts.items():
-            found[execution] = max(
-                found.get(execution, verdict),
-                verdict,
-                key=lambda verdict: verdict.model_dump_json(),
-            )
-    return found
+            both = (chosen.get(execution, verdict), verdict)
+            chosen[execution] = max(both, key=lambda one: one.model_dump_json())
+    return chosen
 
 
 def _conflict(place: PurePosixPath, one: Path, other: Path) -> str:
     return (
-        f"{place}: measured in {one} and, differently, in {other}; leave one of the two out, or give one of the machines "
-        "a name of its own (--machine) before it measures"
+        f"{place}: measured in {one} and, differently, in {other}; leave one of the two out, or "
+        "give one of the machines a name of its own (--machine) before it measures"
     )
 
 
 def _drifted(plan: SweepPlan, trials: Trials) -> list[str]:
     return [
-        f"sweeps/{plan.id}.json: its trials were measured under different conditions on {change}; give one of the machines a "
-        "name of its own (--machine) before it measures, or mix them with --accept-drift"
+        f"sweeps/{plan.id}.json: its trials were measured under different conditions on {change}; "
+        "give one of the machines a name of its own (--machine) before it measures, or mix them "
+        "with --accept-drift"
         for change in mixed(conditions(relevant(plan, trials.records())))
     ]
 
 
 def _joined(one: SweepPlan, other: SweepPlan) -> SweepPlan | None:
-    """The larger of two plans of one sweep; None where their weights differ. The order of the two doesn't matter."""
+    """The larger of two plans of one sweep; None where their weights differ.
+
+    The order of the two doesn't matter.
+    """
     if _hashes(one) != _hashes(other):
         return None
     larger = max(one, other, key=_size)
@@ -252,7 +276,10 @@ def _hashes(plan: SweepPlan) -> set[str]:
 
 
 def _size(plan: SweepPlan) -> tuple[int, str]:
-    """What one kind of machine runs of a plan; the text makes the larger of two equal ones the same in either order."""
+    """How many executions one kind of machine runs of a plan.
+
+    The text makes the larger of two equal plans the same one in either order.
+    """
     text = plan.model_dump_json(exclude={"created_at", "machine", "each"})
     return plan.n_executions() // len(plan.kinds()), text
 
@@ -261,29 +288,31 @@ def _weights(plan: SweepPlan) -> str:
     return ", ".join(sorted({f"{setup.model} {setup.revision}" for setup in plan.setups}))
 
 
-def _write(found: Merge) -> None:
+def _write(merged: Merge) -> None:
     """Copy trials, each whole by one rename; then the plans, then the tables."""
-    paths = DataSetPaths(found.out)
+    paths = DataSetPaths(merged.out)
     with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(paths.merging)  # of a merge that was cut
-    for source in found.sources:
+        shutil.rmtree(paths.merging)  # of a merge that was interrupted
+    for source in merged.sources:
         for place in source.new:
-            staged = paths.merging / place.name
-            for name in (*DERIVED_FILES, "trial.json"):
-                with contextlib.suppress(
-                    FileNotFoundError
-                ):  # telemetry is there where there is a GPU
-                    write_atomically(staged / name, (source.root / place / name).read_bytes())
-            target = found.out / place
-            make_folder(target.parent)
-            staged.rename(target)
-            sync_folder(target.parent)
+            _copy(source.root / place, merged.out / place, paths.merging / place.name)
     with contextlib.suppress(FileNotFoundError):
         paths.merging.rmdir()
-    for plan in found.plans:
+    for plan in merged.plans:
         write_plan(plan, paths.sweep(plan.id))
-    for decision in found.decisions:
+    for decision in merged.decisions:
         append_decision(paths, decision)
-    if found.verdicts:
-        write_verdicts(paths, found.verdicts.values())
-    TableWriter(paths, found.trials).flush()
+    if merged.verdicts:
+        write_verdicts(paths, merged.verdicts.values())
+    TableWriter(paths, merged.trials).flush()
+
+
+def _copy(source: Path, target: Path, staged: Path) -> None:
+    """Copy the files of a trial to a folder beside, then rename that to its place."""
+    for name in (*DERIVED_FILES, "trial.json"):
+        # telemetry is there only where there is a GPU
+        with contextlib.suppress(FileNotFoundError):
+            write_atomically(staged / name, (source / name).read_bytes())
+    make_folder(target.parent)
+    staged.rename(target)
+    sync_folder(target.parent)

@@ -1,4 +1,4 @@
-"""A running sweep on the terminal: a bar with trials, prompts, tokens/s, watts, energy and time left.
+"""A running sweep on the terminal: a bar with trials, prompts, speed, power and time left.
 
 Without a terminal (a log file) it is a line a trial. Doesn't measure: it adds up what the rows say.
 """

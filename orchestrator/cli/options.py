@@ -1,4 +1,4 @@
-"""The options that `tune` and `plan` share, each named as its field of Request (sweep/request.py)."""
+"""The options that `tune` and `plan` share, named as the fields of Request (sweep/request.py)."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ OPTIONS = [
         "models",
         multiple=True,
         metavar="NAME",
-        help="llama2, mistral, smollm2, synthetic-..., org/name[@revision] or a folder. Repeatable. "
-        "[default: llama2 with a GPU, else smollm2]",
+        help="llama2, mistral, smollm2, synthetic-..., org/name[@revision] or a folder. "
+        "Repeatable. [default: llama2 with a GPU, else smollm2]",
     ),
     click.option("--quantization", metavar="NAME", help="nf4, fp4, int8 or none. [default: nf4]"),
     click.option(
@@ -109,12 +109,13 @@ OPTIONS = [
     click.option(
         "--fixed-length",
         is_flag=True,
-        help="Forbid an early end: every text has max_length tokens.",
+        help="Always generate max_length tokens: no text ends early.",
     ),
     click.option(
         "--cpu-offload",
         is_flag=True,
-        help="Keep layers that the GPU has no room for in the host's memory: slow, unquantized, recorded as offload_fraction.",
+        help="Keep layers that the GPU has no room for in the host's memory: slow, unquantized, "
+        "recorded as offload_fraction.",
     ),
     click.option(
         "--beyond-context",
@@ -141,8 +142,9 @@ OPTIONS = [
     click.option(
         "--machine",
         metavar="NAME|any|each",
-        help="Kind of machine, a file in clusters/. In a cluster: only nodes of this label; any: whichever is free; each: every "
-        "kind runs the whole plan. [default: detected; in a cluster any]",
+        help="Kind of machine, a file in clusters/. In a cluster: only nodes of this label; any: "
+        "whichever is free; each: every kind runs the whole plan. [default: detected; in a "
+        "cluster any]",
     ),
     click.option(
         "--country",
@@ -162,7 +164,8 @@ OPTIONS = [
     click.option(
         "--shard",
         metavar="I/N",
-        help="Only the I-th of N parts, for machines that can't reach each other; `merge` joins them.",
+        help="Only the I-th of N parts, for machines that can't reach each other; `merge` joins "
+        "them.",
     ),
     out_option,
     click.option(
@@ -192,8 +195,8 @@ RUN_OPTIONS = [
         "--rerun",
         multiple=True,
         type=click.Choice(["failed", "oom", "timeout", "flagged"]),
-        help="Run these finished executions once more, as new attempts: failed (of any kind), out of memory, timed out, or "
-        "with a flag that doubts the measurement. Repeatable.",
+        help="Run these finished executions once more, as new attempts: failed (of any kind), out "
+        "of memory, timed out, or with a flag that doubts the measurement. Repeatable.",
     ),
     click.option("--force", is_flag=True, help="Try lengths again at which memory ran out before."),
     click.option(
@@ -213,7 +216,8 @@ RUN_OPTIONS = [
     click.option(
         "--accept-drift",
         is_flag=True,
-        help="Go on with other versions of torch & co. or another GPU than the sweep was begun with; the rows say so.",
+        help="Go on with other versions of torch and the like, or another GPU, than the sweep was "
+        "started with; the rows say so.",
     ),
 ]
 """The options of `tune` alone, each a field of RunOptions (sweep/run.py) but for the limits."""

@@ -12,8 +12,9 @@ from orchestrator.dataset.verdicts import Verdict
 
 def data_dictionary() -> str:
     """Sections of Markdown, a table of columns in each."""
-    return f"""Schema version {SCHEMA_VERSION}. The same meanings and units are in the metadata of each
-Parquet field. Lists are texts joined by ";": in pandas `column.str.get_dummies(";")` makes a column of each entry.
+    return f"""Schema version {SCHEMA_VERSION}. The same meanings and units are in the metadata of
+each Parquet field. Lists are texts joined by ";" (none: an empty text): in pandas
+`column.str.contains("drift")` finds an entry, `column.str.split(";")` gives the list.
 
 ## executions.parquet: a row an execution
 {describe(ExecutionRow)}
@@ -22,8 +23,8 @@ Parquet field. Lists are texts joined by ";": in pandas `column.str.get_dummies(
 {describe(SummaryRow)}
 
 ## Flags
-What `warning_flags` can hold. A flag removes no row: `doubtful` rows may be wrong, and those that are left out by default
-enter no effect of the report.
+What `warning_flags` can hold. A flag removes no row: `doubtful` rows may be wrong, and those that
+are left out by default enter no effect of the report.
 
 {describe_flags()}
 
@@ -31,8 +32,9 @@ enter no effect of the report.
 {describe(Verdict)}
 
 ## reviews.jsonl: persons' decisions, a JSON object a line
-`execution` and `text_sha256` as in verdicts.parquet, `reviewer`, `decision` (keep, discard, undecided), `note`, `at` (UTC).
-Lines are only added; a reviewer's latest one about an execution counts, and the majority of reviewers overrules the machine.
+`execution` and `text_sha256` as in verdicts.parquet, `reviewer`, `decision` (keep, discard,
+undecided), `note`, `at` (UTC). Lines are only added; a reviewer's latest one about an execution
+counts, and the majority of reviewers overrules the machine.
 
 ## telemetry.parquet: the GPU's state during a trial (only where there is a GPU)
 {describe(TelemetrySample)}
@@ -41,7 +43,7 @@ Lines are only added; a reviewer's latest one about an execution counts, and the
 {describe(ImportedRow)}
 
 ## emissions.csv: a row an execution
-The 29 fields of CodeCarbon's record, CodeCarbon's newer fields, then columns of executions.parquet. Energies there are in kWh,
-powers in W, durations in s, emissions in kg CO2 equivalent. CodeCarbon's powers are unweighted means that include the start of
-the window: take energy over duration instead.
+The 29 fields of CodeCarbon's record, CodeCarbon's newer fields, then columns of executions.parquet.
+Energies there are in kWh, powers in W, durations in s, emissions in kg CO2 equivalent. CodeCarbon's
+powers are unweighted means that include the start of the window: take energy over duration instead.
 """

@@ -10,7 +10,10 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """One fault. An error: what stands there can't be trusted, or is missing; a warning: to be known."""
+    """One fault of a data set.
+
+    An error: something can't be trusted, or is missing. A warning: something to know.
+    """
 
     severity: Severity
     where: str

@@ -1,7 +1,6 @@
 """Rows of the schema as Arrow tables and Parquet files, and their data dictionary.
 
-Lists become texts joined by ";": pandas, SQL and CSV take texts everywhere, and
-`column.str.get_dummies(";")` gives a column for each entry.
+Lists become texts joined by ";", since pandas, SQL and CSV take texts everywhere.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ class DataSetPaths:
 
     @property
     def slurm_jobs(self) -> Path:
-        """Jobs that were submitted to run sweeps here, a JSON object a line; about the machine, not the data."""
+        """Jobs that were submitted to run sweeps here, a JSON object a line."""
         return self.root / ".slurm.jsonl"
 
     def leaf(self, machine: str, spec: TrialSpec) -> Path:
@@ -143,7 +143,7 @@ class DataSetPaths:
         )
 
     def is_partial(self, folder: Path) -> bool:
-        """Whether a folder of that name is a trial of ours: no link, and none on its way leads out of the data set."""
+        """Whether a folder is an unfinished trial: no link, nor one on its way out of here."""
         return (
             folder.is_dir()
             and not folder.is_symlink()
@@ -151,7 +151,10 @@ class DataSetPaths:
         )
 
     def leftovers(self) -> list[Path]:
-        """Files that a cut left and nothing needs: half-written ones, and those of a running trial in a sealed one."""
+        """Files that an interruption left and nothing needs.
+
+        Half-written ones, and those of a running trial in a sealed one.
+        """
         found = [p for place in (self.root, self.sweeps) for p in place.glob(TEMPORARY)]
         for folder in self.sealed_trials():
             found += [
@@ -179,7 +182,10 @@ def stamp(path: Path) -> Stamp | None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside and rename, flushed to the disk: a reader sees the old file or the new one, never half of one."""
+    """Write beside and rename, flushed to the disk.
+
+    A reader sees the old file or the new one, never half of one.
+    """
     make_folder(path.parent)
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:

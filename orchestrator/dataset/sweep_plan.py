@@ -54,7 +54,7 @@ class SweepPlan(Noun):
     strategy: str
     seed: int
     samples: int
-    """Configurations a model and use case: of the design, or the budget of a sampler that learns."""
+    """Configurations a model and use case: the design's, or the budget of one that learns."""
     repeats: int
     n_prompts: int | None
     """The first so many prompts of each use case; None: all."""

@@ -1,4 +1,4 @@
-"""executions.parquet and summary.parquet: derived from trial folders, from scratch or a trial at a time.
+"""executions.parquet and summary.parquet: derived from trial folders, at once or bit by bit.
 
 `TableWriter` keeps the tables up to date during a sweep. What a trial costs there doesn't grow with
 their number: a file is rewritten only after its rows have grown by a tenth, and at the end.

@@ -60,8 +60,10 @@ def upgraded_record(name: str, content: Json) -> Json:
 
 
 def upgraded_running(name: str, head: Json, lines: list[Json]) -> tuple[Json, list[Json]]:
-    """spec.json and the lines of executions.jsonl of a running trial, as the present version has
-    them. Raises as `upgraded_record`."""
+    """spec.json and the lines of executions.jsonl of a running trial, as the present version.
+
+    Raises as `upgraded_record`.
+    """
     for version in range(_version_of(name, head, "schema_version", SCHEMA_VERSION), SCHEMA_VERSION):
         head, lines = RUNNING_STEPS[version](head, lines)
     return head, lines

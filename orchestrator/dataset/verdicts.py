@@ -1,7 +1,7 @@
-"""What was judged about the texts: the machine's verdicts (derived), persons' decisions (append-only), and what follows.
+"""Judgements on texts: the machine's verdicts (derived) and persons' decisions (append-only).
 
-Both name an execution by its id (paths.execution_id) and the hash of the text that was judged, so that neither is ever
-taken for a word on another text.
+Both name an execution by its id (paths.execution_id) and the hash of the text that was judged, so
+that neither is ever taken for a word on another text.
 """
 
 from __future__ import annotations
@@ -101,7 +101,10 @@ class Verdict(Signals):
 
 
 class Decision(Noun):
-    """A line of reviews.jsonl: a person's word on a text. A reviewer's latest one about an execution counts."""
+    """A line of reviews.jsonl: a person's word on a text.
+
+    A reviewer's latest one about an execution counts.
+    """
 
     execution: str
     text_sha256: str
@@ -135,7 +138,10 @@ def text_sha256(text: str) -> str:
 
 
 def read_verdicts(paths: DataSetPaths) -> dict[str, Verdict]:
-    """The machine's verdicts by execution; none where none were given. Raises OSError, or ValueError for another's file."""
+    """The machine's verdicts by execution; empty where nothing was evaluated.
+
+    Raises OSError, or ValueError where this program didn't write the file.
+    """
     if not paths.verdicts.exists():
         return {}
     verdicts = {}

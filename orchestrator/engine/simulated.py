@@ -1,7 +1,7 @@
 """An engine without a model: words drawn from a seeded generator, at a fixed time a token.
 
-For trying out spaces, machines and clusters without weights. Its rows carry `engine` = simulated; nothing in them says
-anything about a real model. Doesn't need torch.
+For trying out spaces, machines and clusters without weights. Its rows carry `engine` = simulated;
+nothing in them says anything about a real model. Doesn't need torch.
 """
 
 from __future__ import annotations

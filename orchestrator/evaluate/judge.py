@@ -181,7 +181,8 @@ class Judge:
 # By the standard library, not by huggingface_hub.InferenceClient, which serves worse here (2.4.0):
 # with HF_HUB_OFFLINE, which SLURM jobs set, it refuses even a server on the same machine; without
 # OPENAI_API_KEY it sends the person's stored Hugging Face token to whatever endpoint is named; it
-# follows redirects; and it reads an answer of any length. None of that can be set for one client.
+# follows redirects; and it reads an answer of any length. Only the token could be withheld for one
+# client.
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

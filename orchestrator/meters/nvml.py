@@ -1,7 +1,8 @@
 """NVIDIA's management library: which GPUs are there, and the energy counter of one of them.
 
-The counter (nvmlDeviceGetTotalEnergyConsumption, millijoules since the driver was loaded, Volta and newer, some older)
-belongs to the whole device: other processes on it are counted too. It moves in steps of about 100 ms.
+The counter (nvmlDeviceGetTotalEnergyConsumption) holds millijoules since the driver was loaded, on
+Volta and newer GPUs and some older ones. It belongs to the whole device: other processes on it are
+counted too. It moves in steps of about 100 ms.
 """
 
 from __future__ import annotations
@@ -90,14 +91,18 @@ def _text(value: str | bytes) -> str:
 
 
 def visible_gpus() -> list[Gpu]:
-    """The GPUs that CUDA_VISIBLE_DEVICES leaves to us (numbers in NVML's order, or UUIDs). Raises UserError where it is empty."""
+    """The GPUs that CUDA_VISIBLE_DEVICES leaves to us: numbers in NVML's order, or UUIDs.
+
+    Raises UserError where it is set and empty.
+    """
     gpus = list_gpus()
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None or not gpus:
         return gpus
     if not chosen.strip():
         raise UserError(
-            "CUDA_VISIBLE_DEVICES is set and empty: unset it to use this machine's GPUs, or set it to -1 to use none"
+            "CUDA_VISIBLE_DEVICES is set and empty: unset it to use this machine's GPUs, or set it "
+            "to -1 to use none"
         )
     wanted = [item.strip() for item in chosen.split(",")]
     return [
@@ -109,14 +114,18 @@ def visible_gpus() -> list[Gpu]:
 
 
 def index_of(uuid: str) -> int:
-    """NVML's index of a device: not CUDA's, which CUDA_VISIBLE_DEVICES renumbers. Raises UserError."""
+    """NVML's index of a device; CUDA's is another, since CUDA_VISIBLE_DEVICES renumbers.
+
+    Raises UserError.
+    """
     gpus = list_gpus()
     for gpu in gpus:
         if gpu.uuid == uuid:
             return gpu.index
     listed = ", ".join(gpu.uuid for gpu in gpus) or "none"
     raise UserError(
-        f"the GPU {uuid} is not among those NVML lists ({listed}); MIG slices have no energy counter of their own"
+        f"the GPU {uuid} is not among those NVML lists ({listed}); MIG slices have no energy "
+        "counter of their own"
     )
 
 

@@ -16,7 +16,10 @@ class Noun(BaseModel):
 
 
 def digest(value: Any, length: int = 12) -> str:
-    """First `length` hex digits of the SHA-256 of the value's canonical JSON: the same on every machine."""
+    """First `length` hex digits of the SHA-256 of the value's canonical JSON.
+
+    The same on every machine.
+    """
     text = json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
     )

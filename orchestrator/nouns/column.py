@@ -1,4 +1,4 @@
-"""How a column of a table is declared: its meaning, unit, when it is null, and how it is derived."""
+"""How a column of a table is declared: meaning, unit, when it is null, how it is derived."""
 
 from __future__ import annotations
 

@@ -23,7 +23,10 @@ class Profile(Noun):
     @field_validator("ranges")
     @classmethod
     def _valid_axes(cls, ranges: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-        """Told here, where the file is named: once they are merged with a space it would look like the user's --range."""
+        """Raise for impossible ranges here, where the file is named.
+
+        Once they are merged with a space, the fault would look like one of --range.
+        """
         for name, (low, high) in ranges.items():
             try:
                 Parameter(type=KINDS[name], low=low, high=high)
@@ -38,13 +41,19 @@ class Listening(Noun):
     """Where a node of a Ray cluster listens; the flags of `cluster start` and `join` beat it."""
 
     host: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:-]{0,252}$")] | None = None
-    """An address or a name of this machine; None: 127.0.0.1 for a head, for others the address that reaches the head."""
+    """An address or a name of this machine.
+
+    None: 127.0.0.1 for a head, for others the address that reaches the head.
+    """
     ports: Annotated[str, Field(pattern=r"^[0-9]{4,5}-[0-9]{4,5}$")] | None = None
     """LOW-HIGH; None: any free ones."""
 
 
 class Machine(Noun):
-    """A kind of hardware; its name is a level of the data set's folders and the label `machine` of a Ray node."""
+    """A kind of hardware.
+
+    Its name is a level of the data set's folders, and the label `machine` of a Ray node.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
     description: str = ""
@@ -54,7 +63,7 @@ class Machine(Noun):
     carbon_intensity_g_per_kwh: float | None = Field(default=None, gt=0)
     pue: float = Field(default=1.0, ge=1.0)
     cpu_power_w: float | None = Field(default=None, gt=0)
-    """Nominal power of the CPU for CodeCarbon's model, where it doesn't know the CPU; given, RAPL is not used."""
+    """Nominal power of a CPU that CodeCarbon doesn't know. If it is given, RAPL is not used."""
     ram_power_w: float | None = Field(default=None, gt=0)
     parallel_trials: int | None = Field(default=None, ge=1)
     """How many trials at once on one machine without a GPU; with GPUs it is one a GPU."""
@@ -62,6 +71,6 @@ class Machine(Noun):
     """Of one GPU. In a cluster a kind of machine that can't hold the model gets no trials."""
     profile: Profile = Profile()
     listen: Listening = Field(default=Listening(), exclude=True)
-    """Never written out with the machine: a network's addresses don't belong into published data."""
+    """Never written with the machine: addresses of a network don't belong into published data."""
     slurm: Slurm = Field(default=Slurm(), exclude=True)
-    """Never written out with the machine: whose account paid for a measurement doesn't belong into published data."""
+    """Never written with the machine: who paid for it doesn't belong into published data."""

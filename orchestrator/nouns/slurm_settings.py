@@ -20,7 +20,8 @@ def _absolute(path: str) -> str:
     """Job scripts quote it, so neither ~ nor variables are resolved in it."""
     if not path.startswith("/") or not path.isprintable():
         raise ValueError(
-            "must be an absolute path that all nodes see, without ~, variables or control characters"
+            "must be an absolute path that all nodes see, without ~, variables or control "
+            "characters"
         )
     return path
 

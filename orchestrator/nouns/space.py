@@ -55,14 +55,17 @@ class Parameter(Noun):
         return self
 
     def at(self, u: float) -> int | float:
-        """Value at u in [0, 1]. Integers have cells of equal width: rounding would halve the weight of both ends."""
+        """The value at u in [0, 1].
+
+        Integers have cells of equal width: rounding would halve the weight of both ends.
+        """
         if self.type == "int":
             cells = int(self.high) - int(self.low) + 1
             return min(int(self.high), int(self.low) + math.floor(u * cells))
         return min(self.high, max(self.low, self.low + u * (self.high - self.low)))
 
     def position(self, value: float) -> float:
-        """Inverse of `at`: where a value stands in [0, 1] (an integer at the middle of its cell)."""
+        """Where a value stands in [0, 1]: the inverse of `at` (an integer in mid-cell)."""
         if self.type == "int":
             return (value - self.low + 0.5) / (self.high - self.low + 1)
         return (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
@@ -105,7 +108,7 @@ class Space(Noun):
     parameters: Parameters
 
     def narrowed(self, ranges: dict[str, tuple[float, float]]) -> Space:
-        """The space with some ranges replaced; raises pydantic's ValidationError where they are not valid."""
+        """The space with some ranges replaced. Raises pydantic's ValidationError for bad ones."""
         axes = {name: self.parameters[name].model_dump() for name in PARAMETERS}
         for name, (low, high) in ranges.items():
             axes[name] |= {"low": low, "high": high}

@@ -135,8 +135,8 @@ def _design(
     import numpy as np
     import pandas as pd
 
-    # No statsmodels formula: which of several dependent columns stays is decided by their order, the
-    # axes first, but one of statsmodels' two formula engines (patsy) puts categories before numbers.
+    # No statsmodels formula: which of several dependent columns stays is decided by their order,
+    # the axes first, but one of statsmodels' two formula engines (patsy) puts categories first.
     # The dependent columns would have to be found here all the same (greedy where nothing is).
     parts = [pd.DataFrame(axes)]
     if adjusted:

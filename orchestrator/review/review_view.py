@@ -18,10 +18,11 @@ OFF = {"top_p": 1.0, "top_k": 0}
 def entry(queue: Queue, item: Item) -> dict[str, Any]:
     """A text's line in the list."""
     columns = item.columns
+    index = f"{columns.config_index:04d}-r{columns.repeat}"
     return {
         "execution": item.execution,
         "title": f"{columns.use_case} #{item.measured.prompt_number}",
-        "place": f"{columns.config_index:04d}-r{columns.repeat} · {columns.model} · {columns.strategy}",
+        "place": f"{index} · {columns.model} · {columns.strategy}",
         "word": queue.my_word(item),
     }
 

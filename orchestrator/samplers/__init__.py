@@ -163,13 +163,16 @@ def configurations(
     Raises UserError for options that can't be met.
     """
     kind, options = sampler_of(space, where)
-    return drawn(kind, space, count, seed, options, where)
+    return drawn(kind, space, count, seed=seed, options=options, where=where)
 
 
 def drawn(
-    kind: SamplerKind, space: Space, count: int, seed: int, options: Noun, where: str
+    kind: SamplerKind, space: Space, count: int, *, seed: int, options: Noun, where: str
 ) -> list[Configuration]:
-    """The same with the sampler's kind and options at hand. Raises UserError."""
+    """The first configurations of a sampler whose kind and options are known.
+
+    Raises UserError for options that can't be met.
+    """
     try:
         sampler = kind.start(space, count, seed, options)
     except ValueError as error:

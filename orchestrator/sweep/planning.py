@@ -31,7 +31,7 @@ from orchestrator.samplers.quality import quality
 from orchestrator.sweep.request import Resolved
 
 CORRELATION, CORRELATION_FROM, SALTS = 0.3, 50, 100
-"""Bound of the rank correlation of order and parameters, from how many trials on, shuffles tried."""
+"""Bound of the rank correlation of order and parameters; from how many trials on; shuffles."""
 ANCHOR_FROM, ANCHOR_EVERY = 10, 10
 """A design has anchors from so many configurations on; they stand this far apart."""
 
@@ -49,9 +49,14 @@ def make_plan(resolved: Resolved) -> SweepPlan:
     )
     points = []
     if not kind.learns:
-        where = str(resolved.space_file)
-        options = resolved.sampler_options
-        points = drawn(kind, space, resolved.samples, request.seed, options, where)
+        points = drawn(
+            kind,
+            space,
+            resolved.samples,
+            seed=request.seed,
+            options=resolved.sampler_options,
+            where=str(resolved.space_file),
+        )
     anchor = Configuration.at(space, [0.5] * 4) if len(points) >= ANCHOR_FROM else None
     plan = SweepPlan(
         plan_version=PLAN_VERSION,
@@ -171,7 +176,7 @@ def _shuffled(plan: SweepPlan, block: list[PlannedTrial]) -> list[PlannedTrial]:
 
 
 def _aliasing(plan: SweepPlan, order: list[PlannedTrial]) -> float:
-    """The largest |Spearman rank correlation| between the order of execution and a parameter that varies."""
+    """The largest absolute Spearman correlation of the order and a parameter that varies."""
     import numpy as np
     from scipy.stats import rankdata
 
@@ -249,9 +254,8 @@ def _differences(old: SweepPlan, new: SweepPlan) -> list[str]:
     if old.space.options != new.space.options or old.space.sampler != new.space.sampler:
         lines.append("the sampler's options")
     prompts = {use_case.name: use_case.prompts for use_case in old.use_cases}
-    for use_case in new.use_cases:
-        if prompts[use_case.name] != use_case.prompts:
-            lines.append(f"prompts of {use_case.name}")
+    changed = [case.name for case in new.use_cases if prompts[case.name] != case.prompts]
+    lines += [f"prompts of {name}" for name in changed]
     if old.samples != new.samples and not lines:
         lines.append(f"samples ({old.samples} -> {new.samples})")
     return lines

@@ -229,7 +229,8 @@ def _check_shard(shard: Shard | None, sampler: SamplerKind, space: Space, sample
         )
     if shard.of > samples:
         raise UserError(
-            f"--shard {shard}: there are only {samples} configurations to share out; take fewer parts"
+            f"--shard {shard}: there are only {samples} configurations to share out; take fewer "
+            "parts"
         )
 
 
@@ -316,15 +317,11 @@ def _engine_faults(request: Request, gpu_names: list[str]) -> list[str]:
     if not request.cpu_offload:
         return []
     if "cpu_offload" not in engine.options.model_fields:
-        return [
-            f"--cpu-offload: the {request.engine} engine has no layers; leave it out, or take "
-            "--engine transformers"
-        ]
+        why = f"the {request.engine} engine has no layers"
+        return [f"--cpu-offload: {why}; leave it out, or take --engine transformers"]
     if request.address is None and not gpu_names:
-        return [
-            "--cpu-offload: this machine has no GPU, so all layers are in its memory anyway; leave "
-            "it out"
-        ]
+        why = "this machine has no GPU, so all layers are in its memory anyway"
+        return [f"--cpu-offload: {why}; leave it out"]
     return []
 
 
@@ -332,7 +329,8 @@ def _check_size(samples: int, models: int, use_cases: int, repeats: int) -> None
     """Raise UserError for more trials than can be planned."""
     trials = samples * models * use_cases * repeats
     if trials > MOST_TRIALS:
-        product = f"{samples} configurations x {models} models x {use_cases} use cases x {repeats} repeats"
+        design = f"{samples} configurations x {models} models"
+        product = f"{design} x {use_cases} use cases x {repeats} repeats"
         raise UserError(
             f"{product} are {trials:,} trials, more than {MOST_TRIALS:,}; split it into several "
             "sweeps"
@@ -388,10 +386,10 @@ def _scaled(
         if axis.high < low or axis.low > high:
             notes.append(f"{name} stays {own}, which lies outside the profile's {low:g}..{high:g}")
             continue
-        low, high = max(low, axis.low), min(high, axis.high)
-        ranges[name] = (low, high)
+        narrowed = (max(low, axis.low), min(high, axis.high))
+        ranges[name] = narrowed
         lift = f"--range {name}={axis.low:g}:{axis.high:g} lifts it"
-        notes.append(f"{name} {low:g}..{high:g} instead of {own} ({lift})")
+        notes.append(f"{name} {narrowed[0]:g}..{narrowed[1]:g} instead of {own} ({lift})")
     notes = [f"profile of machine {machine.name}: {note}" for note in notes]
     return _Scale(samples, n_prompts, ranges, notes)
 

@@ -114,7 +114,7 @@ def run_sweep(
 
     set_environment(address)
     from orchestrator.tune.callback import DataSetCallback
-    from orchestrator.tune.driver import Lane, Slots, placement, run
+    from orchestrator.tune.driver import MachineRun, Slots, placement, run
     from orchestrator.tune.halt import signals_to
     from orchestrator.tune.metrics import Metrics
     from orchestrator.tune.prometheus_targets import announced
@@ -144,20 +144,20 @@ def run_sweep(
             with recorder.one_at_a_time:  # several searchers ask, and observers count meanwhile
                 return halt.draining or halt.fatal or budget.begin(job)
 
-        lanes = []
+        runs = []
         for part, place in zip(prepared.parts, places, strict=True):
             factory = JobFactory(prepared, part, options, place)
             slots = Slots(place.at_once)
             searcher = searcher_of(factory, orders, slots, allows)
             callback = DataSetCallback(
-                recorder, baseline, searcher, halt, observers, factory.objectives()
+                recorder, baseline, searcher, halt, observers, objectives=factory.objectives()
             )
-            lanes.append(Lane(searcher, callback, place, slots))
-        run(lanes, halt, session, on_drain=watcher.draining, on_look=metrics.tell_again)
-        left = prepared.n_missing() - sum(lane.callback.n_written for lane in lanes)
+            runs.append(MachineRun(searcher, callback, place, slots))
+        run(runs, halt, session, on_drain=watcher.draining, on_look=metrics.tell_again)
+        left = prepared.n_missing() - sum(one.callback.n_written for one in runs)
         # a full disk may have kept a trial from being sealed
-        unfinished = left or any(lane.callback.error for lane in lanes)
-        reasons = [halt.draining, *(lane.searcher.stopped for lane in lanes)]
+        unfinished = left or any(one.callback.error for one in runs)
+        reasons = [halt.draining, *(one.searcher.stopped for one in runs)]
         # a signal after the last prompt drains nothing
         drained = next((why for why in reasons if why), None) if unfinished else None
         return RunOutcome(totals, left, drained, halt.draining_since)

@@ -52,6 +52,7 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
         searcher: SweepSearcher,
         halt: Halt,
         observer: Observer,
+        *,
         objectives: tuple[str, ...] = (),
     ) -> None:
         self._recorder = recorder

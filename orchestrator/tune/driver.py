@@ -1,4 +1,4 @@
-"""Run jobs on a Ray session: one Tuner, one trial a job, one GPU a trial."""
+"""Run jobs on a Ray session: a Tuner a kind of machine, one trial a job, one GPU a trial."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOOK_S = 5.0
 """How often Ray is asked which nodes live."""
 MANY = 10_000
 STOP_S = 10.0
-"""How long Tune may take to end its workers, loading ones too, before Ray itself is shut down over them."""
+"""How long Tune may take to end its workers before Ray itself is shut down."""
 
 
 @dataclass(frozen=True)
@@ -43,48 +43,53 @@ class Placement:
 
     def takes(self, node: Node) -> bool:
         """Whether such a trial may run on a node."""
-        return (
-            node.machine not in self.without if self.label is None else node.machine == self.label
-        )
+        if self.label is None:
+            return node.machine not in self.without
+        return node.machine == self.label
 
     def room(self, nodes: Sequence[Node]) -> int:
         """How many such trials nodes hold at once, at least one: without a node they wait."""
         mine = [node for node in nodes if self.takes(node)]
         if self.gpu:
             return max(1, sum(node.gpus for node in mine))
-        return max(
-            1, sum(min(self.per_host, int(round(node.cpus / self.cpu, 6))) for node in mine)
-        )  # 9 / (9 / 7) is below 7
+        # rounded, since 9 / (9 / 7) is a little below 7
+        shares = [int(round(node.cpus / self.cpu, 6)) for node in mine]
+        return max(1, sum(min(self.per_host, share) for share in shares))
 
     def bundles(self) -> tune.PlacementGroupFactory:
         """The same for Tune."""
-        wanted = self.label or (f"!in({','.join(self.without)})" if self.without else None)
+        wanted = self.label
+        if wanted is None and self.without:
+            wanted = f"!in({','.join(self.without)})"
         selector = [{"machine": wanted}] if wanted else None
-        return tune.PlacementGroupFactory(
-            [{"CPU": self.cpu, "GPU": self.gpu}], bundle_label_selector=selector
-        )
+        bundle = {"CPU": self.cpu, "GPU": self.gpu}
+        return tune.PlacementGroupFactory([bundle], bundle_label_selector=selector)
 
 
 def placement(
     session: Session, parallel: int, machine: str | None, small: tuple[str, ...] = ()
 ) -> Placement:
-    """One GPU a trial on the nodes that have GPUs; without any, `parallel` trials share the CPUs of each node.
+    """How trials are placed: one a GPU; without GPUs `parallel` trials share a node's CPUs.
 
-    Where nodes are labelled, only those of `machine` count (None: all but those that are too `small`). All trials of one Tuner
-    must ask for the same, so the smallest node decides. Raises UserError where nothing can run, and for nodes of unequal CPUs
-    without GPUs: Ray would put several trials on a large one, and each row says how many share a host.
+    Where nodes are labelled, only those of `machine` count (None: all but those that are too
+    `small`). All trials of one Tuner must ask for the same, so the smallest node decides.
+
+    Raises UserError where nothing can run, and for nodes of unequal CPUs without GPUs: Ray would
+    put several trials on a large one, and each row says how many share a host.
     """
     labels = sorted({node.machine for node in session.nodes if node.machine})
     label = machine if labels else None
+    known = ", ".join(labels)
     if label and label not in labels:
         raise UserError(
-            f"--machine {label}: no node of the cluster carries that label; there are {', '.join(labels)}"
+            f"--machine {label}: no node of the cluster carries that label; there are {known}"
         )
     where = Placement(cpu=0, gpu=0, at_once=0, per_host=0, label=label, without=small)
     nodes = [node for node in session.nodes if where.takes(node)]
     if small and not nodes:
         raise UserError(
-            f"a model doesn't fit on {', '.join(labels)}, and the cluster has nothing else; choose a smaller one"
+            f"a model doesn't fit on {known}, and the cluster has nothing else; choose a smaller "
+            "model"
         )
     return dataclasses.replace(_placement(nodes, parallel), label=label, without=small)
 
@@ -98,15 +103,18 @@ def _placement(nodes: list[Node], parallel: int) -> Placement:
     with_cpus = [node for node in nodes if node.cpus]
     if not with_cpus:
         raise UserError(
-            "the Ray cluster offers neither GPUs nor CPUs; add a node with `orchestrator cluster join`"
+            "the Ray cluster offers neither GPUs nor CPUs; add a node with `orchestrator cluster "
+            "join`"
         )
-    if len(offers := sorted({node.cpus for node in with_cpus})) > 1:
+    offers = sorted({node.cpus for node in with_cpus})
+    if len(offers) > 1:
+        told = " and ".join(f"{cpus:g}" for cpus in offers)
         raise UserError(
-            f"the nodes of the Ray cluster offer {' and '.join(f'{cpus:g}' for cpus in offers)} CPUs, and how many trials "
-            f"share a host would be unknown; start each with `orchestrator cluster join --cpus {offers[0]:g}`"
+            f"the nodes of the Ray cluster offer {told} CPUs, and how many trials share a host "
+            f"would be unknown; start each with `orchestrator cluster join --cpus {offers[0]:g}`"
         )
-    cpu = offers[0] / parallel
-    return Placement(cpu=cpu, gpu=0, at_once=parallel * len(with_cpus), per_host=parallel)
+    at_once = parallel * len(with_cpus)
+    return Placement(cpu=offers[0] / parallel, gpu=0, at_once=at_once, per_host=parallel)
 
 
 @dataclass
@@ -117,8 +125,11 @@ class Slots:
 
 
 @dataclass(frozen=True)
-class Lane:
-    """The trials of one kind of machine, or of whatever machine is free: one Tuner, whose trials all ask for the same."""
+class MachineRun:
+    """The trials of one kind of machine, or of whatever machine is free.
+
+    They have one Tuner, whose trials all ask for the same resources.
+    """
 
     searcher: SweepSearcher
     callback: DataSetCallback
@@ -127,7 +138,7 @@ class Lane:
 
 
 def run(
-    lanes: Sequence[Lane],
+    runs: Sequence[MachineRun],
     halt: Halt,
     session: Session,
     *,
@@ -136,48 +147,63 @@ def run(
 ) -> None:
     """Run until all searchers end or `halt` says so. What runs then is sealed with what it has.
 
-    `on_drain` hears once why nothing more is begun, and how many prompts still run; `on_look` is called every LOOK_S.
+    `on_drain` hears once why nothing more is started, and how many prompts still run; `on_look` is
+    called every LOOK_S.
 
-    Raises UserError where the sweep can't go on or the data set can't be written, KeyboardInterrupt after a Ctrl-C.
+    Raises UserError where the sweep can't go on or the data set can't be written, and
+    KeyboardInterrupt after a Ctrl-C.
     """
-    halt.running = lambda: sum(lane.callback.n_running() for lane in lanes)
+    halt.running = lambda: sum(one.callback.n_running() for one in runs)
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails is told by the callback
-    error = _fit([_tuner(lane, session) for lane in lanes], lanes, halt, on_drain, on_look)
-    for lane in lanes:
+    error = _fit([_tuner(one, session) for one in runs], runs, halt, on_drain, on_look)
+    for one in runs:
         try:
-            lane.callback.close()
+            one.callback.close()
         except OSError as unwritten:
             error = error or unwritten
-    cause = next((lane.callback.error for lane in lanes if lane.callback.error), error)
-    if (
-        isinstance(cause, OSError)
-        and cause.errno in DISK_IS_FULL
-        and (halt.draining or halt.at_once)
-    ):
-        cause = None  # told; the next run runs what waited
-    if isinstance(cause, OSError) and cause.errno is not None:  # the system's, not Ray's
-        where = cause.filename or "the data set"
-        raise UserError(
-            f"{where}: can't be written ({cause.strerror}); what was finished before is kept, run the same command again"
-        ) from error
-    if cause is not None and not halt.at_once:
-        raise cause
+    cause = next((one.callback.error for one in runs if one.callback.error), error)
+    if cause is not None and not _was_told(cause, halt):
+        _raise(cause, halt)
     if halt.interrupted:
         raise KeyboardInterrupt
     if halt.fatal and not halt.draining:  # after a signal the next run tells it
         raise UserError(halt.fatal)
 
 
-def _tuner(lane: Lane, session: Session) -> tune.Tuner:
-    """A Tuner, with what it runs registered under a name of its own: Tune looks it up by name, and with it its resources."""
-    place = lane.place
+def _was_told(cause: Exception, halt: Halt) -> bool:
+    """Whether it is a full disk that was told when it ended the sweep: the next run resumes."""
+    is_full = isinstance(cause, OSError) and cause.errno in DISK_IS_FULL
+    return is_full and (halt.draining is not None or halt.at_once)
+
+
+def _raise(cause: Exception, halt: Halt) -> None:
+    """Raise what went wrong: as a UserError where the system refused to write.
+
+    Not what Ray raises while it is being stopped at once.
+    """
+    if isinstance(cause, OSError) and cause.errno is not None:  # the system's, not Ray's
+        where = cause.filename or "the data set"
+        raise UserError(
+            f"{where}: can't be written ({cause.strerror}); what was finished before is kept, run "
+            "the same command again"
+        ) from cause
+    if not halt.at_once:
+        raise cause
+
+
+def _tuner(one: MachineRun, session: Session) -> tune.Tuner:
+    """A Tuner for one kind of machine.
+
+    Tune looks a trainable up by name, and its resources with it: each has a name of its own.
+    """
+    place = one.place
     name = f"Measure-{place.label or 'any'}"
     tune.register_trainable(name, tune.with_resources(Measure, place.bundles()))
     return tune.Tuner(
         name,
         tune_config=tune.TuneConfig(
-            search_alg=lane.searcher,
+            search_alg=one.searcher,
             num_samples=-1,
             max_concurrent_trials=MANY,  # the searcher knows how many
             reuse_actors=True,
@@ -188,26 +214,25 @@ def _tuner(lane: Lane, session: Session) -> tune.Tuner:
             name=f"sweep-{place.label or 'any'}",
             storage_path=str(session.storage),
             verbose=0,
-            stop=TakingInStopper(lane.callback),
-            callbacks=[lane.callback],
-            failure_config=tune.FailureConfig(
-                max_failures=0
-            ),  # the callback hands out again what a lost worker left
+            stop=TakingInStopper(one.callback),
+            callbacks=[one.callback],
+            # the callback hands out again what a lost worker left
+            failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
 
 
 def _fit(
     tuners: Sequence[tune.Tuner],
-    lanes: Sequence[Lane],
+    runs: Sequence[MachineRun],
     halt: Halt,
     on_drain: Callable[[str, int], None],
     on_look: Callable[[], None],
 ) -> Exception | None:
     """Fit beside this thread, which stays free for signals; the first error.
 
-    A Ctrl-C raised inside some calls of Ray is lost, and Tune puts its own handler for SIGUSR1 in our place if it runs on the
-    main thread.
+    A Ctrl-C that is raised inside some calls of Ray is lost, and on the main thread Tune would put
+    its own handler for SIGUSR1 in our place.
     """
     errors: list[Exception] = []
 
@@ -231,7 +256,7 @@ def _fit(
         next((thread for thread in threads if thread.is_alive()), threads[0]).join(POLL_S)
         if time.monotonic() > look_at and not halt.at_once:
             look_at = time.monotonic() + LOOK_S
-            _look(lanes, halt)
+            _look(runs, halt)
             on_look()
         why = halt.draining or (halt.fatal if halt.running() else None)
         if why and not told:
@@ -242,21 +267,21 @@ def _fit(
     return errors[0] if errors else None
 
 
-def _look(lanes: Sequence[Lane], halt: Halt) -> None:
-    """Give nodes that joined work; end where our own node died, without which no worker can be asked for.
+def _look(runs: Sequence[MachineRun], halt: Halt) -> None:
+    """Give work to nodes that joined; end where our own node died, since no worker can be had then.
 
     Ray itself doesn't tell: trials that wait for a worker would wait for ever.
     """
     nodes, own_lives = living_nodes()
-    for lane in lanes:
-        lane.slots.n = lane.place.room(nodes)
+    for one in runs:
+        one.slots.n = one.place.room(nodes)
     if not own_lives:
         halt.drain("Ray's node died")
         halt.at_once = True
 
 
 def _trial_name(trial: tune.experiment.Trial) -> str:
-    """What Tune calls it in its errors and logs: model, use case, folder. Ray's dashboard shows no trials, only their actors."""
+    """What Tune calls a trial in its errors and logs: model, use case, index and repeat."""
     spec = trial.config["job"]["spec"]
     index = f"{spec['config_index']:04d}-r{spec['repeat']}"
     return f"{spec['setup']['model']}-{spec['setup']['use_case']}-{index}"

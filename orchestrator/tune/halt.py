@@ -16,21 +16,25 @@ DRAIN_SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP)
 
 
 class Drained(BaseException):
-    """A signal asked to drain before anything was begun."""
+    """A signal asked for a drain before any trial was started."""
 
 
 class Halt:
-    """Whether a sweep is to end, and why; set by signal handlers, by the budget and by workers' reports."""
+    """Whether a sweep is to end, and why.
+
+    Signal handlers, the budget and what workers report set it.
+    """
 
     def __init__(self) -> None:
         self.under_way = False
-        """Trials may be begun. Before, there is nothing to wait for, and a signal ends what is prepared."""
+        """Trials may be started. Before that a signal ends what is prepared: nothing runs."""
         self.fatal: str | None = None
         """Why the sweep can't go on."""
         self.draining: str | None = None
-        """Why no new prompt starts: a signal's name or a budget's flag."""
+        """Why no new prompt starts: a signal's name or the flag of a limit."""
         self._signalled = False
-        """A signal to drain came. A budget's draining is none: the first signal after it doesn't stop at once."""
+        """A signal asked for a drain. Only after one does the next signal stop at once: a limit's
+        drain doesn't count."""
         self.at_once = False
         self.interrupted = False
         """At once, by Ctrl-C."""
@@ -50,16 +54,19 @@ class Halt:
         return self.at_once or self.fatal is not None or self.draining is not None
 
     def stop_all(self) -> bool:
-        """End the sweep: at once, or when the last running prompt is done, which a node that is wrong shall not cost."""
+        """Whether the sweep ends now: at once, or because the last running prompt is done.
+
+        Also after a fatal report of one node the prompts of the others finish.
+        """
         return self.at_once or (self.ending() and self.running() == 0)
 
     def signalled(self, number: int) -> None:
-        """A signal came: Ctrl-C and every second one stop at once, the others drain.
+        """Take in a signal: Ctrl-C and each one after the first stop at once, the first drains.
 
         Raises KeyboardInterrupt or Drained where nothing is under way yet.
         """
         if number == signal.SIGINT and (self.at_once or not self.under_way):
-            raise KeyboardInterrupt  # what stops at once doesn't: Python's own way
+            raise KeyboardInterrupt  # stopping at once hangs: end in Python's own way
         if not self.under_way:
             raise Drained(signal.Signals(number).name)
         if number == signal.SIGINT:
@@ -77,8 +84,8 @@ class Halt:
 def signals_to(halt: Halt) -> Iterator[Callable[[], None]]:
     """Send signals to `halt` instead of ending the process.
 
-    Gives a function that installs the handlers once more: Ray's own for crashes takes SIGTERM, too, when it starts. Does
-    nothing off the main thread, where Python has no signals.
+    Gives a function that installs the handlers once more: Ray's handler for crashes takes SIGTERM
+    too when it starts. Does nothing off the main thread, where Python has no signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None

@@ -285,7 +285,7 @@ def _least(*values: int | None) -> int | None:
 
 @contextlib.contextmanager
 def _ended_if_hung(after_s: float | None) -> Iterator[None]:
-    """End the process where what runs here doesn't come back in time (a kernel that hangs); None: never.
+    """End the process where what runs here hangs, like a kernel, for so long; None: never.
 
     The driver then begins the trial again in a new one.
     """

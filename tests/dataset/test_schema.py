@@ -139,7 +139,7 @@ def test_arrow_types() -> None:
     assert {name: schema.field(name).type for name in types_} == types_
 
 
-def test_lists_are_texts_that_pandas_turns_into_columns() -> None:
+def test_lists_are_texts_that_pandas_groups_and_searches() -> None:
     rows = [
         builders.columns().model_dump() | builders.execution(warning_flags=flags).model_dump()
         for flags in (("drift", "too_short"), (), ("too_short",))
@@ -149,8 +149,7 @@ def test_lists_are_texts_that_pandas_turns_into_columns() -> None:
     frame = table.to_pandas()
     assert frame.drop_duplicates().shape == frame.shape
     assert set(frame.groupby("warning_flags").size()) == {1}
-    flags = frame["warning_flags"].str.get_dummies(";")
-    assert flags.to_dict("list") == {"drift": [1, 0, 0], "too_short": [1, 0, 1]}
+    assert frame["warning_flags"].str.contains("too_short").tolist() == [True, False, True]
 
 
 JUDGED = {
