@@ -37,6 +37,9 @@ class Chart:
 
     title: str
     draw: Callable[[Data], Figure | None]
+    """The chart; None: there is nothing to draw."""
+    table: str | None = None
+    """Name of the table (page_content.py) that stands below it."""
 
 
 def _axes(width: float = 7.0, height: float = 3.6, **more: Any) -> tuple[Figure, Any]:
@@ -463,10 +466,12 @@ def pairs_chart(pairs: Mapping[str, pd.DataFrame]) -> Figure | None:
 
 CHARTS: dict[str, Chart] = {
     "energy-length": Chart("Energy against length", energy_by_length),
-    "effects": Chart("Effect of each hyperparameter", effects_chart),
-    "importance": Chart("Importance of each hyperparameter", importance_chart),
+    "effects": Chart("Effect of each hyperparameter", effects_chart, table="effects"),
+    "importance": Chart("Importance of each hyperparameter", importance_chart, table="importance"),
     "parallel": Chart("From hyperparameters to energy and quality", parallel),
-    "side-by-side": Chart("Machines, models, quantizations, use cases", side_by_side),
+    "side-by-side": Chart(
+        "Machines, models, quantizations, use cases", side_by_side, table="groups"
+    ),
     "energy-quality": Chart("Energy against quality", energy_and_quality),
     "usable": Chart("Usable texts by temperature", quality_by_temperature),
     "coverage": Chart("Coverage of the design", coverage),

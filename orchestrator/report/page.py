@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEMPLATE = Path(__file__).with_name("page.html")
-TABLE_OF = {"effects": "effects", "importance": "importance", "side-by-side": "groups"}
-"""Name of a chart -> name of the table that stands below it."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ def sections(data: Data) -> list[Section]:
     of_charts = []
     for name, chart in CHARTS.items():
         figure = chart.draw(data)
-        table = by_name.pop(TABLE_OF.get(name, ""), None)
+        table = by_name.pop(chart.table, None) if chart.table else None
         sentences = effect_sentences(data) if name == "effects" else []
         if figure is None and table is None:
             sentences = ["There is nothing to show here yet."]

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.dataset.flags import LEFT_OUT
+from orchestrator.dataset.schema import ExecutionRow
+from orchestrator.nouns import columns_of
 from orchestrator.report.effects import Effect
 from orchestrator.report.execution_frame import Data
 from orchestrator.report.importance import ONE_VALUE, Importance
@@ -344,6 +346,28 @@ def _sum(values: pd.Series) -> float | None:
     return float(known.sum())
 
 
+def columns_table(data: Data) -> Table:
+    """What each column of executions.parquet holds: which meters answered, and how much."""
+    rows = []
+    for name, _, column in columns_of(ExecutionRow):
+        if name not in data.all:
+            continue
+        known = data.all[name].dropna()
+        rows.append((name, column.meaning, column.unit, f"{len(known):,}", _middle(known)))
+    head = ("column", "meaning", "unit", "known", "median")
+    note = "Of all executions. A column that no meter filled is known 0 times."
+    return Table("columns", "What the columns hold", head, tuple(rows), note)
+
+
+def _middle(known: pd.Series) -> str:
+    """The median of numbers; nothing for texts, lists, times and truth values."""
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    if known.empty or is_bool_dtype(known) or not is_numeric_dtype(known):
+        return ""
+    return number(float(known.median()))
+
+
 def tables(data: Data) -> Sequence[Table]:
     """All tables, in the order of the report."""
     return (
@@ -353,4 +377,5 @@ def tables(data: Data) -> Sequence[Table]:
         repeat_table(data),
         left_out_table(data),
         cost_table(data),
+        columns_table(data),
     )

@@ -1,0 +1,157 @@
+"""CONTRIBUTING.md's six recipes, made in a copy of the package and seen in a sweep with them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"```python\n# (\S+) \(([^)]+)\)\n(.*?)```", re.DOTALL)
+
+pytestmark = pytest.mark.real
+
+SPACE = """name: halton
+sampler: halton
+parameters:
+  max_length: {type: int, low: 100, high: 200}
+  top_p: {type: float, low: 0.0, high: 1.0}
+  top_k: {type: int, low: 0, high: 100}
+  temperature: {type: float, low: 0.0, high: 2.0}
+"""
+
+
+def apply(package: Path, name: str, where: str, code: str) -> None:
+    """Make one change of a recipe."""
+    path = package / name
+    if where == "new":
+        path.write_text(code)
+        return
+    text = path.read_text()
+    if where == "at the end":
+        text += "\n\n" + code
+    elif where == "at the end of FLAGS":
+        text = text.replace('}\n"""Name -> row, the gravest first."""', code + '}\n"""Name."""')
+    else:
+        head = f"class {where.removeprefix('in ')}(Noun):"
+        end = text.index("\n\n\nclass ", text.index(head))
+        text = text[:end] + "\n" + code.rstrip("\n") + text[end:]
+    assert code in text, f"{name}: {where}"
+    path.write_text(text)
+
+
+class Changed:
+    """The package with all recipes, and a sweep that was run with it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        shutil.copytree(ROOT / "orchestrator", folder / "orchestrator")
+        for kind in ("search_spaces", "prompts", "clusters"):
+            shutil.copytree(ROOT / kind, folder / kind)
+        recipes = BLOCK.findall((ROOT / "CONTRIBUTING.md").read_text())
+        for name, where, code in recipes:
+            apply(folder, name, where, code)
+        self.n_recipes = len(recipes)
+        (folder / "search_spaces" / "halton.yaml").write_text(SPACE)
+
+    def python(self, *arguments: str) -> str:
+        """What a Python that finds this package first says."""
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": str(self.folder)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    def orchestrator(self, *arguments: str) -> str:
+        return self.python("-m", "orchestrator", *arguments)
+
+    def rows(self, table: str = "executions") -> pd.DataFrame:
+        return pd.read_parquet(self.folder / "measurements" / f"{table}.parquet")
+
+    def dictionary(self) -> str:
+        code = "from orchestrator.dataset.dictionary import data_dictionary as d; print(d())"
+        return self.python("-c", code)
+
+    def report(self) -> str:
+        return (self.folder / "report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory: pytest.TempPathFactory) -> Changed:
+    """All six at once, and a sweep of six executions with them."""
+    made = Changed(tmp_path_factory.mktemp("recipes"))
+    made.orchestrator(
+        *("tune", "--space", "halton", "--engine", "echo", "--model", "smollm2", "--samples", "3"),
+        *("--prompts", "2", "--use-case", "danceCoreography", "--machine", "cpu"),
+    )
+    made.orchestrator("report", "--file", "report.html")
+    return made
+
+
+def test_there_are_six(changed: Changed) -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    heads = re.findall(r"^### An? (\w+)$", text, re.MULTILINE)
+    assert heads == ["sampler", "engine", "meter", "column", "flag", "chart"]
+    assert changed.n_recipes == 9, "three of them are two changes: a file and a row"
+    assert set(changed.rows()["status"]) == {"ok"}
+    assert json.loads(changed.orchestrator("validate", "--json"))["findings"] == []
+
+
+def test_a_sampler(changed: Changed) -> None:
+    assert set(changed.rows()["strategy"]) == {"haltonSampling"}
+    assert (changed.folder / "measurements/cpu/echo-smollm2/haltonSampling").is_dir()
+    assert changed.rows()["config_hash"].nunique() == 3
+
+
+def test_an_engine(changed: Changed) -> None:
+    rows = changed.rows()
+    assert set(rows["engine"]) == {"echo"}
+    assert all(text in prompt for text, prompt in zip(rows.output_text, rows.prompt_text))
+    assert "echo: repeats the prompt" in changed.dictionary()
+
+
+def test_a_meter(changed: Changed) -> None:
+    assert changed.rows()["host_load"].ge(0).all()
+    assert "| `host_load` | double | 1 | load average of the last minute |" in changed.dictionary()
+    assert "host_load" in changed.report()
+
+
+def test_a_column(changed: Changed) -> None:
+    rows = changed.rows()
+    assert (rows["n_output_characters"] == rows["output_text"].str.len()).all()
+    assert "| `n_output_characters` | int64 | characters |" in changed.dictionary()
+    assert "n_output_characters" in changed.report()
+
+
+def test_a_column_is_null_in_data_sets_measured_before(changed: Changed) -> None:
+    """A data set that was measured without the column reads, and is put together with this one."""
+    old = str(ROOT / "tests" / "data" / "version-1-simulated")
+    changed.orchestrator("merge", old, "measurements", "--out", "both")
+    both = pd.read_parquet(changed.folder / "both" / "executions.parquet")
+    assert both["host_load"].isna().sum() == len(both) - len(changed.rows()) > 0
+    assert set(both[both["host_load"].isna()]["engine"]) == {"simulated"}
+
+
+def test_a_flag(changed: Changed) -> None:
+    assert changed.rows("summary")["warning_flags"].str.contains("brief_trial").all()
+    meaning = "the windows of a trial add up to less than 1 s"
+    assert f"| `brief_trial` | {meaning} | told |" in changed.dictionary()
+
+
+def test_a_chart(changed: Changed) -> None:
+    assert "New tokens of the answers" in changed.report()
+    changed.orchestrator("plot", "tokens", "--file", "tokens.pdf")
+    assert (changed.folder / "tokens.pdf").read_bytes().startswith(b"%PDF")
