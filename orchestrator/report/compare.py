@@ -115,7 +115,7 @@ def compare(a: Data, b: Data) -> Comparison:
     to_compare = [(group, group) for group in groups_a if group in groups_b]
     only_a = [group for group in groups_a if group not in groups_b]
     only_b = [group for group in groups_b if group not in groups_a]
-    # A name that only one side has may still mean the same set-up (a renamed machine, say).
+    # The other groups are compared crosswise, e.g. nf4 of A with none of B.
     to_compare += product(only_a, only_b)
     matches = [_match(a, b, group_a, group_b) for group_a, group_b in to_compare]
     return Comparison(a, b, tuple(match for match in matches if len(match.pairs)))
