@@ -112,8 +112,8 @@ class HfEngine:
         began = time.perf_counter()
         self._load(setup, weights, dtype)
         load_s = time.perf_counter() - began
-        self._template = setup.chat_template == "auto" and bool(self._tokenizer.chat_template)
-        self._special = _special_tokens(self._model, self._tokenizer)
+        self._template = setup.chat_template == "auto" and bool(self.tokenizer.chat_template)
+        self._special = _special_tokens(self.model, self.tokenizer)
         self._forget_generation_config()
         self.info = self._describe(weights, dtype, load_s)
 
@@ -126,8 +126,8 @@ class HfEngine:
 
         torch = self._torch
         try:
-            self._tokenizer = _load_tokenizer(weights.path)
-            self._model = self._load_model(setup, weights.path, dtype)
+            self.tokenizer = _load_tokenizer(weights.path)
+            self.model = self._load_model(setup, weights.path, dtype)
             self._forward_once()
             self.synchronize()
         except torch.cuda.OutOfMemoryError as error:
@@ -181,7 +181,7 @@ class HfEngine:
         """
         from transformers import GenerationConfig
 
-        self._model.generation_config = GenerationConfig(
+        self.model.generation_config = GenerationConfig(
             bos_token_id=self._special.bos,
             eos_token_id=self._special.eos or None,
             pad_token_id=self._special.pad,
@@ -190,13 +190,13 @@ class HfEngine:
     def _describe(self, weights: Weights, dtype: Any, load_s: float) -> EngineInfo:
         """What was loaded, and on what."""
         torch = self._torch
-        config = self._model.config
-        compute_dtype, double_quant = _as_it_runs(self._model, dtype)
+        config = self.model.config
+        compute_dtype, double_quant = as_it_runs(self.model, dtype)
         device, threads, gpu_uuid, fraction = "cpu", torch.get_num_threads(), None, 0.0
         if self._cuda:
             device, threads = "cuda", None
             gpu_uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
-            fraction = offload_fraction(self._model)
+            fraction = offload_fraction(self.model)
         return EngineInfo(
             columns=EngineColumns(
                 model_revision=weights.revision,
@@ -214,7 +214,7 @@ class HfEngine:
             context_length=getattr(config, "max_position_embeddings", None),
             memory_tokens=self._memory_tokens(weights.path, dtype),
             load_s=load_s,
-            weights_bytes=int(self._model.get_memory_footprint()),
+            weights_bytes=int(self.model.get_memory_footprint()),
             versions=package_versions(ENGINES["transformers"].packages),
         )
 
@@ -247,7 +247,7 @@ class HfEngine:
         torch = self._torch
         token = torch.zeros((1, 1), dtype=torch.long, device=self._device)
         with torch.inference_mode():
-            self._model(input_ids=token, use_cache=False)
+            self.model(input_ids=token, use_cache=False)
 
     def encode(self, prompt: str) -> Encoded:
         """The prompt's token ids, on the device.
@@ -255,13 +255,13 @@ class HfEngine:
         The model's chat template is applied where it has one and the setup allows it.
         """
         if self._template:
-            text = self._tokenizer.apply_chat_template(
+            text = self.tokenizer.apply_chat_template(
                 [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
             )
             # The template has written the special tokens already.
-            batch = self._tokenizer(text, return_tensors="pt", add_special_tokens=False)
+            batch = self.tokenizer(text, return_tensors="pt", add_special_tokens=False)
         else:
-            batch = self._tokenizer(prompt, return_tensors="pt")
+            batch = self.tokenizer(prompt, return_tensors="pt")
         ids = batch["input_ids"].to(self._device)
         return Encoded(int(ids.shape[1]), ids)
 
@@ -287,7 +287,7 @@ class HfEngine:
         torch.manual_seed(seed)
         try:
             with torch.inference_mode():
-                output = self._model.generate(
+                output = self.model.generate(
                     inputs=encoded.ids,
                     attention_mask=torch.ones_like(encoded.ids),
                     generation_config=config,
@@ -333,7 +333,7 @@ class HfEngine:
 
     def _need(self, n_tokens: int) -> str:
         """A sentence part: the memory that so many tokens need, and the memory that is free."""
-        weights_gib = self._model.get_memory_footprint() / 2**30
+        weights_gib = self.model.get_memory_footprint() / 2**30
         need = f"weights {weights_gib:.1f} GiB and the cache of {n_tokens} tokens"
         if self._cache_bytes_per_token is not None:
             need += f" {n_tokens * self._cache_bytes_per_token / 2**30:.1f} GiB"
@@ -366,7 +366,7 @@ class HfEngine:
 
     def decode(self, generated: Generated) -> str:
         """The text of the new tokens, without special tokens."""
-        return str(self._tokenizer.decode(generated.tokens, skip_special_tokens=True))
+        return str(self.tokenizer.decode(generated.tokens, skip_special_tokens=True))
 
     def synchronize(self) -> None:
         """Wait until the GPU has done all that was launched; a CPU has nothing to wait for."""
@@ -377,7 +377,7 @@ class HfEngine:
         """Release the model and its memory."""
         import gc
 
-        del self._model
+        del self.model
         gc.collect()
         if self._cuda:
             self._torch.cuda.empty_cache()
@@ -391,7 +391,7 @@ class HfEngine:
         if self._cuda:
             free_bytes, _ = self._torch.cuda.mem_get_info()
             # An offloaded matrix needs room while it passes through the GPU.
-            free_bytes -= passing_bytes(self._model)
+            free_bytes -= passing_bytes(self.model)
         else:
             free_bytes, _ = _ram_bytes()
         return max(0, int(MEMORY_MARGIN * free_bytes / self._cache_bytes_per_token))
@@ -461,7 +461,7 @@ def _special_tokens(model: Any, tokenizer: Any) -> SpecialTokens:
     return SpecialTokens(own.bos_token_id, list(eos), pad)
 
 
-def _as_it_runs(model: Any, dtype: Any) -> tuple[str, bool | None]:
+def as_it_runs(model: Any, dtype: Any) -> tuple[str, bool | None]:
     """(compute type of the quantized matrices, whether their scales are quantized, too).
 
     Both are read from the first 4-bit matrix, after a forward pass. A model without such a matrix
