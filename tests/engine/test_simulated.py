@@ -14,7 +14,7 @@ def test_the_simulated_engine_takes_the_time_it_is_told_to(monkeypatch: pytest.M
     monkeypatch.setenv("ORCHESTRATOR_SIMULATED_LOAD_S", "0.02")
     subject = subject_of(SimulatedEngine(builders.setup(), "smollm2", 3))
     assert subject.engine.info.load_s >= 0.02
-    assert subject.engine.info.threads == 3
+    assert subject.engine.info.columns.threads == 3
     assert subject.generate().ttft_s >= 0.002  # type: ignore[operator]
 
 

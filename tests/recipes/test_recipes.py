@@ -124,7 +124,7 @@ def test_an_engine(changed: Changed) -> None:
     assert set(rows["engine"]) == {"echo"}
     assert all(
         set(text.split()) <= set(prompt.split())
-        for text, prompt in zip(rows.output_text, rows.prompt_text)
+        for text, prompt in zip(rows.output_text, rows.prompt_text, strict=True)
     )
     assert "echo: repeats the prompt" in changed.dictionary()
 
