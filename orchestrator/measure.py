@@ -261,10 +261,12 @@ def _attempted(engine: Engine, work: Callable[[], T]) -> T | GenerationError:
 
 
 def _as_generation_error(error: Exception) -> GenerationError:
+    """Any error of an engine as one that a row can hold."""
     return GenerationError("other", f"{type(error).__name__}: {error}")
 
 
 def _status_columns(error: GenerationError | None) -> dict[str, Any]:
+    """The columns that say whether an execution worked, and why not: the error's first line."""
     if error is None:
         return {"status": "ok"}
     message = str(error).partition("\n")[0]

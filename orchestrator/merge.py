@@ -209,6 +209,7 @@ def _take_plans(side: Side, plans: dict[str, SweepPlan]) -> list[str]:
 
 
 def _gap(plan: SweepPlan, trials: Trials) -> SweepGap:
+    """How many executions of a sweep are missing in the merged data set."""
     missing = n_missing(plan, finished_of(plan, trials))
     return SweepGap(plan.id, plan.n_executions(), missing)
 
@@ -238,6 +239,7 @@ def _verdicts(sides: list[Side]) -> dict[str, Verdict]:
 
 
 def _conflict(place: PurePosixPath, one: Path, other: Path) -> str:
+    """The message for a trial whose two copies differ."""
     return (
         f"{place}: measured in {one} and, differently, in {other}; leave one of the two out, or "
         "give one of the machines a name of its own (--machine) before it measures"
@@ -245,6 +247,7 @@ def _conflict(place: PurePosixPath, one: Path, other: Path) -> str:
 
 
 def _drifted(plan: SweepPlan, trials: Trials) -> list[str]:
+    """A message for each condition in which a sweep's trials differ."""
     return [
         f"sweeps/{plan.id}.json: its trials were measured under different conditions on {change}; "
         "give one of the machines a name of its own (--machine) before it measures, or mix them "
@@ -285,6 +288,7 @@ def _size(plan: SweepPlan) -> tuple[int, str]:
 
 
 def _weights(plan: SweepPlan) -> str:
+    """The models of a plan with their revisions."""
     return ", ".join(sorted({f"{setup.model} {setup.revision}" for setup in plan.setups}))
 
 

@@ -219,6 +219,7 @@ def _last_trials(
 
 
 def _last(trials: Trials, key: Key) -> LastTrial:
+    """The figures of a finished trial that `status` and `watch` show."""
     row = trials.figures(key)
     same = (
         "machine",

@@ -51,6 +51,7 @@ class _Composer(Composer):
         self._n_values = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        """A node; refuses an alias, and one value too many."""
         event = self.parser.peek_event()
         if isinstance(event, AliasEvent):
             raise _refused("aliases (*name) are not supported; write the value out", event)
@@ -61,6 +62,7 @@ class _Composer(Composer):
         return super().compose_node(parent, index)
 
     def compose_scalar_node(self, anchor: Any) -> Any:
+        """A scalar; refuses characters that are no text, and odd numbers."""
         node = super().compose_scalar_node(anchor)
         if bad := _NO_TEXT.search(node.value):
             raise _refused(f"the character {bad[0]!r} can't stand in a text", node)
@@ -78,6 +80,7 @@ class _Constructor(SafeConstructor):
     """
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        """A mapping whose keys are all texts."""
         pairs = node.value if isinstance(node, MappingNode) else ()
         for key_node, _ in pairs:
             _check_key(key_node)
@@ -86,12 +89,14 @@ class _Constructor(SafeConstructor):
     def check_mapping_key(
         self, node: Any, key_node: Any, mapping: Any, key: Any, value: Any
     ) -> bool:
+        """Refuse a key that is given twice; True: take this pair."""
         del node, value
         if key in mapping:
             raise _refused(f"the key {key!r} is given twice", key_node)
         return True
 
     def construct_non_recursive_object(self, node: Any, tag: str | None = None) -> Any:
+        """A value, or a fault with line and column where ruamel.yaml raises errors without them."""
         try:
             return super().construct_non_recursive_object(node, tag)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -102,6 +107,7 @@ class _Constructor(SafeConstructor):
             raise _refused(problem, node) from error
 
     def construct_yaml_timestamp(self, node: Any, values: Any = None) -> Any:
+        """A time; ruamel.yaml itself fails on a text tagged as one."""
         if not self.timestamp_regexp.match(node.value):
             raise TypeError(node.value)
         return super().construct_yaml_timestamp(node, values)
@@ -157,6 +163,7 @@ def _check_key(node: Any) -> None:
 
 
 def _refused(problem: str, at: Any) -> ConstructorError:
+    """A fault with its place in the file."""
     return ConstructorError(None, None, problem, at.start_mark)
 
 
@@ -246,6 +253,7 @@ def load_yaml(path: Path) -> Any:
 
 
 def _parsed(text: str) -> Any:
+    """The values of a YAML text."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer = _Composer
     yaml.Constructor = _Constructor

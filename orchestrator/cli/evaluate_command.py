@@ -110,6 +110,7 @@ def evaluate(
 
 
 def _lines(result: Evaluation, out: Path) -> list[str]:
+    """What `evaluate` prints for a person; counts of 0 are left out."""
     judged = f"{counted(result.judged, 'text')} judged, {result.known} already had a verdict"
     lines = [f"{judged}: {result.kept} usable, {result.discarded} discarded"]
     if result.reasons:

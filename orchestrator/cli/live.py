@@ -87,6 +87,7 @@ class Live(Observer):
         return "none, its packages are missing (pip install 'ray[default]')"
 
     def _show(self, figures: str) -> None:
+        """Redraw the bar: the counts at its left, `figures` at its right."""
         totals, prepared = self._totals, self.prepared
         trials = f"trials {totals.trials}/{prepared.n_missing_trials()}"
         counts = f"{trials}  prompts {totals.executions}/{prepared.n_missing()}"

@@ -33,6 +33,7 @@ def metrics_view(sweeps: Sequence[RunningSweep]) -> RenderableType:
 
 
 def _facts(sweep: RunningSweep) -> RenderableType:
+    """The rows of one sweep as a grid without lines."""
     table = Table.grid(padding=(0, 2))
     for name, value, style in _rows(sweep):
         table.add_row(literal(name), literal(value, style))
@@ -59,6 +60,7 @@ def _rows(sweep: RunningSweep) -> Iterator[tuple[str, str, str]]:
 
 
 def _energy(sweep: RunningSweep) -> str:
+    """The energy that a sweep took so far, and how much of that is uncertain."""
     text = f"{energy(sweep.energy_j)} so far"
     if sweep.energy_unknown:
         text += f" (a lower bound: {counted(sweep.energy_unknown, 'execution')} not measured)"

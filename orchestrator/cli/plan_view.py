@@ -45,6 +45,7 @@ def print_plan(console: Console, prepared: Prepared, gpus: list[Gpu]) -> None:
 
 
 def _rows(prepared: Prepared, gpus: list[Gpu]) -> list[tuple[str, str]]:
+    """(label, text) of each line of a plan."""
     plan, resolved, request = prepared.plan, prepared.resolved, prepared.resolved.request
     engine = ENGINES[request.engine]
     resumed = ", started before: resumed" if prepared.before else ""
@@ -83,6 +84,7 @@ def _rows(prepared: Prepared, gpus: list[Gpu]) -> list[tuple[str, str]]:
 
 
 def _models(prepared: Prepared) -> str:
+    """The models, each with its quantization and engine."""
     resolved = prepared.resolved
     how = f"{resolved.quantization.name}, {resolved.request.engine}"
     return ", ".join(f"{model.label} ({how})" for model in resolved.models)
@@ -101,6 +103,7 @@ def _use_cases(prepared: Prepared) -> str:
 
 
 def _takes(prepared: Prepared, bound: int) -> str:
+    """Time and energy of the sweep by the data set's own figures, if it has any."""
     figures = stored_figures(prepared.records, prepared.plan)
     if figures is None:
         return "known after a pilot: the data set has no figures of this model yet"
@@ -118,6 +121,7 @@ def _axes(space: Space) -> str:
 
 
 def _machine(prepared: Prepared) -> str:
+    """Which machine, or which machines of a cluster, run the trials."""
     if prepared.plan.each:
         return f"each of {', '.join(prepared.plan.each)}"
     if prepared.plan.machine is None:
@@ -126,6 +130,7 @@ def _machine(prepared: Prepared) -> str:
 
 
 def _devices(gpus: list[Gpu]) -> str:
+    """This machine's GPUs, in brackets."""
     if not gpus:
         return " (no GPU)"
     counts = Counter(gpu.name for gpu in gpus)
@@ -133,6 +138,7 @@ def _devices(gpus: list[Gpu]) -> str:
 
 
 def _trials(prepared: Prepared) -> str:
+    """The number of trials, as the product that makes it up."""
     plan = prepared.plan
     factors = [
         f"{plan.samples} configurations",

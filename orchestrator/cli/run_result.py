@@ -78,6 +78,7 @@ def _print_records(live: Live, prepared: Prepared, totals: Totals) -> None:
 
 
 def _totals_line(totals: Totals) -> str:
+    """What one run did in all: executions, tokens, energy and time."""
     failed = f", {totals.failed} FAILED" if totals.failed else ""
     done = f"{totals.executions} executions of {totals.trials} trials{failed}"
     unknown = f", {totals.energy_unknown} without a figure" if totals.energy_unknown else ""
@@ -87,6 +88,7 @@ def _totals_line(totals: Totals) -> str:
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
+    """The rows of summary.parquet as a table for the terminal."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("model", "use case", "trial"):
         table.add_column(name, no_wrap=True)

@@ -29,6 +29,7 @@ class Conditions(Noun):
 
 
 def _conditions_of(environment: Environment, gpu_name: str | None) -> Conditions:
+    """The part of a trial's environment that must not change within a sweep."""
     return Conditions(versions=environment.versions, gpu_name=gpu_name)
 
 

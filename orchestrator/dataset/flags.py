@@ -76,6 +76,7 @@ class Flag:
 
 
 def _window_mismatch(window: Window) -> bool:
+    """Whether CodeCarbon's GPU energy and the counter's differ by more than an edge explains."""
     counter_j = window.values.get(GPU_ENERGIES[0])
     codecarbon_j = window.values.get("gpu_energy_cc_j")
     if not counter_j or not codecarbon_j or window.window_s < TOO_SHORT_S:
@@ -85,6 +86,7 @@ def _window_mismatch(window: Window) -> bool:
 
 
 def _meter_disagreement(window: Window) -> bool:
+    """Whether the GPU's counter and its integrated power differ by more than 10 %."""
     counter_j, integrated_j = (window.values.get(column) for column in GPU_ENERGIES)
     if not counter_j or not integrated_j or window.window_s < TOO_SHORT_S:
         return False
@@ -92,6 +94,7 @@ def _meter_disagreement(window: Window) -> bool:
 
 
 def _estimated_cpu(window: Window) -> bool:
+    """Whether the CPU's energy was not measured by RAPL."""
     measured = window.values.get("cpu_energy_j") is not None
     return measured and window.values.get("cpu_method") != "rapl"
 

@@ -48,6 +48,7 @@ def _plain_type(annotation: Any) -> Any:
 
 
 def _arrow_type(annotation: Any) -> pa.DataType:
+    """The column type of a field's annotation. Lists become texts (`_as_text`)."""
     import pyarrow as pa
 
     types = {
@@ -74,6 +75,7 @@ def to_table(row: type[Noun], rows: Iterable[dict[str, Any]]) -> pa.Table:
 
 
 def _as_text(entries: Iterable[str] | None) -> str | None:
+    """Entries joined by ";": tables hold no lists."""
     return None if entries is None else SEPARATOR.join(entries)
 
 

@@ -95,6 +95,7 @@ class TrialGroup:
 
 
 def _values(some: Sequence[Counted], column: str) -> list[Any]:
+    """One column of some executions."""
     return [getattr(one.execution, column) for one in some]
 
 
@@ -109,6 +110,7 @@ def _total(some: Sequence[Counted], column: str) -> Any:
 
 
 def _ratio(part: float | None, whole: float | None) -> float | None:
+    """A quotient, or None where a part is unknown or the whole is 0."""
     return part / whole if part is not None and whole else None
 
 

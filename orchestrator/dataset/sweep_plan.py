@@ -107,6 +107,7 @@ class SweepPlan(Noun):
         )
 
     def _configuration(self, trial: PlannedTrial) -> Configuration:
+        """The configuration of a planned trial. Raises ValueError where its anchor is missing."""
         if trial.strategy != ANCHOR:
             return self.points[trial.config_index]
         if self.anchor is None:

@@ -128,6 +128,7 @@ class Trials:
 
 
 def _rank(one: Counted) -> tuple[bool, int, Any]:
+    """Sort key of executions of one prompt: ok before failed, then the later attempt."""
     return (one.execution.status == "ok", one.record.columns.attempt, one.record.sealed_at)
 
 

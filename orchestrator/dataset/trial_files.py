@@ -156,6 +156,7 @@ def partial_record(folder: Path) -> TrialRecord | None:
 
 
 def _record(trial: RunningTrial) -> TrialRecord:
+    """A running trial as the record that its trial.json will hold, prompts in order."""
     measured = sorted(trial.measured, key=lambda one: one.execution.prompt_number)
     return TrialRecord(
         schema_version=SCHEMA_VERSION,
@@ -202,6 +203,7 @@ def seal_left(paths: DataSetPaths) -> list[TrialRecord]:
 
 
 def _seal(paths: DataSetPaths, folder: Path) -> tuple[Path, TrialRecord]:
+    """Write the files of a finished trial and rename its folder; the new folder and the record."""
     trial = read_partial(folder)
     machine = trial.origin.columns.machine
     while paths.trial(machine, trial.spec).exists():
@@ -228,6 +230,7 @@ def _seal(paths: DataSetPaths, folder: Path) -> tuple[Path, TrialRecord]:
 
 
 def _as_attempt(trial: RunningTrial, attempt: int) -> RunningTrial:
+    """A trial with another attempt number, in its specification and its columns."""
     columns = trial.origin.columns.model_copy(update={"attempt": attempt})
     return trial._replace(
         spec=trial.spec.model_copy(update={"attempt": attempt}),

@@ -101,6 +101,7 @@ def _setup_1(setup: Json) -> Json:
 
 
 def _spec_1(spec: Json) -> Json:
+    """A trial's specification: two keys renamed, the setup upgraded."""
     rest = {name: value for name, value in spec.items() if name not in ("index", "asked", "setup")}
     return rest | {
         "config_index": spec["index"],
@@ -110,6 +111,7 @@ def _spec_1(spec: Json) -> Json:
 
 
 def _columns_1(columns: Json) -> Json:
+    """A trial's columns: one key renamed."""
     rest = {name: value for name, value in columns.items() if name != "index"}
     return rest | {"config_index": columns["index"]}
 
@@ -143,6 +145,7 @@ def _emissions_kg_1(execution: Json, codecarbon: Json) -> float | None:
 
 
 def _record_1(content: Json) -> Json:
+    """trial.json: its parts upgraded, and the copies of two of them left out."""
     environment = content["environment"]
     power_semantics = environment.get("power_semantics")
     rest = {name: value for name, value in content.items() if name not in ("setup", "asked")}
@@ -160,6 +163,7 @@ def _record_1(content: Json) -> Json:
 
 
 def _running_1(head: Json, lines: list[Json]) -> tuple[Json, list[Json]]:
+    """spec.json and the lines of executions.jsonl of a trial that runs."""
     origin = head["origin"]
     power_semantics = origin["environment"].get("power_semantics")
     new_origin = {
@@ -176,10 +180,12 @@ def _running_1(head: Json, lines: list[Json]) -> tuple[Json, list[Json]]:
 
 
 def _renamed(values: Json, names: dict[str, str]) -> Json:
+    """A mapping with some of its keys renamed."""
     return {names.get(name, name): value for name, value in values.items()}
 
 
 def _plan_1(plan: Json) -> Json:
+    """A sweep's plan: its setups upgraded, a key of its trials renamed."""
     return plan | {
         "plan_version": 2,
         "setups": [_setup_1(setup) for setup in plan["setups"]],
@@ -188,6 +194,7 @@ def _plan_1(plan: Json) -> Json:
 
 
 def _table_1(frame: pd.DataFrame) -> pd.DataFrame:
+    """executions.parquet: columns renamed, lists joined to texts, times parsed."""
     import pandas as pd
 
     frame = frame.rename(columns=RENAMED_IN_2 | {"index": "config_index"})

@@ -125,6 +125,7 @@ def evaluate(
 
 
 def _load_embedding(name: str) -> Embedding:
+    """The embedding model of that name. Imported late: it brings torch."""
     from orchestrator.evaluate import embedding
 
     return embedding.load(name)

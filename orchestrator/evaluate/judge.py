@@ -189,7 +189,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Follows no redirect, since the key would be sent to another host."""
 
     def redirect_request(self, *_: Any) -> None:
-        return None
+        """Follow no redirect: the texts go to the address that the user named, and nowhere else."""
+        return
 
 
 _OPENER = urllib.request.build_opener(_NoRedirect)

@@ -199,10 +199,12 @@ def _folders(source: Path) -> list[_Folder]:
 
 
 def _is_regular(path: Path) -> bool:
+    """Whether a path is a file and no link, which may lead out of the tree."""
     return path.is_file() and not path.is_symlink()
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a name fits one of the patterns."""
     return any(fnmatch(name, pattern) for pattern in patterns)
 
 

@@ -77,6 +77,7 @@ def _has_constant_cpu(table: Emissions) -> bool:
 
 
 def _has_gpu(row: EmissionsRow) -> bool:
+    """Whether CodeCarbon noted any GPU for a row."""
     return bool(
         row.texts.get("gpu_model") or row.numbers.get("gpu_count") or row.numbers.get("gpu_energy")
     )
@@ -100,6 +101,7 @@ def _notes(row: EmissionsRow, text: str | None) -> list[str]:
 def _row(
     place: Place, name: str, row: EmissionsRow, text: str | None, flags: set[str]
 ) -> ImportedRow:
+    """An imported measurement as a row of imported.parquet."""
     numbers, texts = row.numbers, row.texts
     # CodeCarbon writes 0 for an energy that it didn't measure; an execution takes some
     kwh = numbers["energy_consumed"] or None
@@ -160,6 +162,7 @@ def _flags(row: EmissionsRow) -> set[str]:
 
 
 def _joules(kwh: float | None) -> float | None:
+    """Joules of kWh; unknown stays unknown."""
     if kwh is None:
         return None
     return kwh * J_PER_KWH

@@ -114,6 +114,7 @@ class CodeCarbonMeter:
         return replace(reading, raw=raw)
 
     def _of_record(self, data: Any) -> Reading:
+        """This trial's share of CodeCarbon's record of a window; what it can't know is null."""
         cpu_method = self._cpu_method(self._stopped)
         total_kwh, cpu_kwh = data.energy_consumed, data.cpu_energy
         if self._gpu_index is None:

@@ -35,10 +35,12 @@ def power_reader(nvml: Any, handle: Any) -> tuple[Callable[[], float | None], st
     """How to read watts of a device, and what they mean."""
 
     def instant() -> float | None:
+        """Watts of this moment; None where the GPU refuses."""
         value = nvml.nvmlDeviceGetFieldValues(handle, [POWER_INSTANT_FIELD])[0]
         return value.value.uiVal / 1000 if value.nvmlReturn == 0 else None
 
     def usage() -> float | None:
+        """Watts by the older query, which on some GPUs is an average over a second."""
         return float(nvml.nvmlDeviceGetPowerUsage(handle)) / 1000
 
     with contextlib.suppress(nvml.NVMLError, AttributeError, IndexError):
@@ -69,6 +71,7 @@ def slow_fields(nvml: Any, handle: Any) -> list[float | None]:
 
 
 def _try(nvml: Any, query: Callable[[], Any]) -> Any:
+    """The answer, or None where this GPU or driver has none."""
     with contextlib.suppress(nvml.NVMLError, AttributeError):
         return query()
     return None

@@ -60,6 +60,7 @@ class PowerMeter:
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
+        """Take in the poller's lines: first what its power means, then a list a sample."""
         assert self._process.stdout is not None  # noqa: S101 - asked for above
         for line in self._process.stdout:
             with contextlib.suppress(ValueError):

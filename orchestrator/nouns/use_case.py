@@ -22,6 +22,7 @@ class UseCase(Noun):
 
     @model_validator(mode="after")
     def _no_empty_or_twin(self) -> Self:
+        """Refuse prompts that are empty, too long or given twice, all at once."""
         faults = [
             f"prompts[{i}] is empty" for i, prompt in enumerate(self.prompts) if not prompt.strip()
         ]

@@ -103,6 +103,7 @@ def bibtex(publication: Publication, content: Content) -> str:
 
 
 def _licences(content: Content) -> str:
+    """The licences of the models as a table."""
     if not content.licences:
         return "there are none."
     return markdown_table(("model", "terms of its maker"), sorted(content.licences.items()))
@@ -127,6 +128,7 @@ def _front_matter(publication: Publication, content: Content) -> str:
 
 
 def _loads(content: Content) -> str:
+    """A line of Python for each table, which loads it."""
     return "\n".join(
         f'{name} = load_dataset(folder, "{name}", split="train")  # {TABLES[name]}'
         for name in content.tables
@@ -134,6 +136,7 @@ def _loads(content: Content) -> str:
 
 
 def _groups(content: Content) -> str:
+    """Counts and energies of each group as a table, with a line of totals."""
     head = (*GROUP, "executions", "ok", "evaluated", "discarded", "energy", "of it on discarded")
     rows: list[Sequence[object]] = [
         (
@@ -154,14 +157,17 @@ def _groups(content: Content) -> str:
 
 
 def _software(content: Content) -> str:
+    """Versions of this program that measured."""
     return markdown_text(", ".join(sorted(content.versions)) or "not recorded")
 
 
 def _meters(content: Content) -> list[Sequence[object]]:
+    """Rows (meter columns ..., executions, how far to trust it)."""
     return [(*names, n, TRUST.get(names[2], "")) for names, n in sorted(content.meters.items())]
 
 
 def _flags(content: Content) -> str:
+    """The warning flags that occur, with their counts."""
     return (
         ", ".join(f"`{markdown_text(flag)}` ({n})" for flag, n in sorted(content.flags.items()))
         or "none"
@@ -169,15 +175,18 @@ def _flags(content: Content) -> str:
 
 
 def _versions(content: Content) -> str:
+    """Versions of this program that measured."""
     return markdown_text(", ".join(sorted(content.versions)) or "not recorded")
 
 
 def _gaps(content: Content) -> str:
+    """A half-sentence on executions without an energy; "" where there are none."""
     missing = int(content.total("unmeasured"))
     return f"; {missing} of them were not measured and are not in the sum" if missing else ""
 
 
 def _synthetic(content: Content) -> str:
+    """A warning about synthetic rows; "" where there are none."""
     if not content.synthetic:
         return ""
     return (
@@ -187,6 +196,7 @@ def _synthetic(content: Content) -> str:
 
 
 def _imported(content: Content) -> str:
+    """A paragraph on imported measurements; "" where there are none."""
     if not content.imported:
         return ""
     return (

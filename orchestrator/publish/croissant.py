@@ -91,6 +91,7 @@ def croissant(paths: DataSetPaths, publication: Publication, content: Content) -
 
 
 def _person(author: Author) -> dict[str, Any]:
+    """An author as schema.org describes one."""
     person = {"@type": "sc:Person", "name": author.name}
     if author.orcid:
         person["url"] = author.orcid
@@ -98,6 +99,7 @@ def _person(author: Author) -> dict[str, Any]:
 
 
 def _file(paths: DataSetPaths, table: str) -> dict[str, Any]:
+    """A table's file, with its size and hash."""
     path = paths.root / f"{table}.parquet"
     return {
         "@type": "cr:FileObject",
@@ -112,6 +114,7 @@ def _file(paths: DataSetPaths, table: str) -> dict[str, Any]:
 
 
 def _record_set(table: str, schema: pa.Schema) -> dict[str, Any]:
+    """A table's rows: its key and its columns."""
     record_set: dict[str, Any] = {
         "@type": "cr:RecordSet",
         "@id": table,
@@ -125,6 +128,7 @@ def _record_set(table: str, schema: pa.Schema) -> dict[str, Any]:
 
 
 def _field(table: str, column: pa.Field) -> dict[str, Any]:
+    """A column, described by what the table's own metadata says of it."""
     import pyarrow as pa
 
     about = {name.decode(): text.decode() for name, text in (column.metadata or {}).items()}

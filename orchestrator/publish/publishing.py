@@ -88,6 +88,7 @@ def citation(publication: Publication, content: Content) -> str:
 
 
 def _person(author: dict[str, Any]) -> dict[str, str]:
+    """An author as CITATION.cff has one; unknown parts are left out."""
     names = {
         "given-names": author["given"],
         "family-names": author["family"],

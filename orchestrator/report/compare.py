@@ -122,6 +122,7 @@ def compare(a: Data, b: Data) -> Comparison:
 
 
 def _match(a: Data, b: Data, group_a: str, group_b: str) -> Match:
+    """Compare a group of one data set with a group of the other."""
     kept_a = a.kept[a.kept["group"] == group_a]
     kept_b = b.kept[b.kept["group"] == group_b]
     meters_a, meters_b = _meters(kept_a), _meters(kept_b)
@@ -188,6 +189,7 @@ def _configuration(executions: pd.DataFrame) -> pd.Series:
 
 
 def _pairs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+    """The configurations that both have, a row each, with columns `_a` and `_b`."""
     return a.merge(b, on=PAIR_KEY, suffixes=("_a", "_b"))
 
 
@@ -325,6 +327,7 @@ def setup_table(comparison: Comparison) -> Table:
 
 
 def _mark(a: object, b: object) -> str:
+    """The word for two values that differ; "" for equal ones."""
     return "" if a == b else "differs"
 
 

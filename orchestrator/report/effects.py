@@ -106,6 +106,7 @@ def values_of(kept: pd.DataFrame, name: str) -> pd.Series:
 
 
 def _range(kept: pd.DataFrame, name: str) -> tuple[float, float]:
+    """The least and the largest value of a parameter; its domain where no row is left."""
     return (float(kept[name].min()), float(kept[name].max())) if len(kept) else DOMAIN[name]
 
 
@@ -176,6 +177,7 @@ def _independent(design: pd.DataFrame) -> list[str]:
 
 
 def _unknown(kept: pd.DataFrame, name: str, why: str, *, adjusted: bool) -> Effect:
+    """An effect that can't be estimated, with the reason."""
     return Effect(
         name, adjusted, *_range(kept, name), percent=None, lower=None, upper=None, note=why
     )

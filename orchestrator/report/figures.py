@@ -127,12 +127,14 @@ class _Interval:
 
 
 def _effect_interval(effect: Effect) -> _Interval | None:
+    """An effect in percent with its interval; None where it isn't known."""
     if effect.percent is None or effect.lower is None or effect.upper is None:
         return None
     return _Interval(effect.percent, effect.lower, effect.upper)
 
 
 def _importance_interval(one: Importance) -> _Interval | None:
+    """An importance in percent with its interval; None where it isn't known."""
     if one.share is None or one.lower is None or one.upper is None:
         return None
     return _Interval(100 * one.share, 100 * one.lower, 100 * one.upper, one.clear)
@@ -412,6 +414,7 @@ def _scale(values: Any, name: str) -> tuple[Any, list[tuple[float, str]]]:
     span = transform(high) - start
 
     def height(some: Any) -> Any:
+        """Place of a value, or an array of them, between the axis's bottom and top."""
         if not span:  # one value only: it stands in the middle
             return some * 0 + 0.5
         return top * (transform(some) - start) / span

@@ -119,6 +119,7 @@ def _share(signal: float, others: float, n_points: int) -> float:
 
 
 def _unknown(why: str) -> list[Importance]:
+    """Importances that can't be estimated, each with the reason."""
     return [Importance(name, None, note=why) for name in PARAMETERS]
 
 
@@ -132,6 +133,7 @@ def _noncentrality(f: float, df: float, df_rest: float) -> tuple[float, float]:
     from scipy.special import ncfdtr
 
     def at(quantile: float) -> float:
+        """The noncentrality at which F has this quantile; 0 where even 0 is too large."""
         if ncfdtr(df, df_rest, 0.0, f) < quantile:
             return 0.0
         high = 1.0

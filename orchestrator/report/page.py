@@ -99,6 +99,7 @@ def comparison_page(comparison: Comparison, name_a: str, name_b: str) -> str:
 
 
 def _rendered(**parts: object) -> str:
+    """The page's template filled with these parts; data is escaped."""
     from jinja2 import Environment, StrictUndefined
 
     template = Environment(

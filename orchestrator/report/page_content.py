@@ -321,6 +321,7 @@ def cost_table(data: Data) -> Table:
 
 
 def _cost_row(part: CostPart, held_s: float | None) -> tuple[str, ...]:
+    """A part of the sweep's cost as a row: name, number, energy, time, share of the GPU time."""
     spent = energy(part.energy_j)
     if part.energy_j and part.n_unmeasured:
         spent += f" (unknown for {part.n_unmeasured:,})"

@@ -122,6 +122,7 @@ def _sum_known(values: Iterable[float | None]) -> float | None:
 
 
 def _executions(record: TrialRecord) -> list[_Event]:
+    """The executions of a trial as events."""
     on_gpu = _on_gpu(record)
     return [
         _Event(on_gpu, execution.window_s, counted_energy_j(vars(execution)))
@@ -180,6 +181,7 @@ def _span(record: TrialRecord) -> _Span | None:
 
 
 def _on_gpu(record: TrialRecord) -> bool:
+    """Whether a trial had a GPU."""
     return bool(record.columns.gpu_uuid)
 
 

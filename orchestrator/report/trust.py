@@ -80,6 +80,7 @@ def _card(rows: pd.DataFrame) -> Card:
 
 
 def _word(kept: pd.DataFrame, flags: set[str]) -> Word:
+    """How far a group's energies can be trusted, in a word."""
     if kept.empty:
         return "nothing kept"
     if not flags.isdisjoint(DOUBTFUL):
@@ -118,6 +119,7 @@ def _mean(values: pd.Series) -> float | None:
 
 
 def _root_mean_square(values: pd.Series) -> float | None:
+    """The root of the mean square; None without values."""
     mean_square = _mean(values.astype(float) ** 2)
     if mean_square is None:
         return None

@@ -121,6 +121,7 @@ class Queue:
         self._stamp = stamp
 
     def _read_decisions(self) -> dict[str, dict[str, Decision]]:
+        """The last decision of each reviewer on each text of the queue. Raises UserError."""
         try:
             decisions = read_decisions(self._paths)
         except (OSError, ValueError) as error:
@@ -300,6 +301,7 @@ def _sample(items: list[Item], size: int, seed: int) -> list[Item]:
     """
 
     def lot(item: Item) -> bytes:
+        """A text's place in a random order that depends on the seed and the text alone."""
         return hashlib.sha256(f"{seed}:{item.execution}".encode()).digest()
 
     drawn = {item.execution for item in sorted(items, key=lot)[:size]}

@@ -60,6 +60,7 @@ def agreements(queue: Queue) -> list[dict[str, Any]]:
 
 
 def _decision(decision: Decision) -> dict[str, str]:
+    """A decision as the page shows it."""
     return {"reviewer": decision.reviewer, "decision": decision.decision, "note": decision.note}
 
 
@@ -69,6 +70,7 @@ def _configuration(item: Item) -> list[dict[str, Any]]:
 
 
 def _parameter(item: Item, name: str) -> dict[str, Any]:
+    """A parameter as requested and as it took effect."""
     effective = getattr(item.measured, f"effective_{name}")
     return {
         "name": name,
@@ -108,6 +110,7 @@ def _facts(item: Item) -> list[tuple[str, Any, str]]:
 
 
 def _verdict(verdict: Verdict | None) -> dict[str, Any] | None:
+    """The rules' verdict with each signal behind it; None for a text not evaluated yet."""
     if verdict is None:
         return None
     return {

@@ -60,6 +60,7 @@ class Fit:
         return f"{need} of {_gib(self.available_bytes)}: {self._verdict(self.available_bytes)}"
 
     def _verdict(self, available_bytes: int) -> str:
+        """Whether it fits, and what happens or helps where it doesn't."""
         if self.offloaded_bytes:
             layers = f"about {_gib(self.offloaded_bytes)} of layers"
             if self.offloaded_bytes > RAM_SHARE * self.ram_bytes:
@@ -77,6 +78,7 @@ class Fit:
 
 
 def _gib(n_bytes: int, digits: int = 1) -> str:
+    """Bytes for a person."""
     return f"{n_bytes / 2**30:.{digits}f} GiB"
 
 
@@ -239,6 +241,7 @@ def available_bytes(gpus: list[Gpu]) -> int:
 
 
 def _ram_bytes() -> int:
+    """The host's memory that is free now."""
     import psutil
 
     return int(psutil.virtual_memory().available)

@@ -92,6 +92,7 @@ def _shortest_context(resolved: Resolved) -> int | None:
 
 
 def _setup(resolved: Resolved, model: Model, use_case: UseCase) -> Setup:
+    """What all trials of a model and a use case have in common; the revision is filled in later."""
     request = resolved.request
     return Setup(
         seed=request.seed,

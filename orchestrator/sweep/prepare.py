@@ -83,6 +83,7 @@ class Prepared:
         return failures(execution for part in self.parts for execution in part.done)
 
     def _missing(self) -> list[TrialSpec]:
+        """The missing trials of all kinds of machine."""
         return [spec for part in self.parts for spec in part.missing]
 
     def _unasked_trials(self) -> Counter[tuple[str, str]]:
@@ -143,6 +144,7 @@ def prepare(resolved: Resolved, plan: SweepPlan, rerun: tuple[str, ...] = ()) ->
 
 
 def _small_machines(plan: SweepPlan, resolved: Resolved) -> list[str]:
+    """A note for each kind of machine whose GPU doesn't hold a model."""
     what = "get no trials, since"
     if plan.each:
         what = "run it, and their rows will say that"
@@ -159,6 +161,7 @@ def _part(
     machine: str | None,
     rerun: tuple[str, ...],
 ) -> Part:
+    """What one kind of machine has done and has left to do."""
     finished = FinishedExecutions(trials, machine, rerun)
     records = of_kind(plan, trials.records(), machine)
     missing: list[TrialSpec] = []

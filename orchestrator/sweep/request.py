@@ -244,6 +244,7 @@ def _check_labels(labels: tuple[str, ...], machines: dict[str, Machine]) -> None
 
 
 def _check_machine(request: Request) -> None:
+    """Raise UserError for --machine any or each without a cluster."""
     if request.machine in (ANY, EACH) and request.address is None:
         raise UserError(
             f"--machine {request.machine}: there is one machine here; name a Ray cluster with "
@@ -252,6 +253,7 @@ def _check_machine(request: Request) -> None:
 
 
 def _machine_of(request: Request, gpu_names: list[str]) -> tuple[Machine, Path]:
+    """The machine that is named, or the one that this seems to be, with its file."""
     detected = request.machine in (None, ANY, EACH)
     machine, path = read_machine(detect(gpu_names) if detected else str(request.machine))
     if request.country is None:
@@ -262,14 +264,17 @@ def _machine_of(request: Request, gpu_names: list[str]) -> tuple[Machine, Path]:
 
 
 def _all_machines() -> dict[str, Machine]:
+    """Every machine that has a file, by name."""
     return {name: read_machine(name)[0] for name in names("clusters")}
 
 
 def _use_case(name: str) -> tuple[UseCase, Path]:
+    """A use case and its file."""
     return read("prompts", name, UseCase)
 
 
 def _default_model(machine: Machine) -> str:
+    """The model of a machine where the user names none."""
     return machine.profile.model or (GPU_MODEL if machine.accelerator == "gpu" else CPU_MODEL)
 
 
@@ -281,6 +286,7 @@ def _labelled(model: Model, engine: str) -> Model:
 
 
 def _space(name: str) -> tuple[Space, Path, SamplerKind, Noun]:
+    """A space, its file, its sampler and the sampler's options."""
     space, path = read("search_spaces", name, Space)
     return space, path, *sampler_of(space, str(path))
 

@@ -141,6 +141,7 @@ def run_sweep(
         orders = itertools.count(1 + _last_order(prepared))
 
         def allows(job: Job) -> str | None:
+            """None where a job may start, else why nothing more starts."""
             with recorder.one_at_a_time:  # several searchers ask, and observers count meanwhile
                 return halt.draining or halt.fatal or budget.begin(job)
 
@@ -205,6 +206,7 @@ def _baseline(prepared: Prepared, *, accept: bool) -> Baseline:
 
 
 def _budget(prepared: Prepared, options: RunOptions, places: list[Placement], halt: Halt) -> Budget:
+    """The limits of this run. Raises UserError for GPU hours without a GPU."""
     n_gpus = sum(place.at_once for place in places if place.gpu)
     if options.limits.gpu_hours < math.inf and not n_gpus:
         raise UserError("--max-gpu-hours: there is no GPU here; use --max-hours")

@@ -95,6 +95,7 @@ def placement(
 
 
 def _placement(nodes: list[Node], parallel: int) -> Placement:
+    """How trials are placed on these nodes. Raises UserError where they can't be."""
     with_gpus = [node for node in nodes if node.gpus]
     if with_gpus:
         cpu = min(1.0, *(node.cpus / node.gpus for node in with_gpus))
@@ -237,6 +238,7 @@ def _fit(
     errors: list[Exception] = []
 
     def fit(tuner: tune.Tuner) -> None:
+        """Run one Tuner to its end; its error goes to the main thread, and the others drain."""
         try:
             tuner.fit()
         except Exception as error:  # noqa: BLE001 - raised again by the main thread

@@ -92,6 +92,7 @@ def signals_to(halt: Halt) -> Iterator[Callable[[], None]]:
         return
 
     def handle(number: int, _frame: FrameType | None) -> None:
+        """Hand a signal on."""
         halt.signalled(number)
 
     ignored = [
@@ -101,6 +102,7 @@ def signals_to(halt: Halt) -> Iterator[Callable[[], None]]:
     before = {number: signal.getsignal(number) for number in mine}
 
     def install() -> None:
+        """Install the handlers; once more after Ray, which puts its own there."""
         for number in mine:
             signal.signal(number, handle)
 

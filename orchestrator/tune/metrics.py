@@ -106,6 +106,7 @@ def _harmless(
 
     @functools.wraps(method)
     def tried(self: Metrics, /, *arguments: P.args, **options: P.kwargs) -> None:
+        """The method, which stops all metrics with a warning where it raises."""
         if self.broken:
             return
         try:
@@ -143,6 +144,7 @@ class Metrics(Observer):
 
     @_harmless
     def _make(self, library: Any) -> None:
+        """Make the metrics of the table; Ray's own library where none is given."""
         if library is None:
             import ray.util.metrics
 
@@ -157,10 +159,12 @@ class Metrics(Observer):
             self._made[name] = getattr(library, metric.kind)(name, **options)
 
     def _add(self, name: str, value: float | None, **labels: str) -> None:
+        """Add to a counter of this sweep; unknown adds nothing."""
         if value is not None and value > 0:  # Ray refuses to add 0
             self._made[name].inc(value, {"sweep": self._sweep_id, **labels})
 
     def _set(self, name: str, value: float | None, **labels: str) -> None:
+        """Set a gauge of this sweep; unknown is nan."""
         if value is None:
             value = math.nan
         self._made[name].set(value, {"sweep": self._sweep_id, **labels})
@@ -220,6 +224,7 @@ class Metrics(Observer):
         self._set_all(place)
 
     def _set_all(self, place: Place) -> None:
+        """Set all gauges of a place to what its last window said."""
         for name, value in self._windows.get(place, {}).items():
             self._set(name, value, **dict(zip(PLACE, place, strict=True)))
 
@@ -249,14 +254,17 @@ class Metrics(Observer):
 
     @_harmless
     def _count_loss(self) -> None:
+        """Count a worker that died."""
         self._add("orchestrator_workers_lost_total", 1)
 
 
 def _place(columns: TrialColumns) -> Place:
+    """The labels that tell where a trial runs."""
     return columns.machine, columns.host, columns.gpu_uuid or NO_GPU
 
 
 def _watts(joules: float | None, seconds: float | None) -> float | None:
+    """Mean power; None where it is unknown."""
     if joules is None or not seconds:
         return None
     return joules / seconds

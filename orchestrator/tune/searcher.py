@@ -101,6 +101,7 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         return {"job": job.model_dump(mode="json")}
 
     def _next(self) -> Job | None:
+        """The next job, or None while every study waits for results."""
         if self._ready:
             return self._ready.popleft()
         for _ in range(len(self._studies)):

@@ -168,6 +168,7 @@ def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
 
 
 def _dashboard_url(host_and_port: str | None) -> str | None:
+    """The URL of a dashboard at HOST:PORT; None where there is none."""
     if not host_and_port:
         return None
     return f"http://{host_and_port}"

@@ -126,6 +126,7 @@ def loaded_for(job: Job) -> tuple[Loaded, bool]:
 
 
 def _engine(job: Job) -> Engine:
+    """A job's engine with its model; one that fails each prompt where that may not fit."""
     setup = job.spec.setup
     try:
         return ENGINES[setup.engine].load(setup, job.spec.model_ref, job.threads)
@@ -136,6 +137,7 @@ def _engine(job: Job) -> Engine:
 
 
 def _machine(job: Job) -> Machine:
+    """The machine that this worker runs on: as the job, the node's label or its GPU says."""
     import ray
 
     name = job.machine or ray.get_runtime_context().get_node_labels().get("machine")
@@ -149,11 +151,13 @@ def _machine(job: Job) -> Machine:
 
 
 def _versions(engine: Engine) -> dict[str, str]:
+    """Versions of the packages that generate and measure."""
     of_meters = [package for kind in METERS.values() for package in kind.packages]
     return package_versions(("ray", *of_meters)) | engine.info.versions
 
 
 def _origin(job: Job, loaded: Loaded, *, loaded_here: bool) -> Origin:
+    """Where and with what a trial runs."""
     info, gpu = loaded.tools.engine.info, loaded.gpu
     place = PlaceColumns(
         machine=loaded.machine.name,
@@ -207,6 +211,7 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
         return True
 
     def _take(self, config: dict[str, Any]) -> None:
+        """Take over a job; nothing of the job before is kept but the loaded model."""
         self._job = Job.model_validate(config["job"])
         self._queue: list[Prompt] = list(self._job.spec.prompts)
         self._ready: Loaded | None = None
@@ -220,6 +225,7 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
         return self._run(self._ready, self._queue.pop(0))
 
     def _get_ready(self) -> dict[str, Any]:
+        """Load and warm up the model; the result that says so, or that it can't be."""
         job = self._job
         try:
             with _ended_if_hung(job.timeout_s and HUNG_LOAD_S):
@@ -235,6 +241,7 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
         }
 
     def _run(self, loaded: Loaded, prompt: Prompt) -> dict[str, Any]:
+        """Measure one prompt; the result that holds the measurement."""
         job = self._job
         began = time.perf_counter()
         elsewhere = job.oom_tokens.get(loaded.machine.name)
@@ -276,10 +283,12 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
 
 
 def _nan(value: float | None) -> float:
+    """A number for Tune, which takes no None."""
     return math.nan if value is None else value
 
 
 def _least(*values: int | None) -> int | None:
+    """The least of the known values; None where all are unknown."""
     return min((v for v in values if v is not None), default=None)
 
 
