@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from orchestrator.dataset.energy import energy_basis
+from orchestrator.dataset.energy import counted_energy_j, energy_basis
 from orchestrator.dataset.environment import Pilot
 from orchestrator.dataset.flags import Window, window_flags
 from orchestrator.dataset.schema import EffectiveColumns, Execution, TelemetrySample
@@ -30,6 +30,7 @@ from orchestrator.nouns import (
     generation_seed,
     resolve,
 )
+from orchestrator.unknowns import quotient, sum_of_all
 
 T = TypeVar("T")
 
@@ -135,14 +136,14 @@ def warm_up(tools: Instrumented) -> Pilot:
         if outcome.error:
             raise outcome.error
         basis = energy_basis(outcome.reading.values, has_gpu=tools.has_gpu)
-        energies.append(outcome.reading.values[basis] if basis else None)
+        energies.append(counted_energy_j({**outcome.reading.values, "energy_basis": basis}))
     n_new = len(outcome.generated.tokens) if outcome.generated else 0
     return Pilot(
         tokens_per_s=n_new / outcome.window_s if outcome.window_s else math.inf,
-        energy_j_per_token=None if energies[-1] is None else energies[-1] / n_new,
+        energy_j_per_token=quotient(energies[-1], n_new),
         energy_basis=basis,
         warm_up_s=tools.clock() - began_s,
-        warm_up_energy_j=_sum_if_known(energies),
+        warm_up_energy_j=sum_of_all(energies),
     )
 
 
@@ -157,12 +158,6 @@ def _warm_up_values(encoded: Encoded, n_tokens: int) -> Effective:
         dormant=(),
         limits=(),
     )
-
-
-def _sum_if_known(energies: list[float | None]) -> float | None:
-    """Sum of energies in joules; None where one is unknown."""
-    known = [energy_j for energy_j in energies if energy_j is not None]
-    return sum(known) if len(known) == len(energies) else None
 
 
 def execute(

@@ -131,6 +131,13 @@ class Model:
     wheel: Wheel | None = None
     description: str = ""
 
+    @property
+    def context_length(self) -> int | None:
+        """Positions that the model was trained for; None where its architecture isn't known."""
+        if self.architecture is None:
+            return None
+        return self.architecture.max_position_embeddings
+
 
 KNOWN: dict[str, Model] = {
     "llama2": Model(

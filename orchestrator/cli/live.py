@@ -21,6 +21,7 @@ from orchestrator.sweep.prepare import Prepared
 from orchestrator.sweep.totals import Totals
 from orchestrator.tune.observers import Observer
 from orchestrator.units import duration, energy
+from orchestrator.unknowns import known, sum_of_all
 from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
@@ -139,9 +140,8 @@ class Live(Observer):
         if self.console.is_terminal:
             return
         columns, executions = record.columns, record.executions
-        known = [one.energy_j for one in executions if one.energy_j is not None]
-        joules = sum(known) if len(known) == len(executions) else None
-        tokens = sum(one.n_new_tokens or 0 for one in executions)
+        joules = sum_of_all(one.energy_j for one in executions)
+        tokens = sum(known(one.n_new_tokens for one in executions))
         count = f"[{self._totals.trials}/{self.prepared.n_missing_trials()}]"
         trial = f"{columns.model} {columns.use_case} {record.spec.folder()}"
         self.say(f"{count} {trial}: {tokens} tokens, {energy(joules)}")

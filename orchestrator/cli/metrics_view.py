@@ -15,6 +15,7 @@ from orchestrator.cli.terminal import literal
 from orchestrator.dataset.remaining import by_kind
 from orchestrator.tune.metrics_page import RunningSweep, places_of
 from orchestrator.units import counted, energy, number
+from orchestrator.unknowns import quotient
 
 STATES = ("finished", "failed", "given_up", "running", "waiting")
 
@@ -55,7 +56,8 @@ def _rows(sweep: RunningSweep) -> Iterator[tuple[str, str, str]]:
     if sweep.lost:
         yield "lost", counted(sweep.lost, "worker"), "red"
     yield "energy", _energy(sweep), ""
-    yield "tokens", f"{sweep.tokens}, {number(_tokens_per_s(sweep))} tokens/s while measuring", ""
+    speed = number(quotient(sweep.tokens, sweep.window_s))
+    yield "tokens", f"{sweep.tokens}, {speed} tokens/s while measuring", ""
     yield "J/token", f"median at most {number(sweep.median_j_per_token())}", ""
 
 
@@ -67,13 +69,6 @@ def _energy(sweep: RunningSweep) -> str:
     if sweep.gpu_energy_j:
         text += f", {energy(sweep.gpu_energy_j)} of it by GPU counters"
     return text
-
-
-def _tokens_per_s(sweep: RunningSweep) -> float | None:
-    """Mean speed over all measurement windows; None before the first."""
-    if not sweep.window_s:
-        return None
-    return sweep.tokens / sweep.window_s
 
 
 def _places(sweep: RunningSweep) -> RenderableType:

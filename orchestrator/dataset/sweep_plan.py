@@ -123,6 +123,11 @@ class SweepPlan(Noun):
         """Machines that run all trials; None: on whatever machine each of them ran."""
         return self.each or (self.machine,)
 
+    def counts_on(self, machine: str) -> bool:
+        """Whether a trial that ran on this kind of machine can be one of the plan's."""
+        kinds = self.kinds()
+        return None in kinds or machine in kinds
+
     def learns(self) -> bool:
         """Whether configurations are asked for as results come in."""
         return not self.points

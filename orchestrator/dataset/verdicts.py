@@ -160,7 +160,7 @@ def write_verdicts(paths: DataSetPaths, verdicts: Iterable[Verdict]) -> None:
 
 
 def read_decisions(paths: DataSetPaths) -> list[Decision]:
-    """Persons' decisions in the order of their writing; a last line that a cut tore is left out.
+    """Persons' decisions in the order of their writing; a torn last line is left out.
 
     Raises OSError, or ValueError naming a line that holds no decision.
     """
@@ -185,9 +185,8 @@ def append_decision(paths: DataSetPaths, decision: Decision) -> None:
 def latest(decisions: Iterable[Decision]) -> dict[str, dict[str, Decision]]:
     """Execution -> reviewer -> the latest decision by its time, taken back or not."""
     found: dict[str, dict[str, Decision]] = {}
-    for decision in sorted(
-        decisions, key=lambda decision: decision.at
-    ):  # files of two machines may have been joined
+    # files of two machines may have been joined, so their lines are in no order
+    for decision in sorted(decisions, key=lambda decision: decision.at):
         found.setdefault(decision.execution, {})[decision.reviewer] = decision
     return found
 
@@ -207,19 +206,23 @@ def standing(decisions: Iterable[Decision]) -> dict[str, dict[str, Decision]]:
 
 def outcome(verdict: Verdict | None, decisions: Iterable[Decision] = ()) -> Outcome:
     """What counts: the majority of persons; without one, the machine's verdict."""
+    by_rules = UNJUDGED
+    if verdict is not None:
+        by_rules = Outcome(
+            usable=verdict.usable,
+            reasons=verdict.reasons,
+            quality=verdict.quality,
+            decided_by="rules",
+        )
     votes = Counter(decision.decision for decision in decisions)
-    quality = verdict.quality if verdict else None
-    if votes["keep"] > votes["discard"]:
-        return Outcome(usable=True, reasons=(), quality=quality, decided_by="review")
-    if votes["discard"] > votes["keep"]:
+    if votes["keep"] == votes["discard"]:
+        return by_rules
+    usable = votes["keep"] > votes["discard"]
+    reasons: tuple[str, ...] = ()
+    if not usable:
         # a reason that the machine gave, too, says more than that a person discarded it
-        reasons = verdict.reasons if verdict and not verdict.usable else ("review",)
-        return Outcome(usable=False, reasons=reasons, quality=quality, decided_by="review")
-    if verdict is None:
-        return UNJUDGED
-    return Outcome(
-        usable=verdict.usable, reasons=verdict.reasons, quality=quality, decided_by="rules"
-    )
+        reasons = by_rules.reasons or ("review",)
+    return Outcome(usable=usable, reasons=reasons, quality=by_rules.quality, decided_by="review")
 
 
 class Judgements:
@@ -238,7 +241,6 @@ class Judgements:
         if text is None or not (verdict or decisions):
             return UNJUDGED
         sha256 = text_sha256(text)
-        return outcome(
-            verdict if verdict and verdict.text_sha256 == sha256 else None,
-            [decision for decision in decisions.values() if decision.text_sha256 == sha256],
-        )
+        if verdict and verdict.text_sha256 != sha256:
+            verdict = None
+        return outcome(verdict, [one for one in decisions.values() if one.text_sha256 == sha256])

@@ -6,11 +6,11 @@ files are copied to imported/ and never changed; imported.parquet is made from t
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from orchestrator import __version__
@@ -189,23 +189,19 @@ def _folders(source: Path) -> list[_Folder]:
     for name, folders, files in os.walk(source):
         folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
         path = Path(name)
-        regular = [file for file in sorted(files) if _is_regular(path / file)]
-        tables = tuple(file for file in regular if _matches(file, TABLES))
-        texts = tuple(file for file in regular if _matches(file, TEXTS))
+        tables = _regular_files(path, files, TABLES)
         if tables:
+            texts = _regular_files(path, files, TEXTS)
             below = path.relative_to(source)
             result.append(_Folder(source.resolve().name, path, below, tables, texts))
     return result
 
 
-def _is_regular(path: Path) -> bool:
-    """Whether a path is a file and no link, which may lead out of the tree."""
-    return path.is_file() and not path.is_symlink()
-
-
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    """Whether a name fits one of the patterns."""
-    return any(fnmatch(name, pattern) for pattern in patterns)
+def _regular_files(folder: Path, names: list[str], patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """Names, sorted, that fit a pattern and are files: no links, which may lead out of the tree."""
+    matching = {name for pattern in patterns for name in fnmatch.filter(names, pattern)}
+    paths = {name: folder / name for name in sorted(matching)}
+    return tuple(n for n, path in paths.items() if path.is_file() and not path.is_symlink())
 
 
 def _place(below: Path, levels: dict[str, str]) -> Place | str:

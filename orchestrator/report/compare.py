@@ -110,13 +110,10 @@ class Comparison:
 
 def compare(a: Data, b: Data) -> Comparison:
     """Match the groups of two data sets and compute their changes."""
-    groups_a = sorted(set(a.all["group"]))
-    groups_b = sorted(set(b.all["group"]))
-    to_compare = [(group, group) for group in groups_a if group in groups_b]
-    only_a = [group for group in groups_a if group not in groups_b]
-    only_b = [group for group in groups_b if group not in groups_a]
+    groups_a, groups_b = set(a.all["group"]), set(b.all["group"])
+    to_compare = [(group, group) for group in sorted(groups_a & groups_b)]
     # The other groups are compared crosswise, e.g. nf4 of A with none of B.
-    to_compare += product(only_a, only_b)
+    to_compare += product(sorted(groups_a - groups_b), sorted(groups_b - groups_a))
     matches = [_match(a, b, group_a, group_b) for group_a, group_b in to_compare]
     return Comparison(a, b, tuple(match for match in matches if len(match.pairs)))
 

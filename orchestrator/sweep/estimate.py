@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from orchestrator.dataset.schema import TrialRecord
+from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.sweep_plan import SweepPlan
 from orchestrator.engine import ENGINES, options_of
 from orchestrator.engine.offload import GPU_SHARE, RAM_SHARE
@@ -18,6 +18,7 @@ from orchestrator.meters.nvml import Gpu
 from orchestrator.models import Architecture, Model
 from orchestrator.nouns import Configuration, Quantization, Setup, TrialSpec, resolve
 from orchestrator.sweep.request import Resolved
+from orchestrator.unknowns import known
 
 TOKENS_PER_WORD = 1.15
 """Of English prompts by sub-word tokenizers, rather low: the bound is then rather high."""
@@ -90,11 +91,10 @@ def token_bound(
         prompt_tokens = len(prompt) + 1
     else:
         prompt_tokens = int(len(prompt.split()) * TOKENS_PER_WORD) + TEMPLATE_TOKENS
-    context = model.architecture.max_position_embeddings if model.architecture else None
     effective = resolve(
         requested,
         prompt_tokens=prompt_tokens,
-        context_length=context,
+        context_length=model.context_length,
         beyond_context=beyond_context,
     )
     return effective.max_length - prompt_tokens
@@ -133,20 +133,18 @@ def stored_figures(records: list[TrialRecord], plan: SweepPlan) -> Figures | Non
     None where there are none.
     """
     wanted = {_speed_key(setup) for setup in plan.setups}
-    speeds, energies = [], []
+    measured: list[Execution] = []
     for record in records:
-        of_machine = not {None, record.columns.machine}.isdisjoint(plan.kinds())
-        if not of_machine or _speed_key(record.spec.setup) not in wanted:
-            continue
-        for execution in record.executions:
-            if execution.status != "ok" or not execution.tokens_per_s:
-                continue
-            speeds.append(execution.tokens_per_s)
-            if execution.energy_per_token_j is not None:
-                energies.append(execution.energy_per_token_j)
+        if plan.counts_on(record.columns.machine) and _speed_key(record.spec.setup) in wanted:
+            ok = [one for one in record.executions if one.status == "ok"]
+            measured += [one for one in ok if one.tokens_per_s]
+    speeds = known(one.tokens_per_s for one in measured)
     if not speeds:
         return None
-    energy_j = median(energies) if energies else None
+    energies_j = known(one.energy_per_token_j for one in measured)
+    energy_j = None
+    if energies_j:
+        energy_j = median(energies_j)
     return Figures(median(speeds), energy_j, f"{len(speeds)} executions in the data set")
 
 

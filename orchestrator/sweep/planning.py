@@ -23,12 +23,14 @@ from orchestrator.nouns import (
     PARAMETERS,
     Configuration,
     Setup,
+    Space,
     UseCase,
     digest,
 )
 from orchestrator.samplers import drawn
 from orchestrator.samplers.quality import quality
 from orchestrator.sweep.request import Resolved
+from orchestrator.unknowns import least_of_known
 
 CORRELATION, CORRELATION_FROM, SALTS = 0.3, 50, 100
 """Bound of the rank correlation of order and parameters; from how many trials on; shuffles."""
@@ -87,8 +89,7 @@ def _shortest_context(resolved: Resolved) -> int | None:
     """Positions of the model with the fewest; None: unknown, or texts may run past them."""
     if resolved.request.beyond_context:
         return None
-    architectures = [model.architecture for model in resolved.models]
-    return min((one.max_position_embeddings for one in architectures if one), default=None)
+    return least_of_known(model.context_length for model in resolved.models)
 
 
 def _setup(resolved: Resolved, model: Model, use_case: UseCase) -> Setup:
@@ -245,20 +246,26 @@ def _same_request(one: SweepPlan, other: SweepPlan) -> bool:
 
 
 def _differences(old: SweepPlan, new: SweepPlan) -> list[str]:
-    """What the files say differently, each for a person."""
-    lines = []
-    for name in PARAMETERS:
-        before, after = old.space.parameters[name], new.space.parameters[name]
-        if before != after:
-            ranges = f"{before.low:g}..{before.high:g} -> {after.low:g}..{after.high:g}"
-            lines.append(f"{name} ({ranges})")
-    if old.space.options != new.space.options or old.space.sampler != new.space.sampler:
+    """What the files say differently, each for a person; else the counts of configurations."""
+    lines = _changed_ranges(old.space, new.space)
+    if (old.space.options, old.space.sampler) != (new.space.options, new.space.sampler):
         lines.append("the sampler's options")
     prompts = {use_case.name: use_case.prompts for use_case in old.use_cases}
     changed = [case.name for case in new.use_cases if prompts[case.name] != case.prompts]
     lines += [f"prompts of {name}" for name in changed]
     if old.samples != new.samples and not lines:
         lines.append(f"samples ({old.samples} -> {new.samples})")
+    return lines
+
+
+def _changed_ranges(old: Space, new: Space) -> list[str]:
+    """Each parameter that has another range, with both."""
+    lines = []
+    for name in PARAMETERS:
+        before, after = old.parameters[name], new.parameters[name]
+        if before != after:
+            ranges = f"{before.low:g}..{before.high:g} -> {after.low:g}..{after.high:g}"
+            lines.append(f"{name} ({ranges})")
     return lines
 
 

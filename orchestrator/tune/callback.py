@@ -95,6 +95,7 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
             event = result.get("event")
             if event == "fatal":
                 self.halt.fatal = self.halt.fatal or str(result["message"])
+            # Tune may tell the same once more, and an execution of a trial that was refused
             elif event == "ready" and trial.origin is None:
                 self._started(trial, Origin.model_validate(result["origin"]))
             elif event == "execution" and trial.origin:
@@ -116,15 +117,18 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
             else:  # it died before it started
                 ended = StartedTrial(Job.model_validate(trial.config["job"]))
             rest = rest_of(ended.job, ended.written)
-            if not rest.spec.prompts:
-                return
-            going_on = not self.halt.ending() and not self._searcher.stopped
-            retried = going_on and may_be_retried(rest)
-            if retried:
-                self._searcher.again(rest)
-            else:
-                self._searcher.finished(rest.spec, None)
-            self._observer.worker_lost(rest, _reason(trial), retried=retried)
+            if rest.spec.prompts:  # else the worker died after its last result
+                self._hand_back(rest, _reason(trial))
+
+    def _hand_back(self, rest: Job, reason: str) -> None:
+        """Hand out the rest of a lost trial once more, or give it up for this run."""
+        continues = not self.halt.ending() and not self._searcher.stopped
+        retried = continues and may_be_retried(rest)
+        if retried:
+            self._searcher.again(rest)
+        else:
+            self._searcher.finished(rest.spec, None)
+        self._observer.worker_lost(rest, reason, retried=retried)
 
     def close(self) -> None:
         """Seal what runs with what it has, and take nothing more. Raises OSError."""

@@ -28,6 +28,7 @@ from orchestrator.dataset.trial_files import Origin
 from orchestrator.nouns import TrialKey, TrialSpec
 from orchestrator.tune.observers import Observer
 from orchestrator.tune.trainable import Job
+from orchestrator.unknowns import quotient
 
 P = ParamSpec("P")
 
@@ -215,11 +216,11 @@ class Metrics(Observer):
         place = _place(columns)
         figures = {
             "orchestrator_tokens_per_second": execution.tokens_per_s,
-            "orchestrator_power_watts": _watts(execution.energy_j, execution.window_s),
+            "orchestrator_power_watts": quotient(execution.energy_j, execution.window_s),
         }
         if columns.gpu_uuid:
             joules = counted_energy_j(vars(execution))
-            figures["orchestrator_gpu_power_watts"] = _watts(joules, execution.window_s)
+            figures["orchestrator_gpu_power_watts"] = quotient(joules, execution.window_s)
         self._windows[place] = figures
         self._set_all(place)
 
@@ -261,10 +262,3 @@ class Metrics(Observer):
 def _place(columns: TrialColumns) -> Place:
     """The labels that tell where a trial runs."""
     return columns.machine, columns.host, columns.gpu_uuid or NO_GPU
-
-
-def _watts(joules: float | None, seconds: float | None) -> float | None:
-    """Mean power; None where it is unknown."""
-    if joules is None or not seconds:
-        return None
-    return joules / seconds

@@ -21,6 +21,7 @@ from orchestrator.engine.weights import cache_folder
 from orchestrator.errors import UserError
 from orchestrator.tune.own_cluster import attachment
 from orchestrator.tune.temp_folders import remove_orphans, scratch_base, scratch_folder
+from orchestrator.unknowns import known
 
 DASHBOARD_PACKAGES = (
     "aiohttp",
@@ -80,6 +81,10 @@ class Node:
     alive: bool = True
     metrics: str | None = None
     """HOST:PORT of the node's metrics for Prometheus; None where it exports none."""
+
+    def can_run(self) -> bool:
+        """Whether it lives and offers anything to a trial; a head may offer nothing."""
+        return self.alive and (self.gpus > 0 or self.cpus > 0)
 
 
 @dataclass(frozen=True)
@@ -272,13 +277,14 @@ def kinds_of(address: str) -> tuple[str, ...]:
 
     Raises UserError where a living node has no label.
     """
-    labels = {node.machine for node in nodes_of(address) if node.alive and (node.cpus or node.gpus)}
+    able = [node for node in nodes_of(address) if node.can_run()]
+    labels = {node.machine for node in able}
     if None in labels or not labels:
         raise UserError(
             f"--machine each: a node of the cluster at {address} has no label `machine`; "
             "join it with `orchestrator cluster join --machine NAME`"
         )
-    return tuple(sorted(label for label in labels if label))
+    return tuple(sorted(known(labels)))
 
 
 def living_nodes() -> tuple[list[Node], bool]:

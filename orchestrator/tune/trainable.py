@@ -35,6 +35,7 @@ from orchestrator.meters import METERS, Scene, meters_for
 from orchestrator.meters.nvml import Gpu, list_gpus
 from orchestrator.nouns import Machine, Noun, Prompt, Setup, TrialSpec, derived_values
 from orchestrator.packages import package_versions
+from orchestrator.unknowns import least_of_known, quotient
 
 HUNG_FACTOR, HUNG_EXTRA_S = 2.0, 60.0
 """An execution is taken for hung after so many times its timeout and so many seconds more."""
@@ -245,12 +246,14 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
         job = self._job
         began = time.perf_counter()
         elsewhere = job.oom_tokens.get(loaded.machine.name)
-        limits = ExecutionLimits(job.timeout_s, _least(loaded.oom_tokens, elsewhere))
+        oom_tokens = least_of_known([loaded.oom_tokens, elsewhere])
+        limits = ExecutionLimits(job.timeout_s, oom_tokens)
         with _ended_if_hung(job.timeout_s and HUNG_FACTOR * job.timeout_s + HUNG_EXTRA_S):
             measured = execute(loaded.tools, job.spec, prompt, job.order, limits)
         execution = measured.execution
         if execution.error_kind == "oom":
-            loaded.oom_tokens = _least(loaded.oom_tokens, execution.effective_max_length)
+            ran_out_at = execution.effective_max_length
+            loaded.oom_tokens = least_of_known([loaded.oom_tokens, ran_out_at])
         return {
             "event": "execution",
             "measured": measured.model_dump(mode="json"),
@@ -270,9 +273,9 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
         return {
             "energy_kwh": self._energy_kwh,
             "energy_j": self._energy_j,
-            "energy_per_token_j": self._counted_j / self._tokens if self._tokens else math.nan,
+            "energy_per_token_j": _nan(quotient(self._counted_j, self._tokens)),
             "tokens": float(self._tokens),
-            "tokens_per_s": self._tokens / self._window_s if self._window_s else math.nan,
+            "tokens_per_s": _nan(quotient(self._tokens, self._window_s)),
         }
 
     def save_checkpoint(self, _checkpoint_dir: str) -> None:
@@ -284,12 +287,9 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
 
 def _nan(value: float | None) -> float:
     """A number for Tune, which takes no None."""
-    return math.nan if value is None else value
-
-
-def _least(*values: int | None) -> int | None:
-    """The least of the known values; None where all are unknown."""
-    return min((v for v in values if v is not None), default=None)
+    if value is None:
+        return math.nan
+    return value
 
 
 @contextlib.contextmanager
