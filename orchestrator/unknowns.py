@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from statistics import median
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -34,6 +35,14 @@ def mean_of_known(values: Iterable[float | None]) -> float | None:
     """The mean of the known values; None where none is known."""
     summands = known(values)
     return quotient(sum(summands), len(summands))
+
+
+def median_of_known(values: Iterable[float | None]) -> float | None:
+    """The median of the known values; None where none is known."""
+    some = known(values)
+    if not some:
+        return None
+    return median(some)
 
 
 def least_of_known(values: Iterable[N | None]) -> N | None:

@@ -78,11 +78,11 @@ class Recorder:
             except OSError as error:
                 if error.errno not in DISK_IS_FULL:
                     raise
-                over = self.give_up() or time.monotonic() > deadline
-                if over or not told:
-                    what = GIVEN_UP if over else WAITING
-                    self.tell(f"{self.paths.root}: {error.strerror}: {what}")
-                if over:
+                where = f"{self.paths.root}: {error.strerror}"
+                if self.give_up() or time.monotonic() > deadline:
+                    self.tell(f"{where}: {GIVEN_UP}")
                     raise
+                if not told:
+                    self.tell(f"{where}: {WAITING}")
                 told = True
                 time.sleep(DISK_POLL_S)

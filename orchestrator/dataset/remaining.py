@@ -102,7 +102,7 @@ def asked_of(
 
 def failures(executions: Iterable[Execution]) -> Counter[str]:
     """How many of the executions failed, by kind of error."""
-    failed = [execution for execution in executions if execution.status == "failed"]
+    failed = filter(RERUN["failed"], executions)
     return Counter(execution.error_kind or "other" for execution in failed)
 
 

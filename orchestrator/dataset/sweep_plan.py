@@ -86,7 +86,7 @@ class SweepPlan(Noun):
 
     def setup(self, model: str, use_case: str) -> Setup:
         """The setup of a model and use case."""
-        return next(s for s in self.setups if s.model == model and s.use_case == use_case)
+        return {(setup.model, setup.use_case): setup for setup in self.setups}[model, use_case]
 
     def spec(
         self, trial: PlannedTrial, order_index: int, configuration: Configuration | None = None

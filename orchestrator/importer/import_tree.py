@@ -6,7 +6,6 @@ files are copied to imported/ and never changed; imported.parquet is made from t
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import re
 from dataclasses import dataclass, field
@@ -186,22 +185,26 @@ def _is_taken(target: Path, entry: ImportedFile | None, sha256: str) -> bool:
 def _folders(source: Path) -> list[_Folder]:
     """Folders of a tree that hold one of CodeCarbon's tables; skips hidden folders and links."""
     result = []
-    for name, folders, files in os.walk(source):
+    for name, folders, _ in os.walk(source):
         folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
         path = Path(name)
-        tables = _regular_files(path, files, TABLES)
+        tables = _regular_files(path, TABLES)
         if tables:
-            texts = _regular_files(path, files, TEXTS)
+            texts = _regular_files(path, TEXTS)
             below = path.relative_to(source)
             result.append(_Folder(source.resolve().name, path, below, tables, texts))
     return result
 
 
-def _regular_files(folder: Path, names: list[str], patterns: tuple[str, ...]) -> tuple[str, ...]:
+def _regular_files(folder: Path, patterns: tuple[str, ...]) -> tuple[str, ...]:
     """Names, sorted, that fit a pattern and are files: no links, which may lead out of the tree."""
-    matching = {name for pattern in patterns for name in fnmatch.filter(names, pattern)}
-    paths = {name: folder / name for name in sorted(matching)}
-    return tuple(n for n, path in paths.items() if path.is_file() and not path.is_symlink())
+    matching = {path for pattern in patterns for path in folder.glob(pattern)}
+    return tuple(path.name for path in sorted(matching) if _is_regular(path))
+
+
+def _is_regular(path: Path) -> bool:
+    """Whether a path is a file and no link."""
+    return path.is_file() and not path.is_symlink()
 
 
 def _place(below: Path, levels: dict[str, str]) -> Place | str:

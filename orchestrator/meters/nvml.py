@@ -108,12 +108,9 @@ def visible_gpus() -> list[Gpu]:
             "to -1 to use none"
         )
     wanted = [item.strip() for item in chosen.split(",")]
-    return [
-        gpu
-        for gpu in gpus
-        if str(gpu.index) in wanted
-        or any(item.startswith("GPU-") and gpu.uuid.startswith(item) for item in wanted)
-    ]
+    # CUDA takes the beginning of a UUID, too
+    uuids = tuple(item for item in wanted if item.startswith("GPU-"))
+    return [gpu for gpu in gpus if str(gpu.index) in wanted or gpu.uuid.startswith(uuids)]
 
 
 def index_of(uuid: str) -> int:

@@ -14,6 +14,7 @@ import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -157,22 +158,17 @@ def _parts(path: Path, content: str) -> Iterator[tuple[str, str, bool]]:
 
     JSON is split into its values, a table into its cells, any other file into its lines.
     """
-    of_trial = (path.parent / "trial.json").exists()
-    if path.suffix == ".json":
-        yield from _document(content)
-    elif path.suffix == ".jsonl":
-        for line in content.split("\n"):
-            yield from _document(line)
-    elif path.name == "output.txt" and of_trial:
-        return  # holds the same texts as trial.json, which is scanned and has its hash
-    elif path.suffix == ".csv" and of_trial:
-        for cells in csv.reader(io.StringIO(content, newline="")):
-            for cell in cells:
-                yield "", cell, False
-    else:
-        by_model = path.suffix == ".html" or path.name.startswith("output")
-        for line in content.splitlines():
-            yield "", line, by_model
+    if path.suffix in (".json", ".jsonl"):
+        lines = [content] if path.suffix == ".json" else content.split("\n")
+        return chain.from_iterable(map(_document, lines))
+    by_model = path.suffix == ".html" or path.name.startswith("output")
+    texts = content.splitlines()
+    if (path.parent / "trial.json").exists():
+        if path.name == "output.txt":
+            return iter(())  # the same texts as in trial.json, which is scanned and has its hash
+        if path.suffix == ".csv":
+            texts = list(chain.from_iterable(csv.reader(io.StringIO(content, newline=""))))
+    return (("", text, by_model) for text in texts)
 
 
 def _document(text: str) -> Iterator[tuple[str, str, bool]]:

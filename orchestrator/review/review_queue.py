@@ -207,13 +207,13 @@ class Queue:
         # The sample is drawn from what passes the other filters, so it has the wanted size.
         if filters.sample is not None:
             items = _sample(items, filters.sample, filters.seed)
-        undecided = [item for item in items if self.my_word(item) is None]
-        total, done = len(items), len(items) - len(undecided)
-        if filters.decided == "undecided":
-            items = undecided
-        elif filters.decided == "disagreement":
-            items = [item for item in items if self._is_disputed(item)]
-        return Selection(items, total, done)
+        shown = {
+            "any": items,
+            "undecided": [item for item in items if self.my_word(item) is None],
+            "disagreement": [item for item in items if self._is_disputed(item)],
+        }
+        done = len(items) - len(shown["undecided"])
+        return Selection(shown[filters.decided], total=len(items), done=done)
 
     def _passes(self, filters: Filters, item: Item) -> bool:
         """Whether a text passes the filters of use case, model and verdict."""

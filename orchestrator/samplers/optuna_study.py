@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.nouns import PARAMETERS, Configuration, Space
+from orchestrator.unknowns import known
 
 if TYPE_CHECKING:
     import optuna
@@ -63,9 +64,10 @@ class OptunaStudy:
 
 def _values(figures: Mapping[str, Any], names: Mapping[str, str]) -> list[float] | None:
     """The figures of all objectives, in their order; None where one is unknown."""
-    values = [figures.get(name) for name in names]
-    known = [float(value) for value in values if value is not None and math.isfinite(value)]
-    return known if len(known) == len(values) else None
+    values = list(filter(math.isfinite, known(map(figures.get, names))))
+    if len(values) < len(names):
+        return None
+    return list(map(float, values))
 
 
 def _distributions(space: Space) -> dict[str, Any]:

@@ -7,8 +7,7 @@ Token counts are upper bounds: a text may end before max_length.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from statistics import median
+from dataclasses import dataclass, replace
 
 from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.sweep_plan import SweepPlan
@@ -18,7 +17,7 @@ from orchestrator.meters.nvml import Gpu
 from orchestrator.models import Architecture, Model
 from orchestrator.nouns import Configuration, Quantization, Setup, TrialSpec, resolve
 from orchestrator.sweep.request import Resolved
-from orchestrator.unknowns import known
+from orchestrator.unknowns import known, median_of_known
 
 TOKENS_PER_WORD = 1.15
 """Of English prompts by sub-word tokenizers, rather low: the bound is then rather high."""
@@ -138,14 +137,11 @@ def stored_figures(records: list[TrialRecord], plan: SweepPlan) -> Figures | Non
         if plan.counts_on(record.columns.machine) and _speed_key(record.spec.setup) in wanted:
             ok = [one for one in record.executions if one.status == "ok"]
             measured += [one for one in ok if one.tokens_per_s]
-    speeds = known(one.tokens_per_s for one in measured)
-    if not speeds:
+    speed = median_of_known(one.tokens_per_s for one in measured)
+    if speed is None:
         return None
-    energies_j = known(one.energy_per_token_j for one in measured)
-    energy_j = None
-    if energies_j:
-        energy_j = median(energies_j)
-    return Figures(median(speeds), energy_j, f"{len(speeds)} executions in the data set")
+    energy_j = median_of_known(one.energy_per_token_j for one in measured)
+    return Figures(speed, energy_j, f"{len(measured)} executions in the data set")
 
 
 def _speed_key(setup: Setup) -> tuple[str, ...]:
@@ -168,26 +164,25 @@ def memory_fit(
     available = available_bytes(gpus) if local else None
     offload = bool(gpus) and local and any(_offloads(setup) for setup in plan.setups)
     fits = []
+    beyond = {setup.model for setup in plan.setups if setup.beyond_context}
     for model in models:
         architecture = model.architecture
         if architecture is None:
             continue
-        beyond = any(s.model == model.label and s.beyond_context for s in plan.setups)
-        tokens = largest if beyond else min(largest, architecture.max_position_embeddings)
-        outside = 0
+        tokens = largest
+        if model.label not in beyond:
+            tokens = min(largest, architecture.max_position_embeddings)
+        fit = Fit(
+            model=model.label,
+            weights_bytes=architecture.weights_bytes(quantization, dtype_bytes),
+            cache_bytes=tokens * architecture.cache_bytes_per_token(dtype_bytes),
+            available_bytes=available,
+            tokens=tokens,
+        )
         if offload:
             outside = offloaded_bytes(architecture, quantization, available or 0)
-        fits.append(
-            Fit(
-                model=model.label,
-                weights_bytes=architecture.weights_bytes(quantization, dtype_bytes),
-                cache_bytes=tokens * architecture.cache_bytes_per_token(dtype_bytes),
-                available_bytes=available,
-                tokens=tokens,
-                offloaded_bytes=outside,
-                ram_bytes=_ram_bytes() if offload else 0,
-            )
-        )
+            fit = replace(fit, offloaded_bytes=outside, ram_bytes=_ram_bytes())
+        fits.append(fit)
     return fits
 
 
@@ -213,9 +208,8 @@ def too_small(plan: SweepPlan, resolved: Resolved) -> tuple[str, ...]:
     if plan.machine is not None or not needs_weights or any(map(_offloads, plan.setups)):
         return ()
     weights = [
-        model.architecture.weights_bytes(resolved.quantization, GPU_VALUE_BYTES)
-        for model in resolved.models
-        if model.architecture
+        architecture.weights_bytes(resolved.quantization, GPU_VALUE_BYTES)
+        for architecture in known(model.architecture for model in resolved.models)
     ]
     need_gib = (max(weights, default=0) + GPU_OVERHEAD_BYTES) / 2**30
     small = []

@@ -237,12 +237,13 @@ def neighbours(plan: SweepPlan, sweeps: Path) -> list[str]:
 
 def _same_request(one: SweepPlan, other: SweepPlan) -> bool:
     """Whether two plans have the same space by name, models, use cases, seed and flags."""
-    flags = [
-        {digest(_without(setup, "revision", "prompts_sha256")) for setup in plan.setups}
-        for plan in (one, other)
-    ]
-    same_names = one.space.name == other.space.name and one.models == other.models
-    return same_names and flags[0] == flags[1]
+    return _request_of(one) == _request_of(other)
+
+
+def _request_of(plan: SweepPlan) -> tuple[Any, ...]:
+    """What the command line said: names and flags, but not what the named files hold."""
+    flags = {digest(_without(setup, "revision", "prompts_sha256")) for setup in plan.setups}
+    return plan.space.name, plan.models, flags
 
 
 def _differences(old: SweepPlan, new: SweepPlan) -> list[str]:

@@ -170,10 +170,11 @@ def _part(
         if resolved.shard is not None and not resolved.shard.has(spec):
             continue
         left = finished.missing(spec)
-        again = {prompt.number for prompt in left.prompts} if left else set()
-        done += [one for one in finished.of(spec) if one.prompt_number not in again]
-        if left:
+        again: set[int] = set()
+        if left is not None:
             missing.append(left)
+            again = {prompt.number for prompt in left.prompts}
+        done += [one for one in finished.of(spec) if one.prompt_number not in again]
     return Part(
         machine=machine,
         missing=missing,

@@ -87,16 +87,19 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
 
         None while all slots are taken or a lost job may still come back; then Tune's FINISHED.
         """
-        if len(self._out) >= self._slots() and not self.stopped:
+        finished = str(Searcher.FINISHED)
+        if self.stopped:
+            return finished
+        if len(self._out) >= self._slots():
             return None
-        job = None if self.stopped else self._next()
-        if job is not None:
-            job = self._handed_out(job)
-            self.stopped = self._allows(job)
-        if self.stopped or (job is None and not self._out):
-            return str(Searcher.FINISHED)
+        job = self._next()
         if job is None:
-            return None
+            # the worker of a job that is out may still be lost, and then the job comes back
+            return None if self._out else finished
+        job = self._handed_out(job)
+        self.stopped = self._allows(job)
+        if self.stopped:
+            return finished
         self._out.add(trial_id)
         return {"job": job.model_dump(mode="json")}
 
