@@ -115,6 +115,7 @@ class StatusReader:
 
     def look(self) -> Status:
         """How far the sweeps are now."""
+        # `|` and not `or`: both must read what is new
         if self._follower.look() | self._read_plans():
             trials, self._faults = self._follower.trials()
             self._sweeps = tuple(_of_sweep(plan, trials) for plan in self._plans)
@@ -214,6 +215,7 @@ def _last_trials(
     n_prompts = {spec.key(): len(spec.prompts) for spec, _ in of_plan}
     ended: list[tuple[datetime, Key]] = []
     for key, executions in counted.items():
+        # a trial that was interrupted isn't finished, though it is sealed
         if len(executions) >= n_prompts[trials.attempts(key)[0].spec.key()]:
             ended.append((max(execution.started_at for execution in executions), key))
     return tuple(_last(trials, key) for _, key in heapq.nlargest(N_LAST, ended))
@@ -243,6 +245,7 @@ def _per_hour(finished: list[Execution]) -> float | None:
     """Executions an hour over the newest ones of one run; what ran side by side counts fully."""
     newest = sorted(finished, key=lambda execution: execution.started_at)[-RECENT:]
     first = 0
+    # from the newest back, to where a pause shows that another run ended
     for i in range(len(newest) - 1, 0, -1):
         before, after = newest[i - 1], newest[i]
         longest = max(PAUSE, timedelta(seconds=10 * (before.window_s or 0.0)))

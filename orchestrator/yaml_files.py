@@ -210,6 +210,7 @@ def find(kind: str, name: str) -> Path:
                 f"or a name of {kind}: {', '.join(names(kind))}"
             )
         return path
+    # the working folder comes first, so a file of the user's wins over the package's
     for folder in folders(kind):
         path = folder / f"{name}.yaml"
         if _is_file(path):
@@ -340,5 +341,6 @@ def read(kind: str, name: str, model: type[N]) -> tuple[N, Path]:
                 f"{path}: $.name: is {short(repr(value['name']))}, "
                 f"but the file is found as {path.stem}; leave the key out"
             )
+        # the name stands in folders and tables, so it must be there
         value = {"name": path.stem, **value}
     return parse(model, value, str(path)), path

@@ -84,6 +84,7 @@ def _sealed_findings(paths: DataSetPaths, trials: Trials) -> list[Finding]:
         ]
         findings += record_findings(where, record)
     findings += between_trials(sealed)
+    # the key has the attempt, so a second trial under it is a copy
     for first, *others in attempts.values():
         findings += [
             Finding("error", other, f"the same attempt of the same trial as {first}")
@@ -158,6 +159,7 @@ def _execution_faults(spec: TrialSpec, execution: Execution) -> Iterator[str]:
     if execution.prompt_number not in prompts:
         yield "is none of the trial's prompts"
         return
+    # the prompt's text is only in the specification, so hash and seed can be checked against it
     text = prompts[execution.prompt_number]
     if execution.prompt_sha256 != hashlib.sha256(text.encode()).hexdigest():
         yield "prompt_sha256: is not the hash of its prompt"
@@ -184,6 +186,7 @@ def _status_faults(execution: Execution) -> Iterator[str]:
 
 def _leftovers(paths: DataSetPaths, *, running: bool) -> Iterator[Finding]:
     """Links that lead out of the data set, and what interrupted programs left behind."""
+    # the data set itself may be reached by a link
     root = paths.root.resolve()
     for folder, names, files in os.walk(paths.root):
         for name in sorted([*names, *files]):

@@ -82,6 +82,7 @@ def _measurement_faults(
 
 def _excessive_powers(record: TrialRecord, execution: Execution, window_s: float) -> Iterator[str]:
     """GPU energies that mean a higher power than the GPU can draw."""
+    # a window may begin up to a step of the counter too early, hence EDGE_S
     limit_w, limit = _power_limit(record)
     for name in GPU_ENERGIES:
         energy_j = getattr(execution, name)
@@ -99,6 +100,7 @@ def _zeros(execution: Execution, window_s: float) -> Iterator[str]:
     """Columns whose energy is 0 although the window is long enough for their meter."""
     if execution.energy_j == 0:
         yield "energy_j"
+    # a counter that moves every 0.1 s may stand still over a shorter window
     if window_s > EDGE_S:
         for name in GPU_ENERGIES:
             if getattr(execution, name) == 0:
@@ -133,11 +135,13 @@ def between_trials(records: Iterable[tuple[str, TrialRecord]]) -> Iterator[Findi
     for where, record in records:
         for execution, raw in zip(record.executions, record.codecarbon, strict=False):
             name = execution_id(record.columns.machine, record.spec, execution.prompt_number)
+            # a copied row keeps the id that CodeCarbon drew at random
             first = first_of.setdefault(_run_id(raw) or name, name)
             if first != name:
                 what = f"the same measurement as {first} (CodeCarbon's run_id)"
                 yield Finding("error", where, f"prompt {execution.prompt_number}: {what}")
             start, gpu = execution.started_at, record.columns.gpu_uuid
+            # on a shared host windows may overlap
             if gpu and execution.window_s and execution.scope == "exclusive":
                 end = start + timedelta(seconds=execution.window_s)
                 windows[record.columns.host, gpu].append(_Window(start, end, where, name))
@@ -164,5 +168,6 @@ def _overlaps(windows: list[_Window]) -> Iterator[Finding]:
                 f"on the same GPU by {overlap_s:.1f} s"
             )
             yield Finding("warning", window.where, what)
+        # a long window may reach over several short ones
         if window.end > last.end:
             last = window

@@ -99,6 +99,7 @@ class Live(Observer):
         """A model is loaded and warm; the first pilot says what the sweep will take."""
         environment, columns = origin.environment, origin.columns
         pilot = environment.pilot
+        # each worker has a pilot; the first one is enough for an estimate
         if not self._piloted and pilot is not None:
             self._piloted = True
             where = f"on {columns.device} ({columns.compute_dtype})"

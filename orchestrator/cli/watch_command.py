@@ -79,6 +79,7 @@ def _by_folder(screen: Console, out: Path, interval_s: float, *, once: bool) -> 
     took_s = 0.0
     with Live(view(current), console=screen, auto_refresh=False) as live:
         while not complete(first, current):
+            # a large data set takes long to read, so it is looked at less often
             time.sleep(max(interval_s, took_s / CPU_SHARE))
             started_s = time.process_time()
             current = reader.look()

@@ -51,7 +51,10 @@ class Recorder:
         self, spec: TrialSpec, origin: Origin, order: str, measured: Measured, *, first: bool
     ) -> None:
         """Write an execution; `first`: of its trial. Raises OSError."""
-        self.written(lambda: append(self.paths, spec, origin, order, measured, begun=not first))
+        started_before = not first
+        self.written(
+            lambda: append(self.paths, spec, origin, order, measured, started_before=started_before)
+        )
 
     def seal(self, machine: str, spec: TrialSpec) -> TrialRecord:
         """Turn a trial into its final folder, and follow with the tables. Raises OSError."""
@@ -76,6 +79,7 @@ class Recorder:
             try:
                 return write()
             except OSError as error:
+                # waiting helps only against a full disk
                 if error.errno not in DISK_IS_FULL:
                     raise
                 where = f"{self.paths.root}: {error.strerror}"

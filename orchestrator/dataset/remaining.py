@@ -27,12 +27,12 @@ The newest ok attempt counts; older ones stay in the data set.
 def specs_of(plan: SweepPlan, records: Iterable[TrialRecord]) -> list[TrialSpec]:
     """Every trial of a plan that is known by now.
 
-    Of a sampler that learns these are the trials that it has asked for.
+    Of a sampler that learns these are the trials that it has proposed.
     """
     if not plan.learns():
         return list(plan.specs())
     specs = []
-    for (model, use_case), of_setup in asked_of(plan, records).items():
+    for (model, use_case), of_setup in proposed_of(plan, records).items():
         for index, spec in sorted(of_setup.items()):
             for repeat in range(1, plan.repeats + 1):
                 trial = PlannedTrial(
@@ -86,18 +86,18 @@ def n_missing(plan: SweepPlan, finished: Iterable[tuple[TrialSpec, list[Executio
     return max(0, plan.n_executions() - sum(len(executions) for _, executions in finished))
 
 
-def asked_of(
+def proposed_of(
     plan: SweepPlan, records: Iterable[TrialRecord]
 ) -> dict[tuple[str, str], dict[int, TrialSpec]]:
-    """What a sampler that learns has asked for: by (model, use case), then by index."""
+    """What a sampler that learns has proposed: by (model, use case), then by index."""
     wanted = {(setup.model, setup.use_case) for setup in plan.setups}
-    asked: dict[tuple[str, str], dict[int, TrialSpec]] = {}
+    proposed: dict[tuple[str, str], dict[int, TrialSpec]] = {}
     for record in records:
         spec = record.spec
         pair = (spec.setup.model, spec.setup.use_case)
         if spec.sweep_id == plan.id and pair in wanted:
-            asked.setdefault(pair, {}).setdefault(spec.config_index, spec)
-    return asked
+            proposed.setdefault(pair, {}).setdefault(spec.config_index, spec)
+    return proposed
 
 
 def failures(executions: Iterable[Execution]) -> Counter[str]:

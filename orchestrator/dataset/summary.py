@@ -50,6 +50,7 @@ class TrialGroup:
         """Of the ok ones, the usable ones; None: none was evaluated."""
         if all(one.usable is None for one in self.ok):
             return None
+        # texts without a verdict count neither way
         return sum(one.usable is True for one in self.ok)
 
     @cached_property

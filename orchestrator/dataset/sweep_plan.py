@@ -73,7 +73,7 @@ class SweepPlan(Noun):
     anchor: Configuration | None
     quality: DesignQuality | None
     trials: tuple[PlannedTrial, ...]
-    """In the order of execution; those of a sampler that learns are asked for later."""
+    """In the order of execution; those of a sampler that learns are proposed later."""
     written_by: str
     created_at: str
 
@@ -129,11 +129,11 @@ class SweepPlan(Noun):
         return None in kinds or machine in kinds
 
     def learns(self) -> bool:
-        """Whether configurations are asked for as results come in."""
+        """Whether configurations are proposed as results come in."""
         return not self.points
 
     def n_trials(self) -> int:
-        """Trials overall, those that a learning sampler has yet to ask for included."""
+        """Trials overall, those that a learning sampler has yet to propose included."""
         trials = len(self.trials)
         if self.learns():
             trials = len(self.setups) * self.samples * self.repeats

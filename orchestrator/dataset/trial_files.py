@@ -82,18 +82,18 @@ def append(
     order: str,
     measured: Measured,
     *,
-    begun: bool = False,
+    started_before: bool = False,
 ) -> None:
     """Add an execution to its running trial; on the disk when this returns.
 
-    `begun`: executions of it were written before, so its folder must be there.
+    `started_before`: executions of it were written before, so its folder must be there.
 
     Raises OSError, and then writes nothing that a later reader would take for an execution.
     """
     folder = paths.partial(origin.columns.machine, spec)
     head, lines = folder / "spec.json", folder / "executions.jsonl"
     if not head.exists():
-        if begun:
+        if started_before:
             raise FileNotFoundError(
                 errno.ENOENT, "a running trial's folder was removed", str(folder)
             )
@@ -206,6 +206,7 @@ def _seal(paths: DataSetPaths, folder: Path) -> tuple[Path, TrialRecord]:
     """Write the files of a finished trial and rename its folder; the new folder and the record."""
     trial = read_partial(folder)
     machine = trial.origin.columns.machine
+    # two data sets that were copied into one may both hold this attempt
     while paths.trial(machine, trial.spec).exists():
         trial = _as_attempt(trial, trial.spec.attempt + 1)
     record = _record(trial)
@@ -217,9 +218,11 @@ def _seal(paths: DataSetPaths, folder: Path) -> tuple[Path, TrialRecord]:
     record.files = {
         name: file_sha256(folder / name) for name in DERIVED_FILES if (folder / name).exists()
     }
+    # of the JSON as it will be read, where for example a tuple is a list
     record.sha256 = content_sha256(json.loads(record.model_dump_json()))
     write_atomically(folder / "trial.json", record.model_dump_json(indent=1).encode())
     target = paths.trial(machine, trial.spec)
+    # the rename is what finishes the trial: all its files are on the disk by now
     folder.rename(target)
     with contextlib.suppress(OSError):  # it is sealed: an error here must not seal it once more
         sync_folder(target.parent)

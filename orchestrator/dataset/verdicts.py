@@ -30,7 +30,7 @@ REASONS = (
     "wrong_language",
     "judge",
 )
-"""Why a text is not usable. That its limit cut it off is none of them."""
+"""Why a text is not usable. An end at max_length is no reason."""
 
 
 class Signals(Noun):
@@ -241,6 +241,7 @@ class Judgements:
         if text is None or not (verdict or decisions):
             return UNJUDGED
         sha256 = text_sha256(text)
+        # a rerun gives another text under the same id
         if verdict and verdict.text_sha256 != sha256:
             verdict = None
         return outcome(verdict, [one for one in decisions.values() if one.text_sha256 == sha256])

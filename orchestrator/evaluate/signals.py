@@ -105,6 +105,7 @@ def _windows(words: Sequence[str]) -> Iterator[Sequence[str]]:
     """
     if not words:
         return
+    # the last window is a full one, too: shares of a short rest would not compare
     last = max(0, len(words) - WINDOW_WORDS)
     for start in (*range(0, last, WINDOW_WORDS // 2), last):
         yield words[start : start + WINDOW_WORDS]

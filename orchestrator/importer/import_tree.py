@@ -107,6 +107,7 @@ def import_tree(
             )
         else:
             _add(result, paths, folder, place, known)
+    # before anything is written: an import is whole or not at all
     if result.conflicts:
         raise UserError(*result.conflicts)
     if not (result.new or result.identical or result.faults):
@@ -186,6 +187,7 @@ def _folders(source: Path) -> list[_Folder]:
     """Folders of a tree that hold one of CodeCarbon's tables; skips hidden folders and links."""
     result = []
     for name, folders, _ in os.walk(source):
+        # os.walk() goes into what is left in this list, in its order
         folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
         path = Path(name)
         tables = _regular_files(path, TABLES)

@@ -119,6 +119,8 @@ class Scanner:
         for place, text, by_model in _parts(path, content):
             for rule, what in self.matches(text):
                 severity: Severity = "error"
+                # a model makes up addresses and passwords, and the user may know a match to be
+                # harmless
                 if by_model or rule in self.accepted:
                     severity = "warning"
                 message = f"holds {what} ({rule})"
@@ -148,6 +150,7 @@ def names_here(harmless: set[str]) -> tuple[str, ...]:
         login = ""
     host = socket.gethostname()
     left_out = COMMON_NAMES | {name.lower() for name in harmless}
+    # a host is named with its domain in some files and without it in others
     candidates = {login, host, host.partition(".")[0]}
     telling = [name for name in candidates if name.lower() not in left_out]
     return tuple(sorted(name for name in telling if len(name) >= SHORTEST_NAME))

@@ -218,6 +218,7 @@ def _mean_change(differences: pd.Series, clusters: pd.Series) -> Change:
 
     value = float(differences.mean())
     codes = clusters.astype("category").cat.codes.to_numpy()
+    # a clustered error needs some clusters to be of any use
     if len(set(codes)) < LEAST_POINTS:
         return Change(value, None, None)
     # A model that has only a constant: its estimate is the mean, with a clustered error.

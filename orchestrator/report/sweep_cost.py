@@ -146,6 +146,7 @@ def _held_times_s(records: list[TrialRecord]) -> list[float]:
     for spans in of_gpu.values():
         processes: list[_Span] = []
         for span in sorted(spans, key=astuple):
+            # a data set may lack the trial that loaded the model, after a merge of a part
             if span.begins_with_load or not processes:
                 processes.append(span)
             else:

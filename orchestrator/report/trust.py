@@ -83,6 +83,7 @@ def _word(kept: pd.DataFrame, flags: set[str]) -> Word:
     """How far a group's energies can be trusted, in a word."""
     if kept.empty:
         return "nothing kept"
+    # a doubt weighs more than whether the energy was measured
     if not flags.isdisjoint(DOUBTFUL):
         return "doubtful"
     if (kept["energy_basis"] == "energy_j").any():

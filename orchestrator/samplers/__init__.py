@@ -180,5 +180,5 @@ def drawn(
     except ValueError as error:
         why = str(error).splitlines()[0]
         raise UserError(f"{where}: $.options: {why} (--samples {count})") from error
-    asked = (sampler.ask() for _ in range(count))
-    return [configuration for configuration in asked if configuration is not None]
+    proposed = (sampler.ask() for _ in range(count))
+    return [configuration for configuration in proposed if configuration is not None]

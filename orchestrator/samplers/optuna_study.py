@@ -1,4 +1,4 @@
-"""Optuna as a sampler: one study, which asks for configurations and learns from their figures."""
+"""Optuna as a sampler: one study, which proposes configurations and learns from their figures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class OptunaStudy:
             sampler=_search(seed, options),
         )
         self._waiting: dict[Configuration, list[optuna.Trial]] = {}
-        """Trials that it asked for and was not told of yet."""
+        """Trials that it proposed and was not told of yet."""
 
     def ask(self) -> Configuration:
         """The next configuration; there is always one more."""

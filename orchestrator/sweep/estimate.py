@@ -63,6 +63,7 @@ class Fit:
         """Whether it fits, and what happens or helps where it doesn't."""
         if self.offloaded_bytes:
             layers = f"about {_gib(self.offloaded_bytes)} of layers"
+            # the host needs memory for itself, too
             if self.offloaded_bytes > RAM_SHARE * self.ram_bytes:
                 return (
                     f"does NOT fit, not even by --cpu-offload: {layers} would lie in the host's "
@@ -113,10 +114,11 @@ def trial_bound(spec: TrialSpec, numbers: tuple[int, ...], model: Model) -> int:
 def unasked_bound(
     plan: SweepPlan, models: dict[str, Model], n_trials: Mapping[tuple[str, str], int]
 ) -> int:
-    """The most new tokens of trials that a sampler which learns has yet to ask for.
+    """The most new tokens of trials that a sampler which learns has yet to propose.
 
     `n_trials`: by (model, use case). Each is taken at the middle of the space.
     """
+    # nobody knows yet what the sampler will propose
     middle = Configuration.at(plan.space, [0.5] * 4)
     whole = 0
     for (model, use_case), n in n_trials.items():
@@ -170,6 +172,7 @@ def memory_fit(
         if architecture is None:
             continue
         tokens = largest
+        # the engine lowers max_length to the context
         if model.label not in beyond:
             tokens = min(largest, architecture.max_position_embeddings)
         fit = Fit(
@@ -229,6 +232,7 @@ def available_bytes(gpus: list[Gpu]) -> int:
     """What weights and cache may take: of the smallest GPU, else of the host's free memory."""
     if not gpus:
         return _ram_bytes()
+    # any trial may get any GPU
     return min(gpu.memory_bytes for gpu in gpus) - GPU_OVERHEAD_BYTES
 
 

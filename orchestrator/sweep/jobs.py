@@ -59,7 +59,7 @@ class JobFactory:
     def requested(
         self, model: str, use_case: str, index: int, configuration: Configuration
     ) -> list[Job]:
-        """Jobs of a configuration that a study asked for: one a repeat."""
+        """Jobs of a configuration that a study proposed: one a repeat."""
         plan = self.prepared.plan
         jobs = []
         for repeat in range(1, plan.repeats + 1):
@@ -106,9 +106,9 @@ def _study(factory: JobFactory, key: tuple[str, str], budget: int) -> Study:
     prepared, part = factory.prepared, factory.part
     plan, resolved, trials = prepared.plan, prepared.resolved, prepared.trials
     model, use_case = key
-    asked = part.asked.get(key, {})
+    proposed = part.proposed.get(key, {})
     # a resumed study must not draw its first random points again
-    parts = [plan.seed, model, use_case, len(asked), *([part.machine] if plan.each else [])]
+    parts = [plan.seed, model, use_case, len(proposed), *([part.machine] if plan.each else [])]
     seed = int(digest(parts, 8), 16)
     sampler = resolved.sampler.start(plan.space, budget, seed, resolved.sampler_options)
     unfinished = {spec.key() for spec in part.missing}
@@ -123,12 +123,12 @@ def _study(factory: JobFactory, key: tuple[str, str], budget: int) -> Study:
         sampler=sampler,
         budget=budget,
         jobs=partial(factory.requested, model, use_case),
-        next_index=max(asked, default=-1) + 1,
+        next_index=max(proposed, default=-1) + 1,
     )
 
 
 def _is_of_study(factory: JobFactory, key: tuple[str, str], trial: Key) -> bool:
-    """Whether a trial of the data set was asked for by the study of that model and use case."""
+    """Whether a trial of the data set was proposed by the study of that model and use case."""
     plan, record = factory.prepared.plan, factory.prepared.trials.attempts(trial)[0]
     setup = record.spec.setup
     if record.spec.sweep_id != plan.id or (setup.model, setup.use_case) != key:

@@ -59,6 +59,7 @@ def make_plan(resolved: Resolved) -> SweepPlan:
             options=resolved.sampler_options,
             where=str(resolved.space_file),
         )
+    # anchors show drift over a long sweep; a short one would pay more for them than they tell
     anchor = Configuration.at(space, [0.5] * 4) if len(points) >= ANCHOR_FROM else None
     plan = SweepPlan(
         plan_version=PLAN_VERSION,
@@ -186,6 +187,7 @@ def _aliasing(plan: SweepPlan, order: list[PlannedTrial]) -> float:
     largest = 0.0
     for name in PARAMETERS:
         ranks = rankdata([getattr(plan.points[trial.config_index], name) for trial in order])
+        # a parameter of one value correlates with nothing
         if ranks.std() > 0:
             largest = max(largest, abs(float(np.corrcoef(place, ranks)[0, 1])))
     return largest
@@ -200,6 +202,7 @@ def _with_anchors(plan: SweepPlan, model: str, block: list[PlannedTrial]) -> lis
         return block
     count = len(plan.points) // ANCHOR_EVERY + 1
     result = list(block)
+    # from the end on: what is inserted moves no place that comes later
     for number in reversed(range(count)):
         place = round(number * len(block) / (count - 1))
         anchor = PlannedTrial(
@@ -222,6 +225,7 @@ def neighbours(plan: SweepPlan, sweeps: Path) -> list[str]:
     """
     notes = []
     for path in sorted(sweeps.glob("[!.]*.json")):
+        # a broken plan is told by `validate`; it must not keep another sweep from starting
         with contextlib.suppress(UserError, RecursionError):
             other = read_plan(path)
             if other.id == plan.id or not _same_request(other, plan):
@@ -254,6 +258,7 @@ def _differences(old: SweepPlan, new: SweepPlan) -> list[str]:
     prompts = {use_case.name: use_case.prompts for use_case in old.use_cases}
     changed = [case.name for case in new.use_cases if prompts[case.name] != case.prompts]
     lines += [f"prompts of {name}" for name in changed]
+    # with other differences the count says nothing of why the sweep is new
     if old.samples != new.samples and not lines:
         lines.append(f"samples ({old.samples} -> {new.samples})")
     return lines

@@ -126,6 +126,7 @@ class Shard:
         turn = spec.config_index
         if spec.strategy == ANCHOR:
             turn = spec.repeat - 1
+        # by the number alone: a larger design moves no configuration to another part
         return turn % self.of == self.number - 1
 
     def __str__(self) -> str:
@@ -187,6 +188,7 @@ def resolve_request(
     models = [_labelled(model, request.engine) for model in given.models]
     _check_names("--model", [model.label for model in models], SEPARATE_RUNS)
     _check_names("--use-case", [one.name for one in given.use_cases], RENAME)
+    # a profile that takes all prompts of every use case anyway reduces nothing
     fullest = max(len(use_case.prompts) for use_case in given.use_cases)
     scale = _scaled(request, machine, given.space, given.ranges, fullest)
     _check_shard(given.shard, given.sampler, given.space, scale.samples)
@@ -207,6 +209,7 @@ def resolve_request(
         use_case_files=tuple(given.use_case_files),
         machine=machine,
         machine_file=given.machine_file,
+        # this machine last: its country may come from --country
         machines={**given.machines, machine.name: machine},
         machine_fixed=request.address is None or request.machine not in (None, ANY, EACH),
         each=cluster_machines,
@@ -222,9 +225,11 @@ def _inputs(request: Request, gpu_names: list[str]) -> _Inputs:
     """Read every flag and file. Raises UserError with the faults of all of them."""
     faults = _Faults()
     machine_found = faults.attempt(_machine_of, request, gpu_names)
+    # without a machine the rest is checked all the same, so that one run tells every fault
     profile, default_models = _defaults_of(machine_found)
     space_found = faults.attempt(_space, request.space)
     models: list[Model] = []
+    # each once, however often it is named: twice would be two trials in one folder
     for ref in dict.fromkeys(request.models or default_models):
         models += faults.attempt(parse_model, ref)
     use_cases: list[tuple[UseCase, Path]] = []
@@ -288,6 +293,7 @@ def _check_shard(shard: Shard | None, sampler: SamplerKind, space: Space, sample
     """Raise UserError where a plan has nothing to share out, or too little."""
     if shard is None:
         return
+    # it has no list of configurations that could be dealt out
     if sampler.learns:
         raise UserError(
             f"--shard {shard}: {space.sampler} asks for its configurations as it goes, so there is "
@@ -400,6 +406,7 @@ def _engine_faults(request: Request, gpu_names: list[str]) -> list[str]:
     if "cpu_offload" not in engine.options.model_fields:
         why = f"the {request.engine} engine has no layers"
         return [f"--cpu-offload: {why}; leave it out, or take --engine transformers"]
+    # on a cluster other machines may have GPUs
     if request.address is None and not gpu_names:
         why = "this machine has no GPU, so all layers are in its memory anyway"
         return [f"--cpu-offload: {why}; leave it out"]
@@ -490,9 +497,11 @@ def _profile_ranges(
     for name, (low, high) in profile.ranges.items():
         axis = space.parameters[name]
         own = f"{axis.low:g}..{axis.high:g}"
+        # a flag wins over the profile, and a range within the profile's needs no change
         if name in given or (low <= axis.low and axis.high <= high):
             continue
         if axis.high < low or axis.low > high:
+            # there is no range in common, and the space is what the user chose
             notes.append(f"{name} stays {own}, which lies outside the profile's {low:g}..{high:g}")
             continue
         narrowed = (max(low, axis.low), min(high, axis.high))
@@ -535,6 +544,7 @@ def _quantization(name: str | None, profile: Profile) -> Quantization:
         name = profile.quantization or "nf4"
     if name not in QUANTIZATIONS:
         known = list(QUANTIZATIONS)
+        # such names aren't close to ours by their letters, so they have a table
         meant = QUANTIZATION_SYNONYMS.get(name.lower().replace("-", ""))
         hint = nearest(name, known)
         if meant:

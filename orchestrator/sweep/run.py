@@ -58,7 +58,7 @@ class Watcher(Protocol):
         """Ray is up. `totals` grows as the run goes on."""
 
     def draining(self, why: str, running: int) -> None:
-        """Nothing more is begun."""
+        """Nothing more is started."""
 
 
 @contextlib.contextmanager
@@ -105,6 +105,7 @@ def run_sweep(
     _keep_plan(prepared)
     tables = TableWriter(paths, prepared.trials)
     watcher.planned(prepared)
+    # the tables are made anew all the same: an interruption may have left old ones
     if not prepared.n_missing():
         tables.flush()
         return RunOutcome()
@@ -168,9 +169,11 @@ def _keep_plan(prepared: Prepared) -> None:
     """Write the plan, unless the one that is there is larger: a smaller request forgets nothing."""
     plan, before = prepared.plan, prepared.before
     if before is not None:
+        # `validate` and `status` would lose sight of what the larger request has measured
         if plan.n_executions() < before.n_executions():
             return
         each = tuple(sorted({*before.each, *plan.each}))
+        # kinds of machine that joined earlier stay in the plan, since their trials count
         plan = plan.model_copy(update={"created_at": before.created_at, "each": each})
     write_plan(plan, prepared.paths.sweep(plan.id))
 

@@ -61,6 +61,7 @@ class Placement:
         """The same for Tune."""
         wanted = self.label
         if wanted is None and self.without:
+            # Ray's syntax for a label that is none of these
             wanted = f"!in({','.join(self.without)})"
         selector = None
         if wanted:
@@ -89,6 +90,7 @@ def placement(
         raise UserError(
             f"--machine {label}: no node of the cluster carries that label; there are {listed}"
         )
+    # only to ask which nodes take such a trial
     where = Placement(cpu=0, gpu=0, at_once=0, per_host=0, label=label, without=small)
     nodes = [node for node in session.nodes if where.takes(node)]
     if small and not nodes:
@@ -115,6 +117,7 @@ def _placement(nodes: list[Node], parallel: int) -> Placement:
 def _one_a_gpu(nodes: list[Node]) -> Placement:
     """One trial on each GPU, with at most one CPU: fewer where a node has more GPUs than CPUs."""
     gpus = [node.gpus for node in nodes]
+    # all trials of a Tuner ask for the same, so the node with the fewest CPUs a GPU decides
     cpu = min(1.0, *(node.cpus / node.gpus for node in nodes))
     return Placement(cpu=cpu, gpu=1, at_once=sum(gpus), per_host=max(gpus))
 
@@ -211,6 +214,7 @@ def _raise(cause: Exception, halt: Halt) -> None:
             f"{where}: can't be written ({cause.strerror}); what was finished before is kept, run "
             "the same command again"
         ) from cause
+    # stopping at once kills workers, and that looks like errors
     if not halt.at_once:
         raise cause
 
@@ -222,6 +226,7 @@ def _tuner(one: MachineRun, session: Session) -> tune.Tuner:
     """
     place = one.place
     name = f"Measure-{place.label or 'any'}"
+    # Tune finds a trainable, and its resources, by name
     tune.register_trainable(name, tune.with_resources(Measure, place.bundles()))
     return tune.Tuner(
         name,
@@ -290,6 +295,7 @@ def _wait(
     """
     stop_by = math.inf
     look_at = time.monotonic() + LOOK_S
+    # the first reason is told: a later one changes nothing any more
     told = False
     while time.monotonic() < stop_by:
         alive = [thread for thread in threads if thread.is_alive()]

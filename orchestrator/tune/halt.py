@@ -99,6 +99,7 @@ def signals_to(halt: Halt) -> Iterator[Callable[[], None]]:
         n for n in DRAIN_SIGNALS if signal.getsignal(n) is signal.SIG_IGN
     ]  # nohup: a closed terminal is no reason
     mine = [signal.SIGINT, *(n for n in DRAIN_SIGNALS if n not in ignored)]
+    # a program that uses this package gets its own handlers back
     before = {number: signal.getsignal(number) for number in mine}
 
     def install() -> None:

@@ -186,6 +186,7 @@ def _start(scratch: Path, n_gpus: int) -> str | None:
     with _kept_from_children(FOR_THE_DRIVER):
         context = ray.init(
             address="local",
+            # each trial asks for a CPU, even where there are fewer CPUs than GPUs
             num_cpus=max(os.cpu_count() or 1, n_gpus, 1),
             num_gpus=n_gpus,
             include_dashboard=dashboard_available(),
@@ -232,6 +233,7 @@ def own_token() -> Path:
 def check_answers(address: str) -> None:
     """Raise UserError where no port answers at an address; Ray itself takes minutes to give up."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
+    # Ray looks for that address itself
     if address == "auto":
         return
     if not colon or not port.isdigit():

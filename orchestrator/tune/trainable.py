@@ -192,7 +192,7 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
     """One trial: its first step tells where it runs, each other one is a prompt.
 
     On a fresh process the first step loads the model and warms it up. Telling is a step of its
-    own, so that the driver can end the trial before any prompt is begun.
+    own, so that the driver can end the trial before any prompt is started.
     """
 
     def __repr__(self) -> str:
