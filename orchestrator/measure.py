@@ -186,12 +186,14 @@ def execute(
     )
     limits = limits or ExecutionLimits()
     outcome = _generated(tools, spec, encoded, effective, seed=seed, limits=limits)
-    text, error = None, outcome.error
-    if outcome.generated is not None:
-        decoded = _attempted(engine, partial(engine.decode, outcome.generated))
-        text, error = (None, decoded) if isinstance(decoded, GenerationError) else (decoded, None)
-    generated = outcome.generated if error is None else None
-    n_new_tokens = len(generated.tokens) if generated else None
+    text, error, generated = None, outcome.error, outcome.generated
+    if generated is not None:
+        decoded = _attempted(engine, partial(engine.decode, generated))
+        if isinstance(decoded, GenerationError):  # tokens without a text are no answer
+            error, generated = decoded, None
+        else:
+            text = decoded
+    produced = _generated_columns(generated)
     reading = outcome.reading
     execution = Execution(
         prompt_number=prompt.number,
@@ -200,12 +202,10 @@ def execute(
         started_at=now.replace(microsecond=now.microsecond // 1000 * 1000),
         **_status_columns(error),
         **derived_values(EffectiveColumns, effective),
-        beyond_context=_is_beyond(info.context_length, n_prompt_tokens, n_new_tokens),
+        beyond_context=_is_beyond(info.context_length, n_prompt_tokens, produced["n_new_tokens"]),
         n_prompt_tokens=n_prompt_tokens,
-        n_new_tokens=n_new_tokens,
-        finish_reason=generated.finish_reason if generated else None,
+        **produced,
         window_s=outcome.window_s,
-        ttft_s=generated.ttft_s if generated else None,
         **reading.values,
         n_parallel=tools.n_parallel,
         energy_basis=energy_basis(reading.values, has_gpu=tools.has_gpu),
@@ -266,6 +266,17 @@ def _status_columns(error: GenerationError | None) -> dict[str, Any]:
         return {"status": "ok"}
     message = str(error).partition("\n")[0]
     return {"status": "failed", "error_kind": error.kind, "error_message": message}
+
+
+def _generated_columns(generated: Generated | None) -> dict[str, Any]:
+    """The columns of what the model gave; null where it failed."""
+    if generated is None:
+        return dict.fromkeys(("n_new_tokens", "finish_reason", "ttft_s"))
+    return {
+        "n_new_tokens": len(generated.tokens),
+        "finish_reason": generated.finish_reason,
+        "ttft_s": generated.ttft_s,
+    }
 
 
 def _is_beyond(context_length: int | None, *n_tokens: int | None) -> bool:

@@ -159,13 +159,8 @@ def _planned(sides: list[Side], target: Side, *, accept_drift: bool) -> Merge:
     conflicts: list[str] = []
     sources = []
     for side in sides:
-        new = []
-        for place, record in sorted(side.sealed.items()):
-            if place not in taken:
-                taken[place] = (side.root, record)
-                new.append(place)
-            elif taken[place][1].sha256 != record.sha256:
-                conflicts.append(_conflict(place, taken[place][0], side.root))
+        new, clashes = _take_trials(side, taken)
+        conflicts += clashes
         conflicts += _take_plans(side, plans)
         n_identical = len(side.sealed) - len(new)
         imported = DataSetPaths(side.root).imports.exists()
@@ -176,10 +171,11 @@ def _planned(sides: list[Side], target: Side, *, accept_drift: bool) -> Merge:
     if not accept_drift:
         for plan in plans.values():
             conflicts += _drifted(plan, trials)
+    n_more = len(conflicts) - SHOWN
+    if n_more > 0:
+        conflicts = [*conflicts[:SHOWN], f"... and {n_more} more conflicts"]
     if conflicts:
-        n_more = len(conflicts) - SHOWN
-        more = [f"... and {n_more} more conflicts"] if n_more > 0 else []
-        raise UserError(*conflicts[:SHOWN], *more)
+        raise UserError(*conflicts)
     joined_plans = tuple(plan for _, plan in sorted(plans.items()))
     return Merge(
         target.root,
@@ -236,6 +232,23 @@ def _verdicts(sides: list[Side]) -> dict[str, Verdict]:
             both = (chosen.get(execution, verdict), verdict)
             chosen[execution] = max(both, key=lambda one: one.model_dump_json())
     return chosen
+
+
+def _take_trials(
+    side: Side, taken: dict[PurePosixPath, tuple[Path, TrialRecord]]
+) -> tuple[list[PurePosixPath], list[str]]:
+    """Add a side's trials to `taken`; the places that are new, and a line for each conflict.
+
+    `taken`: place -> (data set that the trial is from, trial). An identical trial is no conflict.
+    """
+    new, conflicts = [], []
+    for place, record in sorted(side.sealed.items()):
+        root, present = taken.setdefault(place, (side.root, record))
+        if present is record:
+            new.append(place)
+        elif present.sha256 != record.sha256:
+            conflicts.append(_conflict(place, root, side.root))
+    return new, conflicts
 
 
 def _conflict(place: PurePosixPath, one: Path, other: Path) -> str:

@@ -157,10 +157,8 @@ class DataSetPaths:
         """
         found = [p for place in (self.root, self.sweeps) for p in place.glob(TEMPORARY)]
         for folder in self.sealed_trials():
-            found += [
-                *folder.glob(TEMPORARY),
-                *(p for name in WORKING_FILES if (p := folder / name).exists()),
-            ]
+            for pattern in (TEMPORARY, *WORKING_FILES):
+                found += folder.glob(pattern)
         return found
 
 

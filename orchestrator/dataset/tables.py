@@ -110,7 +110,8 @@ class Trials:
         `rows`: the trial's `execution_rows` where they are known, for what was judged; a prompt
         without a row there counts as not evaluated.
         """
-        rows = self.execution_rows(key) if rows is None else rows
+        if rows is None:
+            rows = self.execution_rows(key)
         judged = {row["prompt_number"]: (row["usable"], row["quality"]) for row in rows}
         counted = []
         for one in self.counted(key):
@@ -192,9 +193,8 @@ def read_all(paths: DataSetPaths, *, unfinished: bool = False) -> tuple[Trials, 
     found: list[TrialRecord | str | None] = [
         read_sealed(paths, folder) for folder in paths.sealed_trials()
     ]
-    found += (
-        [read_running(paths, folder) for folder in paths.partial_trials()] if unfinished else []
-    )
+    if unfinished:
+        found += [read_running(paths, folder) for folder in paths.partial_trials()]
     return gathered(found)
 
 
@@ -238,7 +238,9 @@ def read_running(paths: DataSetPaths, folder: Path) -> TrialRecord | str | None:
     try:
         return partial_record(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"{folder.relative_to(paths.root)}: {reason_of(error)}" if folder.exists() else None
+        if not folder.exists():  # it was sealed and renamed while it was read
+            return None
+        return f"{folder.relative_to(paths.root)}: {reason_of(error)}"
 
 
 def gathered(found: Iterable[TrialRecord | str | None]) -> tuple[Trials, list[str]]:

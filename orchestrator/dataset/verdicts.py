@@ -193,15 +193,12 @@ def latest(decisions: Iterable[Decision]) -> dict[str, dict[str, Decision]]:
 
 def standing(decisions: Iterable[Decision]) -> dict[str, dict[str, Decision]]:
     """Execution -> reviewer -> the decision that stands: the latest; who took it back has none."""
-    found = {
-        execution: {
-            reviewer: decision
-            for reviewer, decision in reviewers.items()
-            if decision.decision != "undecided"
-        }
-        for execution, reviewers in latest(decisions).items()
-    }
-    return {execution: reviewers for execution, reviewers in found.items() if reviewers}
+    found: dict[str, dict[str, Decision]] = {}
+    for execution, reviewers in latest(decisions).items():
+        for reviewer, decision in reviewers.items():
+            if decision.decision != "undecided":
+                found.setdefault(execution, {})[reviewer] = decision
+    return found
 
 
 def outcome(verdict: Verdict | None, decisions: Iterable[Decision] = ()) -> Outcome:

@@ -146,18 +146,25 @@ def _groups(content: Content) -> str:
             g.evaluated,
             g.discarded,
             energy(g.energy_j),
-            energy(g.wasted_j) if g.evaluated else "not evaluated",
+            _wasted(g.wasted_j, g.evaluated),
         )
         for names, g in sorted(content.groups.items())
     ]
     counts = [int(content.total(name)) for name in ("executions", "ok", "evaluated", "discarded")]
-    wasted = energy(content.total("wasted_j")) if content.total("evaluated") else "not evaluated"
+    wasted = _wasted(content.total("wasted_j"), content.total("evaluated"))
     rows.append(("all", "", "", "", "", *counts, energy(content.total("energy_j")), wasted))
     return markdown_table(head, rows)
 
 
+def _wasted(energy_j: float, n_evaluated: float) -> str:
+    """The energy of discarded executions; without an evaluation nothing can be discarded."""
+    if not n_evaluated:
+        return "not evaluated"
+    return energy(energy_j)
+
+
 def _software(content: Content) -> str:
-    """Versions of this program that measured."""
+    """The packages that generated and measured, with their versions."""
     return markdown_text(", ".join(sorted(content.versions)) or "not recorded")
 
 
@@ -174,15 +181,12 @@ def _flags(content: Content) -> str:
     )
 
 
-def _versions(content: Content) -> str:
-    """Versions of this program that measured."""
-    return markdown_text(", ".join(sorted(content.versions)) or "not recorded")
-
-
 def _gaps(content: Content) -> str:
     """A half-sentence on executions without an energy; "" where there are none."""
     missing = int(content.total("unmeasured"))
-    return f"; {missing} of them were not measured and are not in the sum" if missing else ""
+    if not missing:
+        return ""
+    return f"; {missing} of them were not measured and are not in the sum"
 
 
 def _synthetic(content: Content) -> str:
@@ -208,8 +212,20 @@ def _imported(content: Content) -> str:
 
 def _tex(text: str) -> str:
     """Untrusted text as the value of a BibTeX field: TeX's special characters have no effect."""
-    return "".join(
-        {"\\": " ", "{": "(", "}": ")", "`": "'"}.get(c, f"\\{c}" if c in "&%$#_" else c)
-        for c in text
-        if c.isprintable()
-    )
+    return "".join(filter(str.isprintable, text)).translate(TEX)
+
+
+TEX = str.maketrans(
+    {
+        "\\": " ",
+        "{": "(",
+        "}": ")",
+        "`": "'",
+        "&": "\\&",
+        "%": "\\%",
+        "$": "\\$",
+        "#": "\\#",
+        "_": "\\_",
+    }
+)
+"""Special character of TeX -> what stands for it in a field."""

@@ -79,6 +79,13 @@ class Change:
     """The 95 % interval is `lower` to `upper`; both are None with fewer than LEAST_POINTS
     configurations."""
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """(lower, upper); None where there are too few configurations."""
+        if self.lower is None or self.upper is None:
+            return None
+        return self.lower, self.upper
+
 
 @dataclass(frozen=True)
 class Match:
@@ -197,9 +204,9 @@ def _ratio(pairs: pd.DataFrame, name: str) -> Change:
     logarithms = np.log(pairs[f"{name}_b"]) - np.log(pairs[f"{name}_a"])
     change = _mean_change(logarithms, pairs["configuration"])
     ratio = math.exp(change.value)
-    if change.lower is None or change.upper is None:
+    if change.interval is None:
         return Change(ratio, None, None)
-    return Change(ratio, math.exp(change.lower), math.exp(change.upper))
+    return Change(ratio, *map(math.exp, change.interval))
 
 
 def _usable_change(judged_a: pd.DataFrame, judged_b: pd.DataFrame) -> Change | None:
@@ -258,10 +265,11 @@ def comparison_sentences(comparison: Comparison) -> list[str]:
     lines = []
     for match in comparison.matches:
         change = match.changes.get("per_token_j")
-        if change is None or change.lower is None or change.upper is None:
+        if change is None or change.interval is None:
             continue
+        lower, upper = change.interval
         line = f"B's {match.b} takes {_times(change)} times the J/token of A's {match.a}"
-        if change.lower <= 1 <= change.upper:
+        if lower <= 1 <= upper:
             line += ": this difference can't be distinguished from chance"
         lines.append(f"{line}.")
     return lines
@@ -269,9 +277,10 @@ def comparison_sentences(comparison: Comparison) -> list[str]:
 
 def _times(change: Change) -> str:
     """A ratio with its interval, as it is shown."""
-    if change.lower is None or change.upper is None:
+    if change.interval is None:
         return f"{change.value:.3g}"
-    return f"{change.value:.3g} ({change.lower:.3g} to {change.upper:.3g})"
+    lower, upper = change.interval
+    return f"{change.value:.3g} ({lower:.3g} to {upper:.3g})"
 
 
 def ratio_table(comparison: Comparison) -> Table:
@@ -306,9 +315,10 @@ def _points(change: Change | None) -> str:
     if change is None:
         return UNKNOWN_CELL
     value = f"{100 * change.value:+.0f}"
-    if change.lower is None or change.upper is None:
+    if change.interval is None:
         return f"{value} points"
-    return f"{value} ({100 * change.lower:+.0f} to {100 * change.upper:+.0f}) points"
+    lower, upper = change.interval
+    return f"{value} ({100 * lower:+.0f} to {100 * upper:+.0f}) points"
 
 
 def setup_table(comparison: Comparison) -> Table:

@@ -50,11 +50,19 @@ class Effect:
     note: str = ""
 
     @property
+    def known(self) -> tuple[float, float, float] | None:
+        """(percent, lower, upper); None where the effect is unknown."""
+        if self.percent is None or self.lower is None or self.upper is None:
+            return None
+        return self.percent, self.lower, self.upper
+
+    @property
     def clear(self) -> bool:
         """Whether the interval excludes 0, so that chance alone hardly explains the effect."""
-        return (
-            self.lower is not None and self.upper is not None and (self.lower > 0 or self.upper < 0)
-        )
+        if self.known is None:
+            return False
+        _, lower, upper = self.known
+        return lower > 0 or upper < 0
 
 
 def effects(kept: pd.DataFrame, *, adjusted: bool) -> list[Effect]:

@@ -128,16 +128,17 @@ class _Interval:
 
 def _effect_interval(effect: Effect) -> _Interval | None:
     """An effect in percent with its interval; None where it isn't known."""
-    if effect.percent is None or effect.lower is None or effect.upper is None:
+    if effect.known is None:
         return None
-    return _Interval(effect.percent, effect.lower, effect.upper)
+    return _Interval(*effect.known)
 
 
 def _importance_interval(one: Importance) -> _Interval | None:
     """An importance in percent with its interval; None where it isn't known."""
-    if one.share is None or one.lower is None or one.upper is None:
+    if one.known is None:
         return None
-    return _Interval(100 * one.share, 100 * one.lower, 100 * one.upper, one.clear)
+    share, lower, upper = one.known
+    return _Interval(100 * share, 100 * lower, 100 * upper, one.clear)
 
 
 def _intervals(

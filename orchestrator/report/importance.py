@@ -55,6 +55,13 @@ class Importance:
     note: str = ""
 
     @property
+    def known(self) -> tuple[float, float, float] | None:
+        """(share, lower, upper); None where the share is unknown."""
+        if self.share is None or self.lower is None or self.upper is None:
+            return None
+        return self.share, self.lower, self.upper
+
+    @property
     def clear(self) -> bool:
         """Whether the interval excludes 0."""
         return self.lower is not None and self.lower > 0

@@ -145,9 +145,10 @@ def effect_table(data: Data) -> Table:
 
 def _change(effect: Effect) -> str:
     """A change in percent with its interval, or the reason why it is unknown."""
-    if effect.percent is None or effect.lower is None or effect.upper is None:
+    if effect.known is None:
         return effect.note
-    return f"{effect.percent:+.1f} % ({effect.lower:+.1f} to {effect.upper:+.1f})"
+    change, lower, upper = effect.known
+    return f"{change:+.1f} % ({lower:+.1f} to {upper:+.1f})"
 
 
 def effect_sentences(data: Data) -> list[str]:
@@ -197,9 +198,9 @@ def importance_table(data: Data) -> Table:
 
 def _share(importance: Importance) -> str:
     """A share with its interval, or the reason why it is unknown."""
-    share, lower, upper = importance.share, importance.lower, importance.upper
-    if share is None or lower is None or upper is None:
+    if importance.known is None:
         return importance.note
+    share, lower, upper = importance.known
     text = f"{percent(share)} ({100 * lower:.0f} to {100 * upper:.0f})"
     if importance.clear:
         return text

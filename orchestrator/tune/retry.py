@@ -19,9 +19,11 @@ def rest_of(job: Job, done: Collection[int]) -> Job:
     """The job without the prompts (by number) that are done; without any it is one loss more."""
     spec = job.spec
     prompts = tuple(prompt for prompt in spec.prompts if prompt.number not in done)
-    attempt = spec.attempt + 1 if done else spec.attempt
+    attempt, losses = spec.attempt, job.losses + 1
+    if done:  # it was sealed, and the next worker may well get on
+        attempt, losses = spec.attempt + 1, 0
     rest = spec.model_copy(update={"prompts": prompts, "attempt": attempt})
-    return job.model_copy(update={"spec": rest, "losses": 0 if done else job.losses + 1})
+    return job.model_copy(update={"spec": rest, "losses": losses})
 
 
 def may_be_retried(job: Job) -> bool:

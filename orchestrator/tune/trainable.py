@@ -112,7 +112,9 @@ def loaded_for(job: Job) -> tuple[Loaded, bool]:
     gpu_uuid = engine.info.columns.gpu_uuid
     gpus = list_gpus()
     gpu = next((gpu for gpu in gpus if gpu.uuid == gpu_uuid), None)
-    n_parallel = min(job.n_parallel, len(gpus)) if gpu else job.n_parallel
+    n_parallel = job.n_parallel
+    if gpu is not None:  # with one trial a GPU no more can share this host
+        n_parallel = min(n_parallel, len(gpus))
     scene = Scene(machine, gpu_uuid, n_parallel, project_name=job.spec.sweep_id)
     tools = Instrumented(
         engine=engine,
