@@ -107,6 +107,7 @@ def measured_window(tools: Instrumented, work: Callable[[], Generated]) -> Windo
     except Exception as unknown:  # noqa: BLE001 - a failure is a row, and the model stays loaded
         generated, error = None, _as_generation_error(unknown)
     ended_s = tools.clock()
+    # the innermost window closes first, so each meter sees all that lies inside of it
     for meter in reversed(tools.meters):
         meter.end()
     readings = [meter.reading(began_s, ended_s) for meter in reversed(tools.meters)]
@@ -124,6 +125,7 @@ def warm_up(tools: Instrumented) -> Pilot:
     energies: list[float | None] = []
     for n_done in range(MOST_WARM_UPS):
         warm = not tools.has_gpu or tools.clock() - began_s >= WARM_UP_GPU_S
+        # a GPU reaches its clocks and temperature only under load
         if n_done >= len(WARM_UP_TOKENS) and warm:
             break
         n_tokens = WARM_UP_TOKENS[min(n_done, len(WARM_UP_TOKENS) - 1)]
@@ -174,6 +176,7 @@ def execute(
     """
     engine, info = tools.engine, tools.engine.info
     seed = generation_seed(spec.setup.seed, spec.configuration, prompt.text, spec.repeat)
+    # the time of day is for people; windows are timed by a clock that never jumps
     now = datetime.now(UTC)
     encoded = _attempted(engine, partial(engine.encode, prompt.text))
     n_prompt_tokens = encoded.n_tokens if isinstance(encoded, Encoded) else None
@@ -230,6 +233,7 @@ def _generated(
     if isinstance(encoded, GenerationError):
         return WindowOutcome(error=encoded)
     length, oom_tokens = effective.max_length, limits.oom_tokens
+    # it would fail again, after minutes, and might take the worker with it
     if oom_tokens is not None and length >= oom_tokens:
         why = f"not tried: memory ran out at {oom_tokens} tokens before, this is {length}"
         return WindowOutcome(error=GenerationError("oom", why))

@@ -168,6 +168,7 @@ def _planned(sides: list[Side], target: Side, *, accept_drift: bool) -> Merge:
     trials = Trials()
     for _, record in taken.values():
         trials.add(record)
+    # on one kind of machine all trials of a sweep must have the same conditions
     if not accept_drift:
         for plan in plans.values():
             conflicts += _drifted(plan, trials)

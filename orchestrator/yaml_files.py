@@ -336,6 +336,7 @@ def read(kind: str, name: str, model: type[N]) -> tuple[N, Path]:
     path = find(kind, name)
     value = load_yaml(path)
     if isinstance(value, dict):
+        # a file that is found by one name and calls itself another would be two spaces to a reader
         if by_name(name) and value.get("name", path.stem) != path.stem:
             raise UserError(
                 f"{path}: $.name: is {short(repr(value['name']))}, "

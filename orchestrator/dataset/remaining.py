@@ -136,6 +136,7 @@ class FinishedExecutions:
             for one in trials.counted(key):
                 number = one.execution.prompt_number
                 before = finished.executions.get(number)
+                # where any machine will do, trials of several have one key; an ok execution stays
                 if before is None or before.status == "failed":
                     finished.executions[number] = one.execution
             newest = max(record.spec.attempt for record in attempts)

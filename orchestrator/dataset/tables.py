@@ -82,6 +82,7 @@ class Trials:
             for execution in record.executions:
                 one = Counted(execution, record)
                 before = best.get(execution.prompt_number)
+                # an ok one wins over a later failure: --rerun must not lose a measurement
                 if before is None or _rank(one) > _rank(before):
                     best[execution.prompt_number] = one
         return [best[number] for number in sorted(best)]

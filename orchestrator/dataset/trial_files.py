@@ -249,6 +249,7 @@ def read_trial(folder: Path, root: Path | None = None) -> TrialRecord:
     Raises OSError, or ValueError where this program didn't write trial.json, a newer version did,
     or it was edited.
     """
+    # a published data set must not make its reader read other files
     if root is not None and not (folder / "trial.json").resolve().is_relative_to(root.resolve()):
         raise ValueError("a link out of the data set")
     content = read_object(folder / "trial.json")
@@ -260,6 +261,7 @@ def read_trial(folder: Path, root: Path | None = None) -> TrialRecord:
         raise ValueError(f"trial.json: {first_fault(error)}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"trial.json: not as its version writes it ({error})") from error
+    # of the content as it was written, before any upgrade
     if record.sha256 != content_sha256(content):
         raise ValueError("trial.json: was edited after it was written (its hash differs)")
     return record

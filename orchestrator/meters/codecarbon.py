@@ -140,6 +140,7 @@ class CodeCarbonMeter:
         }
         if self._gpu_index is None:
             return Reading(values | {"gpu_energy_cc_j": None}, {"gpu_energy_cc_j": "no GPU"})
+        # a GPU is never at 0 W: CodeCarbon could not read it, so its sums lack the GPU, too
         if data.gpu_energy <= 0:
             unknown = ("energy_kwh", "energy_j", "emissions_kg", "gpu_energy_cc_j")
             why = "CodeCarbon read no GPU energy"

@@ -107,6 +107,7 @@ def content_of(paths: DataSetPaths, trials: Trials) -> Content:
         imported = read_parquet(paths.imported)
         content.imported = imported.num_rows
         for model in set(imported["model"].to_pylist()):
+            # the folder's name is all that is known of such a model
             content.licences.setdefault(
                 f"{model} (imported, by its folder's name)", licence_by_name(model)
             )

@@ -136,6 +136,7 @@ def _match(a: Data, b: Data, group_a: str, group_b: str) -> Match:
     changes = {}
     if len(pairs):
         for name in RATIOS:
+            # tokens and speed need no meter
             if same_meter or name not in OF_A_METER:
                 changes[name] = _ratio(pairs, name)
     usable = _usable_change(_judged(a, group_a), _judged(b, group_b))

@@ -71,6 +71,7 @@ def _usable_figures(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
     """The headline figures that only evaluated data have."""
     ok = frame[frame["status"] == "ok"]
     n_usable = int((ok["usable"] == True).sum())  # noqa: E712 - a null is neither True nor False
+    # failed executions have no text that could be usable
     wasted_j = _sum(ok.loc[ok["discarded"], "spent_j"])
     whole_j = _sum(ok["spent_j"])
     share = "share unknown"

@@ -66,6 +66,7 @@ class Budget(Observer):
         bounds = {one.number: self._bound_of(spec, one.number) for one in spec.prompts}
         others = sum(sum(left.values()) for left in self._under_way.values())
         mine = sum(bounds.values())
+        # trials run side by side: their times don't add up, their energies do
         flag = self._passed(self._foreseen(mine)[0], self._foreseen(mine + others)[1])
         if flag is None:
             self._under_way[spec.order_index] = bounds
@@ -95,6 +96,7 @@ class Budget(Observer):
         if execution.window_s is not None:
             self._bound += bound
             self._window_s += execution.window_s
+        # an unknown energy can't be counted; the other limits hold all the same
         self._energy_kwh += execution.energy_kwh or 0.0
         flag = self._passed(0.0, 0.0)
         if flag:

@@ -213,6 +213,7 @@ class Metrics(Observer):
 
     def _tell_window(self, columns: TrialColumns, execution: Execution) -> None:
         """Set the figures of a place's last window; an unknown one becomes NaN."""
+        # the next window of the same place takes the place of this one
         place = _place(columns)
         figures = {
             "orchestrator_tokens_per_second": execution.tokens_per_s,
@@ -240,6 +241,7 @@ class Metrics(Observer):
         """Count a trial as ended, or as waiting again if prompts of it are left."""
         self._running.pop(record.spec.order_index, None)
         if len(record.executions) == len(record.spec.prompts):
+            # a failure may have been sealed with an earlier attempt of the trial
             if (record.spec.key(), record.columns.machine) in self._with_failures:
                 self._ended["failed"] += 1
             else:
@@ -249,6 +251,7 @@ class Metrics(Observer):
     def worker_lost(self, job: Job, reason: str, *, retried: bool) -> None:  # noqa: ARG002 - an observer's
         """Count a worker that died, and its trial as waiting again or given up."""
         self._running.pop(job.spec.order_index, None)
+        # a trial that is retried waits again
         self._ended["given_up"] += not retried
         self._count_loss()
         self._tell_trials()

@@ -122,6 +122,7 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
     def _handed_out(self, job: Job) -> Job:
         """A job with its place in the order, and what is known of memory by now."""
         spec = job.spec.model_copy(update={"order_index": next(self._orders)})
+        # a copy: the job is sent to a worker, and this table grows
         known = dict(self._oom_tokens.get(model_key(spec.setup), {}))
         return job.model_copy(update={"spec": spec, "oom_tokens": known})
 

@@ -104,6 +104,7 @@ def loaded_for(job: Job) -> tuple[Loaded, bool]:
     if _loaded is not None and _loaded.key == key:
         return _loaded, False
     if _loaded is not None:
+        # before the next model is loaded: both might not fit
         _loaded.tools.close()
         _loaded = None
     machine = _machine(job)
@@ -111,6 +112,7 @@ def loaded_for(job: Job) -> tuple[Loaded, bool]:
     fits = not isinstance(engine, TooLargeEngine)
     gpu_uuid = engine.info.columns.gpu_uuid
     gpus = list_gpus()
+    # by UUID: Ray, CUDA and NVML number the GPUs differently
     gpu = next((gpu for gpu in gpus if gpu.uuid == gpu_uuid), None)
     n_parallel = job.n_parallel
     if gpu is not None:  # with one trial a GPU no more can share this host
