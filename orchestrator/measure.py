@@ -125,7 +125,6 @@ def warm_up(tools: Instrumented) -> Pilot:
     energies: list[float | None] = []
     for n_done in range(MOST_WARM_UPS):
         warm = not tools.has_gpu or tools.clock() - began_s >= WARM_UP_GPU_S
-        # a GPU reaches its clocks and temperature only under load
         if n_done >= len(WARM_UP_TOKENS) and warm:
             break
         n_tokens = WARM_UP_TOKENS[min(n_done, len(WARM_UP_TOKENS) - 1)]
