@@ -10,10 +10,12 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import Composer
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
@@ -176,12 +178,11 @@ def packaged_folder(kind: str) -> Path:
 
 def folders(kind: str) -> list[Path]:
     """The folders searched for a name, first wins."""
-    found = [Path.cwd() / kind, packaged_folder(kind)]
-    return [
-        f
-        for i, f in enumerate(found)
-        if f.is_dir() and f.resolve() not in [g.resolve() for g in found[:i]]
-    ]
+    found: dict[Path, Path] = {}
+    for folder in (Path.cwd() / kind, packaged_folder(kind)):
+        if folder.is_dir():  # in a checkout both are the same one
+            found.setdefault(folder.resolve(), folder)
+    return list(found.values())
 
 
 def names(kind: str) -> list[str]:
@@ -192,7 +193,10 @@ def names(kind: str) -> list[str]:
 def nearest(word: str, known: list[str]) -> str:
     """The sentence's end for an unknown name: the nearest known one, and what there is."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return (f"did you mean {close[0]}? " if close else "") + "Known: " + ", ".join(known)
+    listed = f"Known: {', '.join(known)}"
+    if not close:
+        return listed
+    return f"did you mean {close[0]}? {listed}"
 
 
 def by_name(name: str) -> bool:
@@ -245,8 +249,9 @@ def load_yaml(path: Path) -> Any:
     except RecursionError as error:
         raise UserError(f"{path}: nested too deeply to be a file of settings") from error
     except MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        mark, where = error.problem_mark, ""
+        if mark:
+            where = f" line {mark.line + 1}, column {mark.column + 1}"
         raise UserError(f"{path}:{where} is not valid YAML: {short(error.problem)}") from error
     except YAMLError as error:
         problem = str(error).partition("\n")[0]
@@ -268,26 +273,35 @@ def faults(
     """One line a fault, each with its path in the file: `file: $.parameters.top_p.high: ...`."""
     lines = []
     for item in error.errors(include_url=False, include_context=False):
-        path = root + "".join(
-            f"[{p}]" if isinstance(p, int) else f".{printable(short(p))}"
-            for p in item["loc"]
-            if p != "[key]"
-        )
-        message = (
-            str(item["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
-        )
-        if item["type"] == "missing":
-            message = "is missing"
-        elif item["type"] == "extra_forbidden":
-            known = _keys(model, item["loc"][:-1])
-            message = f"there is no such key: {nearest(str(item['loc'][-1]), known)}"
-        lines += [f"{where}: {path}: {line}" for line in message.splitlines()]
+        path = root + "".join(map(_step, item["loc"]))
+        lines += [f"{where}: {path}: {line}" for line in _message(item, model).splitlines()]
     return lines
+
+
+def _step(part: int | str) -> str:
+    """A part of a fault's path: an index, or a key, which may be any text."""
+    if isinstance(part, int):
+        return f"[{part}]"
+    if part == "[key]":  # pydantic's mark for a fault of the key before it
+        return ""
+    return f".{printable(short(part))}"
+
+
+def _message(item: ErrorDetails, model: type[BaseModel]) -> str:
+    """What is wrong at one place, in this program's words; one line or more."""
+    if item["type"] == "missing":
+        return "is missing"
+    if item["type"] == "extra_forbidden":
+        *path, key = item["loc"]
+        return f"there is no such key: {nearest(str(key), _keys(model, path))}"
+    return str(item["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
 
 
 def short(text: str) -> str:
     """The start of a text that may be as long as a file."""
-    return text if len(text) <= LONGEST_WORD else text[:LONGEST_WORD] + " ..."
+    if len(text) <= LONGEST_WORD:
+        return text
+    return text[:LONGEST_WORD] + " ..."
 
 
 def printable(text: str) -> str:
@@ -305,7 +319,7 @@ _KEPT = "\u200c\u200d"
 """Joiners: parts of words in many scripts, and of emoji."""
 
 
-def _keys(model: Any, path: tuple[int | str, ...]) -> list[str]:
+def _keys(model: Any, path: Iterable[int | str]) -> list[str]:
     """Keys that are valid at a path of a model."""
     for part in path:
         field = getattr(model, "model_fields", {}).get(part)
@@ -323,12 +337,10 @@ def parse(model: type[N], value: Any, where: str, root: str = "$") -> N:
         return model.model_validate({str(k): v for k, v in value.items()})
     except ValidationError as error:
         lines = faults(error, model, where, root)
-        more = (
-            [f"{where}: ... and {len(lines) - MOST_FAULTS:,} more"]
-            if len(lines) > MOST_FAULTS
-            else []
-        )
-        raise UserError(*lines[:MOST_FAULTS], *more) from error
+        n_more = len(lines) - MOST_FAULTS
+        if n_more > 0:
+            lines[MOST_FAULTS:] = [f"{where}: ... and {n_more:,} more"]
+        raise UserError(*lines) from error
 
 
 def read(kind: str, name: str, model: type[N]) -> tuple[N, Path]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.dataset import flags
 from orchestrator.dataset.schema import Execution, TrialRecord
-from orchestrator.dataset.sweep_plan import PlannedTrial, SweepPlan
+from orchestrator.dataset.sweep_plan import SweepPlan
 from orchestrator.dataset.tables import Trials
 from orchestrator.nouns import TrialKey, TrialSpec
 
@@ -31,18 +31,10 @@ def specs_of(plan: SweepPlan, records: Iterable[TrialRecord]) -> list[TrialSpec]
     """
     if not plan.learns():
         return list(plan.specs())
-    specs = []
+    specs: list[TrialSpec] = []
     for (model, use_case), of_setup in proposed_of(plan, records).items():
         for index, spec in sorted(of_setup.items()):
-            for repeat in range(1, plan.repeats + 1):
-                trial = PlannedTrial(
-                    strategy=plan.strategy,
-                    model=model,
-                    use_case=use_case,
-                    config_index=index,
-                    repeat=repeat,
-                )
-                specs.append(plan.spec(trial, 0, spec.configuration))
+            specs += plan.repeats_of(model, use_case, index, spec.configuration)
     return specs
 
 

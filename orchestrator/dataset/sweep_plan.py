@@ -106,6 +106,23 @@ class SweepPlan(Noun):
             model_ref=self.models[trial.model],
         )
 
+    def repeats_of(
+        self, model: str, use_case: str, config_index: int, configuration: Configuration
+    ) -> Iterator[TrialSpec]:
+        """The trials of a configuration that a sampler proposed, one a repeat.
+
+        Their place in the order is unknown until they are handed out.
+        """
+        for repeat in range(1, self.repeats + 1):
+            trial = PlannedTrial(
+                strategy=self.strategy,
+                model=model,
+                use_case=use_case,
+                config_index=config_index,
+                repeat=repeat,
+            )
+            yield self.spec(trial, 0, configuration)
+
     def _configuration(self, trial: PlannedTrial) -> Configuration:
         """The configuration of a planned trial. Raises ValueError where its anchor is missing."""
         if trial.strategy != ANCHOR:

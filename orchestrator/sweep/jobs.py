@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.dataset.sweep_plan import PlannedTrial
 from orchestrator.dataset.tables import Key
 from orchestrator.evaluate.verdict import learned_figures
 from orchestrator.nouns import Configuration, TrialSpec, digest
@@ -60,18 +59,8 @@ class JobFactory:
         self, model: str, use_case: str, index: int, configuration: Configuration
     ) -> list[Job]:
         """Jobs of a configuration that a study proposed: one a repeat."""
-        plan = self.prepared.plan
-        jobs = []
-        for repeat in range(1, plan.repeats + 1):
-            trial = PlannedTrial(
-                strategy=plan.strategy,
-                model=model,
-                use_case=use_case,
-                config_index=index,
-                repeat=repeat,
-            )
-            jobs.append(self.job(plan.spec(trial, 0, configuration)))
-        return jobs
+        specs = self.prepared.plan.repeats_of(model, use_case, index, configuration)
+        return list(map(self.job, specs))
 
     def objectives(self) -> tuple[str, ...]:
         """Figures that the sampler wants to be told of each trial."""
@@ -108,7 +97,9 @@ def _study(factory: JobFactory, key: tuple[str, str], budget: int) -> Study:
     model, use_case = key
     proposed = part.proposed.get(key, {})
     # a resumed study must not draw its first random points again
-    parts = [plan.seed, model, use_case, len(proposed), *([part.machine] if plan.each else [])]
+    parts: list[Any] = [plan.seed, model, use_case, len(proposed)]
+    if plan.each:  # kinds of machine have studies of their own, which should differ
+        parts.append(part.machine)
     seed = int(digest(parts, 8), 16)
     sampler = resolved.sampler.start(plan.space, budget, seed, resolved.sampler_options)
     unfinished = {spec.key() for spec in part.missing}

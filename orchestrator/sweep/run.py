@@ -27,9 +27,10 @@ from orchestrator.sweep.prepare import Prepared, Say, prepare
 from orchestrator.sweep.request import Resolved
 from orchestrator.sweep.totals import Totals
 from orchestrator.tune.observers import Observer, Observers
+from orchestrator.unknowns import known
 
 if TYPE_CHECKING:
-    from orchestrator.tune.driver import Placement
+    from orchestrator.tune.driver import MachineRun, Placement
     from orchestrator.tune.halt import Halt
     from orchestrator.tune.session import Session
     from orchestrator.tune.trainable import Job
@@ -156,13 +157,17 @@ def run_sweep(
             )
             runs.append(MachineRun(searcher, callback, place, slots))
         run(runs, halt, session, on_drain=watcher.draining, on_look=metrics.tell_again)
-        left = prepared.n_missing() - sum(one.callback.n_written for one in runs)
-        # a full disk may have kept a trial from being sealed
-        unfinished = left or any(one.callback.error for one in runs)
-        reasons = [halt.draining, *(one.searcher.stopped for one in runs)]
-        # a signal after the last prompt drains nothing
-        drained = next((why for why in reasons if why), None) if unfinished else None
-        return RunOutcome(totals, left, drained, halt.draining_since)
+        return _outcome(prepared, runs, totals, halt)
+
+
+def _outcome(prepared: Prepared, runs: list[MachineRun], totals: Totals, halt: Halt) -> RunOutcome:
+    """What is left, and why the run ended before that was done."""
+    left = prepared.n_missing() - sum(one.callback.n_written for one in runs)
+    # a full disk may have kept a trial from being sealed, though all its prompts are written
+    if not left and not any(one.callback.error for one in runs):
+        return RunOutcome(totals, draining_since=halt.draining_since)
+    reasons = known([halt.draining, *(one.searcher.stopped for one in runs)])
+    return RunOutcome(totals, left, next(iter(reasons), None), halt.draining_since)
 
 
 def _keep_plan(prepared: Prepared) -> None:
