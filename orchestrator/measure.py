@@ -91,7 +91,11 @@ class WindowOutcome:
 
 
 def measured_window(tools: Instrumented, work: Callable[[], Generated]) -> WindowOutcome:
-    """Run `work` inside all meters: the outermost is opened first and closed last."""
+    """Run `work` inside all meters: the outermost is opened first and closed last.
+
+    `work` gives what was generated. Its errors are caught and stand in the outcome, since a failed
+    execution took energy, too. Raises what a meter or the engine's synchronize() raises.
+    """
     for meter in tools.meters:
         meter.settle()
     tools.engine.synchronize()

@@ -331,7 +331,10 @@ def architecture_of(folder: Path) -> Architecture | None:
 
 
 def with_architecture(model: Model, folder: Path) -> Model:
-    """The model with its sizes, read from the folder of its weights if they aren't known."""
+    """The model with its sizes, read from the folder of its weights if they aren't known.
+
+    Without sizes in that folder the model is returned as it is.
+    """
     if model.architecture:
         return model
     return replace(model, architecture=architecture_of(folder))

@@ -205,7 +205,10 @@ def by_name(name: str) -> bool:
 
 
 def find(kind: str, name: str) -> Path:
-    """The file for a name or path. Raises UserError with what exists and the nearest name."""
+    """The file for a name or path. Raises UserError with what exists and the nearest name.
+
+    `kind`: the folder that names are looked up in: search_spaces, prompts or clusters.
+    """
     if not by_name(name):
         path = Path(name)
         if not _is_file(path):
@@ -270,7 +273,11 @@ def _parsed(text: str) -> Any:
 def faults(
     error: ValidationError, model: type[BaseModel], where: str, root: str = "$"
 ) -> list[str]:
-    """One line a fault, each with its path in the file: `file: $.parameters.top_p.high: ...`."""
+    """One line a fault, each with its path in the file: `file: $.parameters.top_p.high: ...`.
+
+    `model`: what the file should hold, for the names of its keys. `where`: the file. `root`: path
+    of the part of it that was checked.
+    """
     lines = []
     for item in error.errors(include_url=False, include_context=False):
         path = root + "".join(map(_step, item["loc"]))
@@ -328,7 +335,10 @@ def _keys(model: Any, path: Iterable[int | str]) -> list[str]:
 
 
 def parse(model: type[N], value: Any, where: str, root: str = "$") -> N:
-    """Build a noun from parsed data. Raises UserError with all faults at once."""
+    """Build a noun from parsed data. Raises UserError with all faults at once.
+
+    `where`: the file. `root`: path of `value` in it. At most MOST_FAULTS faults are told.
+    """
     if not isinstance(value, dict):
         raise UserError(
             f"{where}: {root}: must be a mapping of keys to values, not {type(value).__name__}"
@@ -344,7 +354,12 @@ def parse(model: type[N], value: Any, where: str, root: str = "$") -> N:
 
 
 def read(kind: str, name: str, model: type[N]) -> tuple[N, Path]:
-    """Read the noun of a name or file; a `name:` missing in the file is the file's own name."""
+    """Read the noun of a name or file; a `name:` missing in the file is the file's own name.
+
+    Returns the file, too.
+
+    Raises UserError where there is no such file, or it doesn't hold such a noun.
+    """
     path = find(kind, name)
     value = load_yaml(path)
     if isinstance(value, dict):

@@ -18,7 +18,10 @@ from orchestrator.units import duration, energy
 
 
 def takes(tokens: int, figures: Figures, at_once: int = 1) -> str:
-    """Time and energy of so many tokens."""
+    """Time and energy of so many tokens.
+
+    `at_once`: trials that share the time but not the energy. An unknown energy is said to be so.
+    """
     seconds = tokens / figures.tokens_per_s / at_once if figures.tokens_per_s else math.inf
     if figures.energy_j_per_token is None:
         joules, per_token = "energy unknown", ""
@@ -30,7 +33,10 @@ def takes(tokens: int, figures: Figures, at_once: int = 1) -> str:
 
 
 def print_plan(console: Console, prepared: Prepared, gpus: list[Gpu]) -> None:
-    """Print the plan and every note: wrapped in a column on a terminal, a line each in a log."""
+    """Print the plan and every note: wrapped in a column on a terminal, a line each in a log.
+
+    `gpus`: those of this machine, for what fits in their memory.
+    """
     rows = _rows(prepared, gpus)
     if console.is_terminal:
         table = Table.grid(padding=(0, 2))

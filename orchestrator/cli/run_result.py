@@ -20,7 +20,11 @@ ROWS = 20
 
 
 def as_json(prepared: Prepared, outcome: RunOutcome) -> dict[str, Any]:
-    """The result for a machine; energy_j null where one execution has none."""
+    """The result for a machine; energy_j null where one execution has none.
+
+    Counts and sums are those of this run, but for `executions_done_before`, `executions_left` and
+    `failed_before`. Energies are in joules, times in seconds.
+    """
     totals = outcome.totals
     return {
         "sweep": prepared.plan.id,
@@ -43,7 +47,10 @@ def as_json(prepared: Prepared, outcome: RunOutcome) -> dict[str, Any]:
 
 
 def print_result(live: Live, prepared: Prepared, outcome: RunOutcome) -> None:
-    """The result for a person."""
+    """Print the result for a person.
+
+    Prints the trials of this run, or why there are none, then what failed earlier and what is left.
+    """
     if outcome.totals.records:
         _print_records(live, prepared, outcome.totals)
     elif not outcome.drained and not prepared.n_missing():

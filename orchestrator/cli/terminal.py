@@ -94,5 +94,8 @@ def console(*, quiet: bool = False) -> Console:
 
 
 def literal(line: str, style: str = "") -> Text:
-    """Untrusted text for a terminal: markup has no effect, control characters are spelled out."""
+    """Untrusted text for a terminal: markup has no effect, control characters are spelled out.
+
+    `style`: how Rich shows the whole of it, for example "red".
+    """
     return Text(printable(line), style=style)

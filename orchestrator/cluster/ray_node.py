@@ -69,7 +69,13 @@ class Offer:
 
 
 def start(offer: Offer, port: int) -> Attachment:
-    """Make this machine the head of a new cluster. Raises UserError."""
+    """Make this machine the head of a new cluster.
+
+    `port`: where other machines join. The dashboard listens on 127.0.0.1 only.
+
+    Raises UserError where this machine is in a cluster already, the port is taken, or Ray doesn't
+    start.
+    """
     host = offer.host or LOOPBACK
     _refuse_second_node()
     if _answers(host, port):
@@ -95,7 +101,14 @@ def _dashboard_port() -> int:
 
 
 def join(address: str, offer: Offer, token: Path | None) -> Attachment:
-    """Make this machine a node of the cluster whose head is at `address`. Raises UserError."""
+    """Make this machine a node of the cluster whose head is at `address`.
+
+    `address`: HOST:PORT. `token`: a copy of the head's token file; None where this user's own token
+    is the same.
+
+    Raises UserError where nothing answers, this machine is in a cluster already, the token can't be
+    read, or Ray doesn't start.
+    """
     check_answers(address)
     _refuse_second_node()
     if token is not None:

@@ -58,7 +58,11 @@ def mixed(by_machine: Mapping[str, list[Conditions]]) -> list[str]:
 
 
 def drift(before: Conditions, now: Conditions) -> tuple[str, ...]:
-    """What differs, each as 'torch 2.13.0 -> 2.14.1'."""
+    """What differs, each as 'torch 2.13.0 -> 2.14.1'.
+
+    Only what can change energy or texts is compared: DECIDING_PACKAGES and the GPU. () where
+    nothing differs.
+    """
     pairs = {
         name: (before.versions.get(name), now.versions.get(name)) for name in DECIDING_PACKAGES
     }

@@ -11,7 +11,10 @@ _MARKUP = re.compile(r"[\\`*\[\]|!#]")
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table as GitHub and the Hugging Face Hub read it."""
+    """A table as GitHub and the Hugging Face Hub read it.
+
+    `head` is the program's own and stands as it is; each cell of `rows` is untrusted and escaped.
+    """
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     lines += ["| " + " | ".join(markdown_text(str(cell)) for cell in row) + " |" for row in rows]
     return "\n".join(lines)

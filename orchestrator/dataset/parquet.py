@@ -63,7 +63,10 @@ def _arrow_type(annotation: Any) -> pa.DataType:
 
 
 def to_table(row: type[Noun], rows: Iterable[dict[str, Any]]) -> pa.Table:
-    """Rows as an Arrow table of the row's schema; lists are joined to texts."""
+    """Rows as an Arrow table of the row's schema; lists are joined to texts.
+
+    `rows`: column -> value, as `model_dump` gives it; a column that a row lacks is null there.
+    """
     import pyarrow as pa
 
     lists = [name for name, kind, _ in columns_of(row) if _plain_type(kind) is tuple]

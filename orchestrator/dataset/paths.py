@@ -163,7 +163,10 @@ class DataSetPaths:
 
 
 def execution_id(machine: str, spec: TrialSpec, prompt: int) -> str:
-    """Names an execution within a data set: its trial's folder and its prompt's number."""
+    """The name of an execution within a data set: its trial's folder, #, its prompt's number.
+
+    The folder is relative to the data set's and has / on every system, so a copy has the same ids.
+    """
     return f"{DataSetPaths(Path()).trial(machine, spec).as_posix()}#{prompt}"
 
 

@@ -39,7 +39,10 @@ def specs_of(plan: SweepPlan, records: Iterable[TrialRecord]) -> list[TrialSpec]
 
 
 def finished_of(plan: SweepPlan, trials: Trials) -> list[tuple[TrialSpec, list[Execution]]]:
-    """Every trial of a plan with the executions that count for it, failed ones included."""
+    """Every trial of a plan with the executions that count for it, failed ones included.
+
+    A trial occurs once for each kind of machine that runs the whole plan. One that has none has [].
+    """
     pairs = []
     for machine in plan.kinds():
         finished = FinishedExecutions(trials, machine)
@@ -61,7 +64,10 @@ def of_kind(
 
 
 def relevant(plan: SweepPlan, records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Trials that count for a plan: those that its own runs measured first, in their order."""
+    """Trials that count for a plan: those that its own runs measured first, in their order.
+
+    Trials of other sweeps count where their specification is that of a planned one.
+    """
     planned = {spec.key() for spec in specs_of(plan, records)}
     counting = [
         record
@@ -74,14 +80,21 @@ def relevant(plan: SweepPlan, records: Sequence[TrialRecord]) -> list[TrialRecor
 
 
 def n_missing(plan: SweepPlan, finished: Iterable[tuple[TrialSpec, list[Execution]]]) -> int:
-    """How many executions a plan still misses."""
+    """How many executions a plan still misses.
+
+    `finished`: as `finished_of` gives it. Never below 0, since a data set may hold more than a
+    smaller plan wants.
+    """
     return max(0, plan.n_executions() - sum(len(executions) for _, executions in finished))
 
 
 def proposed_of(
     plan: SweepPlan, records: Iterable[TrialRecord]
 ) -> dict[tuple[str, str], dict[int, TrialSpec]]:
-    """What a sampler that learns has proposed: by (model, use case), then by index."""
+    """What a sampler that learns has proposed: by (model, use case), then by index.
+
+    Told from the first trial of each configuration that a run of this sweep measured.
+    """
     wanted = {(setup.model, setup.use_case) for setup in plan.setups}
     proposed: dict[tuple[str, str], dict[int, TrialSpec]] = {}
     for record in records:

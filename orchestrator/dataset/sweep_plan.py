@@ -91,7 +91,10 @@ class SweepPlan(Noun):
     def spec(
         self, trial: PlannedTrial, order_index: int, configuration: Configuration | None = None
     ) -> TrialSpec:
-        """A planned trial in full; `configuration` where it is not in the design."""
+        """A planned trial in full; `configuration` where it is not in the design.
+
+        `order_index`: its place in the order of execution.
+        """
         if configuration is None:
             configuration = self._configuration(trial)
         return TrialSpec(
@@ -174,7 +177,10 @@ class SweepPlan(Noun):
 
 
 def write_plan(plan: SweepPlan, path: Path) -> None:
-    """Write the plan with a hash of its content."""
+    """Write the plan with a hash of its content.
+
+    The hash shows an edit by hand. Raises OSError where it can't be written.
+    """
     content = {
         "sha256": digest(plan.model_dump(mode="json"), 64),
         "plan": plan.model_dump(mode="json"),

@@ -224,7 +224,10 @@ def judgement_stamps(paths: DataSetPaths) -> tuple[Stamp | None, ...]:
 
 
 def read_sealed(paths: DataSetPaths, folder: Path) -> TrialRecord | str:
-    """A sealed trial, or a line why it can't be read."""
+    """A sealed trial, or a line why it can't be read.
+
+    The line begins with the folder, relative to the data set.
+    """
     try:
         return read_trial(folder, paths.root)
     except (OSError, ValueError) as error:

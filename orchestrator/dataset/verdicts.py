@@ -152,7 +152,10 @@ def read_verdicts(paths: DataSetPaths) -> dict[str, Verdict]:
 
 
 def write_verdicts(paths: DataSetPaths, verdicts: Iterable[Verdict]) -> None:
-    """Write verdicts.parquet anew, in one step, ordered by execution."""
+    """Write verdicts.parquet anew, in one step, ordered by execution.
+
+    Raises OSError where it can't be written; the old file is then still there.
+    """
     rows = (
         verdict.model_dump() for verdict in sorted(verdicts, key=lambda verdict: verdict.execution)
     )
@@ -202,7 +205,11 @@ def standing(decisions: Iterable[Decision]) -> dict[str, dict[str, Decision]]:
 
 
 def outcome(verdict: Verdict | None, decisions: Iterable[Decision] = ()) -> Outcome:
-    """What counts: the majority of persons; without one, the machine's verdict."""
+    """What counts: the majority of persons; without one, the machine's verdict.
+
+    `decisions`: those that stand, at most one a person; a tie leaves the verdict. Quality is always
+    the machine's. UNJUDGED where nobody judged.
+    """
     by_rules = UNJUDGED
     if verdict is not None:
         by_rules = Outcome(
@@ -233,7 +240,11 @@ class Judgements:
         self.standing = standing(self.decisions)
 
     def outcome(self, execution: str, text: str | None) -> Outcome:
-        """What counts for an execution with this text; words on another text don't."""
+        """What counts for an execution with this text; words on another text don't.
+
+        `execution`: its id. `text`: what it generated; None for a failed one, which is never
+        judged.
+        """
         verdict, decisions = self.verdicts.get(execution), self.standing.get(execution, {})
         if text is None or not (verdict or decisions):
             return UNJUDGED

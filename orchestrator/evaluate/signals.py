@@ -27,7 +27,10 @@ Shorter ones are mostly articles, pronouns and the like."""
 
 
 def signals_of(text: str, prompt: str) -> dict[str, Any]:
-    """The signals of a text that answers a prompt: the fields of Signals that need no model."""
+    """The signals of a text that answers a prompt: the fields of Signals that need no model.
+
+    A signal that can't be told for this text is None.
+    """
     words = words_of(text)
     lower = [word.lower() for word in words]
     windows = list(_windows(words))

@@ -32,7 +32,11 @@ nvmlDeviceGetPowerUsage averages over 1 s from Ampere on, but for GA100 (NVML's 
 
 
 def power_reader(nvml: Any, handle: Any) -> tuple[Callable[[], float | None], str]:
-    """How to read watts of a device, and what they mean."""
+    """How to read watts of a device, and what they mean.
+
+    `nvml`: the library, started. `handle`: NVML's of the device. Returns the function that reads
+    watts, and "instant", "average_1s" or "unknown".
+    """
 
     def instant() -> float | None:
         """Watts of this moment; None where the GPU refuses."""
@@ -78,7 +82,11 @@ def _try(nvml: Any, query: Callable[[], Any]) -> Any:
 
 
 def poll(uuid: str, interval_s: float) -> None:
-    """Print samples until the reader closes the pipe."""
+    """Print samples until the reader closes the pipe.
+
+    `uuid`: of the GPU. `interval_s`: between two samples. Raises BrokenPipeError when the reader is
+    gone.
+    """
     nvml = library()
     handle = nvml.nvmlDeviceGetHandleByIndex(index_of(uuid))
     power_w, semantics = power_reader(nvml, handle)

@@ -127,7 +127,10 @@ class Configuration(Noun):
 
     @classmethod
     def at(cls, space: Space, point: list[float]) -> Configuration:
-        """The configuration at a point of the unit cube, axes in the order of `PARAMETERS`."""
+        """The configuration at a point of the unit cube, axes in the order of `PARAMETERS`.
+
+        `point`: a number from 0 to 1 for each axis.
+        """
         values = {
             name: space.parameters[name].at(u) for name, u in zip(PARAMETERS, point, strict=True)
         }

@@ -63,7 +63,10 @@ TYPES = {"string": "sc:Text", "int64": "sc:Integer", "double": "sc:Float", "bool
 
 
 def croissant(paths: DataSetPaths, publication: Publication, content: Content) -> str:
-    """The whole file, for the tables that the data set has."""
+    """The whole file, for the tables that the data set has.
+
+    Croissant 1.0, as JSON. The tables must have been written: their hashes and schemas are read.
+    """
     described: dict[str, Any] = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",

@@ -110,7 +110,11 @@ class Scanner:
                 yield "own_name", "the login or host name of this machine"
 
     def file(self, path: Path, where: str) -> set[Finding]:
-        """Findings of one file; `where`: its path in the data set."""
+        """Findings of one file; `where`: its path in the data set.
+
+        Each finding occurs once, however often its rule matches. A file that can't be read is an
+        error.
+        """
         try:
             content = path.read_bytes().decode("utf-8", "replace")
         except OSError as error:
@@ -131,7 +135,10 @@ class Scanner:
 
 
 def scan(paths: DataSetPaths, scanner: Scanner) -> list[Finding]:
-    """Findings of all files that would be published."""
+    """Findings of all files that would be published.
+
+    Sorted, errors first. Tables are left out, and what publishing writes itself.
+    """
     findings: set[Finding] = set()
     for name in published_files(paths.root):
         if name not in WRITTEN_HERE and not name.endswith(BINARY):

@@ -116,7 +116,10 @@ class Comparison:
 
 
 def compare(a: Data, b: Data) -> Comparison:
-    """Match the groups of two data sets and compute their changes."""
+    """Match the groups of two data sets and compute their changes.
+
+    Matches without pairs are left out.
+    """
     groups_a, groups_b = set(a.all["group"]), set(b.all["group"])
     to_compare = [(group, group) for group in sorted(groups_a & groups_b)]
     # The other groups are compared crosswise, e.g. nf4 of A with none of B.

@@ -66,7 +66,11 @@ class Effect:
 
 
 def effects(kept: pd.DataFrame, *, adjusted: bool) -> list[Effect]:
-    """The effect of each hyperparameter, from the executions in execution_frame.Data.kept."""
+    """The effect of each hyperparameter, from the executions in execution_frame.Data.kept.
+
+    `adjusted`: at equal length of the text. The order is that of PARAMETERS. An effect that can't
+    be estimated has None and a note.
+    """
     import numpy as np
     import statsmodels.api as sm
 

@@ -74,7 +74,10 @@ def sweep_cost(paths: DataSetPaths) -> Cost:
 
 
 def cost_of(records: list[TrialRecord], n_unreadable: int = 0) -> Cost:
-    """The cost of trials whose records are given."""
+    """The cost of trials whose records are given.
+
+    `n_unreadable`: how many more trials there are that can't be read.
+    """
     executions: list[_Event] = []
     warm_ups: list[_Event] = []
     loads: list[_Event] = []

@@ -28,7 +28,11 @@ def entry(queue: Queue, item: Item) -> dict[str, Any]:
 
 
 def details(queue: Queue, item: Item) -> dict[str, Any]:
-    """Everything that the page shows of one text."""
+    """Everything that the page shows of one text.
+
+    Other reviewers' decisions are left out until this reviewer has decided, so that they don't sway
+    the decision.
+    """
     mine, others = queue.mine(item), queue.others(item)
     note = ""
     if mine is not None:

@@ -39,7 +39,11 @@ class OptunaStudy:
         return configuration
 
     def tell(self, configuration: Configuration, objectives: Mapping[str, float] | None) -> None:
-        """Take in the figures of a configuration; missing or infinite ones count as failed."""
+        """Take in the figures of a configuration; missing or infinite ones count as failed.
+
+        `objectives`: name of a figure -> value; None: the trial failed. A configuration that an
+        earlier run proposed is added to the study.
+        """
         from optuna.trial import TrialState, create_trial
 
         values = _values(objectives or {}, self._objectives)

@@ -86,7 +86,10 @@ def _gib(n_bytes: int, digits: int = 1) -> str:
 def token_bound(
     requested: Configuration, prompt: str, model: Model, *, beyond_context: bool = False
 ) -> int:
-    """The most new tokens a prompt can give; about, since the prompt isn't tokenized."""
+    """The most new tokens a prompt can give; about, since the prompt isn't tokenized.
+
+    `beyond_context`: whether texts may run past the model's context.
+    """
     if model.kind == "synthetic":
         prompt_tokens = len(prompt) + 1
     else:
@@ -101,7 +104,10 @@ def token_bound(
 
 
 def trial_bound(spec: TrialSpec, numbers: tuple[int, ...], model: Model) -> int:
-    """The most new tokens of a trial's prompts of these numbers."""
+    """The most new tokens of a trial's prompts of these numbers.
+
+    `numbers`: as the prompts of the trial are numbered, from 1.
+    """
     beyond = spec.setup.beyond_context
     bounds = [
         token_bound(spec.configuration, prompt.text, model, beyond_context=beyond)
@@ -160,7 +166,11 @@ def memory_fit(
     *,
     local: bool,
 ) -> list[Fit]:
-    """Memory of each model whose sizes are known. On a CPU float32, on a GPU 2 bytes a value."""
+    """Memory of each model whose sizes are known. On a CPU float32, on a GPU 2 bytes a value.
+
+    `gpus`: those of this machine. `local`: whether the sweep runs here; on a cluster nobody knows
+    here what memory there is.
+    """
     largest = int(plan.space.parameters.max_length.high)
     dtype_bytes = value_bytes(gpus)
     available = available_bytes(gpus) if local else None
@@ -195,7 +205,10 @@ def _offloads(setup: Setup) -> bool:
 
 
 def offloaded_bytes(architecture: Architecture, quantization: Quantization, gpu_bytes: int) -> int:
-    """About what --cpu-offload leaves to the host's memory; 0 where the GPU holds the model."""
+    """About what --cpu-offload leaves to the host's memory; 0 where the GPU holds the model.
+
+    What lies there is unquantized, so it takes more bytes than it would on the GPU.
+    """
     over = architecture.weights_bytes(quantization, GPU_VALUE_BYTES) - GPU_SHARE * gpu_bytes
     others = architecture.other_parameters() * GPU_VALUE_BYTES
     of_matrices = over / (architecture.weights_bytes(quantization, GPU_VALUE_BYTES) - others)

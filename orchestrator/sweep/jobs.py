@@ -74,7 +74,11 @@ def searcher_of(
     slots: Slots,
     allows: Callable[[Job], str | None],
 ) -> SweepSearcher:
-    """What Tune asks: the trials that are missing, then the studies."""
+    """What Tune asks: the trials that are missing, then the studies.
+
+    `orders` numbers what is handed out. `slots` bounds how many trials are out at once. `allows`
+    gives a reason where no trial may start any more.
+    """
     from orchestrator.tune.searcher import SweepSearcher
 
     part, plan = factory.part, factory.prepared.plan

@@ -276,7 +276,11 @@ def _changed_ranges(old: Space, new: Space) -> list[str]:
 
 
 def check_same_weights(old: SweepPlan, new: SweepPlan) -> None:
-    """Refuse to mix weights in one sweep. Raises UserError naming both revisions."""
+    """Refuse to mix weights in one sweep. Raises UserError naming both revisions.
+
+    `old`: the plan in the data set. `new`: the one that is to run. A model that only one of them
+    has is no fault.
+    """
     before = {setup.model: setup.revision for setup in old.setups}
     for setup in new.setups:
         revision = before.get(setup.model, setup.revision)

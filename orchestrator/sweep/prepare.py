@@ -117,13 +117,21 @@ class Prepared:
         return planned + unasked_bound(self.plan, models, self._unproposed_trials())
 
     def prompt_bound(self, spec: TrialSpec, number: int) -> int:
-        """The most new tokens of one prompt of a trial, about."""
+        """The most new tokens of one prompt of a trial, about.
+
+        `number`: the prompt's, from 1.
+        """
         labels = {model.label: model for model in self.resolved.models}
         return trial_bound(spec, (number,), labels[spec.setup.model])
 
 
 def prepare(resolved: Resolved, plan: SweepPlan, rerun: tuple[str, ...] = ()) -> Prepared:
-    """Find what is missing of a plan. Reads only. Raises UserError."""
+    """Find what is missing of a plan. Reads only.
+
+    `rerun`: names from remaining.RERUN of finished executions that are to be run once more.
+
+    Raises UserError where a plan or trial can't be read, or the weights aren't those of the sweep.
+    """
     paths = DataSetPaths(resolved.request.out)
     before = read_plan(paths.sweep(plan.id)) if paths.sweep(plan.id).exists() else None
     # weights of two revisions must not mix in one sweep

@@ -565,7 +565,11 @@ def _shard(text: str | None) -> Shard | None:
 
 
 def _ranges(items: tuple[str, ...]) -> dict[str, tuple[float, float]]:
-    """`max_length=100:200` or `top_k=50` (one value) -> bounds."""
+    """`max_length=100:200` or `top_k=50` (one value) -> bounds.
+
+    Raises UserError with all faults: an unknown name, a name given twice, bounds that are no
+    numbers.
+    """
     result: dict[str, tuple[float, float]] = {}
     errors = []
     for item in items:

@@ -87,7 +87,11 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
                 self._running[trial.trial_id] = StartedTrial(job)
 
     def take(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Take in what a step gave; the same result once more changes nothing."""
+        """Take in what a step gave; the same result once more changes nothing.
+
+        `result`: what Measure.step returned. Its `event` is "ready" (the model is loaded),
+        "execution" (a prompt is done) or "fatal" (no trial can run).
+        """
         with self._guarded():
             trial = self._running.get(trial_id)
             if trial is None:

@@ -16,7 +16,11 @@ MAX_LOSSES = 3
 
 
 def rest_of(job: Job, done: Collection[int]) -> Job:
-    """The job without the prompts (by number) that are done; without any it is one loss more."""
+    """The job without the prompts (by number) that are done; without any it is one loss more.
+
+    `done`: numbers of the prompts that were measured before the worker was lost. The rest may have
+    no prompt at all.
+    """
     spec = job.spec
     prompts = tuple(prompt for prompt in spec.prompts if prompt.number not in done)
     attempt, losses = spec.attempt, job.losses + 1

@@ -131,7 +131,11 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         self._ready.append(job)
 
     def ran_out(self, setup: Setup, machine: str, tokens: int) -> None:
-        """Memory ran out at so many tokens: jobs handed out from now on know it."""
+        """Memory ran out at so many tokens: jobs handed out from now on know it.
+
+        `machine`: kind of machine. `tokens`: length of prompt and text together. The shortest such
+        length is kept.
+        """
         known = self._oom_tokens.setdefault(model_key(setup), {})
         known[machine] = min(tokens, known.get(machine, tokens))
 

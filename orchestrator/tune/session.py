@@ -310,7 +310,10 @@ def _own_metrics() -> str | None:
 
 
 def _attach(address: str) -> str | None:
-    """Attach to a cluster; returns the URL of its dashboard, None where it has none."""
+    """Attach to a cluster; returns the URL of its dashboard, None where it has none.
+
+    Raises UserError where no cluster answers, or it asks for another token.
+    """
     import ray
 
     try:

@@ -142,7 +142,10 @@ def _engine(job: Job) -> Engine:
 
 
 def _machine(job: Job) -> Machine:
-    """The machine that this worker runs on: as the job, the node's label or its GPU says."""
+    """The machine that this worker runs on: as the job, the node's label or its GPU says.
+
+    Raises UserError for a label without a file.
+    """
     import ray
 
     name = job.machine or ray.get_runtime_context().get_node_labels().get("machine")
