@@ -97,7 +97,7 @@ class Content:
 def content_of(paths: DataSetPaths, trials: Trials) -> Content:
     """Count a data set in which `validate` has found no error.
 
-    `trials`: all sealed ones, with their judgements. Energies are in joules. Raises OSError or
+    `trials`: those of the data set. Energies are in joules. Raises OSError or
     ValueError where a file can't be read.
     """
     content = Content(trials=len(trials))

@@ -65,7 +65,7 @@ def write_figure(figure: Figure, target: Path | io.BytesIO, kind: str) -> None:
 def page(data: Data, source: str) -> str:
     """The HTML of the report on a data set. `source` names the data set for the reader.
 
-    It is one file, without scripts or links to other files.
+    It is one file, which loads nothing from elsewhere.
     """
     return _rendered(
         title="Energy of LLM inference",
