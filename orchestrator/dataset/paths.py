@@ -193,6 +193,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         with beside.open("wb") as stream:
             stream.write(data)
             stream.flush()
+            # before the rename: else a power failure could leave the new name on an empty file
             os.fsync(stream.fileno())
         beside.replace(path)
         sync_folder(path.parent)

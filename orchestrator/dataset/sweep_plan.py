@@ -224,6 +224,7 @@ def read_plans(paths: DataSetPaths) -> tuple[list[SweepPlan], list[Finding]]:
             findings.append(Finding("error", where, str(error).removeprefix(f"{path}: ")))
             continue
         plans.append(plan)
+        # a plan is found by its id, so this one would never be resumed
         if path.stem != plan.id:
             findings.append(Finding("error", where, f"is the plan of {plan.id}"))
     return plans, findings

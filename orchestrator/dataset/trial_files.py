@@ -97,6 +97,7 @@ def append(
             raise FileNotFoundError(
                 errno.ENOENT, "a running trial's folder was removed", str(folder)
             )
+        # the head comes first: without it nobody knows what the lines are of
         make_folder(folder)
         content = {
             "spec": spec.model_dump(mode="json"),

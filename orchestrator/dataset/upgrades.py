@@ -40,6 +40,7 @@ class NewerVersionError(ValueError):
 def _version_of(name: str, content: Json, key: str, known: int) -> int:
     """The version that a file says it has. Raises ValueError where it can't be read."""
     version = content.get(key)
+    # in Python True is an int, and equals 1
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise ValueError(f"{name}: {key} is {version!r}, not a version of this program")
     if version > known:

@@ -267,6 +267,7 @@ def _write(paths: DataSetPaths, result: Import, known: dict[str, ImportedFile]) 
     for path, file in result.new.items():
         if not (paths.imports / path).exists():  # an interrupted import may have copied it
             write_atomically(paths.imports / path, file.read_bytes())
+    # after the copies: an entry without its file would be a fault of the data set
     if result.entries:
         write_provenance(paths, [*known.values(), *result.entries])
     write_imported(paths, imported_so_far(paths))

@@ -118,6 +118,7 @@ class Queue:
             return
         self._decisions = self._read_decisions()
         self._verdicts = self._read_verdicts()
+        # last, so that after an error the next refresh reads again
         self._stamp = stamp
 
     def _read_decisions(self) -> dict[str, dict[str, Decision]]:

@@ -114,6 +114,7 @@ def run_sweep(
     address = resolved.request.address
     from orchestrator.tune.session import ray_session, set_environment
 
+    # Ray reads these variables when it is imported, as the modules below do
     set_environment(address)
     from orchestrator.tune.callback import DataSetCallback
     from orchestrator.tune.driver import MachineRun, Slots, placement, run
@@ -123,12 +124,14 @@ def run_sweep(
 
     totals = Totals()
     n_gpus = _own_gpus(resolved)
+    # from here on a signal drains the sweep; before, it ends the program
     halt.under_way = True
     with (
         signals_to(halt) as install,
         ray_session(address, n_gpus) as session,
         announced(session.nodes),
     ):
+        # once more: Ray's start put a handler of its own in place of ours
         install()
         small = () if plan.each else too_small(plan, resolved)
         places = [
@@ -139,6 +142,7 @@ def run_sweep(
         metrics = Metrics(plan.id, prepared.n_missing_trials())
         observers = Observers(totals, budget, observer, metrics)
         recorder = Recorder(paths, tables, lock)
+        # a sweep that is to end doesn't wait for room on a full disk
         recorder.give_up, recorder.tell = halt.ending, observers.disk_full
         orders = itertools.count(1 + _last_order(prepared))
 

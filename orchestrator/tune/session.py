@@ -221,6 +221,7 @@ def own_token() -> Path:
     """
     token_file = cache_folder() / "ray_token"
     if not token_file.exists():
+        # of two programs that start at once the first one's token stands, hence O_EXCL
         token_file.parent.mkdir(parents=True, exist_ok=True)
         with (
             contextlib.suppress(FileExistsError),
