@@ -118,6 +118,7 @@ def _room(
     memory_bytes: int,
     dtype_bytes: int,
 ) -> Room:
+    """How many tokens fit beside a model's weights in the memory, its context at most."""
     weights_bytes = architecture.weights_bytes(quantization, dtype_bytes)
     left = memory_bytes - weights_bytes
     tokens = max(0, left // architecture.cache_bytes_per_token(dtype_bytes))
@@ -126,6 +127,7 @@ def _room(
 
 
 def _packages() -> Check:
+    """Whether the packages that a sweep needs are installed."""
     versions = package_versions(PACKAGES)
     missing = [name for name in PACKAGES if name not in versions]
     installed = ", ".join(f"{name} {version}" for name, version in versions.items())
@@ -136,6 +138,7 @@ def _packages() -> Check:
 
 
 def _gpus(gpus: list[Gpu]) -> Check:
+    """Which GPUs there are; none is no problem."""
     if not gpus:
         return Check("GPU", "none, so small models only, on the CPU")
     return Check("GPU", ", ".join(f"{gpu.name} {gpu.memory_bytes / 2**30:.0f} GiB" for gpu in gpus))
@@ -164,6 +167,7 @@ def _meters(machine: Machine, gpus: list[Gpu]) -> Iterator[Check]:
 
 
 def _gpu_energy(name: str, reading: Reading) -> Check:
+    """Whether a GPU's energy counter moved during the test window."""
     joules = reading.values.get("gpu_energy_counter_j")
     if joules is None:
         why = reading.notes.get("gpu_energy_counter_j", "its energy counter gives no answer")
@@ -173,6 +177,7 @@ def _gpu_energy(name: str, reading: Reading) -> Check:
 
 
 def _cpu_energy(reading: Reading) -> Check:
+    """Whether the CPU's energy is measured, estimated or unknown."""
     name, method = "CPU energy", reading.values.get("cpu_method")
     if reading.values.get("cpu_energy_j") is None:
         why = reading.notes.get("cpu_energy_j", "no answer")
@@ -183,6 +188,7 @@ def _cpu_energy(reading: Reading) -> Check:
 
 
 def _country(machine: Machine, file: Path) -> Check:
+    """Whether the machine's country is set, which the emissions follow from."""
     if machine.country_iso_code:
         return Check("country", machine.country_iso_code)
     found = "not set, so emissions use the world's average"
@@ -207,6 +213,7 @@ def _disk(name: str, folder: Path, need_bytes: int, named_by: str) -> Check:
 
 
 def _hub() -> Check:
+    """Whether models can be downloaded."""
     from huggingface_hub import constants
 
     name = "model hub"
@@ -225,6 +232,7 @@ def _hub() -> Check:
 
 
 def _ray() -> Check:
+    """Whether Ray's processes can reach one another: they listen on ports of 127.0.0.1."""
     try:
         with socket.create_server(("127.0.0.1", 0)):
             pass

@@ -49,10 +49,12 @@ def detect(gpu_names: list[str]) -> str:
     """Name of the machine's file for the GPUs that NVML lists here; [] where there are none."""
     if not gpu_names:
         return "cpu"
+    # line ends between the names, so that a part can't match across two of them
+    names = "\n".join(gpu_names)
     # many machines have a T4; only Colab has this folder too
-    if Path("/content").is_dir() and any("T4" in name for name in gpu_names):
+    if "T4" in names and Path("/content").is_dir():
         return "colab"
     for part, machine in BY_GPU_NAME.items():
-        if any(part in name for name in gpu_names):
+        if part in names:
             return machine
     return "gpu"

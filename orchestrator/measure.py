@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from orchestrator.dataset.energy import energy_basis
+from orchestrator.dataset.energy import counted_energy_j, energy_basis
 from orchestrator.dataset.environment import Pilot
 from orchestrator.dataset.flags import Window, window_flags
 from orchestrator.dataset.schema import EffectiveColumns, Execution, TelemetrySample
@@ -30,6 +30,7 @@ from orchestrator.nouns import (
     generation_seed,
     resolve,
 )
+from orchestrator.unknowns import quotient, sum_of_all
 
 T = TypeVar("T")
 
@@ -90,7 +91,11 @@ class WindowOutcome:
 
 
 def measured_window(tools: Instrumented, work: Callable[[], Generated]) -> WindowOutcome:
-    """Run `work` inside all meters: the outermost is opened first and closed last."""
+    """Run `work` inside all meters: the outermost is opened first and closed last.
+
+    `work` gives what was generated. Its errors are caught and stand in the outcome, since a failed
+    execution took energy, too. Raises what a meter or the engine's synchronize() raises.
+    """
     for meter in tools.meters:
         meter.settle()
     tools.engine.synchronize()
@@ -106,6 +111,7 @@ def measured_window(tools: Instrumented, work: Callable[[], Generated]) -> Windo
     except Exception as unknown:  # noqa: BLE001 - a failure is a row, and the model stays loaded
         generated, error = None, _as_generation_error(unknown)
     ended_s = tools.clock()
+    # the innermost window closes first, so each meter sees all that lies inside of it
     for meter in reversed(tools.meters):
         meter.end()
     readings = [meter.reading(began_s, ended_s) for meter in reversed(tools.meters)]
@@ -135,14 +141,14 @@ def warm_up(tools: Instrumented) -> Pilot:
         if outcome.error:
             raise outcome.error
         basis = energy_basis(outcome.reading.values, has_gpu=tools.has_gpu)
-        energies.append(outcome.reading.values[basis] if basis else None)
+        energies.append(counted_energy_j({**outcome.reading.values, "energy_basis": basis}))
     n_new = len(outcome.generated.tokens) if outcome.generated else 0
     return Pilot(
         tokens_per_s=n_new / outcome.window_s if outcome.window_s else math.inf,
-        energy_j_per_token=None if energies[-1] is None else energies[-1] / n_new,
+        energy_j_per_token=quotient(energies[-1], n_new),
         energy_basis=basis,
         warm_up_s=tools.clock() - began_s,
-        warm_up_energy_j=_sum_if_known(energies),
+        warm_up_energy_j=sum_of_all(energies),
     )
 
 
@@ -159,12 +165,6 @@ def _warm_up_values(encoded: Encoded, n_tokens: int) -> Effective:
     )
 
 
-def _sum_if_known(energies: list[float | None]) -> float | None:
-    """Sum of energies in joules; None where one is unknown."""
-    known = [energy_j for energy_j in energies if energy_j is not None]
-    return sum(known) if len(known) == len(energies) else None
-
-
 def execute(
     tools: Instrumented,
     spec: TrialSpec,
@@ -179,6 +179,7 @@ def execute(
     """
     engine, info = tools.engine, tools.engine.info
     seed = generation_seed(spec.setup.seed, spec.configuration, prompt.text, spec.repeat)
+    # the time of day is for people; windows are timed by a clock that never jumps
     now = datetime.now(UTC)
     encoded = _attempted(engine, partial(engine.encode, prompt.text))
     n_prompt_tokens = encoded.n_tokens if isinstance(encoded, Encoded) else None
@@ -191,12 +192,14 @@ def execute(
     )
     limits = limits or ExecutionLimits()
     outcome = _generated(tools, spec, encoded, effective, seed=seed, limits=limits)
-    text, error = None, outcome.error
-    if outcome.generated is not None:
-        decoded = _attempted(engine, partial(engine.decode, outcome.generated))
-        text, error = (None, decoded) if isinstance(decoded, GenerationError) else (decoded, None)
-    generated = outcome.generated if error is None else None
-    n_new_tokens = len(generated.tokens) if generated else None
+    text, error, generated = None, outcome.error, outcome.generated
+    if generated is not None:
+        decoded = _attempted(engine, partial(engine.decode, generated))
+        if isinstance(decoded, GenerationError):  # tokens without a text are no answer
+            error, generated = decoded, None
+        else:
+            text = decoded
+    produced = _generated_columns(generated)
     reading = outcome.reading
     execution = Execution(
         prompt_number=prompt.number,
@@ -205,12 +208,10 @@ def execute(
         started_at=now.replace(microsecond=now.microsecond // 1000 * 1000),
         **_status_columns(error),
         **derived_values(EffectiveColumns, effective),
-        beyond_context=_is_beyond(info.context_length, n_prompt_tokens, n_new_tokens),
+        beyond_context=_is_beyond(info.context_length, n_prompt_tokens, produced["n_new_tokens"]),
         n_prompt_tokens=n_prompt_tokens,
-        n_new_tokens=n_new_tokens,
-        finish_reason=generated.finish_reason if generated else None,
+        **produced,
         window_s=outcome.window_s,
-        ttft_s=generated.ttft_s if generated else None,
         **reading.values,
         n_parallel=tools.n_parallel,
         energy_basis=energy_basis(reading.values, has_gpu=tools.has_gpu),
@@ -235,6 +236,7 @@ def _generated(
     if isinstance(encoded, GenerationError):
         return WindowOutcome(error=encoded)
     length, oom_tokens = effective.max_length, limits.oom_tokens
+    # it would fail again, after minutes, and might take the worker with it
     if oom_tokens is not None and length >= oom_tokens:
         why = f"not tried: memory ran out at {oom_tokens} tokens before, this is {length}"
         return WindowOutcome(error=GenerationError("oom", why))
@@ -261,14 +263,27 @@ def _attempted(engine: Engine, work: Callable[[], T]) -> T | GenerationError:
 
 
 def _as_generation_error(error: Exception) -> GenerationError:
+    """Any error of an engine as one that a row can hold."""
     return GenerationError("other", f"{type(error).__name__}: {error}")
 
 
 def _status_columns(error: GenerationError | None) -> dict[str, Any]:
+    """The columns that say whether an execution worked, and why not: the error's first line."""
     if error is None:
         return {"status": "ok"}
     message = str(error).partition("\n")[0]
     return {"status": "failed", "error_kind": error.kind, "error_message": message}
+
+
+def _generated_columns(generated: Generated | None) -> dict[str, Any]:
+    """The columns of what the model gave; null where it failed."""
+    if generated is None:
+        return dict.fromkeys(("n_new_tokens", "finish_reason", "ttft_s"))
+    return {
+        "n_new_tokens": len(generated.tokens),
+        "finish_reason": generated.finish_reason,
+        "ttft_s": generated.ttft_s,
+    }
 
 
 def _is_beyond(context_length: int | None, *n_tokens: int | None) -> bool:

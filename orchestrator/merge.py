@@ -159,13 +159,8 @@ def _planned(sides: list[Side], target: Side, *, accept_drift: bool) -> Merge:
     conflicts: list[str] = []
     sources = []
     for side in sides:
-        new = []
-        for place, record in sorted(side.sealed.items()):
-            if place not in taken:
-                taken[place] = (side.root, record)
-                new.append(place)
-            elif taken[place][1].sha256 != record.sha256:
-                conflicts.append(_conflict(place, taken[place][0], side.root))
+        new, clashes = _take_trials(side, taken)
+        conflicts += clashes
         conflicts += _take_plans(side, plans)
         n_identical = len(side.sealed) - len(new)
         imported = DataSetPaths(side.root).imports.exists()
@@ -173,13 +168,15 @@ def _planned(sides: list[Side], target: Side, *, accept_drift: bool) -> Merge:
     trials = Trials()
     for _, record in taken.values():
         trials.add(record)
+    # on one kind of machine all trials of a sweep must have the same conditions
     if not accept_drift:
         for plan in plans.values():
             conflicts += _drifted(plan, trials)
+    n_more = len(conflicts) - SHOWN
+    if n_more > 0:
+        conflicts = [*conflicts[:SHOWN], f"... and {n_more} more conflicts"]
     if conflicts:
-        n_more = len(conflicts) - SHOWN
-        more = [f"... and {n_more} more conflicts"] if n_more > 0 else []
-        raise UserError(*conflicts[:SHOWN], *more)
+        raise UserError(*conflicts)
     joined_plans = tuple(plan for _, plan in sorted(plans.items()))
     return Merge(
         target.root,
@@ -209,6 +206,7 @@ def _take_plans(side: Side, plans: dict[str, SweepPlan]) -> list[str]:
 
 
 def _gap(plan: SweepPlan, trials: Trials) -> SweepGap:
+    """How many executions of a sweep are missing in the merged data set."""
     missing = n_missing(plan, finished_of(plan, trials))
     return SweepGap(plan.id, plan.n_executions(), missing)
 
@@ -237,7 +235,25 @@ def _verdicts(sides: list[Side]) -> dict[str, Verdict]:
     return chosen
 
 
+def _take_trials(
+    side: Side, taken: dict[PurePosixPath, tuple[Path, TrialRecord]]
+) -> tuple[list[PurePosixPath], list[str]]:
+    """Add a side's trials to `taken`; the places that are new, and a line for each conflict.
+
+    `taken`: place -> (data set that the trial is from, trial). An identical trial is no conflict.
+    """
+    new, conflicts = [], []
+    for place, record in sorted(side.sealed.items()):
+        root, present = taken.setdefault(place, (side.root, record))
+        if present is record:
+            new.append(place)
+        elif present.sha256 != record.sha256:
+            conflicts.append(_conflict(place, root, side.root))
+    return new, conflicts
+
+
 def _conflict(place: PurePosixPath, one: Path, other: Path) -> str:
+    """The message for a trial whose two copies differ."""
     return (
         f"{place}: measured in {one} and, differently, in {other}; leave one of the two out, or "
         "give one of the machines a name of its own (--machine) before it measures"
@@ -245,6 +261,7 @@ def _conflict(place: PurePosixPath, one: Path, other: Path) -> str:
 
 
 def _drifted(plan: SweepPlan, trials: Trials) -> list[str]:
+    """A message for each condition in which a sweep's trials differ."""
     return [
         f"sweeps/{plan.id}.json: its trials were measured under different conditions on {change}; "
         "give one of the machines a name of its own (--machine) before it measures, or mix them "
@@ -285,6 +302,7 @@ def _size(plan: SweepPlan) -> tuple[int, str]:
 
 
 def _weights(plan: SweepPlan) -> str:
+    """The models of a plan with their revisions."""
     return ", ".join(sorted({f"{setup.model} {setup.revision}" for setup in plan.setups}))
 
 

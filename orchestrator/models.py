@@ -131,6 +131,13 @@ class Model:
     wheel: Wheel | None = None
     description: str = ""
 
+    @property
+    def context_length(self) -> int | None:
+        """Positions that the model was trained for; None where its architecture isn't known."""
+        if self.architecture is None:
+            return None
+        return self.architecture.max_position_embeddings
+
 
 KNOWN: dict[str, Model] = {
     "llama2": Model(
@@ -202,6 +209,7 @@ def parse_model(ref: str) -> Model:
         return KNOWN[ref]
     if ref.startswith("synthetic-"):
         return _synthetic(ref)
+    # org/name may be a folder here, too: then that folder is meant
     if ref.startswith((".", "/", "~")) or _holds_model(Path(ref)):
         return _local(ref)
     repo, _, revision = ref.partition("@")
@@ -246,6 +254,7 @@ def _synthetic(ref: str) -> Model:
         )
     parts = [name]
     for key, letter in _SYNTHETIC_SIZES.items():
+        # only what was changed stands in the name, in a fixed order: the same model has one label
         if key in changed:
             parts.append(f"{letter}{changed[key]}")
     return Model(
@@ -267,6 +276,7 @@ def _changed_sizes(ref: str, sizes: str) -> dict[str, int]:
         number = 0
         if re.fullmatch("[0-9]{1,7}", value):
             number = int(value)
+        # no model has a size above a million
         if key not in _SYNTHETIC_SIZES or not 0 < number <= 10**6:
             raise UserError(
                 f"--model {ref}: {item!r} is no size; "
@@ -321,7 +331,10 @@ def architecture_of(folder: Path) -> Architecture | None:
 
 
 def with_architecture(model: Model, folder: Path) -> Model:
-    """The model with its sizes, read from the folder of its weights if they aren't known."""
+    """The model with its sizes, read from the folder of its weights if they aren't known.
+
+    Without sizes in that folder the model is returned as it is.
+    """
     if model.architecture:
         return model
     return replace(model, architecture=architecture_of(folder))

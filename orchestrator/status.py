@@ -20,6 +20,8 @@ from orchestrator.dataset.schema import Execution
 from orchestrator.dataset.sweep_plan import SweepPlan, read_plans
 from orchestrator.dataset.tables import Key, Trials
 from orchestrator.nouns import TrialSpec
+from orchestrator.units import HOUR_S
+from orchestrator.unknowns import known, product, quotient, sum_of_known
 
 RECENT = 20
 """The rate is that of so many of the newest executions."""
@@ -113,6 +115,7 @@ class StatusReader:
 
     def look(self) -> Status:
         """How far the sweeps are now."""
+        # `|` and not `or`: both must read what is new
         if self._follower.look() | self._read_plans():
             trials, self._faults = self._follower.trials()
             self._sweeps = tuple(_of_sweep(plan, trials) for plan in self._plans)
@@ -145,8 +148,8 @@ def _of_sweep(plan: SweepPlan, trials: Trials) -> SweepStatus:
     of_plan = finished_of(plan, trials)
     finished = [execution for _, done in of_plan for execution in done]
     ok = [execution for execution in finished if execution.status == "ok"]
-    known = [one.energy_kwh for one in ok if one.energy_kwh is not None]
-    spent = [one.energy_kwh for one in finished if one.energy_kwh is not None]
+    spent_kwh = known(execution.energy_kwh for execution in finished)
+    ok_kwh = known(execution.energy_kwh for execution in ok)
     missing = n_missing(plan, of_plan)
     per_hour = _per_hour(finished)
     counted = _counted_for(plan, trials, of_plan)
@@ -162,11 +165,11 @@ def _of_sweep(plan: SweepPlan, trials: Trials) -> SweepStatus:
         machines=dict(machines),
         folders=_by_folder(of_plan),
         per_hour=per_hour,
-        left_s=missing / per_hour * 3600 if per_hour else None,
-        left_kwh=missing * sum(known) / len(known) if known else None,
+        left_s=product(quotient(missing, per_hour), HOUR_S),
+        left_kwh=quotient(product(missing, sum_of_known(ok_kwh)), len(ok_kwh)),
         trials=_by_state(plan, of_plan),
-        energy_kwh=sum(spent) if spent else None,
-        energy_unknown=len(finished) - len(spent),
+        energy_kwh=sum_of_known(spent_kwh),
+        energy_unknown=len(finished) - len(spent_kwh),
         last=_last_trials(trials, counted, of_plan),
     )
 
@@ -200,8 +203,7 @@ def _counted_for(
     counted: dict[Key, list[Execution]] = {}
     for key in trials:
         record = trials.attempts(key)[0]
-        of_machine = not {None, record.columns.machine}.isdisjoint(plan.kinds())
-        if of_machine and record.spec.key() in planned:
+        if plan.counts_on(record.columns.machine) and record.spec.key() in planned:
             counted[key] = [one.execution for one in trials.counted(key)]
     return counted
 
@@ -213,12 +215,14 @@ def _last_trials(
     n_prompts = {spec.key(): len(spec.prompts) for spec, _ in of_plan}
     ended: list[tuple[datetime, Key]] = []
     for key, executions in counted.items():
+        # a trial that was interrupted isn't finished, though it is sealed
         if len(executions) >= n_prompts[trials.attempts(key)[0].spec.key()]:
             ended.append((max(execution.started_at for execution in executions), key))
     return tuple(_last(trials, key) for _, key in heapq.nlargest(N_LAST, ended))
 
 
 def _last(trials: Trials, key: Key) -> LastTrial:
+    """The figures of a finished trial that `status` and `watch` show."""
     row = trials.figures(key)
     same = (
         "machine",
@@ -241,6 +245,7 @@ def _per_hour(finished: list[Execution]) -> float | None:
     """Executions an hour over the newest ones of one run; what ran side by side counts fully."""
     newest = sorted(finished, key=lambda execution: execution.started_at)[-RECENT:]
     first = 0
+    # from the newest back, to where a pause shows that another run ended
     for i in range(len(newest) - 1, 0, -1):
         before, after = newest[i - 1], newest[i]
         longest = max(PAUSE, timedelta(seconds=10 * (before.window_s or 0.0)))
@@ -250,5 +255,5 @@ def _per_hour(finished: list[Execution]) -> float | None:
     of_run = newest[first:]
     if len(of_run) < 2:  # noqa: PLR2004 - a rate needs two points
         return None
-    hours = (of_run[-1].started_at - of_run[0].started_at).total_seconds() / 3600
-    return (len(of_run) - 1) / hours if hours > 0 else None
+    took_s = (of_run[-1].started_at - of_run[0].started_at).total_seconds()
+    return quotient(len(of_run) - 1, took_s / HOUR_S)

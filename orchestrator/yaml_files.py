@@ -10,10 +10,12 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import Composer
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
@@ -51,6 +53,7 @@ class _Composer(Composer):
         self._n_values = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        """A node; refuses an alias, and one value too many."""
         event = self.parser.peek_event()
         if isinstance(event, AliasEvent):
             raise _refused("aliases (*name) are not supported; write the value out", event)
@@ -61,6 +64,7 @@ class _Composer(Composer):
         return super().compose_node(parent, index)
 
     def compose_scalar_node(self, anchor: Any) -> Any:
+        """A scalar; refuses characters that are no text, and odd numbers."""
         node = super().compose_scalar_node(anchor)
         if bad := _NO_TEXT.search(node.value):
             raise _refused(f"the character {bad[0]!r} can't stand in a text", node)
@@ -78,6 +82,7 @@ class _Constructor(SafeConstructor):
     """
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        """A mapping whose keys are all texts."""
         pairs = node.value if isinstance(node, MappingNode) else ()
         for key_node, _ in pairs:
             _check_key(key_node)
@@ -86,12 +91,14 @@ class _Constructor(SafeConstructor):
     def check_mapping_key(
         self, node: Any, key_node: Any, mapping: Any, key: Any, value: Any
     ) -> bool:
+        """Refuse a key that is given twice; True: take this pair."""
         del node, value
         if key in mapping:
             raise _refused(f"the key {key!r} is given twice", key_node)
         return True
 
     def construct_non_recursive_object(self, node: Any, tag: str | None = None) -> Any:
+        """A value, or a fault with line and column where ruamel.yaml raises errors without them."""
         try:
             return super().construct_non_recursive_object(node, tag)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -102,6 +109,7 @@ class _Constructor(SafeConstructor):
             raise _refused(problem, node) from error
 
     def construct_yaml_timestamp(self, node: Any, values: Any = None) -> Any:
+        """A time; ruamel.yaml itself fails on a text tagged as one."""
         if not self.timestamp_regexp.match(node.value):
             raise TypeError(node.value)
         return super().construct_yaml_timestamp(node, values)
@@ -157,6 +165,7 @@ def _check_key(node: Any) -> None:
 
 
 def _refused(problem: str, at: Any) -> ConstructorError:
+    """A fault with its place in the file."""
     return ConstructorError(None, None, problem, at.start_mark)
 
 
@@ -169,12 +178,11 @@ def packaged_folder(kind: str) -> Path:
 
 def folders(kind: str) -> list[Path]:
     """The folders searched for a name, first wins."""
-    found = [Path.cwd() / kind, packaged_folder(kind)]
-    return [
-        f
-        for i, f in enumerate(found)
-        if f.is_dir() and f.resolve() not in [g.resolve() for g in found[:i]]
-    ]
+    found: dict[Path, Path] = {}
+    for folder in (Path.cwd() / kind, packaged_folder(kind)):
+        if folder.is_dir():  # in a checkout both are the same one
+            found.setdefault(folder.resolve(), folder)
+    return list(found.values())
 
 
 def names(kind: str) -> list[str]:
@@ -185,7 +193,10 @@ def names(kind: str) -> list[str]:
 def nearest(word: str, known: list[str]) -> str:
     """The sentence's end for an unknown name: the nearest known one, and what there is."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return (f"did you mean {close[0]}? " if close else "") + "Known: " + ", ".join(known)
+    listed = f"Known: {', '.join(known)}"
+    if not close:
+        return listed
+    return f"did you mean {close[0]}? {listed}"
 
 
 def by_name(name: str) -> bool:
@@ -194,7 +205,10 @@ def by_name(name: str) -> bool:
 
 
 def find(kind: str, name: str) -> Path:
-    """The file for a name or path. Raises UserError with what exists and the nearest name."""
+    """The file for a name or path. Raises UserError with what exists and the nearest name.
+
+    `kind`: the folder that names are looked up in: search_spaces, prompts or clusters.
+    """
     if not by_name(name):
         path = Path(name)
         if not _is_file(path):
@@ -203,6 +217,7 @@ def find(kind: str, name: str) -> Path:
                 f"or a name of {kind}: {', '.join(names(kind))}"
             )
         return path
+    # the working folder comes first, so a file of the user's wins over the package's
     for folder in folders(kind):
         path = folder / f"{name}.yaml"
         if _is_file(path):
@@ -237,8 +252,9 @@ def load_yaml(path: Path) -> Any:
     except RecursionError as error:
         raise UserError(f"{path}: nested too deeply to be a file of settings") from error
     except MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        mark, where = error.problem_mark, ""
+        if mark:
+            where = f" line {mark.line + 1}, column {mark.column + 1}"
         raise UserError(f"{path}:{where} is not valid YAML: {short(error.problem)}") from error
     except YAMLError as error:
         problem = str(error).partition("\n")[0]
@@ -246,6 +262,7 @@ def load_yaml(path: Path) -> Any:
 
 
 def _parsed(text: str) -> Any:
+    """The values of a YAML text."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer = _Composer
     yaml.Constructor = _Constructor
@@ -256,29 +273,42 @@ def _parsed(text: str) -> Any:
 def faults(
     error: ValidationError, model: type[BaseModel], where: str, root: str = "$"
 ) -> list[str]:
-    """One line a fault, each with its path in the file: `file: $.parameters.top_p.high: ...`."""
+    """One line a fault, each with its path in the file: `file: $.parameters.top_p.high: ...`.
+
+    `model`: what the file should hold, for the names of its keys. `where`: the file. `root`: path
+    of the part of it that was checked.
+    """
     lines = []
     for item in error.errors(include_url=False, include_context=False):
-        path = root + "".join(
-            f"[{p}]" if isinstance(p, int) else f".{printable(short(p))}"
-            for p in item["loc"]
-            if p != "[key]"
-        )
-        message = (
-            str(item["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
-        )
-        if item["type"] == "missing":
-            message = "is missing"
-        elif item["type"] == "extra_forbidden":
-            known = _keys(model, item["loc"][:-1])
-            message = f"there is no such key: {nearest(str(item['loc'][-1]), known)}"
-        lines += [f"{where}: {path}: {line}" for line in message.splitlines()]
+        path = root + "".join(map(_step, item["loc"]))
+        lines += [f"{where}: {path}: {line}" for line in _message(item, model).splitlines()]
     return lines
+
+
+def _step(part: int | str) -> str:
+    """A part of a fault's path: an index, or a key, which may be any text."""
+    if isinstance(part, int):
+        return f"[{part}]"
+    if part == "[key]":  # pydantic's mark for a fault of the key before it
+        return ""
+    return f".{printable(short(part))}"
+
+
+def _message(item: ErrorDetails, model: type[BaseModel]) -> str:
+    """What is wrong at one place, in this program's words; one line or more."""
+    if item["type"] == "missing":
+        return "is missing"
+    if item["type"] == "extra_forbidden":
+        *path, key = item["loc"]
+        return f"there is no such key: {nearest(str(key), _keys(model, path))}"
+    return str(item["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
 
 
 def short(text: str) -> str:
     """The start of a text that may be as long as a file."""
-    return text if len(text) <= LONGEST_WORD else text[:LONGEST_WORD] + " ..."
+    if len(text) <= LONGEST_WORD:
+        return text
+    return text[:LONGEST_WORD] + " ..."
 
 
 def printable(text: str) -> str:
@@ -296,7 +326,7 @@ _KEPT = "\u200c\u200d"
 """Joiners: parts of words in many scripts, and of emoji."""
 
 
-def _keys(model: Any, path: tuple[int | str, ...]) -> list[str]:
+def _keys(model: Any, path: Iterable[int | str]) -> list[str]:
     """Keys that are valid at a path of a model."""
     for part in path:
         field = getattr(model, "model_fields", {}).get(part)
@@ -305,7 +335,10 @@ def _keys(model: Any, path: tuple[int | str, ...]) -> list[str]:
 
 
 def parse(model: type[N], value: Any, where: str, root: str = "$") -> N:
-    """Build a noun from parsed data. Raises UserError with all faults at once."""
+    """Build a noun from parsed data. Raises UserError with all faults at once.
+
+    `where`: the file. `root`: path of `value` in it. At most MOST_FAULTS faults are told.
+    """
     if not isinstance(value, dict):
         raise UserError(
             f"{where}: {root}: must be a mapping of keys to values, not {type(value).__name__}"
@@ -314,23 +347,28 @@ def parse(model: type[N], value: Any, where: str, root: str = "$") -> N:
         return model.model_validate({str(k): v for k, v in value.items()})
     except ValidationError as error:
         lines = faults(error, model, where, root)
-        more = (
-            [f"{where}: ... and {len(lines) - MOST_FAULTS:,} more"]
-            if len(lines) > MOST_FAULTS
-            else []
-        )
-        raise UserError(*lines[:MOST_FAULTS], *more) from error
+        n_more = len(lines) - MOST_FAULTS
+        if n_more > 0:
+            lines[MOST_FAULTS:] = [f"{where}: ... and {n_more:,} more"]
+        raise UserError(*lines) from error
 
 
 def read(kind: str, name: str, model: type[N]) -> tuple[N, Path]:
-    """Read the noun of a name or file; a `name:` missing in the file is the file's own name."""
+    """Read the noun of a name or file; a `name:` missing in the file is the file's own name.
+
+    Returns the file, too.
+
+    Raises UserError where there is no such file, or it doesn't hold such a noun.
+    """
     path = find(kind, name)
     value = load_yaml(path)
     if isinstance(value, dict):
+        # a file that is found by one name and calls itself another would be two spaces to a reader
         if by_name(name) and value.get("name", path.stem) != path.stem:
             raise UserError(
                 f"{path}: $.name: is {short(repr(value['name']))}, "
                 f"but the file is found as {path.stem}; leave the key out"
             )
+        # the name stands in folders and tables, so it must be there
         value = {"name": path.stem, **value}
     return parse(model, value, str(path)), path

@@ -84,6 +84,7 @@ def _sealed_findings(paths: DataSetPaths, trials: Trials) -> list[Finding]:
         ]
         findings += record_findings(where, record)
     findings += between_trials(sealed)
+    # the key has the attempt, so a second trial under it is a copy
     for first, *others in attempts.values():
         findings += [
             Finding("error", other, f"the same attempt of the same trial as {first}")
@@ -139,9 +140,9 @@ def _file_faults(folder: Path, record: TrialRecord) -> Iterator[str]:
             yield f"{name}: is missing"
         elif file_sha256(file) != sha256:
             yield f"{name}: was edited after it was written (its hash differs)"
-    for path in sorted(folder.iterdir()):
-        if path.name != "trial.json" and path.name not in record.files:
-            yield f"{path.name}: was not written by this program"
+    names = {path.name for path in folder.iterdir()}
+    for name in sorted(names - record.files.keys() - {"trial.json"}):
+        yield f"{name}: was not written by this program"
 
 
 def _disagreements(record: TrialRecord) -> Iterator[str]:
@@ -158,11 +159,21 @@ def _execution_faults(spec: TrialSpec, execution: Execution) -> Iterator[str]:
     if execution.prompt_number not in prompts:
         yield "is none of the trial's prompts"
         return
+    # the prompt's text is only in the specification, so hash and seed can be checked against it
     text = prompts[execution.prompt_number]
     if execution.prompt_sha256 != hashlib.sha256(text.encode()).hexdigest():
         yield "prompt_sha256: is not the hash of its prompt"
     if execution.seed != generation_seed(spec.setup.seed, spec.configuration, text, spec.repeat):
         yield "seed: is not the one that follows from sweep, configuration, prompt and repeat"
+    yield from _status_faults(execution)
+    for name in NOT_NEGATIVE:
+        value = getattr(execution, name)
+        if value is not None and not value >= 0:  # so that nan is found too
+            yield f"{name}: {value!r} must be 0 or more"
+
+
+def _status_faults(execution: Execution) -> Iterator[str]:
+    """A status that doesn't go with the text or with the kind of error."""
     if execution.status == "ok":
         if execution.output_text is None or not execution.n_new_tokens:
             yield "is ok but has no text"
@@ -171,31 +182,37 @@ def _execution_faults(spec: TrialSpec, execution: Execution) -> Iterator[str]:
             f"status {execution.status!r} with error_kind {execution.error_kind!r}: "
             "this program writes no such pair"
         )
-    for name in NOT_NEGATIVE:
-        value = getattr(execution, name)
-        if value is not None and not value >= 0:  # so that nan is found too
-            yield f"{name}: {value!r} must be 0 or more"
 
 
 def _leftovers(paths: DataSetPaths, *, running: bool) -> Iterator[Finding]:
     """Links that lead out of the data set, and what interrupted programs left behind."""
+    # the data set itself may be reached by a link
     root = paths.root.resolve()
     for folder, names, files in os.walk(paths.root):
         for name in sorted([*names, *files]):
             path = Path(folder) / name
-            below = path.relative_to(paths.root)
-            where = below.as_posix()
+            where = path.relative_to(paths.root).as_posix()
             if path.is_symlink() and not path.resolve().is_relative_to(root):
                 yield Finding("error", where, "a link out of the data set; it is not followed")
-            elif name.startswith(".") and name.endswith(".tmp") and not running:
-                what = "a temporary file of an interrupted program; remove it"
+                continue
+            what = _leftover(paths, path, running=running)
+            if what:
                 yield Finding("warning", where, what)
-            elif path == paths.merging and not running:
-                what = "an incomplete copy of an interrupted merge; merge again, or remove it"
-                yield Finding("warning", where, what)
-            elif name.endswith(PARTIAL_SUFFIX) and len(below.parts) != DEPTH_OF_PARTIAL:
-                what = "an unfinished trial in the wrong folder; `tune` will not resume it"
-                yield Finding("warning", where, what)
+
+
+def _leftover(paths: DataSetPaths, path: Path, *, running: bool) -> str:
+    """What an interrupted program left at a path; "" for all else.
+
+    A sweep that is running uses temporary files, and a merge its folder.
+    """
+    if not running and path.name.startswith(".") and path.name.endswith(".tmp"):
+        return "a temporary file of an interrupted program; remove it"
+    if not running and path == paths.merging:
+        return "an incomplete copy of an interrupted merge; merge again, or remove it"
+    depth = len(path.relative_to(paths.root).parts)
+    if path.name.endswith(PARTIAL_SUFFIX) and depth != DEPTH_OF_PARTIAL:
+        return "an unfinished trial in the wrong folder; `tune` will not resume it"
+    return ""
 
 
 def _table_findings(paths: DataSetPaths, trials: Trials, *, running: bool) -> Iterator[Finding]:

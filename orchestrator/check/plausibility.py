@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from orchestrator.dataset.energy import GPU_ENERGIES
 from orchestrator.dataset.findings import Finding, Severity
@@ -69,20 +70,24 @@ def _measurement_faults(
         if execution.status == "ok":
             for name in _zeros(execution, window_s):
                 yield "error", f"{name}: is 0 over {window_s:.3g} s; unmeasured energy must be null"
-        limit_w, limit = _power_limit(record)
-        for name in GPU_ENERGIES:
-            energy_j = getattr(execution, name)
-            if energy_j is not None and energy_j > limit_w * (window_s + EDGE_S):
-                yield (
-                    "warning",
-                    f"{name}: {energy_j / window_s:.0f} W on average, more than {limit}",
-                )
-    if not _is_measured(record):
-        return
+        for what in _excessive_powers(record, execution, window_s):
+            yield "warning", what
     per_token_j = execution.energy_per_token_j
     low, high = TOKEN_J
-    if per_token_j is not None and not low <= per_token_j <= high:
+    if per_token_j is None or not _is_measured(record):
+        return
+    if not low <= per_token_j <= high:
         yield "warning", f"energy_per_token_j: {per_token_j:.3g} J is outside {low:g}..{high:g}"
+
+
+def _excessive_powers(record: TrialRecord, execution: Execution, window_s: float) -> Iterator[str]:
+    """GPU energies that mean a higher power than the GPU can draw."""
+    # a window may begin up to a step of the counter too early, hence EDGE_S
+    limit_w, limit = _power_limit(record)
+    for name in GPU_ENERGIES:
+        energy_j = getattr(execution, name)
+        if energy_j is not None and energy_j > limit_w * (window_s + EDGE_S):
+            yield f"{name}: {energy_j / window_s:.0f} W on average, more than {limit}"
 
 
 def _is_measured(record: TrialRecord) -> bool:
@@ -95,6 +100,7 @@ def _zeros(execution: Execution, window_s: float) -> Iterator[str]:
     """Columns whose energy is 0 although the window is long enough for their meter."""
     if execution.energy_j == 0:
         yield "energy_j"
+    # a counter that moves every 0.1 s may stand still over a shorter window
     if window_s > EDGE_S:
         for name in GPU_ENERGIES:
             if getattr(execution, name) == 0:
@@ -125,22 +131,30 @@ def between_trials(records: Iterable[tuple[str, TrialRecord]]) -> Iterator[Findi
     `records`: each trial with its folder.
     """
     windows: dict[tuple[str, str], list[_Window]] = defaultdict(list)
-    runs: dict[str, str] = {}
+    first_of: dict[str, str] = {}
     for where, record in records:
         for execution, raw in zip(record.executions, record.codecarbon, strict=False):
             name = execution_id(record.columns.machine, record.spec, execution.prompt_number)
-            run_id = raw.get("run_id")
-            if isinstance(run_id, str) and run_id:
-                first = runs.setdefault(run_id, name)
-                if first != name:
-                    what = f"the same measurement as {first} (CodeCarbon's run_id)"
-                    yield Finding("error", where, f"prompt {execution.prompt_number}: {what}")
-            at, gpu = execution.started_at, record.columns.gpu_uuid
+            # a copied row keeps the id that CodeCarbon drew at random
+            first = first_of.setdefault(_run_id(raw) or name, name)
+            if first != name:
+                what = f"the same measurement as {first} (CodeCarbon's run_id)"
+                yield Finding("error", where, f"prompt {execution.prompt_number}: {what}")
+            start, gpu = execution.started_at, record.columns.gpu_uuid
+            # on a shared host windows may overlap
             if gpu and execution.window_s and execution.scope == "exclusive":
-                end = at + timedelta(seconds=execution.window_s)
-                windows[record.columns.host, gpu].append(_Window(at, end, where, name))
+                end = start + timedelta(seconds=execution.window_s)
+                windows[record.columns.host, gpu].append(_Window(start, end, where, name))
     for of_gpu in windows.values():
         yield from _overlaps(sorted(of_gpu))
+
+
+def _run_id(raw: dict[str, Any]) -> str:
+    """CodeCarbon's name of a measurement; "" where its record has none."""
+    run_id = raw.get("run_id")
+    if not isinstance(run_id, str):
+        return ""
+    return run_id
 
 
 def _overlaps(windows: list[_Window]) -> Iterator[Finding]:
@@ -154,5 +168,6 @@ def _overlaps(windows: list[_Window]) -> Iterator[Finding]:
                 f"on the same GPU by {overlap_s:.1f} s"
             )
             yield Finding("warning", window.where, what)
+        # a long window may reach over several short ones
         if window.end > last.end:
             last = window

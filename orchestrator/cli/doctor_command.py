@@ -47,6 +47,7 @@ def doctor(out: Path, *, as_json: bool) -> int:
 
 
 def _as_json(diagnosis: Diagnosis) -> dict[str, Any]:
+    """What `doctor --json` prints."""
     return {
         **dataclasses.asdict(diagnosis),
         "machine_file": str(diagnosis.machine_file),
@@ -55,6 +56,7 @@ def _as_json(diagnosis: Diagnosis) -> dict[str, Any]:
 
 
 def _lines(diagnosis: Diagnosis) -> Iterator[str]:
+    """The diagnosis for a person: the machine, a line a check, then the lengths that fit."""
     yield f"{'machine':<18} {diagnosis.machine}, described in {diagnosis.machine_file}"
     for check in diagnosis.checks:
         if check.ok:
@@ -72,5 +74,6 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
 
 
 def _room(room: Room) -> str:
+    """How long texts of one quantization may get, with the size of its weights."""
     weights = f"{room.weights_bytes / GIB:.1f} GiB of weights"
     return f"{room.quantization} {room.max_length or 'does not fit'} ({weights})"

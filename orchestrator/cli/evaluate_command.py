@@ -110,21 +110,19 @@ def evaluate(
 
 
 def _lines(result: Evaluation, out: Path) -> list[str]:
+    """What `evaluate` prints for a person; counts of 0 are left out."""
     judged = f"{counted(result.judged, 'text')} judged, {result.known} already had a verdict"
     lines = [f"{judged}: {result.kept} usable, {result.discarded} discarded"]
     if result.reasons:
         reasons = ", ".join(f"{reason} {n}" for reason, n in result.reasons.items())
         lines.append(f"Reasons: {reasons}")
-    if result.discarded:
-        lines.append(f"Energy spent on discarded texts: {energy(result.wasted_j)}")
-    if result.overruled:
-        lines.append(f"{counted(result.overruled, 'text')} decided by a person")
-    if result.failed:
-        lines.append(f"{counted(result.failed, 'failed execution')} without a text")
-    if result.synthetic:
-        lines.append(
-            f"{counted(result.synthetic, 'text')} of random weights or the simulated engine not "
-            "judged: they mean nothing"
-        )
+    no_model = "of random weights or the simulated engine not judged: they mean nothing"
+    more = (
+        (result.discarded, f"Energy spent on discarded texts: {energy(result.wasted_j)}"),
+        (result.overruled, f"{counted(result.overruled, 'text')} decided by a person"),
+        (result.failed, f"{counted(result.failed, 'failed execution')} without a text"),
+        (result.synthetic, f"{counted(result.synthetic, 'text')} {no_model}"),
+    )
+    lines += [line for n, line in more if n]
     tables = f"verdicts.parquet, executions.parquet and summary.parquet in {out}"
     return [*lines, f"-> {tables}; `orchestrator report` shows the results"]

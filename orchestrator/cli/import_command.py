@@ -84,6 +84,7 @@ def _flags(result: Import) -> list[str]:
 
 
 def _as_json(result: Import) -> dict[str, object]:
+    """What `import --json` prints."""
     return {
         "files": len(result.new),
         "identical": result.identical,
@@ -94,6 +95,7 @@ def _as_json(result: Import) -> dict[str, object]:
 
 
 def _lines(result: Import, out: Path, *, dry_run: bool) -> Iterator[str]:
+    """What `import` prints for a person when it is done."""
     done = "imported to"
     if dry_run:
         done = "would be imported to"

@@ -21,6 +21,7 @@ from orchestrator.sweep.prepare import Prepared
 from orchestrator.sweep.totals import Totals
 from orchestrator.tune.observers import Observer
 from orchestrator.units import duration, energy
+from orchestrator.unknowns import known, sum_of_all
 from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Live(Observer):
         return "none, its packages are missing (pip install 'ray[default]')"
 
     def _show(self, figures: str) -> None:
+        """Redraw the bar: the counts at its left, `figures` at its right."""
         totals, prepared = self._totals, self.prepared
         trials = f"trials {totals.trials}/{prepared.n_missing_trials()}"
         counts = f"{trials}  prompts {totals.executions}/{prepared.n_missing()}"
@@ -97,6 +99,7 @@ class Live(Observer):
         """A model is loaded and warm; the first pilot says what the sweep will take."""
         environment, columns = origin.environment, origin.columns
         pilot = environment.pilot
+        # each worker has a pilot; the first one is enough for an estimate
         if not self._piloted and pilot is not None:
             self._piloted = True
             where = f"on {columns.device} ({columns.compute_dtype})"
@@ -138,9 +141,8 @@ class Live(Observer):
         if self.console.is_terminal:
             return
         columns, executions = record.columns, record.executions
-        known = [one.energy_j for one in executions if one.energy_j is not None]
-        joules = sum(known) if len(known) == len(executions) else None
-        tokens = sum(one.n_new_tokens or 0 for one in executions)
+        joules = sum_of_all(one.energy_j for one in executions)
+        tokens = sum(known(one.n_new_tokens for one in executions))
         count = f"[{self._totals.trials}/{self.prepared.n_missing_trials()}]"
         trial = f"{columns.model} {columns.use_case} {record.spec.folder()}"
         self.say(f"{count} {trial}: {tokens} tokens, {energy(joules)}")

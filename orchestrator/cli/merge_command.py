@@ -67,6 +67,7 @@ def merge(
 
 
 def _as_json(result: Merge) -> dict[str, object]:
+    """What `merge --json` prints."""
     return {
         "out": str(result.out),
         "sources": [

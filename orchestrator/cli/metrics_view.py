@@ -15,6 +15,7 @@ from orchestrator.cli.terminal import literal
 from orchestrator.dataset.remaining import by_kind
 from orchestrator.tune.metrics_page import RunningSweep, places_of
 from orchestrator.units import counted, energy, number
+from orchestrator.unknowns import quotient
 
 STATES = ("finished", "failed", "given_up", "running", "waiting")
 
@@ -33,6 +34,7 @@ def metrics_view(sweeps: Sequence[RunningSweep]) -> RenderableType:
 
 
 def _facts(sweep: RunningSweep) -> RenderableType:
+    """The rows of one sweep as a grid without lines."""
     table = Table.grid(padding=(0, 2))
     for name, value, style in _rows(sweep):
         table.add_row(literal(name), literal(value, style))
@@ -54,24 +56,19 @@ def _rows(sweep: RunningSweep) -> Iterator[tuple[str, str, str]]:
     if sweep.lost:
         yield "lost", counted(sweep.lost, "worker"), "red"
     yield "energy", _energy(sweep), ""
-    yield "tokens", f"{sweep.tokens}, {number(_tokens_per_s(sweep))} tokens/s while measuring", ""
+    speed = number(quotient(sweep.tokens, sweep.window_s))
+    yield "tokens", f"{sweep.tokens}, {speed} tokens/s while measuring", ""
     yield "J/token", f"median at most {number(sweep.median_j_per_token())}", ""
 
 
 def _energy(sweep: RunningSweep) -> str:
+    """The energy that a sweep took so far, and how much of that is uncertain."""
     text = f"{energy(sweep.energy_j)} so far"
     if sweep.energy_unknown:
         text += f" (a lower bound: {counted(sweep.energy_unknown, 'execution')} not measured)"
     if sweep.gpu_energy_j:
         text += f", {energy(sweep.gpu_energy_j)} of it by GPU counters"
     return text
-
-
-def _tokens_per_s(sweep: RunningSweep) -> float | None:
-    """Mean speed over all measurement windows; None before the first."""
-    if not sweep.window_s:
-        return None
-    return sweep.tokens / sweep.window_s
 
 
 def _places(sweep: RunningSweep) -> RenderableType:

@@ -145,6 +145,7 @@ def status(address: str | None, *, as_json: bool) -> None:
 
 
 def _row(node: Node) -> dict[str, Any]:
+    """One node as `cluster nodes --json` prints it."""
     return {
         "machine": node.machine,
         "address": node.host,
@@ -188,4 +189,5 @@ def _offer(
 
 
 def _say(line: str) -> None:
+    """Print one line; whatever a terminal would obey in it is spelled out."""
     click.echo(printable(line))

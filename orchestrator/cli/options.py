@@ -27,11 +27,13 @@ def check_data_set(folder: Path, where: str) -> None:
 
 
 def _existing(_context: click.Context, _option: click.Parameter, out: Path) -> Path:
+    """Click's callback of --out for commands that need a data set: refuse a folder that is none."""
     check_data_set(out, "--out ")
     return out
 
 
 def _out(callback: Callable[..., Path] | None = None) -> Callable[[F], F]:
+    """The option --out, with a check of its value."""
     return click.option(
         "--out",
         type=click.Path(path_type=Path),
@@ -182,6 +184,7 @@ class _Positive(click.FloatRange):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
+        """The number, or click's error where it isn't finite: FloatRange lets inf and nan pass."""
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):
             self.fail(f"{value} is no number above 0.", param, ctx)
@@ -227,6 +230,7 @@ def _all_of(options: list[Callable[[F], F]]) -> Callable[[F], F]:
     """A decorator that adds options to a command, in their order."""
 
     def add(command: F) -> F:
+        """Put the options on a command, the last one first: so --help lists them in order."""
         for option in reversed(options):
             command = option(command)
         return command

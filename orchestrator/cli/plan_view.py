@@ -18,7 +18,10 @@ from orchestrator.units import duration, energy
 
 
 def takes(tokens: int, figures: Figures, at_once: int = 1) -> str:
-    """Time and energy of so many tokens."""
+    """Time and energy of so many tokens.
+
+    `at_once`: trials that share the time but not the energy. An unknown energy is said to be so.
+    """
     seconds = tokens / figures.tokens_per_s / at_once if figures.tokens_per_s else math.inf
     if figures.energy_j_per_token is None:
         joules, per_token = "energy unknown", ""
@@ -30,7 +33,10 @@ def takes(tokens: int, figures: Figures, at_once: int = 1) -> str:
 
 
 def print_plan(console: Console, prepared: Prepared, gpus: list[Gpu]) -> None:
-    """Print the plan and every note: wrapped in a column on a terminal, a line each in a log."""
+    """Print the plan and every note: wrapped in a column on a terminal, a line each in a log.
+
+    `gpus`: those of this machine, for what fits in their memory.
+    """
     rows = _rows(prepared, gpus)
     if console.is_terminal:
         table = Table.grid(padding=(0, 2))
@@ -45,6 +51,7 @@ def print_plan(console: Console, prepared: Prepared, gpus: list[Gpu]) -> None:
 
 
 def _rows(prepared: Prepared, gpus: list[Gpu]) -> list[tuple[str, str]]:
+    """(label, text) of each line of a plan."""
     plan, resolved, request = prepared.plan, prepared.resolved, prepared.resolved.request
     engine = ENGINES[request.engine]
     resumed = ", started before: resumed" if prepared.before else ""
@@ -83,6 +90,7 @@ def _rows(prepared: Prepared, gpus: list[Gpu]) -> list[tuple[str, str]]:
 
 
 def _models(prepared: Prepared) -> str:
+    """The models, each with its quantization and engine."""
     resolved = prepared.resolved
     how = f"{resolved.quantization.name}, {resolved.request.engine}"
     return ", ".join(f"{model.label} ({how})" for model in resolved.models)
@@ -101,6 +109,7 @@ def _use_cases(prepared: Prepared) -> str:
 
 
 def _takes(prepared: Prepared, bound: int) -> str:
+    """Time and energy of the sweep by the data set's own figures, if it has any."""
     figures = stored_figures(prepared.records, prepared.plan)
     if figures is None:
         return "known after a pilot: the data set has no figures of this model yet"
@@ -118,6 +127,7 @@ def _axes(space: Space) -> str:
 
 
 def _machine(prepared: Prepared) -> str:
+    """Which machine, or which machines of a cluster, run the trials."""
     if prepared.plan.each:
         return f"each of {', '.join(prepared.plan.each)}"
     if prepared.plan.machine is None:
@@ -126,6 +136,7 @@ def _machine(prepared: Prepared) -> str:
 
 
 def _devices(gpus: list[Gpu]) -> str:
+    """This machine's GPUs, in brackets."""
     if not gpus:
         return " (no GPU)"
     counts = Counter(gpu.name for gpu in gpus)
@@ -133,6 +144,7 @@ def _devices(gpus: list[Gpu]) -> str:
 
 
 def _trials(prepared: Prepared) -> str:
+    """The number of trials, as the product that makes it up."""
     plan = prepared.plan
     factors = [
         f"{plan.samples} configurations",

@@ -135,7 +135,7 @@ def _findings(paths: DataSetPaths, accepted: tuple[str, ...]) -> tuple[Trials, l
     # publishing writes the checksums anew, so old ones that differ are no fault
     findings = [finding for finding in findings if finding.where != paths.checksums.name]
     folder_names: set[str] = set()
-    for folder in paths.leaves():
+    for folder in paths.use_case_folders():
         folder_names.update(folder.relative_to(paths.root).parts)
     findings += scan(paths, Scanner(names_here(folder_names), frozenset(accepted)))
     return trials, sorted(findings)

@@ -71,6 +71,7 @@ def review(*, out: Path, reviewer: str | None, port: int, no_browser: bool) -> N
     token = secrets.token_urlsafe(24)
 
     def ready(bound: int) -> None:
+        """Say where the page is once the port is open, and show it in the browser."""
         address = f"http://127.0.0.1:{bound}/{token}/"
         texts = counted(len(queue.items), "text")
         click.echo(f"{texts} to review as {printable(name)}: {address}\nStop with Ctrl-C.")

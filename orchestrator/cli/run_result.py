@@ -20,7 +20,11 @@ ROWS = 20
 
 
 def as_json(prepared: Prepared, outcome: RunOutcome) -> dict[str, Any]:
-    """The result for a machine; energy_j null where one execution has none."""
+    """The result for a machine; energy_j null where one execution has none.
+
+    Counts and sums are those of this run, but for `executions_done_before`, `executions_left` and
+    `failed_before`. Energies are in joules, times in seconds.
+    """
     totals = outcome.totals
     return {
         "sweep": prepared.plan.id,
@@ -43,7 +47,10 @@ def as_json(prepared: Prepared, outcome: RunOutcome) -> dict[str, Any]:
 
 
 def print_result(live: Live, prepared: Prepared, outcome: RunOutcome) -> None:
-    """The result for a person."""
+    """Print the result for a person.
+
+    Prints the trials of this run, or why there are none, then what failed earlier and what is left.
+    """
     if outcome.totals.records:
         _print_records(live, prepared, outcome.totals)
     elif not outcome.drained and not prepared.n_missing():
@@ -72,12 +79,13 @@ def _print_records(live: Live, prepared: Prepared, totals: Totals) -> None:
     live.say(_totals_line(totals))
     if flags := sorted({flag for row in rows for flag in row["warning_flags"]}):
         live.say(f"Flags: {', '.join(flags)} (see docs/method.md)")
-    leaf = f"<model>/{prepared.plan.strategy}/<use case>/"
-    live.say(f"Trials: {paths.root}/{rows[0]['machine']}/{leaf}")
+    below = f"<model>/{prepared.plan.strategy}/<use case>/"
+    live.say(f"Trials: {paths.root}/{rows[0]['machine']}/{below}")
     live.say(f"Tables: {paths.executions}, {paths.summary}")
 
 
 def _totals_line(totals: Totals) -> str:
+    """What one run did in all: executions, tokens, energy and time."""
     failed = f", {totals.failed} FAILED" if totals.failed else ""
     done = f"{totals.executions} executions of {totals.trials} trials{failed}"
     unknown = f", {totals.energy_unknown} without a figure" if totals.energy_unknown else ""
@@ -87,6 +95,7 @@ def _totals_line(totals: Totals) -> str:
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
+    """The rows of summary.parquet as a table for the terminal."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("model", "use case", "trial"):
         table.add_column(name, no_wrap=True)

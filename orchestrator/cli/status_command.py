@@ -54,6 +54,7 @@ def status(out: Path, *, as_json: bool) -> None:
 
 
 def _lines(current: Status) -> Iterator[str]:
+    """The status for a person, sweep by sweep."""
     yield who_runs(current)
     if not current.sweeps:
         yield NO_SWEEP
@@ -76,6 +77,7 @@ def who_runs(current: Status) -> str:
 
 
 def _sweep_lines(sweep: SweepStatus) -> Iterator[str]:
+    """What is done and left of one sweep, and how long the rest will take."""
     from orchestrator.dataset.remaining import by_kind
 
     count = f"{sweep.id}: {sweep.done} of {sweep.planned} executions done, {sweep.missing} left"

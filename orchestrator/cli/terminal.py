@@ -25,6 +25,7 @@ class _Lasting:
         self._stream = stream
 
     def __getattr__(self, name: str) -> Any:
+        """All else is the stream's own."""
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
@@ -40,6 +41,7 @@ class _Lasting:
 
     @contextlib.contextmanager
     def _outlasting(self) -> Iterator[None]:
+        """Survive the error of a reader that went away."""
         try:
             yield
         except OSError as error:
@@ -59,6 +61,7 @@ class _Lasting:
             self._give_up()
 
     def _give_up(self) -> None:
+        """Send all later output nowhere."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
@@ -91,5 +94,8 @@ def console(*, quiet: bool = False) -> Console:
 
 
 def literal(line: str, style: str = "") -> Text:
-    """Untrusted text for a terminal: markup has no effect, control characters are spelled out."""
+    """Untrusted text for a terminal: markup has no effect, control characters are spelled out.
+
+    `style`: how Rich shows the whole of it, for example "red".
+    """
     return Text(printable(line), style=style)

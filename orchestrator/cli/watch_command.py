@@ -79,6 +79,7 @@ def _by_folder(screen: Console, out: Path, interval_s: float, *, once: bool) -> 
     took_s = 0.0
     with Live(view(current), console=screen, auto_refresh=False) as live:
         while not complete(first, current):
+            # a large data set takes long to read, so it is looked at less often
             time.sleep(max(interval_s, took_s / CPU_SHARE))
             started_s = time.process_time()
             current = reader.look()
@@ -119,9 +120,11 @@ def complete(first: Status, now: Status) -> bool:
     Watched are the sweeps that made progress since `first`, the status when watching started; if
     none did, all sweeps of the data set.
     """
+    # unknown (None) counts as running: its host may only be silent
     runs = now.holder is not None and now.alive is not False
     if runs or not now.sweeps:
         return False
-    missing_at_first = {sweep.id: sweep.missing for sweep in first.sweeps}
-    watched = [sweep for sweep in now.sweeps if sweep.missing != missing_at_first.get(sweep.id)]
-    return not any(sweep.missing for sweep in watched or now.sweeps)
+    before = {sweep.id: sweep.missing for sweep in first.sweeps}
+    missing = {sweep.id: sweep.missing for sweep in now.sweeps}
+    watched = dict(missing.items() - before.items())
+    return not any((watched or missing).values())

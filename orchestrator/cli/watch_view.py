@@ -31,6 +31,7 @@ def view(current: Status) -> RenderableType:
 
 
 def _parts(current: Status) -> Iterator[RenderableType]:
+    """The screen from top to bottom: who runs, each sweep, then files that can't be read."""
     style = ""
     if current.alive:
         style = "green"
@@ -84,6 +85,7 @@ def _facts(sweep: SweepStatus) -> Iterator[tuple[str, str, str]]:
 
 
 def _energy(sweep: SweepStatus) -> str:
+    """The energy that a sweep took so far, how certain that is, and what is left to take."""
     text = "unknown so far"
     if sweep.energy_kwh is not None:
         text = f"{energy(sweep.energy_kwh * J_PER_KWH)} so far"
@@ -135,4 +137,5 @@ def _last(trials: tuple[LastTrial, ...]) -> RenderableType:
 
 
 def _bar(done: int, planned: int, width: int = BAR_WIDTH) -> ProgressBar:
+    """A bar of what is done; an empty plan gets an empty bar."""
     return ProgressBar(total=max(1, planned), completed=done, width=width)

@@ -69,7 +69,13 @@ class Offer:
 
 
 def start(offer: Offer, port: int) -> Attachment:
-    """Make this machine the head of a new cluster. Raises UserError."""
+    """Make this machine the head of a new cluster.
+
+    `port`: where other machines join. The dashboard listens on 127.0.0.1 only.
+
+    Raises UserError where this machine is in a cluster already, the port is taken, or Ray doesn't
+    start.
+    """
     host = offer.host or LOOPBACK
     _refuse_second_node()
     if _answers(host, port):
@@ -95,7 +101,14 @@ def _dashboard_port() -> int:
 
 
 def join(address: str, offer: Offer, token: Path | None) -> Attachment:
-    """Make this machine a node of the cluster whose head is at `address`. Raises UserError."""
+    """Make this machine a node of the cluster whose head is at `address`.
+
+    `address`: HOST:PORT. `token`: a copy of the head's token file; None where this user's own token
+    is the same.
+
+    Raises UserError where nothing answers, this machine is in a cluster already, the token can't be
+    read, or Ray doesn't start.
+    """
     check_answers(address)
     _refuse_second_node()
     if token is not None:
@@ -177,6 +190,7 @@ def _ray_start(flags: list[str], own: Attachment, offer: Offer) -> None:
             reason = _reason(done.stderr + done.stdout)
     except (OSError, subprocess.TimeoutExpired) as error:
         reason = str(error)
+    # a failed start may leave processes behind
     if reason is not None:
         stop()
         raise UserError(f"ray start: {reason}")
@@ -191,19 +205,17 @@ def _environment(own: Attachment) -> dict[str, str]:
     }
     if own.host == LOOPBACK:
         fixed |= LOOPBACK_ONLY
+    # the user may change how nodes are checked, but not that the cluster asks for a token
     return HEALTH_CHECK | dict(os.environ) | fixed
 
 
 def _reason(output: str) -> str:
     """Why `ray start` failed, on one line: its last line with an error, else its last line."""
-    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in output.splitlines()]
-    lines = [line for line in lines if line]
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", output)  # without colours
+    lines = list(filter(None, map(str.strip, plain.splitlines())))
     errors = [line for line in lines if "error" in line.lower()]
-    if errors:
-        return short(errors[-1])
-    if lines:
-        return short(lines[-1])
-    return "failed without giving a reason"
+    reasons = errors or lines or ["failed without giving a reason"]
+    return short(reasons[-1])
 
 
 def port_flags(text: str | None, where: str = "--ports") -> list[str]:

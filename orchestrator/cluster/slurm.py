@@ -198,6 +198,7 @@ def _settings(job: Job) -> list[str]:
     if slurm.modules:
         lines.append(f"module load {shlex.join(slurm.modules)}")
     lines.append(f"run=({shlex.join(_container(job))})")
+    # a container has its own programs
     if not slurm.container:
         programs = str(job.python.parent)
         if slurm.venv:
@@ -247,6 +248,7 @@ def submit(text: str, folder: Path) -> str:
             f"--submit: sbatch gives no answer ({type(error).__name__}); "
             "see `squeue --me` before you try again"
         ) from error
+    # sbatch --parsable prints NUMBER, or NUMBER;CLUSTER
     number = done.stdout.strip().partition(";")[0]
     if done.returncode or not number.isdecimal():
         reason = " ".join((done.stderr or done.stdout).split()) or f"exit code {done.returncode}"

@@ -98,6 +98,7 @@ def queued(out: Path) -> list[QueuedJob]:
     queue = {}
     for line in done.stdout.splitlines():
         fields = line.split("|", 3)
+        # squeue may print a warning among its lines
         if len(fields) == 4:  # noqa: PLR2004 - as many as --format names
             queue[fields[0]] = QueuedJob(*fields)
     return [queue[job] for job in jobs if job in queue]

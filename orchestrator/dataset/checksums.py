@@ -28,6 +28,7 @@ def published_files(root: Path) -> list[str]:
             path = Path(folder) / name
             if not name.startswith(".") and path.is_file() and not path.is_symlink():
                 found.append(path.relative_to(root).as_posix())
+    # no file can hold its own hash
     return sorted(set(found) - {DataSetPaths(root).checksums.name})
 
 

@@ -29,6 +29,7 @@ class Conditions(Noun):
 
 
 def _conditions_of(environment: Environment, gpu_name: str | None) -> Conditions:
+    """The part of a trial's environment that must not change within a sweep."""
     return Conditions(versions=environment.versions, gpu_name=gpu_name)
 
 
@@ -57,7 +58,11 @@ def mixed(by_machine: Mapping[str, list[Conditions]]) -> list[str]:
 
 
 def drift(before: Conditions, now: Conditions) -> tuple[str, ...]:
-    """What differs, each as 'torch 2.13.0 -> 2.14.1'."""
+    """What differs, each as 'torch 2.13.0 -> 2.14.1'.
+
+    Only what can change energy or texts is compared: DECIDING_PACKAGES and the GPU. () where
+    nothing differs.
+    """
     pairs = {
         name: (before.versions.get(name), now.versions.get(name)) for name in DECIDING_PACKAGES
     }

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.meters.nvml import COUNTER_PERIOD_S
+from orchestrator.unknowns import quotient
 
 GPU_ENERGIES = ("gpu_energy_counter_j", "gpu_energy_integrated_j")
 """Columns of the GPU's own energy, the best one first."""
@@ -35,14 +36,14 @@ def energy_basis(values: Mapping[str, Any], *, has_gpu: bool) -> str | None:
 def counted_energy_j(row: Mapping[str, Any]) -> float | None:
     """The energy that counts, in joules; None: not measured. `row` has `energy_basis`."""
     basis = row.get("energy_basis")
-    return None if basis is None else row.get(basis)
+    if basis is None:
+        return None
+    return row.get(basis)
 
 
 def energy_per_token_j(row: Mapping[str, Any]) -> float | None:
     """The energy that counts over the new tokens; None: one of both is unknown or 0."""
-    joules = counted_energy_j(row)
-    n_tokens = row.get("n_new_tokens")
-    return joules / n_tokens if joules is not None and n_tokens else None
+    return quotient(counted_energy_j(row), row.get("n_new_tokens"))
 
 
 def energy_rel_uncertainty(row: Mapping[str, Any]) -> float | None:

@@ -40,4 +40,4 @@ class Environment(Noun):
     power_limit_w: float | None = None
     """What the driver keeps the GPU's power below; None: no GPU, or not told."""
     drift: tuple[str, ...] = ()
-    """How the conditions differ from those under which the sweep was begun (--accept-drift)."""
+    """How the conditions differ from those under which the sweep was started (--accept-drift)."""

@@ -54,15 +54,20 @@ class TrialSum:
     """Sum of the windows of its ok executions."""
 
 
+def _never(_: object) -> bool:
+    """The condition of a flag that is set by another one."""
+    return False
+
+
 @dataclass(frozen=True)
 class Flag:
     """One row of the table: when it is set, and what that means."""
 
     meaning: str
     severity: Severity
-    of_window: Callable[[Window], bool] | None = None
+    of_window: Callable[[Window], bool] = _never
     """Whether an execution gets it."""
-    of_trial: Callable[[TrialSum], bool] | None = None
+    of_trial: Callable[[TrialSum], bool] = _never
     """Whether a trial gets it."""
     of_drift: bool = False
     """Whether an execution gets it that ran under other conditions than its sweep (drift.py)."""
@@ -71,20 +76,24 @@ class Flag:
 
     def __post_init__(self) -> None:
         """Refuse a flag that nothing sets."""
-        if self.of_window is None and self.of_trial is None and not self.of_drift:
+        conditions: set[object] = {self.of_window, self.of_trial}
+        if conditions == {_never} and not self.of_drift:
             raise ValueError(f"nothing sets this flag: {self.meaning}")
 
 
 def _window_mismatch(window: Window) -> bool:
+    """Whether CodeCarbon's GPU energy and the counter's differ by more than an edge explains."""
     counter_j = window.values.get(GPU_ENERGIES[0])
     codecarbon_j = window.values.get("gpu_energy_cc_j")
     if not counter_j or not codecarbon_j or window.window_s < TOO_SHORT_S:
         return False
+    # the meters read one sensor, at times that differ by up to a step at each edge
     allowed = max(MISMATCH, 2 * COUNTER_PERIOD_S / window.window_s)
     return bool(abs(codecarbon_j / window.pue - counter_j) > allowed * counter_j)
 
 
 def _meter_disagreement(window: Window) -> bool:
+    """Whether the GPU's counter and its integrated power differ by more than 10 %."""
     counter_j, integrated_j = (window.values.get(column) for column in GPU_ENERGIES)
     if not counter_j or not integrated_j or window.window_s < TOO_SHORT_S:
         return False
@@ -92,6 +101,7 @@ def _meter_disagreement(window: Window) -> bool:
 
 
 def _estimated_cpu(window: Window) -> bool:
+    """Whether the CPU's energy was not measured by RAPL."""
     measured = window.values.get("cpu_energy_j") is not None
     return measured and window.values.get("cpu_method") != "rapl"
 
@@ -163,14 +173,12 @@ def window_flags(window: Window) -> tuple[str, ...]:
     """The flags of one execution, sorted. Raises ValueError for a meter's flag without a row."""
     if unknown := sorted(window.seen - FLAGS.keys()):
         raise ValueError(f"a meter saw {unknown[0]}, which is not in the table of flags")
-    found = [name for name, flag in FLAGS.items() if flag.of_window and flag.of_window(window)]
-    return tuple(sorted(found))
+    return tuple(sorted(name for name, flag in FLAGS.items() if flag.of_window(window)))
 
 
 def trial_flags(trial: TrialSum) -> tuple[str, ...]:
     """The flags of a whole trial, sorted."""
-    found = [name for name, flag in FLAGS.items() if flag.of_trial and flag.of_trial(trial)]
-    return tuple(sorted(found))
+    return tuple(sorted(name for name, flag in FLAGS.items() if flag.of_trial(trial)))
 
 
 LEFT_OUT = frozenset(n for n, flag in FLAGS.items() if flag.severity == "left out by default")

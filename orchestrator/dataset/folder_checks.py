@@ -16,6 +16,7 @@ def check_folder(out: Path, where: str = "--out") -> Path:
     """
     candidates = (out.absolute(), *out.absolute().parents)
     try:
+        # a link that leads nowhere exists: no folder could be made in its place
         existing = next(path for path in candidates if path.exists() or path.is_symlink())
     except OSError as error:
         raise UserError(

@@ -46,7 +46,10 @@ class Follower:
 
     def look(self) -> bool:
         """Read what is new. Returns whether anything has changed."""
-        folders = {path: self._folders.get(path, _TrialsFolder()) for path in self._paths.leaves()}
+        folders = {
+            path: self._folders.get(path, _TrialsFolder())
+            for path in self._paths.use_case_folders()
+        }
         changed = folders.keys() != self._folders.keys()
         self._folders = folders
         for path, folder in folders.items():
@@ -76,6 +79,7 @@ class Follower:
         except OSError:  # it is being removed
             return False
         before = (set(folder.sealed), set(folder.running))
+        # the time from before the listing: a change during it is seen at the next look
         folder.time_ns = now[0]
         folder.settled = abs(time.time_ns() - now[0]) > FRESH_S * 1e9
         hidden = {name for name in names if name.startswith(".")}

@@ -1,8 +1,8 @@
 """Files of JSON objects, one a line, to which one writer adds: executions, decisions, judgements.
 
-A cut (a kill, a full disk, a power failure) may leave a torn last line. A reader passes it over,
-and the next line that is added takes its place. A last line that lacks only its newline is whole:
-it counts, and it stays.
+An interruption (a kill, a full disk, a power failure) may leave a torn last line. A reader passes
+it over, and the next line that is added takes its place. A last line that lacks only its newline
+is whole: it counts, and it stays.
 """
 
 from __future__ import annotations

@@ -86,6 +86,7 @@ class Lock:
         """End the heartbeat and remove the lock file, if this process still holds it."""
         self._ended.set()
         self._beat.join()
+        # a lock that was taken over belongs to its new holder
         if self.held():
             self._path.unlink()
         os.close(self._handle)
@@ -110,6 +111,7 @@ def seems_alive(out: Path, holder: Holder) -> bool | None:
     if holder.host == socket.gethostname():
         return _lives(holder)
     with contextlib.suppress(OSError):
+        # abs: the clocks of the two hosts may differ in either direction
         if abs(time.time() - (out / LOCK_FILE).stat().st_mtime) < STALE_S:
             return True
     return None
@@ -183,6 +185,7 @@ def _written(handle: int) -> Holder:
     # In place, since a new file would not have the flock of this one.
     os.ftruncate(handle, 0)
     os.pwrite(handle, json.dumps(mine.model_dump()).encode(), 0)
+    # another host must read the new holder before it looks for a heartbeat
     os.fsync(handle)
     return mine
 
@@ -201,6 +204,7 @@ def _refuse_living(out: Path, *, locked: bool, say: Callable[[str], None]) -> No
     `locked`: whether this process has the flock.
     """
     holder = holder_of(out)
+    # the flock alone is not enough: some file systems keep it to one host
     if locked and (holder is None or not _is_alive(out, holder, say)):
         return
     who = "another process"
@@ -242,6 +246,7 @@ def _moves(path: Path, holder: Holder, say: Callable[[str], None]) -> bool:
     with contextlib.suppress(FileNotFoundError):  # it was released meanwhile
         before = path.stat().st_mtime_ns
         while time.monotonic() < until:
+            # its own clock doesn't matter: only whether the time of the file moves
             time.sleep(min(1.0, STALE_S / 10))
             if path.stat().st_mtime_ns != before:
                 return True

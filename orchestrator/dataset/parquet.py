@@ -48,6 +48,7 @@ def _plain_type(annotation: Any) -> Any:
 
 
 def _arrow_type(annotation: Any) -> pa.DataType:
+    """The column type of a field's annotation. Lists become texts (`_as_text`)."""
     import pyarrow as pa
 
     types = {
@@ -62,7 +63,10 @@ def _arrow_type(annotation: Any) -> pa.DataType:
 
 
 def to_table(row: type[Noun], rows: Iterable[dict[str, Any]]) -> pa.Table:
-    """Rows as an Arrow table of the row's schema; lists are joined to texts."""
+    """Rows as an Arrow table of the row's schema; lists are joined to texts.
+
+    `rows`: column -> value, as `model_dump` gives it; a column that a row lacks is null there.
+    """
     import pyarrow as pa
 
     lists = [name for name, kind, _ in columns_of(row) if _plain_type(kind) is tuple]
@@ -74,6 +78,7 @@ def to_table(row: type[Noun], rows: Iterable[dict[str, Any]]) -> pa.Table:
 
 
 def _as_text(entries: Iterable[str] | None) -> str | None:
+    """Entries joined by ";": tables hold no lists."""
     return None if entries is None else SEPARATOR.join(entries)
 
 

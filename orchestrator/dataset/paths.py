@@ -14,7 +14,7 @@ WORKING_FILES = ("executions.jsonl", "spec.json")
 """Of a running trial; a sealed one has trial.json instead."""
 MERGING = ".merging"
 TEMPORARY = ".*.tmp"
-"""Files being written; what a cut leaves of them is worth nothing."""
+"""Files being written; what an interruption leaves of them is worth nothing."""
 
 
 @dataclass(frozen=True)
@@ -112,20 +112,20 @@ class DataSetPaths:
         """Jobs that were submitted to run sweeps here, a JSON object a line."""
         return self.root / ".slurm.jsonl"
 
-    def leaf(self, machine: str, spec: TrialSpec) -> Path:
-        """measurements/<machine>/<model>/<strategy>/<useCase>."""
+    def use_case_folder(self, machine: str, spec: TrialSpec) -> Path:
+        """The folder of a use case's trials: <machine>/<model>/<strategy>/<useCase>."""
         return self.root / machine / spec.setup.model / spec.strategy / spec.setup.use_case
 
     def trial(self, machine: str, spec: TrialSpec) -> Path:
         """A sealed trial."""
-        return self.leaf(machine, spec) / spec.folder()
+        return self.use_case_folder(machine, spec) / spec.folder()
 
     def partial(self, machine: str, spec: TrialSpec) -> Path:
-        """The same while it runs: hidden beside, renamed at the end."""
-        return self.leaf(machine, spec) / f".{spec.folder()}{PARTIAL_SUFFIX}"
+        """A trial that runs: a hidden folder beside the sealed ones, renamed at the end."""
+        return self.use_case_folder(machine, spec) / f".{spec.folder()}{PARTIAL_SUFFIX}"
 
-    def leaves(self) -> list[Path]:
-        """Folders of all leaves, sorted."""
+    def use_case_folders(self) -> list[Path]:
+        """All folders that may hold trials of a use case, sorted."""
         return sorted(p for p in self.root.glob("*/*/*/*") if p.is_dir())
 
     def sealed_trials(self) -> list[Path]:
@@ -137,7 +137,7 @@ class DataSetPaths:
         )
 
     def partial_trials(self) -> list[Path]:
-        """Folders of all unfinished trials, sorted. A link is none of ours."""
+        """Folders of all unfinished trials, sorted. Links are left out: this program makes none."""
         return sorted(
             p for p in self.root.glob(f"*/*/*/*/.*{PARTIAL_SUFFIX}") if self.is_partial(p)
         )
@@ -157,15 +157,16 @@ class DataSetPaths:
         """
         found = [p for place in (self.root, self.sweeps) for p in place.glob(TEMPORARY)]
         for folder in self.sealed_trials():
-            found += [
-                *folder.glob(TEMPORARY),
-                *(p for name in WORKING_FILES if (p := folder / name).exists()),
-            ]
+            for pattern in (TEMPORARY, *WORKING_FILES):
+                found += folder.glob(pattern)
         return found
 
 
 def execution_id(machine: str, spec: TrialSpec, prompt: int) -> str:
-    """Names an execution within a data set: its trial's folder and its prompt's number."""
+    """The name of an execution within a data set: its trial's folder, #, its prompt's number.
+
+    The folder is relative to the data set's and has / on every system, so a copy has the same ids.
+    """
     return f"{DataSetPaths(Path()).trial(machine, spec).as_posix()}#{prompt}"
 
 
@@ -192,6 +193,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         with beside.open("wb") as stream:
             stream.write(data)
             stream.flush()
+            # before the rename: else a power failure could leave the new name on an empty file
             os.fsync(stream.fileno())
         beside.replace(path)
         sync_folder(path.parent)
@@ -209,7 +211,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename inside the folder survive a power cut."""
+    """Make a rename inside the folder survive a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -50,11 +50,25 @@ class Recorder:
     def append(
         self, spec: TrialSpec, origin: Origin, order: str, measured: Measured, *, first: bool
     ) -> None:
-        """Write an execution; `first`: of its trial. Raises OSError."""
-        self.written(lambda: append(self.paths, spec, origin, order, measured, begun=not first))
+        """Write an execution; it is on the disk when this returns.
+
+        `order`: shuffled or design, as the plan has it. `first`: it is its trial's first one, which
+        makes the trial's folder.
+
+        Raises OSError where it can't be written, after DISK_WAIT_S on a full disk.
+        """
+        started_before = not first
+        self.written(
+            lambda: append(self.paths, spec, origin, order, measured, started_before=started_before)
+        )
 
     def seal(self, machine: str, spec: TrialSpec) -> TrialRecord:
-        """Turn a trial into its final folder, and follow with the tables. Raises OSError."""
+        """Turn a trial into its final folder, and follow with the tables.
+
+        `machine`: kind of machine that the trial ran on, which names its folder.
+
+        Raises OSError where it can't be written, after DISK_WAIT_S on a full disk.
+        """
         _, record = self.written(lambda: seal(self.paths, machine, spec))
         self.tables.add(record)
         self.written(self.tables.follow)
@@ -76,13 +90,14 @@ class Recorder:
             try:
                 return write()
             except OSError as error:
+                # waiting helps only against a full disk
                 if error.errno not in DISK_IS_FULL:
                     raise
-                over = self.give_up() or time.monotonic() > deadline
-                if over or not told:
-                    what = GIVEN_UP if over else WAITING
-                    self.tell(f"{self.paths.root}: {error.strerror}: {what}")
-                if over:
+                where = f"{self.paths.root}: {error.strerror}"
+                if self.give_up() or time.monotonic() > deadline:
+                    self.tell(f"{where}: {GIVEN_UP}")
                     raise
+                if not told:
+                    self.tell(f"{where}: {WAITING}")
                 told = True
                 time.sleep(DISK_POLL_S)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.dataset import flags
 from orchestrator.dataset.schema import Execution, TrialRecord
-from orchestrator.dataset.sweep_plan import PlannedTrial, SweepPlan
+from orchestrator.dataset.sweep_plan import SweepPlan
 from orchestrator.dataset.tables import Trials
 from orchestrator.nouns import TrialKey, TrialSpec
 
@@ -27,27 +27,22 @@ The newest ok attempt counts; older ones stay in the data set.
 def specs_of(plan: SweepPlan, records: Iterable[TrialRecord]) -> list[TrialSpec]:
     """Every trial of a plan that is known by now.
 
-    Of a sampler that learns these are the trials that it has asked for.
+    Of a sampler that learns these are the trials that it has proposed.
     """
     if not plan.learns():
         return list(plan.specs())
-    specs = []
-    for (model, use_case), of_setup in asked_of(plan, records).items():
+    specs: list[TrialSpec] = []
+    for (model, use_case), of_setup in proposed_of(plan, records).items():
         for index, spec in sorted(of_setup.items()):
-            for repeat in range(1, plan.repeats + 1):
-                trial = PlannedTrial(
-                    strategy=plan.strategy,
-                    model=model,
-                    use_case=use_case,
-                    config_index=index,
-                    repeat=repeat,
-                )
-                specs.append(plan.spec(trial, 0, spec.configuration))
+            specs += plan.repeats_of(model, use_case, index, spec.configuration)
     return specs
 
 
 def finished_of(plan: SweepPlan, trials: Trials) -> list[tuple[TrialSpec, list[Execution]]]:
-    """Every trial of a plan with the executions that count for it, failed ones included."""
+    """Every trial of a plan with the executions that count for it, failed ones included.
+
+    A trial occurs once for each kind of machine that runs the whole plan. One that has none has [].
+    """
     pairs = []
     for machine in plan.kinds():
         finished = FinishedExecutions(trials, machine)
@@ -69,7 +64,10 @@ def of_kind(
 
 
 def relevant(plan: SweepPlan, records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Trials that count for a plan: those that its own runs measured first, in their order."""
+    """Trials that count for a plan: those that its own runs measured first, in their order.
+
+    Trials of other sweeps count where their specification is that of a planned one.
+    """
     planned = {spec.key() for spec in specs_of(plan, records)}
     counting = [
         record
@@ -82,27 +80,34 @@ def relevant(plan: SweepPlan, records: Sequence[TrialRecord]) -> list[TrialRecor
 
 
 def n_missing(plan: SweepPlan, finished: Iterable[tuple[TrialSpec, list[Execution]]]) -> int:
-    """How many executions a plan still misses."""
+    """How many executions a plan still misses.
+
+    `finished`: as `finished_of` gives it. Never below 0, since a data set may hold more than a
+    smaller plan wants.
+    """
     return max(0, plan.n_executions() - sum(len(executions) for _, executions in finished))
 
 
-def asked_of(
+def proposed_of(
     plan: SweepPlan, records: Iterable[TrialRecord]
 ) -> dict[tuple[str, str], dict[int, TrialSpec]]:
-    """What a sampler that learns has asked for: by (model, use case), then by index."""
+    """What a sampler that learns has proposed: by (model, use case), then by index.
+
+    Told from the first trial of each configuration that a run of this sweep measured.
+    """
     wanted = {(setup.model, setup.use_case) for setup in plan.setups}
-    asked: dict[tuple[str, str], dict[int, TrialSpec]] = {}
+    proposed: dict[tuple[str, str], dict[int, TrialSpec]] = {}
     for record in records:
         spec = record.spec
         pair = (spec.setup.model, spec.setup.use_case)
         if spec.sweep_id == plan.id and pair in wanted:
-            asked.setdefault(pair, {}).setdefault(spec.config_index, spec)
-    return asked
+            proposed.setdefault(pair, {}).setdefault(spec.config_index, spec)
+    return proposed
 
 
 def failures(executions: Iterable[Execution]) -> Counter[str]:
     """How many of the executions failed, by kind of error."""
-    failed = [execution for execution in executions if execution.status == "failed"]
+    failed = filter(RERUN["failed"], executions)
     return Counter(execution.error_kind or "other" for execution in failed)
 
 
@@ -136,6 +141,7 @@ class FinishedExecutions:
             for one in trials.counted(key):
                 number = one.execution.prompt_number
                 before = finished.executions.get(number)
+                # where any machine will do, trials of several have one key; an ok execution stays
                 if before is None or before.status == "failed":
                     finished.executions[number] = one.execution
             newest = max(record.spec.attempt for record in attempts)

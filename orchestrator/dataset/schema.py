@@ -328,6 +328,7 @@ class Execution(
     @model_validator(mode="before")
     @classmethod
     def _with_derived(cls, values: Any) -> Any:
+        """Fill in what follows from other columns, where it isn't given."""
         if not isinstance(values, dict):
             return values
         whole = dict(values)
@@ -416,4 +417,5 @@ class TrialRecord(BaseModel):
 
 
 def _ratio(part: float | None, whole: float | None) -> float | None:
+    """A quotient, or None where one of the two is unknown or 0."""
     return part / whole if part and whole else None

@@ -11,6 +11,7 @@ from orchestrator.dataset.energy import counted_energy_j
 from orchestrator.dataset.flags import TrialSum, trial_flags
 from orchestrator.dataset.schema import Execution, TrialColumns, TrialRecord
 from orchestrator.nouns import Column, Noun, derived_values
+from orchestrator.unknowns import known, mean_of_known, quotient, sum_of_all
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class TrialGroup:
         """Of the ok ones, the usable ones; None: none was evaluated."""
         if all(one.usable is None for one in self.ok):
             return None
+        # texts without a verdict count neither way
         return sum(one.usable is True for one in self.ok)
 
     @cached_property
@@ -61,24 +63,23 @@ class TrialGroup:
         """Energy of `basis` over some executions; None: not measured or there are none."""
         if self.basis is None:
             return None
-        whole_j: float | None = _sum([counted_energy_j(vars(one.execution)) for one in some])
-        return whole_j
+        return sum_of_all(counted_energy_j(vars(one.execution)) for one in some)
 
     def wasted_j(self) -> float | None:
         """What the discarded executions took; 0 where all were kept."""
         if self.basis is None or self.n_usable is None:
             return None
-        return self.counted_j(self.discarded) if self.discarded else 0.0
+        if not self.discarded:
+            return 0.0
+        return self.counted_j(self.discarded)
 
     def per_usable_j(self) -> float | None:
         """What all ok executions took over the number of usable ones."""
-        spent_j = self.counted_j(self.ok)
-        return spent_j / self.n_usable if spent_j is not None and self.n_usable else None
+        return quotient(self.counted_j(self.ok), self.n_usable)
 
     def quality(self) -> float | None:
         """Mean quality over the evaluated executions."""
-        known = [one.quality for one in self.ok if one.quality is not None]
-        return sum(known) / len(known) if known else None
+        return mean_of_known(one.quality for one in self.ok)
 
     def load_s(self) -> float | None:
         """Seconds that loading the model took, where one of the records loaded it."""
@@ -95,21 +96,13 @@ class TrialGroup:
 
 
 def _values(some: Sequence[Counted], column: str) -> list[Any]:
+    """One column of some executions."""
     return [getattr(one.execution, column) for one in some]
 
 
-def _sum(values: list[Any]) -> Any:
-    """Their sum; None where one is unknown or there are none: a part would look like the whole."""
-    return None if not values or None in values else sum(values)
-
-
 def _total(some: Sequence[Counted], column: str) -> Any:
-    """Sum of a column, unknown values left out."""
-    return sum(value for value in _values(some, column) if value is not None)
-
-
-def _ratio(part: float | None, whole: float | None) -> float | None:
-    return part / whole if part is not None and whole else None
+    """Sum of a column, unknown values left out; 0 where none is known."""
+    return sum(known(_values(some, column)))
 
 
 class SummaryColumns(Noun):
@@ -175,7 +168,7 @@ class SummaryColumns(Noun):
             "new tokens over windows",
             "1/s",
             "no kept execution",
-            derived=lambda group: _ratio(
+            derived=lambda group: quotient(
                 _total(group.kept, "n_new_tokens"), _total(group.kept, "window_s")
             ),
         ),
@@ -186,7 +179,7 @@ class SummaryColumns(Noun):
             "sum of CodeCarbon's totals, kept executions",
             "kWh",
             "one is not measured or none is kept",
-            derived=lambda group: _sum(_values(group.kept, "energy_kwh")),
+            derived=lambda group: sum_of_all(_values(group.kept, "energy_kwh")),
         ),
     ]
     energy_j: Annotated[
@@ -195,7 +188,7 @@ class SummaryColumns(Noun):
             "energy_kwh in joules",
             "J",
             "one is not measured or none is kept",
-            derived=lambda group: _sum(_values(group.kept, "energy_j")),
+            derived=lambda group: sum_of_all(_values(group.kept, "energy_j")),
         ),
     ]
     emissions_kg: Annotated[
@@ -204,7 +197,7 @@ class SummaryColumns(Noun):
             "CO2 equivalent of energy_kwh",
             "kg",
             "one is not measured or none is kept",
-            derived=lambda group: _sum(_values(group.kept, "emissions_kg")),
+            derived=lambda group: sum_of_all(_values(group.kept, "emissions_kg")),
         ),
     ]
     gpu_energy_counter_j: Annotated[
@@ -213,7 +206,7 @@ class SummaryColumns(Noun):
             "sum over the GPU's counter",
             "J",
             "one is not measured or none is kept",
-            derived=lambda group: _sum(_values(group.kept, "gpu_energy_counter_j")),
+            derived=lambda group: sum_of_all(_values(group.kept, "gpu_energy_counter_j")),
         ),
     ]
     energy_per_token_j: Annotated[
@@ -222,7 +215,7 @@ class SummaryColumns(Noun):
             "sum of energy_basis over sum of tokens",
             "J",
             "one is not measured or none is kept",
-            derived=lambda group: _ratio(
+            derived=lambda group: quotient(
                 group.counted_j(group.kept), _total(group.kept, "n_new_tokens")
             ),
         ),

@@ -73,7 +73,7 @@ class SweepPlan(Noun):
     anchor: Configuration | None
     quality: DesignQuality | None
     trials: tuple[PlannedTrial, ...]
-    """In the order of execution; those of a sampler that learns are asked for later."""
+    """In the order of execution; those of a sampler that learns are proposed later."""
     written_by: str
     created_at: str
 
@@ -86,12 +86,15 @@ class SweepPlan(Noun):
 
     def setup(self, model: str, use_case: str) -> Setup:
         """The setup of a model and use case."""
-        return next(s for s in self.setups if s.model == model and s.use_case == use_case)
+        return {(setup.model, setup.use_case): setup for setup in self.setups}[model, use_case]
 
     def spec(
         self, trial: PlannedTrial, order_index: int, configuration: Configuration | None = None
     ) -> TrialSpec:
-        """A planned trial in full; `configuration` where it is not in the design."""
+        """A planned trial in full; `configuration` where it is not in the design.
+
+        `order_index`: its place in the order of execution.
+        """
         if configuration is None:
             configuration = self._configuration(trial)
         return TrialSpec(
@@ -106,7 +109,25 @@ class SweepPlan(Noun):
             model_ref=self.models[trial.model],
         )
 
+    def repeats_of(
+        self, model: str, use_case: str, config_index: int, configuration: Configuration
+    ) -> Iterator[TrialSpec]:
+        """The trials of a configuration that a sampler proposed, one a repeat.
+
+        Their place in the order is unknown until they are handed out.
+        """
+        for repeat in range(1, self.repeats + 1):
+            trial = PlannedTrial(
+                strategy=self.strategy,
+                model=model,
+                use_case=use_case,
+                config_index=config_index,
+                repeat=repeat,
+            )
+            yield self.spec(trial, 0, configuration)
+
     def _configuration(self, trial: PlannedTrial) -> Configuration:
+        """The configuration of a planned trial. Raises ValueError where its anchor is missing."""
         if trial.strategy != ANCHOR:
             return self.points[trial.config_index]
         if self.anchor is None:
@@ -122,12 +143,17 @@ class SweepPlan(Noun):
         """Machines that run all trials; None: on whatever machine each of them ran."""
         return self.each or (self.machine,)
 
+    def counts_on(self, machine: str) -> bool:
+        """Whether a trial that ran on this kind of machine can be one of the plan's."""
+        kinds = self.kinds()
+        return None in kinds or machine in kinds
+
     def learns(self) -> bool:
-        """Whether configurations are asked for as results come in."""
+        """Whether configurations are proposed as results come in."""
         return not self.points
 
     def n_trials(self) -> int:
-        """Trials overall, those that a learning sampler has yet to ask for included."""
+        """Trials overall, those that a learning sampler has yet to propose included."""
         trials = len(self.trials)
         if self.learns():
             trials = len(self.setups) * self.samples * self.repeats
@@ -151,7 +177,10 @@ class SweepPlan(Noun):
 
 
 def write_plan(plan: SweepPlan, path: Path) -> None:
-    """Write the plan with a hash of its content."""
+    """Write the plan with a hash of its content.
+
+    The hash shows an edit by hand. Raises OSError where it can't be written.
+    """
     content = {
         "sha256": digest(plan.model_dump(mode="json"), 64),
         "plan": plan.model_dump(mode="json"),
@@ -168,6 +197,7 @@ def read_plan(path: Path) -> SweepPlan:
     try:
         content = read_object(path)
         written = content["plan"]
+        # of the plan as it was written, before any upgrade
         whole = content["sha256"] == digest(written, 64)
         plan = SweepPlan.model_validate(upgraded_plan(path.name, written, PLAN_VERSION))
     except OSError as error:
@@ -194,6 +224,7 @@ def read_plans(paths: DataSetPaths) -> tuple[list[SweepPlan], list[Finding]]:
             findings.append(Finding("error", where, str(error).removeprefix(f"{path}: ")))
             continue
         plans.append(plan)
+        # a plan is found by its id, so this one would never be resumed
         if path.stem != plan.id:
             findings.append(Finding("error", where, f"is the plan of {plan.id}"))
     return plans, findings

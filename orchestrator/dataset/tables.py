@@ -82,6 +82,7 @@ class Trials:
             for execution in record.executions:
                 one = Counted(execution, record)
                 before = best.get(execution.prompt_number)
+                # an ok one wins over a later failure: --rerun must not lose a measurement
                 if before is None or _rank(one) > _rank(before):
                     best[execution.prompt_number] = one
         return [best[number] for number in sorted(best)]
@@ -110,7 +111,8 @@ class Trials:
         `rows`: the trial's `execution_rows` where they are known, for what was judged; a prompt
         without a row there counts as not evaluated.
         """
-        rows = self.execution_rows(key) if rows is None else rows
+        if rows is None:
+            rows = self.execution_rows(key)
         judged = {row["prompt_number"]: (row["usable"], row["quality"]) for row in rows}
         counted = []
         for one in self.counted(key):
@@ -128,6 +130,7 @@ class Trials:
 
 
 def _rank(one: Counted) -> tuple[bool, int, Any]:
+    """Sort key of executions of one prompt: ok before failed, then the later attempt."""
     return (one.execution.status == "ok", one.record.columns.attempt, one.record.sealed_at)
 
 
@@ -191,9 +194,8 @@ def read_all(paths: DataSetPaths, *, unfinished: bool = False) -> tuple[Trials, 
     found: list[TrialRecord | str | None] = [
         read_sealed(paths, folder) for folder in paths.sealed_trials()
     ]
-    found += (
-        [read_running(paths, folder) for folder in paths.partial_trials()] if unfinished else []
-    )
+    if unfinished:
+        found += [read_running(paths, folder) for folder in paths.partial_trials()]
     return gathered(found)
 
 
@@ -222,7 +224,10 @@ def judgement_stamps(paths: DataSetPaths) -> tuple[Stamp | None, ...]:
 
 
 def read_sealed(paths: DataSetPaths, folder: Path) -> TrialRecord | str:
-    """A sealed trial, or a line why it can't be read."""
+    """A sealed trial, or a line why it can't be read.
+
+    The line begins with the folder, relative to the data set.
+    """
     try:
         return read_trial(folder, paths.root)
     except (OSError, ValueError) as error:
@@ -237,7 +242,9 @@ def read_running(paths: DataSetPaths, folder: Path) -> TrialRecord | str | None:
     try:
         return partial_record(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"{folder.relative_to(paths.root)}: {reason_of(error)}" if folder.exists() else None
+        if not folder.exists():  # it was sealed and renamed while it was read
+            return None
+        return f"{folder.relative_to(paths.root)}: {reason_of(error)}"
 
 
 def gathered(found: Iterable[TrialRecord | str | None]) -> tuple[Trials, list[str]]:

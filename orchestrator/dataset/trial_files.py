@@ -82,21 +82,22 @@ def append(
     order: str,
     measured: Measured,
     *,
-    begun: bool = False,
+    started_before: bool = False,
 ) -> None:
     """Add an execution to its running trial; on the disk when this returns.
 
-    `begun`: executions of it were written before, so its folder must be there.
+    `started_before`: executions of it were written before, so its folder must be there.
 
     Raises OSError, and then writes nothing that a later reader would take for an execution.
     """
     folder = paths.partial(origin.columns.machine, spec)
     head, lines = folder / "spec.json", folder / "executions.jsonl"
     if not head.exists():
-        if begun:
+        if started_before:
             raise FileNotFoundError(
                 errno.ENOENT, "a running trial's folder was removed", str(folder)
             )
+        # the head comes first: without it nobody knows what the lines are of
         make_folder(folder)
         content = {
             "spec": spec.model_dump(mode="json"),
@@ -156,6 +157,7 @@ def partial_record(folder: Path) -> TrialRecord | None:
 
 
 def _record(trial: RunningTrial) -> TrialRecord:
+    """A running trial as the record that its trial.json will hold, prompts in order."""
     measured = sorted(trial.measured, key=lambda one: one.execution.prompt_number)
     return TrialRecord(
         schema_version=SCHEMA_VERSION,
@@ -202,8 +204,10 @@ def seal_left(paths: DataSetPaths) -> list[TrialRecord]:
 
 
 def _seal(paths: DataSetPaths, folder: Path) -> tuple[Path, TrialRecord]:
+    """Write the files of a finished trial and rename its folder; the new folder and the record."""
     trial = read_partial(folder)
     machine = trial.origin.columns.machine
+    # two data sets that were copied into one may both hold this attempt
     while paths.trial(machine, trial.spec).exists():
         trial = _as_attempt(trial, trial.spec.attempt + 1)
     record = _record(trial)
@@ -215,9 +219,11 @@ def _seal(paths: DataSetPaths, folder: Path) -> tuple[Path, TrialRecord]:
     record.files = {
         name: file_sha256(folder / name) for name in DERIVED_FILES if (folder / name).exists()
     }
+    # of the JSON as it will be read, where for example a tuple is a list
     record.sha256 = content_sha256(json.loads(record.model_dump_json()))
     write_atomically(folder / "trial.json", record.model_dump_json(indent=1).encode())
     target = paths.trial(machine, trial.spec)
+    # the rename is what finishes the trial: all its files are on the disk by now
     folder.rename(target)
     with contextlib.suppress(OSError):  # it is sealed: an error here must not seal it once more
         sync_folder(target.parent)
@@ -228,6 +234,7 @@ def _seal(paths: DataSetPaths, folder: Path) -> tuple[Path, TrialRecord]:
 
 
 def _as_attempt(trial: RunningTrial, attempt: int) -> RunningTrial:
+    """A trial with another attempt number, in its specification and its columns."""
     columns = trial.origin.columns.model_copy(update={"attempt": attempt})
     return trial._replace(
         spec=trial.spec.model_copy(update={"attempt": attempt}),
@@ -243,6 +250,7 @@ def read_trial(folder: Path, root: Path | None = None) -> TrialRecord:
     Raises OSError, or ValueError where this program didn't write trial.json, a newer version did,
     or it was edited.
     """
+    # a published data set must not make its reader read other files
     if root is not None and not (folder / "trial.json").resolve().is_relative_to(root.resolve()):
         raise ValueError("a link out of the data set")
     content = read_object(folder / "trial.json")
@@ -254,6 +262,7 @@ def read_trial(folder: Path, root: Path | None = None) -> TrialRecord:
         raise ValueError(f"trial.json: {first_fault(error)}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"trial.json: not as its version writes it ({error})") from error
+    # of the content as it was written, before any upgrade
     if record.sha256 != content_sha256(content):
         raise ValueError("trial.json: was edited after it was written (its hash differs)")
     return record

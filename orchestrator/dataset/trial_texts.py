@@ -66,6 +66,7 @@ def output_txt(record: TrialRecord) -> str:
 
 
 def _head(record: TrialRecord) -> str:
+    """The first lines of output.txt: where and with which configuration the texts were made."""
     columns = record.columns
     values = record.spec.configuration.model_dump().items()
     configuration = ", ".join(f"{name}={value:g}" for name, value in values)
@@ -75,12 +76,14 @@ def _head(record: TrialRecord) -> str:
 
 
 def _text_of(execution: Execution) -> str:
+    """The generated text, or why there is none."""
     if execution.output_text is not None:
         return execution.output_text
     return f"[no text: {execution.error_kind}: {execution.error_message}]"
 
 
 def _length(execution: Execution) -> str:
+    """Tokens and the reason that the text ended, in brackets; "" where nothing was generated."""
     if execution.n_new_tokens is None:
         return ""
     return f" ({execution.n_new_tokens} tokens, {execution.finish_reason})"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.dataset.parquet import SEPARATOR, table_version
 from orchestrator.dataset.schema import SCHEMA_VERSION
+from orchestrator.unknowns import product, quotient
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +40,7 @@ class NewerVersionError(ValueError):
 def _version_of(name: str, content: Json, key: str, known: int) -> int:
     """The version that a file says it has. Raises ValueError where it can't be read."""
     version = content.get(key)
+    # in Python True is an int, and equals 1
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise ValueError(f"{name}: {key} is {version!r}, not a version of this program")
     if version > known:
@@ -95,14 +97,15 @@ def upgraded_table(name: str, table: pa.Table) -> pd.DataFrame:
 
 def _setup_1(setup: Json) -> Json:
     """`cpu_offload` became an option of the engine."""
-    rest = {name: value for name, value in setup.items() if name != "cpu_offload"}
-    options = {"cpu_offload": True} if setup.get("cpu_offload") else {}
-    return rest | {"engine_options": options}
+    options = {}
+    if setup.get("cpu_offload"):
+        options["cpu_offload"] = True
+    return _without(setup, "cpu_offload") | {"engine_options": options}
 
 
 def _spec_1(spec: Json) -> Json:
-    rest = {name: value for name, value in spec.items() if name not in ("index", "asked", "setup")}
-    return rest | {
+    """A trial's specification: two keys renamed, the setup upgraded."""
+    return _without(spec, "index", "asked", "setup") | {
         "config_index": spec["index"],
         "configuration": spec["asked"],
         "setup": _setup_1(spec["setup"]),
@@ -110,47 +113,43 @@ def _spec_1(spec: Json) -> Json:
 
 
 def _columns_1(columns: Json) -> Json:
-    rest = {name: value for name, value in columns.items() if name != "index"}
-    return rest | {"config_index": columns["index"]}
+    """A trial's columns: one key renamed."""
+    return _without(columns, "index") | {"config_index": columns["index"]}
 
 
 def _environment_1(environment: Json) -> Json:
     """What the power sensor means went into the rows."""
-    return {name: value for name, value in environment.items() if name != "power_semantics"}
+    return _without(environment, "power_semantics")
 
 
 def _execution_1(execution: Json, codecarbon: Json, power_semantics: str | None) -> Json:
     """Names of columns; the verdict, never filled there, went; emissions came in."""
-    gone = ("usable", "reasons")
-    renamed = {
-        RENAMED_IN_2.get(name, name): value for name, value in execution.items() if name not in gone
-    }
+    notes = list(execution["notes"])
     emissions_kg = _emissions_kg_1(execution, codecarbon)
-    why = [] if emissions_kg is not None else ["emissions_kg: not recorded"]
-    return renamed | {
+    if emissions_kg is None:
+        notes.append("emissions_kg: not recorded")
+    return _renamed(_without(execution, "usable", "reasons"), RENAMED_IN_2) | {
         "emissions_kg": emissions_kg,
         "power_semantics": power_semantics,
-        "notes": [*execution["notes"], *why],
+        "notes": notes,
     }
 
 
 def _emissions_kg_1(execution: Json, codecarbon: Json) -> float | None:
     """CodeCarbon's emissions, for the part of its energy that the row has."""
     emissions_kg, whole_kwh = codecarbon.get("emissions"), codecarbon.get("energy_consumed")
-    if emissions_kg is None or not whole_kwh or execution["energy_kwh"] is None:
-        return None
-    return float(emissions_kg * execution["energy_kwh"] / whole_kwh)
+    return quotient(product(emissions_kg, execution["energy_kwh"]), whole_kwh)
 
 
 def _record_1(content: Json) -> Json:
+    """trial.json: its parts upgraded, and the copies of two of them left out."""
     environment = content["environment"]
     power_semantics = environment.get("power_semantics")
-    rest = {name: value for name, value in content.items() if name not in ("setup", "asked")}
     executions = [
         _execution_1(execution, codecarbon, power_semantics)
         for execution, codecarbon in zip(content["executions"], content["codecarbon"], strict=True)
     ]
-    return rest | {
+    return _without(content, "setup", "asked") | {
         "schema_version": 2,
         "columns": _columns_1(content["columns"]),
         "spec": _spec_1(content["spec"]),
@@ -160,6 +159,7 @@ def _record_1(content: Json) -> Json:
 
 
 def _running_1(head: Json, lines: list[Json]) -> tuple[Json, list[Json]]:
+    """spec.json and the lines of executions.jsonl of a trial that runs."""
     origin = head["origin"]
     power_semantics = origin["environment"].get("power_semantics")
     new_origin = {
@@ -175,11 +175,18 @@ def _running_1(head: Json, lines: list[Json]) -> tuple[Json, list[Json]]:
     return new_head, new_lines
 
 
+def _without(values: Json, *names: str) -> Json:
+    """A mapping without some of its keys."""
+    return {name: value for name, value in values.items() if name not in names}
+
+
 def _renamed(values: Json, names: dict[str, str]) -> Json:
+    """A mapping with some of its keys renamed."""
     return {names.get(name, name): value for name, value in values.items()}
 
 
 def _plan_1(plan: Json) -> Json:
+    """A sweep's plan: its setups upgraded, a key of its trials renamed."""
     return plan | {
         "plan_version": 2,
         "setups": [_setup_1(setup) for setup in plan["setups"]],
@@ -188,6 +195,7 @@ def _plan_1(plan: Json) -> Json:
 
 
 def _table_1(frame: pd.DataFrame) -> pd.DataFrame:
+    """executions.parquet: columns renamed, lists joined to texts, times parsed."""
     import pandas as pd
 
     frame = frame.rename(columns=RENAMED_IN_2 | {"index": "config_index"})

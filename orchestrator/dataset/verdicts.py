@@ -30,7 +30,7 @@ REASONS = (
     "wrong_language",
     "judge",
 )
-"""Why a text is not usable. That its limit cut it off is none of them."""
+"""Why a text is not usable. An end at max_length is no reason."""
 
 
 class Signals(Noun):
@@ -152,7 +152,10 @@ def read_verdicts(paths: DataSetPaths) -> dict[str, Verdict]:
 
 
 def write_verdicts(paths: DataSetPaths, verdicts: Iterable[Verdict]) -> None:
-    """Write verdicts.parquet anew, in one step, ordered by execution."""
+    """Write verdicts.parquet anew, in one step, ordered by execution.
+
+    Raises OSError where it can't be written; the old file is then still there.
+    """
     rows = (
         verdict.model_dump() for verdict in sorted(verdicts, key=lambda verdict: verdict.execution)
     )
@@ -160,7 +163,7 @@ def write_verdicts(paths: DataSetPaths, verdicts: Iterable[Verdict]) -> None:
 
 
 def read_decisions(paths: DataSetPaths) -> list[Decision]:
-    """Persons' decisions in the order of their writing; a last line that a cut tore is left out.
+    """Persons' decisions in the order of their writing; a torn last line is left out.
 
     Raises OSError, or ValueError naming a line that holds no decision.
     """
@@ -185,41 +188,45 @@ def append_decision(paths: DataSetPaths, decision: Decision) -> None:
 def latest(decisions: Iterable[Decision]) -> dict[str, dict[str, Decision]]:
     """Execution -> reviewer -> the latest decision by its time, taken back or not."""
     found: dict[str, dict[str, Decision]] = {}
-    for decision in sorted(
-        decisions, key=lambda decision: decision.at
-    ):  # files of two machines may have been joined
+    # files of two machines may have been joined, so their lines are in no order
+    for decision in sorted(decisions, key=lambda decision: decision.at):
         found.setdefault(decision.execution, {})[decision.reviewer] = decision
     return found
 
 
 def standing(decisions: Iterable[Decision]) -> dict[str, dict[str, Decision]]:
     """Execution -> reviewer -> the decision that stands: the latest; who took it back has none."""
-    found = {
-        execution: {
-            reviewer: decision
-            for reviewer, decision in reviewers.items()
-            if decision.decision != "undecided"
-        }
-        for execution, reviewers in latest(decisions).items()
-    }
-    return {execution: reviewers for execution, reviewers in found.items() if reviewers}
+    found: dict[str, dict[str, Decision]] = {}
+    for execution, reviewers in latest(decisions).items():
+        for reviewer, decision in reviewers.items():
+            if decision.decision != "undecided":
+                found.setdefault(execution, {})[reviewer] = decision
+    return found
 
 
 def outcome(verdict: Verdict | None, decisions: Iterable[Decision] = ()) -> Outcome:
-    """What counts: the majority of persons; without one, the machine's verdict."""
+    """What counts: the majority of persons; without one, the machine's verdict.
+
+    `decisions`: those that stand, at most one a person; a tie leaves the verdict. Quality is always
+    the machine's. UNJUDGED where nobody judged.
+    """
+    by_rules = UNJUDGED
+    if verdict is not None:
+        by_rules = Outcome(
+            usable=verdict.usable,
+            reasons=verdict.reasons,
+            quality=verdict.quality,
+            decided_by="rules",
+        )
     votes = Counter(decision.decision for decision in decisions)
-    quality = verdict.quality if verdict else None
-    if votes["keep"] > votes["discard"]:
-        return Outcome(usable=True, reasons=(), quality=quality, decided_by="review")
-    if votes["discard"] > votes["keep"]:
+    if votes["keep"] == votes["discard"]:
+        return by_rules
+    usable = votes["keep"] > votes["discard"]
+    reasons: tuple[str, ...] = ()
+    if not usable:
         # a reason that the machine gave, too, says more than that a person discarded it
-        reasons = verdict.reasons if verdict and not verdict.usable else ("review",)
-        return Outcome(usable=False, reasons=reasons, quality=quality, decided_by="review")
-    if verdict is None:
-        return UNJUDGED
-    return Outcome(
-        usable=verdict.usable, reasons=verdict.reasons, quality=quality, decided_by="rules"
-    )
+        reasons = by_rules.reasons or ("review",)
+    return Outcome(usable=usable, reasons=reasons, quality=by_rules.quality, decided_by="review")
 
 
 class Judgements:
@@ -233,12 +240,16 @@ class Judgements:
         self.standing = standing(self.decisions)
 
     def outcome(self, execution: str, text: str | None) -> Outcome:
-        """What counts for an execution with this text; words on another text don't."""
+        """What counts for an execution with this text; words on another text don't.
+
+        `execution`: its id. `text`: what it generated; None for a failed one, which is never
+        judged.
+        """
         verdict, decisions = self.verdicts.get(execution), self.standing.get(execution, {})
         if text is None or not (verdict or decisions):
             return UNJUDGED
         sha256 = text_sha256(text)
-        return outcome(
-            verdict if verdict and verdict.text_sha256 == sha256 else None,
-            [decision for decision in decisions.values() if decision.text_sha256 == sha256],
-        )
+        # a rerun gives another text under the same id
+        if verdict and verdict.text_sha256 != sha256:
+            verdict = None
+        return outcome(verdict, [one for one in decisions.values() if one.text_sha256 == sha256])

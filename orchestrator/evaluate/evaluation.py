@@ -17,6 +17,7 @@ from orchestrator.errors import UserError
 from orchestrator.evaluate.judge import Judge
 from orchestrator.evaluate.rules import Rules
 from orchestrator.evaluate.verdict import Text, texts_of, verdicts_on
+from orchestrator.unknowns import known
 
 if TYPE_CHECKING:
     from orchestrator.evaluate.embedding import Embedding
@@ -125,6 +126,7 @@ def evaluate(
 
 
 def _load_embedding(name: str) -> Embedding:
+    """The embedding model of that name. Imported late: it brings torch."""
     from orchestrator.evaluate import embedding
 
     return embedding.load(name)
@@ -153,7 +155,7 @@ def _mixture(verdicts: Iterable[Verdict]) -> list[str]:
         return []
     sets = []
     for models, n in counts.most_common():
-        names = [name for name in models if name is not None]
+        names = known(models)
         sets.append(f"{n} with {' and '.join(names) or 'the rules alone'}")
     note = (
         f"the texts were not judged alike: {', '.join(sets)}; "

@@ -91,20 +91,7 @@ class Judge:
             if (before := known.get((text.execution, sha256))) is not None:
                 scored.append(text._replace(judge_score=before))
                 continue
-            question = _question(text)
-            score, answer = self._ask(question)
-            judgement = {
-                "execution": text.execution,
-                "text_sha256": sha256,
-                "judge": self.model,
-                "template": TEMPLATE_SHA256,
-                "question": question,
-                "answer": answer,
-                "score": score,
-                "at": now(),
-            }
-            # in ASCII: an answer may hold what UTF-8 can't, half a surrogate pair
-            append_line(paths.judgements, json.dumps(judgement))
+            score, answer = self._judged(text, sha256, paths)
             scored.append(text._replace(judge_score=score))
             if score is not None:
                 in_a_row = 0
@@ -117,6 +104,24 @@ class Judge:
                     f"({answer[:200]}); is it up?"
                 )
         return scored, without
+
+    def _judged(self, text: Text, sha256: str, paths: DataSetPaths) -> tuple[float | None, str]:
+        """Ask about one text and note question and answer; returns (score, answer) as `_ask`."""
+        question = _question(text)
+        score, answer = self._ask(question)
+        judgement = {
+            "execution": text.execution,
+            "text_sha256": sha256,
+            "judge": self.model,
+            "template": TEMPLATE_SHA256,
+            "question": question,
+            "answer": answer,
+            "score": score,
+            "at": now(),
+        }
+        # in ASCII: an answer may hold what UTF-8 can't, half a surrogate pair
+        append_line(paths.judgements, json.dumps(judgement))
+        return score, answer
 
     def _known(self, paths: DataSetPaths) -> dict[tuple[str, str], float]:
         """(execution, hash of its text) -> the score that this judge gave to the same question.
@@ -189,7 +194,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Follows no redirect, since the key would be sent to another host."""
 
     def redirect_request(self, *_: Any) -> None:
-        return None
+        """Follow no redirect: the texts go to the address that the user named, and nowhere else."""
+        return
 
 
 _OPENER = urllib.request.build_opener(_NoRedirect)

@@ -73,6 +73,7 @@ class Limit(Noun):
 
     @model_validator(mode="after")
     def _one_side(self) -> Self:
+        """Refuse a limit on no side or both, and a good value on the side that fails."""
         if (self.at_least is None) == (self.at_most is None):
             raise ValueError("needs either at_least or at_most")
         good_is_below = self.at_least is not None and self.good <= self.at_least

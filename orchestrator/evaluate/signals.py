@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from orchestrator.evaluate.words import language_of, lemma, share_known, words_of
+from orchestrator.unknowns import least_of_known
 
 WINDOW_WORDS = 100
 LONGEST_PERIOD = 30
@@ -26,7 +27,10 @@ Shorter ones are mostly articles, pronouns and the like."""
 
 
 def signals_of(text: str, prompt: str) -> dict[str, Any]:
-    """The signals of a text that answers a prompt: the fields of Signals that need no model."""
+    """The signals of a text that answers a prompt: the fields of Signals that need no model.
+
+    A signal that can't be told for this text is None.
+    """
     words = words_of(text)
     lower = [word.lower() for word in words]
     windows = list(_windows(words))
@@ -36,9 +40,9 @@ def signals_of(text: str, prompt: str) -> dict[str, Any]:
     return {
         "n_words": len(words),
         "distinct_1": distinct(first, 1),
-        "distinct_2": _least(distinct(window, 2) for window in _windows(lower)),
+        "distinct_2": least_of_known(distinct(window, 2) for window in _windows(lower)),
         "distinct_3": distinct(first, 3),
-        "zlib_ratio": _least(_compressed(" ".join(window)) for window in windows),
+        "zlib_ratio": least_of_known(_compressed(" ".join(window)) for window in windows),
         "dictionary_share": _dictionary_share(windows, language),
         "language": reads_like,
         "language_share": language_share,
@@ -53,12 +57,7 @@ def _dictionary_share(windows: list[Sequence[str]], language: str | None) -> flo
     """The lowest share of known words in a window; None where the language is unknown."""
     if language is None:
         return None
-    return _least(share_known(window, language) for window in windows)
-
-
-def _least(values: Iterable[float | None]) -> float | None:
-    """The smallest known value; None where none is known."""
-    return min((value for value in values if value is not None), default=None)
+    return least_of_known(share_known(window, language) for window in windows)
 
 
 @lru_cache(maxsize=10_000)
@@ -109,6 +108,7 @@ def _windows(words: Sequence[str]) -> Iterator[Sequence[str]]:
     """
     if not words:
         return
+    # the last window is a full one, too: shares of a short rest would not compare
     last = max(0, len(words) - WINDOW_WORDS)
     for start in (*range(0, last, WINDOW_WORDS // 2), last):
         yield words[start : start + WINDOW_WORDS]

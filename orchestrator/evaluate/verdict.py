@@ -56,7 +56,10 @@ def verdict_on(
 def verdicts_on(
     texts: Sequence[Text], rules: Rules, embedding_model: str | None, judge: str | None
 ) -> list[Verdict]:
-    """The verdicts on many texts by the rules, in the order of the texts."""
+    """The verdicts on many texts by the rules, in the order of the texts.
+
+    `embedding_model`, `judge`: names of the models that scored the texts before; None: none did.
+    """
     return [verdict_on(text, rules, embedding_model=embedding_model, judge=judge) for text in texts]
 
 

@@ -60,6 +60,7 @@ def known(word: str, language: str) -> bool:
 
 
 def _part_known(part: str, language: str) -> bool:
+    """Whether a word without a hyphen is one of the language."""
     import simplemma
 
     # In another script, two characters may be a whole word, which these languages don't have.
@@ -83,6 +84,7 @@ def _part_known(part: str, language: str) -> bool:
 
 @lru_cache
 def _invariant(language: str) -> frozenset[str]:
+    """Words of the language that its dictionary lacks."""
     return frozenset(INVARIANT.get(language, "").split())
 
 

@@ -10,7 +10,6 @@ import os
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from orchestrator import __version__
@@ -108,6 +107,7 @@ def import_tree(
             )
         else:
             _add(result, paths, folder, place, known)
+    # before anything is written: an import is whole or not at all
     if result.conflicts:
         raise UserError(*result.conflicts)
     if not (result.new or result.identical or result.faults):
@@ -186,24 +186,27 @@ def _is_taken(target: Path, entry: ImportedFile | None, sha256: str) -> bool:
 def _folders(source: Path) -> list[_Folder]:
     """Folders of a tree that hold one of CodeCarbon's tables; skips hidden folders and links."""
     result = []
-    for name, folders, files in os.walk(source):
+    for name, folders, _ in os.walk(source):
+        # os.walk() goes into what is left in this list, in its order
         folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
         path = Path(name)
-        regular = [file for file in sorted(files) if _is_regular(path / file)]
-        tables = tuple(file for file in regular if _matches(file, TABLES))
-        texts = tuple(file for file in regular if _matches(file, TEXTS))
+        tables = _regular_files(path, TABLES)
         if tables:
+            texts = _regular_files(path, TEXTS)
             below = path.relative_to(source)
             result.append(_Folder(source.resolve().name, path, below, tables, texts))
     return result
 
 
+def _regular_files(folder: Path, patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """Names, sorted, that fit a pattern and are files: no links, which may lead out of the tree."""
+    matching = {path for pattern in patterns for path in folder.glob(pattern)}
+    return tuple(path.name for path in sorted(matching) if _is_regular(path))
+
+
 def _is_regular(path: Path) -> bool:
+    """Whether a path is a file and no link."""
     return path.is_file() and not path.is_symlink()
-
-
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatch(name, pattern) for pattern in patterns)
 
 
 def _place(below: Path, levels: dict[str, str]) -> Place | str:
@@ -264,6 +267,7 @@ def _write(paths: DataSetPaths, result: Import, known: dict[str, ImportedFile]) 
     for path, file in result.new.items():
         if not (paths.imports / path).exists():  # an interrupted import may have copied it
             write_atomically(paths.imports / path, file.read_bytes())
+    # after the copies: an entry without its file would be a fault of the data set
     if result.entries:
         write_provenance(paths, [*known.values(), *result.entries])
     write_imported(paths, imported_so_far(paths))

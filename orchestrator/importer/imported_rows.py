@@ -6,14 +6,18 @@ What CodeCarbon recorded is taken over; flags and notes say what is unknown or d
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from orchestrator.dataset.imported import ImportedRow
 from orchestrator.importer.emissions_files import Emissions, EmissionsRow
+from orchestrator.units import J_PER_KWH
+from orchestrator.unknowns import known, product
 
-J_PER_KWH = 3.6e6
 CONFIGURATION = ("max_length", "top_p", "top_k", "temperature")
+PARTS_OF_ENERGY = ("cpu_energy", "gpu_energy", "ram_energy")
+"""Columns of CodeCarbon whose sum is its `energy_consumed`."""
 POWER_W = (0.5, 20_000.0)
 """Mean power of a host that computes.
 
@@ -54,12 +58,12 @@ def imported_rows(
     unreadable rows included; None where the texts can't be told apart.
     """
     runs = Counter(row.texts.get("run_id") for row in table.rows)
-    flags_of_table = set()
+    flags_of_table: set[str] = set()
     if _has_constant_cpu(table):
         flags_of_table.add("constant_cpu")
     rows = []
     for row in table.rows:
-        flags = {"imported", *flags_of_table, *_flags(row)}
+        flags = flags_of_table | _flags(row)
         run_id = row.texts.get("run_id")
         if run_id and runs[run_id] > 1:
             flags.add("same_run_id")
@@ -77,6 +81,7 @@ def _has_constant_cpu(table: Emissions) -> bool:
 
 
 def _has_gpu(row: EmissionsRow) -> bool:
+    """Whether CodeCarbon noted any GPU for a row."""
     return bool(
         row.texts.get("gpu_model") or row.numbers.get("gpu_count") or row.numbers.get("gpu_energy")
     )
@@ -100,6 +105,7 @@ def _notes(row: EmissionsRow, text: str | None) -> list[str]:
 def _row(
     place: Place, name: str, row: EmissionsRow, text: str | None, flags: set[str]
 ) -> ImportedRow:
+    """An imported measurement as a row of imported.parquet."""
     numbers, texts = row.numbers, row.texts
     # CodeCarbon writes 0 for an energy that it didn't measure; an execution takes some
     kwh = numbers["energy_consumed"] or None
@@ -120,10 +126,10 @@ def _row(
         temperature=numbers.get("temperature"),
         window_s=numbers["duration"],
         energy_kwh=kwh,
-        energy_j=_joules(kwh),
-        gpu_energy_cc_j=_joules(gpu_kwh),
-        cpu_energy_j=_joules(numbers.get("cpu_energy")),
-        ram_energy_j=_joules(numbers.get("ram_energy")),
+        energy_j=product(kwh, J_PER_KWH),
+        gpu_energy_cc_j=product(gpu_kwh, J_PER_KWH),
+        cpu_energy_j=product(numbers.get("cpu_energy"), J_PER_KWH),
+        ram_energy_j=product(numbers.get("ram_energy"), J_PER_KWH),
         emissions_kg=numbers.get("emissions"),
         country_iso_code=texts.get("country_iso_code"),
         tracking_mode=texts.get("tracking_mode"),
@@ -136,30 +142,51 @@ def _row(
     )
 
 
+def _lacks_configuration(row: EmissionsRow) -> bool:
+    """Whether a hyperparameter wasn't recorded."""
+    return not row.numbers.keys() >= set(CONFIGURATION)
+
+
+def _has_zero_gpu_energy(row: EmissionsRow) -> bool:
+    """Whether there is a GPU whose energy wasn't measured."""
+    return _has_gpu(row) and not row.numbers.get("gpu_energy")
+
+
+def _has_implausible_power(row: EmissionsRow) -> bool:
+    """Whether energy over time is no power of a host; unknown energies have a note instead."""
+    kwh, duration_s = row.numbers["energy_consumed"], row.numbers["duration"]
+    if not kwh or not duration_s:
+        return False
+    low, high = POWER_W
+    return not low <= kwh * J_PER_KWH / duration_s <= high
+
+
+def _sum_differs(row: EmissionsRow) -> bool:
+    """Whether the parts of the energy, all known, don't add up to its total."""
+    kwh = row.numbers["energy_consumed"]
+    parts = known(row.numbers.get(name) for name in PARTS_OF_ENERGY)
+    if not kwh or len(parts) < len(PARTS_OF_ENERGY):
+        return False
+    return abs(sum(parts) - kwh) > SUM_TOLERANCE * kwh
+
+
+def _has_assumed_country(row: EmissionsRow) -> bool:
+    """Whether the place is one that CodeCarbon takes where it knows none."""
+    return (row.texts.get("country_iso_code"), row.texts.get("region", "").lower()) in ASSUMED
+
+
+FLAGS_OF_EVERY_ROW = {"imported", "unknown_tokens", "unknown_seed"}
+FLAGS_OF_ROW: dict[str, Callable[[EmissionsRow], bool]] = {
+    "unknown_configuration": _lacks_configuration,
+    "zero_gpu_energy": _has_zero_gpu_energy,
+    "implausible_power": _has_implausible_power,
+    "energy_sum_differs": _sum_differs,
+    "assumed_country": _has_assumed_country,
+    "whole_machine": lambda row: row.texts.get("tracking_mode") == "machine",
+}
+"""Flag -> whether one row alone shows it."""
+
+
 def _flags(row: EmissionsRow) -> set[str]:
     """Flags that follow from one row alone."""
-    numbers, texts = row.numbers, row.texts
-    flags = {"unknown_tokens", "unknown_seed"}
-    if any(name not in numbers for name in CONFIGURATION):
-        flags.add("unknown_configuration")
-    if _has_gpu(row) and not numbers.get("gpu_energy"):
-        flags.add("zero_gpu_energy")
-    kwh, duration_s = numbers["energy_consumed"], numbers["duration"]
-    if kwh and duration_s and not POWER_W[0] <= kwh * J_PER_KWH / duration_s <= POWER_W[1]:
-        flags.add("implausible_power")
-    parts = [
-        numbers[name] for name in ("cpu_energy", "gpu_energy", "ram_energy") if name in numbers
-    ]
-    if kwh and len(parts) == 3 and abs(sum(parts) - kwh) > SUM_TOLERANCE * kwh:  # noqa: PLR2004
-        flags.add("energy_sum_differs")
-    if (texts.get("country_iso_code"), texts.get("region", "").lower()) in ASSUMED:
-        flags.add("assumed_country")
-    if texts.get("tracking_mode") == "machine":
-        flags.add("whole_machine")
-    return flags
-
-
-def _joules(kwh: float | None) -> float | None:
-    if kwh is None:
-        return None
-    return kwh * J_PER_KWH
+    return FLAGS_OF_EVERY_ROW | {name for name, applies in FLAGS_OF_ROW.items() if applies(row)}

@@ -31,10 +31,12 @@ def split_texts(content: str, n: int) -> list[str] | None:
     content = content.replace("\r\n", "\n").lstrip("\ufeff").strip()
     if not content or n < 1:
         return None
+    # a single text may hold headings and rules of its own
     if n == 1:
         return [content]
     for layout in LAYOUTS:
         texts = [text.strip() for text in layout(content)]
+        # a layout that only happens to match rarely gives the right number of texts
         if len(texts) == n and all(texts):
             return texts
     return None
@@ -53,6 +55,7 @@ def _json(content: str) -> Iterator[str]:
 def _after_headings(content: str) -> Iterator[str]:
     """Layout: each text after `Output:`, up to the next heading of a prompt or an output."""
     headings = [*_OUTPUT.finditer(content), *_PROMPT.finditer(content)]
+    # headings of prompts, too: they end the text before them
     headings.sort(key=lambda heading: heading.start())
     ends = [*(heading.start() for heading in headings[1:]), len(content)]
     for heading, end in zip(headings, ends, strict=False):

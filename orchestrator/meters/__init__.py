@@ -63,12 +63,14 @@ class Meter(Protocol):
 
 
 def _codecarbon(scene: Scene) -> Meter:
+    """CodeCarbon's meter, for every worker."""
     from orchestrator.meters.codecarbon import CodeCarbonMeter
 
     return CodeCarbonMeter(scene)
 
 
 def _counter(scene: Scene) -> Meter | None:
+    """The meter of the GPU's energy counter; None without a GPU."""
     if scene.gpu_uuid is None:
         return None
     from orchestrator.meters.nvml import CounterMeter
@@ -77,6 +79,7 @@ def _counter(scene: Scene) -> Meter | None:
 
 
 def _power(scene: Scene) -> Meter | None:
+    """The meter that integrates the GPU's power; None without a GPU."""
     if scene.gpu_uuid is None:
         return None
     from orchestrator.meters.telemetry import PowerMeter

@@ -14,6 +14,7 @@ from typing import Any
 
 from orchestrator.meters import Reading, Scene
 from orchestrator.meters.columns import CodeCarbonColumns
+from orchestrator.unknowns import product, quotient
 
 J_PER_KWH = 3.6e6
 
@@ -57,13 +58,15 @@ class CodeCarbonMeter:
         from codecarbon import OfflineEmissionsTracker
 
         machine = self._scene.machine
-        ram_w = machine.ram_power_w
+        gpu_ids = None
+        if self._gpu_index is not None:
+            gpu_ids = [self._gpu_index]
         self._tracker = OfflineEmissionsTracker(
             country_iso_code=machine.country_iso_code,
             project_name=self._scene.project_name,
-            gpu_ids=None if self._gpu_index is None else [self._gpu_index],
+            gpu_ids=gpu_ids,
             force_cpu_power=machine.cpu_power_w,
-            force_ram_power=None if ram_w is None else ram_w / self._scene.n_parallel,
+            force_ram_power=quotient(machine.ram_power_w, self._scene.n_parallel),
             force_carbon_intensity_g_co2e_kwh=machine.carbon_intensity_g_per_kwh,
             pue=machine.pue,
             output_methods=[],
@@ -114,6 +117,7 @@ class CodeCarbonMeter:
         return replace(reading, raw=raw)
 
     def _of_record(self, data: Any) -> Reading:
+        """This trial's share of CodeCarbon's record of a window; what it can't know is null."""
         cpu_method = self._cpu_method(self._stopped)
         total_kwh, cpu_kwh = data.energy_consumed, data.cpu_energy
         if self._gpu_index is None:
@@ -123,11 +127,11 @@ class CodeCarbonMeter:
             # RAPL measures the package, which the trials of a host share: each gets an equal part
             cpu_kwh = data.cpu_energy / self._scene.n_parallel
             total_kwh -= data.cpu_energy - cpu_kwh
-        share = total_kwh / data.energy_consumed if data.energy_consumed else None
+        share = quotient(total_kwh, data.energy_consumed)
         values: dict[str, Any] = {
             "energy_kwh": total_kwh,
             "energy_j": total_kwh * J_PER_KWH,
-            "emissions_kg": None if share is None else data.emissions * share,
+            "emissions_kg": product(data.emissions, share),
             "gpu_energy_cc_j": data.gpu_energy * J_PER_KWH,
             "cpu_energy_j": cpu_kwh * J_PER_KWH,
             "cpu_method": cpu_method,
@@ -136,6 +140,7 @@ class CodeCarbonMeter:
         }
         if self._gpu_index is None:
             return Reading(values | {"gpu_energy_cc_j": None}, {"gpu_energy_cc_j": "no GPU"})
+        # a GPU is never at 0 W: CodeCarbon could not read it, so its sums lack the GPU, too
         if data.gpu_energy <= 0:
             unknown = ("energy_kwh", "energy_j", "emissions_kg", "gpu_energy_cc_j")
             why = "CodeCarbon read no GPU energy"
@@ -145,9 +150,11 @@ class CodeCarbonMeter:
     @staticmethod
     def _cpu_method(tracker: Any) -> str | None:
         """How the CPU was measured: not in CodeCarbon's record, only in its objects."""
-        modes = [getattr(part, "_mode", None) for part in getattr(tracker, "_hardware", [])]
-        mode = next((mode for mode in modes if mode), None)
-        return None if mode is None else CPU_METHODS.get(mode, str(mode))
+        for part in getattr(tracker, "_hardware", []):
+            mode = getattr(part, "_mode", None)
+            if mode:  # only CodeCarbon's CPU has one
+                return CPU_METHODS.get(mode, str(mode))
+        return None
 
     def close(self) -> None:
         """Stop a tracker left open by an error."""

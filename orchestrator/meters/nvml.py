@@ -66,6 +66,7 @@ def list_gpus() -> list[Gpu]:
 
 
 def _name(nvml: Any, handle: Any) -> str:
+    """The GPU's name; it may be hidden."""
     with contextlib.suppress(nvml.NVMLError):
         return _text(nvml.nvmlDeviceGetName(handle))
     return "unknown GPU"
@@ -81,12 +82,14 @@ def _memory_bytes(nvml: Any, handle: Any) -> int:
 
 
 def _power_limit_w(nvml: Any, handle: Any) -> float | None:
+    """The limit that holds now, in W; None where the GPU tells none."""
     with contextlib.suppress(nvml.NVMLError):
         return int(nvml.nvmlDeviceGetEnforcedPowerLimit(handle)) / 1000
     return None
 
 
 def _text(value: str | bytes) -> str:
+    """A text of NVML's, which older versions of its package give as bytes."""
     return value.decode() if isinstance(value, bytes) else value
 
 
@@ -105,12 +108,9 @@ def visible_gpus() -> list[Gpu]:
             "to -1 to use none"
         )
     wanted = [item.strip() for item in chosen.split(",")]
-    return [
-        gpu
-        for gpu in gpus
-        if str(gpu.index) in wanted
-        or any(item.startswith("GPU-") and gpu.uuid.startswith(item) for item in wanted)
-    ]
+    # CUDA takes the beginning of a UUID, too
+    uuids = tuple(item for item in wanted if item.startswith("GPU-"))
+    return [gpu for gpu in gpus if str(gpu.index) in wanted or gpu.uuid.startswith(uuids)]
 
 
 def index_of(uuid: str) -> int:
@@ -142,6 +142,7 @@ class CounterMeter:
         self._after_mj: int | None = None
 
     def _counter_mj(self) -> int | None:
+        """The counter now, in mJ; None where the GPU doesn't answer."""
         with contextlib.suppress(self._nvml.NVMLError):
             return int(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))
         return None

@@ -32,13 +32,19 @@ nvmlDeviceGetPowerUsage averages over 1 s from Ampere on, but for GA100 (NVML's 
 
 
 def power_reader(nvml: Any, handle: Any) -> tuple[Callable[[], float | None], str]:
-    """How to read watts of a device, and what they mean."""
+    """How to read watts of a device, and what they mean.
+
+    `nvml`: the library, started. `handle`: NVML's of the device. Returns the function that reads
+    watts, and "instant", "average_1s" or "unknown".
+    """
 
     def instant() -> float | None:
+        """Watts of this moment; None where the GPU refuses."""
         value = nvml.nvmlDeviceGetFieldValues(handle, [POWER_INSTANT_FIELD])[0]
         return value.value.uiVal / 1000 if value.nvmlReturn == 0 else None
 
     def usage() -> float | None:
+        """Watts by the older query, which on some GPUs is an average over a second."""
         return float(nvml.nvmlDeviceGetPowerUsage(handle)) / 1000
 
     with contextlib.suppress(nvml.NVMLError, AttributeError, IndexError):
@@ -69,13 +75,18 @@ def slow_fields(nvml: Any, handle: Any) -> list[float | None]:
 
 
 def _try(nvml: Any, query: Callable[[], Any]) -> Any:
+    """The answer, or None where this GPU or driver has none."""
     with contextlib.suppress(nvml.NVMLError, AttributeError):
         return query()
     return None
 
 
 def poll(uuid: str, interval_s: float) -> None:
-    """Print samples until the reader closes the pipe."""
+    """Print samples until the reader closes the pipe.
+
+    `uuid`: of the GPU. `interval_s`: between two samples. Raises BrokenPipeError when the reader is
+    gone.
+    """
     nvml = library()
     handle = nvml.nvmlDeviceGetHandleByIndex(index_of(uuid))
     power_w, semantics = power_reader(nvml, handle)

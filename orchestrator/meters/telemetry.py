@@ -16,6 +16,7 @@ from collections import deque
 from typing import Any
 
 from orchestrator.meters import Reading
+from orchestrator.unknowns import known
 
 FIELDS = (
     "at_s",
@@ -33,6 +34,7 @@ INTERVAL_S = 0.1
 KEPT_SAMPLES = 36_000
 """An hour at ten a second. Longer windows lose their beginning, and their integral is null."""
 WAIT_S = 1.0
+LOOK_S = 0.02
 SLOWED = 0x08 | 0x20 | 0x40 | 0x80
 """NVML's reasons that mean heat or power: HwSlowdown, SwThermal, HwThermal, HwPowerBrake."""
 
@@ -60,6 +62,7 @@ class PowerMeter:
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
+        """Take in the poller's lines: first what its power means, then a list a sample."""
         assert self._process.stdout is not None  # noqa: S101 - asked for above
         for line in self._process.stdout:
             with contextlib.suppress(ValueError):
@@ -83,27 +86,36 @@ class PowerMeter:
 
         Waits up to WAIT_S for the first sample after the window.
         """
-        deadline = time.perf_counter() + WAIT_S
-        while (
-            not self._samples or self._samples[-1][0] < ended_s
-        ) and time.perf_counter() < deadline:
-            if self._process.poll() is not None:
-                break
-            time.sleep(0.02)
+        self._wait_for_sample_after(ended_s)
         samples = list(self._samples)
-        inside = [s for s in samples if began_s <= s[0] <= ended_s and s[2] is not None]
-        slowed = any(int(s[7]) & SLOWED for s in inside if s[7] is not None)
-        joules = integrate([(s[0], s[1]) for s in samples if s[1] is not None], began_s, ended_s)
+        powers = [(at_s, watts) for at_s, watts, *_ in samples if watts is not None]
+        joules = integrate(powers, began_s, ended_s)
         column = "gpu_energy_integrated_j"
+        notes = {}
+        if joules is None:
+            notes[column] = "power samples don't cover the window"
+        of_window = [sample for sample in samples if began_s <= sample[0] <= ended_s]
+        whole = [dict(zip(FIELDS, sample, strict=True)) for sample in of_window]
+        # the poller reads all but the power about once a second: only those samples are kept
+        inside = [one for one in whole if one["temperature_c"] is not None]
+        reasons = known(one["throttle_reasons"] for one in inside)
+        flags = set()
+        if any(int(bits) & SLOWED for bits in reasons):
+            flags.add("throttled")
         return Reading(
             {column: joules, "power_semantics": self.power_semantics},
-            {} if joules is not None else {column: "power samples don't cover the window"},
-            samples=[
-                dict(zip(FIELDS, sample, strict=True)) | {"at_s": sample[0] - began_s}
-                for sample in inside
-            ],
-            flags=frozenset({"throttled"} if slowed else ()),
+            notes,
+            samples=[one | {"at_s": one["at_s"] - began_s} for one in inside],
+            flags=frozenset(flags),
         )
+
+    def _wait_for_sample_after(self, ended_s: float) -> None:
+        """Wait until a sample closes the window; not for a poller that died, nor above WAIT_S."""
+        deadline_s = time.perf_counter() + WAIT_S
+        while time.perf_counter() < deadline_s and self._process.poll() is None:
+            if self._samples and self._samples[-1][0] >= ended_s:
+                return
+            time.sleep(LOOK_S)
 
     def close(self) -> None:
         """End the poller."""

@@ -34,7 +34,10 @@ def columns_of(row: type[BaseModel]) -> Iterator[tuple[str, Any, Column]]:
 
 
 def derived_values(row: type[BaseModel], source: Any) -> dict[str, Any]:
-    """The values of all derived columns of a row's model, computed from `source`."""
+    """The values of all derived columns of a row's model, computed from `source`.
+
+    `source`: whatever the columns' `derived` functions take. Columns without one are left out.
+    """
     values = {}
     for name, _, column in columns_of(row):
         if column.derived is not None:

@@ -51,6 +51,7 @@ class Slurm(Noun):
 
     @model_validator(mode="after")
     def _one_environment(self) -> Self:
+        """Refuse a job in both a virtual environment and a container."""
         if self.venv and self.container:
             raise ValueError("venv and container exclude each other; leave one out")
         return self

@@ -46,6 +46,7 @@ class Parameter(Noun):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
+        """Refuse a range upside down, and fractions as the ends of an integer range."""
         if self.low > self.high:
             msg = f"low {self.low:g} is above high {self.high:g}"
             raise ValueError(msg)
@@ -82,6 +83,7 @@ class Parameters(Noun):
     @field_validator(*PARAMETERS)
     @classmethod
     def _within_domain(cls, parameter: Parameter, info: ValidationInfo) -> Parameter:
+        """Refuse a range that no engine can generate with."""
         name = str(info.field_name)
         low, high = DOMAIN[name]
         if parameter.type != KINDS[name]:
@@ -125,7 +127,10 @@ class Configuration(Noun):
 
     @classmethod
     def at(cls, space: Space, point: list[float]) -> Configuration:
-        """The configuration at a point of the unit cube, axes in the order of `PARAMETERS`."""
+        """The configuration at a point of the unit cube, axes in the order of `PARAMETERS`.
+
+        `point`: a number from 0 to 1 for each axis.
+        """
         values = {
             name: space.parameters[name].at(u) for name, u in zip(PARAMETERS, point, strict=True)
         }

@@ -21,7 +21,8 @@ class UseCase(Noun):
     prompts: tuple[str, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _no_empty_or_twin(self) -> Self:
+    def _no_empty_or_repeated(self) -> Self:
+        """Refuse prompts that are empty, too long or given twice, all at once."""
         faults = [
             f"prompts[{i}] is empty" for i, prompt in enumerate(self.prompts) if not prompt.strip()
         ]

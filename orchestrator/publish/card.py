@@ -103,6 +103,7 @@ def bibtex(publication: Publication, content: Content) -> str:
 
 
 def _licences(content: Content) -> str:
+    """The licences of the models as a table."""
     if not content.licences:
         return "there are none."
     return markdown_table(("model", "terms of its maker"), sorted(content.licences.items()))
@@ -127,6 +128,7 @@ def _front_matter(publication: Publication, content: Content) -> str:
 
 
 def _loads(content: Content) -> str:
+    """A line of Python for each table, which loads it."""
     return "\n".join(
         f'{name} = load_dataset(folder, "{name}", split="train")  # {TABLES[name]}'
         for name in content.tables
@@ -134,6 +136,7 @@ def _loads(content: Content) -> str:
 
 
 def _groups(content: Content) -> str:
+    """Counts and energies of each group as a table, with a line of totals."""
     head = (*GROUP, "executions", "ok", "evaluated", "discarded", "energy", "of it on discarded")
     rows: list[Sequence[object]] = [
         (
@@ -143,41 +146,51 @@ def _groups(content: Content) -> str:
             g.evaluated,
             g.discarded,
             energy(g.energy_j),
-            energy(g.wasted_j) if g.evaluated else "not evaluated",
+            _wasted(g.wasted_j, g.evaluated),
         )
         for names, g in sorted(content.groups.items())
     ]
     counts = [int(content.total(name)) for name in ("executions", "ok", "evaluated", "discarded")]
-    wasted = energy(content.total("wasted_j")) if content.total("evaluated") else "not evaluated"
+    wasted = _wasted(content.total("wasted_j"), content.total("evaluated"))
     rows.append(("all", "", "", "", "", *counts, energy(content.total("energy_j")), wasted))
     return markdown_table(head, rows)
 
 
+def _wasted(energy_j: float, n_evaluated: float) -> str:
+    """The energy of discarded executions; without an evaluation nothing can be discarded."""
+    if not n_evaluated:
+        return "not evaluated"
+    return energy(energy_j)
+
+
 def _software(content: Content) -> str:
+    """The packages that generated and measured, with their versions."""
     return markdown_text(", ".join(sorted(content.versions)) or "not recorded")
 
 
 def _meters(content: Content) -> list[Sequence[object]]:
+    """Rows (meter columns ..., executions, how far to trust it)."""
     return [(*names, n, TRUST.get(names[2], "")) for names, n in sorted(content.meters.items())]
 
 
 def _flags(content: Content) -> str:
+    """The warning flags that occur, with their counts."""
     return (
         ", ".join(f"`{markdown_text(flag)}` ({n})" for flag, n in sorted(content.flags.items()))
         or "none"
     )
 
 
-def _versions(content: Content) -> str:
-    return markdown_text(", ".join(sorted(content.versions)) or "not recorded")
-
-
 def _gaps(content: Content) -> str:
+    """A half-sentence on executions without an energy; "" where there are none."""
     missing = int(content.total("unmeasured"))
-    return f"; {missing} of them were not measured and are not in the sum" if missing else ""
+    if not missing:
+        return ""
+    return f"; {missing} of them were not measured and are not in the sum"
 
 
 def _synthetic(content: Content) -> str:
+    """A warning about synthetic rows; "" where there are none."""
     if not content.synthetic:
         return ""
     return (
@@ -187,6 +200,7 @@ def _synthetic(content: Content) -> str:
 
 
 def _imported(content: Content) -> str:
+    """A paragraph on imported measurements; "" where there are none."""
     if not content.imported:
         return ""
     return (
@@ -198,8 +212,20 @@ def _imported(content: Content) -> str:
 
 def _tex(text: str) -> str:
     """Untrusted text as the value of a BibTeX field: TeX's special characters have no effect."""
-    return "".join(
-        {"\\": " ", "{": "(", "}": ")", "`": "'"}.get(c, f"\\{c}" if c in "&%$#_" else c)
-        for c in text
-        if c.isprintable()
-    )
+    return "".join(filter(str.isprintable, text)).translate(TEX)
+
+
+TEX = str.maketrans(
+    {
+        "\\": " ",
+        "{": "(",
+        "}": ")",
+        "`": "'",
+        "&": "\\&",
+        "%": "\\%",
+        "$": "\\$",
+        "#": "\\#",
+        "_": "\\_",
+    }
+)
+"""Special character of TeX -> what stands for it in a field."""

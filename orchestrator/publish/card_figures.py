@@ -95,7 +95,11 @@ class Content:
 
 
 def content_of(paths: DataSetPaths, trials: Trials) -> Content:
-    """Count a data set in which `validate` has found no error."""
+    """Count a data set in which `validate` has found no error.
+
+    `trials`: those of the data set. Energies are in joules. Raises OSError or
+    ValueError where a file can't be read.
+    """
     content = Content(trials=len(trials))
     for key in trials:
         for row in trials.execution_rows(key):
@@ -107,6 +111,7 @@ def content_of(paths: DataSetPaths, trials: Trials) -> Content:
         imported = read_parquet(paths.imported)
         content.imported = imported.num_rows
         for model in set(imported["model"].to_pylist()):
+            # the folder's name is all that is known of such a model
             content.licences.setdefault(
                 f"{model} (imported, by its folder's name)", licence_by_name(model)
             )

@@ -63,7 +63,10 @@ TYPES = {"string": "sc:Text", "int64": "sc:Integer", "double": "sc:Float", "bool
 
 
 def croissant(paths: DataSetPaths, publication: Publication, content: Content) -> str:
-    """The whole file, for the tables that the data set has."""
+    """The whole file, for the tables that the data set has.
+
+    Croissant 1.0, as JSON. The tables must have been written: their hashes and schemas are read.
+    """
     described: dict[str, Any] = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
@@ -91,6 +94,7 @@ def croissant(paths: DataSetPaths, publication: Publication, content: Content) -
 
 
 def _person(author: Author) -> dict[str, Any]:
+    """An author as schema.org describes one."""
     person = {"@type": "sc:Person", "name": author.name}
     if author.orcid:
         person["url"] = author.orcid
@@ -98,6 +102,7 @@ def _person(author: Author) -> dict[str, Any]:
 
 
 def _file(paths: DataSetPaths, table: str) -> dict[str, Any]:
+    """A table's file, with its size and hash."""
     path = paths.root / f"{table}.parquet"
     return {
         "@type": "cr:FileObject",
@@ -112,6 +117,7 @@ def _file(paths: DataSetPaths, table: str) -> dict[str, Any]:
 
 
 def _record_set(table: str, schema: pa.Schema) -> dict[str, Any]:
+    """A table's rows: its key and its columns."""
     record_set: dict[str, Any] = {
         "@type": "cr:RecordSet",
         "@id": table,
@@ -125,6 +131,7 @@ def _record_set(table: str, schema: pa.Schema) -> dict[str, Any]:
 
 
 def _field(table: str, column: pa.Field) -> dict[str, Any]:
+    """A column, described by what the table's own metadata says of it."""
     import pyarrow as pa
 
     about = {name.decode(): text.decode() for name, text in (column.metadata or {}).items()}

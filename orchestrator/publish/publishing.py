@@ -59,6 +59,7 @@ def _check_unedited(paths: DataSetPaths, files: dict[Path, str]) -> None:
         if not path.exists() or published.get(path.name) == file_sha256(path):
             continue
         present = path.read_bytes()
+        # an unpublished file that holds just this text was written by an interrupted run
         if present != text.encode() and not present.startswith(PLACEHOLDER.encode()):
             raise UserError(
                 f"{path}: was written or edited by hand; remove it, "
@@ -88,6 +89,7 @@ def citation(publication: Publication, content: Content) -> str:
 
 
 def _person(author: dict[str, Any]) -> dict[str, str]:
+    """An author as CITATION.cff has one; unknown parts are left out."""
     names = {
         "given-names": author["given"],
         "family-names": author["family"],

@@ -14,6 +14,7 @@ import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,11 @@ class Scanner:
                 yield "own_name", "the login or host name of this machine"
 
     def file(self, path: Path, where: str) -> set[Finding]:
-        """Findings of one file; `where`: its path in the data set."""
+        """Findings of one file; `where`: its path in the data set.
+
+        Each finding occurs once, however often its rule matches. A file that can't be read is an
+        error.
+        """
         try:
             content = path.read_bytes().decode("utf-8", "replace")
         except OSError as error:
@@ -118,6 +123,8 @@ class Scanner:
         for place, text, by_model in _parts(path, content):
             for rule, what in self.matches(text):
                 severity: Severity = "error"
+                # a model makes up addresses and passwords, and the user may know a match to be
+                # harmless
                 if by_model or rule in self.accepted:
                     severity = "warning"
                 message = f"holds {what} ({rule})"
@@ -128,7 +135,10 @@ class Scanner:
 
 
 def scan(paths: DataSetPaths, scanner: Scanner) -> list[Finding]:
-    """Findings of all files that would be published."""
+    """Findings of all files that would be published.
+
+    Sorted, errors first. Tables are left out, and what publishing writes itself.
+    """
     findings: set[Finding] = set()
     for name in published_files(paths.root):
         if name not in WRITTEN_HERE and not name.endswith(BINARY):
@@ -147,6 +157,7 @@ def names_here(harmless: set[str]) -> tuple[str, ...]:
         login = ""
     host = socket.gethostname()
     left_out = COMMON_NAMES | {name.lower() for name in harmless}
+    # a host is named with its domain in some files and without it in others
     candidates = {login, host, host.partition(".")[0]}
     telling = [name for name in candidates if name.lower() not in left_out]
     return tuple(sorted(name for name in telling if len(name) >= SHORTEST_NAME))
@@ -157,22 +168,17 @@ def _parts(path: Path, content: str) -> Iterator[tuple[str, str, bool]]:
 
     JSON is split into its values, a table into its cells, any other file into its lines.
     """
-    of_trial = (path.parent / "trial.json").exists()
-    if path.suffix == ".json":
-        yield from _document(content)
-    elif path.suffix == ".jsonl":
-        for line in content.split("\n"):
-            yield from _document(line)
-    elif path.name == "output.txt" and of_trial:
-        return  # holds the same texts as trial.json, which is scanned and has its hash
-    elif path.suffix == ".csv" and of_trial:
-        for cells in csv.reader(io.StringIO(content, newline="")):
-            for cell in cells:
-                yield "", cell, False
-    else:
-        by_model = path.suffix == ".html" or path.name.startswith("output")
-        for line in content.splitlines():
-            yield "", line, by_model
+    if path.suffix in (".json", ".jsonl"):
+        lines = [content] if path.suffix == ".json" else content.split("\n")
+        return chain.from_iterable(map(_document, lines))
+    by_model = path.suffix == ".html" or path.name.startswith("output")
+    texts = content.splitlines()
+    if (path.parent / "trial.json").exists():
+        if path.name == "output.txt":
+            return iter(())  # the same texts as in trial.json, which is scanned and has its hash
+        if path.suffix == ".csv":
+            texts = list(chain.from_iterable(csv.reader(io.StringIO(content, newline=""))))
+    return (("", text, by_model) for text in texts)
 
 
 def _document(text: str) -> Iterator[tuple[str, str, bool]]:

@@ -79,6 +79,13 @@ class Change:
     """The 95 % interval is `lower` to `upper`; both are None with fewer than LEAST_POINTS
     configurations."""
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """(lower, upper); None where there are too few configurations."""
+        if self.lower is None or self.upper is None:
+            return None
+        return self.lower, self.upper
+
 
 @dataclass(frozen=True)
 class Match:
@@ -109,19 +116,20 @@ class Comparison:
 
 
 def compare(a: Data, b: Data) -> Comparison:
-    """Match the groups of two data sets and compute their changes."""
-    groups_a = sorted(set(a.all["group"]))
-    groups_b = sorted(set(b.all["group"]))
-    to_compare = [(group, group) for group in groups_a if group in groups_b]
-    only_a = [group for group in groups_a if group not in groups_b]
-    only_b = [group for group in groups_b if group not in groups_a]
+    """Match the groups of two data sets and compute their changes.
+
+    Matches without pairs are left out.
+    """
+    groups_a, groups_b = set(a.all["group"]), set(b.all["group"])
+    to_compare = [(group, group) for group in sorted(groups_a & groups_b)]
     # The other groups are compared crosswise, e.g. nf4 of A with none of B.
-    to_compare += product(only_a, only_b)
+    to_compare += product(sorted(groups_a - groups_b), sorted(groups_b - groups_a))
     matches = [_match(a, b, group_a, group_b) for group_a, group_b in to_compare]
     return Comparison(a, b, tuple(match for match in matches if len(match.pairs)))
 
 
 def _match(a: Data, b: Data, group_a: str, group_b: str) -> Match:
+    """Compare a group of one data set with a group of the other."""
     kept_a = a.kept[a.kept["group"] == group_a]
     kept_b = b.kept[b.kept["group"] == group_b]
     meters_a, meters_b = _meters(kept_a), _meters(kept_b)
@@ -131,6 +139,7 @@ def _match(a: Data, b: Data, group_a: str, group_b: str) -> Match:
     changes = {}
     if len(pairs):
         for name in RATIOS:
+            # tokens and speed need no meter
             if same_meter or name not in OF_A_METER:
                 changes[name] = _ratio(pairs, name)
     usable = _usable_change(_judged(a, group_a), _judged(b, group_b))
@@ -188,6 +197,7 @@ def _configuration(executions: pd.DataFrame) -> pd.Series:
 
 
 def _pairs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+    """The configurations that both have, a row each, with columns `_a` and `_b`."""
     return a.merge(b, on=PAIR_KEY, suffixes=("_a", "_b"))
 
 
@@ -198,9 +208,9 @@ def _ratio(pairs: pd.DataFrame, name: str) -> Change:
     logarithms = np.log(pairs[f"{name}_b"]) - np.log(pairs[f"{name}_a"])
     change = _mean_change(logarithms, pairs["configuration"])
     ratio = math.exp(change.value)
-    if change.lower is None or change.upper is None:
+    if change.interval is None:
         return Change(ratio, None, None)
-    return Change(ratio, math.exp(change.lower), math.exp(change.upper))
+    return Change(ratio, *map(math.exp, change.interval))
 
 
 def _usable_change(judged_a: pd.DataFrame, judged_b: pd.DataFrame) -> Change | None:
@@ -219,6 +229,7 @@ def _mean_change(differences: pd.Series, clusters: pd.Series) -> Change:
 
     value = float(differences.mean())
     codes = clusters.astype("category").cat.codes.to_numpy()
+    # a clustered error needs some clusters to be of any use
     if len(set(codes)) < LEAST_POINTS:
         return Change(value, None, None)
     # A model that has only a constant: its estimate is the mean, with a clustered error.
@@ -258,10 +269,11 @@ def comparison_sentences(comparison: Comparison) -> list[str]:
     lines = []
     for match in comparison.matches:
         change = match.changes.get("per_token_j")
-        if change is None or change.lower is None or change.upper is None:
+        if change is None or change.interval is None:
             continue
+        lower, upper = change.interval
         line = f"B's {match.b} takes {_times(change)} times the J/token of A's {match.a}"
-        if change.lower <= 1 <= change.upper:
+        if lower <= 1 <= upper:
             line += ": this difference can't be distinguished from chance"
         lines.append(f"{line}.")
     return lines
@@ -269,9 +281,10 @@ def comparison_sentences(comparison: Comparison) -> list[str]:
 
 def _times(change: Change) -> str:
     """A ratio with its interval, as it is shown."""
-    if change.lower is None or change.upper is None:
+    if change.interval is None:
         return f"{change.value:.3g}"
-    return f"{change.value:.3g} ({change.lower:.3g} to {change.upper:.3g})"
+    lower, upper = change.interval
+    return f"{change.value:.3g} ({lower:.3g} to {upper:.3g})"
 
 
 def ratio_table(comparison: Comparison) -> Table:
@@ -306,9 +319,10 @@ def _points(change: Change | None) -> str:
     if change is None:
         return UNKNOWN_CELL
     value = f"{100 * change.value:+.0f}"
-    if change.lower is None or change.upper is None:
+    if change.interval is None:
         return f"{value} points"
-    return f"{value} ({100 * change.lower:+.0f} to {100 * change.upper:+.0f}) points"
+    lower, upper = change.interval
+    return f"{value} ({100 * lower:+.0f} to {100 * upper:+.0f}) points"
 
 
 def setup_table(comparison: Comparison) -> Table:
@@ -325,6 +339,7 @@ def setup_table(comparison: Comparison) -> Table:
 
 
 def _mark(a: object, b: object) -> str:
+    """The word for two values that differ; "" for equal ones."""
     return "" if a == b else "differs"
 
 

@@ -50,15 +50,27 @@ class Effect:
     note: str = ""
 
     @property
+    def known(self) -> tuple[float, float, float] | None:
+        """(percent, lower, upper); None where the effect is unknown."""
+        if self.percent is None or self.lower is None or self.upper is None:
+            return None
+        return self.percent, self.lower, self.upper
+
+    @property
     def clear(self) -> bool:
         """Whether the interval excludes 0, so that chance alone hardly explains the effect."""
-        return (
-            self.lower is not None and self.upper is not None and (self.lower > 0 or self.upper < 0)
-        )
+        if self.known is None:
+            return False
+        _, lower, upper = self.known
+        return lower > 0 or upper < 0
 
 
 def effects(kept: pd.DataFrame, *, adjusted: bool) -> list[Effect]:
-    """The effect of each hyperparameter, from the executions in execution_frame.Data.kept."""
+    """The effect of each hyperparameter, from the executions in execution_frame.Data.kept.
+
+    `adjusted`: at equal length of the text. The order is that of PARAMETERS. An effect that can't
+    be estimated has None and a note.
+    """
     import numpy as np
     import statsmodels.api as sm
 
@@ -106,6 +118,7 @@ def values_of(kept: pd.DataFrame, name: str) -> pd.Series:
 
 
 def _range(kept: pd.DataFrame, name: str) -> tuple[float, float]:
+    """The least and the largest value of a parameter; its domain where no row is left."""
     return (float(kept[name].min()), float(kept[name].max())) if len(kept) else DOMAIN[name]
 
 
@@ -176,6 +189,7 @@ def _independent(design: pd.DataFrame) -> list[str]:
 
 
 def _unknown(kept: pd.DataFrame, name: str, why: str, *, adjusted: bool) -> Effect:
+    """An effect that can't be estimated, with the reason."""
     return Effect(
         name, adjusted, *_range(kept, name), percent=None, lower=None, upper=None, note=why
     )

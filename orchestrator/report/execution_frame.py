@@ -113,6 +113,7 @@ def _entries(cell: Any) -> tuple[str, ...] | None:
 
 
 def _is_left_out(flags: Any) -> bool:
+    """Whether one of a row's flags keeps it out of the effects."""
     return any(flag in LEFT_OUT for flag in flags)
 
 

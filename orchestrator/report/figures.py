@@ -127,15 +127,18 @@ class _Interval:
 
 
 def _effect_interval(effect: Effect) -> _Interval | None:
-    if effect.percent is None or effect.lower is None or effect.upper is None:
+    """An effect in percent with its interval; None where it isn't known."""
+    if effect.known is None:
         return None
-    return _Interval(effect.percent, effect.lower, effect.upper)
+    return _Interval(*effect.known)
 
 
 def _importance_interval(one: Importance) -> _Interval | None:
-    if one.share is None or one.lower is None or one.upper is None:
+    """An importance in percent with its interval; None where it isn't known."""
+    if one.known is None:
         return None
-    return _Interval(100 * one.share, 100 * one.lower, 100 * one.upper, one.clear)
+    share, lower, upper = one.known
+    return _Interval(100 * share, 100 * lower, 100 * upper, one.clear)
 
 
 def _intervals(
@@ -412,6 +415,7 @@ def _scale(values: Any, name: str) -> tuple[Any, list[tuple[float, str]]]:
     span = transform(high) - start
 
     def height(some: Any) -> Any:
+        """Place of a value, or an array of them, between the axis's bottom and top."""
         if not span:  # one value only: it stands in the middle
             return some * 0 + 0.5
         return top * (transform(some) - start) / span

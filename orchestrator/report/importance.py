@@ -55,6 +55,13 @@ class Importance:
     note: str = ""
 
     @property
+    def known(self) -> tuple[float, float, float] | None:
+        """(share, lower, upper); None where the share is unknown."""
+        if self.share is None or self.lower is None or self.upper is None:
+            return None
+        return self.share, self.lower, self.upper
+
+    @property
     def clear(self) -> bool:
         """Whether the interval excludes 0."""
         return self.lower is not None and self.lower > 0
@@ -119,6 +126,7 @@ def _share(signal: float, others: float, n_points: int) -> float:
 
 
 def _unknown(why: str) -> list[Importance]:
+    """Importances that can't be estimated, each with the reason."""
     return [Importance(name, None, note=why) for name in PARAMETERS]
 
 
@@ -132,6 +140,7 @@ def _noncentrality(f: float, df: float, df_rest: float) -> tuple[float, float]:
     from scipy.special import ncfdtr
 
     def at(quantile: float) -> float:
+        """The noncentrality at which F has this quantile; 0 where even 0 is too large."""
         if ncfdtr(df, df_rest, 0.0, f) < quantile:
             return 0.0
         high = 1.0

@@ -63,7 +63,10 @@ def write_figure(figure: Figure, target: Path | io.BytesIO, kind: str) -> None:
 
 
 def page(data: Data, source: str) -> str:
-    """The HTML of the report on a data set. `source` names the data set for the reader."""
+    """The HTML of the report on a data set. `source` names the data set for the reader.
+
+    It is one file, which loads nothing from elsewhere.
+    """
     return _rendered(
         title="Energy of LLM inference",
         source=source,
@@ -99,6 +102,7 @@ def comparison_page(comparison: Comparison, name_a: str, name_b: str) -> str:
 
 
 def _rendered(**parts: object) -> str:
+    """The page's template filled with these parts; data is escaped."""
     from jinja2 import Environment, StrictUndefined
 
     template = Environment(

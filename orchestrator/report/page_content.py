@@ -71,6 +71,7 @@ def _usable_figures(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
     """The headline figures that only evaluated data have."""
     ok = frame[frame["status"] == "ok"]
     n_usable = int((ok["usable"] == True).sum())  # noqa: E712 - a null is neither True nor False
+    # failed executions have no text that could be usable
     wasted_j = _sum(ok.loc[ok["discarded"], "spent_j"])
     whole_j = _sum(ok["spent_j"])
     share = "share unknown"
@@ -145,9 +146,10 @@ def effect_table(data: Data) -> Table:
 
 def _change(effect: Effect) -> str:
     """A change in percent with its interval, or the reason why it is unknown."""
-    if effect.percent is None or effect.lower is None or effect.upper is None:
+    if effect.known is None:
         return effect.note
-    return f"{effect.percent:+.1f} % ({effect.lower:+.1f} to {effect.upper:+.1f})"
+    change, lower, upper = effect.known
+    return f"{change:+.1f} % ({lower:+.1f} to {upper:+.1f})"
 
 
 def effect_sentences(data: Data) -> list[str]:
@@ -197,9 +199,9 @@ def importance_table(data: Data) -> Table:
 
 def _share(importance: Importance) -> str:
     """A share with its interval, or the reason why it is unknown."""
-    share, lower, upper = importance.share, importance.lower, importance.upper
-    if share is None or lower is None or upper is None:
+    if importance.known is None:
         return importance.note
+    share, lower, upper = importance.known
     text = f"{percent(share)} ({100 * lower:.0f} to {100 * upper:.0f})"
     if importance.clear:
         return text
@@ -321,6 +323,7 @@ def cost_table(data: Data) -> Table:
 
 
 def _cost_row(part: CostPart, held_s: float | None) -> tuple[str, ...]:
+    """A part of the sweep's cost as a row: name, number, energy, time, share of the GPU time."""
     spent = energy(part.energy_j)
     if part.energy_j and part.n_unmeasured:
         spent += f" (unknown for {part.n_unmeasured:,})"

@@ -7,13 +7,13 @@ were replaced by a later attempt.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 
 from orchestrator.dataset.energy import counted_energy_j
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.trial_files import read_trial
+from orchestrator.unknowns import known, sum_of_known
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,10 @@ def sweep_cost(paths: DataSetPaths) -> Cost:
 
 
 def cost_of(records: list[TrialRecord], n_unreadable: int = 0) -> Cost:
-    """The cost of trials whose records are given."""
+    """The cost of trials whose records are given.
+
+    `n_unreadable`: how many more trials there are that can't be read.
+    """
     executions: list[_Event] = []
     warm_ups: list[_Event] = []
     loads: list[_Event] = []
@@ -102,26 +105,20 @@ def cost_of(records: list[TrialRecord], n_unreadable: int = 0) -> Cost:
 
 def _part(name: str, events: list[_Event]) -> CostPart:
     """Sum up events of one kind."""
-    n_unmeasured = sum(event.energy_j is None for event in events)
+    on_gpu = [event for event in events if event.on_gpu]
+    energies_j = known(event.energy_j for event in events)
     return CostPart(
         name,
         len(events),
-        time_s=_sum_known(event.time_s for event in events),
-        gpu_s=_sum_known(event.time_s for event in events if event.on_gpu) or 0.0,
-        energy_j=_sum_known(event.energy_j for event in events),
-        n_unmeasured=n_unmeasured,
+        time_s=sum_of_known(event.time_s for event in events),
+        gpu_s=sum(known(event.time_s for event in on_gpu), 0.0),
+        energy_j=sum_of_known(energies_j),
+        n_unmeasured=len(events) - len(energies_j),
     )
 
 
-def _sum_known(values: Iterable[float | None]) -> float | None:
-    """The sum of the known values; None where none is known, since that is not 0."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return None
-    return sum(known)
-
-
 def _executions(record: TrialRecord) -> list[_Event]:
+    """The executions of a trial as events."""
     on_gpu = _on_gpu(record)
     return [
         _Event(on_gpu, execution.window_s, counted_energy_j(vars(execution)))
@@ -152,6 +149,7 @@ def _held_times_s(records: list[TrialRecord]) -> list[float]:
     for spans in of_gpu.values():
         processes: list[_Span] = []
         for span in sorted(spans, key=astuple):
+            # a data set may lack the trial that loaded the model, after a merge of a part
             if span.begins_with_load or not processes:
                 processes.append(span)
             else:
@@ -180,6 +178,7 @@ def _span(record: TrialRecord) -> _Span | None:
 
 
 def _on_gpu(record: TrialRecord) -> bool:
+    """Whether a trial had a GPU."""
     return bool(record.columns.gpu_uuid)
 
 

@@ -35,6 +35,7 @@ def markdown(tables: Sequence[Table]) -> str:
 
 
 def _markdown(table: Table) -> str:
+    """A table as Markdown, with title and note."""
     text = f"## {markdown_text(table.title)}\n"
     if table.rows:
         text += f"{markdown_table(table.head, table.rows)}\n"
@@ -53,6 +54,7 @@ EXPORTS: dict[str, Callable[[Sequence[Table]], str]] = {".md": markdown, ".tex":
 
 
 def _latex(table: Table) -> str:
+    """A table as LaTeX, with caption and label."""
     import pandas as pd
 
     rows = [[_tex(cell) for cell in row] for row in table.rows]

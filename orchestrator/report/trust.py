@@ -80,8 +80,10 @@ def _card(rows: pd.DataFrame) -> Card:
 
 
 def _word(kept: pd.DataFrame, flags: set[str]) -> Word:
+    """How far a group's energies can be trusted, in a word."""
     if kept.empty:
         return "nothing kept"
+    # a doubt weighs more than whether the energy was measured
     if not flags.isdisjoint(DOUBTFUL):
         return "doubtful"
     if (kept["energy_basis"] == "energy_j").any():
@@ -118,6 +120,7 @@ def _mean(values: pd.Series) -> float | None:
 
 
 def _root_mean_square(values: pd.Series) -> float | None:
+    """The root of the mean square; None without values."""
     mean_square = _mean(values.astype(float) ** 2)
     if mean_square is None:
         return None

@@ -118,9 +118,11 @@ class Queue:
             return
         self._decisions = self._read_decisions()
         self._verdicts = self._read_verdicts()
+        # last, so that after an error the next refresh reads again
         self._stamp = stamp
 
     def _read_decisions(self) -> dict[str, dict[str, Decision]]:
+        """The last decision of each reviewer on each text of the queue. Raises UserError."""
         try:
             decisions = read_decisions(self._paths)
         except (OSError, ValueError) as error:
@@ -206,13 +208,13 @@ class Queue:
         # The sample is drawn from what passes the other filters, so it has the wanted size.
         if filters.sample is not None:
             items = _sample(items, filters.sample, filters.seed)
-        undecided = [item for item in items if self.my_word(item) is None]
-        total, done = len(items), len(items) - len(undecided)
-        if filters.decided == "undecided":
-            items = undecided
-        elif filters.decided == "disagreement":
-            items = [item for item in items if self._is_disputed(item)]
-        return Selection(items, total, done)
+        shown = {
+            "any": items,
+            "undecided": [item for item in items if self.my_word(item) is None],
+            "disagreement": [item for item in items if self._is_disputed(item)],
+        }
+        done = len(items) - len(shown["undecided"])
+        return Selection(shown[filters.decided], total=len(items), done=done)
 
     def _passes(self, filters: Filters, item: Item) -> bool:
         """Whether a text passes the filters of use case, model and verdict."""
@@ -300,6 +302,7 @@ def _sample(items: list[Item], size: int, seed: int) -> list[Item]:
     """
 
     def lot(item: Item) -> bytes:
+        """A text's place in a random order that depends on the seed and the text alone."""
         return hashlib.sha256(f"{seed}:{item.execution}".encode()).digest()
 
     drawn = {item.execution for item in sorted(items, key=lot)[:size]}

@@ -149,10 +149,12 @@ class ReviewServer:
         return web.json_response(view.agreements(self._queue))
 
     def _details(self, item: Item) -> web.Response:
+        """The answer with all that the page shows of one text."""
         return web.json_response(view.details(self._queue, item))
 
 
 def _refused(status: int, why: str) -> web.Response:
+    """The answer to a request that isn't served."""
     return web.json_response({"error": why}, status=status)
 
 

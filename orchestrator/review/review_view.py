@@ -28,7 +28,11 @@ def entry(queue: Queue, item: Item) -> dict[str, Any]:
 
 
 def details(queue: Queue, item: Item) -> dict[str, Any]:
-    """Everything that the page shows of one text."""
+    """Everything that the page shows of one text.
+
+    Other reviewers' decisions are left out until this reviewer has decided, so that they don't sway
+    the decision.
+    """
     mine, others = queue.mine(item), queue.others(item)
     note = ""
     if mine is not None:
@@ -60,6 +64,7 @@ def agreements(queue: Queue) -> list[dict[str, Any]]:
 
 
 def _decision(decision: Decision) -> dict[str, str]:
+    """A decision as the page shows it."""
     return {"reviewer": decision.reviewer, "decision": decision.decision, "note": decision.note}
 
 
@@ -69,6 +74,7 @@ def _configuration(item: Item) -> list[dict[str, Any]]:
 
 
 def _parameter(item: Item, name: str) -> dict[str, Any]:
+    """A parameter as requested and as it took effect."""
     effective = getattr(item.measured, f"effective_{name}")
     return {
         "name": name,
@@ -108,6 +114,7 @@ def _facts(item: Item) -> list[tuple[str, Any, str]]:
 
 
 def _verdict(verdict: Verdict | None) -> dict[str, Any] | None:
+    """The rules' verdict with each signal behind it; None for a text not evaluated yet."""
     if verdict is None:
         return None
     return {

@@ -112,6 +112,7 @@ def _drawn(
     seed: int,
     options: Any,
 ) -> Sampler:
+    """A fixed design in the unit cube, scaled to the space."""
     points = design(count, len(PARAMETERS), seed, options)
     return Design([Configuration.at(space, point) for point in points])
 
@@ -123,6 +124,7 @@ def _grid(space: Space, count: int, seed: int, options: Any) -> Sampler:
 
 
 def _optuna(space: Space, _count: int, seed: int, options: Any) -> Sampler:
+    """A sampler that learns. Imported late: Optuna is slow to import."""
     from orchestrator.samplers.optuna_study import OptunaStudy
 
     return OptunaStudy(space, seed, options)
@@ -178,5 +180,5 @@ def drawn(
     except ValueError as error:
         why = str(error).splitlines()[0]
         raise UserError(f"{where}: $.options: {why} (--samples {count})") from error
-    asked = (sampler.ask() for _ in range(count))
-    return [configuration for configuration in asked if configuration is not None]
+    proposed = (sampler.ask() for _ in range(count))
+    return [configuration for configuration in proposed if configuration is not None]

@@ -1,4 +1,4 @@
-"""Optuna as a sampler: one study, which asks for configurations and learns from their figures."""
+"""Optuna as a sampler: one study, which proposes configurations and learns from their figures."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.nouns import PARAMETERS, Configuration, Space
+from orchestrator.unknowns import known
 
 if TYPE_CHECKING:
     import optuna
@@ -28,7 +29,7 @@ class OptunaStudy:
             sampler=_search(seed, options),
         )
         self._waiting: dict[Configuration, list[optuna.Trial]] = {}
-        """Trials that it asked for and was not told of yet."""
+        """Trials that it proposed and was not told of yet."""
 
     def ask(self) -> Configuration:
         """The next configuration; there is always one more."""
@@ -38,7 +39,11 @@ class OptunaStudy:
         return configuration
 
     def tell(self, configuration: Configuration, objectives: Mapping[str, float] | None) -> None:
-        """Take in the figures of a configuration; missing or infinite ones count as failed."""
+        """Take in the figures of a configuration; missing or infinite ones count as failed.
+
+        `objectives`: name of a figure -> value; None: the trial failed. A configuration that an
+        earlier run proposed is added to the study.
+        """
         from optuna.trial import TrialState, create_trial
 
         values = _values(objectives or {}, self._objectives)
@@ -63,9 +68,10 @@ class OptunaStudy:
 
 def _values(figures: Mapping[str, Any], names: Mapping[str, str]) -> list[float] | None:
     """The figures of all objectives, in their order; None where one is unknown."""
-    values = [figures.get(name) for name in names]
-    known = [float(value) for value in values if value is not None and math.isfinite(value)]
-    return known if len(known) == len(values) else None
+    values = list(filter(math.isfinite, known(map(figures.get, names))))
+    if len(values) < len(names):
+        return None
+    return list(map(float, values))
 
 
 def _distributions(space: Space) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""What a run may take: wall time, energy, GPU time. A trial that would pass a limit isn't begun."""
+"""What a run may take: wall time, energy, GPU time.
+
+A trial that would pass a limit isn't started.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ class Budget(Observer):
     """Adds up what a run took and foresees what a trial would take.
 
     A trial's time and energy are its bound of new tokens times what this run took per token of
-    that bound so far. Before the first execution nothing is known, and trials are begun.
+    that bound so far. Before the first execution nothing is known, and trials are started.
     `bound_of` gives a prompt's bound under a trial.
     """
 
@@ -63,6 +66,7 @@ class Budget(Observer):
         bounds = {one.number: self._bound_of(spec, one.number) for one in spec.prompts}
         others = sum(sum(left.values()) for left in self._under_way.values())
         mine = sum(bounds.values())
+        # trials run side by side: their times don't add up, their energies do
         flag = self._passed(self._foreseen(mine)[0], self._foreseen(mine + others)[1])
         if flag is None:
             self._under_way[spec.order_index] = bounds
@@ -85,13 +89,14 @@ class Budget(Observer):
         return next((flag for flag, (value, limit) in taken.items() if value >= limit), None)
 
     def execution_recorded(self, spec: TrialSpec, origin: Origin, execution: Execution) -> None:  # noqa: ARG002
-        """Count an execution; where that reaches a limit, nothing more is begun."""
+        """Count an execution; where that reaches a limit, nothing more is started."""
         left = self._under_way.get(spec.order_index, {})
         bound = left.pop(execution.prompt_number, 0)
         # without a window nothing was generated: it says nothing of what a token takes
         if execution.window_s is not None:
             self._bound += bound
             self._window_s += execution.window_s
+        # an unknown energy can't be counted; the other limits hold all the same
         self._energy_kwh += execution.energy_kwh or 0.0
         flag = self._passed(0.0, 0.0)
         if flag:

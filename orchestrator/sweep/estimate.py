@@ -7,10 +7,9 @@ Token counts are upper bounds: a text may end before max_length.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from statistics import median
+from dataclasses import dataclass, replace
 
-from orchestrator.dataset.schema import TrialRecord
+from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.sweep_plan import SweepPlan
 from orchestrator.engine import ENGINES, options_of
 from orchestrator.engine.offload import GPU_SHARE, RAM_SHARE
@@ -18,6 +17,7 @@ from orchestrator.meters.nvml import Gpu
 from orchestrator.models import Architecture, Model
 from orchestrator.nouns import Configuration, Quantization, Setup, TrialSpec, resolve
 from orchestrator.sweep.request import Resolved
+from orchestrator.unknowns import known, median_of_known
 
 TOKENS_PER_WORD = 1.15
 """Of English prompts by sub-word tokenizers, rather low: the bound is then rather high."""
@@ -60,8 +60,10 @@ class Fit:
         return f"{need} of {_gib(self.available_bytes)}: {self._verdict(self.available_bytes)}"
 
     def _verdict(self, available_bytes: int) -> str:
+        """Whether it fits, and what happens or helps where it doesn't."""
         if self.offloaded_bytes:
             layers = f"about {_gib(self.offloaded_bytes)} of layers"
+            # the host needs memory for itself, too
             if self.offloaded_bytes > RAM_SHARE * self.ram_bytes:
                 return (
                     f"does NOT fit, not even by --cpu-offload: {layers} would lie in the host's "
@@ -77,29 +79,35 @@ class Fit:
 
 
 def _gib(n_bytes: int, digits: int = 1) -> str:
+    """Bytes for a person."""
     return f"{n_bytes / 2**30:.{digits}f} GiB"
 
 
 def token_bound(
     requested: Configuration, prompt: str, model: Model, *, beyond_context: bool = False
 ) -> int:
-    """The most new tokens a prompt can give; about, since the prompt isn't tokenized."""
+    """The most new tokens a prompt can give; about, since the prompt isn't tokenized.
+
+    `beyond_context`: whether texts may run past the model's context.
+    """
     if model.kind == "synthetic":
         prompt_tokens = len(prompt) + 1
     else:
         prompt_tokens = int(len(prompt.split()) * TOKENS_PER_WORD) + TEMPLATE_TOKENS
-    context = model.architecture.max_position_embeddings if model.architecture else None
     effective = resolve(
         requested,
         prompt_tokens=prompt_tokens,
-        context_length=context,
+        context_length=model.context_length,
         beyond_context=beyond_context,
     )
     return effective.max_length - prompt_tokens
 
 
 def trial_bound(spec: TrialSpec, numbers: tuple[int, ...], model: Model) -> int:
-    """The most new tokens of a trial's prompts of these numbers."""
+    """The most new tokens of a trial's prompts of these numbers.
+
+    `numbers`: as the prompts of the trial are numbered, from 1.
+    """
     beyond = spec.setup.beyond_context
     bounds = [
         token_bound(spec.configuration, prompt.text, model, beyond_context=beyond)
@@ -112,10 +120,11 @@ def trial_bound(spec: TrialSpec, numbers: tuple[int, ...], model: Model) -> int:
 def unasked_bound(
     plan: SweepPlan, models: dict[str, Model], n_trials: Mapping[tuple[str, str], int]
 ) -> int:
-    """The most new tokens of trials that a sampler which learns has yet to ask for.
+    """The most new tokens of trials that a sampler which learns has yet to propose.
 
     `n_trials`: by (model, use case). Each is taken at the middle of the space.
     """
+    # nobody knows yet what the sampler will propose
     middle = Configuration.at(plan.space, [0.5] * 4)
     whole = 0
     for (model, use_case), n in n_trials.items():
@@ -131,21 +140,16 @@ def stored_figures(records: list[TrialRecord], plan: SweepPlan) -> Figures | Non
     None where there are none.
     """
     wanted = {_speed_key(setup) for setup in plan.setups}
-    speeds, energies = [], []
+    measured: list[Execution] = []
     for record in records:
-        of_machine = not {None, record.columns.machine}.isdisjoint(plan.kinds())
-        if not of_machine or _speed_key(record.spec.setup) not in wanted:
-            continue
-        for execution in record.executions:
-            if execution.status != "ok" or not execution.tokens_per_s:
-                continue
-            speeds.append(execution.tokens_per_s)
-            if execution.energy_per_token_j is not None:
-                energies.append(execution.energy_per_token_j)
-    if not speeds:
+        if plan.counts_on(record.columns.machine) and _speed_key(record.spec.setup) in wanted:
+            ok = [one for one in record.executions if one.status == "ok"]
+            measured += [one for one in ok if one.tokens_per_s]
+    speed = median_of_known(one.tokens_per_s for one in measured)
+    if speed is None:
         return None
-    energy_j = median(energies) if energies else None
-    return Figures(median(speeds), energy_j, f"{len(speeds)} executions in the data set")
+    energy_j = median_of_known(one.energy_per_token_j for one in measured)
+    return Figures(speed, energy_j, f"{len(measured)} executions in the data set")
 
 
 def _speed_key(setup: Setup) -> tuple[str, ...]:
@@ -162,32 +166,36 @@ def memory_fit(
     *,
     local: bool,
 ) -> list[Fit]:
-    """Memory of each model whose sizes are known. On a CPU float32, on a GPU 2 bytes a value."""
+    """Memory of each model whose sizes are known. On a CPU float32, on a GPU 2 bytes a value.
+
+    `gpus`: those of this machine. `local`: whether the sweep runs here; on a cluster nobody knows
+    here what memory there is.
+    """
     largest = int(plan.space.parameters.max_length.high)
     dtype_bytes = value_bytes(gpus)
     available = available_bytes(gpus) if local else None
     offload = bool(gpus) and local and any(_offloads(setup) for setup in plan.setups)
     fits = []
+    beyond = {setup.model for setup in plan.setups if setup.beyond_context}
     for model in models:
         architecture = model.architecture
         if architecture is None:
             continue
-        beyond = any(s.model == model.label and s.beyond_context for s in plan.setups)
-        tokens = largest if beyond else min(largest, architecture.max_position_embeddings)
-        outside = 0
+        tokens = largest
+        # the engine lowers max_length to the context
+        if model.label not in beyond:
+            tokens = min(largest, architecture.max_position_embeddings)
+        fit = Fit(
+            model=model.label,
+            weights_bytes=architecture.weights_bytes(quantization, dtype_bytes),
+            cache_bytes=tokens * architecture.cache_bytes_per_token(dtype_bytes),
+            available_bytes=available,
+            tokens=tokens,
+        )
         if offload:
             outside = offloaded_bytes(architecture, quantization, available or 0)
-        fits.append(
-            Fit(
-                model=model.label,
-                weights_bytes=architecture.weights_bytes(quantization, dtype_bytes),
-                cache_bytes=tokens * architecture.cache_bytes_per_token(dtype_bytes),
-                available_bytes=available,
-                tokens=tokens,
-                offloaded_bytes=outside,
-                ram_bytes=_ram_bytes() if offload else 0,
-            )
-        )
+            fit = replace(fit, offloaded_bytes=outside, ram_bytes=_ram_bytes())
+        fits.append(fit)
     return fits
 
 
@@ -197,7 +205,10 @@ def _offloads(setup: Setup) -> bool:
 
 
 def offloaded_bytes(architecture: Architecture, quantization: Quantization, gpu_bytes: int) -> int:
-    """About what --cpu-offload leaves to the host's memory; 0 where the GPU holds the model."""
+    """About what --cpu-offload leaves to the host's memory; 0 where the GPU holds the model.
+
+    What lies there is unquantized, so it takes more bytes than it would on the GPU.
+    """
     over = architecture.weights_bytes(quantization, GPU_VALUE_BYTES) - GPU_SHARE * gpu_bytes
     others = architecture.other_parameters() * GPU_VALUE_BYTES
     of_matrices = over / (architecture.weights_bytes(quantization, GPU_VALUE_BYTES) - others)
@@ -213,9 +224,8 @@ def too_small(plan: SweepPlan, resolved: Resolved) -> tuple[str, ...]:
     if plan.machine is not None or not needs_weights or any(map(_offloads, plan.setups)):
         return ()
     weights = [
-        model.architecture.weights_bytes(resolved.quantization, GPU_VALUE_BYTES)
-        for model in resolved.models
-        if model.architecture
+        architecture.weights_bytes(resolved.quantization, GPU_VALUE_BYTES)
+        for architecture in known(model.architecture for model in resolved.models)
     ]
     need_gib = (max(weights, default=0) + GPU_OVERHEAD_BYTES) / 2**30
     small = []
@@ -235,10 +245,12 @@ def available_bytes(gpus: list[Gpu]) -> int:
     """What weights and cache may take: of the smallest GPU, else of the host's free memory."""
     if not gpus:
         return _ram_bytes()
+    # any trial may get any GPU
     return min(gpu.memory_bytes for gpu in gpus) - GPU_OVERHEAD_BYTES
 
 
 def _ram_bytes() -> int:
+    """The host's memory that is free now."""
     import psutil
 
     return int(psutil.virtual_memory().available)

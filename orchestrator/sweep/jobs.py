@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.dataset.sweep_plan import PlannedTrial
 from orchestrator.dataset.tables import Key
 from orchestrator.evaluate.verdict import learned_figures
 from orchestrator.nouns import Configuration, TrialSpec, digest
@@ -59,19 +58,9 @@ class JobFactory:
     def requested(
         self, model: str, use_case: str, index: int, configuration: Configuration
     ) -> list[Job]:
-        """Jobs of a configuration that a study asked for: one a repeat."""
-        plan = self.prepared.plan
-        jobs = []
-        for repeat in range(1, plan.repeats + 1):
-            trial = PlannedTrial(
-                strategy=plan.strategy,
-                model=model,
-                use_case=use_case,
-                config_index=index,
-                repeat=repeat,
-            )
-            jobs.append(self.job(plan.spec(trial, 0, configuration)))
-        return jobs
+        """Jobs of a configuration that a study proposed: one a repeat."""
+        specs = self.prepared.plan.repeats_of(model, use_case, index, configuration)
+        return list(map(self.job, specs))
 
     def objectives(self) -> tuple[str, ...]:
         """Figures that the sampler wants to be told of each trial."""
@@ -85,7 +74,11 @@ def searcher_of(
     slots: Slots,
     allows: Callable[[Job], str | None],
 ) -> SweepSearcher:
-    """What Tune asks: the trials that are missing, then the studies."""
+    """What Tune asks: the trials that are missing, then the studies.
+
+    `orders` numbers what is handed out. `slots` bounds how many trials are out at once. `allows`
+    gives a reason where no trial may start any more.
+    """
     from orchestrator.tune.searcher import SweepSearcher
 
     part, plan = factory.part, factory.prepared.plan
@@ -106,9 +99,11 @@ def _study(factory: JobFactory, key: tuple[str, str], budget: int) -> Study:
     prepared, part = factory.prepared, factory.part
     plan, resolved, trials = prepared.plan, prepared.resolved, prepared.trials
     model, use_case = key
-    asked = part.asked.get(key, {})
+    proposed = part.proposed.get(key, {})
     # a resumed study must not draw its first random points again
-    parts = [plan.seed, model, use_case, len(asked), *([part.machine] if plan.each else [])]
+    parts: list[Any] = [plan.seed, model, use_case, len(proposed)]
+    if plan.each:  # kinds of machine have studies of their own, which should differ
+        parts.append(part.machine)
     seed = int(digest(parts, 8), 16)
     sampler = resolved.sampler.start(plan.space, budget, seed, resolved.sampler_options)
     unfinished = {spec.key() for spec in part.missing}
@@ -123,12 +118,12 @@ def _study(factory: JobFactory, key: tuple[str, str], budget: int) -> Study:
         sampler=sampler,
         budget=budget,
         jobs=partial(factory.requested, model, use_case),
-        next_index=max(asked, default=-1) + 1,
+        next_index=max(proposed, default=-1) + 1,
     )
 
 
 def _is_of_study(factory: JobFactory, key: tuple[str, str], trial: Key) -> bool:
-    """Whether a trial of the data set was asked for by the study of that model and use case."""
+    """Whether a trial of the data set was proposed by the study of that model and use case."""
     plan, record = factory.prepared.plan, factory.prepared.trials.attempts(trial)[0]
     setup = record.spec.setup
     if record.spec.sweep_id != plan.id or (setup.model, setup.use_case) != key:

@@ -23,12 +23,14 @@ from orchestrator.nouns import (
     PARAMETERS,
     Configuration,
     Setup,
+    Space,
     UseCase,
     digest,
 )
 from orchestrator.samplers import drawn
 from orchestrator.samplers.quality import quality
 from orchestrator.sweep.request import Resolved
+from orchestrator.unknowns import least_of_known
 
 CORRELATION, CORRELATION_FROM, SALTS = 0.3, 50, 100
 """Bound of the rank correlation of order and parameters; from how many trials on; shuffles."""
@@ -57,6 +59,7 @@ def make_plan(resolved: Resolved) -> SweepPlan:
             options=resolved.sampler_options,
             where=str(resolved.space_file),
         )
+    # anchors show drift over a long sweep; a short one would pay more for them than they tell
     anchor = Configuration.at(space, [0.5] * 4) if len(points) >= ANCHOR_FROM else None
     plan = SweepPlan(
         plan_version=PLAN_VERSION,
@@ -87,11 +90,11 @@ def _shortest_context(resolved: Resolved) -> int | None:
     """Positions of the model with the fewest; None: unknown, or texts may run past them."""
     if resolved.request.beyond_context:
         return None
-    architectures = [model.architecture for model in resolved.models]
-    return min((one.max_position_embeddings for one in architectures if one), default=None)
+    return least_of_known(model.context_length for model in resolved.models)
 
 
 def _setup(resolved: Resolved, model: Model, use_case: UseCase) -> Setup:
+    """What all trials of a model and a use case have in common; the revision is filled in later."""
     request = resolved.request
     return Setup(
         seed=request.seed,
@@ -184,6 +187,7 @@ def _aliasing(plan: SweepPlan, order: list[PlannedTrial]) -> float:
     largest = 0.0
     for name in PARAMETERS:
         ranks = rankdata([getattr(plan.points[trial.config_index], name) for trial in order])
+        # a parameter of one value correlates with nothing
         if ranks.std() > 0:
             largest = max(largest, abs(float(np.corrcoef(place, ranks)[0, 1])))
     return largest
@@ -198,6 +202,7 @@ def _with_anchors(plan: SweepPlan, model: str, block: list[PlannedTrial]) -> lis
         return block
     count = len(plan.points) // ANCHOR_EVERY + 1
     result = list(block)
+    # from the end on: what is inserted moves no place that comes later
     for number in reversed(range(count)):
         place = round(number * len(block) / (count - 1))
         anchor = PlannedTrial(
@@ -220,6 +225,7 @@ def neighbours(plan: SweepPlan, sweeps: Path) -> list[str]:
     """
     notes = []
     for path in sorted(sweeps.glob("[!.]*.json")):
+        # a broken plan is told by `validate`; it must not keep another sweep from starting
         with contextlib.suppress(UserError, RecursionError):
             other = read_plan(path)
             if other.id == plan.id or not _same_request(other, plan):
@@ -235,34 +241,46 @@ def neighbours(plan: SweepPlan, sweeps: Path) -> list[str]:
 
 def _same_request(one: SweepPlan, other: SweepPlan) -> bool:
     """Whether two plans have the same space by name, models, use cases, seed and flags."""
-    flags = [
-        {digest(_without(setup, "revision", "prompts_sha256")) for setup in plan.setups}
-        for plan in (one, other)
-    ]
-    same_names = one.space.name == other.space.name and one.models == other.models
-    return same_names and flags[0] == flags[1]
+    return _request_of(one) == _request_of(other)
+
+
+def _request_of(plan: SweepPlan) -> tuple[Any, ...]:
+    """What the command line said: names and flags, but not what the named files hold."""
+    flags = {digest(_without(setup, "revision", "prompts_sha256")) for setup in plan.setups}
+    return plan.space.name, plan.models, flags
 
 
 def _differences(old: SweepPlan, new: SweepPlan) -> list[str]:
-    """What the files say differently, each for a person."""
-    lines = []
-    for name in PARAMETERS:
-        before, after = old.space.parameters[name], new.space.parameters[name]
-        if before != after:
-            ranges = f"{before.low:g}..{before.high:g} -> {after.low:g}..{after.high:g}"
-            lines.append(f"{name} ({ranges})")
-    if old.space.options != new.space.options or old.space.sampler != new.space.sampler:
+    """What the files say differently, each for a person; else the counts of configurations."""
+    lines = _changed_ranges(old.space, new.space)
+    if (old.space.options, old.space.sampler) != (new.space.options, new.space.sampler):
         lines.append("the sampler's options")
     prompts = {use_case.name: use_case.prompts for use_case in old.use_cases}
     changed = [case.name for case in new.use_cases if prompts[case.name] != case.prompts]
     lines += [f"prompts of {name}" for name in changed]
+    # with other differences the count says nothing of why the sweep is new
     if old.samples != new.samples and not lines:
         lines.append(f"samples ({old.samples} -> {new.samples})")
     return lines
 
 
+def _changed_ranges(old: Space, new: Space) -> list[str]:
+    """Each parameter that has another range, with both."""
+    lines = []
+    for name in PARAMETERS:
+        before, after = old.parameters[name], new.parameters[name]
+        if before != after:
+            ranges = f"{before.low:g}..{before.high:g} -> {after.low:g}..{after.high:g}"
+            lines.append(f"{name} ({ranges})")
+    return lines
+
+
 def check_same_weights(old: SweepPlan, new: SweepPlan) -> None:
-    """Refuse to mix weights in one sweep. Raises UserError naming both revisions."""
+    """Refuse to mix weights in one sweep. Raises UserError naming both revisions.
+
+    `old`: the plan in the data set. `new`: the one that is to run. A model that only one of them
+    has is no fault.
+    """
     before = {setup.model: setup.revision for setup in old.setups}
     for setup in new.setups:
         revision = before.get(setup.model, setup.revision)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.remaining import (
     FinishedExecutions,
-    asked_of,
     failures,
     of_kind,
+    proposed_of,
     specs_of,
 )
 from orchestrator.dataset.schema import Execution, TrialRecord
@@ -36,16 +36,16 @@ class Part:
     """Trials with the prompts that they still have to run."""
     done: list[Execution]
     """Executions that are in the data set, but for those that are to run again."""
-    asked: dict[tuple[str, str], dict[int, TrialSpec]]
-    """What a sampler that learns has asked for, by (model, use case) and by index."""
+    proposed: dict[tuple[str, str], dict[int, TrialSpec]]
+    """What a sampler that learns has proposed, by (model, use case) and by index."""
 
     def left(self, plan: SweepPlan) -> Counter[tuple[str, str]]:
-        """Configurations that a sampler may still ask for, by (model, use case)."""
+        """Configurations that a sampler may still propose, by (model, use case)."""
         left: Counter[tuple[str, str]] = Counter()
         if plan.learns():
             for setup in plan.setups:
                 key = (setup.model, setup.use_case)
-                left[key] = max(0, plan.samples - len(self.asked.get(key, {})))
+                left[key] = max(0, plan.samples - len(self.proposed.get(key, {})))
         return left
 
 
@@ -83,10 +83,11 @@ class Prepared:
         return failures(execution for part in self.parts for execution in part.done)
 
     def _missing(self) -> list[TrialSpec]:
+        """The missing trials of all kinds of machine."""
         return [spec for part in self.parts for spec in part.missing]
 
-    def _unasked_trials(self) -> Counter[tuple[str, str]]:
-        """Trials that a sampler which learns may still ask for, by (model, use case)."""
+    def _unproposed_trials(self) -> Counter[tuple[str, str]]:
+        """Trials that a sampler which learns may still propose, by (model, use case)."""
         trials: Counter[tuple[str, str]] = Counter()
         for part in self.parts:
             for key, n_configurations in part.left(self.plan).items():
@@ -96,40 +97,53 @@ class Prepared:
     def n_missing(self) -> int:
         """Executions that are to be run now."""
         planned = sum(len(spec.prompts) for spec in self._missing())
-        unasked = 0
-        for (_, use_case), n_trials in self._unasked_trials().items():
-            unasked += n_trials * len(self.plan.prompts(use_case))
-        return planned + unasked
+        unproposed = 0
+        for (_, use_case), n_trials in self._unproposed_trials().items():
+            unproposed += n_trials * len(self.plan.prompts(use_case))
+        return planned + unproposed
 
     def n_missing_trials(self) -> int:
         """Trials that are to be run now."""
-        return len(self._missing()) + self._unasked_trials().total()
+        return len(self._missing()) + self._unproposed_trials().total()
 
     def token_bound(self) -> int:
         """The most new tokens that what is missing can give, about."""
+        # trials name their models by label
         models = {model.label: model for model in self.resolved.models}
         planned = 0
         for spec in self._missing():
             numbers = tuple(prompt.number for prompt in spec.prompts)
             planned += trial_bound(spec, numbers, models[spec.setup.model])
-        return planned + unasked_bound(self.plan, models, self._unasked_trials())
+        return planned + unasked_bound(self.plan, models, self._unproposed_trials())
 
     def prompt_bound(self, spec: TrialSpec, number: int) -> int:
-        """The most new tokens of one prompt of a trial, about."""
+        """The most new tokens of one prompt of a trial, about.
+
+        `number`: the prompt's, from 1.
+        """
         labels = {model.label: model for model in self.resolved.models}
         return trial_bound(spec, (number,), labels[spec.setup.model])
 
 
 def prepare(resolved: Resolved, plan: SweepPlan, rerun: tuple[str, ...] = ()) -> Prepared:
-    """Find what is missing of a plan. Reads only. Raises UserError."""
+    """Find what is missing of a plan. Reads only.
+
+    `rerun`: names from remaining.RERUN of finished executions that are to be run once more.
+
+    Raises UserError where a plan or trial can't be read, or the weights aren't those of the sweep.
+    """
     paths = DataSetPaths(resolved.request.out)
     before = read_plan(paths.sweep(plan.id)) if paths.sweep(plan.id).exists() else None
+    # weights of two revisions must not mix in one sweep
     if before:
         check_same_weights(before, plan)
+    # prompts of an unfinished trial are not measured again
     trials, faults = read_all(paths, unfinished=True)
+    # what such a folder holds is unknown: it might be measured a second time
     if faults:
         remedy = "can't be read as a trial; restore it or move it out of the data set"
         raise UserError(*(f"{paths.root}/{fault}: {remedy}" for fault in faults))
+    # a sweep that is resumed has its note from its first run
     beside = [] if before else neighbours(plan, paths.sweeps)
     return Prepared(
         resolved=resolved,
@@ -143,6 +157,7 @@ def prepare(resolved: Resolved, plan: SweepPlan, rerun: tuple[str, ...] = ()) ->
 
 
 def _small_machines(plan: SweepPlan, resolved: Resolved) -> list[str]:
+    """A note for each kind of machine whose GPU doesn't hold a model."""
     what = "get no trials, since"
     if plan.each:
         what = "run it, and their rows will say that"
@@ -159,6 +174,7 @@ def _part(
     machine: str | None,
     rerun: tuple[str, ...],
 ) -> Part:
+    """What one kind of machine has done and has left to do."""
     finished = FinishedExecutions(trials, machine, rerun)
     records = of_kind(plan, trials.records(), machine)
     missing: list[TrialSpec] = []
@@ -167,13 +183,15 @@ def _part(
         if resolved.shard is not None and not resolved.shard.has(spec):
             continue
         left = finished.missing(spec)
-        again = {prompt.number for prompt in left.prompts} if left else set()
-        done += [one for one in finished.of(spec) if one.prompt_number not in again]
-        if left:
+        again: set[int] = set()
+        if left is not None:
             missing.append(left)
+            # by --rerun a prompt may be both done and to be run
+            again = {prompt.number for prompt in left.prompts}
+        done += [one for one in finished.of(spec) if one.prompt_number not in again]
     return Part(
         machine=machine,
         missing=missing,
         done=done,
-        asked=asked_of(plan, records) if plan.learns() else {},
+        proposed=proposed_of(plan, records) if plan.learns() else {},
     )

@@ -45,6 +45,9 @@ MOST_TRIALS = 200_000
 GPU_MODEL, CPU_MODEL = "llama2", "smollm2"
 ANY, EACH = "any", "each"
 """--machine for a cluster: a trial runs on whichever is free, or every kind runs all of them."""
+SEPARATE_RUNS = "run them into different --out folders"
+RENAME = "rename one in its file"
+"""What to do about two models, or two use cases, that would share a folder."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,10 @@ class Shard:
 
     def has(self, spec: TrialSpec) -> bool:
         """Whether a trial is in it."""
-        turn = spec.repeat - 1 if spec.strategy == ANCHOR else spec.config_index
+        turn = spec.config_index
+        if spec.strategy == ANCHOR:
+            turn = spec.repeat - 1
+        # by the number alone: a larger design moves no configuration to another part
         return turn % self.of == self.number - 1
 
     def __str__(self) -> str:
@@ -132,15 +138,41 @@ class _Faults:
     """Collects the user errors of independent steps, so that they are told together."""
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
+        self._lines: list[str] = []
 
-    def attempt(self, call: Callable[..., T], *arguments: Any) -> T | None:
-        """The call's result, or None with its fault noted."""
+    def attempt(self, call: Callable[..., T], *arguments: Any) -> list[T]:
+        """The call's result as the only item of a list, or [] with its fault noted."""
         try:
-            return call(*arguments)
+            return [call(*arguments)]
         except UserError as error:
-            self.lines.extend(error.lines)
-            return None
+            self._lines.extend(error.lines)
+            return []
+
+    def raise_all(self) -> None:
+        """Raise UserError with all faults, if there are any: else each attempt has its result."""
+        if self._lines:
+            raise UserError(*self._lines)
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What the flags and the files that they name say, each sound by itself."""
+
+    machine: Machine
+    machine_file: Path
+    machines: dict[str, Machine]
+    """Those that a node of the cluster may be labelled with; {} without a cluster."""
+    space: Space
+    space_file: Path
+    sampler: SamplerKind
+    sampler_options: Noun
+    models: list[Model]
+    use_cases: list[UseCase]
+    use_case_files: list[Path]
+    ranges: dict[str, tuple[float, float]]
+    """Of --range: name of a parameter -> bounds."""
+    quantization: Quantization
+    shard: Shard | None
 
 
 def resolve_request(
@@ -151,77 +183,117 @@ def resolve_request(
     `gpu_names`: the GPUs of this machine. `cluster_machines`: the kinds of machine that the
     cluster has, for --machine each. Raises UserError.
     """
-    faults = _Faults()
-    machine_and_file = faults.attempt(_machine_of, request, gpu_names)
-    machine = machine_and_file[0] if machine_and_file else None
-    profile = machine.profile if machine else Profile()
-    space_and_sampler = faults.attempt(_space, request.space)
-    default_models = (_default_model(machine),) if machine else ()
-    models = [
-        faults.attempt(parse_model, ref) for ref in dict.fromkeys(request.models or default_models)
-    ]
-    use_case_names = request.use_cases or tuple(names("prompts"))
-    use_cases = [faults.attempt(_use_case, name) for name in dict.fromkeys(use_case_names)]
-    ranges = faults.attempt(_ranges, request.ranges)
-    quantization = faults.attempt(_quantization, request.quantization, profile)
-    faults.attempt(_check_flags, request, profile, gpu_names)
-    shard = faults.attempt(_shard, request.shard)
-    faults.attempt(_check_machine, request)
-    # a node of a cluster may carry any label; alone, this machine's file is all that is needed
-    machines = faults.attempt(_all_machines) if request.address else {}
-    if faults.lines or not (machine_and_file and machine and space_and_sampler and quantization):
-        raise UserError(*faults.lines)
-    space, space_file, sampler, sampler_options = space_and_sampler
-    known_models = tuple(_labelled(model, request.engine) for model in models if model)
-    known_use_cases = tuple(pair[0] for pair in use_cases if pair)
-    machines = machines or {}
-    remedy = "run them into different --out folders"
-    _check_names("--model", [model.label for model in known_models], remedy)
-    remedy = "rename one in its file"
-    _check_names("--use-case", [use_case.name for use_case in known_use_cases], remedy)
-    fullest = max(len(use_case.prompts) for use_case in known_use_cases)
-    scale = _scaled(request, machine, space, ranges or {}, fullest)
-    _check_shard(shard, sampler, space, scale.samples)
-    _check_size(scale.samples, len(known_models), len(known_use_cases), request.repeats)
-    try:
-        space = space.narrowed(scale.ranges)
-    except ValidationError as error:
-        raise UserError(*lines_of(error, Space, "--range")) from error
-    _check_labels(cluster_machines, machines)
+    given = _inputs(request, gpu_names)
+    machine = given.machine
+    models = [_labelled(model, request.engine) for model in given.models]
+    _check_names("--model", [model.label for model in models], SEPARATE_RUNS)
+    _check_names("--use-case", [one.name for one in given.use_cases], RENAME)
+    # a profile that takes all prompts of every use case anyway reduces nothing
+    fullest = max(len(use_case.prompts) for use_case in given.use_cases)
+    scale = _scaled(request, machine, given.space, given.ranges, fullest)
+    _check_shard(given.shard, given.sampler, given.space, scale.samples)
+    _check_size(scale.samples, len(models), len(given.use_cases), request.repeats)
+    space = _narrowed(given.space, scale.ranges)
+    _check_labels(cluster_machines, given.machines)
     engine = ENGINES[request.engine]
     return Resolved(
         request=request,
         space=space,
-        space_file=space_file,
-        sampler=sampler,
-        sampler_options=sampler_options,
+        space_file=given.space_file,
+        sampler=given.sampler,
+        sampler_options=given.sampler_options,
         engine_options=engine.given_options(**_engine_flags(request)),
-        models=known_models,
-        quantization=quantization,
-        use_cases=known_use_cases,
-        use_case_files=tuple(pair[1] for pair in use_cases if pair),
+        models=tuple(models),
+        quantization=given.quantization,
+        use_cases=tuple(given.use_cases),
+        use_case_files=tuple(given.use_case_files),
         machine=machine,
-        machine_file=machine_and_file[1],
-        machines={**machines, machine.name: machine},
+        machine_file=given.machine_file,
+        # this machine last: its country may come from --country
+        machines={**given.machines, machine.name: machine},
         machine_fixed=request.address is None or request.machine not in (None, ANY, EACH),
         each=cluster_machines,
         samples=scale.samples,
         n_prompts=scale.n_prompts,
         parallel=request.parallel or machine.parallel_trials or 1,
-        shard=shard,
+        shard=given.shard,
         notes=(*scale.notes, *_cautions(request, machine, gpu_names)),
     )
 
 
+def _inputs(request: Request, gpu_names: list[str]) -> _Inputs:
+    """Read every flag and file. Raises UserError with the faults of all of them."""
+    faults = _Faults()
+    machine_found = faults.attempt(_machine_of, request, gpu_names)
+    # without a machine the rest is checked all the same, so that one run tells every fault
+    profile, default_models = _defaults_of(machine_found)
+    space_found = faults.attempt(_space, request.space)
+    models: list[Model] = []
+    # each once, however often it is named: twice would be two trials in one folder
+    for ref in dict.fromkeys(request.models or default_models):
+        models += faults.attempt(parse_model, ref)
+    use_cases: list[tuple[UseCase, Path]] = []
+    for name in dict.fromkeys(request.use_cases or names("prompts")):
+        use_cases += faults.attempt(_use_case, name)
+    ranges_found = faults.attempt(_ranges, request.ranges)
+    quantization_found = faults.attempt(_quantization, request.quantization, profile)
+    faults.attempt(_check_flags, request, profile, gpu_names)
+    shard_found = faults.attempt(_shard, request.shard)
+    faults.attempt(_check_machine, request)
+    machines_found = faults.attempt(_machines_of_nodes, request)
+    faults.raise_all()
+    ((machine, machine_file),) = machine_found
+    ((space, space_file, sampler, sampler_options),) = space_found
+    (ranges,), (quantization,) = ranges_found, quantization_found
+    (shard,), (machines,) = shard_found, machines_found
+    return _Inputs(
+        machine=machine,
+        machine_file=machine_file,
+        machines=machines,
+        space=space,
+        space_file=space_file,
+        sampler=sampler,
+        sampler_options=sampler_options,
+        models=models,
+        use_cases=[use_case for use_case, _ in use_cases],
+        use_case_files=[path for _, path in use_cases],
+        ranges=ranges,
+        quantization=quantization,
+        shard=shard,
+    )
+
+
+def _defaults_of(found: list[tuple[Machine, Path]]) -> tuple[Profile, tuple[str, ...]]:
+    """Profile and models of the machine; of one that couldn't be read an empty one and none.
+
+    So the other flags are checked all the same.
+    """
+    if not found:
+        return Profile(), ()
+    ((machine, _),) = found
+    return machine.profile, (_default_model(machine),)
+
+
+def _narrowed(space: Space, ranges: dict[str, tuple[float, float]]) -> Space:
+    """The space within these ranges. Raises UserError where they can't be met."""
+    try:
+        return space.narrowed(ranges)
+    except ValidationError as error:
+        raise UserError(*lines_of(error, Space, "--range")) from error
+
+
 def _engine_flags(request: Request) -> dict[str, Any]:
     """The flags that are options of an engine, those that were given."""
-    return {"cpu_offload": True} if request.cpu_offload else {}
+    if not request.cpu_offload:
+        return {}
+    return {"cpu_offload": True}
 
 
 def _check_shard(shard: Shard | None, sampler: SamplerKind, space: Space, samples: int) -> None:
     """Raise UserError where a plan has nothing to share out, or too little."""
     if shard is None:
         return
+    # it has no list of configurations that could be dealt out
     if sampler.learns:
         raise UserError(
             f"--shard {shard}: {space.sampler} asks for its configurations as it goes, so there is "
@@ -244,6 +316,7 @@ def _check_labels(labels: tuple[str, ...], machines: dict[str, Machine]) -> None
 
 
 def _check_machine(request: Request) -> None:
+    """Raise UserError for --machine any or each without a cluster."""
     if request.machine in (ANY, EACH) and request.address is None:
         raise UserError(
             f"--machine {request.machine}: there is one machine here; name a Ray cluster with "
@@ -252,25 +325,38 @@ def _check_machine(request: Request) -> None:
 
 
 def _machine_of(request: Request, gpu_names: list[str]) -> tuple[Machine, Path]:
-    detected = request.machine in (None, ANY, EACH)
-    machine, path = read_machine(detect(gpu_names) if detected else str(request.machine))
-    if request.country is None:
-        return machine, path
-    return machine.model_copy(
-        update={"country_iso_code": country(request.country, "--country")}
-    ), path
+    """The machine that is named, or the one that this seems to be, with its file."""
+    name = request.machine
+    if name is None or name in (ANY, EACH):
+        name = detect(gpu_names)
+    machine, path = read_machine(name)
+    if request.country is not None:
+        code = country(request.country, "--country")
+        machine = machine.model_copy(update={"country_iso_code": code})
+    return machine, path
 
 
-def _all_machines() -> dict[str, Machine]:
+def _machines_of_nodes(request: Request) -> dict[str, Machine]:
+    """Every machine that has a file, by name, since a node of a cluster may carry any label.
+
+    {} without a cluster: then this machine's file is all that is needed.
+    """
+    if not request.address:
+        return {}
     return {name: read_machine(name)[0] for name in names("clusters")}
 
 
 def _use_case(name: str) -> tuple[UseCase, Path]:
+    """A use case and its file."""
     return read("prompts", name, UseCase)
 
 
 def _default_model(machine: Machine) -> str:
-    return machine.profile.model or (GPU_MODEL if machine.accelerator == "gpu" else CPU_MODEL)
+    """The model of a machine where the user names none."""
+    fitting = CPU_MODEL
+    if machine.accelerator == "gpu":
+        fitting = GPU_MODEL
+    return machine.profile.model or fitting
 
 
 def _labelled(model: Model, engine: str) -> Model:
@@ -281,6 +367,7 @@ def _labelled(model: Model, engine: str) -> Model:
 
 
 def _space(name: str) -> tuple[Space, Path, SamplerKind, Noun]:
+    """A space, its file, its sampler and the sampler's options."""
     space, path = read("search_spaces", name, Space)
     return space, path, *sampler_of(space, str(path))
 
@@ -319,6 +406,7 @@ def _engine_faults(request: Request, gpu_names: list[str]) -> list[str]:
     if "cpu_offload" not in engine.options.model_fields:
         why = f"the {request.engine} engine has no layers"
         return [f"--cpu-offload: {why}; leave it out, or take --engine transformers"]
+    # on a cluster other machines may have GPUs
     if request.address is None and not gpu_names:
         why = "this machine has no GPU, so all layers are in its memory anyway"
         return [f"--cpu-offload: {why}; leave it out"]
@@ -366,32 +454,61 @@ def _scaled(
 
     `fullest`: prompts of the use case that has the most.
     """
-    profile, notes = machine.profile, []
-    samples, n_prompts = request.samples, request.prompts
-    if samples is None:
-        samples = profile.samples or DEFAULT_SAMPLES
-        if samples < DEFAULT_SAMPLES:
-            lift = f"--samples {DEFAULT_SAMPLES} lifts it"
-            notes.append(f"samples {samples} instead of {DEFAULT_SAMPLES} ({lift})")
-    if n_prompts is None and profile.prompts and profile.prompts < fullest:
-        n_prompts = profile.prompts
-        lift = f"--prompts {fullest} lifts it"
-        notes.append(f"prompts {n_prompts} of {fullest} a use case ({lift})")
-    ranges = dict(ranges)
+    profile = machine.profile
+    samples, samples_notes = _samples(request, profile)
+    n_prompts, prompts_notes = _n_prompts(request, profile, fullest)
+    profile_ranges, ranges_notes = _profile_ranges(profile, space, given=ranges)
+    notes = [*samples_notes, *prompts_notes, *ranges_notes]
+    return _Scale(
+        samples=samples,
+        n_prompts=n_prompts,
+        ranges={**ranges, **profile_ranges},
+        notes=[f"profile of machine {machine.name}: {note}" for note in notes],
+    )
+
+
+def _samples(request: Request, profile: Profile) -> tuple[int, list[str]]:
+    """How many configurations, and a note where the profile takes fewer than usual."""
+    if request.samples is not None:
+        return request.samples, []
+    samples = profile.samples or DEFAULT_SAMPLES
+    if samples >= DEFAULT_SAMPLES:
+        return samples, []
+    lift = f"--samples {DEFAULT_SAMPLES} lifts it"
+    return samples, [f"samples {samples} instead of {DEFAULT_SAMPLES} ({lift})"]
+
+
+def _n_prompts(request: Request, profile: Profile, fullest: int) -> tuple[int | None, list[str]]:
+    """Prompts of each use case (None: all), and a note where the profile takes fewer."""
+    if request.prompts is not None:
+        return request.prompts, []
+    if not profile.prompts or profile.prompts >= fullest:
+        return None, []
+    lift = f"--prompts {fullest} lifts it"
+    return profile.prompts, [f"prompts {profile.prompts} of {fullest} a use case ({lift})"]
+
+
+def _profile_ranges(
+    profile: Profile, space: Space, given: dict[str, tuple[float, float]]
+) -> tuple[dict[str, tuple[float, float]], list[str]]:
+    """The ranges that the profile narrows, but for those `given` by a flag, with their notes."""
+    ranges: dict[str, tuple[float, float]] = {}
+    notes = []
     for name, (low, high) in profile.ranges.items():
         axis = space.parameters[name]
         own = f"{axis.low:g}..{axis.high:g}"
-        if name in ranges or (low <= axis.low and axis.high <= high):
+        # a flag wins over the profile, and a range within the profile's needs no change
+        if name in given or (low <= axis.low and axis.high <= high):
             continue
         if axis.high < low or axis.low > high:
+            # there is no range in common, and the space is what the user chose
             notes.append(f"{name} stays {own}, which lies outside the profile's {low:g}..{high:g}")
             continue
         narrowed = (max(low, axis.low), min(high, axis.high))
         ranges[name] = narrowed
         lift = f"--range {name}={axis.low:g}:{axis.high:g} lifts it"
         notes.append(f"{name} {narrowed[0]:g}..{narrowed[1]:g} instead of {own} ({lift})")
-    notes = [f"profile of machine {machine.name}: {note}" for note in notes]
-    return _Scale(samples, n_prompts, ranges, notes)
+    return ranges, notes
 
 
 def _cautions(request: Request, machine: Machine, gpu_names: list[str]) -> list[str]:
@@ -427,6 +544,7 @@ def _quantization(name: str | None, profile: Profile) -> Quantization:
         name = profile.quantization or "nf4"
     if name not in QUANTIZATIONS:
         known = list(QUANTIZATIONS)
+        # such names aren't close to ours by their letters, so they have a table
         meant = QUANTIZATION_SYNONYMS.get(name.lower().replace("-", ""))
         hint = nearest(name, known)
         if meant:
@@ -447,7 +565,11 @@ def _shard(text: str | None) -> Shard | None:
 
 
 def _ranges(items: tuple[str, ...]) -> dict[str, tuple[float, float]]:
-    """`max_length=100:200` or `top_k=50` (one value) -> bounds."""
+    """`max_length=100:200` or `top_k=50` (one value) -> bounds.
+
+    Raises UserError with all faults: an unknown name, a name given twice, bounds that are no
+    numbers.
+    """
     result: dict[str, tuple[float, float]] = {}
     errors = []
     for item in items:

@@ -27,9 +27,10 @@ from orchestrator.sweep.prepare import Prepared, Say, prepare
 from orchestrator.sweep.request import Resolved
 from orchestrator.sweep.totals import Totals
 from orchestrator.tune.observers import Observer, Observers
+from orchestrator.unknowns import known
 
 if TYPE_CHECKING:
-    from orchestrator.tune.driver import Placement
+    from orchestrator.tune.driver import MachineRun, Placement
     from orchestrator.tune.halt import Halt
     from orchestrator.tune.session import Session
     from orchestrator.tune.trainable import Job
@@ -58,7 +59,7 @@ class Watcher(Protocol):
         """Ray is up. `totals` grows as the run goes on."""
 
     def draining(self, why: str, running: int) -> None:
-        """Nothing more is begun."""
+        """Nothing more is started."""
 
 
 @contextlib.contextmanager
@@ -105,6 +106,7 @@ def run_sweep(
     _keep_plan(prepared)
     tables = TableWriter(paths, prepared.trials)
     watcher.planned(prepared)
+    # the tables are made anew all the same: an interruption may have left old ones
     if not prepared.n_missing():
         tables.flush()
         return RunOutcome()
@@ -112,6 +114,7 @@ def run_sweep(
     address = resolved.request.address
     from orchestrator.tune.session import ray_session, set_environment
 
+    # Ray reads these variables when it is imported, as the modules below do
     set_environment(address)
     from orchestrator.tune.callback import DataSetCallback
     from orchestrator.tune.driver import MachineRun, Slots, placement, run
@@ -121,12 +124,14 @@ def run_sweep(
 
     totals = Totals()
     n_gpus = _own_gpus(resolved)
+    # from here on a signal drains the sweep; before, it ends the program
     halt.under_way = True
     with (
         signals_to(halt) as install,
         ray_session(address, n_gpus) as session,
         announced(session.nodes),
     ):
+        # once more: Ray's start put a handler of its own in place of ours
         install()
         small = () if plan.each else too_small(plan, resolved)
         places = [
@@ -137,10 +142,12 @@ def run_sweep(
         metrics = Metrics(plan.id, prepared.n_missing_trials())
         observers = Observers(totals, budget, observer, metrics)
         recorder = Recorder(paths, tables, lock)
+        # a sweep that is to end doesn't wait for room on a full disk
         recorder.give_up, recorder.tell = halt.ending, observers.disk_full
         orders = itertools.count(1 + _last_order(prepared))
 
         def allows(job: Job) -> str | None:
+            """None where a job may start, else why nothing more starts."""
             with recorder.one_at_a_time:  # several searchers ask, and observers count meanwhile
                 return halt.draining or halt.fatal or budget.begin(job)
 
@@ -154,22 +161,28 @@ def run_sweep(
             )
             runs.append(MachineRun(searcher, callback, place, slots))
         run(runs, halt, session, on_drain=watcher.draining, on_look=metrics.tell_again)
-        left = prepared.n_missing() - sum(one.callback.n_written for one in runs)
-        # a full disk may have kept a trial from being sealed
-        unfinished = left or any(one.callback.error for one in runs)
-        reasons = [halt.draining, *(one.searcher.stopped for one in runs)]
-        # a signal after the last prompt drains nothing
-        drained = next((why for why in reasons if why), None) if unfinished else None
-        return RunOutcome(totals, left, drained, halt.draining_since)
+        return _outcome(prepared, runs, totals, halt)
+
+
+def _outcome(prepared: Prepared, runs: list[MachineRun], totals: Totals, halt: Halt) -> RunOutcome:
+    """What is left, and why the run ended before that was done."""
+    left = prepared.n_missing() - sum(one.callback.n_written for one in runs)
+    # a full disk may have kept a trial from being sealed, though all its prompts are written
+    if not left and not any(one.callback.error for one in runs):
+        return RunOutcome(totals, draining_since=halt.draining_since)
+    reasons = known([halt.draining, *(one.searcher.stopped for one in runs)])
+    return RunOutcome(totals, left, next(iter(reasons), None), halt.draining_since)
 
 
 def _keep_plan(prepared: Prepared) -> None:
     """Write the plan, unless the one that is there is larger: a smaller request forgets nothing."""
     plan, before = prepared.plan, prepared.before
     if before is not None:
+        # `validate` and `status` would lose sight of what the larger request has measured
         if plan.n_executions() < before.n_executions():
             return
         each = tuple(sorted({*before.each, *plan.each}))
+        # kinds of machine that joined earlier stay in the plan, since their trials count
         plan = plan.model_copy(update={"created_at": before.created_at, "each": each})
     write_plan(plan, prepared.paths.sweep(plan.id))
 
@@ -205,6 +218,7 @@ def _baseline(prepared: Prepared, *, accept: bool) -> Baseline:
 
 
 def _budget(prepared: Prepared, options: RunOptions, places: list[Placement], halt: Halt) -> Budget:
+    """The limits of this run. Raises UserError for GPU hours without a GPU."""
     n_gpus = sum(place.at_once for place in places if place.gpu)
     if options.limits.gpu_hours < math.inf and not n_gpus:
         raise UserError("--max-gpu-hours: there is no GPU here; use --max-hours")

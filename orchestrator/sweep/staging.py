@@ -49,6 +49,10 @@ def _own_revisions(resolved: Resolved) -> dict[str, str]:
 
 
 def _staged(model: Model, say: Say) -> str:
+    """The revision of a model's weights, which are staged first where they are missing.
+
+    Raises ModelUnavailableError with the last lines of what staging said.
+    """
     weights = locate(model)
     if weights:
         return weights.revision

@@ -35,7 +35,7 @@ class StartedTrial:
 
     job: Job
     origin: Origin | None = None
-    """Where it runs; told before its first prompt is begun."""
+    """Where it runs; told before its first prompt is started."""
     drift: tuple[str, ...] = ()
     """How that differs from what the sweep started with."""
     written: set[int] = field(default_factory=set)
@@ -76,7 +76,7 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
         return {}
 
     def n_running(self) -> int:
-        """Trials that have begun their prompts; a worker that only loads may be ended any time."""
+        """Trials that have started their prompts; a worker that only loads may end at any time."""
         return sum(trial.origin is not None for trial in list(self._running.values()))
 
     def on_trial_start(self, trial: Any, **_info: Any) -> None:
@@ -87,7 +87,11 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
                 self._running[trial.trial_id] = StartedTrial(job)
 
     def take(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Take in what a step gave; the same result once more changes nothing."""
+        """Take in what a step gave; the same result once more changes nothing.
+
+        `result`: what Measure.step returned. Its `event` is "ready" (the model is loaded),
+        "execution" (a prompt is done) or "fatal" (no trial can run).
+        """
         with self._guarded():
             trial = self._running.get(trial_id)
             if trial is None:
@@ -95,6 +99,7 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
             event = result.get("event")
             if event == "fatal":
                 self.halt.fatal = self.halt.fatal or str(result["message"])
+            # Tune may tell the same once more, and an execution of a trial that was refused
             elif event == "ready" and trial.origin is None:
                 self._started(trial, Origin.model_validate(result["origin"]))
             elif event == "execution" and trial.origin:
@@ -109,6 +114,7 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
     def on_trial_error(self, trial: Any, **_info: Any) -> None:
         """A worker or its node died, or a step raised: the rest of its trial goes to another."""
         with self._guarded():
+            # Tune tells of the death of a node for trials that are over, too
             if self._closed or trial.trial_id in self._ended:
                 return
             if trial.trial_id in self._running:
@@ -116,15 +122,19 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
             else:  # it died before it started
                 ended = StartedTrial(Job.model_validate(trial.config["job"]))
             rest = rest_of(ended.job, ended.written)
-            if not rest.spec.prompts:
-                return
-            going_on = not self.halt.ending() and not self._searcher.stopped
-            retried = going_on and may_be_retried(rest)
-            if retried:
-                self._searcher.again(rest)
-            else:
-                self._searcher.finished(rest.spec, None)
-            self._observer.worker_lost(rest, _reason(trial), retried=retried)
+            if rest.spec.prompts:  # else the worker died after its last result
+                self._hand_back(rest, _reason(trial))
+
+    def _hand_back(self, rest: Job, reason: str) -> None:
+        """Hand out the rest of a lost trial once more, or give it up for this run."""
+        continues = not self.halt.ending() and not self._searcher.stopped
+        # a job may itself be what kills its workers, so it is tried a limited number of times
+        retried = continues and may_be_retried(rest)
+        if retried:
+            self._searcher.again(rest)
+        else:
+            self._searcher.finished(rest.spec, None)
+        self._observer.worker_lost(rest, reason, retried=retried)
 
     def close(self) -> None:
         """Seal what runs with what it has, and take nothing more. Raises OSError."""
@@ -162,6 +172,7 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
     def _record(self, trial: StartedTrial, origin: Origin, measured: Measured) -> None:
         """Write an execution, and tell whoever has to know."""
         job, execution = trial.job, marked(measured.execution, trial.drift)
+        # Tune may hand over one result twice
         if execution.prompt_number in trial.written:
             return
         measured = measured.model_copy(update={"execution": execution})
@@ -169,6 +180,7 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
         self._recorder.append(job.spec, origin, job.order, measured, first=first)
         trial.written.add(execution.prompt_number)
         self.n_written += 1
+        # longer texts on such a machine need not be tried: they would fail, too
         if execution.error_kind == "oom":
             length, machine = execution.effective_max_length, origin.columns.machine
             self._searcher.ran_out(job.spec.setup, machine, length)
@@ -178,10 +190,12 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
         """Seal what a trial has, if anything; a whole trial is told to the searcher."""
         trial = self._running.pop(trial_id)
         self._ended.add(trial_id)
+        # without an execution there is no folder to seal
         if not trial.written or not trial.origin:
             return trial
         spec = trial.job.spec
         record = self._recorder.seal(trial.origin.columns.machine, spec)
+        # figures of a part of the prompts would mislead a sampler
         if len(trial.written) == len(spec.prompts):
             trials = self._recorder.tables.trials
             figures = learned_figures(trials, trials.key(record), self._objectives)
@@ -221,6 +235,7 @@ def _reason(trial: Any) -> str:
     with contextlib.suppress(OSError, TypeError):
         text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
         lines = text.strip().splitlines()
+        # a traceback ends with its error; logs of Ray may follow
         named = [line for line in lines if "Error: " in line]
         if lines:
             return (named or lines)[-1][:REASON_LENGTH]

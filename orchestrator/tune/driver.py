@@ -19,6 +19,7 @@ from orchestrator.tune.halt import Halt
 from orchestrator.tune.searcher import SweepSearcher
 from orchestrator.tune.session import Node, Session, living_nodes
 from orchestrator.tune.trainable import Measure
+from orchestrator.unknowns import known
 
 POLL_S = 0.2
 LOOK_S = 5.0
@@ -60,8 +61,11 @@ class Placement:
         """The same for Tune."""
         wanted = self.label
         if wanted is None and self.without:
+            # Ray's syntax for a label that is none of these
             wanted = f"!in({','.join(self.without)})"
-        selector = [{"machine": wanted}] if wanted else None
+        selector = None
+        if wanted:
+            selector = [{"machine": wanted}]
         bundle = {"CPU": self.cpu, "GPU": self.gpu}
         return tune.PlacementGroupFactory([bundle], bundle_label_selector=selector)
 
@@ -78,42 +82,56 @@ def placement(
     put several trials on a large one, and each row says how many share a host.
     """
     labels = sorted({node.machine for node in session.nodes if node.machine})
-    label = machine if labels else None
-    known = ", ".join(labels)
+    listed = ", ".join(labels)
+    label = None
+    if labels:
+        label = machine
     if label and label not in labels:
         raise UserError(
-            f"--machine {label}: no node of the cluster carries that label; there are {known}"
+            f"--machine {label}: no node of the cluster carries that label; there are {listed}"
         )
+    # only to ask which nodes take such a trial
     where = Placement(cpu=0, gpu=0, at_once=0, per_host=0, label=label, without=small)
     nodes = [node for node in session.nodes if where.takes(node)]
     if small and not nodes:
         raise UserError(
-            f"a model doesn't fit on {known}, and the cluster has nothing else; choose a smaller "
+            f"a model doesn't fit on {listed}, and the cluster has nothing else; choose a smaller "
             "model"
         )
     return dataclasses.replace(_placement(nodes, parallel), label=label, without=small)
 
 
 def _placement(nodes: list[Node], parallel: int) -> Placement:
+    """How trials are placed on these nodes. Raises UserError where they can't be."""
     with_gpus = [node for node in nodes if node.gpus]
     if with_gpus:
-        cpu = min(1.0, *(node.cpus / node.gpus for node in with_gpus))
-        gpus = [node.gpus for node in with_gpus]
-        return Placement(cpu=cpu, gpu=1, at_once=sum(gpus), per_host=max(gpus))
+        return _one_a_gpu(with_gpus)
     with_cpus = [node for node in nodes if node.cpus]
-    if not with_cpus:
-        raise UserError(
-            "the Ray cluster offers neither GPUs nor CPUs; add a node with `orchestrator cluster "
-            "join`"
-        )
-    offers = sorted({node.cpus for node in with_cpus})
+    if with_cpus:
+        return _sharing_cpus(with_cpus, parallel)
+    raise UserError(
+        "the Ray cluster offers neither GPUs nor CPUs; add a node with `orchestrator cluster join`"
+    )
+
+
+def _one_a_gpu(nodes: list[Node]) -> Placement:
+    """One trial on each GPU, with at most one CPU: fewer where a node has more GPUs than CPUs."""
+    gpus = [node.gpus for node in nodes]
+    # all trials of a Tuner ask for the same, so the node with the fewest CPUs a GPU decides
+    cpu = min(1.0, *(node.cpus / node.gpus for node in nodes))
+    return Placement(cpu=cpu, gpu=1, at_once=sum(gpus), per_host=max(gpus))
+
+
+def _sharing_cpus(nodes: list[Node], parallel: int) -> Placement:
+    """`parallel` trials on each node, which share its CPUs. Raises UserError."""
+    offers = sorted({node.cpus for node in nodes})
     if len(offers) > 1:
         told = " and ".join(f"{cpus:g}" for cpus in offers)
         raise UserError(
             f"the nodes of the Ray cluster offer {told} CPUs, and how many trials share a host "
             f"would be unknown; start each with `orchestrator cluster join --cpus {offers[0]:g}`"
         )
-    at_once = parallel * len(with_cpus)
+    at_once = parallel * len(nodes)
     return Placement(cpu=offers[0] / parallel, gpu=0, at_once=at_once, per_host=parallel)
 
 
@@ -157,18 +175,26 @@ def run(
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails is told by the callback
     error = _fit([_tuner(one, session) for one in runs], runs, halt, on_drain, on_look)
-    for one in runs:
-        try:
-            one.callback.close()
-        except OSError as unwritten:
-            error = error or unwritten
-    cause = next((one.callback.error for one in runs if one.callback.error), error)
-    if cause is not None and not _was_told(cause, halt):
-        _raise(cause, halt)
+    unwritten = _close(runs)
+    # what a callback raised comes first: Tune's own error only wraps it
+    causes = known([*(one.callback.error for one in runs), error, *unwritten])
+    if causes and not _was_told(causes[0], halt):
+        _raise(causes[0], halt)
     if halt.interrupted:
         raise KeyboardInterrupt
     if halt.fatal and not halt.draining:  # after a signal the next run tells it
         raise UserError(halt.fatal)
+
+
+def _close(runs: Sequence[MachineRun]) -> list[OSError]:
+    """Seal what still runs, on all kinds of machine; the errors of those that couldn't be."""
+    errors = []
+    for one in runs:
+        try:
+            one.callback.close()
+        except OSError as error:  # the others can be sealed all the same
+            errors.append(error)
+    return errors
 
 
 def _was_told(cause: Exception, halt: Halt) -> bool:
@@ -188,6 +214,7 @@ def _raise(cause: Exception, halt: Halt) -> None:
             f"{where}: can't be written ({cause.strerror}); what was finished before is kept, run "
             "the same command again"
         ) from cause
+    # stopping at once kills workers, and that looks like errors
     if not halt.at_once:
         raise cause
 
@@ -199,6 +226,7 @@ def _tuner(one: MachineRun, session: Session) -> tune.Tuner:
     """
     place = one.place
     name = f"Measure-{place.label or 'any'}"
+    # Tune finds a trainable, and its resources, by name
     tune.register_trainable(name, tune.with_resources(Measure, place.bundles()))
     return tune.Tuner(
         name,
@@ -229,7 +257,7 @@ def _fit(
     on_drain: Callable[[str, int], None],
     on_look: Callable[[], None],
 ) -> Exception | None:
-    """Fit beside this thread, which stays free for signals; the first error.
+    """Fit beside this thread, which stays free for signals; returns the first error.
 
     A Ctrl-C that is raised inside some calls of Ray is lost, and on the main thread Tune would put
     its own handler for SIGUSR1 in our place.
@@ -237,6 +265,7 @@ def _fit(
     errors: list[Exception] = []
 
     def fit(tuner: tune.Tuner) -> None:
+        """Run one Tuner to its end; after an error the others start nothing more."""
         try:
             tuner.fit()
         except Exception as error:  # noqa: BLE001 - raised again by the main thread
@@ -249,22 +278,50 @@ def _fit(
     ]
     for thread in threads:
         thread.start()
+    _wait(threads, runs, halt, on_drain, on_look)
+    return next(iter(errors), None)
+
+
+def _wait(
+    threads: Sequence[threading.Thread],
+    runs: Sequence[MachineRun],
+    halt: Halt,
+    on_drain: Callable[[str, int], None],
+    on_look: Callable[[], None],
+) -> None:
+    """Wait until the threads end, and STOP_S at most once the sweep is to end at once.
+
+    Meanwhile look at the cluster every LOOK_S, and tell once why nothing more is started.
+    """
     stop_by = math.inf
     look_at = time.monotonic() + LOOK_S
+    # the first reason is told: a later one changes nothing any more
     told = False
-    while any(thread.is_alive() for thread in threads) and time.monotonic() < stop_by:
-        next((thread for thread in threads if thread.is_alive()), threads[0]).join(POLL_S)
+    while time.monotonic() < stop_by:
+        alive = [thread for thread in threads if thread.is_alive()]
+        if not alive:
+            return
+        alive[0].join(POLL_S)  # in short steps, between which signals are handled
         if time.monotonic() > look_at and not halt.at_once:
             look_at = time.monotonic() + LOOK_S
             _look(runs, halt)
             on_look()
-        why = halt.draining or (halt.fatal if halt.running() else None)
+        why = _why_draining(halt)
         if why and not told:
             told = True
             on_drain(why, halt.running())
-        if halt.stop_all() and stop_by == math.inf:
-            stop_by = time.monotonic() + STOP_S
-    return errors[0] if errors else None
+        if halt.stop_all():
+            stop_by = min(stop_by, time.monotonic() + STOP_S)
+
+
+def _why_draining(halt: Halt) -> str | None:
+    """Why nothing more is started; None while trials start.
+
+    What is fatal is raised at the end, so it is told now only where prompts still run.
+    """
+    if halt.draining is None and halt.running():
+        return halt.fatal
+    return halt.draining
 
 
 def _look(runs: Sequence[MachineRun], halt: Halt) -> None:

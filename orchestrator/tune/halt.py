@@ -92,15 +92,18 @@ def signals_to(halt: Halt) -> Iterator[Callable[[], None]]:
         return
 
     def handle(number: int, _frame: FrameType | None) -> None:
+        """Hand a signal on."""
         halt.signalled(number)
 
     ignored = [
         n for n in DRAIN_SIGNALS if signal.getsignal(n) is signal.SIG_IGN
     ]  # nohup: a closed terminal is no reason
     mine = [signal.SIGINT, *(n for n in DRAIN_SIGNALS if n not in ignored)]
+    # a program that uses this package gets its own handlers back
     before = {number: signal.getsignal(number) for number in mine}
 
     def install() -> None:
+        """Install the handlers; once more after Ray, which puts its own there."""
         for number in mine:
             signal.signal(number, handle)
 

@@ -28,6 +28,7 @@ from orchestrator.dataset.trial_files import Origin
 from orchestrator.nouns import TrialKey, TrialSpec
 from orchestrator.tune.observers import Observer
 from orchestrator.tune.trainable import Job
+from orchestrator.unknowns import quotient
 
 P = ParamSpec("P")
 
@@ -106,6 +107,7 @@ def _harmless(
 
     @functools.wraps(method)
     def tried(self: Metrics, /, *arguments: P.args, **options: P.kwargs) -> None:
+        """The method, which stops all metrics with a warning where it raises."""
         if self.broken:
             return
         try:
@@ -143,6 +145,7 @@ class Metrics(Observer):
 
     @_harmless
     def _make(self, library: Any) -> None:
+        """Make the metrics of the table; Ray's own library where none is given."""
         if library is None:
             import ray.util.metrics
 
@@ -157,10 +160,12 @@ class Metrics(Observer):
             self._made[name] = getattr(library, metric.kind)(name, **options)
 
     def _add(self, name: str, value: float | None, **labels: str) -> None:
+        """Add to a counter of this sweep; unknown adds nothing."""
         if value is not None and value > 0:  # Ray refuses to add 0
             self._made[name].inc(value, {"sweep": self._sweep_id, **labels})
 
     def _set(self, name: str, value: float | None, **labels: str) -> None:
+        """Set a gauge of this sweep; unknown is nan."""
         if value is None:
             value = math.nan
         self._made[name].set(value, {"sweep": self._sweep_id, **labels})
@@ -208,18 +213,20 @@ class Metrics(Observer):
 
     def _tell_window(self, columns: TrialColumns, execution: Execution) -> None:
         """Set the figures of a place's last window; an unknown one becomes NaN."""
+        # the next window of the same place takes the place of this one
         place = _place(columns)
         figures = {
             "orchestrator_tokens_per_second": execution.tokens_per_s,
-            "orchestrator_power_watts": _watts(execution.energy_j, execution.window_s),
+            "orchestrator_power_watts": quotient(execution.energy_j, execution.window_s),
         }
         if columns.gpu_uuid:
             joules = counted_energy_j(vars(execution))
-            figures["orchestrator_gpu_power_watts"] = _watts(joules, execution.window_s)
+            figures["orchestrator_gpu_power_watts"] = quotient(joules, execution.window_s)
         self._windows[place] = figures
         self._set_all(place)
 
     def _set_all(self, place: Place) -> None:
+        """Set all gauges of a place to what its last window said."""
         for name, value in self._windows.get(place, {}).items():
             self._set(name, value, **dict(zip(PLACE, place, strict=True)))
 
@@ -234,6 +241,7 @@ class Metrics(Observer):
         """Count a trial as ended, or as waiting again if prompts of it are left."""
         self._running.pop(record.spec.order_index, None)
         if len(record.executions) == len(record.spec.prompts):
+            # a failure may have been sealed with an earlier attempt of the trial
             if (record.spec.key(), record.columns.machine) in self._with_failures:
                 self._ended["failed"] += 1
             else:
@@ -243,20 +251,17 @@ class Metrics(Observer):
     def worker_lost(self, job: Job, reason: str, *, retried: bool) -> None:  # noqa: ARG002 - an observer's
         """Count a worker that died, and its trial as waiting again or given up."""
         self._running.pop(job.spec.order_index, None)
+        # a trial that is retried waits again
         self._ended["given_up"] += not retried
         self._count_loss()
         self._tell_trials()
 
     @_harmless
     def _count_loss(self) -> None:
+        """Count a worker that died."""
         self._add("orchestrator_workers_lost_total", 1)
 
 
 def _place(columns: TrialColumns) -> Place:
+    """The labels that tell where a trial runs."""
     return columns.machine, columns.host, columns.gpu_uuid or NO_GPU
-
-
-def _watts(joules: float | None, seconds: float | None) -> float | None:
-    if joules is None or not seconds:
-        return None
-    return joules / seconds

@@ -88,7 +88,11 @@ def read_page(address: str) -> str:
 
 
 def sweeps_of(page: str, address: str) -> list[RunningSweep]:
-    """The sweeps on a page, sorted by id. Raises UserError where it is no page of metrics."""
+    """The sweeps on a page, sorted by id. Raises UserError where it is no page of metrics.
+
+    `page`: Prometheus' text format. `address`: HOST:PORT that it came from, for the message. Other
+    metrics on it are left out.
+    """
     from prometheus_client.parser import text_string_to_metric_families
 
     sweeps: dict[str, RunningSweep] = {}

@@ -27,6 +27,7 @@ def spread(
     with ray_session(None, 0):
         # Ray takes a function, but not an object that can be called, which `function` may be
         def apply(some: Sequence[T]) -> list[R]:
+            """Apply the function to a part of the items."""
             return function(some)
 
         work = ray.remote(num_cpus=1)(apply)

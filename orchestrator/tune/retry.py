@@ -16,12 +16,18 @@ MAX_LOSSES = 3
 
 
 def rest_of(job: Job, done: Collection[int]) -> Job:
-    """The job without the prompts (by number) that are done; without any it is one loss more."""
+    """The job without the prompts (by number) that are done; without any it is one loss more.
+
+    `done`: numbers of the prompts that were measured before the worker was lost. The rest may have
+    no prompt at all.
+    """
     spec = job.spec
     prompts = tuple(prompt for prompt in spec.prompts if prompt.number not in done)
-    attempt = spec.attempt + 1 if done else spec.attempt
+    attempt, losses = spec.attempt, job.losses + 1
+    if done:  # it was sealed, and the next worker may well get on
+        attempt, losses = spec.attempt + 1, 0
     rest = spec.model_copy(update={"prompts": prompts, "attempt": attempt})
-    return job.model_copy(update={"spec": rest, "losses": 0 if done else job.losses + 1})
+    return job.model_copy(update={"spec": rest, "losses": losses})
 
 
 def may_be_retried(job: Job) -> bool:

@@ -1,7 +1,7 @@
 """What Ray Tune asks for its next trial.
 
 `SweepSearcher` hands out a prepared list of jobs. Then it asks the studies in turn: a study is a
-sampler that learns, one for each model and use case, and is told the figures of what it asked for.
+sampler that learns, one for each model and use case, and is told the figures of what it proposed.
 Repeats of a configuration follow it at once and are not told to the study, which would take them
 for new points.
 """
@@ -25,13 +25,13 @@ from orchestrator.tune.trainable import Job
 
 @dataclass
 class Study:
-    """A sampler that learns, and how what it asks for becomes jobs."""
+    """A sampler that learns, and how what it proposes becomes jobs."""
 
     model: str
     use_case: str
     sampler: Sampler
     budget: int
-    """How many configurations it may still ask for."""
+    """How many configurations it may still propose."""
     jobs: Callable[[int, Configuration], list[Job]]
     """(index, configuration) -> jobs, one a repeat."""
     next_index: int = 0
@@ -73,8 +73,8 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         self._ready: deque[Job] = deque(jobs)
         self._out: set[str] = set()
         self._studies = deque(studies or [])
-        self._asked: dict[TrialKey, Study] = {}
-        """Trials that a study asked for and was not told of yet."""
+        self._proposed: dict[TrialKey, Study] = {}
+        """Trials that a study proposed and was not told of yet."""
         self._allows = allows
         self._orders = itertools.count() if orders is None else orders
         self._slots = slots
@@ -87,35 +87,42 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
 
         None while all slots are taken or a lost job may still come back; then Tune's FINISHED.
         """
-        if len(self._out) >= self._slots() and not self.stopped:
+        finished = str(Searcher.FINISHED)
+        if self.stopped:
+            return finished
+        if len(self._out) >= self._slots():
             return None
-        job = None if self.stopped else self._next()
-        if job is not None:
-            job = self._handed_out(job)
-            self.stopped = self._allows(job)
-        if self.stopped or (job is None and not self._out):
-            return str(Searcher.FINISHED)
+        job = self._next()
         if job is None:
-            return None
+            # the worker of a job that is out may still be lost, and then the job comes back
+            return None if self._out else finished
+        job = self._handed_out(job)
+        self.stopped = self._allows(job)
+        if self.stopped:
+            return finished
         self._out.add(trial_id)
         return {"job": job.model_dump(mode="json")}
 
     def _next(self) -> Job | None:
+        """The next job, or None while every study waits for results."""
         if self._ready:
             return self._ready.popleft()
         for _ in range(len(self._studies)):
             study = self._studies[0]
+            # in turn, so that no model waits until another one is through
             self._studies.rotate(-1)
             jobs = study.ask()
             if jobs:
+                # repeats follow at once: they need no answer of the study
                 self._ready.extend(jobs[1:])
-                self._asked[jobs[0].spec.key()] = study
+                self._proposed[jobs[0].spec.key()] = study
                 return jobs[0]
         return None
 
     def _handed_out(self, job: Job) -> Job:
         """A job with its place in the order, and what is known of memory by now."""
         spec = job.spec.model_copy(update={"order_index": next(self._orders)})
+        # a copy: the job is sent to a worker, and this table grows
         known = dict(self._oom_tokens.get(model_key(spec.setup), {}))
         return job.model_copy(update={"spec": spec, "oom_tokens": known})
 
@@ -124,18 +131,23 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         self._ready.append(job)
 
     def ran_out(self, setup: Setup, machine: str, tokens: int) -> None:
-        """Memory ran out at so many tokens: jobs handed out from now on know it."""
+        """Memory ran out at so many tokens: jobs handed out from now on know it.
+
+        `machine`: kind of machine. `tokens`: length of prompt and text together. The shortest such
+        length is kept.
+        """
         known = self._oom_tokens.setdefault(model_key(setup), {})
         known[machine] = min(tokens, known.get(machine, tokens))
 
     def finished(self, spec: TrialSpec, figures: Mapping[str, Any] | None) -> None:
-        """Tell the study that asked for a trial what it gave; None: it failed.
+        """Tell the study that proposed a trial what it gave; None: it failed.
 
-        A trial that an earlier run asked for is told to the study of its model and use case.
+        A trial that was proposed in an earlier run is told to the study of its model and use case.
         """
-        study = self._asked.pop(spec.key(), None)
+        study = self._proposed.pop(spec.key(), None)
         if study is not None:
             study.sampler.tell(spec.configuration, figures)
+        # a repeat would count as a new point
         elif spec.repeat == 1 and figures is not None:
             for other in self._studies:
                 if other.is_of(spec):

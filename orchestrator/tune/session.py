@@ -21,6 +21,7 @@ from orchestrator.engine.weights import cache_folder
 from orchestrator.errors import UserError
 from orchestrator.tune.own_cluster import attachment
 from orchestrator.tune.temp_folders import remove_orphans, scratch_base, scratch_folder
+from orchestrator.unknowns import known
 
 DASHBOARD_PACKAGES = (
     "aiohttp",
@@ -80,6 +81,10 @@ class Node:
     alive: bool = True
     metrics: str | None = None
     """HOST:PORT of the node's metrics for Prometheus; None where it exports none."""
+
+    def can_run(self) -> bool:
+        """Whether it lives and offers anything to a trial; a head may offer nothing."""
+        return self.alive and (self.gpus > 0 or self.cpus > 0)
 
 
 @dataclass(frozen=True)
@@ -168,6 +173,7 @@ def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
 
 
 def _dashboard_url(host_and_port: str | None) -> str | None:
+    """The URL of a dashboard at HOST:PORT; None where there is none."""
     if not host_and_port:
         return None
     return f"http://{host_and_port}"
@@ -180,6 +186,7 @@ def _start(scratch: Path, n_gpus: int) -> str | None:
     with _kept_from_children(FOR_THE_DRIVER):
         context = ray.init(
             address="local",
+            # each trial asks for a CPU, even where there are fewer CPUs than GPUs
             num_cpus=max(os.cpu_count() or 1, n_gpus, 1),
             num_gpus=n_gpus,
             include_dashboard=dashboard_available(),
@@ -214,6 +221,7 @@ def own_token() -> Path:
     """
     token_file = cache_folder() / "ray_token"
     if not token_file.exists():
+        # of two programs that start at once the first one's token stands, hence O_EXCL
         token_file.parent.mkdir(parents=True, exist_ok=True)
         with (
             contextlib.suppress(FileExistsError),
@@ -226,6 +234,7 @@ def own_token() -> Path:
 def check_answers(address: str) -> None:
     """Raise UserError where no port answers at an address; Ray itself takes minutes to give up."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
+    # Ray looks for that address itself
     if address == "auto":
         return
     if not colon or not port.isdigit():
@@ -271,13 +280,14 @@ def kinds_of(address: str) -> tuple[str, ...]:
 
     Raises UserError where a living node has no label.
     """
-    labels = {node.machine for node in nodes_of(address) if node.alive and (node.cpus or node.gpus)}
+    able = [node for node in nodes_of(address) if node.can_run()]
+    labels = {node.machine for node in able}
     if None in labels or not labels:
         raise UserError(
             f"--machine each: a node of the cluster at {address} has no label `machine`; "
             "join it with `orchestrator cluster join --machine NAME`"
         )
-    return tuple(sorted(label for label in labels if label))
+    return tuple(sorted(known(labels)))
 
 
 def living_nodes() -> tuple[list[Node], bool]:
@@ -301,7 +311,10 @@ def _own_metrics() -> str | None:
 
 
 def _attach(address: str) -> str | None:
-    """Attach to a cluster; returns the URL of its dashboard, None where it has none."""
+    """Attach to a cluster; returns the URL of its dashboard, None where it has none.
+
+    Raises UserError where no cluster answers, or it asks for another token.
+    """
     import ray
 
     try:

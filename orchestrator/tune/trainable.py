@@ -35,6 +35,7 @@ from orchestrator.meters import METERS, Scene, meters_for
 from orchestrator.meters.nvml import Gpu, list_gpus
 from orchestrator.nouns import Machine, Noun, Prompt, Setup, TrialSpec, derived_values
 from orchestrator.packages import package_versions
+from orchestrator.unknowns import least_of_known, quotient
 
 HUNG_FACTOR, HUNG_EXTRA_S = 2.0, 60.0
 """An execution is taken for hung after so many times its timeout and so many seconds more."""
@@ -103,6 +104,7 @@ def loaded_for(job: Job) -> tuple[Loaded, bool]:
     if _loaded is not None and _loaded.key == key:
         return _loaded, False
     if _loaded is not None:
+        # before the next model is loaded: both might not fit
         _loaded.tools.close()
         _loaded = None
     machine = _machine(job)
@@ -110,8 +112,11 @@ def loaded_for(job: Job) -> tuple[Loaded, bool]:
     fits = not isinstance(engine, TooLargeEngine)
     gpu_uuid = engine.info.columns.gpu_uuid
     gpus = list_gpus()
+    # by UUID: Ray, CUDA and NVML number the GPUs differently
     gpu = next((gpu for gpu in gpus if gpu.uuid == gpu_uuid), None)
-    n_parallel = min(job.n_parallel, len(gpus)) if gpu else job.n_parallel
+    n_parallel = job.n_parallel
+    if gpu is not None:  # with one trial a GPU no more can share this host
+        n_parallel = min(n_parallel, len(gpus))
     scene = Scene(machine, gpu_uuid, n_parallel, project_name=job.spec.sweep_id)
     tools = Instrumented(
         engine=engine,
@@ -126,6 +131,7 @@ def loaded_for(job: Job) -> tuple[Loaded, bool]:
 
 
 def _engine(job: Job) -> Engine:
+    """A job's engine with its model; one that fails each prompt where that may not fit."""
     setup = job.spec.setup
     try:
         return ENGINES[setup.engine].load(setup, job.spec.model_ref, job.threads)
@@ -136,6 +142,10 @@ def _engine(job: Job) -> Engine:
 
 
 def _machine(job: Job) -> Machine:
+    """The machine that this worker runs on: as the job, the node's label or its GPU says.
+
+    Raises UserError for a label without a file.
+    """
     import ray
 
     name = job.machine or ray.get_runtime_context().get_node_labels().get("machine")
@@ -149,11 +159,13 @@ def _machine(job: Job) -> Machine:
 
 
 def _versions(engine: Engine) -> dict[str, str]:
+    """Versions of the packages that generate and measure."""
     of_meters = [package for kind in METERS.values() for package in kind.packages]
     return package_versions(("ray", *of_meters)) | engine.info.versions
 
 
 def _origin(job: Job, loaded: Loaded, *, loaded_here: bool) -> Origin:
+    """Where and with what a trial runs."""
     info, gpu = loaded.tools.engine.info, loaded.gpu
     place = PlaceColumns(
         machine=loaded.machine.name,
@@ -187,7 +199,7 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
     """One trial: its first step tells where it runs, each other one is a prompt.
 
     On a fresh process the first step loads the model and warms it up. Telling is a step of its
-    own, so that the driver can end the trial before any prompt is begun.
+    own, so that the driver can end the trial before any prompt is started.
     """
 
     def __repr__(self) -> str:
@@ -207,6 +219,7 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
         return True
 
     def _take(self, config: dict[str, Any]) -> None:
+        """Take over a job; nothing of the job before is kept but the loaded model."""
         self._job = Job.model_validate(config["job"])
         self._queue: list[Prompt] = list(self._job.spec.prompts)
         self._ready: Loaded | None = None
@@ -220,6 +233,7 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
         return self._run(self._ready, self._queue.pop(0))
 
     def _get_ready(self) -> dict[str, Any]:
+        """Load and warm up the model; the result that says so, or that it can't be."""
         job = self._job
         try:
             with _ended_if_hung(job.timeout_s and HUNG_LOAD_S):
@@ -235,15 +249,18 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
         }
 
     def _run(self, loaded: Loaded, prompt: Prompt) -> dict[str, Any]:
+        """Measure one prompt; the result that holds the measurement."""
         job = self._job
         began = time.perf_counter()
         elsewhere = job.oom_tokens.get(loaded.machine.name)
-        limits = ExecutionLimits(job.timeout_s, _least(loaded.oom_tokens, elsewhere))
+        oom_tokens = least_of_known([loaded.oom_tokens, elsewhere])
+        limits = ExecutionLimits(job.timeout_s, oom_tokens)
         with _ended_if_hung(job.timeout_s and HUNG_FACTOR * job.timeout_s + HUNG_EXTRA_S):
             measured = execute(loaded.tools, job.spec, prompt, job.order, limits)
         execution = measured.execution
         if execution.error_kind == "oom":
-            loaded.oom_tokens = _least(loaded.oom_tokens, execution.effective_max_length)
+            ran_out_at = execution.effective_max_length
+            loaded.oom_tokens = least_of_known([loaded.oom_tokens, ran_out_at])
         return {
             "event": "execution",
             "measured": measured.model_dump(mode="json"),
@@ -263,9 +280,9 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
         return {
             "energy_kwh": self._energy_kwh,
             "energy_j": self._energy_j,
-            "energy_per_token_j": self._counted_j / self._tokens if self._tokens else math.nan,
+            "energy_per_token_j": _nan(quotient(self._counted_j, self._tokens)),
             "tokens": float(self._tokens),
-            "tokens_per_s": self._tokens / self._window_s if self._window_s else math.nan,
+            "tokens_per_s": _nan(quotient(self._tokens, self._window_s)),
         }
 
     def save_checkpoint(self, _checkpoint_dir: str) -> None:
@@ -276,11 +293,10 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
 
 
 def _nan(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
-def _least(*values: int | None) -> int | None:
-    return min((v for v in values if v is not None), default=None)
+    """A number for Tune, which takes no None."""
+    if value is None:
+        return math.nan
+    return value
 
 
 @contextlib.contextmanager

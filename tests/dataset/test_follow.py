@@ -105,7 +105,7 @@ def test_links_out_of_the_data_set_are_not_followed(paths: DataSetPaths, tmp_pat
     spec = builders.spec()
     other = DataSetPaths(tmp_path / "other")
     append(other, spec, builders.origin(spec), "shuffled", builders.measured(1, of=spec))
-    paths.leaf("pc", spec).mkdir(parents=True)
+    paths.use_case_folder("pc", spec).mkdir(parents=True)
     paths.partial("pc", spec).symlink_to(other.partial("pc", spec))
     follower = Follower(paths)
     follower.look()
@@ -125,10 +125,10 @@ def test_two_thousand_trials_are_read_once(
         follow, "read_sealed", lambda _paths, folder: read.append(folder.name) or record
     )
     monkeypatch.setattr(follow, "FRESH_S", -1.0)  # as if the folders were old
-    leaf = paths.leaf("pc", builders.spec())
+    folder = paths.use_case_folder("pc", builders.spec())
     for index in range(2000):
-        (leaf / f"{index:04d}-r1").mkdir(parents=True)
-        (leaf / f"{index:04d}-r1" / "trial.json").touch()
+        (folder / f"{index:04d}-r1").mkdir(parents=True)
+        (folder / f"{index:04d}-r1" / "trial.json").touch()
     follower = Follower(paths)
     assert follower.look()
     assert len(read) == 2000
@@ -138,7 +138,7 @@ def test_two_thousand_trials_are_read_once(
     for _ in range(3):
         assert not follower.look()
     assert (len(read), listed) == (2000, [])
-    (leaf / "2000-r1").mkdir()
-    (leaf / "2000-r1" / "trial.json").touch()
+    (folder / "2000-r1").mkdir()
+    (folder / "2000-r1" / "trial.json").touch()
     assert follower.look()
-    assert (read[2000:], listed) == (["2000-r1"], [leaf])
+    assert (read[2000:], listed) == (["2000-r1"], [folder])

@@ -650,7 +650,7 @@ def test_nothing_is_appended_to_a_folder_that_was_removed(paths: DataSetPaths) -
             builders.origin(spec),
             "shuffled",
             builders.measured(2, of=spec),
-            begun=True,
+            started_before=True,
         )
     assert raised.value.filename == str(folder)
     assert not folder.exists()
