@@ -13,7 +13,8 @@ from orchestrator.dataset.verdicts import Verdict
 def data_dictionary() -> str:
     """Sections of Markdown, a table of columns in each."""
     return f"""Schema version {SCHEMA_VERSION}. The same meanings and units are in the metadata of each
-Parquet field. Lists are texts joined by ";": in pandas `column.str.get_dummies(";")` makes a column of each entry.
+Parquet field. Lists are texts joined by ";": in pandas `column.str.get_dummies(";")` makes a column of each entry
+(pandas 3 also makes one without a name, for empty lists).
 
 ## executions.parquet: a row an execution
 {describe(ExecutionRow)}
