@@ -126,10 +126,10 @@ def _environment_1(environment: Json) -> Json:
 
 def _execution_1(execution: Json, codecarbon: Json, power_semantics: str | None) -> Json:
     """Names of columns; the verdict, never filled there, went; emissions came in."""
-    gone = ("usable", "reasons")
-    renamed = {
-        RENAMED_IN_2.get(name, name): value for name, value in execution.items() if name not in gone
-    }
+    renamed = {RENAMED_IN_2.get(name, name): value for name, value in execution.items()}
+    for name in ("usable", "reasons"):
+        if renamed.pop(name, None) is not None:
+            raise TypeError(f"{name} was never filled there")
     emissions_kg = _emissions_kg_1(execution, codecarbon)
     why = [] if emissions_kg is not None else ["emissions_kg: not recorded"]
     return renamed | {

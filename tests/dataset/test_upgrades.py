@@ -48,6 +48,7 @@ from orchestrator.nouns import (
     Column,
     Configuration,
     Machine,
+    Profile,
     Prompt,
     Quantization,
     Setup,
@@ -417,6 +418,7 @@ MODELS: tuple[type[BaseModel], ...] = (
     Execution,
     Machine,
     Pilot,
+    Profile,
 )
 OPTIONAL = {
     name
