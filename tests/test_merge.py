@@ -1,4 +1,7 @@
-"""Data sets that join: whatever the order, however often, nothing changed, every conflict named before a byte is written."""
+"""Data sets that join: whatever the order, however often, nothing that was there changes.
+
+Every conflict is named before a byte is written.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def plan_of(
     request = Request(
         space="sobol", samples=samples, prompts=2, models=("smollm2",), use_cases=("fantasyWorld",)
     )
-    plan = make_plan(resolve_request(request, []), {"smollm2": revision})
+    plan = make_plan(resolve_request(request, [])).with_revisions({"smollm2": revision})
     return plan.model_copy(
         update={"machine": machine, "created_at": "2026-01-02T00:00:00+00:00", **changes}
     )
@@ -112,7 +115,7 @@ def new(found: Merge) -> list[int]:
     return [len(source.new) for source in found.sources]
 
 
-# --- what a merge is -------------------------------------------------------------------------------------------------
+# --- what a merge is ------------------------------------------------------------------------------
 
 
 def test_shards_of_a_plan_become_the_whole(data_set: Make, tmp_path: Path) -> None:
@@ -162,7 +165,7 @@ def test_a_later_attempt_joins_the_first(data_set: Make, tmp_path: Path) -> None
     rebuild(DataSetPaths(second))
     merge([second, first], tmp_path / "all", quiet)
     rows = pq.read_table(tmp_path / "all" / "executions.parquet").to_pylist()
-    assert {row["text"] for row in rows} == {"again"}
+    assert {row["output_text"] for row in rows} == {"again"}
 
 
 def test_an_unfinished_trial_is_left_out_and_told(data_set: Make, tmp_path: Path) -> None:
@@ -237,7 +240,7 @@ def test_order_grouping_and_repetition_do_not_matter(
         shutil.rmtree(place)
 
 
-# --- conflicts: each named, nothing written --------------------------------------------------------------------------
+# --- conflicts: each named, nothing written -------------------------------------------------------
 
 
 def measured_twice(_a: Path, b: Path) -> None:
@@ -296,15 +299,21 @@ def edited_plan(_a: Path, b: Path) -> None:
         ),
         (
             other_weights,
-            r"ran this sweep with other weights \(smollm2 hub:2\) than the others \(smollm2 gguf:1\)",
+            (
+                r"ran this sweep with other weights \(smollm2 hub:2\) than the others "
+                r"\(smollm2 gguf:1\)"
+            ),
         ),
         (
             other_conditions,
-            r"were measured under different conditions on pc: torch 2.11 -> 9.9; give one of the machines",
+            (
+                r"were measured under different conditions on pc: torch 2.11 -> 9.9; "
+                r"give one of the machines"
+            ),
         ),
         (edited_trial, r"/b: colab/\S+: trial.json: was edited after it was written"),
         (edited_text, r"/b: colab/\S+: output.txt: was edited after it was written"),
-        (other_version, r"/b: colab/\S+: trial.json: schema version 99"),
+        (other_version, r"/b: colab/\S+: trial.json: was written with version 99 of its format"),
         (moved, r"/b: leonardo/\S+: lies in the wrong folder"),
         (copied, r"/b: leonardo/\S+: lies in the wrong folder"),
         (link, r"/b: pc: a link out of the data set"),
@@ -364,14 +373,14 @@ def test_a_folder_that_a_sweep_writes_is_refused(data_set: Make) -> None:
         merge([a], b, quiet)
 
 
-# --- cuts ------------------------------------------------------------------------------------------------------------
+# --- cuts -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_files", range(0, 12, 2))
 def test_a_merge_that_is_cut_goes_on(
     data_set: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_files: int
 ) -> None:
-    """A full disk after some files; what was copied is whole, and the same merge again completes it."""
+    """A full disk after some files: what was copied is whole; the same merge again completes it."""
     a = data_set("a", (0, "pc"), (1, "pc"), (2, "colab"), plan=plan_of(4))
     merge([a], tmp_path / "whole", quiet)
     real, left = module.write_atomically, n_files

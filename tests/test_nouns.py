@@ -1,4 +1,4 @@
-"""Parameters by cells, spaces within the domain, requested and effective values, hashes and seeds."""
+"""Parameters by cells, spaces in the domain, requested and effective values, hashes, seeds."""
 
 from __future__ import annotations
 

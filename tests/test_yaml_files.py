@@ -193,7 +193,10 @@ def test_all_faults_of_a_file_each_with_its_path() -> None:
         ),
         (
             "prompts: &a [*a]\n",
-            "line 1, column 14 is not valid YAML: aliases (*name) are not supported; write the value out",
+            (
+                "line 1, column 14 is not valid YAML: "
+                "aliases (*name) are not supported; write the value out"
+            ),
         ),
         (b"\xfe\xff\x00a", "not UTF-8 at byte 0; save it as UTF-8"),
     ],

@@ -99,7 +99,7 @@ def _partial_findings(paths: DataSetPaths, trials: Trials, *, running: bool) -> 
         where = folder.relative_to(paths.root).as_posix()
         try:
             record = partial_record(folder)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError) as error:
             if folder.exists():  # else the sweep has finished the trial meanwhile
                 what = f"an unfinished trial that can't be read: {reason_of(error)}"
                 yield Finding("error", where, what)
@@ -237,7 +237,7 @@ def _table_faults(
 ) -> Iterator[Finding]:
     """A table that is missing, can't be read, or doesn't hold these rows.
 
-    One of an earlier version holds other columns: that is no fault.
+    One of an earlier version holds other columns: that is no fault, if it has as many rows.
     """
     try:
         table = read_parquet(path)
@@ -248,8 +248,12 @@ def _table_faults(
     except (OSError, ValueError) as error:
         yield Finding("error", path.name, f"can't be read ({reason_of(error)}); {REBUILD}")
     else:
-        if version != SCHEMA_VERSION:
-            what = f"was written with schema version {version}; {REBUILD}"
-            yield Finding("warning", path.name, what)
-        elif not running and not table.equals(to_table(row, rows)):
+        same = table.num_rows == len(rows)
+        if version is None or version > SCHEMA_VERSION:
+            what = f"has schema version {version}, this program reads up to {SCHEMA_VERSION}"
+            yield Finding("error", path.name, f"{what}; {REBUILD}")
+            return
+        if version == SCHEMA_VERSION:
+            same = table.equals(to_table(row, rows))
+        if not same and not running:
             yield Finding("error", path.name, f"differs from the trial folders; {REBUILD}")

@@ -13,6 +13,9 @@ from pydantic import ValidationError
 SIZE_LIMIT_BYTES = 256 * 2**20
 """Largest text file that is read: ten texts of 10,000 tokens are 1 MiB."""
 
+NOT_AS_WRITTEN = (KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What code raises that takes a file's content for what its version writes, and meets another."""
+
 
 def content_sha256(content: dict[str, Any]) -> str:
     """Hash of a trial.json's parsed content without its own hash.
@@ -61,6 +64,18 @@ def read_text(path: Path, errors: str = "strict") -> str:
         raise ValueError(f"{path.name}: not UTF-8 at byte {error.start}") from error
 
 
+def list_in(content: dict[str, Any], name: str) -> list[Any]:
+    """A list in a file's content.
+
+    Raises KeyError where it is missing, TypeError where it is none: other values can be iterated
+    over, too, and would pass for a list.
+    """
+    value = content[name]
+    if not isinstance(value, list):
+        raise TypeError(f"{name} is no list")
+    return value
+
+
 def first_fault(error: ValidationError) -> str:
     """Where a record differs from the schema, and how."""
     item = error.errors(include_url=False, include_input=False, include_context=False)[0]
@@ -75,4 +90,6 @@ def reason_of(error: Exception) -> str:
         return error.strerror or type(error).__name__
     if isinstance(error, KeyError):
         return f"{error} is missing"
+    if isinstance(error, NOT_AS_WRITTEN):
+        return f"not as its version writes it ({error})".partition("\n")[0]
     return str(error).partition("\n")[0]

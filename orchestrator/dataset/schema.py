@@ -377,7 +377,9 @@ class TelemetrySample(Noun):
 class JudgedColumns(Noun):
     """What stands in executions.parquet besides the trial's columns and the execution's own."""
 
-    prompt_text: Annotated[str, Column("the prompt")]
+    prompt_text: Annotated[
+        str | None, Column("the prompt", null="the trial has no such prompt: an edited file")
+    ]
     execution: Annotated[
         str,
         Column(

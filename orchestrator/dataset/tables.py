@@ -134,10 +134,10 @@ def _rank(one: Counted) -> tuple[bool, int, Any]:
     return (one.execution.status == "ok", one.record.columns.attempt, one.record.sealed_at)
 
 
-def prompt_text(record: TrialRecord, execution: Execution) -> str:
-    """The text of an execution's prompt."""
-    wanted = execution.prompt_number
-    return next(prompt.text for prompt in record.spec.prompts if prompt.number == wanted)
+def prompt_text(record: TrialRecord, execution: Execution) -> str | None:
+    """The text of an execution's prompt; None: its trial has no such prompt."""
+    prompts = {prompt.number: prompt.text for prompt in record.spec.prompts}
+    return prompts.get(execution.prompt_number)
 
 
 class TableWriter:
@@ -241,7 +241,7 @@ def read_running(paths: DataSetPaths, folder: Path) -> TrialRecord | str | None:
     """
     try:
         return partial_record(folder)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         if not folder.exists():  # it was sealed and renamed while it was read
             return None
         return f"{folder.relative_to(paths.root)}: {reason_of(error)}"

@@ -29,9 +29,11 @@ from orchestrator.dataset.paths import (
     write_atomically,
 )
 from orchestrator.dataset.reading import (
+    NOT_AS_WRITTEN,
     content_sha256,
     file_sha256,
     first_fault,
+    list_in,
     read_object,
     read_text,
     reason_of,
@@ -113,14 +115,21 @@ def read_partial(folder: Path) -> RunningTrial:
 
     A torn line is left out: its execution was not written to its end.
 
-    Raises OSError without a spec.json, ValueError (pydantic's included), KeyError or TypeError
-    where this program didn't write it.
+    Raises OSError without a spec.json, or ValueError (pydantic's included) where this program
+    didn't write it, or a newer version did.
     """
+    try:
+        return _read_partial(folder)
+    except NOT_AS_WRITTEN as error:
+        raise ValueError(reason_of(error)) from error
+
+
+def _read_partial(folder: Path) -> RunningTrial:
     path = folder / "executions.jsonl"
     text = read_text(path, errors="replace") if path.exists() else ""
     lines = [_json(line) for _, line in whole_lines(text)]
     head, written = upgraded_running(
-        "spec.json", read_object(folder / "spec.json"), [line for line in lines if line]
+        "spec.json", read_object(folder / "spec.json"), [line for line in lines if line is not None]
     )
     measured: dict[int, Measured] = {}
     for line in written:
@@ -194,7 +203,7 @@ def seal_left(paths: DataSetPaths) -> list[TrialRecord]:
                 discard_partial(folder)
             else:
                 records.append(_seal(paths, folder)[1])
-        except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+        except (ValueError, FileNotFoundError) as error:
             raise ValueError(
                 f"{folder}: can't be read as a running trial: {reason_of(error)}"
             ) from error
@@ -256,12 +265,12 @@ def read_trial(folder: Path, root: Path | None = None) -> TrialRecord:
     content = read_object(folder / "trial.json")
     try:
         upgraded = upgraded_record("trial.json", content)
-        executions = [known_columns(execution) for execution in upgraded["executions"]]
+        executions = [known_columns(execution) for execution in list_in(upgraded, "executions")]
         record = TrialRecord.model_validate(upgraded | {"executions": executions})
     except ValidationError as error:
         raise ValueError(f"trial.json: {first_fault(error)}") from error
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"trial.json: not as its version writes it ({error})") from error
+    except NOT_AS_WRITTEN as error:
+        raise ValueError(f"trial.json: {reason_of(error)}") from error
     # of the content as it was written, before any upgrade
     if record.sha256 != content_sha256(content):
         raise ValueError("trial.json: was edited after it was written (its hash differs)")

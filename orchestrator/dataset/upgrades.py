@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.dataset.parquet import SEPARATOR, table_version
+from orchestrator.dataset.reading import NOT_AS_WRITTEN, list_in, reason_of
 from orchestrator.dataset.schema import SCHEMA_VERSION
 from orchestrator.unknowns import product, quotient
 
@@ -51,8 +52,8 @@ def _version_of(name: str, content: Json, key: str, known: int) -> int:
 def upgraded_record(name: str, content: Json) -> Json:
     """The content of a trial.json as the present version has it.
 
-    `name` stands in messages. Raises ValueError for another version, KeyError or TypeError where
-    the content is not that of its version.
+    `name` stands in messages. Raises ValueError for another version, and ValueError or one of
+    NOT_AS_WRITTEN where the content is not that of its version.
     """
     for version in range(
         _version_of(name, content, "schema_version", SCHEMA_VERSION), SCHEMA_VERSION
@@ -81,14 +82,18 @@ def upgraded_plan(name: str, plan: Json, known: int) -> Json:
 def upgraded_table(name: str, table: pa.Table) -> pd.DataFrame:
     """executions.parquet of any version as a frame with the present names and types.
 
-    Columns that its version didn't have are null. Raises ValueError for a newer version.
+    Columns that its version didn't have are null. Raises ValueError for a newer version, and where
+    its columns are not those of its version.
     """
     version = table_version(table) or 1
     if version > SCHEMA_VERSION:
         raise NewerVersionError(name, version, SCHEMA_VERSION)
     frame: pd.DataFrame = table.to_pandas()
-    for step in range(version, SCHEMA_VERSION):
-        frame = TABLE_STEPS[step](frame)
+    try:
+        for step in range(version, SCHEMA_VERSION):
+            frame = TABLE_STEPS[step](frame)
+    except NOT_AS_WRITTEN as error:
+        raise ValueError(reason_of(error)) from error
     return frame
 
 
@@ -124,7 +129,10 @@ def _environment_1(environment: Json) -> Json:
 
 def _execution_1(execution: Json, codecarbon: Json, power_semantics: str | None) -> Json:
     """Names of columns; the verdict, never filled there, went; emissions came in."""
-    notes = list(execution["notes"])
+    for name in ("usable", "reasons"):
+        if execution.get(name) is not None:
+            raise TypeError(f"{name} was never filled there")
+    notes = list(list_in(execution, "notes"))
     emissions_kg = _emissions_kg_1(execution, codecarbon)
     if emissions_kg is None:
         notes.append("emissions_kg: not recorded")
@@ -145,16 +153,20 @@ def _record_1(content: Json) -> Json:
     """trial.json: its parts upgraded, and the copies of two of them left out."""
     environment = content["environment"]
     power_semantics = environment.get("power_semantics")
-    executions = [
-        _execution_1(execution, codecarbon, power_semantics)
-        for execution, codecarbon in zip(content["executions"], content["codecarbon"], strict=True)
-    ]
+    spec = content["spec"]
+    if (content["setup"], content["asked"]) != (spec["setup"], spec["asked"]):
+        raise ValueError("trial.json: setup or configuration differ from those of its spec")
+    executions = list_in(content, "executions")
+    codecarbon = list_in(content, "codecarbon")
+    # A record that is missing is a fault that `validate` tells; the executions are there.
+    padded = codecarbon + [{}] * (len(executions) - len(codecarbon))
+    pairs = zip(executions, padded, strict=False)
     return _without(content, "setup", "asked") | {
         "schema_version": 2,
         "columns": _columns_1(content["columns"]),
-        "spec": _spec_1(content["spec"]),
+        "spec": _spec_1(spec),
         "environment": _environment_1(environment),
-        "executions": executions,
+        "executions": [_execution_1(one, raw, power_semantics) for one, raw in pairs],
     }
 
 
@@ -170,7 +182,8 @@ def _running_1(head: Json, lines: list[Json]) -> tuple[Json, list[Json]]:
     new_lines = []
     for line in lines:
         execution = _execution_1(line["execution"], line["codecarbon"], power_semantics)
-        telemetry = [_renamed(sample, {"prompt": "prompt_number"}) for sample in line["telemetry"]]
+        samples = list_in(line, "telemetry")
+        telemetry = [_renamed(sample, {"prompt": "prompt_number"}) for sample in samples]
         new_lines.append(line | {"execution": execution, "telemetry": telemetry})
     return new_head, new_lines
 
@@ -189,8 +202,8 @@ def _plan_1(plan: Json) -> Json:
     """A sweep's plan: its setups upgraded, a key of its trials renamed."""
     return plan | {
         "plan_version": 2,
-        "setups": [_setup_1(setup) for setup in plan["setups"]],
-        "trials": [_renamed(trial, {"index": "config_index"}) for trial in plan["trials"]],
+        "setups": [_setup_1(setup) for setup in list_in(plan, "setups")],
+        "trials": [_renamed(trial, {"index": "config_index"}) for trial in list_in(plan, "trials")],
     }
 
 

@@ -79,7 +79,7 @@ def learned_figures(trials: Trials, key: Key, objectives: Container[str]) -> dic
         text = one.execution.output_text
         if one.execution.status == "ok" and text is not None:
             use_case = one.record.columns.use_case
-            prompt = prompt_text(one.record, one.execution)
+            prompt = prompt_text(one.record, one.execution) or ""
             ratings.append(verdict_on(Text("", use_case, prompt, text), rules).quality)
     return figures | {"quality": sum(ratings) / len(ratings) if ratings else None}
 
@@ -93,5 +93,5 @@ def texts_of(trials: Trials) -> Iterable[Text]:
             if execution.status != "ok" or text is None or columns.synthetic:
                 continue
             name = execution_id(columns.machine, one.record.spec, execution.prompt_number)
-            prompt = prompt_text(one.record, execution)
+            prompt = prompt_text(one.record, execution) or ""
             yield Text(name, columns.use_case, prompt, text)

@@ -276,7 +276,7 @@ def _items(trials: Trials) -> Iterator[Item]:
                 execution=execution_id(columns.machine, one.record.spec, measured.prompt_number),
                 columns=columns,
                 measured=measured,
-                prompt=prompt_text(one.record, measured),
+                prompt=prompt_text(one.record, measured) or "",
                 text=text,
                 sha256=text_sha256(text),
             )

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from orchestrator.check.folders import validate_folders
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.reading import content_sha256
+from orchestrator.dataset.schema import SCHEMA_VERSION
 from orchestrator.dataset.tables import rebuild
 from orchestrator.dataset.trial_files import append, read_trial
 from orchestrator.nouns import TrialSpec
@@ -59,6 +60,13 @@ def edit(
     file.write_text(json.dumps(content))
 
 
+def read(file: Path) -> str:
+    return file.read_text(encoding="utf-8")
+
+
+AT = '"started_at": '
+
+
 def test_a_sound_data_set(paths: DataSetPaths) -> None:
     trials, findings = validate_folders(paths, running=False)
     assert (len(trials), findings) == (2, [])
@@ -72,12 +80,12 @@ def test_a_sound_data_set(paths: DataSetPaths) -> None:
         (lambda f: f.write_bytes(b"\xff\xfe{}"), "not UTF-8 at byte 0"),
         (lambda f: f.write_text("[" * 100_000), "nested too deeply"),
         (lambda f: f.write_text("[]"), "holds no JSON object"),
-        (lambda f: f.write_text("{}"), "schema version none"),
+        (lambda f: f.write_text("{}"), "schema_version is None"),
         (
             lambda f: f.write_text(
-                f.read_text().replace('"schema_version": 1', '"schema_version": 99')
+                f.read_text().replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 99')
             ),
-            "schema version 99",
+            "version 99 of its format",
         ),
         (
             lambda f: f.write_text(f.read_text().replace("Text of prompt 1", "A better text")),
@@ -90,6 +98,16 @@ def test_a_sound_data_set(paths: DataSetPaths) -> None:
         (
             lambda f: f.write_text(f.read_text().replace('"status": "ok"', '"status": 7', 1)),
             "status",
+        ),
+        (
+            lambda f: f.write_text(re.sub(r'"started_at": "[^"]*"', AT + '"yesterday"', read(f))),
+            "started_at: Input should be a valid datetime",
+        ),
+        (
+            lambda f: f.write_text(
+                re.sub(r'"started_at": "[^"]*"', AT + '"2026-01-02T03:04:05"', read(f))
+            ),
+            "started_at: Input should have timezone info",
         ),
         (lambda f: os.truncate(f, 300 * 2**20), "300 MiB"),
         (lambda f: (f.unlink(), f.symlink_to("/etc/hostname")), "a link out of the data set"),
@@ -105,6 +123,8 @@ def test_a_sound_data_set(paths: DataSetPaths) -> None:
         "text",
         "energy",
         "type",
+        "no-time",
+        "no-time-zone",
         "huge",
         "link",
     ],
@@ -144,19 +164,19 @@ def test_files_beside_are_hashed(paths: DataSetPaths, name: str) -> None:
         ),
         (lambda c: c["columns"].update(top_k=3), "top_k: is 3"),
         (lambda c: c["columns"].update(config_hash="0" * 12), "config_hash: is '000000000000'"),
-        (lambda c: c["asked"].update(top_p=0.1), "setup or configuration differ"),
+        (lambda c: c["spec"]["configuration"].update(top_p=0.1), "top_p: is 0.9, but"),
         (lambda c: c["executions"][0].update(seed=1), "prompt 1: seed: is not the one"),
         (
             lambda c: c["executions"][0].update(prompt_sha256="0"),
             "prompt 1: prompt_sha256: is not the hash of its prompt",
         ),
         (
-            lambda c: c["executions"][0].update(prompt=77),
+            lambda c: c["executions"][0].update(prompt_number=77),
             "prompt 77: is none of the trial's prompts",
         ),
         (lambda c: c["executions"][1].update(c["executions"][0]), "prompt 1: occurs twice"),
         (lambda c: c["executions"][0].update(energy_j=-1.0), "energy_j: -1.0 must be 0 or more"),
-        (lambda c: c["executions"][0].update(text=None), "is ok but has no text"),
+        (lambda c: c["executions"][0].update(output_text=None), "is ok but has no text"),
         (lambda c: c["executions"][0].update(status="perfect"), "status 'perfect'"),
         (lambda c: c["codecarbon"].pop(), "2 CodeCarbon records for 3 executions"),
     ],

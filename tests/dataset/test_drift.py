@@ -68,11 +68,12 @@ def test_drift_is_marked_in_the_row() -> None:
     row = builders.execution(warning_flags=("too_short",), notes=("one",))
     assert marked(row, ()) == row
     found = marked(row, ("torch 1 -> 2", "GPU A -> B"))
-    assert (found.flags, found.notes) == (
+    assert (found.warning_flags, found.notes) == (
         ("drift", "too_short"),
         ("one", "drift: torch 1 -> 2", "drift: GPU A -> B"),
     )
-    assert found.model_copy(update={"flags": row.warning_flags, "notes": row.notes}) == row
+    before = {"warning_flags": row.warning_flags, "notes": row.notes}
+    assert found.model_copy(update=before) == row
 
 
 def test_the_same_conditions_are_no_drift() -> None:

@@ -1,4 +1,4 @@
-"""Files with a JSON object a line: what a cut may leave of the last one, and what is added after it."""
+"""Files of JSON lines: what a cut may leave of the last line, and what is added after it."""
 
 from __future__ import annotations
 

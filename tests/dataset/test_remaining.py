@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def prompts_done(of: FinishedExecutions, spec: TrialSpec) -> list[int]:
 def test_nothing_done(paths: DataSetPaths) -> None:
     nothing = finished(paths)
     assert missing(nothing, builders.spec()) == ((1, 2, 3), 1)
-    assert nothing.done(builders.spec()) == []
+    assert nothing.of(builders.spec()) == []
 
 
 def test_all_done(paths: DataSetPaths) -> None:
@@ -154,10 +155,10 @@ def test_another_sweep_has_the_same_trials_but_its_own_anchors(paths: DataSetPat
 @pytest.mark.parametrize(
     "changed",
     [
-        {"index": 1},
+        {"config_index": 1},
         {"repeat": 2},
         {"setup": builders.setup(quantization="int8")},
-        {"asked": builders.configuration(top_k=9)},
+        {"configuration": builders.configuration(top_k=9)},
     ],
     ids=lambda changed: next(iter(changed)),
 )
@@ -172,7 +173,7 @@ def test_a_half_written_folder_is_no_trial(paths: DataSetPaths) -> None:
     assert missing(finished(paths), spec) == ((1, 2, 3), 1)
 
 
-# --- machines --------------------------------------------------------------------------------------------------------
+# --- machines -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("machine", "done"), [("cpu", [1, 2, 3]), ("gpu", []), (None, [1, 2, 3])])
@@ -197,7 +198,7 @@ def test_on_whatever_machine_one_ok_is_enough(
     assert missing(everywhere, spec) == ((2, 3), 4), "above the attempts of all machines"
 
 
-# --- --rerun ---------------------------------------------------------------------------------------------------------
+# --- --rerun --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -218,15 +219,13 @@ def test_what_is_asked_for_is_run_again(
     spec = builders.spec()
     write(paths, spec, 1, **builders.FAILED)
     write(paths, spec, 2, **TIMEOUT)
-    sealed(paths, spec, 3, flags=("estimated_cpu", "throttled"))
+    sealed(paths, spec, 3, warning_flags=("estimated_cpu", "throttled"))
     found = finished(paths, rerun=rerun)
     assert missing(found, spec) == ((again, 2) if again else None)
     assert prompts_done(found, spec) == [1, 2, 3], "it is in the data set all the same"
 
 
-@pytest.mark.parametrize(
-    "flag", ["throttled", "thermal_drift", "foreign_load", "meter_disagreement", "window_mismatch"]
-)
+@pytest.mark.parametrize("flag", ["throttled", "meter_disagreement", "window_mismatch"])
 def test_a_suspect_measurement_is_one_that_may_come_out_better(flag: str) -> None:
     assert RERUN["flagged"](builders.execution(warning_flags=(flag,)))
 
@@ -255,13 +254,13 @@ def test_as_long_as_it_fails_it_is_run_again(paths: DataSetPaths) -> None:
 
 def test_a_rerun_that_fails_does_not_undo_an_ok(paths: DataSetPaths) -> None:
     spec = builders.spec()
-    sealed(paths, spec, 1, 2, 3, flags=("throttled",))
+    sealed(paths, spec, 1, 2, 3, warning_flags=("throttled",))
     sealed(paths, attempt(spec, 2, 1, 2, 3), 1, 2, 3, **builders.FAILED)
     assert missing(finished(paths, rerun=("failed",)), spec) is None
     assert missing(finished(paths, rerun=("flagged",)), spec) == ((1, 2, 3), 3)
 
 
-# --- clocks ----------------------------------------------------------------------------------------------------------
+# --- clocks ---------------------------------------------------------------------------------------
 
 
 def texts(executions: list[Execution]) -> list[str | None]:
@@ -270,19 +269,19 @@ def texts(executions: list[Execution]) -> list[str | None]:
 
 def test_a_later_attempt_counts_whatever_the_clocks_say(paths: DataSetPaths) -> None:
     spec = builders.spec()
-    sealed(paths, spec, 1, 2, 3, text="first", flags=("throttled",))
+    sealed(paths, spec, 1, 2, 3, output_text="first", warning_flags=("throttled",))
     sealed(
         paths,
         attempt(spec, 2, 1, 2, 3),
         1,
         2,
         3,
-        text="second",
+        output_text="second",
         started_at="1999-01-01T00:00:00.000+00:00",
     )
     trials, _ = read_all(paths)
     late, early = sorted(trials.records(), key=lambda record: record.columns.attempt)
-    early.sealed_at = "1999-01-01T00:00:01+00:00"
+    early.sealed_at = datetime(1999, 1, 1, 0, 0, 1, tzinfo=UTC)
     for order in ([late, early], [early, late]):
         again = Trials()
         for record in order:

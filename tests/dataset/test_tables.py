@@ -1,9 +1,13 @@
-"""Derived tables: a trial at a time or from scratch they are equal; unknowns stay unknown; the cost a trial doesn't grow."""
+"""Derived tables: written a trial at a time or from scratch, they are equal.
+
+Unknowns stay unknown, and what a trial costs doesn't grow.
+"""
 
 from __future__ import annotations
 
 import errno
 import random
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ from orchestrator.dataset import tables
 from orchestrator.dataset.flags import SHORT_TRIAL_S
 from orchestrator.dataset.parquet import arrow_schema
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.schema import ExecutionRow, TrialRecord
+from orchestrator.dataset.schema import SCHEMA_VERSION, ExecutionRow, TrialRecord
 from orchestrator.dataset.summary import SummaryRow
 from orchestrator.dataset.tables import (
     FRESH_ROWS,
@@ -40,7 +44,7 @@ def summary(*records: TrialRecord) -> dict[str, Any]:
 
 
 def messy_data_set(paths: DataSetPaths, seed: int) -> list[TrialRecord]:
-    """Trials in random order: several machines, attempts, failed executions, missing energies, GPUs."""
+    """Trials in random order, with machines, attempts, failures, missing energies, GPUs."""
     draw = random.Random(seed)
     plan = []
     for index in range(12):
@@ -133,11 +137,11 @@ def test_the_schema_of_the_files_is_the_table_in_code(paths: DataSetPaths) -> No
     for table, row in zip(written(paths), (ExecutionRow, SummaryRow), strict=True):
         assert table.num_rows == 0
         assert table.schema.names == arrow_schema(row).names
-        assert table.schema.metadata[b"schema_version"] == b"1"
+        assert table.schema.metadata[b"schema_version"] == str(SCHEMA_VERSION).encode()
         assert [f.metadata for f in table.schema] == [f.metadata for f in arrow_schema(row)]
 
 
-# --- which execution counts ------------------------------------------------------------------------------------------
+# --- which execution counts -----------------------------------------------------------------------
 
 
 def attempts(*kinds: dict[str, Any]) -> list[TrialRecord]:
@@ -145,7 +149,7 @@ def attempts(*kinds: dict[str, Any]) -> list[TrialRecord]:
     made = []
     for attempt, kind in enumerate(kinds, 1):
         spec = builders.spec(attempt=attempt)
-        done = [builders.execution(1, of=spec, **({"text": str(attempt)} | kind))]
+        done = [builders.execution(1, of=spec, **({"output_text": str(attempt)} | kind))]
         made.append(builders.record(spec, executions=done))
     return made
 
@@ -173,11 +177,11 @@ def test_the_newest_ok_attempt_counts(kinds: list[dict[str, Any]], counts: int) 
 def test_which_attempt_is_newer_is_not_a_matter_of_clocks() -> None:
     """The second attempt ran and was sealed under a clock that is years behind."""
     first, second = attempts({}, {"started_at": "1999-01-01T00:00:00.000+00:00"})
-    second.sealed_at = "1999-01-01T00:00:01+00:00"
+    second.sealed_at = datetime(1999, 1, 1, 0, 0, 1, tzinfo=UTC)
     for order in ([first, second], [second, first]):
         found = Trials()
         (key,) = {found.add(record) for record in order}
-        assert [row["text"] for row in found.execution_rows(key)] == ["2"]
+        assert [row["output_text"] for row in found.execution_rows(key)] == ["2"]
         assert found.summary_row(key)["attempt"] == 2
 
 
@@ -189,7 +193,7 @@ def test_each_prompt_has_its_own_newest_ok_attempt() -> None:
     key = found.add(builders.record(first, executions=old))
     assert found.add(builders.record(second, executions=new)) == key
     assert [
-        (row["prompt"], row["attempt"], row["status"]) for row in found.execution_rows(key)
+        (row["prompt_number"], row["attempt"], row["status"]) for row in found.execution_rows(key)
     ] == [
         (1, 1, "ok"),
         (2, 2, "ok"),
@@ -206,7 +210,7 @@ def test_each_prompt_has_its_own_newest_ok_attempt() -> None:
         {"model": "llama2"},
         {"strategy": "anchor"},
         {"use_case": "danceCoreography"},
-        {"index": 1},
+        {"config_index": 1},
         {"config_hash": "another"},
         {"repeat": 2},
     ],
@@ -225,7 +229,7 @@ def test_what_makes_no_other_trial(change: dict[str, Any]) -> None:
     assert found.add(builders.record()) == found.add(builders.record(**change))
 
 
-# --- sums ------------------------------------------------------------------------------------------------------------
+# --- sums -----------------------------------------------------------------------------------------
 
 
 def test_a_summary_by_hand() -> None:
@@ -276,13 +280,14 @@ def test_a_summary_by_hand() -> None:
         "tokens_per_s": 5.0,
         "energy_kwh": pytest.approx(60 / 3.6e6, rel=1e-12),
         "energy_j": 60.0,
+        "emissions_kg": 2e-6,
         "gpu_energy_counter_j": None,
         "energy_per_token_j": 1.5,
         "energy_basis": "energy_j",
         "wasted_energy_j": None,
         "energy_per_usable_j": None,
         "load_s": None,
-        "flags": ("estimated_cpu", "short_trial", "too_short"),
+        "warning_flags": ("estimated_cpu", "short_trial", "too_short"),
     }
 
 
@@ -374,7 +379,7 @@ def test_a_short_trial_is_flagged(window_s: float, short: bool) -> None:
             spec, executions=[builders.execution(n, of=spec, window_s=window_s) for n in (1, 2)]
         )
     )
-    assert ("short_trial" in row["flags"]) == short
+    assert ("short_trial" in row["warning_flags"]) == short
 
 
 def test_the_load_is_told_where_this_trial_paid_it() -> None:
@@ -387,7 +392,7 @@ def test_the_load_is_told_where_this_trial_paid_it() -> None:
     )
 
 
-# --- cost ------------------------------------------------------------------------------------------------------------
+# --- cost -----------------------------------------------------------------------------------------
 
 
 class CountingWrites:
@@ -411,7 +416,8 @@ def counted_rows(
     base = builders.record()
 
     def nth(index: int) -> TrialRecord:
-        return base.model_copy(update={"columns": base.columns.model_copy(update={"index": index})})
+        columns = base.columns.model_copy(update={"config_index": index})
+        return base.model_copy(update={"columns": columns})
 
     known = Trials()
     for index in range(start):
@@ -427,7 +433,7 @@ def counted_rows(
 def test_the_cost_of_a_trial_does_not_grow(
     monkeypatch: pytest.MonkeyPatch, paths: DataSetPaths
 ) -> None:
-    """Geometric growth: all rewrites together are at most (1 + 1/GROWTH) times the rows, past the fresh ones."""
+    """Past the fresh rows, all rewrites together are at most (1 + 1/GROWTH) times the rows."""
     n_trials = 3000
     writes = counted_rows(monkeypatch, paths, n_trials)
     rows = 3 * n_trials
@@ -478,7 +484,7 @@ def test_a_write_that_failed_is_made_up_for(
     ) == (3, 1)
 
 
-# --- faults ----------------------------------------------------------------------------------------------------------
+# --- faults ---------------------------------------------------------------------------------------
 
 
 def test_unreadable_trials_are_listed_and_the_others_kept(paths: DataSetPaths) -> None:
@@ -487,7 +493,7 @@ def test_unreadable_trials_are_listed_and_the_others_kept(paths: DataSetPaths) -
         builders.seal_trial(paths, spec, [builders.measured(1, of=spec)])
     torn, alien, locked, whole = paths.sealed_trials()
     (torn / "trial.json").write_bytes((torn / "trial.json").read_bytes()[:500])
-    (alien / "trial.json").write_text('{"schema_version": 2}')
+    (alien / "trial.json").write_text('{"schema_version": 99}')
     (locked / "trial.json").unlink()
     (locked / "trial.json").mkdir()
     n_executions, n_trials, faults = rebuild(paths)
@@ -495,9 +501,12 @@ def test_unreadable_trials_are_listed_and_the_others_kept(paths: DataSetPaths) -
     assert [fault.partition(": ")[0] for fault in faults] == [
         p.relative_to(paths.root).as_posix() for p in (torn, alien, locked)
     ]
-    assert faults[1].endswith(": trial.json: schema version 2, this program reads 1")
+    newer = f"version 99 of its format, this program reads up to version {SCHEMA_VERSION}"
+    assert faults[1].endswith(
+        f": trial.json: was written with {newer}; update llm-energy-orchestrator"
+    )
     assert all("\n" not in fault for fault in faults)
-    assert pq.read_table(paths.executions)["index"].to_pylist() == [3]
+    assert pq.read_table(paths.executions)["config_index"].to_pylist() == [3]
     assert whole.name.startswith("0003-")
 
 
@@ -511,7 +520,7 @@ def test_unfinished_trials_count_where_asked(paths: DataSetPaths) -> None:
         found, faults = read_all(paths, unfinished=unfinished)
         assert faults == []
         (key,) = found
-        counts.append([row["prompt"] for row in found.execution_rows(key)])
+        counts.append([row["prompt_number"] for row in found.execution_rows(key)])
     assert counts == [[1], [1, 2]]
 
 

@@ -1,4 +1,7 @@
-"""Trial folders: written as executions come, sealed in one rename, read back exactly; no cut loses what was written."""
+"""Trial folders: written as executions come, sealed in one rename, read back exactly.
+
+No cut loses what was written.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +52,12 @@ from orchestrator.dataset.trial_texts import (
 from orchestrator.nouns import Noun, TrialSpec, columns_of
 from tests import builders
 
-REPORT_TABLE_1 = """timestamp project_name run_id duration emissions emissions_rate cpu_power gpu_power ram_power cpu_energy
-gpu_energy ram_energy energy_consumed country_name country_iso_code region on_cloud cloud_provider cloud_region os
-python_version cpu_count cpu_model gpu_count gpu_model longitude latitude ram_total_size tracking_mode""".split()  # noqa: SIM905
+REPORT_TABLE_1 = """
+timestamp project_name run_id duration emissions emissions_rate cpu_power gpu_power ram_power
+cpu_energy gpu_energy ram_energy energy_consumed country_name country_iso_code region on_cloud
+cloud_provider cloud_region os python_version cpu_count cpu_model gpu_count gpu_model longitude
+latitude ram_total_size tracking_mode
+""".split()  # noqa: SIM905
 
 many = settings(
     max_examples=60,
@@ -68,7 +74,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     }
 
 
-# --- the way of a trial ----------------------------------------------------------------------------------------------
+# --- the way of a trial ---------------------------------------------------------------------------
 
 
 def test_a_trial_from_its_first_execution_to_its_folder(paths: DataSetPaths) -> None:
@@ -122,7 +128,7 @@ def test_an_attempt_has_a_folder_of_its_own(paths: DataSetPaths) -> None:
 
 
 def test_a_sealed_folder_is_never_overwritten(paths: DataSetPaths) -> None:
-    """Another attempt with the same name, as in two data sets copied into one, becomes the next free one."""
+    """Another attempt of its name (as in two data sets copied into one) becomes the next one."""
     spec = builders.spec()
     builders.seal_trial(paths, spec, [builders.measured(1, of=spec, output_text="first")])
     builders.seal_trial(
@@ -149,8 +155,8 @@ def test_a_sealed_folder_is_never_overwritten(paths: DataSetPaths) -> None:
 def test_telemetry_is_written_where_there_is_some(paths: DataSetPaths) -> None:
     spec = builders.spec()
     sample = TelemetrySample(
-        prompt_number=1, at_s=0.5, power_w=137.0, temperature_c=41, sm_clock_mhz=1980, memory_clock_mhz=None, utilization=98,
-        memory_used_bytes=3_900_000_000, throttle_reasons=4,
+        prompt_number=1, at_s=0.5, power_w=137.0, temperature_c=41, sm_clock_mhz=1980,
+        memory_clock_mhz=None, utilization=98, memory_used_bytes=3_900_000_000, throttle_reasons=4,
     )  # fmt: skip
     item = builders.measured(1, of=spec).model_copy(update={"telemetry": (sample, sample)})
     # a write that failed half-way and was repeated has its power once
@@ -170,7 +176,7 @@ def test_discard_touches_only_unfinished_trials(paths: DataSetPaths) -> None:
     assert paths.partial_trials() == []
 
 
-# --- cuts ------------------------------------------------------------------------------------------------------------
+# --- cuts -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cut", [1, 10, 200, -1])
@@ -307,7 +313,7 @@ KILL_AT = [
 def test_killed_anywhere_in_sealing(
     paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch, where: str, nth: int, reopened: bool
 ) -> None:
-    """After a kill either the unfinished folder still gives every execution, or the sealed one does."""
+    """After a kill the unfinished folder still gives every execution, or the sealed one does."""
     spec = builders.spec()
     items = [builders.measured(p.number, of=spec) for p in spec.prompts]
     for item in items:
@@ -367,7 +373,7 @@ def test_nothing_else_is_left_behind(paths: DataSetPaths) -> None:
     assert not list(paths.root.rglob(".*"))
 
 
-# --- reading back ----------------------------------------------------------------------------------------------------
+# --- reading back ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -466,7 +472,7 @@ def test_any_telemetry_survives_parquet(samples: list[TelemetrySample], tmp_path
     ] == samples
 
 
-# --- what is not as it was written -----------------------------------------------------------------------------------
+# --- what is not as it was written ----------------------------------------------------------------
 
 
 def edited(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -581,7 +587,7 @@ def test_a_link_within_the_data_set_is(paths: DataSetPaths, sealed: Path) -> Non
     assert read_trial(sealed, paths.root).columns.config_index == 0
 
 
-# --- running trials of a process that is no more ---------------------------------------------------------------------
+# --- running trials of a process that is no more --------------------------------------------------
 
 
 def begun(paths: DataSetPaths, spec: TrialSpec, *numbers: int) -> Path:
@@ -675,7 +681,7 @@ def test_a_link_is_no_running_trial(paths: DataSetPaths, tmp_path: Path) -> None
         ("{}", "spec.json: schema_version is None, not a version of this program"),
         (f'{{"schema_version": {SCHEMA_VERSION}}}', "'spec' is missing"),
         (
-            f'{{"schema_version": {SCHEMA_VERSION}, "spec": {{}}, "origin": {{}}, "order": "shuffled"}}',
+            f'{{"schema_version": {SCHEMA_VERSION}, "spec": {{}}, "origin": {{}}, "order": ""}}',
             "sweep_id: Field required",
         ),
         ("[" * 100_000, "spec.json: nested too deeply"),
@@ -742,7 +748,7 @@ def test_a_disk_that_is_full_after_the_rename_unseals_nothing(
     assert sorted(p.name for p in target.iterdir()) == ["emissions.csv", "output.txt", "trial.json"]
 
 
-# --- hostile texts ---------------------------------------------------------------------------------------------------
+# --- hostile texts --------------------------------------------------------------------------------
 
 
 def test_hostile_texts_survive_everywhere(paths: DataSetPaths) -> None:
@@ -780,7 +786,7 @@ def test_hostile_texts_survive_the_running_file(paths: DataSetPaths, text: str) 
     assert origin.environment.platform == text
 
 
-# --- emissions.csv and output.txt ------------------------------------------------------------------------------------
+# --- emissions.csv and output.txt -----------------------------------------------------------------
 
 
 def rows_of(record: TrialRecord) -> tuple[list[str], list[dict[str, str]]]:
@@ -818,20 +824,30 @@ def test_the_head_stays_where_codecarbon_gave_nothing() -> None:
     head, (row,) = rows_of(builders.record(spec, executions=done, codecarbon=[{}]))
     assert head == [*REPORT_TABLE_1, *OWN_FIELDS]
     assert {row[name] for name in (*REPORT_TABLE_1, "energy_j")} == {""}, "null is empty, never 0"
-    assert row["prompt"] == "1"
+    assert row["prompt_number"] == "1"
 
 
 def test_our_columns_hold_the_execution() -> None:
     spec = builders.spec()
     failed = builders.execution(2, of=spec, **builders.FAILED)
     _, rows = rows_of(builders.record(spec, executions=[builders.execution(1, of=spec), failed]))
-    assert (rows[0]["prompt"], rows[0]["status"], rows[0]["energy_j"], rows[0]["error_kind"]) == (
+    assert (
+        rows[0]["prompt_number"],
+        rows[0]["status"],
+        rows[0]["energy_j"],
+        rows[0]["error_kind"],
+    ) == (
         "1",
         "ok",
         "20.0",
         "",
     )
-    assert (rows[1]["prompt"], rows[1]["status"], rows[1]["energy_j"], rows[1]["error_kind"]) == (
+    assert (
+        rows[1]["prompt_number"],
+        rows[1]["status"],
+        rows[1]["energy_j"],
+        rows[1]["error_kind"],
+    ) == (
         "2",
         "failed",
         "20.0",

@@ -1,4 +1,4 @@
-"""Verdicts and decisions: round trips, whose word counts, files that a cut tore, and what they do to the tables."""
+"""Verdicts and decisions: round trips, whose word counts, torn files, and the tables after them."""
 
 from __future__ import annotations
 
@@ -151,7 +151,10 @@ def test_words_on_another_text_do_not_count() -> None:
 
 
 def judged_trial(root: Path) -> tuple[DataSetPaths, TrialRecord]:
-    """Three prompts of 20 J and 10 tokens each: the second one's text is not usable, the third is not evaluated."""
+    """Three prompts of 20 J and 10 tokens each.
+
+    The second one's text is not usable, the third is not evaluated.
+    """
     paths = DataSetPaths(root)
     spec = builders.spec()
     record = builders.seal_trial(
@@ -173,8 +176,8 @@ def test_discarded_executions_stay_and_the_summary_leaves_them_out(tmp_path: Pat
     rebuild(paths)
     rows = read_parquet(paths.executions).to_pylist()
     assert [(row["usable"], row["reasons"], row["decided_by"]) for row in rows] == [
-        (True, [], "rules"),
-        (False, ["gibberish"], "rules"),
+        (True, "", "rules"),
+        (False, "gibberish", "rules"),
         (None, None, None),
     ]
     assert all(

@@ -271,7 +271,10 @@ def test_the_chat_template_is_applied_once(
 ) -> None:
     path = folder(tokenizer={"chat_template": TEMPLATE})
     with_template, without = load_folder(path), load_folder(path, chat_template="off")
-    assert (with_template.info.uses_chat_template, without.info.uses_chat_template) == (True, False)
+    assert (with_template.info.columns.chat_template, without.info.columns.chat_template) == (
+        True,
+        False,
+    )
     ids = with_template.encode("castle").ids[0].tolist()
     assert with_template.tokenizer.decode(ids) == "<s>[INST] castle [/INST]"
     assert ids.count(1) == 1, "one beginning of sequence, not the template's and the tokenizer's"
@@ -281,7 +284,7 @@ def test_the_chat_template_is_applied_once(
 
 
 def test_a_base_model_has_no_template(real: Subject) -> None:
-    assert real.engine.info.uses_chat_template is False
+    assert real.engine.info.columns.chat_template is False
     assert real.engine.encode("castle").ids[0].tolist()[0] == 1
 
 
@@ -325,7 +328,7 @@ def test_what_is_recorded_of_the_quantization_is_what_runs(
     engine = HfEngine(
         builders.setup(quantization=quantization, revision=weights.revision), weights, 1
     )
-    recorded = (engine.info.compute_dtype, engine.info.double_quant)
+    recorded = (engine.info.columns.compute_dtype, engine.info.columns.double_quant)
     assert recorded == ("float32", double_quant)
     subject_of(engine).generate(fixed_length=True)
     assert as_it_runs(engine.model, engine._torch.float32) == recorded
@@ -353,7 +356,7 @@ def test_repacked_4_bit_weights_have_plain_scales_and_compute_in_bfloat16(
 def test_what_is_recorded_holds_on_this_cpu(engines: Engines, quantization: str) -> None:
     """Whichever kind of CPU this is: a generation changes nothing that was recorded at loading."""
     engine = engines("llama2", quantization)
-    recorded = (engine.info.compute_dtype, engine.info.double_quant)
+    recorded = (engine.info.columns.compute_dtype, engine.info.columns.double_quant)
     subject_of(engine).generate(fixed_length=True)
     assert as_it_runs(engine.model, engine._torch.float32) == recorded
 
@@ -361,13 +364,18 @@ def test_what_is_recorded_holds_on_this_cpu(engines: Engines, quantization: str)
 @pytest.mark.parametrize("quantization", ["none", "int8"])
 def test_the_cpu_s_compute_type(engines: Engines, quantization: str) -> None:
     info = engines("llama2", quantization).info
-    assert (info.device, info.compute_dtype, info.threads, info.cache) == (
+    assert (
+        info.columns.device,
+        info.columns.compute_dtype,
+        info.columns.threads,
+        info.columns.cache,
+    ) == (
         "cpu",
         "float32",
         1,
         "dynamic",
     )
-    assert info.attention == "sdpa"
+    assert info.columns.attention == "sdpa"
     assert set(info.versions) == {"torch", "transformers", "bitsandbytes", "accelerate"}
 
 
@@ -380,7 +388,7 @@ def test_an_asked_compute_type_is_taken(tiny: Callable[[str], Weights]) -> None:
         weights,
         1,
     )
-    assert engine.info.compute_dtype == "bfloat16"
+    assert engine.info.columns.compute_dtype == "bfloat16"
     assert engine.model.model.layers[0].mlp.up_proj.compute_dtype == torch.bfloat16
     assert len(subject_of(engine).generate(fixed_length=True).tokens) == 16
 
@@ -415,7 +423,7 @@ def test_mistral_s_cache_counts_its_key_value_heads(
 def test_a_local_folder_is_no_synthetic_model(
     folder: Callable[..., Path], load_folder: Callable[..., HfEngine]
 ) -> None:
-    assert load_folder(folder()).info.synthetic is False
+    assert load_folder(folder()).info.columns.synthetic is False
 
 
 def test_close_frees_the_model(tiny: Callable[[str], Weights]) -> None:
@@ -439,9 +447,9 @@ def test_load_takes_only_the_planned_revision(
     tiny_cache: Path, monkeypatch: pytest.MonkeyPatch, real: Subject
 ) -> None:
     monkeypatch.setenv("ORCHESTRATOR_CACHE", str(tiny_cache))
-    revision = real.engine.info.revision
+    revision = real.engine.info.columns.model_revision
     engine = load(builders.setup(quantization="none", revision=revision), REFS["llama2"], 1)
-    assert engine.info.revision == revision
+    assert engine.info.columns.model_revision == revision
     with pytest.raises(ModelUnavailableError) as raised:
         load(builders.setup(quantization="none", revision="random:seed0:other"), REFS["llama2"], 1)
     line = one_sentence(raised)

@@ -32,7 +32,7 @@ from orchestrator.engine.offload import (
 from orchestrator.engine.weights import Weights
 from orchestrator.errors import ModelTooLargeError
 from orchestrator.models import LLAMA2_7B
-from orchestrator.nouns import QUANTIZATIONS
+from orchestrator.nouns import QUANTIZATIONS, Setup
 from tests import builders
 
 GIB = 2**30
@@ -203,14 +203,17 @@ def engine(monkeypatch: pytest.MonkeyPatch, gpu_bytes: int, ram_bytes: int) -> H
     return one
 
 
+def offloading(**values: Any) -> Setup:
+    """A setup with --cpu-offload."""
+    return builders.setup(**values, engine_options={"cpu_offload": True})
+
+
 def test_only_when_asked_may_layers_lie_elsewhere(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, path = engine(monkeypatch, 600_000, MUCH), tiny("llama2").path
-    plain, asked = (
-        builders.setup(engine="transformers", quantization="none", cpu_offload=a)
-        for a in (False, True)
-    )
+    plain = builders.setup(engine="transformers", quantization="none")
+    asked = offloading(engine="transformers", quantization="none")
     assert one._placed(plain, path, torch.float32) == {"": GPU}, "whole on the GPU, or not at all"
     assert HOST in one._placed(asked, path, torch.float32).values()
     one._cuda = False
@@ -221,7 +224,7 @@ def test_what_not_even_offload_can_run_is_told_in_a_sentence(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = engine(monkeypatch, 600_000, 1000)
-    asked = builders.setup(engine="transformers", quantization="none", cpu_offload=True)
+    asked = offloading(engine="transformers", quantization="none")
     with pytest.raises(
         ModelTooLargeError,
         match=r"doesn't fit, not even with --cpu-offload: the host's .*; use a smaller model",
@@ -251,8 +254,8 @@ def test_on_a_cpu_offload_takes_nothing_from_quantization(tiny: Tiny, name: str)
     weights = tiny("llama2")
     values = {"engine": "transformers", "quantization": name, "revision": weights.revision}
     sizes = []
-    for asked in (False, True):
-        one = HfEngine(builders.setup(**values, cpu_offload=asked), weights, 1)
-        sizes.append((one.info.weights_bytes, one.info.offload_fraction))
+    for setup in (builders.setup(**values), offloading(**values)):
+        one = HfEngine(setup, weights, 1)
+        sizes.append((one.info.weights_bytes, one.info.columns.offload_fraction))
         one.close()
     assert sizes[0] == sizes[1]

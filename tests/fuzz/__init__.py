@@ -1,1 +1,1 @@
-"""Hostile input through the whole command line, and the corpus of cases that failed once or are worth keeping."""
+"""Hostile input through the whole command line, and the corpus of cases worth keeping."""

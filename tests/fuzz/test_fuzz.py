@@ -1,4 +1,7 @@
-"""Whatever stands in a file or on the command line: a valid result, or exit 2 (3 for a data set with errors); no traceback."""
+"""Whatever stands in a file or on the command line gives a valid result, or a user error.
+
+Exit codes are then 2, or 3 for a data set with errors; there is never a traceback.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +30,13 @@ Call = Callable[..., int]
 
 @pytest.fixture
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Run the command line; its exit code. Fails on a traceback and on output that acts on a terminal."""
+    """Run the command line; its exit code.
+
+    Fails on a traceback and on output that acts on a terminal.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("orchestrator.meters.nvml.visible_gpus", list)
-    monkeypatch.setattr("orchestrator.sweep.prepare._staged", lambda _model, _say: "simulated")
+    monkeypatch.setattr("orchestrator.sweep.staging._staged", lambda _model, _say: "simulated")
     monkeypatch.setattr(
         "orchestrator.sweep.run.run_sweep", None
     )  # nothing here may get so far as to run

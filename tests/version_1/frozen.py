@@ -31,6 +31,8 @@ NEW_NAMES = {
     "text": "output_text",
 }
 """Columns of version 1 that later versions name otherwise."""
+LISTS = ("dormant", "flags", "limits", "reasons")
+"""Columns that are lists in version 1, and texts joined by ";" in later versions."""
 SAME_IN_EVERY_VERSION = (
     *("execution", "machine", "model", "strategy", "use_case", "index", "config_hash", "repeat"),
     *("attempt", "sweep_id", "max_length", "top_p", "top_k", "temperature", "quantization"),
@@ -48,6 +50,9 @@ def rows_of(table: Path) -> list[dict[str, Any]]:
     rows = []
     for row in pq.read_table(table, partitioning=None).to_pylist():
         named = {old_names.get(name, name): value for name, value in row.items()}
+        for name in LISTS:
+            if isinstance(named.get(name), str):
+                named[name] = [entry for entry in named[name].split(";") if entry]
         if "started_at" in named:
             named["started_at"] = as_time(named["started_at"])
         rows.append(named)

@@ -109,7 +109,7 @@ def test_watch_once(call: Call, measured: Path) -> None:
     assert (done.code, done.err) == (0, "")
     assert "5 of 190 executions" in done.out
     assert "5 of 30 executions" in done.out
-    assert "439.1 J" in done.out
+    assert "439 J" in done.out
 
 
 def test_validate(call: Call, measured: Path, simulated: Path) -> None:
@@ -191,7 +191,7 @@ def test_review(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         page.process.kill()
         page.process.communicate()
     assert (code, err) == (0, "")
-    assert "1 decided: 1 kept" in out
+    assert "1 text decided: 1 kept" in out
     lines = (measured / "reviews.jsonl").read_bytes()
     assert lines.startswith((MEASURED / "reviews.jsonl").read_bytes())
     assert lines.count(b"\n") == 5

@@ -1,0 +1,145 @@
+"""Warning flags: each has an example that sets it, and what readers do with it follows its row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.dataset import remaining
+from orchestrator.dataset.dictionary import data_dictionary
+from orchestrator.dataset.drift import marked
+from orchestrator.dataset.flags import (
+    DOUBTFUL,
+    FLAGS,
+    LEFT_OUT,
+    RERUN,
+    SHORT_TRIAL_S,
+    Flag,
+    TrialSum,
+    Window,
+    describe_flags,
+    trial_flags,
+    window_flags,
+)
+from tests import builders
+
+METHOD = Path(__file__).parents[2] / "docs" / "method.md"
+
+
+def window(values: dict[str, Any] | None = None, **changes: Any) -> Window:
+    """A window without any flag: 2 s on a GPU whose meters agree."""
+    readings: dict[str, Any] = {
+        "gpu_energy_counter_j": 100.0,
+        "gpu_energy_integrated_j": 101.0,
+        "gpu_energy_cc_j": 100.0,
+        "cpu_energy_j": 15.0,
+        "cpu_method": "rapl",
+    }
+    known: dict[str, Any] = {
+        "seen": frozenset(),
+        "window_s": 2.0,
+        "n_parallel": 1,
+        "pue": 1.0,
+        "country_known": True,
+        "order": "shuffled",
+        "offload_fraction": 0.0,
+    }
+    return Window(values=readings | (values or {}), **(known | changes))
+
+
+def drifted() -> tuple[str, ...]:
+    """The flags of an execution that ran under other conditions than its sweep."""
+    return marked(builders.execution(warning_flags=()), ("torch 1 -> 2",)).warning_flags
+
+
+EXAMPLES: dict[str, Callable[[], tuple[str, ...]]] = {
+    "throttled": lambda: window_flags(window(seen=frozenset({"throttled"}))),
+    "meter_disagreement": lambda: window_flags(window({"gpu_energy_integrated_j": 89.0})),
+    "window_mismatch": lambda: window_flags(window({"gpu_energy_cc_j": 111.0})),
+    "too_short": lambda: window_flags(window(window_s=0.99)),
+    "drift": drifted,
+    "estimated_cpu": lambda: window_flags(window({"cpu_method": "cpu_load"})),
+    "shared_host": lambda: window_flags(window(n_parallel=2)),
+    "cpu_offload": lambda: window_flags(window(offload_fraction=0.01)),
+    "no_country": lambda: window_flags(window(country_known=False)),
+    "unshuffled": lambda: window_flags(window(order="design")),
+    "short_trial": lambda: trial_flags(TrialSum(busy_s=SHORT_TRIAL_S - 0.1)),
+}
+"""Flag -> what sets it and nothing else. A new flag needs an example here."""
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_each_flag_has_an_example_that_sets_it(flag: str) -> None:
+    assert EXAMPLES[flag]() == (flag,)
+
+
+def test_each_example_is_of_a_flag() -> None:
+    assert EXAMPLES.keys() == FLAGS.keys()
+
+
+def test_without_a_reason_there_is_no_flag() -> None:
+    assert window_flags(window()) == ()
+    assert trial_flags(TrialSum(busy_s=SHORT_TRIAL_S)) == ()
+    assert marked(builders.execution(warning_flags=()), ()).warning_flags == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "changes"),
+    [
+        ({"gpu_energy_counter_j": None, "gpu_energy_cc_j": None}, {}),
+        ({"gpu_energy_integrated_j": None}, {}),
+        ({"cpu_energy_j": None, "cpu_method": None}, {}),
+        ({"gpu_energy_cc_j": 120.0}, {"pue": 1.2}),
+        ({"gpu_energy_cc_j": 109.0}, {}),  # two steps of the counter, 0.1 s each, within 2 s
+    ],
+)
+def test_what_is_unknown_or_allowed_sets_none(
+    values: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    assert window_flags(window(values, **changes)) == ()
+
+
+def test_several_flags_are_sorted() -> None:
+    found = window_flags(window(order="design", n_parallel=2, country_known=False))
+    assert found == ("no_country", "shared_host", "unshuffled")
+
+
+def test_what_a_meter_saw_must_be_in_the_table() -> None:
+    with pytest.raises(ValueError, match="a meter saw hiccup, which is not in the table of flags"):
+        window_flags(window(seen=frozenset({"throttled", "hiccup"})))
+
+
+def test_a_flag_that_nothing_sets_can_not_be_made() -> None:
+    with pytest.raises(ValueError, match="nothing sets this flag: the fan was loud"):
+        Flag("the fan was loud", "told")
+
+
+def test_what_readers_do_with_a_flag_follows_its_row() -> None:
+    left_out, doubtful, rerun = set(), set(), set()
+    for name, flag in FLAGS.items():
+        if flag.severity == "left out by default":
+            left_out.add(name)
+        if flag.severity in ("left out by default", "doubtful"):
+            doubtful.add(name)
+        if flag.rerun:
+            rerun.add(name)
+    assert (left_out, doubtful, rerun) == (LEFT_OUT, DOUBTFUL, RERUN)
+    assert left_out == {"throttled"}
+    assert rerun <= doubtful
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_rerun_flagged_runs_what_the_table_says(flag: str) -> None:
+    execution = builders.execution(warning_flags=(flag,))
+    assert remaining.RERUN["flagged"](execution) is FLAGS[flag].rerun
+
+
+def test_the_docs_list_every_flag_with_its_severity() -> None:
+    lines = describe_flags().splitlines()[2:]
+    assert lines == [f"| `{n}` | {flag.meaning} | {flag.severity} |" for n, flag in FLAGS.items()]
+    assert describe_flags() in data_dictionary()
+    method = METHOD.read_text(encoding="utf-8")
+    assert [name for name in FLAGS if f"| `{name}` |" not in method] == []
