@@ -75,6 +75,8 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         self._studies = deque(studies or [])
         self._asked: dict[TrialKey, Study] = {}
         """Trials that a study asked for and was not told of yet."""
+        self._finished: set[TrialKey] = set()
+        """Trials that `finished` was called for: one that is told twice counts once."""
         self._allows = allows
         self._orders = itertools.count() if orders is None else orders
         self._slots = slots
@@ -133,7 +135,11 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
 
         A trial that an earlier run asked for is told to the study of its model and use case.
         """
-        study = self._asked.pop(spec.key(), None)
+        key = spec.key()
+        if key in self._finished:
+            return
+        self._finished.add(key)
+        study = self._asked.pop(key, None)
         if study is not None:
             study.sampler.tell(spec.configuration, figures)
         elif spec.repeat == 1 and figures is not None:

@@ -38,7 +38,7 @@ fi
 
 if part oom "memory runs out"; then
   flags="--model $small --samples 3 --prompts 2 --range max_length=1000:2000 --fixed-length --quantization none"
-  (wait_for "$out/oom.log" "warm after"; exec $python tools/gpu/ballast.py 40) \
+  (wait_for "$out/oom.log" "warmed up in"; exec $python tools/gpu/ballast.py 40) \
     < <(exec tail --pid=$$ -f /dev/null) > "$out/ballast.log" 2>&1 &
   ballast=$!
   CUDA_VISIBLE_DEVICES=0 tune oom $flags > "$out/oom.log" 2>&1; echo "exit $?"
