@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.dataset.energy import energy_basis
 from orchestrator.dataset.lock import Lock
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.tune import prometheus_targets as targets
@@ -159,7 +160,9 @@ def test_a_gpu(measured: dict[str, Any], watts: float, joules: float | None) -> 
     seen, spec = Library(), builders.spec()
     metrics = Metrics(SWEEP, 1, seen)
     where = builders.origin(spec, gpu_uuid="GPU-1", gpu_name="A100")
-    execution = builders.execution(1, of=spec, **(builders.ON_GPU | measured))
+    values = builders.ON_GPU | measured
+    values["energy_basis"] = energy_basis(values, has_gpu=True)
+    execution = builders.execution(1, of=spec, **values)
     metrics.execution_recorded(spec, where, execution)
     assert not metrics.broken
     place = ("GPU-1", "abcdef012345", "pc")
