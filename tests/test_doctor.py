@@ -29,7 +29,7 @@ class Instrument:
     """A meter that gives a fixed reading."""
 
     def __init__(self, reading: Reading) -> None:
-        self.reading = reading
+        self._reading = reading
         self.calls: list[str] = []
 
     def settle(self) -> None:
@@ -38,9 +38,12 @@ class Instrument:
     def begin(self) -> None:
         self.calls.append("begin")
 
-    def end(self) -> Reading:
+    def end(self) -> None:
         self.calls.append("end")
-        return self.reading
+
+    def reading(self, _began_s: float, _ended_s: float) -> Reading:
+        self.calls.append("reading")
+        return self._reading
 
     def close(self) -> None:
         self.calls.append("close")

@@ -75,6 +75,8 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         self._studies = deque(studies or [])
         self._proposed: dict[TrialKey, Study] = {}
         """Trials that a study proposed and was not told of yet."""
+        self._finished: set[TrialKey] = set()
+        """Trials that `finished` was called for: one that is told twice counts once."""
         self._allows = allows
         self._orders = itertools.count() if orders is None else orders
         self._slots = slots
@@ -144,7 +146,11 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
 
         A trial that was proposed in an earlier run is told to the study of its model and use case.
         """
-        study = self._proposed.pop(spec.key(), None)
+        key = spec.key()
+        if key in self._finished:
+            return
+        self._finished.add(key)
+        study = self._proposed.pop(key, None)
         if study is not None:
             study.sampler.tell(spec.configuration, figures)
         # a repeat would count as a new point

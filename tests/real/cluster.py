@@ -1,6 +1,7 @@
-"""A Ray cluster of two nodes on this machine, labelled as two kinds of machine; runs until its standard input closes.
+"""A Ray cluster of two nodes on this machine, labelled as two kinds of machine.
 
-A process of its own, since the tests' process shall not be a Ray driver. Prints its address.
+It runs until its standard input closes, as a process of its own: the tests' process shall not be a
+Ray driver. Prints its address.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Real sweeps: the command line in a process of its own, with its own Ray, on the real small model.
 
-The model is staged once a session into a cache of the test's own (ORCHESTRATOR_TEST_CACHE keeps one between sessions).
+The model is staged once a session into a cache of the test's own. ORCHESTRATOR_TEST_CACHE keeps one
+between sessions.
 """
 
 from __future__ import annotations

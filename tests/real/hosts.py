@@ -1,6 +1,7 @@
-"""Hosts of a network of their own on this machine: a network namespace and a host name each, joined by a bridge. Needs root.
+"""Hosts of a network of their own on this machine. Needs root.
 
-Processes, files and shared memory are this machine's; what a host can't reach is what its cable doesn't lead to.
+Each has a network namespace and a host name; a bridge joins them. Processes, files and shared
+memory are this machine's; what a host can't reach is what its cable doesn't lead to.
 """
 
 from __future__ import annotations

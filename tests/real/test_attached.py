@@ -1,4 +1,4 @@
-"""`--address`: trials go to every attached node, and each node's label is a leaf of the data set."""
+"""`--address`: trials go to every attached node, and each node's label is a folder's name."""
 
 from __future__ import annotations
 
@@ -84,11 +84,11 @@ def test_each_kind_of_machine_runs_the_whole_plan(
         0,
     )
     records = trials(out)
-    leaves = Counter((r.columns.machine, len(r.executions)) for r in records)
-    assert leaves == {("pc", 2): 3, ("cpu", 2): 3}
+    n_trials = Counter((r.columns.machine, len(r.executions)) for r in records)
+    assert n_trials == {("pc", 2): 3, ("cpu", 2): 3}
     orders = [r.columns.order_index for r in records]
     assert len(set(orders)) == len(orders)
-    assert len({tuple(r.configuration.model_dump().items()) for r in records}) > 3, (
+    assert len({tuple(r.spec.configuration.model_dump().items()) for r in records}) > 3, (
         "each has a study of its own"
     )
     assert "12 of 12 executions" in orchestrator.run("status").stdout

@@ -1,4 +1,7 @@
-"""A Ray cluster of several hosts: every kind of machine runs the whole plan, a host is cut off, others join late."""
+"""A Ray cluster of several hosts, each of a kind of machine that runs the whole plan.
+
+A host is cut off, others join late.
+"""
 
 from __future__ import annotations
 
@@ -58,8 +61,13 @@ class Attached:
     def run(self, host: Host, *arguments: str) -> str:
         done = subprocess.run(
             host.command(*self.orchestrator.command(*arguments)),
-            cwd=self.orchestrator.folder, env=self.environment(host), capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+            cwd=self.orchestrator.folder,
+            env=self.environment(host),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

@@ -1,4 +1,7 @@
-"""A real Prometheus scrapes a real sweep by clusters/prometheus.yml: what it has agrees with the data set."""
+"""A real Prometheus scrapes a real sweep by clusters/prometheus.yml.
+
+What it has agrees with the data set.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +80,8 @@ def prometheus(orchestrator: Orchestrator, tmp_path: Path) -> Iterator[Prometheu
     binary = shutil.which("prometheus")
     if binary is None:
         pytest.skip(
-            "there is no Prometheus here (Debian: apt-get install --no-install-recommends prometheus)"
+            "there is no Prometheus here "
+            "(Debian: apt-get install --no-install-recommends prometheus)"
         )
     text = (packaged_folder("clusters") / "prometheus.yml").read_text(encoding="utf-8")
     text = text.replace("/home/USER/.cache/orchestrator", str(orchestrator.cache))
@@ -134,7 +138,10 @@ def test_prometheus_and_the_dashboard_during_a_sweep(
 
 
 def check_figures(prometheus: Prometheus, out: Path) -> None:
-    """Each value that was scraped is the sum over the first so many executions; the last ones may never be scraped."""
+    """Each value that was scraped is the sum over the first so many executions.
+
+    The last ones may never be scraped.
+    """
     rows = sorted(
         pq.read_table(out / "executions.parquet").to_pylist(), key=lambda row: row["started_at"]
     )

@@ -1,6 +1,7 @@
-"""Samplers x three use cases on the real small model in nf4: real Ray, transformers, bitsandbytes, CodeCarbon.
+"""Samplers x three use cases on the real small model in nf4.
 
-All five are slow; the short form is the default one.
+Real Ray, transformers, bitsandbytes, CodeCarbon. All five samplers are slow; the short form is the
+default one.
 """
 
 from __future__ import annotations
@@ -57,9 +58,9 @@ def swept(
     return out
 
 
-def test_every_leaf_is_there(swept: Path, samplers: tuple[str, ...]) -> None:
-    leaves = {p.relative_to(swept).as_posix() for p in swept.glob("cpu/smollm2/*/*")}
-    assert leaves == {
+def test_every_folder_is_there(swept: Path, samplers: tuple[str, ...]) -> None:
+    folders = {p.relative_to(swept).as_posix() for p in swept.glob("cpu/smollm2/*/*")}
+    assert folders == {
         f"cpu/smollm2/{SAMPLERS[s].folder}/{use_case}" for s in samplers for use_case in USE_CASES
     }
     assert not [p for p in swept.rglob("*") if p.name.startswith(".")], "hidden leftovers"
@@ -129,14 +130,14 @@ def test_the_same_execution_gives_the_same_text(
     swept: Path, real_cache: Path, tmp_path: Path, trials: Callable[[Path], list[TrialRecord]]
 ) -> None:
     orchestrator = Orchestrator(tmp_path, real_cache)
-    # the use case of the shortest texts; its setup, and so its seeds and hashes, don't depend on the others
+    # the use case of the shortest texts; its seeds and hashes don't depend on the others
     orchestrator.tune("--space", "lhs", "--samples", "2", *SMALL, "--use-case", "danceCoreography")
     again = {
-        (r.columns.use_case, r.columns.config_index): [e.text for e in r.executions]
+        (r.columns.use_case, r.columns.config_index): [e.output_text for e in r.executions]
         for r in trials(tmp_path / "measurements")
     }
     before = {
-        (r.columns.use_case, r.columns.config_index): [e.text for e in r.executions]
+        (r.columns.use_case, r.columns.config_index): [e.output_text for e in r.executions]
         for r in trials(swept)
         if r.columns.strategy == SAMPLERS["lhs"].folder
     }

@@ -1,4 +1,7 @@
-"""`cluster slurm` on a real SLURM: two nodes on this machine, a drain in mid-sweep, and the follow-up that completes it."""
+"""`cluster slurm` on a real SLURM of two nodes on this machine.
+
+A drain in mid-sweep, and the follow-up that completes it.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,10 @@ SWEEP = (
     ),
     *("--prompts", "2", "--range", "max_length=150:200", "--fixed-length"),
 )
-"""Sixteen executions of some 6 s at the speed below, four at once: longer than a node may take to join on a busy host."""
+"""Sixteen executions of some 6 s at the speed below, four at once.
+
+That is longer than a node may take to join on a busy host.
+"""
 TOKEN_S = "0.04"
 
 
@@ -149,7 +155,8 @@ def test_a_job_drains_and_its_follow_up_completes_the_sweep(base: Path) -> None:
     assert wait_for(lambda: re.findall("job 2, link 1 of 3: Ray is down", log()), 180), log()
     assert "job 2, link 1 of 3: tune ended with 0" in log()
 
-    records = [read_trial(path.parent) for path in sorted(out.glob("*/*/*/*/*/trial.json"))]
+    files = sorted(out.glob("*/*/*/*/*/trial.json"))
+    records = [read_trial(path.parent) for path in files]
     executions = keys(records)
     assert (len(executions), set(executions.values())) == (16, {1}), "each execution exactly once"
     assert 0 < len(done_by_first) < len(records)
@@ -158,9 +165,8 @@ def test_a_job_drains_and_its_follow_up_completes_the_sweep(base: Path) -> None:
     )
     assert {record.columns.machine for record in records} == {"testbed"}
     assert len({record.columns.host for record in records}) == 2, "both nodes measured"
-    assert all("slurm" not in record.environment.machine for record in records), (
-        "nobody's account is published"
-    )
+    machines = [json.loads(path.read_text())["environment"]["machine"] for path in files]
+    assert all("slurm" not in machine for machine in machines), "nobody's account is published"
     orchestrator.run("validate", **extra)
     assert [(job["job"], job["after"], job["link"]) for job in jobs_of(out)] == [
         ("1", None, 0),

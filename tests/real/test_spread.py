@@ -1,4 +1,4 @@
-"""Work shared out by a private Ray: the same results in the same order, and what `evaluate` shares out."""
+"""Work shared out by a private Ray: the same results in the same order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A sweep's life on real Ray with the simulated engine: resume, extension, cut-offs, Ctrl-C, failures, private Ray."""
+"""A sweep's life on real Ray with the simulated engine.
+
+Resume, extension, cut-offs, Ctrl-C, failures, private Ray.
+"""
 
 from __future__ import annotations
 
@@ -236,5 +239,5 @@ def test_what_a_person_reads_in_a_log(orchestrator: Orchestrator) -> None:
     again = orchestrator.run(
         "tune", "--space", "sobol", "--samples", "2", *SIMULATED, "--country", "ITA"
     ).stdout
-    assert "begun before: going on" in again
+    assert "started before: resumed" in again
     assert "Nothing was missing: all 12 executions are in measurements." in again

@@ -1,4 +1,4 @@
-"""The built wheel, installed into a fresh virtual environment, from an empty folder: no checkout in sight."""
+"""The built wheel in a fresh virtual environment, from an empty folder: no checkout in sight."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python with the wheel; the dependencies are lent by this environment, whose editable install stays invisible."""
+    """A Python with the wheel.
+
+    This environment lends it the dependencies, but its editable install stays invisible.
+    """
     folder = tmp_path_factory.mktemp("wheel")
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)],
@@ -32,7 +35,8 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
         capture_output=True,
     )
     site = next((folder / "venv" / "lib").glob("python*/site-packages"))
-    # a .pth adds the folder itself but doesn't run the .pth files in it: an editable install there has no effect
+    # a .pth adds the folder itself but doesn't run the .pth files in it: an editable install there
+    # has no effect
     (site / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return python
 

@@ -304,7 +304,7 @@ def test_a_grid_with_a_narrowed_axis_has_each_point_once() -> None:
     assert len(design) == len(set(design)) == 8
 
 
-# --- what every sampler holds while it runs, learning ones too -------------------------------
+# --- what every sampler holds while it runs, learning ones too ------------------------------------
 
 
 def started(name: str, count: int = 8, seed: int = 5) -> Sampler:

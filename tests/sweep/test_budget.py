@@ -1,4 +1,7 @@
-"""Budgets, under a clock that is set by hand: what would pass a limit isn't begun, what reaches one ends the flow."""
+"""Budgets, under a clock that is set by hand.
+
+What would pass a limit isn't started, and what reaches one ends the run.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.nouns import TrialSpec
-from orchestrator.sweep.budget import Budget, Limits
+from orchestrator.sweep.budget import Budget, RunLimits
 from orchestrator.tune.trainable import Job
 from tests import builders
 from tests.tune.fake_tune import job
@@ -25,7 +28,7 @@ class Desk:
         self.now_s = 5000.0
         self.drained: list[str] = []
         self.budget = Budget(
-            Limits(**limits), n_gpus, self.bound, self.drained.append, lambda: self.now_s
+            RunLimits(**limits), n_gpus, self.bound, self.drained.append, lambda: self.now_s
         )
 
     def bound(self, spec: TrialSpec, number: int) -> int:
@@ -50,13 +53,13 @@ class Desk:
         spec = builders.spec(config_index=index)
         execution = builders.execution(prompt, of=spec, **changes)
         self.now_s += execution.window_s or 0.0
-        self.budget.execution(spec, builders.origin(spec), execution)
+        self.budget.execution_recorded(spec, builders.origin(spec), execution)
 
     def seal(self, index: int = 0) -> None:
-        self.budget.sealed(builders.record(builders.spec(config_index=index)))
+        self.budget.trial_sealed(builders.record(builders.spec(config_index=index)))
 
 
-def test_without_limits_everything_is_begun() -> None:
+def test_without_limits_everything_is_started() -> None:
     desk = Desk()
     for index in range(3):
         assert desk.begin(index) is None
@@ -65,10 +68,10 @@ def test_without_limits_everything_is_begun() -> None:
     assert desk.drained == []
 
 
-# --- time ------------------------------------------------------------------------------------------------------------
+# --- time -----------------------------------------------------------------------------------------
 
 
-def test_before_anything_is_known_trials_are_begun() -> None:
+def test_before_anything_is_known_trials_are_started() -> None:
     desk = Desk(hours=1e-6)
     assert desk.begin(0) is None
     assert desk.begin(1) is None
@@ -82,14 +85,14 @@ def test_time_passes_by_itself() -> None:
     assert desk.begin(1) == "--max-hours"
 
 
-@pytest.mark.parametrize(("left_s", "begun"), [(61.0, True), (60.0, False), (59.0, False)])
-def test_a_trial_that_would_pass_the_time_is_not_begun(left_s: float, begun: bool) -> None:
+@pytest.mark.parametrize(("left_s", "started"), [(61.0, True), (60.0, False), (59.0, False)])
+def test_a_trial_that_would_pass_the_time_is_not_started(left_s: float, started: bool) -> None:
     """10 s for a bound of 100 tokens: 60 s for the 600 of a trial."""
     desk = Desk(hours=1.0)
     desk.begin(0)
     desk.done(1, window_s=10.0)
     desk.now_s = 5000.0 + HOUR_S - left_s
-    assert desk.begin(1) == (None if begun else "--max-hours")
+    assert desk.begin(1) == (None if started else "--max-hours")
 
 
 def test_a_shorter_attempt_may_still_fit() -> None:
@@ -158,26 +161,26 @@ def test_gpu_time_is_foreseen() -> None:
     assert desk.begin(1) == "--max-gpu-hours"
 
 
-# --- energy ----------------------------------------------------------------------------------------------------------
+# --- energy ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("limit", "begun"), [(0.71, True), (0.69, False)])
-def test_a_trial_that_would_pass_the_energy_is_not_begun(limit: float, begun: bool) -> None:
+@pytest.mark.parametrize(("limit", "started"), [(0.71, True), (0.69, False)])
+def test_a_trial_that_would_pass_the_energy_is_not_started(limit: float, started: bool) -> None:
     """0.1 kWh for a bound of 100, and 0.6 more for the next trial."""
     desk = Desk(kwh=limit)
     desk.begin(0, (1,))
     desk.done(1, energy_kwh=0.1)
     desk.seal(0)
-    assert desk.begin(1) == (None if begun else "--max-kwh")
+    assert desk.begin(1) == (None if started else "--max-kwh")
 
 
-@pytest.mark.parametrize(("limit", "begun"), [(1.21, True), (1.19, False)])
-def test_what_the_running_trials_have_left_counts_too(limit: float, begun: bool) -> None:
+@pytest.mark.parametrize(("limit", "started"), [(1.21, True), (1.19, False)])
+def test_what_the_running_trials_have_left_counts_too(limit: float, started: bool) -> None:
     """0.1 taken, 0.5 left of the first trial, 0.6 of the next."""
     desk = Desk(kwh=limit)
     desk.begin(0)
     desk.done(1, energy_kwh=0.1)
-    assert desk.begin(1) == (None if begun else "--max-kwh")
+    assert desk.begin(1) == (None if started else "--max-kwh")
 
 
 @pytest.mark.parametrize("end", ["sealed", "lost"])
@@ -186,7 +189,10 @@ def test_a_trial_that_is_over_has_nothing_left(end: str) -> None:
     desk.begin(0)
     desk.done(1, energy_kwh=0.1)
     assert desk.begin(1) == "--max-kwh"
-    desk.seal(0) if end == "sealed" else desk.budget.lost(desk.job(0, (2, 3)), "gone", retried=True)
+    if end == "sealed":
+        desk.seal(0)
+    else:
+        desk.budget.worker_lost(desk.job(0, (2, 3)), "gone", retried=True)
     assert desk.begin(1) is None
 
 
@@ -198,11 +204,11 @@ def test_a_trial_that_was_refused_is_not_under_way() -> None:
     assert desk.begin(2, (1,)) is None, "0.1 + 0.5 + 0.1"
 
 
-def test_what_was_lost_is_counted_again_when_it_is_begun_again() -> None:
+def test_what_was_lost_is_counted_again_when_it_is_started_again() -> None:
     desk = Desk(kwh=1.15)
     desk.begin(0)
     desk.done(1, energy_kwh=0.1)
-    desk.budget.lost(desk.job(0, (2, 3)), "gone", retried=True)
+    desk.budget.worker_lost(desk.job(0, (2, 3)), "gone", retried=True)
     assert desk.begin(0, (2, 3)) is None
     assert desk.begin(1) == "--max-kwh"
 
@@ -225,14 +231,15 @@ def test_unknown_energy_is_no_energy() -> None:
     assert desk.begin(1) is None
 
 
-# --- an observer of the sweep ----------------------------------------------------------------------------------------
+# --- an observer of the sweep ---------------------------------------------------------------------
 
 
 def test_the_rest_of_what_an_observer_hears_changes_nothing() -> None:
     desk = Desk(hours=1.0, kwh=1.0)
     desk.begin(0)
-    desk.budget.ready(builders.origin())
-    desk.budget.paused("full")
+    desk.budget.model_loaded(builders.origin())
+    desk.budget.trial_started(builders.spec(), builders.origin())
+    desk.budget.disk_full("full")
     desk.seal(7)
     desk.done(1, index=7)
     assert desk.drained == []

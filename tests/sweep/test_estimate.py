@@ -27,7 +27,6 @@ from orchestrator.sweep.estimate import (
     unasked_bound,
 )
 from orchestrator.sweep.planning import make_plan
-from orchestrator.sweep.prepare import known_revisions
 from orchestrator.sweep.request import Request, resolve_request
 from tests import builders
 
@@ -48,7 +47,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
         resolved = resolve_request(
             Request(**{"space": "lhs", "ranges": ("max_length=100:10000",), **flags}), []
         )
-        return make_plan(resolved, known_revisions(resolved))
+        return make_plan(resolved)
 
     return make
 
@@ -234,7 +233,10 @@ def test_the_verdict_on_memory(available: float, verdict: str) -> None:
     assert line == f"llama2: weights 4.00 GiB + cache 2.00 GiB at 4096 tokens of {verdict}"
 
 
-NOT_EVEN = "does NOT fit, not even by --cpu-offload: about 9.5 GiB of layers would lie in the host's memory, and 8.0 GiB are free there"
+NOT_EVEN = (
+    "does NOT fit, not even by --cpu-offload: about 9.5 GiB of layers would lie in the host's "
+    "memory, and 8.0 GiB are free there"
+)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +244,10 @@ NOT_EVEN = "does NOT fit, not even by --cpu-offload: about 9.5 GiB of layers wou
     [
         (
             1.5,
-            "does NOT fit whole: about 1.5 GiB of layers stay in the host's memory (--cpu-offload), which is slow",
+            (
+                "does NOT fit whole: about 1.5 GiB of layers stay in the host's memory "
+                "(--cpu-offload), which is slow"
+            ),
         ),
         (9.5, NOT_EVEN),
         (0, "does NOT fit whole: max_length will be lowered to what does, and recorded"),
@@ -307,9 +312,4 @@ def test_kinds_of_machine_whose_gpu_does_not_hold_a_model(
 ) -> None:
     request = Request(**{"space": "sobol", "samples": 2, "address": "10.0.0.1:6379", **flags})
     resolved = resolve_request(request, [])
-    assert (
-        too_small(
-            make_plan(resolved, dict.fromkeys([m.label for m in resolved.models], "r")), resolved
-        )
-        == small
-    )
+    assert too_small(make_plan(resolved), resolved) == small

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,12 @@ from typing import Any
 import pytest
 from scipy.stats import spearmanr
 
-from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.sweep_plan import SweepPlan, read_plan, write_plan
 from orchestrator.errors import UserError
 from orchestrator.nouns import ANCHOR, PARAMETERS
-from orchestrator.samplers import FORMER_OBJECTIVES, sampler_of
 from orchestrator.sweep.planning import check_same_weights, make_plan, neighbours
-from orchestrator.sweep.prepare import known_revisions, prepare
 from orchestrator.sweep.request import Request, resolve_request
+from orchestrator.sweep.staging import known_revisions
 
 USUAL: dict[str, Any] = {
     "engine": "simulated",
@@ -38,7 +35,8 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
 
     def make(space: str = "sobol", **flags: Any) -> SweepPlan:
         resolved = resolve_request(Request(space=space, **{**USUAL, **flags}), [])
-        return make_plan(resolved, known_revisions(resolved))
+        made = make_plan(resolved)
+        return made.with_revisions(known_revisions(resolved, made))
 
     return make
 
@@ -134,12 +132,15 @@ def test_description_and_place_of_a_use_case_do_not_count(plan: Plan, tmp_path: 
 
 def test_weights_do_not_count_for_the_id_but_for_the_hash(plan: Plan) -> None:
     resolved = resolve_request(Request(space="sobol", **{**USUAL, "engine": "transformers"}), [])
-    one, other = (make_plan(resolved, {"smollm2": revision}) for revision in ("gguf:1", "hub:2"))
+    one, other = (
+        make_plan(resolved).with_revisions({"smollm2": revision})
+        for revision in ("gguf:1", "hub:2")
+    )
     assert one.id == other.id
     assert not {s.config_hash() for s in one.specs()} & {s.config_hash() for s in other.specs()}
     with pytest.raises(
         UserError,
-        match="was begun with smollm2 gguf:1 and would go on with hub:2; stage the first weights again",
+        match="was started with smollm2 gguf:1 and would go on with hub:2; stage the first weights",
     ):
         check_same_weights(one, other)
 
@@ -198,7 +199,7 @@ def test_each_model_has_anchors_in_its_own_block(plan: Plan) -> None:
 @pytest.mark.parametrize("space", ["lhs", "uniform", "sobol", "grid"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_order_does_not_hang_on_any_factor(plan: Plan, space: str, seed: int) -> None:
-    """METHOD R9, on three use cases; the design's own order of a grid would correlate fully with max_length."""
+    """On three use cases; the design's own order of a grid would follow max_length."""
     specs = [
         s for s in plan(space, samples=81, seed=seed, prompts=1).specs() if s.strategy != ANCHOR
     ]
@@ -213,7 +214,7 @@ def test_order_does_not_hang_on_any_factor(plan: Plan, space: str, seed: int) ->
 def test_the_seed_decides_the_order(plan: Plan) -> None:
     orders = [
         [
-            (t.use_case, t.index)
+            (t.use_case, t.config_index)
             for t in plan("grid", samples=16, seed=seed).trials
             if t.strategy != ANCHOR
         ]
@@ -246,7 +247,7 @@ def test_models_are_blocks_and_order_is_not_the_design(plan: Plan) -> None:
         ).statistic
         assert abs(correlation) < 0.3, name
     assert [
-        t.index for t in plan(order="design", samples=5, use_cases=("fantasyWorld",)).trials
+        t.config_index for t in plan(order="design", samples=5, use_cases=("fantasyWorld",)).trials
     ] == [0, 1, 2, 3, 4]
 
 
@@ -277,7 +278,7 @@ def test_other_weights_are_refused(plan: Plan) -> None:
     )
     check_same_weights(before, before)
     with pytest.raises(
-        UserError, match="was begun with simulated-smollm2 simulated and would go on with hub:1"
+        UserError, match="was started with simulated-smollm2 simulated and would go on with hub:1"
     ):
         check_same_weights(before, after)
 
@@ -315,10 +316,10 @@ def test_defaults_written_out_do_not_change_the_id(plan: Plan, tmp_path: Path) -
 
 @pytest.mark.parametrize("samples", [50, 51, 64])
 def test_order_aliases_with_no_parameter_for_any_seed(plan: Plan, samples: int) -> None:
-    """METHOD R9, with one use case: chance alone would miss it for about one seed in ten."""
+    """With one use case: chance alone would miss it for about one seed in ten."""
     for seed in range(40):
         made = plan("uniform", samples=samples, use_cases=("fantasyWorld",), seed=seed)
-        order = [made.points[t.index] for t in made.trials if t.strategy != ANCHOR]
+        order = [made.points[t.config_index] for t in made.trials if t.strategy != ANCHOR]
         for name in PARAMETERS:
             rho = spearmanr(range(len(order)), [getattr(point, name) for point in order]).statistic
             assert abs(rho) < 0.3, (seed, name)
@@ -351,38 +352,11 @@ def test_what_was_edited_between_two_runs_is_named(plan: Plan, tmp_path: Path) -
         "another seed is asked for on purpose"
     )
     (note,) = neighbours(plan("lhs", ranges=("top_k=5:50",)), tmp_path / "sweeps")
-    assert (
-        note
-        == f"sweep {old.id} in this data set differs in top_k (0..100 -> 5..50): this is a new sweep beside it"
-    )
+    said = f"sweep {old.id} in this data set differs in top_k (0..100 -> 5..50)"
+    assert note == f"{said}: this is a new sweep beside it"
     (note,) = neighbours(plan("lhs", ranges=(), samples=9), tmp_path / "sweeps")
     assert "differs in samples (8 -> 9)" in note
     (tmp_path / "prompts").mkdir()
     (tmp_path / "prompts" / "fantasyWorld.yaml").write_text("prompts: [Something else.]\n")
     (note,) = neighbours(plan("lhs", ranges=()), tmp_path / "sweeps")
     assert "differs in prompts of fantasyWorld:" in note
-
-
-def test_a_study_begun_before_there_was_a_quality_keeps_its_objective(tmp_path: Path) -> None:
-    request = Request(space="optuna", engine="simulated", models=("smollm2",), out=tmp_path)
-    resolved = resolve_request(request, [])
-    revisions = known_revisions(resolved)
-    new = prepare(resolved, revisions).plan
-    assert sampler_of(new.space, "")[1].objectives == {
-        "energy_per_token_j": "min",
-        "quality": "max",
-    }
-    options = {**resolved.space.options, "objectives": FORMER_OBJECTIVES}
-    former = make_plan(
-        replace(resolved, space=resolved.space.model_copy(update={"options": options})), revisions
-    )
-    assert former.id != new.id
-    write_plan(former, DataSetPaths(tmp_path).sweep(former.id))
-    kept = prepare(resolved, revisions)
-    assert kept.plan.id == former.id
-    assert sampler_of(kept.plan.space, "")[1].objectives == FORMER_OBJECTIVES
-    assert any("keeps the objective" in note for note in kept.resolved.notes)
-    write_plan(new, DataSetPaths(tmp_path).sweep(new.id))
-    assert prepare(resolved, revisions).plan.id == new.id, (
-        "one that was begun with both goes on with both"
-    )

@@ -1,4 +1,7 @@
-"""Flags, then the machine's profile, then general defaults; every reduction is told with the flag that lifts it."""
+"""Flags, then the machine's profile, then general defaults.
+
+Every reduction is told with the flag that lifts it.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ import pytest
 from orchestrator.errors import UserError
 from orchestrator.nouns import ANCHOR
 from orchestrator.sweep.planning import make_plan
-from orchestrator.sweep.prepare import known_revisions, prepare
-from orchestrator.sweep.request import DEFAULT_SAMPLES, Request, resolve_request
+from orchestrator.sweep.prepare import prepare
+from orchestrator.sweep.request import DEFAULT_SAMPLES, Request, Resolved, resolve_request
+from orchestrator.sweep.staging import known_revisions
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +23,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def resolve(gpus: tuple[str, ...] = (), **flags: Any):
+def resolve(gpus: tuple[str, ...] = (), **flags: Any) -> Resolved:
     return resolve_request(Request(**{"space": "lhs", **flags}), list(gpus))
 
 
@@ -37,7 +41,10 @@ def test_without_a_gpu_the_profile_reduces_and_says_how_to_lift_it() -> None:
     assert notes.splitlines()[:3] == [
         "profile of machine cpu: samples 4 instead of 20 (--samples 20 lifts it)",
         "profile of machine cpu: prompts 2 of 10 a use case (--prompts 10 lifts it)",
-        "profile of machine cpu: max_length 100..250 instead of 100..10000 (--range max_length=100:10000 lifts it)",
+        (
+            "profile of machine cpu: max_length 100..250 instead of 100..10000 "
+            "(--range max_length=100:10000 lifts it)"
+        ),
     ]
 
 
@@ -91,8 +98,8 @@ def test_a_space_outside_the_profile_stays_and_that_is_told() -> None:
         resolved.space.parameters.max_length.low,
         resolved.space.parameters.max_length.high,
     ) == (500, 1000)
-    said = "profile of machine cpu: max_length stays 500..1000, which lies outside the profile's 100..250"
-    assert said in resolved.notes
+    said = "max_length stays 500..1000, which lies outside the profile's 100..250"
+    assert f"profile of machine cpu: {said}" in resolved.notes
 
 
 def test_the_profile_of_an_own_machine() -> None:
@@ -240,7 +247,8 @@ def test_one_fault_of_the_machine_hides_no_other_and_invents_none() -> None:
 
 
 RANGES = {
-    "top_q=0:1": "there is no parameter 'top_q': did you mean top_p? Known: max_length, top_p, top_k, temperature",
+    "top_q=0:1": "there is no parameter 'top_q': did you mean top_p? "
+    "Known: max_length, top_p, top_k, temperature",
     "": "there is no parameter '': Known: max_length, top_p, top_k, temperature",
     "top_p": "write it as top_p=low:high, within top_p=0:1",
     "max_length=:200": "write it as max_length=low:high, within max_length=100:10000",
@@ -393,15 +401,17 @@ def test_a_name_as_long_as_a_file_is_cut(tmp_path: Path, key: str) -> None:
     assert all(len(line) < 1000 for line in raised.value.lines)
 
 
-# --- shards ----------------------------------------------------------------------------------------------------------
+# --- shards ---------------------------------------------------------------------------------------
 
 
 def keys_of(shard: str | None, **flags: Any) -> set[tuple[Any, ...]]:
     """Trials that a machine runs."""
     resolved = resolve(**{"engine": "simulated", "shard": shard, **flags})
-    prepared = prepare(resolved, known_revisions(resolved))
+    plan = make_plan(resolved)
+    revisions = known_revisions(resolved, plan)
+    prepared = prepare(resolved, plan.with_revisions(revisions))
     return {
-        (s.strategy, s.setup.model, s.setup.use_case, s.index, s.repeat)
+        (s.strategy, s.setup.model, s.setup.use_case, s.config_index, s.repeat)
         for s in prepared.parts[0].missing
     }
 
@@ -468,7 +478,8 @@ def test_offload_is_part_of_the_setup() -> None:
     resolved = resolve_request(
         Request(space="lhs", cpu_offload=True, models=("smollm2",)), ["Tesla T4"]
     )
-    assert all(setup.cpu_offload for setup in make_plan(resolved, {"smollm2": "hub:1"}).setups)
+    options = [setup.engine_options for setup in make_plan(resolved).setups]
+    assert options == [{"cpu_offload": True}] * len(resolved.use_cases)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,12 @@
-"""What Ray Tune does with searcher, callback and stopper, in its order of calls (tune_controller.py), without Ray."""
+"""What Ray Tune does with searcher, callback and stopper, without Ray.
+
+The order of the calls is that of Tune's tune_controller.py.
+"""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +16,14 @@ from ray.tune.search import Searcher
 from orchestrator.dataset.drift import Baseline
 from orchestrator.dataset.lock import Lock
 from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.recorder import Recorder
+from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.tables import TableWriter, Trials
+from orchestrator.dataset.trial_files import Origin
 from orchestrator.nouns import Machine, TrialSpec
-from orchestrator.tune.callback import DataSetCallback, Store, TakingInStopper
+from orchestrator.tune.callback import DataSetCallback, TakingInStopper
 from orchestrator.tune.halt import Halt
+from orchestrator.tune.observers import Observer, Observers
 from orchestrator.tune.searcher import SweepSearcher
 from orchestrator.tune.trainable import Job
 from tests import builders
@@ -36,32 +44,28 @@ def job(spec: TrialSpec | None = None, **changes: Any) -> Job:
     return Job.model_validate(values | own | {"spec": spec or builders.spec(**changes)})
 
 
-@dataclass
-class Recorder:
+class Seen(Observer):
     """An observer that only remembers."""
 
-    events: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.events: list[str] = []
 
-    def ready(self, _origin: Any) -> None:
-        self.events.append("ready")
+    def model_loaded(self, _origin: Origin) -> None:
+        self.events.append("model loaded")
 
-    def begun(self, spec: TrialSpec, _origin: Any) -> None:
-        """Told in tests of who needs it (test_metrics)."""
-
-    def execution(self, spec: TrialSpec, _origin: Any, execution: Any) -> None:
+    def execution_recorded(self, spec: TrialSpec, _origin: Origin, execution: Execution) -> None:
         self.events.append(f"execution {spec.config_index} {execution.prompt_number}")
 
-    def sealed(self, record: Any) -> None:
+    def trial_sealed(self, record: TrialRecord) -> None:
         self.events.append(f"sealed {record.spec.config_index} a{record.spec.attempt}")
 
-    def lost(self, job: Job, reason: str, *, retried: bool) -> None:
-        left = ",".join(str(p.number) for p in job.spec.prompts)
-        self.events.append(
-            f"lost {job.spec.config_index} [{left}] {'again' if retried else 'given up'}: {reason}"
-        )
+    def worker_lost(self, job: Job, reason: str, *, retried: bool) -> None:
+        left = ",".join(str(prompt.number) for prompt in job.spec.prompts)
+        what = "again" if retried else "given up"
+        self.events.append(f"lost {job.spec.config_index} [{left}] {what}: {reason}")
 
-    def paused(self, line: str) -> None:
-        self.events.append(f"paused {line.partition(': ')[2]}")
+    def disk_full(self, line: str) -> None:
+        self.events.append(f"disk full: {line.partition(': ')[2]}")
 
 
 @dataclass
@@ -72,6 +76,8 @@ class Trial:
     config: dict[str, Any]
     error_file: str | None = None
     started: bool = False
+    given: set[int] = field(default_factory=set)
+    """Prompts whose result its worker gave."""
 
     @property
     def job(self) -> Job:
@@ -87,7 +93,10 @@ class Trial:
 
 
 class FakeTune:
-    """Trials as Tune would have them, with searcher, callback and halt of a sweep on a real folder."""
+    """Trials as Tune would have them, with searcher, callback and halt of a sweep.
+
+    The data set is a real folder.
+    """
 
     def __init__(
         self,
@@ -97,18 +106,25 @@ class FakeTune:
         trials: Trials | None = None,
         *,
         baseline: Baseline | None = None,
+        observers: Sequence[Observer] = (),
+        objectives: tuple[str, ...] = (),
         **searcher: Any,
     ) -> None:
         self.paths = paths
         self.halt = Halt()
-        self.seen = Recorder()
+        self.seen = Seen()
         self.trials = trials or Trials()
         self.searcher = SweepSearcher(jobs, **searcher)
+        self.recorder = Recorder(paths, TableWriter(paths, self.trials), lock)
+        everyone = Observers(self.seen, *observers)
+        self.recorder.give_up, self.recorder.tell = self.halt.ending, everyone.disk_full
         self.callback = DataSetCallback(
-            Store(paths, TableWriter(paths, self.trials), lock, baseline or Baseline()),
+            self.recorder,
+            baseline or Baseline(),
             self.searcher,
             self.halt,
-            [self.seen],
+            everyone,
+            objectives,
         )
         self.halt.running = self.callback.n_running
         self.stopper = TakingInStopper(self.callback)
@@ -150,10 +166,9 @@ class FakeTune:
     def give(self, trial: Trial, prompt: int, **changes: Any) -> None:
         """A worker's result."""
         measured = builders.measured(prompt, of=trial.spec, **changes).model_dump(mode="json")
-        self.tell(
-            trial,
-            {"event": "execution", "measured": measured, "done": prompt == trial.numbers()[-1]},
-        )
+        is_last = prompt == trial.numbers()[-1]
+        trial.given.add(prompt)
+        self.tell(trial, {"event": "execution", "measured": measured, "done": is_last})
 
     def tell(self, trial: Trial, result: dict[str, Any]) -> None:
         """Any result, as Tune hands it on."""

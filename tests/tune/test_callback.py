@@ -1,4 +1,7 @@
-"""The driver's callback, fed as Tune does: executions reach the disk once, whatever workers, disk and signals do."""
+"""The driver's callback, fed as Tune does.
+
+Executions reach the disk once, whatever workers, disk and signals do.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,18 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.dataset import tables
+from orchestrator.dataset import recorder, tables
 from orchestrator.dataset.drift import Baseline, Conditions
 from orchestrator.dataset.lock import Lock
 from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.schema import Execution
 from orchestrator.dataset.tables import read_all
-from orchestrator.dataset.trial_files import read_partial, read_trial, seal_left
-from orchestrator.tune import callback as module
-from orchestrator.tune.callback import MAX_LOSSES, REASON_LENGTH, DataSetCallback
+from orchestrator.dataset.trial_files import Origin, read_partial, read_trial, seal_left
+from orchestrator.nouns import TrialSpec
+from orchestrator.tune.callback import REASON_LENGTH, DataSetCallback
+from orchestrator.tune.halt import Halt
+from orchestrator.tune.observers import Observer
+from orchestrator.tune.retry import MAX_LOSSES
 from tests import builders
 from tests.tune.fake_tune import FakeTune, Trial, job
 
@@ -33,17 +40,17 @@ def sweep(paths: DataSetPaths, lock: Lock) -> Sweep:
     """A sweep of some trials of three prompts."""
 
     def make(n: int = 1, **searcher: Any) -> FakeTune:
-        return FakeTune(paths, lock, [job(index=index) for index in range(n)], **searcher)
+        return FakeTune(paths, lock, [job(config_index=index) for index in range(n)], **searcher)
 
     return make
 
 
 def on_disk(paths: DataSetPaths) -> list[tuple[int, int, int, str | None]]:
-    """(index, prompt, attempt, text) of every execution of every sealed folder."""
+    """(config_index, prompt, attempt, text) of every execution of every sealed folder."""
     assert paths.partial_trials() == []
     records = [read_trial(folder, paths.root) for folder in paths.sealed_trials()]
     return sorted(
-        (r.spec.config_index, e.prompt_number, r.spec.attempt, e.text)
+        (r.spec.config_index, e.prompt_number, r.spec.attempt, e.output_text)
         for r in records
         for e in r.executions
     )
@@ -57,7 +64,7 @@ def lines(paths: DataSetPaths, trial: Trial) -> int:
     return len((paths.partial("pc", trial.spec) / "executions.jsonl").read_text().splitlines())
 
 
-# --- the way of a trial ----------------------------------------------------------------------------------------------
+# --- the way of a trial ---------------------------------------------------------------------------
 
 
 def test_each_execution_is_on_the_disk_before_the_next(sweep: Sweep, paths: DataSetPaths) -> None:
@@ -69,7 +76,7 @@ def test_each_execution_is_on_the_disk_before_the_next(sweep: Sweep, paths: Data
         assert lines(paths, trial) == prompt
     run.give(trial, 3)
     assert run.seen.events == [
-        "ready",
+        "model loaded",
         "execution 0 1",
         "execution 0 2",
         "execution 0 3",
@@ -84,8 +91,8 @@ def test_each_execution_is_on_the_disk_before_the_next(sweep: Sweep, paths: Data
 def test_a_prompt_that_is_told_twice_is_written_once(sweep: Sweep, paths: DataSetPaths) -> None:
     run = sweep()
     trial = run.start()
-    run.give(trial, 1, text="first")
-    run.give(trial, 1, text="again")
+    run.give(trial, 1, output_text="first")
+    run.give(trial, 1, output_text="again")
     run.give(trial, 2)
     run.give(trial, 3)
     assert on_disk(paths)[0][-1] == "first"
@@ -93,13 +100,13 @@ def test_a_prompt_that_is_told_twice_is_written_once(sweep: Sweep, paths: DataSe
     assert run.callback.n_written == 3
 
 
-def test_results_of_a_trial_that_was_not_begun_are_ignored(
+def test_results_of_a_trial_that_was_not_started_are_ignored(
     sweep: Sweep, paths: DataSetPaths
 ) -> None:
     run = sweep()
-    stranger = Trial("stranger", {"job": job(index=7).model_dump(mode="json")})
-    run.ready(stranger)
-    run.give(stranger, 1)
+    unknown = Trial("unknown", {"job": job(config_index=7).model_dump(mode="json")})
+    run.ready(unknown)
+    run.give(unknown, 1)
     assert run.seen.events == []
     assert not list(paths.root.glob("pc*"))
 
@@ -121,8 +128,8 @@ def test_two_trials_at_once_keep_apart(sweep: Sweep, paths: DataSetPaths) -> Non
     run = sweep(2)
     first, second = run.start(), run.start()
     for prompt in (1, 2, 3):
-        run.give(second, prompt, text=f"second {prompt}")
-        run.give(first, prompt, text=f"first {prompt}")
+        run.give(second, prompt, output_text=f"second {prompt}")
+        run.give(first, prompt, output_text=f"first {prompt}")
     assert [text for *_, text in on_disk(paths)] == [
         f"{name} {n}" for name in ("first", "second") for n in (1, 2, 3)
     ]
@@ -141,7 +148,7 @@ def test_it_can_be_pickled_as_tune_does(sweep: Sweep) -> None:
     assert isinstance(pickle.loads(pickle.dumps(sweep().callback)), DataSetCallback)
 
 
-# --- workers that are lost -------------------------------------------------------------------------------------------
+# --- workers that are lost ------------------------------------------------------------------------
 
 GONE = "its worker or node died"
 
@@ -153,7 +160,7 @@ def test_what_a_lost_worker_left_goes_to_another(
     run = sweep()
     trial = run.start()
     for prompt in range(1, n_done + 1):
-        run.give(trial, prompt, text="old")
+        run.give(trial, prompt, output_text="old")
     run.lose(trial)
     rest = list(range(n_done + 1, 4))
     assert run.seen.events[-1] == f"lost 0 [{','.join(map(str, rest))}] again: {GONE}"
@@ -271,7 +278,7 @@ def test_a_second_folder_of_the_same_attempt_is_bumped(sweep: Sweep, paths: Data
     assert counted(paths) == [(0, 1, 1), (0, 1, 2), (0, 2, 3), (0, 3, 3)]
 
 
-# --- the end ---------------------------------------------------------------------------------------------------------
+# --- the end --------------------------------------------------------------------------------------
 
 
 def test_draining_lets_the_running_prompt_finish(sweep: Sweep, paths: DataSetPaths) -> None:
@@ -293,8 +300,16 @@ def test_the_result_that_reaches_a_limit_is_its_trial_s_last(
     sweep: Sweep, paths: DataSetPaths
 ) -> None:
     """Tune asks whether a trial goes on before it tells the callbacks."""
-    run = sweep(2)
-    run.seen.execution = lambda *_: run.halt.drain("--max-kwh")  # type: ignore[method-assign]
+
+    class Limit(Observer):
+        halt = Halt()
+
+        def execution_recorded(self, _spec: TrialSpec, _from: Origin, _one: Execution) -> None:
+            self.halt.drain("--max-kwh")
+
+    limit = Limit()
+    run = sweep(2, observers=[limit])
+    limit.halt = run.halt
     trial = run.start()
     run.give(trial, 1)
     assert run.live == {}
@@ -349,7 +364,7 @@ def test_a_trial_that_is_handed_out_before_draining_begins_no_prompt(
     assert counted(paths) == [(0, 1, 1)]
 
 
-def test_a_loss_while_draining_is_not_begun_again(sweep: Sweep, paths: DataSetPaths) -> None:
+def test_a_loss_while_draining_is_not_started_again(sweep: Sweep, paths: DataSetPaths) -> None:
     run = sweep()
     trial = run.start()
     run.give(trial, 1)
@@ -360,7 +375,7 @@ def test_a_loss_while_draining_is_not_begun_again(sweep: Sweep, paths: DataSetPa
     assert counted(paths) == [(0, 1, 1)]
 
 
-def test_a_loss_after_the_searcher_ended_is_not_begun_again(
+def test_a_loss_after_the_searcher_ended_is_not_started_again(
     sweep: Sweep, paths: DataSetPaths
 ) -> None:
     """A budget allows no further trial: Tune asks no more."""
@@ -405,38 +420,38 @@ def test_close_seals_what_runs_and_takes_nothing_more(sweep: Sweep, paths: DataS
     assert pq.read_metadata(paths.executions).num_rows == 2
 
 
-# --- drift -----------------------------------------------------------------------------------------------------------
+# --- drift ----------------------------------------------------------------------------------------
 
 OTHER = {"versions": {"torch": "9.9"}}
 CHANGE = "torch 2.11 -> 9.9"
 
 
-@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("started", [True, False])
 def test_other_conditions_end_the_sweep_before_a_prompt(
-    sweep: Sweep, paths: DataSetPaths, begun: bool
+    sweep: Sweep, paths: DataSetPaths, started: bool
 ) -> None:
     """Than those of an earlier run, or of another node of the same kind in the first run."""
     run = sweep(
         2,
         baseline=Baseline(
-            {"pc": Conditions(versions={"torch": "2.11"}, gpu_name=None)} if begun else {}
+            {"pc": Conditions(versions={"torch": "2.11"}, gpu_name=None)} if started else {}
         ),
     )
-    if not begun:
+    if not started:
         first = run.start()
         run.give(first, 1)
     second = run.start(loading=True)
     run.ready(second, environment=OTHER)
     assert run.halt.fatal
-    assert f"was begun on pc under other conditions: {CHANGE}; restore them" in run.halt.fatal
+    assert f"was started on pc under other conditions: {CHANGE}; restore them" in run.halt.fatal
     assert second.trial_id not in run.live, "its worker begins none"
     run.give(second, 1)
-    if not begun:
+    if not started:
         assert not run.halt.stop_all(), "what runs where all is as it was is not lost"
         run.give(first, 2)
     assert run.halt.stop_all()
     run.callback.close()
-    assert counted(paths) == ([] if begun else [(0, 1, 1), (0, 2, 1)])
+    assert counted(paths) == ([] if started else [(0, 1, 1), (0, 2, 1)])
 
 
 def test_accepted_drift_is_written_into_the_rows(sweep: Sweep, paths: DataSetPaths) -> None:
@@ -452,7 +467,7 @@ def test_accepted_drift_is_written_into_the_rows(sweep: Sweep, paths: DataSetPat
     run.whole(other)
     assert run.halt.fatal is None
     first, second = (read_trial(folder) for folder in paths.sealed_trials())
-    assert (first.environment.drift, second.environment.drift) == ([], [CHANGE])
+    assert (first.environment.drift, second.environment.drift) == ((), (CHANGE,))
     assert not any(
         "drift" in word for e in first.executions for word in (*e.warning_flags, *e.notes)
     )
@@ -461,16 +476,16 @@ def test_accepted_drift_is_written_into_the_rows(sweep: Sweep, paths: DataSetPat
     )
 
 
-# --- the disk --------------------------------------------------------------------------------------------------------
+# --- the disk -------------------------------------------------------------------------------------
 
 
 class Disk:
-    """Fails as it is told to: `failures` times (None: for ever) where `at` names the function and `where` its path."""
+    """Fails as it is told to, some times or (None) for ever."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
         self.slept: list[float] = []
-        monkeypatch.setattr(module.time, "sleep", self.slept.append)
+        monkeypatch.setattr(recorder.time, "sleep", self.slept.append)
 
     def _failing(
         self, real: Callable[..., Any], number: int, times: int | None, wanted: Callable[..., bool]
@@ -488,12 +503,12 @@ class Disk:
     def append(self, number: int, times: int | None = None) -> None:
         """Appending fails before anything is written."""
         self._monkeypatch.setattr(
-            module, "append", self._failing(module.append, number, times, lambda *_: True)
+            recorder, "append", self._failing(recorder.append, number, times, lambda *_: True)
         )
 
     def torn_append(self, number: int, n_bytes: int) -> None:
         """The next append stops in the middle of its line."""
-        real = module.append
+        real = recorder.append
         torn: list[int] = []
 
         def call(paths: DataSetPaths, spec: Any, *arguments: Any, **more: Any) -> None:
@@ -505,7 +520,7 @@ class Disk:
                 os.truncate(lines, before + n_bytes)
                 raise OSError(number, os.strerror(number))
 
-        self._monkeypatch.setattr(module, "append", call)
+        self._monkeypatch.setattr(recorder, "append", call)
 
     def rename_to(self, name: str, number: int, times: int | None = None) -> None:
         """A file can't be put in its place."""
@@ -532,9 +547,9 @@ def test_a_full_disk_pauses_until_there_is_room(
     disk.append(number, times=3)
     for n in range(prompt, 4):
         run.give(trial, n)
-    assert disk.slept == [module.DISK_POLL_S] * 3
-    told = [e for e in run.seen.events if e.startswith("paused")]
-    assert told == [f"paused {os.strerror(number)}: {module.PAUSED}"], "once a pause"
+    assert disk.slept == [recorder.DISK_POLL_S] * 3
+    told = [e for e in run.seen.events if e.startswith("disk full")]
+    assert told == [f"disk full: {os.strerror(number)}: {recorder.WAITING}"], "once a pause"
     assert counted(paths) == [(0, 1, 1), (0, 2, 1), (0, 3, 1)]
     assert run.callback.error is None
 
@@ -569,7 +584,7 @@ def test_a_full_disk_while_sealing_pauses(
     disk.rename_to(name, errno.ENOSPC, times=2)
     run.whole(trial)
     assert run.seen.events[-2:] == [
-        f"paused No space left on device: {module.PAUSED}",
+        f"disk full: No space left on device: {recorder.WAITING}",
         "sealed 0 a1",
     ]
     assert len(counted(paths)) == 3
@@ -588,7 +603,7 @@ def test_a_full_disk_while_the_tables_are_written_pauses(
     disk.rename_to(name, errno.ENOSPC, times=2)
     run.whole(run.start())
     run.whole(run.start())
-    assert run.seen.events.count(f"paused No space left on device: {module.PAUSED}") == 1
+    assert run.seen.events.count(f"disk full: No space left on device: {recorder.WAITING}") == 1
     assert [record.spec.config_index for record in run.trials.records()] == [0, 1], "taken in once"
     assert pq.read_metadata(paths.executions).num_rows == 6
     assert pq.read_metadata(paths.summary).num_rows == 2
@@ -604,7 +619,7 @@ def test_a_pause_ends_with_the_sweep(
     run.give(trial, 1)
     disk.append(errno.ENOSPC)
     now = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(recorder.time, "monotonic", lambda: now[0])
 
     def pass_time(seconds: float) -> None:
         disk.slept.append(seconds)
@@ -612,11 +627,11 @@ def test_a_pause_ends_with_the_sweep(
         if drain and len(disk.slept) == 5:
             run.halt.drain("SIGTERM")
 
-    monkeypatch.setattr(module.time, "sleep", pass_time)
+    monkeypatch.setattr(recorder.time, "sleep", pass_time)
     with pytest.raises(OSError, match="No space"):
         run.give(trial, 2)
     assert len(disk.slept) == (
-        5 if drain else pytest.approx(module.DISK_WAIT_S / module.DISK_POLL_S, abs=2)
+        5 if drain else pytest.approx(recorder.DISK_WAIT_S / recorder.DISK_POLL_S, abs=2)
     )
     assert isinstance(run.callback.error, OSError)
     assert [e.rpartition(", so ")[2] for e in run.seen.events[-1:]] == [
@@ -639,7 +654,7 @@ def test_a_disk_that_stays_full_keeps_what_was_written(
     assert isinstance(run.callback.error, OSError)
     assert [
         e.prompt_number
-        for e in (m.execution for m in read_partial(paths.partial("pc", trial.spec))[3])
+        for e in (m.execution for m in read_partial(paths.partial("pc", trial.spec)).measured)
     ] == [1, 2]
     seal_left(paths)
     assert counted(paths) == [(0, 1, 1), (0, 2, 1)]
@@ -684,7 +699,7 @@ def test_close_seals_the_others_where_one_can_not_be(sweep: Sweep, paths: DataSe
     assert pq.read_metadata(paths.executions).num_rows == 2
 
 
-# --- a folder that is not ours any more ------------------------------------------------------------------------------
+# --- a folder that is not ours any more -----------------------------------------------------------
 
 
 def test_a_trial_s_folder_removed_in_mid_trial_is_an_error(
@@ -749,12 +764,12 @@ def test_a_data_set_replaced_while_the_disk_is_full(
     trial = run.start()
     run.give(trial, 1)
     disk.append(errno.ENOSPC)
-    monkeypatch.setattr(module.time, "sleep", lambda _s: shutil.rmtree(paths.root))
+    monkeypatch.setattr(recorder.time, "sleep", lambda _s: shutil.rmtree(paths.root))
     with pytest.raises(FileNotFoundError, match="removed or replaced"):
         run.give(trial, 2)
 
 
-# --- clocks ----------------------------------------------------------------------------------------------------------
+# --- clocks ---------------------------------------------------------------------------------------
 
 
 def test_the_order_of_trials_is_that_of_their_handing_out(

@@ -1,4 +1,7 @@
-"""Random lives of a sweep: workers, disks, signals and whole drivers are lost at any moment, and nothing is lost or doubled."""
+"""Random lives of a sweep: workers, disks, signals and whole drivers fail at any moment.
+
+No execution is lost or doubled.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ class SweepLife(RuleBasedStateMachine):
         super().__init__()
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(os, "fsync", lambda _handle: None)  # nothing here cuts the power
-        self.patch.setattr("orchestrator.tune.callback.time.sleep", lambda _s: None)
+        self.patch.setattr("orchestrator.dataset.recorder.time.sleep", lambda _s: None)
         self.stack = contextlib.ExitStack()
         self.root = Path(tempfile.mkdtemp(prefix="sweep-life-"))
         self.paths = DataSetPaths(self.root / "measurements")
@@ -90,7 +93,10 @@ class SweepLife(RuleBasedStateMachine):
         return self.run
 
     def worker(self, data: st.DataObject) -> Trial | None:
-        """One that works on a trial; a driver and trials are begun if need be. None: nothing is left."""
+        """One that works on a trial; a driver and trials are started if need be.
+
+        None: nothing is left.
+        """
         if self.run and self.run.halt.stop_all():
             self.driver_ends()
         if self.run is None:
@@ -106,10 +112,9 @@ class SweepLife(RuleBasedStateMachine):
 
     def result(self, trial: Trial, **changes: Any) -> int:
         """A worker finishes its next prompt."""
-        running = self.now.callback._running[trial.trial_id]
-        prompt = next(number for number in trial.numbers() if number not in running.prompts)
+        prompt = next(number for number in trial.numbers() if number not in trial.given)
         text = f"{self.n_drivers} {trial.trial_id} {prompt}"
-        self.now.give(trial, prompt, text=text, **changes)
+        self.now.give(trial, prompt, output_text=text, **changes)
         self.measured[text] = (trial.spec.key(), prompt)
         return prompt
 
@@ -119,7 +124,7 @@ class SweepLife(RuleBasedStateMachine):
         if trial := self.worker(data):
             prompt = self.result(trial, started_at=f"{year}-01-01T00:00:00.000+00:00")
             if twice:
-                self.now.give(trial, prompt, text="told again")
+                self.now.give(trial, prompt, output_text="told again")
 
     @rule(data=st.data())
     def worker_loads(self, data: st.DataObject) -> None:
@@ -147,7 +152,7 @@ class SweepLife(RuleBasedStateMachine):
         trial = self.worker(data)
         if trial and not self.now.halt.ending():
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("orchestrator.tune.callback.append", full)
+                patch.setattr("orchestrator.dataset.recorder.append", full)
                 self.result(trial)
             assert left == 0
 
@@ -182,7 +187,8 @@ class SweepLife(RuleBasedStateMachine):
                 self.result(trial)
                 n_done -= 1
             self.now.lose(trial)
-            self.now.give(trial, trial.numbers()[0], text="of a worker that was given up")
+            late = trial.numbers()[0]
+            self.now.give(trial, late, output_text="of a worker that was given up")
 
     @rule(data=st.data())
     def worker_is_lost_before_its_trial_begins(self, data: st.DataObject) -> None:
@@ -206,7 +212,10 @@ class SweepLife(RuleBasedStateMachine):
     @precondition(lambda self: self.run and self.n_results_of_driver() > 1)
     @rule(n_bytes=st.sampled_from([0, 1, 30, 500]), zeros=st.booleans(), trash=st.booleans())
     def driver_is_killed(self, n_bytes: int, zeros: bool, trash: bool) -> None:
-        """At once: a line may be torn or not be on the disk yet, a file half-written, the lock's file left."""
+        """At once.
+
+        A line may be torn or not be on the disk yet, a file half-written, the lock's file left.
+        """
         line = builders.measured(1, output_text="x" * 500).model_dump_json().encode()
         torn = b"\0" * n_bytes if zeros else line[:n_bytes]
         holder = (self.paths.root / LOCK_FILE).read_bytes()
@@ -238,7 +247,10 @@ class SweepLife(RuleBasedStateMachine):
         assert set(self.sealed) <= set(self.paths.sealed_trials()), "one is gone"
 
     def check_the_end(self) -> None:
-        """Run what is missing without any fault: the data set is whole, and each execution is there once."""
+        """Run what is missing without any fault.
+
+        Then the data set is whole, and each execution is there once.
+        """
         if not self.plan:
             return
         if self.run:
@@ -255,7 +267,9 @@ class SweepLife(RuleBasedStateMachine):
         found = [(r.spec.key(), e.prompt_number) for r in records for e in r.executions]
         wanted = [(spec.key(), prompt.number) for spec in self.plan for prompt in spec.prompts]
         assert sorted(found) == sorted(wanted), "every execution exactly once"
-        texts = {e.text: (r.spec.key(), e.prompt_number) for r in records for e in r.executions}
+        texts = {
+            e.output_text: (r.spec.key(), e.prompt_number) for r in records for e in r.executions
+        }
         assert texts == self.measured, "each the one that was measured first"
         orders = [record.spec.order_index for record in records]
         assert len(set(orders)) == len(orders), "no place was given twice"

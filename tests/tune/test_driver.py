@@ -1,4 +1,7 @@
-"""Where trials go and how a run ends: what a trial asks of a node, and which of several reasons is told."""
+"""Where trials go and how a run ends.
+
+What a trial asks of a node, and which of several reasons is told.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +89,7 @@ def test_unequal_cpus_are_refused_since_nobody_would_know_how_many_trials_share_
         placement(session(Node(32, 0), Node(4, 0), Node(4, 0)), 1, None)
 
 
-# --- the end ---------------------------------------------------------------------------------------------------------
+# --- the end --------------------------------------------------------------------------------------
 
 FULL = OSError(errno.ENOSPC, "No space left", "/data/executions.jsonl")
 BROKEN = OSError(errno.EIO, "Input/output error", "/data/trial.json")

@@ -17,7 +17,7 @@ from orchestrator.tune.halt import DRAIN_SIGNALS, Drained, Halt, signals_to
 from orchestrator.tune.session import _override_ray
 from tests.processes import Start, heard, processes
 
-# --- without signals -------------------------------------------------------------------------------------------------
+# --- without signals ------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -46,14 +46,14 @@ def test_what_stops_the_sweep_waits_for_what_runs(halt: Halt) -> None:
 
 
 @pytest.mark.parametrize("number", DRAIN_SIGNALS)
-def test_before_anything_is_begun_a_signal_ends_the_preparation(number: signal.Signals) -> None:
+def test_before_anything_is_started_a_signal_ends_the_preparation(number: signal.Signals) -> None:
     halt = Halt()
     with pytest.raises(Drained, match=number.name):
         halt.signalled(number)
     assert not halt.ending()
 
 
-def test_before_anything_is_begun_ctrl_c_is_python_s() -> None:
+def test_before_anything_is_started_ctrl_c_is_python_s() -> None:
     with pytest.raises(KeyboardInterrupt):
         Halt().signalled(signal.SIGINT)
 
@@ -127,7 +127,7 @@ def test_ctrl_c_while_draining_stops_at_once(halt: Halt) -> None:
     assert (halt.at_once, halt.interrupted, halt.draining) == (True, True, "SIGTERM")
 
 
-# --- handlers --------------------------------------------------------------------------------------------------------
+# --- handlers -------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("default_signals")
@@ -169,7 +169,7 @@ def test_off_the_main_thread_there_are_no_handlers() -> None:
     assert found == [before]
 
 
-# --- a process -------------------------------------------------------------------------------------------------------
+# --- a process ------------------------------------------------------------------------------------
 
 DRIVER = """
 import signal, sys, time

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.dataset.energy import energy_basis
 from orchestrator.dataset.lock import Lock
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.tune import prometheus_targets as targets
@@ -95,9 +96,10 @@ class Run:
 @pytest.fixture
 def run(paths: DataSetPaths, lock: Lock) -> Run:
     """A sweep of two trials of three prompts."""
-    tune, seen = FakeTune(paths, lock, [job(index=index) for index in range(2)]), Library()
+    seen = Library()
     metrics = Metrics(SWEEP, 2, seen)
-    tune.callback._observers = [tune.seen, metrics]
+    jobs = [job(config_index=index) for index in range(2)]
+    tune = FakeTune(paths, lock, jobs, observers=[metrics])
     return Run(tune, seen, metrics)
 
 
@@ -158,7 +160,10 @@ def test_a_gpu(measured: dict[str, Any], watts: float, joules: float | None) -> 
     seen, spec = Library(), builders.spec()
     metrics = Metrics(SWEEP, 1, seen)
     where = builders.origin(spec, gpu_uuid="GPU-1", gpu_name="A100")
-    metrics.execution(spec, where, builders.execution(1, of=spec, **(builders.ON_GPU | measured)))
+    values = builders.ON_GPU | measured
+    values["energy_basis"] = energy_basis(values, has_gpu=True)
+    execution = builders.execution(1, of=spec, **values)
+    metrics.execution_recorded(spec, where, execution)
     assert not metrics.broken
     place = ("GPU-1", "abcdef012345", "pc")
     assert seen.of("gpu_power_watts")[place] == pytest.approx(watts, nan_ok=True)
@@ -248,7 +253,7 @@ def test_metrics_that_fail_are_told_once_and_hurt_nothing(
 
 def test_a_library_that_is_none(caplog: pytest.LogCaptureFixture) -> None:
     metrics = Metrics(SWEEP, 1, SimpleNamespace())
-    metrics.paused("disk full")
+    metrics.disk_full("no space")
     assert metrics.broken
     assert len(caplog.records) == 1
 

@@ -1,7 +1,11 @@
-"""The trial on its machine, without Ray: its steps, what stays loaded, what is reported, and a process that hangs."""
+"""The trial on its machine, without Ray.
+
+Its steps, what stays loaded, what is reported, and a process that hangs.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
@@ -10,11 +14,12 @@ from typing import Any
 import pytest
 from ray.tune import Trainable
 
+from orchestrator.dataset.environment import Pilot
 from orchestrator.dataset.trial_files import Measured, Origin
-from orchestrator.engine import GenerationError
+from orchestrator.engine import ENGINES, Engine, GenerationError
 from orchestrator.errors import ModelTooLargeError, UserError
-from orchestrator.measure import Limits, Pilot, execute
-from orchestrator.nouns import Prompt, Slurm
+from orchestrator.measure import ExecutionLimits, execute
+from orchestrator.nouns import Prompt, Setup, Slurm
 from orchestrator.tune import trainable
 from orchestrator.tune.trainable import Job, Measure
 from tests import builders
@@ -31,12 +36,15 @@ PILOT = Pilot(
 
 
 class Machine:
-    """Stands for engine, meters and generation; remembers what was loaded, and what was run under which limits."""
+    """Stands for engine, meters and generation.
+
+    It remembers what was loaded, and what was run under which limits.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.loads: list[str] = []
         self.closed = 0
-        self.run: list[tuple[int, Limits]] = []
+        self.run: list[tuple[int, ExecutionLimits]] = []
         self.failing: Exception | None = None
         self.measured: dict[int, dict[str, Any]] = {}
         monkeypatch.setattr(trainable, "_loaded", None)
@@ -44,23 +52,24 @@ class Machine:
         monkeypatch.setattr(trainable, "meters_for", lambda _scene: [self])
         monkeypatch.setattr(trainable, "execute", self.execute)
         monkeypatch.setattr(trainable, "warm_up", self.warm_up)
-        engine = trainable.ENGINES["simulated"]
-        monkeypatch.setitem(
-            trainable.ENGINES,
-            "simulated",
-            lambda *given: self.loads.append(given[1]) or engine(*given),
-        )
+        kind = ENGINES["simulated"]
+
+        def load(setup: Setup, model_ref: str, threads: int | None) -> Engine:
+            self.loads.append(model_ref)
+            return kind.load(setup, model_ref, threads)
+
+        monkeypatch.setitem(ENGINES, "simulated", dataclasses.replace(kind, load=load))
 
     def close(self) -> None:
         self.closed += 1
 
-    def warm_up(self, _bench: Any) -> Pilot:
+    def warm_up(self, _tools: Any) -> Pilot:
         if self.failing:
             raise self.failing
         return PILOT
 
     def execute(
-        self, _bench: Any, spec: Any, prompt: Prompt, _order: str, limits: Limits
+        self, _tools: Any, spec: Any, prompt: Prompt, _order: str, limits: ExecutionLimits
     ) -> Measured:
         self.run.append((prompt.number, limits))
         return builders.measured(prompt.number, of=spec, **self.measured.get(prompt.number, {}))
@@ -101,7 +110,7 @@ def test_the_first_step_tells_where_it_runs_and_each_other_is_a_prompt(machine: 
         "simulated",
         True,
     )
-    assert origin.environment.pilot == PILOT.model_dump()
+    assert origin.environment.pilot == PILOT
     assert [(r["event"], r["done"]) for r in rest] == [
         ("execution", False),
         ("execution", False),
@@ -133,7 +142,7 @@ def test_whose_account_pays_is_in_no_record(machine: Machine) -> None:
 def test_the_model_stays_loaded_until_another_is_asked_for(machine: Machine) -> None:
     measure = trial(simulated())
     assert next(steps(measure))["origin"]["environment"]["loaded_here"] is True
-    for same in (simulated(index=1), simulated(setup={"use_case": "other", "seed": 7})):
+    for same in (simulated(config_index=1), simulated(setup={"use_case": "other", "seed": 7})):
         assert measure.reset_config({"job": same.model_dump(mode="json")})
         assert next(steps(measure))["origin"]["environment"]["loaded_here"] is False
     assert (len(machine.loads), machine.closed) == (1, 0)
@@ -154,7 +163,7 @@ def test_the_metrics_add_up_over_a_trial_s_prompts(machine: Machine) -> None:
     assert failed["energy_j"] == first["energy_j"], "what failed counts for nothing"
     assert last["energy_j"] == pytest.approx(2 * one.energy_j)
     assert last["tokens_per_s"] == pytest.approx(one.n_new_tokens / one.window_s)
-    measure.reset_config({"job": simulated(index=1).model_dump(mode="json")})
+    measure.reset_config({"job": simulated(config_index=1).model_dump(mode="json")})
     assert (
         next(r["tokens"] for r in steps(measure) if r["event"] == "execution") == one.n_new_tokens
     ), "each trial its own"
@@ -175,9 +184,17 @@ def test_memory_that_ran_out_bounds_what_is_tried_next(machine: Machine) -> None
     }
     measure = trial(simulated(timeout_s=30.0))
     list(steps(measure))
-    assert machine.run == [(1, Limits(30.0, None)), (2, Limits(30.0, 90)), (3, Limits(30.0, 90))]
+    assert machine.run == [
+        (1, ExecutionLimits(30.0, None)),
+        (2, ExecutionLimits(30.0, 90)),
+        (3, ExecutionLimits(30.0, 90)),
+    ]
     measure.reset_config(
-        {"job": simulated(index=1, oom_tokens={"pc": 70, "colab": 10}).model_dump(mode="json")}
+        {
+            "job": simulated(config_index=1, oom_tokens={"pc": 70, "colab": 10}).model_dump(
+                mode="json"
+            )
+        }
     )
     list(steps(measure))
     assert {limits.oom_tokens for _, limits in machine.run[3:]} == {70}
@@ -212,7 +229,8 @@ def test_where_other_machines_run_it_too_a_model_that_does_not_fit_becomes_rows(
         loads.append(given)
         raise ModelTooLargeError("llama2 doesn't fit on the GPU: 3.1 of 4.0 GiB were free")
 
-    monkeypatch.setitem(trainable.ENGINES, "simulated", too_large)
+    kind = dataclasses.replace(ENGINES["simulated"], load=too_large)
+    monkeypatch.setitem(ENGINES, "simulated", kind)
     monkeypatch.setattr(trainable, "execute", execute)
     (result,) = steps(trial(simulated()))
     assert result["event"] == "fatal"
@@ -229,7 +247,9 @@ def test_where_other_machines_run_it_too_a_model_that_does_not_fit_becomes_rows(
         ("failed", "oom", None, None)
     }
     assert all("3.1 of 4.0 GiB" in (e.error_message or "") for e in rows)
-    measure.reset_config({"job": simulated(index=1, may_not_fit=True).model_dump(mode="json")})
+    measure.reset_config(
+        {"job": simulated(config_index=1, may_not_fit=True).model_dump(mode="json")}
+    )
     assert len(list(steps(measure))) == 4
     assert len(loads) == 2, "it isn't tried again in this process"
 
@@ -240,7 +260,7 @@ def test_a_machine_without_a_file_ends_the_sweep(machine: Machine) -> None:
     assert "there is no clusters/attic.yaml" in result["message"]
 
 
-# --- a process that hangs --------------------------------------------------------------------------------------------
+# --- a process that hangs -------------------------------------------------------------------------
 
 HANGS = """
 import sys, time
@@ -252,8 +272,12 @@ trainable.HUNG_FACTOR, trainable.HUNG_EXTRA_S, trainable.HUNG_LOAD_S = 0.0, 0.5,
 where, timeout_s = sys.argv[1], float(sys.argv[2]) or None
 hang = lambda *_: time.sleep(float(sys.argv[3]))
 trainable.meters_for = lambda _scene: []
-trainable.warm_up = hang if where == "load" else lambda _bench: PILOT
-trainable.execute = lambda bench, spec, prompt, *_: hang() or builders.measured(prompt.number, of=spec)
+trainable.warm_up = hang if where == "load" else lambda _tools: PILOT
+def execute(tools, spec, prompt, *_):
+    hang()
+    return builders.measured(prompt.number, of=spec)
+
+trainable.execute = execute
 measure = trial(simulated(timeout_s=timeout_s))
 measure.step()
 print("ready", flush=True)

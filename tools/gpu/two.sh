@@ -23,9 +23,9 @@ speed = {}
 for name in ("one", "two"):
     folder = pathlib.Path(sys.argv[1], name)
     rows = pq.read_table(folder / "executions.parquet").to_pylist()
-    begun = [dt.datetime.fromisoformat(str(r["started_at"])) for r in rows]
-    ended = [b + dt.timedelta(seconds=r["window_s"]) for b, r in zip(begun, rows)]
-    span = (max(ended) - min(begun)).total_seconds()
+    started = [r["started_at"] for r in rows]
+    ended = [start + dt.timedelta(seconds=r["window_s"]) for start, r in zip(started, rows)]
+    span = (max(ended) - min(started)).total_seconds()
     tokens = sum(r["n_new_tokens"] for r in rows)
     speed[name] = tokens / span
     loads = [json.loads(p.read_text())["environment"]["loaded_here"] for p in folder.glob("*/*/*/*/*/trial.json")]
@@ -38,7 +38,7 @@ for name in ("one", "two"):
         window = sum(r["window_s"] for r in of_gpu)
         print(f"  GPU ..{gpu[-4:]}: {len(of_gpu)} executions, {n / window:.1f} tokens/s, {joules / n:.2f} J/token by its counter, {cc / n:.2f} by CodeCarbon, {joules / window:.0f} W; scope {collections.Counter(r['scope'] for r in of_gpu)}")
     if name == "two":
-        pairs = sorted(zip(begun, ended, (r["gpu_uuid"] for r in rows)))
+        pairs = sorted(zip(started, ended, (r["gpu_uuid"] for r in rows)))
         overlap = sum(a[2] == b[2] and b[0] < a[1] for i, a in enumerate(pairs) for b in pairs[i + 1 :])
         print(f"  windows that overlap on one GPU: {overlap}")
 print(f"throughput: {speed['two'] / speed['one']:.2f} times that of one GPU")
