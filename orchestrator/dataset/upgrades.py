@@ -215,7 +215,7 @@ def _table_1(frame: pd.DataFrame) -> pd.DataFrame:
     for name in ("dormant", "limits", "warning_flags", "notes", "reasons"):
         lists = frame[name]
         frame[name] = [None if entries is None else SEPARATOR.join(entries) for entries in lists]
-    frame["started_at"] = pd.to_datetime(frame["started_at"], utc=True)
+    frame["started_at"] = pd.to_datetime(frame["started_at"], utc=True, format="ISO8601")
     for name in ("emissions_kg", "power_semantics", "prompt_text"):
         frame[name] = None
     return frame
