@@ -103,7 +103,7 @@ def trials() -> Trials:
             spent = {
                 "gpu_energy_counter_j": 3.1 * tokens,
                 "energy_per_token_j": 3.1,
-                "flags": (),
+                "warning_flags": (),
                 "n_prompt_tokens": 24,
             }
             ran = {

@@ -168,10 +168,6 @@ def _flags(content: Content) -> str:
     )
 
 
-def _versions(content: Content) -> str:
-    return markdown_text(", ".join(sorted(content.versions)) or "not recorded")
-
-
 def _gaps(content: Content) -> str:
     missing = int(content.total("unmeasured"))
     return f"; {missing} of them were not measured and are not in the sum" if missing else ""

@@ -294,9 +294,8 @@ def check_complete(sweep: Sweep, planned: int) -> None:
         record = json.loads(path.read_text())
         columns = record["columns"]
         for execution in record["executions"]:
-            counted[
-                columns["use_case"], columns["config_hash"], columns["repeat"], execution["prompt"]
-            ] += 1
+            trial = (columns["use_case"], columns["config_hash"], columns["repeat"])
+            counted[*trial, execution["prompt_number"]] += 1
     doubled = {key: n for key, n in counted.items() if n > 1}
     if doubled:
         raise BrokenPromiseError(f"doubled: {doubled}")

@@ -37,7 +37,7 @@ def main(out: Path) -> int:
             f"{row['n_prompt_tokens']:>6} / {row['n_new_tokens']:<9} "
             f"{row['window_s']:8.2f}  {row['tokens_per_s']:8.1f}  {counter:9.1f}  "
             f"{codecarbon:12.1f}  {off:+6.2%}  {second}  "
-            f"{row['energy_per_token_j']:7.2f}  {','.join(row['flags'])}"
+            f"{row['energy_per_token_j']:7.2f}  {row['warning_flags']}"
         )
     print(f"{len(rows)} executions; CodeCarbon against the counter: at most {worst:.2%} apart")
     return 0 if rows and worst <= 0.01 else 1
