@@ -172,8 +172,8 @@ def test_the_verb_says_what_it_found(
     assert exit_code("evaluate", "--out", str(paths.root)) == 0
     said = capsys.readouterr().out
     assert "2 texts judged, 0 already had a verdict: 1 usable, 1 discarded" in said
-    assert "Why: repetition 1, off_topic 1" in said
-    assert "Energy of the discarded: 20 J" in said
+    assert "Reasons: repetition 1, off_topic 1" in said
+    assert "Energy spent on discarded texts: 20 J" in said
     assert exit_code("evaluate", "--out", str(paths.root), "--json") == 0
     assert json.loads(capsys.readouterr().out)["known"] == 2
 
