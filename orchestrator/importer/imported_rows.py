@@ -98,7 +98,7 @@ def _notes(row: EmissionsRow, text: str | None) -> list[str]:
         else:
             notes.append("gpu_energy_cc_j: no GPU")
     if text is None:
-        notes.append("text: no output.txt from which it could be told")
+        notes.append("output_text: no output.txt from which it could be told")
     return notes
 
 

@@ -58,7 +58,13 @@ CONTEXT = {
     "transform": "cr:transform",
 }
 """The JSON-LD context of the specification, unchanged."""
-TYPES = {"string": "sc:Text", "int64": "sc:Integer", "double": "sc:Float", "bool": "sc:Boolean"}
+TYPES = {
+    "string": "sc:Text",
+    "int64": "sc:Integer",
+    "double": "sc:Float",
+    "bool": "sc:Boolean",
+    "timestamp[ms, tz=UTC]": "sc:DateTime",
+}
 """Arrow's type of a column -> Croissant's."""
 
 

@@ -105,6 +105,7 @@ def licence(publication: Publication, content: Content) -> str:
 The measurements of this data set, its metadata and prompts: {publication.licence.name}
 ({publication.spdx}), {publication.licence.url}
 
-For the generated texts (column `text`, files output.txt) the terms of the models' makers apply too:
+For the generated texts (column `output_text`, files output.txt) the terms of the models' makers
+apply too:
 {texts or "- there are none."}
 """

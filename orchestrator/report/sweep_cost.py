@@ -6,6 +6,7 @@ were replaced by a later attempt.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import astuple, dataclass
 
@@ -85,7 +86,7 @@ def cost_of(records: list[TrialRecord], n_unreadable: int = 0) -> Cost:
         executions += _executions(record)
         # A trial that found its model loaded repeats the figures of the trial that loaded it.
         if _loaded_here(record):
-            loads.append(_Event(_on_gpu(record), record.environment.load_s))
+            loads.append(_Event(_on_gpu(record), _known(record.environment.load_s)))
             warm_ups += _warm_ups(record)
     parts = [
         _part("executions", executions),
@@ -121,7 +122,7 @@ def _executions(record: TrialRecord) -> list[_Event]:
     """The executions of a trial as events."""
     on_gpu = _on_gpu(record)
     return [
-        _Event(on_gpu, execution.window_s, counted_energy_j(vars(execution)))
+        _Event(on_gpu, _known(execution.window_s), _known(counted_energy_j(vars(execution))))
         for execution in record.executions
     ]
 
@@ -131,7 +132,8 @@ def _warm_ups(record: TrialRecord) -> list[_Event]:
     pilot = record.environment.pilot
     if pilot is None:
         return []
-    return [_Event(_on_gpu(record), pilot.warm_up_s, pilot.warm_up_energy_j)]
+    warm_up_s, energy_j = _known(pilot.warm_up_s), _known(pilot.warm_up_energy_j)
+    return [_Event(_on_gpu(record), warm_up_s, energy_j)]
 
 
 def _held_times_s(records: list[TrialRecord]) -> list[float]:
@@ -169,7 +171,7 @@ def _span(record: TrialRecord) -> _Span | None:
     for execution in record.executions:
         start_s = execution.started_at.timestamp()
         starts_s.append(start_s)
-        ends_s.append(start_s + (execution.window_s or 0.0))
+        ends_s.append(start_s + (_known(execution.window_s) or 0.0))
     loads = _loaded_here(record)
     start_s = min(starts_s)
     if loads:
@@ -190,5 +192,13 @@ def _loaded_here(record: TrialRecord) -> bool:
 def _ready_s(record: TrialRecord) -> float:
     """Seconds from the start of loading until the model was warm."""
     pilot = record.environment.pilot
-    warm_up_s = pilot.warm_up_s if pilot else 0.0
-    return (record.environment.load_s or 0.0) + warm_up_s
+    warm_up_s = _known(pilot.warm_up_s) if pilot else None
+    return (_known(record.environment.load_s) or 0.0) + (warm_up_s or 0.0)
+
+
+def _known(value: float | None) -> float | None:
+    """A time or an energy of a record; None where it isn't a finite number from 0 on.
+
+    A damaged clock or a record that was edited by hand may give any number.
+    """
+    return value if value is not None and 0 <= value < math.inf else None

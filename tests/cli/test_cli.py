@@ -10,11 +10,11 @@ import pytest
 
 from orchestrator.cli import cli
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.sweep_plan import write_plan
+from orchestrator.dataset.sweep_plan import SweepPlan, write_plan
 from orchestrator.models import Model
 from orchestrator.sweep.planning import make_plan
-from orchestrator.sweep.prepare import known_revisions
-from orchestrator.sweep.request import Request, resolve_request
+from orchestrator.sweep.request import Request, Resolved, resolve_request
+from orchestrator.sweep.staging import known_revisions
 from orchestrator.yaml_files import packaged_folder
 from tests import builders
 from tests.commandline import Outcome, caller
@@ -31,13 +31,19 @@ def call(
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setattr("orchestrator.meters.nvml.visible_gpus", list)
     monkeypatch.setattr("orchestrator.sweep.estimate._ram_bytes", lambda: 16 * 2**30)
-    monkeypatch.setattr("orchestrator.sweep.prepare._staged", no_staging)
+    monkeypatch.setattr("orchestrator.sweep.staging._staged", no_staging)
     return caller(capsys)
 
 
 def no_staging(model: Model, _say: object) -> str:
     """Fail: errors must be reported before weights are downloaded."""
     raise AssertionError(f"{model.label} was about to be fetched")
+
+
+def made_plan(resolved: Resolved) -> SweepPlan:
+    """The plan as `tune` stores it, with the revisions that are known without network."""
+    drawn = make_plan(resolved)
+    return drawn.with_revisions(known_revisions(resolved, drawn))
 
 
 @pytest.mark.parametrize("space", ["lhs", "grid", "optuna"])
@@ -84,7 +90,7 @@ def test_plan_of_a_sweep_that_was_started(call: Callable[..., Outcome]) -> None:
     resolved = resolve_request(
         Request(space="lhs", engine="simulated", models=("llama2",), country="ITA"), []
     )
-    plan = make_plan(resolved, known_revisions(resolved))
+    plan = made_plan(resolved)
     paths = DataSetPaths(Path("measurements"))
     write_plan(plan, paths.sweep(plan.id))
     for spec in list(plan.specs())[:5]:
@@ -93,7 +99,7 @@ def test_plan_of_a_sweep_that_was_started(call: Callable[..., Outcome]) -> None:
     before = sorted(Path.cwd().rglob("*"))
     done = call("plan", *flags)
     assert (done.code, done.err) == (0, "")
-    golden("plan-begun.txt", done.out)
+    golden("plan-resumed.txt", done.out)
     rest = json.loads(call("plan", *flags, "--json").out)
     assert rest["missing_executions"] == (12 - 5) * 2
     more = json.loads(call("plan", *flags, "--prompts", "3", "--json").out)
@@ -143,7 +149,9 @@ def test_plan_names_the_prompts_and_the_machine_that_it_took(call: Callable[...,
 
 
 def test_plan_tells_of_a_space_that_was_edited(call: Callable[..., Outcome]) -> None:
-    plan = make_plan(resolve_request(Request(space="lhs"), []), {"smollm2": "gguf:x"})
+    plan = make_plan(resolve_request(Request(space="lhs"), [])).with_revisions(
+        {"smollm2": "gguf:x"}
+    )
     write_plan(plan, DataSetPaths(Path("measurements")).sweep(plan.id))
     assert "this is a new sweep" not in call("plan", "--space", "lhs").out
     Path("search_spaces").mkdir()
@@ -165,7 +173,7 @@ def test_plan_refuses_a_file_as_data_set_as_tune_does(
     assert done["plan"] == done["tune"]
     assert (done["plan"].code, done["plan"].err) == (
         2,
-        f"error: --out {out}: {Path.cwd()}/file is no folder; name one\n",
+        f"error: --out {out}: {Path.cwd()}/file is not a folder; name one\n",
     )
     long = call("plan", "--space", "lhs", "--out", "x" * 300)
     assert (long.code, long.err.count("\n")) == (2, 1)
@@ -393,7 +401,7 @@ def test_without_a_verb_it_helps(call: Callable[..., Outcome]) -> None:
 
 def test_a_sweep_file_edited_by_hand_is_refused(call: Callable[..., Outcome]) -> None:
     resolved = resolve_request(Request(space="lhs"), [])
-    plan = make_plan(resolved, known_revisions(resolved))
+    plan = made_plan(resolved)
     path = Path("measurements") / "sweeps" / f"{plan.id}.json"
     write_plan(plan, path)
     assert call("plan", "--space", "lhs").code == 0
@@ -428,7 +436,11 @@ def test_models_list(call: Callable[..., Outcome]) -> None:
     assert "6.738 B" in call("models", "list").out
 
 
-def test_staging_without_network_is_one_sentence(call: Callable[..., Outcome]) -> None:
+def test_staging_without_network_is_one_sentence(
+    call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the hub's package reads the environment once, when it is imported
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     done = call("models", "stage", "mistral")
     assert done.code == 2
     assert done.err.count("\n") == 1
@@ -438,14 +450,9 @@ def test_staging_without_network_is_one_sentence(call: Callable[..., Outcome]) -
 def test_plan_of_a_started_sweep_whose_weights_are_on_another_machine(
     call: Callable[..., Outcome],
 ) -> None:
-    from orchestrator.dataset.sweep_plan import write_plan
-    from orchestrator.sweep.planning import make_plan
-    from orchestrator.sweep.request import Request, resolve_request
-
-    plan = make_plan(
-        resolve_request(Request(space="lhs"), []), {"smollm2": "gguf:staged-elsewhere"}
-    )
+    drawn = make_plan(resolve_request(Request(space="lhs"), []))
+    plan = drawn.with_revisions({"smollm2": "gguf:staged-elsewhere"})
     write_plan(plan, Path("measurements") / "sweeps" / f"{plan.id}.json")
     done = call("plan", "--space", "lhs")
     assert (done.code, done.err) == (0, "")
-    assert "begun before: going on" in done.out
+    assert "started before: resumed" in done.out

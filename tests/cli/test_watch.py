@@ -22,8 +22,8 @@ from orchestrator.dataset.sweep_plan import SweepPlan, write_plan
 from orchestrator.dataset.trial_files import append
 from orchestrator.status import LastTrial, Status, StatusReader, SweepStatus, status
 from orchestrator.sweep.planning import make_plan
-from orchestrator.sweep.prepare import known_revisions
 from orchestrator.sweep.request import Request, resolve_request
+from orchestrator.sweep.staging import known_revisions
 from orchestrator.tune.metrics_page import sweeps_of
 from tests import builders
 from tests.golden_files import golden
@@ -39,7 +39,8 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepPlan:
     """A started sweep of twelve trials of two prompts in the working folder."""
     monkeypatch.chdir(tmp_path)
     resolved = resolve_request(Request(space="lhs", engine="simulated", models=("llama2",)), [])
-    plan = make_plan(resolved, known_revisions(resolved))
+    drawn = make_plan(resolved)
+    plan = drawn.with_revisions(known_revisions(resolved, drawn))
     write_plan(plan, DataSetPaths(OUT).sweep(plan.id))
     return plan
 
@@ -179,7 +180,7 @@ def sweep(**changes: object) -> SweepStatus:
         "failed": {},
         "missing": 0,
         "machines": {},
-        "leaves": {},
+        "folders": {},
         "per_hour": None,
         "left_s": None,
         "left_kwh": None,
@@ -213,7 +214,7 @@ def test_nothing_of_a_data_set_acts_on_the_terminal() -> None:
     last = LastTrial(bad, bad, bad, bad, 2, 1, 7, 1.0, 2.0, 3.0)
     text = shown(
         of(
-            sweep(id=bad, failed={bad: 1}, machines={bad: 1}, leaves={bad: (1, 4)}, last=(last,)),
+            sweep(id=bad, failed={bad: 1}, machines={bad: 1}, folders={bad: (1, 4)}, last=(last,)),
             out=Path(bad),
             unreadable=(bad,),
         )
@@ -224,8 +225,8 @@ def test_nothing_of_a_data_set_acts_on_the_terminal() -> None:
 
 
 def test_unknown_energy_and_what_doesnt_fit_are_said() -> None:
-    leaves = {f"m/s/{i:02d}": (4 if i == 0 else 1, 4) for i in range(N_FOLDERS + 3)}
-    text = shown(of(sweep(leaves=leaves, missing=1), unreadable=tuple("abcde")))
+    folders = {f"m/s/{i:02d}": (4 if i == 0 else 1, 4) for i in range(N_FOLDERS + 3)}
+    text = shown(of(sweep(folders=folders, missing=1), unreadable=tuple("abcde")))
     assert "unknown so far (a lower bound: 4 executions not measured)" in text
     assert "and 3 more; `orchestrator status` names them" in text
     assert "m/s/00" not in text, "finished ones go first"
@@ -282,7 +283,7 @@ def test_looking_again_is_the_same_as_looking_afresh(
         assert computed == [], "nothing changed, nothing is added up"
     (only,) = found.sweeps
     assert only.trials == {"finished": 4, "under_way": 1, "waiting": 7}
-    assert only.last[0].trial == f"{list(plan.specs())[4].index:04d}-r1"
+    assert only.last[0].trial == f"{list(plan.specs())[4].config_index:04d}-r1"
 
 
 def test_the_view_by_metrics_is_what_the_golden_file_shows() -> None:

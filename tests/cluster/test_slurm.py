@@ -218,7 +218,7 @@ def test_a_bad_section_is_told_line_by_line(call: Call) -> None:
         (("--", "tune", "--space", "lsh"), "search_spaces: there is no 'lsh'"),
         (("--", "tune", "--space", "lhs", "--range", "top_p=2:3"), "leaves the domain"),
         (("--", *LHS, "--shard", "3/2"), "--shard 3/2: write it as I/N"),
-        (("--", *LHS, "--out", "file"), "is no folder"),
+        (("--", *LHS, "--out", "file"), "is not a folder"),
         (("--", *LHS, "--address", "1.2.3.4:5"), "tune --address: the job script sets this option"),
         (("--", *LHS, "--machine", "pc"), "tune --machine: the job script sets this option"),
         (("--machine", "leonard", "--", *LHS), "did you mean leonardo?"),

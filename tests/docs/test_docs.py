@@ -63,7 +63,7 @@ def test_every_flag_is_explained() -> None:
     explained = set(
         re.findall(
             r"^\| `(\w+)` \|",
-            (ROOT / "docs" / "method.md").read_text(encoding="utf-8"),
+            (ROOT / "docs" / "data-dictionary.md").read_text(encoding="utf-8"),
             flags=re.MULTILINE,
         )
     )

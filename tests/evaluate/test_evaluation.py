@@ -42,7 +42,9 @@ def seal(paths: DataSetPaths, index: int, texts: list[str | None], **columns: An
         config_index=index, prompts=builders.prompts([f"{PROMPT} ({i})" for i in range(len(texts))])
     )
     items = [
-        builders.measured(i, of=spec, **({"text": text} if text is not None else builders.FAILED))
+        builders.measured(
+            i, of=spec, **({"output_text": text} if text is not None else builders.FAILED)
+        )
         for i, text in enumerate(texts, 1)
     ]
     builders.seal_trial(
@@ -169,9 +171,9 @@ def test_the_verb_says_what_it_found(
 ) -> None:
     assert exit_code("evaluate", "--out", str(paths.root)) == 0
     said = capsys.readouterr().out
-    assert "2 texts judged, 0 were: 1 usable, 1 discarded" in said
-    assert "Why: repetition 1, off_topic 1" in said
-    assert "Energy of the discarded: 20 J" in said
+    assert "2 texts judged, 0 already had a verdict: 1 usable, 1 discarded" in said
+    assert "Reasons: repetition 1, off_topic 1" in said
+    assert "Energy spent on discarded texts: 20 J" in said
     assert exit_code("evaluate", "--out", str(paths.root), "--json") == 0
     assert json.loads(capsys.readouterr().out)["known"] == 2
 
@@ -196,7 +198,7 @@ def test_the_rules_can_be_printed_edited_and_given(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--judge", "http://localhost:1/v1"), "--judge and --judge-model: give both or none"),
+        (("--judge", "http://localhost:1/v1"), "--judge and --judge-model: give both or neither"),
         (("--judge", "localhost", "--judge-model", "m"), "must begin with http"),
         (("--rules", "nowhere.yaml"), "nowhere.yaml"),
     ],

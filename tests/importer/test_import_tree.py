@@ -66,6 +66,10 @@ def rows(paths: DataSetPaths) -> list[dict[str, Any]]:
     return read_parquet(paths.imported).to_pylist()
 
 
+def flags(row: dict[str, Any]) -> list[str]:
+    return str(row["warning_flags"]).split(";")
+
+
 def tree(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
@@ -90,12 +94,12 @@ def test_the_documented_layout(
     assert [dance[name] for name in levels] == [
         "colab", "mistral", "latinHypercubeSampling", "danceCoreography", "run 1",
     ]  # fmt: skip
-    assert dance["text"] == "A dance."
+    assert dance["output_text"] == "A dance."
     assert second["execution"] == f"imported/{PLACE}/emissions.csv#2"
-    assert (first["text"], second["text"]) == ("a", "b")
+    assert (first["output_text"], second["output_text"]) == ("a", "b")
     assert first["energy_j"] == pytest.approx(0.0026 * 3.6e6)
     assert (first["gpu_energy_cc_j"], first["window_s"]) == (pytest.approx(0.0014 * 3.6e6), 100)
-    assert first["flags"] == [
+    assert flags(first) == [
         "imported",
         "unknown_configuration",
         "unknown_seed",
@@ -170,7 +174,7 @@ def test_bad_rows_and_files_lose_nothing_else(
         f"left out: {old}/pc/llama2/uniformSampling/other/emissions.csv: {no_table}",
     ]
     assert len(rows(paths)) == 4
-    assert rows(paths)[1]["text"] is None, "three texts for four rows: nobody knows whose"
+    assert rows(paths)[1]["output_text"] is None, "three texts for four rows: nobody knows whose"
 
 
 @pytest.mark.parametrize(
@@ -192,7 +196,7 @@ def test_flags(
     write(old / PLACE, table(change, {}))
     call("import", str(old), "--out", str(paths.root))
     found = {
-        row["execution"].rpartition("/")[2]: row["flags"]
+        row["execution"].rpartition("/")[2]: flags(row)
         for row in rows(paths)
         if row["machine"] == "pc"
     }
@@ -220,9 +224,9 @@ def test_constant_cpu_and_what_wasnt_measured(
     )
     call("import", str(old), "--out", str(paths.root))
     row = rows(paths)[1]
-    assert "constant_cpu" in row["flags"]
+    assert "constant_cpu" in flags(row)
     assert (row["energy_j"], row["energy_kwh"], row["gpu_energy_cc_j"]) == (None, None, None)
-    assert row["notes"] == [
+    assert row["notes"].split(";") == [
         "energy_j: CodeCarbon wrote 0, so it measured nothing",
         "gpu_energy_cc_j: no GPU",
     ]
@@ -236,7 +240,7 @@ def test_configurations_that_a_csv_has(
     call("import", str(old), "--out", str(paths.root))
     row = rows(paths)[1]
     assert {name: row[name] for name in asked} == asked
-    assert "unknown_configuration" not in row["flags"]
+    assert "unknown_configuration" not in flags(row)
 
 
 def test_levels_that_the_folders_dont_have(
@@ -286,4 +290,4 @@ def test_backups_of_codecarbon_are_measurements_too(
     call("import", str(old), "--out", str(paths.root))
     found = [row for row in rows(paths) if row["machine"] == "pc"]
     assert len(found) == 6
-    assert {row["text"] for row in found} == {None}, "one output.txt for two tables"
+    assert {row["output_text"] for row in found} == {None}, "one output.txt for two tables"

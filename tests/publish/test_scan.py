@@ -42,11 +42,11 @@ def test_in_fields_of_the_program_it_is_an_error(paths: DataSetPaths, rule: str)
         paths,
         spec,
         [builders.measured(1, of=spec)],
-        builders.origin(spec, environment={"about": f"it is {secret} here"}),
+        builders.origin(spec, environment={"platform": f"it is {secret} here"}),
     )
     (finding,) = scan(paths, SCANNER)
     assert (finding.severity, finding.where.rpartition("/")[2]) == ("error", "trial.json")
-    assert finding.what.startswith("about: holds ")
+    assert finding.what.startswith("platform: holds ")
     assert finding.what.endswith(f"({rule})")
     assert secret not in finding.line()
 
@@ -60,7 +60,7 @@ def test_in_what_a_model_wrote_it_is_a_warning(paths: DataSetPaths, rule: str) -
         [builders.measured(1, of=spec, output_text=f"The dragon said {SECRETS[rule]} twice")],
     )
     (finding,) = scan(paths, SCANNER)
-    assert (finding.severity, finding.what.startswith("text: ")) == ("warning", True)
+    assert (finding.severity, finding.what.startswith("output_text: ")) == ("warning", True)
 
 
 @pytest.mark.parametrize("rule", SECRETS)

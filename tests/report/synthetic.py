@@ -80,7 +80,7 @@ def executions(
         "model": "smollm2",
         "strategy": "latinHypercubeSampling",
         "use_case": names[use_case],
-        "index": point,
+        "config_index": point,
         "config_hash": [f"{p:012x}" for p in point],
         "repeat": 1,
         "attempt": 1,
@@ -92,7 +92,7 @@ def executions(
         "quantization": "nf4",
         "engine": "transformers",
         "synthetic": False,
-        "prompt": prompt + 1,
+        "prompt_number": prompt + 1,
         "status": "ok",
         "effective_do_sample": True,
         "n_prompt_tokens": 40 + 5 * prompt,
@@ -112,10 +112,10 @@ def executions(
         "load_s": 5.0,
     }
     base |= {
-        "flags": [()] * n,
-        "notes": [()] * n,
-        "dormant": [()] * n,
-        "limits": [()] * n,
+        "warning_flags": [""] * n,
+        "notes": [""] * n,
+        "dormant": [""] * n,
+        "limits": [""] * n,
         "reasons": [None] * n,
     }
     whole = base | columns

@@ -38,10 +38,10 @@ def rows(seed: int, *, noise: int = 0, design: int = 0, **columns: object) -> pd
     """
     frame = executions(Truth(per_token={"temperature": 0.3}), design, points=12)
     rng = np.random.default_rng(1000 * seed + noise)
-    of_point = rng.normal(0, 0.05, 12)[frame["index"]]
+    of_point = rng.normal(0, 0.05, 12)[frame["config_index"]]
     frame["gpu_energy_counter_j"] *= np.exp(of_point + rng.normal(0, 0.1, len(frame)))
     return frame.assign(
-        prompt_sha256=frame["prompt"].map(lambda number: f"{number:064x}"), **columns
+        prompt_sha256=frame["prompt_number"].map(lambda number: f"{number:064x}"), **columns
     )
 
 
@@ -151,7 +151,7 @@ def test_as_many_configurations_are_not_the_same_ones() -> None:
 
 def test_too_few_configurations_give_no_interval() -> None:
     few = rows(0)
-    few = few[few["index"] < LEAST_POINTS - 1]
+    few = few[few["config_index"] < LEAST_POINTS - 1]
     found = both(few, few)
     assert found.matches[0].changes["per_token_j"] == Change(1.0, None, None)
     assert ratio_table(found).rows[0][4] == "1"

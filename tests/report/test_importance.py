@@ -88,7 +88,7 @@ def test_a_curve_that_turns_is_seen_though_it_has_no_slope() -> None:
 
 def test_costly_prompts_and_machines_on_some_configurations_only_are_no_effect() -> None:
     frame = executions(Truth(), 3, points=60)
-    costly = frame["prompt"] > 3
+    costly = frame["prompt_number"] > 3
     frame.loc[costly, "gpu_energy_counter_j"] *= 5
     other = frame.assign(machine="pc", gpu_energy_counter_j=frame["gpu_energy_counter_j"] * 20)
     both = pd.concat(

@@ -36,7 +36,7 @@ def judged(frame: pd.DataFrame, share: float = 0.25) -> pd.DataFrame:
     n = int(share * len(frame))
     return frame.assign(
         usable=[False] * n + [True] * (len(frame) - n),
-        reasons=[("gibberish",)] * n + [()] * (len(frame) - n),
+        reasons=["gibberish"] * n + [""] * (len(frame) - n),
         quality=np.linspace(0, 1, len(frame)),
         decided_by="rules",
     )
@@ -172,7 +172,7 @@ def test_the_figures_of_the_headline_by_hand() -> None:
 
 def test_throttled_executions_are_counted_but_in_no_effect() -> None:
     frame = executions(Truth(), 0, points=12)
-    frame.loc[:4, "flags"] = pd.Series([("throttled",)] * 5)
+    frame.loc[:4, "warning_flags"] = "throttled;too_short"
     data = data_of(frame)
     assert len(data.kept) == len(frame) - 5
     assert any(line.startswith("5 executions are throttled") for line in warnings(data))
@@ -263,9 +263,9 @@ def test_plot_writes_one_chart(out: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("plot", "efects", "--file", "x.pdf"), "there is no 'efects': did you mean effects"),
+        (("plot", "efects", "--file", "x.pdf"), "there is no chart 'efects': did you mean effects"),
         (("plot", "effects", "--file", "x.gif"), "must end in .pdf, .svg or .png"),
-        (("plot", "usable", "--file", "x.pdf"), "has nothing for it yet"),
+        (("plot", "usable", "--file", "x.pdf"), "the data set has too little for this chart"),
     ],
 )
 def test_what_cannot_be_plotted_is_told(
@@ -284,4 +284,4 @@ def test_a_table_that_is_missing_or_older_is_told(out: Path) -> None:
     paths.executions.unlink()
     with pytest.raises(UserError, match=r"executions\.parquet: can't be read"):
         read_data(paths)
-    assert "text" in arrow_schema(ExecutionRow).names
+    assert "output_text" in arrow_schema(ExecutionRow).names

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.schema import Execution, TrialRecord
+from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.tables import rebuild
 from orchestrator.report.execution_frame import data_of, read_data
 from orchestrator.report.page_content import cost_table
@@ -16,10 +17,17 @@ from orchestrator.report.sweep_cost import Cost, CostPart, cost_of, sweep_cost
 from tests import builders
 from tests.report.synthetic import Truth, executions
 
+PILOT = {
+    "tokens_per_s": 1.0,
+    "energy_j_per_token": 2.0,
+    "energy_basis": "gpu_energy_counter_j",
+    "warm_up_s": 3.0,
+    "warm_up_energy_j": 30.0,
+}
 FRESH = {
     "load_s": 5.0,
     "loaded_here": True,
-    "pilot": {"warm_up_s": 3.0, "warm_up_energy_j": 30.0, "tokens_per_s": 1.0},
+    "pilot": PILOT,
 }
 WARM = FRESH | {"loaded_here": False}
 
@@ -84,31 +92,38 @@ def test_energy_that_is_unknown_is_counted_not_zero() -> None:
     "environment",
     [
         {},
-        {"loaded_here": True, "load_s": "5", "pilot": [1]},
         {
             "loaded_here": True,
             "load_s": float("nan"),
-            "pilot": {"warm_up_s": -1, "warm_up_energy_j": True},
+            "pilot": PILOT | {"warm_up_s": -1, "warm_up_energy_j": float("inf")},
         },
-        {"loaded_here": "yes", "load_s": 1e400},
+        {"loaded_here": True, "load_s": 1e400},
     ],
 )
 def test_an_environment_of_nonsense_is_unknown(environment: dict[str, Any]) -> None:
     found = cost_of([trial("10:00:00", environment=environment)])
     assert found.held_s == pytest.approx(2)
+    of_model = [part for part in found.parts if part.name != "executions"]
+    assert {part.energy_j for part in of_model} == {None}
     assert all(
         part.time_s in (None, 0.0)
-        for part in found.parts
+        for part in of_model
         if part.name in ("warm-up of a model", "loading a model")
     )
 
 
-def test_a_start_that_is_no_time_and_a_clock_set_back() -> None:
-    wrong: Execution = builders.execution(1, **builders.ON_GPU, started_at="yesterday")
-    assert (
-        cost_of([builders.record(executions=[wrong], environment=WARM, gpu_uuid="GPU-1")]).held_s
-        is None
-    )
+@pytest.mark.parametrize(
+    "environment",
+    [{"loaded_here": "perhaps"}, {"load_s": "long"}, {"pilot": [1]}, {"pilot": {}}],
+)
+def test_an_environment_of_other_types_is_no_record(environment: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        trial("10:00:00", environment=environment)
+
+
+def test_a_start_that_is_no_time_is_no_record_and_a_clock_set_back() -> None:
+    with pytest.raises(ValidationError):
+        builders.execution(1, **builders.ON_GPU, started_at="yesterday")
     assert cost_of([trial("10:00:00", "10:00:00", "10:00:00", environment=WARM)]).held_s == 6.0, (
         "not less than its windows"
     )
