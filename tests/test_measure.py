@@ -1,4 +1,4 @@
-"""One execution: the order at the window's edges, what goes into the row, which flags, and failures that are rows."""
+"""One execution: the order at the window's edges, its row and flags, failures that are rows."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def calls(on: Instrumented) -> list[str]:
     return engine.scene.calls
 
 
-# --- the window ------------------------------------------------------------------------------------------------------
+# --- the window -----------------------------------------------------------------------------------
 
 
 def test_only_generation_stands_inside_the_window() -> None:
@@ -269,7 +269,7 @@ def test_close_lets_go_of_everything() -> None:
     assert calls(on) == ["close codecarbon", "close counter", "close engine"]
 
 
-# --- warm-up ---------------------------------------------------------------------------------------------------------
+# --- warm-up --------------------------------------------------------------------------------------
 
 
 def test_three_generations_are_discarded() -> None:
@@ -352,7 +352,7 @@ def test_a_warm_up_that_fails_is_told() -> None:
     assert raised.value.kind == "oom"
 
 
-# --- the row ---------------------------------------------------------------------------------------------------------
+# --- the row --------------------------------------------------------------------------------------
 
 
 def test_a_row_by_hand() -> None:
@@ -476,7 +476,8 @@ def test_a_greedy_configuration_is_told() -> None:
 
 def test_telemetry_becomes_rows_of_the_prompt() -> None:
     sample = {
-        "at_s": 0.5, "power_w": 137.0, "temperature_c": 41, "sm_clock_mhz": 1980, "memory_clock_mhz": 2619, "utilization": 97,
+        "at_s": 0.5, "power_w": 137.0, "temperature_c": 41, "sm_clock_mhz": 1980, "memory_clock_mhz": 2619,
+        "utilization": 97,
         "memory_used_bytes": 10, "throttle_reasons": 0,
     }  # fmt: skip
     spec = builders.spec()
@@ -485,7 +486,7 @@ def test_telemetry_becomes_rows_of_the_prompt() -> None:
     assert [t.model_dump() for t in measured.telemetry] == [{"prompt_number": 2} | sample]
 
 
-# --- failures --------------------------------------------------------------------------------------------------------
+# --- failures -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["oom", "nan", "timeout", "other"])
@@ -541,8 +542,10 @@ def test_decode_is_not_asked_after_a_failure() -> None:
 
 
 NOTHING_GENERATED = (
-    "n_new_tokens", "finish_reason", "window_s", "ttft_s", "tokens_per_s", "energy_kwh", "energy_j", "gpu_energy_counter_j",
-    "cpu_energy_j", "ram_energy_j", "energy_per_token_j", "energy_basis", "energy_rel_uncertainty", "output_text",
+    "n_new_tokens", "finish_reason", "window_s", "ttft_s", "tokens_per_s", "energy_kwh", "energy_j",
+    "gpu_energy_counter_j",
+    "cpu_energy_j", "ram_energy_j", "energy_per_token_j", "energy_basis", "energy_rel_uncertainty",
+    "output_text",
 )  # fmt: skip
 
 
@@ -621,7 +624,7 @@ def test_an_interrupt_while_encoding_is_no_row() -> None:
         run(on)
 
 
-# --- limits ----------------------------------------------------------------------------------------------------------
+# --- limits ---------------------------------------------------------------------------------------
 
 
 def limited(on: Instrumented, limits: ExecutionLimits | None, **spec: Any) -> Execution:
@@ -684,7 +687,7 @@ def test_the_length_that_counts_is_the_effective_one() -> None:
     )
 
 
-# --- energy: basis, uncertainty, unknowns ----------------------------------------------------------------------------
+# --- energy: basis, uncertainty, unknowns ---------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -771,7 +774,7 @@ def test_two_meters_that_write_one_column_are_an_error() -> None:
         joined([Reading({"a": 1}), Reading({"a": 2})])
 
 
-# --- flags -----------------------------------------------------------------------------------------------------------
+# --- flags ----------------------------------------------------------------------------------------
 
 RAPL = {"cpu_energy_j": 1.0, "cpu_method": "rapl"}
 

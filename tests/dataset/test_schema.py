@@ -1,4 +1,7 @@
-"""The schema is one table: each column has a meaning, a null text exactly where it may be null, and reaches Arrow and docs."""
+"""The schema is one table, which Arrow and docs follow.
+
+Each column has a meaning, and a null text exactly where it may be null.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +31,12 @@ from tests import builders
 ROWS = [ExecutionRow, SummaryRow, TelemetrySample]
 TABLES = [*ROWS, Verdict]
 
-FIXED_NAMES = """energy_kwh energy_j gpu_energy_counter_j gpu_energy_integrated_j gpu_energy_cc_j cpu_energy_j cpu_method
-ram_energy_j ram_method scope n_parallel energy_per_token_j energy_basis energy_rel_uncertainty n_prompt_tokens n_new_tokens
-finish_reason window_s status error_kind usable reasons warning_flags""".split()  # noqa: SIM905
+FIXED_NAMES = """
+energy_kwh energy_j gpu_energy_counter_j gpu_energy_integrated_j gpu_energy_cc_j cpu_energy_j
+cpu_method ram_energy_j ram_method scope n_parallel energy_per_token_j energy_basis
+energy_rel_uncertainty n_prompt_tokens n_new_tokens finish_reason window_s status error_kind usable
+reasons warning_flags
+""".split()  # noqa: SIM905
 """The names that the design fixes."""
 
 UNITS = {
@@ -174,12 +180,14 @@ def test_no_name_is_pandas_own_or_a_word_of_sql(row: type[Noun]) -> None:
 
 
 SQL_RESERVED = set(
-    """ALL AND ANY ARRAY AS ASC ASYMMETRIC BETWEEN BOTH CASE CAST CHECK COLLATE COLUMN CONSTRAINT
+    """
+    ALL AND ANY ARRAY AS ASC ASYMMETRIC BETWEEN BOTH CASE CAST CHECK COLLATE COLUMN CONSTRAINT
     CREATE CROSS CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP DEFAULT DESC DISTINCT ELSE END EXCEPT
     EXISTS FALSE FETCH FILTER FOR FOREIGN FROM FULL GRANT GROUP HAVING IN INDEX INNER INTERSECT INTO
     IS JOIN LATERAL LEADING LEFT LIKE LIMIT NATURAL NOT NULL OFFSET ON ONLY OR ORDER OUTER OVERLAPS
-    PRIMARY REFERENCES RETURNING RIGHT SELECT SOME SYMMETRIC TABLE THEN TO TRAILING TRUE UNION UNIQUE
-    USER USING VALUES WHEN WHERE WINDOW WITH""".split()
+    PRIMARY REFERENCES RETURNING RIGHT SELECT SOME SYMMETRIC TABLE THEN TO TRAILING TRUE UNION
+    UNIQUE USER USING VALUES WHEN WHERE WINDOW WITH
+    """.split()  # noqa: SIM905 - a list would be 60 lines
 )
 """Words that PostgreSQL or SQL:2016 reserve: such a column would have to be quoted each time."""
 

@@ -1,4 +1,7 @@
-"""CodeCarbon as we run it: nothing of the surroundings reaches its numbers, and where it fails we say so."""
+"""CodeCarbon as we run it.
+
+Nothing of the surroundings reaches its numbers, and where it fails the row says so.
+"""
 
 from __future__ import annotations
 
@@ -100,14 +103,20 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @dataclass(frozen=True)
 class Window:
-    """A reading, and between which seconds its window lies: the work alone, and begin() and end() with it."""
+    """A reading, and between which seconds its window lies.
+
+    The work alone, and begin() and end() with it.
+    """
 
     reading: Reading
     inner_s: float
     outer_s: float
 
     def holds(self, watts: float, column: str = "ram_energy_j") -> bool:
-        """Whether the energy of a part of known power is that of the window. CodeCarbon's own edges lie in it, too."""
+        """Whether the energy of a part of known power is that of the window.
+
+        CodeCarbon's own edges lie in it, too.
+        """
         joules = self.reading.values[column]
         return 0.98 * watts * self.inner_s <= joules <= 1.02 * watts * self.outer_s
 
@@ -198,8 +207,9 @@ def test_a_hostile_surrounding_changes_nothing(
     assert taken.holds(10.0)
     assert reading.values["cpu_method"] == calm.values["cpu_method"]
     same = set(reading.raw) - {
-        "timestamp", "run_id", "duration", "emissions", "emissions_rate", "cpu_power", "gpu_power", "ram_power", "cpu_energy",
-        "gpu_energy", "ram_energy", "energy_consumed", "cpu_utilization_percent", "ram_utilization_percent", "ram_used_gb",
+        "timestamp", "run_id", "duration", "emissions", "emissions_rate", "cpu_power",
+        "gpu_power", "ram_power", "cpu_energy", "gpu_energy", "ram_energy", "energy_consumed",
+        "cpu_utilization_percent", "ram_utilization_percent", "ram_used_gb",
     }  # fmt: skip
     assert {name: reading.raw[name] for name in same} == {name: calm.raw[name] for name in same}
     assert reading.raw["emissions"] / reading.raw["energy_consumed"] == pytest.approx(0.250)
@@ -209,7 +219,10 @@ def test_a_hostile_surrounding_changes_nothing(
 
 
 def test_every_option_is_given_explicitly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An option that CodeCarbon has and we don't name is read from the surroundings: a new one must be looked at."""
+    """An option that CodeCarbon has and we don't name is read from the surroundings.
+
+    A new one must be looked at.
+    """
     import codecarbon as library
     from codecarbon.emissions_tracker import BaseEmissionsTracker
 
@@ -232,7 +245,8 @@ def test_every_option_is_given_explicitly(monkeypatch: pytest.MonkeyPatch) -> No
     meter.begin()
     meter.close()
     only_for_outputs = {
-        "api_endpoint", "api_key", "output_file", "logging_logger", "prometheus_url", "on_csv_write",
+        "api_endpoint", "api_key", "output_file", "logging_logger", "prometheus_url",
+        "on_csv_write",
     }  # fmt: skip
     deprecated = {
         "save_to_file",
@@ -246,7 +260,7 @@ def test_every_option_is_given_explicitly(monkeypatch: pytest.MonkeyPatch) -> No
     assert options - set(given) - only_for_outputs - deprecated == set()
 
 
-# --- failures --------------------------------------------------------------------------------------------------------
+# --- failures -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["__init__", "start", "stop"])
@@ -292,7 +306,10 @@ def test_a_failure_spoils_no_later_window(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_window_too_short_for_codecarbon_is_none(
     seconds: float, known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It skips its last measurement where the one before is less than 0.05 s old, and gives the energy of its start alone."""
+    """CodeCarbon skips its last measurement where the one before is less than 0.05 s old.
+
+    It then gives the energy of its start alone.
+    """
     clock = SimpleNamespace(perf_counter=iter([100.0, 100.0 + seconds]).__next__)
     monkeypatch.setattr(codecarbon, "time", clock)
     reading = window(Scene(ITALY), 0.06).reading
@@ -317,7 +334,7 @@ def test_codecarbon_itself_still_skips_short_windows() -> None:
     pytest.skip("this host is too busy for short windows")
 
 
-# --- methods and shares ----------------------------------------------------------------------------------------------
+# --- methods and shares ---------------------------------------------------------------------------
 
 
 def test_the_methods_are_told() -> None:
@@ -341,7 +358,7 @@ def test_the_pue_multiplies_every_part() -> None:
     assert taken.reading.raw["pue"] == 1.5
 
 
-# --- GPUs ------------------------------------------------------------------------------------------------------------
+# --- GPUs -----------------------------------------------------------------------------------------
 
 ON_GPU = ITALY.model_copy(update={"accelerator": "gpu"})
 

@@ -408,7 +408,10 @@ def test_a_query_that_the_gpu_refuses_hides_no_gpu(query: str) -> None:
 
 @pytest.mark.parametrize("query", ["nvmlDeviceGetHandleByIndex", "nvmlDeviceGetUUID"])
 def test_a_gpu_that_is_lost_hides_no_other(query: str) -> None:
-    """A GPU that has fallen off the bus answers nothing at all; the others are numbered as before."""
+    """A GPU that has fallen off the bus answers nothing at all.
+
+    The others are numbered as before.
+    """
     with installed(host(300, 200, 100)) as nvml:
         nvml.gpus[1].refuses = {query}
         assert [(gpu.index, gpu.uuid) for gpu in list_gpus()] == [(0, uuid(0)), (2, uuid(2))]
@@ -426,7 +429,8 @@ def test_a_gpu_that_is_not_there_is_a_user_error() -> None:
     with installed(host(300)), pytest.raises(UserError) as raised:
         CounterMeter("MIG-0a0a0a0a")
     assert str(raised.value) == (
-        f"the GPU MIG-0a0a0a0a is not among those NVML lists ({uuid(0)}); MIG slices have no energy counter of their own"
+        f"the GPU MIG-0a0a0a0a is not among those NVML lists ({uuid(0)}); MIG slices have no "
+        "energy counter of their own"
     )
 
 

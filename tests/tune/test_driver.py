@@ -185,8 +185,8 @@ def test_which_end_is_told(
     where = Session(nodes=(), dashboard=None, token_file=None, metrics=None, storage=tmp_path)
 
     def run() -> None:
-        lane = driver.Lane(None, callback, Placement(1, 0, 1, 1), driver.Slots(1))  # type: ignore[arg-type]
-        driver.run([lane, lane], callback.halt, where, on_drain=lambda *_: None)
+        one = driver.MachineRun(None, callback, Placement(1, 0, 1, 1), driver.Slots(1))
+        driver.run([one, one], callback.halt, where, on_drain=lambda *_: None)
 
     if told is None:
         run()

@@ -27,7 +27,7 @@ print("   GPUs:", dict(collections.Counter(r["gpu_uuid"][-4:] for r in rows)), "
 PY
   $python -m orchestrator validate --out "$out/$1"; echo "   validate: exit $?"
 }
-wait_for() { for _ in $(seq 300); do grep -q "$2" "$1" 2>/dev/null && return; sleep 0.2; done; echo "never: $2"; tail -5 "$1"; }
+wait_for() { for _ in $(seq 600); do grep -q "$2" "$1" 2>/dev/null && return; sleep 0.2; done; echo "never: $2"; tail -5 "$1"; }
 
 $python -m orchestrator models stage "$small"  # before anything waits for a line of the sweep
 if part nan "NaN in sampling"; then
