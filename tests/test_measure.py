@@ -476,9 +476,8 @@ def test_a_greedy_configuration_is_told() -> None:
 
 def test_telemetry_becomes_rows_of_the_prompt() -> None:
     sample = {
-        "at_s": 0.5, "power_w": 137.0, "temperature_c": 41, "sm_clock_mhz": 1980, "memory_clock_mhz": 2619,
-        "utilization": 97,
-        "memory_used_bytes": 10, "throttle_reasons": 0,
+        "at_s": 0.5, "power_w": 137.0, "temperature_c": 41, "sm_clock_mhz": 1980,
+        "memory_clock_mhz": 2619, "utilization": 97, "memory_used_bytes": 10, "throttle_reasons": 0,
     }  # fmt: skip
     spec = builders.spec()
     on = tools(meters=[*gpu(), power(samples=[sample])])

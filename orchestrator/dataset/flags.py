@@ -131,7 +131,7 @@ FLAGS: dict[str, Flag] = {
         of_window=lambda window: window.window_s < TOO_SHORT_S,
     ),
     "drift": Flag(
-        "other versions or another GPU than the sweep was begun with (--accept-drift)",
+        "other versions or another GPU than the sweep was started with (--accept-drift)",
         "doubtful",
         of_drift=True,
     ),

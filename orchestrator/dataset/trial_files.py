@@ -125,6 +125,7 @@ def read_partial(folder: Path) -> RunningTrial:
 
 
 def _read_partial(folder: Path) -> RunningTrial:
+    """A running trial of the present or an earlier version; raises what its content makes fail."""
     path = folder / "executions.jsonl"
     text = read_text(path, errors="replace") if path.exists() else ""
     lines = [_json(line) for _, line in whole_lines(text)]

@@ -164,12 +164,14 @@ class EngineKind:
 
 
 def _transformers(setup: Setup, model_ref: str, threads: int | None) -> Engine:
+    """The engine with a real model; importing it here keeps torch out of every other command."""
     from orchestrator.engine.hf import load
 
     return load(setup, model_ref, threads)
 
 
 def _simulated(setup: Setup, model_ref: str, threads: int | None) -> Engine:
+    """The engine without a model."""
     from orchestrator.engine.simulated import SimulatedEngine
 
     return SimulatedEngine(setup, model_ref, threads)

@@ -412,6 +412,7 @@ class _Watch:
         self.timed_out = False
 
     def __call__(self, input_ids: Any, _scores: Any, **_kwargs: Any) -> Any:
+        """Note the time of the first token; whether the generation has taken too long."""
         if self.first_token_s is None:
             # Without this, the launch of the first token would be timed, not its end.
             if input_ids.is_cuda:
@@ -437,6 +438,7 @@ def _quiet_libraries() -> None:
 
 
 def _load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a model's folder; code that lies in the folder is not run."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

