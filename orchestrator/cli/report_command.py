@@ -110,21 +110,17 @@ def _write(target: Path, text: str) -> int:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", required=False)
 @existing_out_option
 @click.option(
     "--file",
     "file",
     type=click.Path(path_type=Path),
-    required=True,
     metavar="FILE",
     help="The file to write: .pdf, .svg or .png.",
 )
-def plot(*, name: str, out: Path, file: Path) -> None:
-    """Write one chart of the report to a file, for a paper.
-
-    Charts: energy-length, effects, importance, parallel, side-by-side, energy-quality, usable,
-    coverage.
+def plot(*, name: str | None, out: Path, file: Path | None) -> None:
+    """Write one chart of the report to a file, for a paper. Without NAME: list the charts.
 
     \b
     Example:
@@ -137,8 +133,14 @@ def plot(*, name: str, out: Path, file: Path) -> None:
     from orchestrator.report.page import write_figure
     from orchestrator.yaml_files import nearest
 
+    if name is None:
+        for known, chart in CHARTS.items():
+            click.echo(f"{known:<16}{chart.title}")
+        return
     if name not in CHARTS:
         raise UserError(f"plot: there is no chart {name!r}: {nearest(name, list(CHARTS))}")
+    if file is None:
+        raise UserError(f"plot {name}: give the file to write, e.g. --file {name}.pdf")
     kind = file.suffix.removeprefix(".").lower()
     if kind not in PLOT_KINDS:
         raise UserError(f"--file {file}: must end in .pdf, .svg or .png")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.dataset.parquet import SEPARATOR, table_version
 from orchestrator.dataset.reading import NOT_AS_WRITTEN, list_in, reason_of
-from orchestrator.dataset.schema import SCHEMA_VERSION
+from orchestrator.dataset.schema import SCHEMA_VERSION, ExecutionRow
 from orchestrator.unknowns import product, quotient
 
 if TYPE_CHECKING:
@@ -82,8 +82,10 @@ def upgraded_plan(name: str, plan: Json, known: int) -> Json:
 def upgraded_table(name: str, table: pa.Table) -> pd.DataFrame:
     """executions.parquet of any version as a frame with the present names and types.
 
-    Columns that its version didn't have are null. Raises ValueError for a newer version, and where
-    its columns are not those of its version.
+    Columns that it doesn't have yet are null: those of a later version, and those with a default
+    that the program got since the table was written.
+
+    Raises ValueError for a newer version, and where its columns are not those of its version.
     """
     version = table_version(table) or 1
     if version > SCHEMA_VERSION:
@@ -94,6 +96,9 @@ def upgraded_table(name: str, table: pa.Table) -> pd.DataFrame:
             frame = TABLE_STEPS[step](frame)
     except NOT_AS_WRITTEN as error:
         raise ValueError(reason_of(error)) from error
+    for column, field in ExecutionRow.model_fields.items():
+        if column not in frame and not field.is_required():
+            frame[column] = None
     return frame
 
 

@@ -24,6 +24,7 @@ from orchestrator.report.execution_frame import Data
 from orchestrator.report.figures import CHARTS, pairs_chart
 from orchestrator.report.page_content import (
     Table,
+    columns_table,
     effect_sentences,
     headline,
     tables,
@@ -132,7 +133,11 @@ def sections(data: Data) -> list[Section]:
                 table=table,
             )
         )
-    alone = [_section(table.name, table.title, table=table) for table in by_name.values()]
+    # What the columns hold is for the page alone: no paper prints a table of a hundred columns.
+    alone = [
+        _section(table.name, table.title, table=table)
+        for table in (*by_name.values(), columns_table(data))
+    ]
     return [*of_charts, *alone]
 
 

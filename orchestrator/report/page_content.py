@@ -372,7 +372,7 @@ def _middle(known: pd.Series) -> str:
 
 
 def tables(data: Data) -> Sequence[Table]:
-    """All tables, in the order of the report."""
+    """All tables of results, in the order of the report."""
     return (
         effect_table(data),
         importance_table(data),
@@ -380,5 +380,4 @@ def tables(data: Data) -> Sequence[Table]:
         repeat_table(data),
         left_out_table(data),
         cost_table(data),
-        columns_table(data),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,8 +24,6 @@ from orchestrator.dataset.flags import (
     window_flags,
 )
 from tests import builders
-
-METHOD = Path(__file__).parents[2] / "docs" / "method.md"
 
 
 def window(values: dict[str, Any] | None = None, **changes: Any) -> Window:
@@ -141,5 +138,3 @@ def test_the_docs_list_every_flag_with_its_severity() -> None:
     lines = describe_flags().splitlines()[2:]
     assert lines == [f"| `{n}` | {flag.meaning} | {flag.severity} |" for n, flag in FLAGS.items()]
     assert describe_flags() in data_dictionary()
-    method = METHOD.read_text(encoding="utf-8")
-    assert [name for name in FLAGS if f"| `{name}` |" not in method] == []

@@ -124,7 +124,7 @@ class FakeTune:
             self.searcher,
             self.halt,
             everyone,
-            objectives,
+            objectives=objectives,
         )
         self.halt.running = self.callback.n_running
         self.stopper = TakingInStopper(self.callback)
