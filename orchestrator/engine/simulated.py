@@ -1,7 +1,8 @@
 """An engine without a model: words drawn from a seeded generator, at a fixed time a token.
 
 For trying out spaces, machines and clusters without weights. Its rows carry `engine` = simulated;
-nothing in them says anything about a real model. Doesn't need torch.
+nothing in them says anything about a real model. Its windows are too short for most meters unless
+ORCHESTRATOR_SIMULATED_TOKEN_S is set. Doesn't need torch.
 """
 
 from __future__ import annotations

@@ -393,31 +393,21 @@ def test_an_asked_compute_type_is_taken(tiny: Callable[[str], Weights]) -> None:
     assert len(subject_of(engine).generate(fixed_length=True).tokens) == 16
 
 
+@pytest.mark.parametrize(("alias", "memory_tokens"), [("llama2", 900), ("mistral", 1800)])
 def test_the_memory_left_bounds_the_tokens(
-    monkeypatch: pytest.MonkeyPatch, tiny: Callable[[str], Weights]
+    monkeypatch: pytest.MonkeyPatch,
+    tiny: Callable[[str], Weights],
+    alias: str,
+    memory_tokens: int,
 ) -> None:
-    """2 layers x (key, value) x 4 heads x 16 x 4 bytes = 1024 bytes a token; a tenth is free."""
-    monkeypatch.setattr(hf, "_ram_bytes", lambda: (1_024_000, 2_048_000))
-    weights = tiny("llama2")
-    assert (
-        HfEngine(
-            builders.setup(quantization="none", revision=weights.revision), weights, 1
-        ).info.memory_tokens
-        == 900
-    )
+    """2 layers x (key, value) x 4 heads x 16 x 4 bytes = 1024 bytes a token; a tenth stays free.
 
-
-def test_mistral_s_cache_counts_its_key_value_heads(
-    monkeypatch: pytest.MonkeyPatch, tiny: Callable[[str], Weights]
-) -> None:
+    Mistral has half as many key and value heads.
+    """
     monkeypatch.setattr(hf, "_ram_bytes", lambda: (1_024_000, 2_048_000))
-    weights = tiny("mistral")
-    assert (
-        HfEngine(
-            builders.setup(quantization="none", revision=weights.revision), weights, 1
-        ).info.memory_tokens
-        == 1800
-    )
+    weights = tiny(alias)
+    setup = builders.setup(quantization="none", revision=weights.revision)
+    assert HfEngine(setup, weights, 1).info.memory_tokens == memory_tokens
 
 
 def test_a_local_folder_is_no_synthetic_model(
