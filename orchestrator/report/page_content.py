@@ -356,7 +356,9 @@ def columns_table(data: Data) -> Table:
         if name not in data.all:
             continue
         known = data.all[name].dropna()
-        rows.append((name, column.meaning, column.unit, f"{len(known):,}", _middle(known)))
+        # A seed or a number in a list has no unit, and its median says nothing.
+        middle = _middle(known) if column.unit else ""
+        rows.append((name, column.meaning, column.unit, f"{len(known):,}", middle))
     head = ("column", "meaning", "unit", "known", "median")
     note = "Of all executions. A column that no meter filled is known 0 times."
     return Table("columns", "What the columns hold", head, tuple(rows), note)
