@@ -59,7 +59,7 @@ class Instrumented:
     clock: Callable[[], float] = time.perf_counter
 
     def close(self) -> None:
-        """Let go of the instruments and of the model."""
+        """Release the instruments and the model."""
         for meter in self.meters:
             meter.close()
         self.engine.close()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -328,13 +328,3 @@ def architecture_of(folder: Path) -> Architecture | None:
         return Architecture(**{**sizes, "family": family})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-
-
-def with_architecture(model: Model, folder: Path) -> Model:
-    """The model with its sizes, read from the folder of its weights if they aren't known.
-
-    Without sizes in that folder the model is returned as it is.
-    """
-    if model.architecture:
-        return model
-    return replace(model, architecture=architecture_of(folder))

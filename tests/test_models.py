@@ -16,7 +16,6 @@ from orchestrator.models import (
     architecture_of,
     parse_model,
     slug,
-    with_architecture,
 )
 from orchestrator.nouns import QUANTIZATIONS
 
@@ -204,16 +203,6 @@ def test_folders_whose_sizes_are_not_known(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)
     assert architecture_of(tmp_path) is None
     assert parse_model(str(tmp_path)).architecture is None
-
-
-def test_sizes_are_filled_in_only_where_they_were_not_known(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(
-        json.dumps({**CONFIG, "model_type": "qwen2", "vocab_size": 1000})
-    )
-    found = with_architecture(parse_model("org/name"), tmp_path).architecture
-    assert found is not None
-    assert (found.family, found.vocab_size, found.hidden_size) == ("llama", 1000, 4096)
-    assert with_architecture(KNOWN["mistral"], tmp_path) is KNOWN["mistral"]
 
 
 def test_a_loop_of_links_is_no_folder(tmp_path: Path) -> None:

@@ -455,6 +455,12 @@ def test_shipped_spaces_survive_json() -> None:
     assert Space.model_validate_json(space.model_dump_json()) == space
 
 
+def test_an_option_named_like_a_field_is_refused() -> None:
+    """In the hash it would take the field's place."""
+    with pytest.raises(ValueError, match="engine_options: seed is the name of a field"):
+        builders.setup(engine_options={"seed": 5})
+
+
 def test_an_option_at_its_default_stays_out_of_the_hash() -> None:
     """So hashes and ids of data sets from before the option existed stay what they are."""
     engine = ENGINES["transformers"]

@@ -29,7 +29,14 @@ from orchestrator.dataset.schema import (
 from orchestrator.dataset.summary import SummaryRow
 from orchestrator.dataset.tables import Trials, read_judgements
 from orchestrator.dataset.trial_files import partial_record, read_trial
-from orchestrator.nouns import ERROR_KINDS, Noun, TrialSpec, derived_values, generation_seed
+from orchestrator.nouns import (
+    ERROR_KINDS,
+    Noun,
+    TrialSpec,
+    columns_of,
+    derived_values,
+    generation_seed,
+)
 from orchestrator.units import counted
 
 DEPTH_OF_PARTIAL = 5
@@ -232,12 +239,28 @@ def _table_findings(paths: DataSetPaths, trials: Trials, *, running: bool) -> It
     yield from _table_faults(paths.summary, SummaryRow, summary, running=running)
 
 
+def _new_columns(row: type[Noun], rows: list[dict[str, Any]], known: list[str]) -> list[str]:
+    """Columns that a table of these rows may lack, since the program got them after it was written.
+
+    They have a default, and no row has anything else, unless it follows from other columns.
+    """
+    new = []
+    for name, _, column in columns_of(row):
+        field = row.model_fields[name]
+        if name in known or field.is_required():
+            continue
+        if column.derived or all(one.get(name) == field.default for one in rows):
+            new.append(name)
+    return new
+
+
 def _table_faults(
     path: Path, row: type[Noun], rows: list[dict[str, Any]], *, running: bool
 ) -> Iterator[Finding]:
     """A table that is missing, can't be read, or doesn't hold these rows.
 
-    One of an earlier version holds other columns: that is no fault, if it has as many rows.
+    One of an earlier version holds other columns: that is no fault, if it has as many rows. Nor is
+    one without columns that the program got since the table was written.
     """
     try:
         table = read_parquet(path)
@@ -254,6 +277,7 @@ def _table_faults(
             yield Finding("error", path.name, f"{what}; {REBUILD}")
             return
         if version == SCHEMA_VERSION:
-            same = table.equals(to_table(row, rows))
+            new = _new_columns(row, rows, table.column_names)
+            same = table.equals(to_table(row, rows).drop_columns(new))
         if not same and not running:
             yield Finding("error", path.name, f"differs from the trial folders; {REBUILD}")

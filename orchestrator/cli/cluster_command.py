@@ -17,7 +17,7 @@ from orchestrator.units import counted
 from orchestrator.yaml_files import printable, short
 
 if TYPE_CHECKING:
-    from orchestrator.cluster.slurm import Job
+    from orchestrator.cluster.slurm import BatchJob
     from orchestrator.nouns import Slurm
     from orchestrator.sweep.request import Request, Resolved
 
@@ -172,16 +172,17 @@ def _job(
     arguments: tuple[str, ...],
     execution_timeout_s: float | None,
     options: dict[str, Any],
-) -> Job:
+) -> BatchJob:
     """The job of a resolved `tune` command and the options of `cluster slurm`. Raises UserError."""
     from orchestrator.cluster import slurm as jobs
+    from orchestrator.engine import ENGINES
     from orchestrator.engine.weights import locate
 
     slurm = _slurm(resolved.machine.slurm, options)
     to_stage: list[str] = []
-    if resolved.request.engine != "simulated":  # the simulated engine needs no weights
+    if ENGINES[resolved.request.engine].needs_weights:
         to_stage = [model.ref for model in resolved.models if locate(model) is None]
-    return jobs.Job(
+    return jobs.BatchJob(
         machine=resolved.machine,
         machine_name=options["machine"],
         slurm=slurm,
@@ -221,7 +222,7 @@ def _slurm(of_machine: Slurm, options: dict[str, Any]) -> Slurm:
     return of_machine.model_copy(update=given)
 
 
-def _warn(job: Job) -> None:
+def _warn(job: BatchJob) -> None:
     """Print what would make the job fail or its energies doubtful."""
     from orchestrator.cluster.slurm import PLACEHOLDER
 
@@ -245,7 +246,7 @@ def _warn(job: Job) -> None:
         click.echo(printable(line), err=True)
 
 
-def _submit(job: Job, request: Request) -> None:
+def _submit(job: BatchJob, request: Request) -> None:
     """Submit the job, record its number in the data set, and say how to follow it.
 
     Raises UserError where the weights or an account are missing, or sbatch refuses the job.

@@ -156,7 +156,7 @@ class Live(Observer):
         self.say(f"{setup.model} {setup.use_case} {index:04d}: {reason}; {what}")
 
     def disk_full(self, line: str) -> None:
-        """Say so."""
+        """Print the line that says that the disk is full."""
         self.say(line)
 
     def draining(self, why: str, running: int) -> None:

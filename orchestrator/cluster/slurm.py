@@ -41,7 +41,7 @@ ANSWER_S = 120
 
 
 @dataclass(frozen=True)
-class Job:
+class BatchJob:
     """What a script is written for."""
 
     machine: Machine
@@ -97,7 +97,7 @@ def lead_s(execution_timeout_s: float | None) -> int:
     return math.ceil(execution_timeout_s) + LEAD_MORE_S
 
 
-def check(job: Job) -> None:
+def check(job: BatchJob) -> None:
     """Raise UserError for a job that can't run, or whose script would not mean what was written."""
     faults = []
     most = job.slurm.gpus_per_node
@@ -130,12 +130,12 @@ def check(job: Job) -> None:
         raise UserError(*faults)
 
 
-def script(job: Job) -> str:
+def script(job: BatchJob) -> str:
     """The whole job script."""
     return "\n".join([*_head(job), "", *_settings(job), "", BODY.read_text(encoding="utf-8")])
 
 
-def _head(job: Job) -> list[str]:
+def _head(job: BatchJob) -> list[str]:
     """The lines that sbatch reads.
 
     They need no quotes: values are numbers, or names that can't hold a space.
@@ -180,7 +180,7 @@ def _head(job: Job) -> list[str]:
     return lines
 
 
-def _settings(job: Job) -> list[str]:
+def _settings(job: BatchJob) -> list[str]:
     """Shell variables for slurm_job.sh, each value quoted."""
     slurm = job.slurm
     variables = {
@@ -211,7 +211,7 @@ def _settings(job: Job) -> list[str]:
     return lines + [f"export {name}={shlex.quote(value)}" for name, value in job.caches.items()]
 
 
-def _container(job: Job) -> list[str]:
+def _container(job: BatchJob) -> list[str]:
     """The command that runs another one in the machine's container; [] where it has none."""
     if job.slurm.container is None:
         return []

@@ -80,6 +80,12 @@ class Flag:
         if conditions == {_never} and not self.of_drift:
             raise ValueError(f"nothing sets this flag: {self.meaning}")
 
+    def set_on(self) -> str:
+        """What it is set on: trials or executions."""
+        if self.of_trial is not _never:
+            return "trials"
+        return "executions"
+
 
 def _window_mismatch(window: Window) -> bool:
     """Whether CodeCarbon's GPU energy and the counter's differ by more than an edge explains."""
@@ -189,6 +195,7 @@ RERUN = frozenset(name for name, flag in FLAGS.items() if flag.rerun)
 
 def describe_flags() -> str:
     """The table of flags as Markdown, for the data dictionary."""
-    lines = ["| flag | meaning | severity |", "|---|---|---|"]
-    lines += [f"| `{name}` | {flag.meaning} | {flag.severity} |" for name, flag in FLAGS.items()]
+    lines = ["| flag | meaning | severity | set on |", "|---|---|---|---|"]
+    for name, flag in FLAGS.items():
+        lines.append(f"| `{name}` | {flag.meaning} | {flag.severity} | {flag.set_on()} |")
     return "\n".join(lines)

@@ -69,7 +69,7 @@ class DataSetPaths:
 
     @property
     def croissant(self) -> Path:
-        """The same for programs."""
+        """The data card for programs: Croissant metadata."""
         return self.root / "croissant.json"
 
     @property

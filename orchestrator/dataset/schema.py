@@ -340,8 +340,7 @@ class Execution(
 
 _DERIVED_FROM_ROW = [
     (name, column.derived)
-    for group in (GenerationColumns, EnergyColumns)
-    for name, _, column in columns_of(group)
+    for name, _, column in columns_of(Execution)
     if column.derived is not None
 ]
 """Columns of an execution that follow from its other columns, with their functions."""

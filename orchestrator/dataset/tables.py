@@ -56,7 +56,7 @@ class Trials:
         return key
 
     def records(self) -> list[TrialRecord]:
-        """All of them."""
+        """The records of all sealed trials, every attempt of each."""
         return [record for records in self._records.values() for record in records]
 
     def attempts(self, key: Key) -> list[TrialRecord]:

@@ -127,10 +127,6 @@ class Engine(Protocol):
         """Free the device's memory."""
 
 
-class NoOptions(Noun):
-    """An engine without options."""
-
-
 class TransformersOptions(Noun):
     """Options of the transformers engine; each default is what ran before the option existed."""
 
@@ -155,8 +151,8 @@ class EngineKind:
     """Whether the model's weights must be on the machine before a sweep starts."""
     packages: tuple[str, ...]
     """Packages whose version may change a text, its time or its energy."""
-    options: type[Noun] = NoOptions
-    """Its options; what is not at its default stands in `Setup.engine_options`."""
+    options: type[Noun] = Noun
+    """Its options (`Noun`: none); what is not at its default stands in `Setup.engine_options`."""
 
     def given_options(self, **options: Any) -> dict[str, Any]:
         """The options that are not at their default. Raises pydantic's ValidationError."""

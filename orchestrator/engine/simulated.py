@@ -87,7 +87,7 @@ class SimulatedEngine:
         return " ".join(WORDS[token] for token in generated.tokens if token != EOS)
 
     def synchronize(self) -> None:
-        """Nothing runs aside."""
+        """Do nothing: there is no device that works on by itself."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: nothing is held."""

@@ -59,7 +59,7 @@ class Meter(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of the instrument."""
+        """Release the instrument; more calls do nothing."""
 
 
 def _codecarbon(scene: Scene) -> Meter:

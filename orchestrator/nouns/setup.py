@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
+
+from pydantic import model_validator
 
 from orchestrator.nouns.base import Noun
 
@@ -49,6 +51,14 @@ class Setup(Noun):
     beyond_context: bool = False
     use_case: str
     prompts_sha256: str
+
+    @model_validator(mode="after")
+    def _options_are_no_fields(self) -> Self:
+        """Refuse an option named like a field: it would take the field's place in the hash."""
+        shared = sorted(self.engine_options.keys() & type(self).model_fields.keys())
+        if shared:
+            raise ValueError(f"engine_options: {shared[0]} is the name of a field")
+        return self
 
     def hashed(self) -> dict[str, Any]:
         """What enters hashes: all fields, and the engine's options beside them.

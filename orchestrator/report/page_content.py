@@ -24,12 +24,6 @@ if TYPE_CHECKING:
 
 UNKNOWN = "n/a"
 """What is shown for a figure that is unknown."""
-J_PER_WH = 3600.0
-LEAST_J_AS_WH = 1e5
-"""Energies from here on are shown in Wh."""
-LEAST_J_AS_KWH = 1000 * J_PER_WH
-"""Energies from here on are shown in kWh."""
-S_PER_H = 3600.0
 
 
 @dataclass(frozen=True)

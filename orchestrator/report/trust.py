@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Word = Literal["measured", "modelled", "doubtful", "nothing kept"]
 
-TRIAL_KEY = (
+CARD_KEY = (
     "machine",
     "model",
     "quantization",
@@ -50,7 +50,7 @@ class Card:
 def cards(data: Data) -> list[Card]:
     """One card for each trial, the doubtful ones first."""
     order = {"doubtful": 0, "nothing kept": 1, "modelled": 2, "measured": 3}
-    unordered = [_card(rows) for _, rows in data.all.groupby(list(TRIAL_KEY), sort=True)]
+    unordered = [_card(rows) for _, rows in data.all.groupby(list(CARD_KEY), sort=True)]
     return sorted(unordered, key=lambda card: order[card.word])
 
 

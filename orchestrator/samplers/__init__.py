@@ -33,10 +33,6 @@ class Sampler(Protocol):
         """
 
 
-class NoOptions(Noun):
-    """A sampler without options."""
-
-
 class GridOptions(Noun):
     """Where the levels of an axis stand."""
 
@@ -96,7 +92,8 @@ class SamplerKind:
     """(space, count, seed, options) -> sampler. Raises ValueError for options that can't be met."""
     extensible: bool
     """Whether it keeps its first configurations when more are asked for, so a sweep can grow."""
-    options: type[Noun] = NoOptions
+    options: type[Noun] = Noun
+    """Its options in a space's file; `Noun`: none."""
     learns: bool = False
     """Whether what it asks for depends on what it was told."""
 

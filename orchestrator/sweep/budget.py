@@ -103,9 +103,9 @@ class Budget(Observer):
             self._drain(flag)
 
     def trial_sealed(self, record: TrialRecord) -> None:
-        """Forget a trial that is over; what is left of it is asked for anew."""
+        """Forget a trial that is over; what is left of it asks for room when it starts again."""
         self._under_way.pop(record.spec.order_index, None)
 
     def worker_lost(self, job: Job, reason: str, *, retried: bool) -> None:  # noqa: ARG002
-        """Forget a trial whose worker was lost; what is left of it is asked for anew."""
+        """Forget a trial whose worker was lost; what is left of it asks for room when it starts."""
         self._under_way.pop(job.spec.order_index, None)

@@ -22,8 +22,6 @@ from orchestrator.unknowns import known, median_of_known
 TOKENS_PER_WORD = 1.15
 """Of English prompts by sub-word tokenizers, rather low: the bound is then rather high."""
 TEMPLATE_TOKENS = 25
-CHARACTERS_PER_BYTE_TOKEN = 1.0
-"""Models of random weights have a token a byte."""
 GPU_OVERHEAD_BYTES = 700 * 2**20
 """CUDA context and activations at batch 1."""
 GPU_VALUE_BYTES, CPU_VALUE_BYTES = 2, 4

@@ -58,7 +58,7 @@ class Placement:
         return max(1, sum(min(self.per_host, share) for share in shares))
 
     def bundles(self) -> tune.PlacementGroupFactory:
-        """The same for Tune."""
+        """What a trial asks of a node, in the form that Tune takes."""
         wanted = self.label
         if wanted is None and self.without:
             # Ray's syntax for a label that is none of these

@@ -41,31 +41,31 @@ class Observers(Observer):
         self._observers = observers
 
     def model_loaded(self, origin: Origin) -> None:
-        """Pass it on."""
+        """Tell all observers of a loaded model."""
         for observer in self._observers:
             observer.model_loaded(origin)
 
     def trial_started(self, spec: TrialSpec, origin: Origin) -> None:
-        """Pass it on."""
+        """Tell all observers of a started trial."""
         for observer in self._observers:
             observer.trial_started(spec, origin)
 
     def execution_recorded(self, spec: TrialSpec, origin: Origin, execution: Execution) -> None:
-        """Pass it on."""
+        """Tell all observers of a recorded execution."""
         for observer in self._observers:
             observer.execution_recorded(spec, origin, execution)
 
     def trial_sealed(self, record: TrialRecord) -> None:
-        """Pass it on."""
+        """Tell all observers of a sealed trial."""
         for observer in self._observers:
             observer.trial_sealed(record)
 
     def worker_lost(self, job: Job, reason: str, *, retried: bool) -> None:
-        """Pass it on."""
+        """Tell all observers of a lost worker."""
         for observer in self._observers:
             observer.worker_lost(job, reason, retried=retried)
 
     def disk_full(self, line: str) -> None:
-        """Pass it on."""
+        """Tell all observers of a full disk."""
         for observer in self._observers:
             observer.disk_full(line)

@@ -31,5 +31,5 @@ def rest_of(job: Job, done: Collection[int]) -> Job:
 
 
 def may_be_retried(job: Job) -> bool:
-    """Whether it is worth another worker."""
+    """Whether a trial gets another worker: it has lost fewer than MAX_LOSSES."""
     return job.losses < MAX_LOSSES

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.check.folders import validate_folders
+from orchestrator.dataset.parquet import read_parquet, write_parquet
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.reading import content_sha256
 from orchestrator.dataset.schema import SCHEMA_VERSION
@@ -219,6 +220,18 @@ def test_tables_that_lag_behind(paths: DataSetPaths) -> None:
         "summary.parquet",
     ]
     assert lines(paths, running=True) == [], "a running sweep's tables may lag"
+
+
+def test_tables_from_before_a_column_was_added_are_no_fault(paths: DataSetPaths) -> None:
+    """Its default is all that the trials hold of it; a column that holds more must be there."""
+    for path, column in ((paths.executions, "error_message"), (paths.summary, "gpu_uuid")):
+        write_parquet(path, read_parquet(path).drop_columns([column]))
+    assert lines(paths) == []
+    for column in ("window_s", "energy_j"):
+        write_parquet(paths.executions, read_parquet(paths.executions).drop_columns([column]))
+        (line,) = lines(paths)
+        assert line.startswith("error: executions.parquet: differs from the trial folders")
+        rebuild(paths)
 
 
 def test_leftovers_and_links(paths: DataSetPaths, tmp_path: Path) -> None:
