@@ -155,7 +155,7 @@ def row(name: str, figures: Figures) -> str:
         figures.n_files,
         len(figures.function_lines),
         f"{median:g} / {p90} / {max(figures.function_lines)}",
-        f"{figures.branches_per_100_lines:.0f}",
+        f"{figures.branches_per_100_lines:.1f}",
         f"{figures.long_lines_percent:.1f} %",
         f"{figures.conditional_expressions_per_100_functions:.0f}",
         f"{figures.comments_per_100_lines:.1f}",

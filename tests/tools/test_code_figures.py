@@ -98,7 +98,7 @@ def test_each_folder_is_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     main([str(tmp_path), str(tmp_path)])
     head, line, *rows = capsys.readouterr().out.splitlines()
     assert f"{head}\n{line}" == HEADER
-    assert rows == [f"| {tmp_path} | 1 | 3 | 5 / 17 / 17 | 77 | 3.8 % | 67 | 7.7 |"] * 2
+    assert rows == [f"| {tmp_path} | 1 | 3 | 5 / 17 / 17 | 76.9 | 3.8 % | 67 | 7.7 |"] * 2
     assert {text.count("|") for text in (head, line, *rows)} == {9}
 
 
