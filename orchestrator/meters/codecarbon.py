@@ -14,9 +14,8 @@ from typing import Any
 
 from orchestrator.meters import Reading, Scene
 from orchestrator.meters.columns import CodeCarbonColumns
+from orchestrator.units import J_PER_KWH
 from orchestrator.unknowns import product, quotient
-
-J_PER_KWH = 3.6e6
 
 SHORTEST_S = 0.05
 """CodeCarbon skips its last measurement where the one before is younger than this."""

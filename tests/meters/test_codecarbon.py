@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from orchestrator.meters import Reading, Scene, codecarbon
-from orchestrator.meters.codecarbon import J_PER_KWH, CodeCarbonMeter
+from orchestrator.meters.codecarbon import CodeCarbonMeter
 from orchestrator.nouns import Machine
+from orchestrator.units import J_PER_KWH
 from tests.meters import closed
 from tests.meters.fake_nvml import host, installed, uuid
 
