@@ -220,7 +220,7 @@ def execute(
         output_text=text,
     )
     samples = [TelemetrySample(prompt_number=prompt.number, **one) for one in reading.samples]
-    return Measured(execution=execution, codecarbon=reading.raw, telemetry=tuple(samples))
+    return Measured(execution=execution, codecarbon=reading.codecarbon, telemetry=tuple(samples))
 
 
 def _generated(

@@ -35,7 +35,7 @@ N_LAST = 5
 
 @dataclass(frozen=True)
 class LastTrial:
-    """A finished trial over its counted executions."""
+    """A finished trial over its chosen executions."""
 
     machine: str
     model: str
@@ -96,7 +96,7 @@ class Status:
 
 
 def status(out: Path) -> Status:
-    """Read a data set. Folders and plans that can't be read are listed, not counted."""
+    """Read a data set. Folders and plans that can't be read are listed, not chosen."""
     return StatusReader(out).look()
 
 
@@ -133,8 +133,8 @@ class StatusReader:
         times = []
         for path in sorted(self._paths.sweeps.glob("[!.]*.json")):
             with contextlib.suppress(OSError):
-                found = path.stat()
-                times.append((path.name, found.st_mtime_ns, found.st_ino))
+                stat = path.stat()
+                times.append((path.name, stat.st_mtime_ns, stat.st_ino))
         if times == self._plan_times:
             return False
         self._plan_times = times
@@ -152,9 +152,9 @@ def _of_sweep(plan: SweepPlan, trials: Trials) -> SweepStatus:
     ok_kwh = known(execution.energy_kwh for execution in ok)
     missing = n_missing(plan, of_plan)
     per_hour = _per_hour(finished)
-    counted = _counted_for(plan, trials, of_plan)
+    chosen = _chosen_for(plan, trials, of_plan)
     machines: Counter[str] = Counter()
-    for key, executions in counted.items():
+    for key, executions in chosen.items():
         machines[trials.attempts(key)[0].columns.machine] += len(executions)
     return SweepStatus(
         id=plan.id,
@@ -170,7 +170,7 @@ def _of_sweep(plan: SweepPlan, trials: Trials) -> SweepStatus:
         trials=_by_state(plan, of_plan),
         energy_kwh=sum_of_known(spent_kwh),
         energy_unknown=len(finished) - len(spent_kwh),
-        last=_last_trials(trials, counted, of_plan),
+        last=_last_trials(trials, chosen, of_plan),
     )
 
 
@@ -195,26 +195,26 @@ def _by_state(plan: SweepPlan, of_plan: FinishedTrials) -> dict[str, int]:
     return {"finished": finished, "under_way": under_way, "waiting": waiting}
 
 
-def _counted_for(
+def _chosen_for(
     plan: SweepPlan, trials: Trials, of_plan: FinishedTrials
 ) -> dict[Key, list[Execution]]:
-    """The counted executions of each trial of the data set that counts for a plan."""
+    """The chosen executions of each trial of the data set that counts for a plan."""
     planned = {spec.key() for spec, _ in of_plan}
-    counted: dict[Key, list[Execution]] = {}
+    chosen: dict[Key, list[Execution]] = {}
     for key in trials:
         record = trials.attempts(key)[0]
         if plan.counts_on(record.columns.machine) and record.spec.key() in planned:
-            counted[key] = [one.execution for one in trials.counted(key)]
-    return counted
+            chosen[key] = [one.execution for one in trials.chosen(key)]
+    return chosen
 
 
 def _last_trials(
-    trials: Trials, counted: dict[Key, list[Execution]], of_plan: FinishedTrials
+    trials: Trials, chosen: dict[Key, list[Execution]], of_plan: FinishedTrials
 ) -> tuple[LastTrial, ...]:
     """The trials that were finished last, the newest first."""
     n_prompts = {spec.key(): len(spec.prompts) for spec, _ in of_plan}
     ended: list[tuple[datetime, Key]] = []
-    for key, executions in counted.items():
+    for key, executions in chosen.items():
         # a trial that was interrupted isn't finished, though it is sealed
         if len(executions) >= n_prompts[trials.attempts(key)[0].spec.key()]:
             ended.append((max(execution.started_at for execution in executions), key))

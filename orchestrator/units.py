@@ -60,7 +60,7 @@ def duration(seconds: float | None) -> str:
     return f"{value:.{decimals}f}".removesuffix(".0") + f" {unit}"
 
 
-def counted(n: int, noun: str) -> str:
+def plural(n: int, noun: str) -> str:
     """A number with its noun, in the plural unless it is one: '1 error', '2,000 errors'.
 
     The plural must end in -s.

@@ -178,11 +178,11 @@ def packaged_folder(kind: str) -> Path:
 
 def folders(kind: str) -> list[Path]:
     """The folders searched for a name, first wins."""
-    found: dict[Path, Path] = {}
+    folders: dict[Path, Path] = {}
     for folder in (Path.cwd() / kind, packaged_folder(kind)):
         if folder.is_dir():  # in a checkout both are the same one
-            found.setdefault(folder.resolve(), folder)
-    return list(found.values())
+            folders.setdefault(folder.resolve(), folder)
+    return list(folders.values())
 
 
 def names(kind: str) -> list[str]:

@@ -125,7 +125,7 @@ class RecordingMeter:
     name: str
     values: dict[str, Any]
     notes: dict[str, str] = field(default_factory=dict)
-    raw: dict[str, Any] = field(default_factory=dict)
+    codecarbon: dict[str, Any] = field(default_factory=dict)
     samples: list[dict[str, Any]] = field(default_factory=list)
     flags: frozenset[str] = frozenset()
     windows: list[tuple[float, float]] = field(default_factory=list)
@@ -143,7 +143,7 @@ class RecordingMeter:
         self.scene.calls.append(f"read {self.name}")
         self.windows.append((began_s, ended_s))
         return Reading(
-            dict(self.values), dict(self.notes), dict(self.raw), self.samples, self.flags
+            dict(self.values), dict(self.notes), dict(self.codecarbon), self.samples, self.flags
         )
 
     def close(self) -> None:
@@ -772,6 +772,12 @@ def test_readings_are_joined() -> None:
 def test_two_meters_that_write_one_column_are_an_error() -> None:
     with pytest.raises(ValueError, match="two meters wrote the column a"):
         joined([Reading({"a": 1}), Reading({"a": 2})])
+
+
+def test_two_records_of_codecarbon_are_an_error() -> None:
+    record = {"run_id": "1"}
+    with pytest.raises(ValueError, match="two meters gave a record of CodeCarbon's"):
+        joined([Reading({}, codecarbon=record), Reading({}, codecarbon=record)])
 
 
 # --- flags ----------------------------------------------------------------------------------------

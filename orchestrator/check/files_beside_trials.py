@@ -11,7 +11,7 @@ from orchestrator.dataset.paths import DataSetPaths, execution_id
 from orchestrator.dataset.reading import file_sha256, reason_of
 from orchestrator.dataset.tables import Trials
 from orchestrator.dataset.verdicts import text_sha256
-from orchestrator.units import counted
+from orchestrator.units import plural
 
 
 def findings_beside_trials(
@@ -29,14 +29,14 @@ def findings_beside_trials(
     ]
     if lost:
         what = (
-            f"{counted(len(lost), 'verdict')} on texts that are not in the data set "
+            f"{plural(len(lost), 'verdict')} on texts that are not in the data set "
             f"(first: {lost[0]}); run `orchestrator evaluate`"
         )
         yield Finding("warning", paths.verdicts.name, what)
     unknown = sorted(trials.judgements.standing.keys() - texts.keys())
     if unknown:
         what = (
-            f"{counted(len(unknown), 'decision')} about executions that are not in the data set "
+            f"{plural(len(unknown), 'decision')} about executions that are not in the data set "
             f"(first: {unknown[0]}); they have no effect"
         )
         yield Finding("warning", paths.reviews.name, what)
@@ -85,7 +85,7 @@ def _checksum_findings(paths: DataSetPaths) -> Iterator[Finding]:
         return
     if wrong:
         what = (
-            f"{counted(len(wrong), 'file')} changed or missing (first: {wrong[0]}); "
+            f"{plural(len(wrong), 'file')} changed or missing (first: {wrong[0]}); "
             "if the data set has grown, publish it again, otherwise this copy is damaged"
         )
         yield Finding("error", paths.checksums.name, what)

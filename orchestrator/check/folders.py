@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from orchestrator import __version__
 from orchestrator.check.files_beside_trials import findings_beside_trials
 from orchestrator.check.plausibility import between_trials, record_findings
 from orchestrator.dataset.findings import Finding
@@ -37,20 +38,15 @@ from orchestrator.nouns import (
     derived_values,
     generation_seed,
 )
-from orchestrator.units import counted
+from orchestrator.units import plural
 
 DEPTH_OF_PARTIAL = 5
 """Parts of an unfinished trial's path: machine, model, strategy, use case and its own folder."""
 REBUILD = "rebuild it with `orchestrator summarize`"
-NOT_NEGATIVE = (
-    "window_s",
-    "energy_j",
-    "energy_kwh",
-    "gpu_energy_counter_j",
-    "cpu_energy_j",
-    "ram_energy_j",
+NOT_NEGATIVE = tuple(
+    name for name, _, column in columns_of(Execution) if column.unit in {"s", "J", "kWh", "kg"}
 )
-"""Columns of an execution that must be 0 or more."""
+"""Columns of an execution that must be 0 or more: times, energies, emissions."""
 
 
 def validate_folders(
@@ -89,6 +85,8 @@ def _sealed_findings(paths: DataSetPaths, trials: Trials) -> list[Finding]:
         findings += [
             Finding("error", where, what) for what in _folder_faults(paths, folder, record)
         ]
+        if record.unknown_columns:
+            findings.append(Finding("warning", where, _left_out(record)))
         findings += record_findings(where, record)
     findings += between_trials(sealed)
     # the key has the attempt, so a second trial under it is a copy
@@ -98,6 +96,16 @@ def _sealed_findings(paths: DataSetPaths, trials: Trials) -> list[Finding]:
             for other in others
         ]
     return findings
+
+
+def _left_out(record: TrialRecord) -> str:
+    """A sentence on columns of a trial that this program doesn't have."""
+    writer = record.environment.orchestrator or "another version"
+    names = ", ".join(record.unknown_columns)
+    return (
+        f"written by {writer} of the program, with {names}, which version {__version__} doesn't "
+        "know and leaves out; update llm-energy-orchestrator"
+    )
 
 
 def _partial_findings(paths: DataSetPaths, trials: Trials, *, running: bool) -> Iterator[Finding]:
@@ -116,7 +124,7 @@ def _partial_findings(paths: DataSetPaths, trials: Trials, *, running: bool) -> 
             trials.add(record)
             n = len(record.executions)
         if not running:
-            what = f"an unfinished trial with {counted(n, 'execution')}; resume it with `tune`"
+            what = f"an unfinished trial with {plural(n, 'execution')}; resume it with `tune`"
             yield Finding("warning", where, what)
 
 
@@ -128,8 +136,8 @@ def _folder_faults(paths: DataSetPaths, folder: Path, record: TrialRecord) -> It
     yield from _file_faults(folder, record)
     yield from _disagreements(record)
     if len(record.codecarbon) != len(record.executions):
-        records = counted(len(record.codecarbon), "CodeCarbon record")
-        yield f"holds {records} for {counted(len(record.executions), 'execution')}"
+        records = plural(len(record.codecarbon), "CodeCarbon record")
+        yield f"holds {records} for {plural(len(record.executions), 'execution')}"
     seen: set[int] = set()
     for execution in record.executions:
         for what in _execution_faults(record.spec, execution):

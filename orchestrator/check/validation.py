@@ -13,7 +13,7 @@ from orchestrator.dataset.remaining import by_kind, failures, finished_of, n_mis
 from orchestrator.dataset.schema import Execution
 from orchestrator.dataset.sweep_plan import SweepPlan, read_plans
 from orchestrator.dataset.tables import Trials
-from orchestrator.units import counted
+from orchestrator.units import plural
 
 
 def validate(out: Path) -> tuple[Trials, list[Finding]]:
@@ -51,12 +51,12 @@ def _completeness(plan: SweepPlan, trials: Trials) -> list[Finding]:
     failed = failures(executions)
     findings = []
     if missing:
-        total = counted(plan.n_executions(), "execution")
+        total = plural(plan.n_executions(), "execution")
         what = f"incomplete: {missing} of {total} missing; resume it with `tune`"
         findings.append(Finding("error", where, what))
     if failed:
         what = (
-            f"{counted(failed.total(), 'failed execution')} ({by_kind(failed)}); "
+            f"{plural(failed.total(), 'failed execution')} ({by_kind(failed)}); "
             "retry with `tune --rerun failed`"
         )
         findings.append(Finding("warning", where, what))

@@ -13,7 +13,7 @@ from orchestrator.cli.node_command import join, start, status, stop
 from orchestrator.cli.options import POSITIVE
 from orchestrator.cli.tune_command import tune
 from orchestrator.errors import UserError
-from orchestrator.units import counted
+from orchestrator.units import plural
 from orchestrator.yaml_files import printable, short
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ def _submit(job: BatchJob, request: Request) -> None:
             "`orchestrator status` won't show this job",
             err=True,
         )
-    nodes = f"{counted(job.nodes, 'node')} for {job.hours:g} h"
+    nodes = f"{plural(job.nodes, 'node')} for {job.hours:g} h"
     drain = f"scancel --batch --signal=USR1 {number}"
     for line in (
         f"Submitted as job {number}: {nodes}, log {job.folder}/slurm-{number}.log",

@@ -11,7 +11,7 @@ import click
 
 from orchestrator.cli.exit_codes import FAULTS
 from orchestrator.cli.options import existing_out_option
-from orchestrator.units import counted, energy
+from orchestrator.units import energy, plural
 
 if TYPE_CHECKING:
     from orchestrator.evaluate.evaluation import Evaluation
@@ -111,17 +111,17 @@ def evaluate(
 
 def _lines(result: Evaluation, out: Path) -> list[str]:
     """What `evaluate` prints for a person; counts of 0 are left out."""
-    judged = f"{counted(result.judged, 'text')} judged, {result.known} already had a verdict"
+    judged = f"{plural(result.judged, 'text')} judged, {result.known} already had a verdict"
     lines = [f"{judged}: {result.kept} usable, {result.discarded} discarded"]
     if result.reasons:
         reasons = ", ".join(f"{reason} {n}" for reason, n in result.reasons.items())
         lines.append(f"Reasons: {reasons}")
-    no_model = "of random weights or the simulated engine not judged: they mean nothing"
+    no_model = "of random weights or no model at all not judged: they mean nothing"
     more = (
         (result.discarded, f"Energy spent on discarded texts: {energy(result.wasted_j)}"),
-        (result.overruled, f"{counted(result.overruled, 'text')} decided by a person"),
-        (result.failed, f"{counted(result.failed, 'failed execution')} without a text"),
-        (result.synthetic, f"{counted(result.synthetic, 'text')} {no_model}"),
+        (result.overruled, f"{plural(result.overruled, 'text')} decided by a person"),
+        (result.failed, f"{plural(result.failed, 'failed execution')} without a text"),
+        (result.synthetic, f"{plural(result.synthetic, 'text')} {no_model}"),
     )
     lines += [line for n, line in more if n]
     tables = f"verdicts.parquet, executions.parquet and summary.parquet in {out}"

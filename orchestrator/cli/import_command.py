@@ -11,7 +11,7 @@ import click
 
 from orchestrator.cli.exit_codes import FAULTS
 from orchestrator.cli.options import check_data_set, out_option
-from orchestrator.units import counted
+from orchestrator.units import plural
 
 if TYPE_CHECKING:
     from orchestrator.importer.import_tree import Import
@@ -99,8 +99,8 @@ def _lines(result: Import, out: Path, *, dry_run: bool) -> Iterator[str]:
     done = "imported to"
     if dry_run:
         done = "would be imported to"
-    new = f"{counted(len(result.rows), 'measurement')} of {counted(len(result.new), 'file')}"
-    yield f"{new} {done} {out}; {counted(result.identical, 'file')} skipped as imported before"
+    new = f"{plural(len(result.rows), 'measurement')} of {plural(len(result.new), 'file')}"
+    yield f"{new} {done} {out}; {plural(result.identical, 'file')} skipped as imported before"
     if result.rows:
         with_text = sum(row.output_text is not None for row in result.rows)
         flags = ", ".join(_flags(result))

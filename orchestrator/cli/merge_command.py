@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import check_data_set, out_option
-from orchestrator.units import counted
+from orchestrator.units import plural
 from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _lines(result: Merge, copied: str) -> list[str]:
     """What was copied from each data set, and how complete each sweep is now."""
     lines = []
     for source in result.sources:
-        new = counted(len(source.new), "trial")
+        new = plural(len(source.new), "trial")
         lines.append(f"{source.root}: {new} {copied}, {source.identical} skipped as identical")
         lines += [
             f"  left out: {place} is unfinished; resume it with `tune` in that data set"
@@ -104,4 +104,4 @@ def _lines(result: Merge, copied: str) -> list[str]:
             lines.append(f"{finished}, {sweep.missing} missing")
         else:
             lines.append(f"{finished}, complete")
-    return [*lines, f"{counted(result.n_new(), 'trial')} {copied} to {result.out}"]
+    return [*lines, f"{plural(result.n_new(), 'trial')} {copied} to {result.out}"]

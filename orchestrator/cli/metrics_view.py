@@ -14,7 +14,7 @@ from rich.text import Text
 from orchestrator.cli.terminal import literal
 from orchestrator.dataset.remaining import by_kind
 from orchestrator.tune.metrics_page import RunningSweep, places_of
-from orchestrator.units import counted, energy, number
+from orchestrator.units import energy, number, plural
 from orchestrator.unknowns import quotient
 
 STATES = ("finished", "failed", "given_up", "running", "waiting")
@@ -54,7 +54,7 @@ def _rows(sweep: RunningSweep) -> Iterator[tuple[str, str, str]]:
     if failed:
         yield "failed", by_kind(failed), "red"
     if sweep.lost:
-        yield "lost", counted(sweep.lost, "worker"), "red"
+        yield "lost", plural(sweep.lost, "worker"), "red"
     yield "energy", _energy(sweep), ""
     speed = number(quotient(sweep.tokens, sweep.window_s))
     yield "tokens", f"{sweep.tokens}, {speed} tokens/s while measuring", ""
@@ -65,7 +65,7 @@ def _energy(sweep: RunningSweep) -> str:
     """The energy that a sweep took so far, and how much of that is uncertain."""
     text = f"{energy(sweep.energy_j)} so far"
     if sweep.energy_unknown:
-        text += f" (a lower bound: {counted(sweep.energy_unknown, 'execution')} not measured)"
+        text += f" (a lower bound: {plural(sweep.energy_unknown, 'execution')} not measured)"
     if sweep.gpu_energy_j:
         text += f", {energy(sweep.gpu_energy_j)} of it by GPU counters"
     return text

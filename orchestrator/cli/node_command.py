@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from orchestrator.units import counted
+from orchestrator.units import plural
 from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def status(address: str | None, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"address": address, "nodes": list(map(_row, nodes))}))
         return
-    _say(f"Ray cluster at {address}: {counted(sum(n.alive for n in nodes), 'node')}")
+    _say(f"Ray cluster at {address}: {plural(sum(n.alive for n in nodes), 'node')}")
     for n in sorted(nodes, key=lambda n: (not n.alive, n.machine or "", n.host)):
         line = f"  {n.machine or '(no label)':<12} {n.host:<16} {n.cpus:g} CPUs  {n.gpus} GPUs"
         if not n.alive:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
+from orchestrator.engine import ENGINES
 from orchestrator.errors import UserError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -17,10 +19,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 def check_data_set(folder: Path, where: str) -> None:
     """Raise UserError where a folder doesn't exist; `where` stands before its name."""
     try:
-        found = folder.is_dir()
+        is_there = folder.is_dir()
     except OSError:  # a name that no system takes
-        found = False
-    if not found:
+        is_there = False
+    if not is_there:
         raise UserError(
             f"{where}{folder}: no such folder; name a data set written by `orchestrator tune`"
         )
@@ -49,6 +51,31 @@ out_option = _out()
 """Of verbs that may make one."""
 existing_out_option = _out(_existing)
 """Of verbs that read one."""
+
+
+def _keep_engine_option(context: click.Context, option: click.Parameter, value: Any) -> None:
+    """Click's callback of an engine's option: those that are given go into `engine_options`."""
+    assert option.name is not None  # noqa: S101 - each has one
+    given = context.params.setdefault("engine_options", {})
+    if context.get_parameter_source(option.name) is not ParameterSource.DEFAULT:
+        given[option.name] = value
+
+
+def _options_of_engines() -> list[Callable[[F], F]]:
+    """An option for each field of the engines' options."""
+    return [
+        click.option(
+            f"--{name.replace('_', '-')}",
+            is_flag=field.annotation is bool,
+            type=field.annotation,
+            help=field.description,
+            expose_value=False,
+            callback=_keep_engine_option,
+        )
+        for kind in ENGINES.values()
+        for name, field in kind.options.model_fields.items()
+    ]
+
 
 OPTIONS = [
     click.option(
@@ -92,7 +119,7 @@ OPTIONS = [
         default="transformers",
         show_default=True,
         metavar="NAME",
-        help="transformers, or simulated (no model).",
+        help="; ".join(f"{name}: {kind.meaning}" for name, kind in ENGINES.items()) + ".",
     ),
     click.option(
         "--dtype",
@@ -113,12 +140,7 @@ OPTIONS = [
         is_flag=True,
         help="Always generate max_length tokens: no text ends early.",
     ),
-    click.option(
-        "--cpu-offload",
-        is_flag=True,
-        help="Keep layers that the GPU has no room for in the host's memory: slow, unquantized, "
-        "recorded as offload_fraction.",
-    ),
+    *_options_of_engines(),
     click.option(
         "--beyond-context",
         is_flag=True,

@@ -13,7 +13,7 @@ import click
 
 from orchestrator.cli.exit_codes import FAULTS
 from orchestrator.cli.options import existing_out_option
-from orchestrator.units import counted
+from orchestrator.units import plural
 from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def publish(
     """  # noqa: D301 - click wants the character
     from orchestrator.dataset.lock import holder_of, seems_alive
     from orchestrator.dataset.paths import DataSetPaths
+    from orchestrator.dataset.tables import are_of_earlier_version, rebuild
     from orchestrator.errors import UserError
     from orchestrator.publish.authors import parse_author
     from orchestrator.publish.licences import LICENCES
@@ -101,6 +102,9 @@ def publish(
             f"--out {out}: {holder.line()} is running a sweep there; publish when it is done"
         )
     paths = DataSetPaths(out)
+    if not check and are_of_earlier_version(paths):
+        # the data card describes the columns of the present version
+        rebuild(paths)
     trials, findings = _findings(paths, accept)
     errors = sum(finding.severity == "error" for finding in findings)
     files: list[Path] = []
@@ -112,12 +116,12 @@ def publish(
             f"{error.filename or out}: can't be read or written ({error.strerror})"
         ) from error
     if as_json:
-        found = {
+        result = {
             "findings": list(map(asdict, findings)),
             "files": [file.name for file in files],
             "written": bool(files) and not check,
         }
-        click.echo(json.dumps(found))
+        click.echo(json.dumps(result))
     else:
         for line in _lines(out, findings, files, errors, check=check, anonymous=not authors):
             click.echo(line)
@@ -156,7 +160,7 @@ def _lines(
     if len(findings) > SHOWN:
         yield f"... and {len(findings) - SHOWN} more (--json has all)"
     if errors:
-        yield f"not published: {counted(errors, 'error')}"
+        yield f"not published: {plural(errors, 'error')}"
         return
     names = ", ".join(file.name for file in files)
     if check:

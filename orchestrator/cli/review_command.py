@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import existing_out_option
-from orchestrator.units import counted
+from orchestrator.units import plural
 
 if TYPE_CHECKING:
     from orchestrator.dataset.paths import DataSetPaths
@@ -73,7 +73,7 @@ def review(*, out: Path, reviewer: str | None, port: int, no_browser: bool) -> N
     def ready(bound: int) -> None:
         """Say where the page is once the port is open, and show it in the browser."""
         address = f"http://127.0.0.1:{bound}/{token}/"
-        texts = counted(len(queue.items), "text")
+        texts = plural(len(queue.items), "text")
         click.echo(f"{texts} to review as {printable(name)}: {address}\nStop with Ctrl-C.")
         if not no_browser:
             _open(address, Path(folder))
@@ -140,7 +140,7 @@ def _sum_up(paths: DataSetPaths, queue: Queue) -> None:
     kept, discarded = decisions.count("keep"), decisions.count("discard")
     taken_back = len(decisions) - kept - discarded
     click.echo(
-        f"{counted(len(decisions), 'text')} decided: "
+        f"{plural(len(decisions), 'text')} decided: "
         f"{kept} kept, {discarded} discarded, {taken_back} taken back"
     )
     holder = holder_of(paths.root)

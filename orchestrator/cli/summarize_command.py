@@ -9,7 +9,7 @@ import click
 
 from orchestrator.cli.exit_codes import FAULTS
 from orchestrator.cli.options import existing_out_option
-from orchestrator.units import counted
+from orchestrator.units import plural
 
 
 @click.command()
@@ -41,7 +41,7 @@ def summarize(out: Path, *, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps({"executions": executions, "trials": trials, "left_out": faults}))
     else:
-        rows = f"{counted(executions, 'execution')} of {counted(trials, 'trial')}"
+        rows = f"{plural(executions, 'execution')} of {plural(trials, 'trial')}"
         click.echo(f"{rows} -> {paths.executions}, {paths.summary}")
     if faults:
         return FAULTS

@@ -10,7 +10,7 @@ import click
 
 from orchestrator.cli.exit_codes import FAULTS
 from orchestrator.cli.options import existing_out_option
-from orchestrator.units import counted
+from orchestrator.units import plural
 
 SHOWN = 200
 """Most findings that are printed; --json has all."""
@@ -34,7 +34,7 @@ def validate(out: Path, *, as_json: bool) -> int:
 
     trials, findings = check(out)
     errors = sum(finding.severity == "error" for finding in findings)
-    executions = sum(len(trials.counted(key)) for key in trials)
+    executions = sum(len(trials.chosen(key)) for key in trials)
     if as_json:
         result = {
             "trials": len(trials),
@@ -47,9 +47,9 @@ def validate(out: Path, *, as_json: bool) -> int:
             click.echo(printable(finding.line()))
         if len(findings) > SHOWN:
             click.echo(f"... and {len(findings) - SHOWN} more (--json has all)")
-        rows = f"{counted(executions, 'execution')} of {counted(len(trials), 'trial')}"
+        rows = f"{plural(executions, 'execution')} of {plural(len(trials), 'trial')}"
         warnings = len(findings) - errors
-        click.echo(f"{rows}: {counted(errors, 'error')}, {counted(warnings, 'warning')}")
+        click.echo(f"{rows}: {plural(errors, 'error')}, {plural(warnings, 'warning')}")
     if errors:
         return FAULTS
     return 0

@@ -16,7 +16,7 @@ from orchestrator.cli.status_command import NO_SWEEP, who_runs
 from orchestrator.cli.terminal import literal
 from orchestrator.dataset.remaining import by_kind
 from orchestrator.status import LastTrial, Status, SweepStatus
-from orchestrator.units import J_PER_KWH, counted, duration, energy, number
+from orchestrator.units import J_PER_KWH, duration, energy, number, plural
 
 BAR_WIDTH = 32
 N_FOLDERS = 12
@@ -90,7 +90,7 @@ def _energy(sweep: SweepStatus) -> str:
     if sweep.energy_kwh is not None:
         text = f"{energy(sweep.energy_kwh * J_PER_KWH)} so far"
     if sweep.energy_unknown:
-        text += f" (a lower bound: {counted(sweep.energy_unknown, 'execution')} not measured)"
+        text += f" (a lower bound: {plural(sweep.energy_unknown, 'execution')} not measured)"
     if sweep.missing and sweep.left_kwh is not None:
         text += f", about {energy(sweep.left_kwh * J_PER_KWH)} left"
     return text

@@ -20,16 +20,16 @@ def published_files(root: Path) -> list[str]:
 
     Hidden files and folders, links and checksums.sha256 itself are not among them.
     """
-    found = []
+    published: list[str] = []
     for folder, names, files in os.walk(root):
         # os.walk() goes only into the folders that are left in this list.
         names[:] = [name for name in names if not name.startswith(".")]
         for name in files:
             path = Path(folder) / name
             if not name.startswith(".") and path.is_file() and not path.is_symlink():
-                found.append(path.relative_to(root).as_posix())
+                published.append(path.relative_to(root).as_posix())
     # no file can hold its own hash
-    return sorted(set(found) - {DataSetPaths(root).checksums.name})
+    return sorted(set(published) - {DataSetPaths(root).checksums.name})
 
 
 def write_checksums(paths: DataSetPaths) -> None:
@@ -55,7 +55,7 @@ def read_checksums(paths: DataSetPaths) -> dict[str, str]:
     """
     if not paths.checksums.exists():
         return {}
-    found = {}
+    hashes = {}
     for number, line in enumerate(read_text(paths.checksums).split("\n"), 1):
         if not line:
             continue
@@ -65,8 +65,8 @@ def read_checksums(paths: DataSetPaths) -> dict[str, str]:
         name = parts[3]
         if parts[1]:
             name = re.sub(r"\\(.)", lambda escape: LINE_ENDS.get(escape[1], escape[1]), name)
-        found[name] = parts[2]
-    return found
+        hashes[name] = parts[2]
+    return hashes
 
 
 def differing(paths: DataSetPaths) -> list[str]:

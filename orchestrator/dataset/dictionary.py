@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.dataset.flags import describe_flags
-from orchestrator.dataset.imported import ImportedRow
+from orchestrator.dataset.imported import ImportedRow, describe_import_flags
 from orchestrator.dataset.parquet import describe
 from orchestrator.dataset.schema import SCHEMA_VERSION, ExecutionRow, TelemetrySample
 from orchestrator.dataset.summary import SummaryRow
@@ -41,6 +41,9 @@ counts, and the majority of reviewers overrules the machine.
 
 ## imported.parquet: a row a measurement made without this program (only after `import`)
 {describe(ImportedRow)}
+
+### Flags of imported rows
+{describe_import_flags()}
 
 ## emissions.csv: a row an execution
 The 29 fields of CodeCarbon's record, CodeCarbon's newer fields, then columns of executions.parquet.

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from orchestrator.dataset.environment import Environment
+from orchestrator.dataset.flags import OF_DRIFT
 from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.trial_files import Origin
 from orchestrator.engine import ENGINES
@@ -38,15 +39,15 @@ def conditions(records: Iterable[TrialRecord]) -> dict[str, list[Conditions]]:
 
     There is more than one where data sets were merged, or sweeps share trials.
     """
-    found: dict[str, list[Conditions]] = {}
+    by_machine: dict[str, list[Conditions]] = {}
     for record in records:
         if record.environment.drift:
             continue
         now = _conditions_of(record.environment, record.columns.gpu_name)
-        known = found.setdefault(record.columns.machine, [])
+        known = by_machine.setdefault(record.columns.machine, [])
         if all(drift(one, now) for one in known):
             known.append(now)
-    return found
+    return by_machine
 
 
 def mixed(by_machine: Mapping[str, list[Conditions]]) -> list[str]:
@@ -98,5 +99,5 @@ def marked(execution: Execution, changes: tuple[str, ...]) -> Execution:
     if not changes:
         return execution
     notes = (*execution.notes, *(f"drift: {change}" for change in changes))
-    flags = tuple(sorted({*execution.warning_flags, "drift"}))
+    flags = tuple(sorted({*execution.warning_flags, *OF_DRIFT}))
     return execution.model_copy(update={"warning_flags": flags, "notes": notes})

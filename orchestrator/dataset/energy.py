@@ -6,10 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.meters import METERS
 from orchestrator.meters.nvml import COUNTER_PERIOD_S
 from orchestrator.unknowns import quotient
 
-GPU_ENERGIES = ("gpu_energy_counter_j", "gpu_energy_integrated_j")
+GPU_ENERGIES = tuple(kind.gpu_energy for kind in METERS.values() if kind.gpu_energy)
 """Columns of the GPU's own energy, the best one first."""
 TOTAL_ENERGY = "energy_j"
 """Column that counts where there is no GPU: CPU and RAM by CodeCarbon."""

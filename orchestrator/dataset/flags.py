@@ -99,11 +99,11 @@ def _window_mismatch(window: Window) -> bool:
 
 
 def _meter_disagreement(window: Window) -> bool:
-    """Whether the GPU's counter and its integrated power differ by more than 10 %."""
-    counter_j, integrated_j = (window.values.get(column) for column in GPU_ENERGIES)
-    if not counter_j or not integrated_j or window.window_s < TOO_SHORT_S:
+    """Whether two meters of the GPU differ by more than 10 % of the first one."""
+    first_j, *others_j = [window.values.get(column) for column in GPU_ENERGIES]
+    if not first_j or window.window_s < TOO_SHORT_S:
         return False
-    return bool(abs(integrated_j - counter_j) > DISAGREEMENT * counter_j)
+    return any(other_j and abs(other_j - first_j) > DISAGREEMENT * first_j for other_j in others_j)
 
 
 def _estimated_cpu(window: Window) -> bool:
@@ -189,8 +189,10 @@ def trial_flags(trial: TrialSum) -> tuple[str, ...]:
 
 LEFT_OUT = frozenset(n for n, flag in FLAGS.items() if flag.severity == "left out by default")
 DOUBTFUL = LEFT_OUT | {name for name, flag in FLAGS.items() if flag.severity == "doubtful"}
+OF_DRIFT = frozenset(name for name, flag in FLAGS.items() if flag.of_drift)
 RERUN = frozenset(name for name, flag in FLAGS.items() if flag.rerun)
-"""Names of the flags whose rows enter no effect, may be wrong, or are worth another try."""
+"""Names of the flags whose rows enter no effect, may be wrong, ran under other conditions than
+their sweep, or are worth another try."""
 
 
 def describe_flags() -> str:

@@ -14,10 +14,55 @@ from typing import Annotated
 
 from pydantic import TypeAdapter, ValidationError
 
+from orchestrator.dataset.flags import Severity
 from orchestrator.dataset.parquet import to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
 from orchestrator.dataset.reading import read_text
 from orchestrator.nouns import Column, Noun
+
+IMPORT_FLAGS: dict[str, tuple[str, Severity]] = {
+    "imported": ("made without this program; on every row", "told"),
+    "unknown_tokens": ("no such file says how many tokens were generated; on every row", "told"),
+    "unknown_seed": ("no such file says the seed of the generation; on every row", "told"),
+    "unknown_configuration": (
+        "the csv has no columns max_length, top_p, top_k and temperature",
+        "told",
+    ),
+    "zero_gpu_energy": ("a GPU is named, but its energy is 0 or missing: null here", "doubtful"),
+    "constant_cpu": (
+        "all rows (three or more) of the file have the same CPU power: a model, no measurement",
+        "told",
+    ),
+    "whole_machine": (
+        "CodeCarbon tracked the machine, not the process: everything that ran is in it",
+        "doubtful",
+    ),
+    "same_run_id": (
+        "several rows of one run, whose later ones may contain the earlier ones: add none up",
+        "doubtful",
+    ),
+    "energy_sum_differs": (
+        "CPU, GPU and RAM don't add up to the total within 1 %: numbers may have been changed",
+        "doubtful",
+    ),
+    "implausible_power": (
+        "mean power below 0.5 W or above 20 kW: another unit, or no measurement",
+        "doubtful",
+    ),
+    "assumed_country": (
+        "Quebec or Kansas, which CodeCarbon takes when its look-up fails: maybe another grid",
+        "doubtful",
+    ),
+}
+"""Flag of imported.parquet -> (meaning, severity); importer/imported_rows.py sets each."""
+
+
+def describe_import_flags() -> str:
+    """The table of import flags as Markdown, for the data dictionary."""
+    lines = ["| flag | meaning | severity |", "|---|---|---|"]
+    for name, (meaning, severity) in IMPORT_FLAGS.items():
+        lines.append(f"| `{name}` | {meaning} | {severity} |")
+    return "\n".join(lines)
 
 
 class ImportedRow(Noun):
@@ -76,7 +121,7 @@ class ImportedRow(Noun):
     codecarbon_version: Annotated[str | None, Column("version of CodeCarbon", null="not recorded")]
     cpu_model: Annotated[str | None, Column("as CodeCarbon wrote it", null="not recorded")]
     gpu_name: Annotated[str | None, Column("as CodeCarbon wrote it", null="no GPU or not recorded")]
-    warning_flags: Annotated[tuple[str, ...], Column("labels for caution; see docs/publish.md")]
+    warning_flags: Annotated[tuple[str, ...], Column("what to know or to doubt of it")]
     notes: Annotated[tuple[str, ...], Column("why a value is null: 'column: reason'")]
     output_text: Annotated[
         str | None,

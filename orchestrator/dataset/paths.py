@@ -155,11 +155,11 @@ class DataSetPaths:
 
         Half-written ones, and those of a running trial in a sealed one.
         """
-        found = [p for place in (self.root, self.sweeps) for p in place.glob(TEMPORARY)]
+        files = [p for place in (self.root, self.sweeps) for p in place.glob(TEMPORARY)]
         for folder in self.sealed_trials():
             for pattern in (TEMPORARY, *WORKING_FILES):
-                found += folder.glob(pattern)
-        return found
+                files += folder.glob(pattern)
+        return files
 
 
 def execution_id(machine: str, spec: TrialSpec, prompt: int) -> str:

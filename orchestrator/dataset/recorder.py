@@ -32,16 +32,25 @@ GIVEN_UP = "nobody made room, so what waited to be written is run again"
 class Recorder:
     """Writes the executions, trials and tables of a data set."""
 
-    def __init__(self, paths: DataSetPaths, tables: TableWriter, lock: Lock) -> None:
+    def __init__(
+        self,
+        paths: DataSetPaths,
+        tables: TableWriter,
+        lock: Lock,
+        *,
+        give_up: Callable[[], bool],
+        tell: Callable[[str], None],
+    ) -> None:
+        """`give_up`: whether waiting for room makes no sense any more.
+
+        `tell` hears once that the disk is full, and once that waiting ended without room.
+        """
         self.paths = paths
         self.tables = tables
         self._lock = lock
+        self._give_up, self._tell = give_up, tell
         self.one_at_a_time = threading.RLock()
         """Held while a result is taken in: trials of several kinds of machine come by threads."""
-        self.give_up: Callable[[], bool] = lambda: False
-        """Whether waiting for room makes no sense any more."""
-        self.tell: Callable[[str], None] = lambda _line: None
-        """Hears once that the disk is full, and once that waiting ended without room."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave all out: Tune pickles what it can reach into a state that is never restored."""
@@ -94,10 +103,10 @@ class Recorder:
                 if error.errno not in DISK_IS_FULL:
                     raise
                 where = f"{self.paths.root}: {error.strerror}"
-                if self.give_up() or time.monotonic() > deadline:
-                    self.tell(f"{where}: {GIVEN_UP}")
+                if self._give_up() or time.monotonic() > deadline:
+                    self._tell(f"{where}: {GIVEN_UP}")
                     raise
                 if not told:
-                    self.tell(f"{where}: {WAITING}")
+                    self._tell(f"{where}: {WAITING}")
                 told = True
                 time.sleep(DISK_POLL_S)

@@ -138,7 +138,7 @@ class FinishedExecutions:
                 continue
             # the key hashes: once for all attempts, which share it and the machine
             finished = self._trials[attempts[0].spec.key()]
-            for one in trials.counted(key):
+            for one in trials.chosen(key):
                 number = one.execution.prompt_number
                 before = finished.executions.get(number)
                 # where any machine will do, trials of several have one key; an ok execution stays
@@ -167,6 +167,6 @@ class FinishedExecutions:
         return execution is None or any(wanted(execution) for wanted in self._rerun)
 
     def of(self, spec: TrialSpec) -> list[Execution]:
-        """The counted executions of a planned trial's prompts."""
+        """The chosen executions of a planned trial's prompts."""
         executions = self._trials.get(spec.key(), _FinishedTrial()).executions
         return [executions[p.number] for p in spec.prompts if p.number in executions]

@@ -15,9 +15,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, create_model, model_validator
+from pydantic import AwareDatetime, BaseModel, Field, create_model, model_validator
 
-from orchestrator.dataset.energy import energy_per_token_j, energy_rel_uncertainty
+from orchestrator.dataset.energy import (
+    GPU_ENERGIES,
+    TOTAL_ENERGY,
+    energy_per_token_j,
+    energy_rel_uncertainty,
+)
 from orchestrator.dataset.environment import Environment
 from orchestrator.engine import ENGINES, EngineColumns
 from orchestrator.meters import METERS
@@ -277,8 +282,8 @@ class EnergyColumns(Noun):
     energy_basis: Annotated[
         str | None,
         Column(
-            "the column whose energy counts: gpu_energy_counter_j, without one "
-            "gpu_energy_integrated_j; no GPU: energy_j",
+            f"the column whose energy counts: {', without one '.join(GPU_ENERGIES)}; "
+            f"no GPU: {TOTAL_ENERGY}",
             null="not measured",
         ),
     ]
@@ -415,6 +420,8 @@ class TrialRecord(BaseModel):
     """SHA-256 of the files beside it."""
     sha256: str = ""
     """Of the content but for this field: it shows an edit by hand."""
+    unknown_columns: tuple[str, ...] = Field((), exclude=True)
+    """What was read and left out, since this program doesn't have it: a newer one wrote it."""
 
 
 def _ratio(part: float | None, whole: float | None) -> float | None:

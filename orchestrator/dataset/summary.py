@@ -15,7 +15,7 @@ from orchestrator.unknowns import known, mean_of_known, quotient, sum_of_all
 
 
 @dataclass(frozen=True)
-class Counted:
+class Chosen:
     """An execution that counts, with the trial record it stands in and what was judged of it."""
 
     execution: Execution
@@ -26,22 +26,22 @@ class Counted:
 
 @dataclass(frozen=True)
 class TrialGroup:
-    """The counted executions of one trial, one a prompt: what a row of the summary runs over."""
+    """The chosen executions of one trial, one a prompt: what a row of the summary runs over."""
 
-    counted: Sequence[Counted]
+    chosen: Sequence[Chosen]
 
     @cached_property
-    def ok(self) -> list[Counted]:
+    def ok(self) -> list[Chosen]:
         """Those without an error."""
-        return [one for one in self.counted if one.execution.status == "ok"]
+        return [one for one in self.chosen if one.execution.status == "ok"]
 
     @cached_property
-    def kept(self) -> list[Counted]:
+    def kept(self) -> list[Chosen]:
         """Of the ok ones, those that were not discarded."""
         return [one for one in self.ok if one.usable is not False]
 
     @cached_property
-    def discarded(self) -> list[Counted]:
+    def discarded(self) -> list[Chosen]:
         """Of the ok ones, those whose text is not usable."""
         return [one for one in self.ok if one.usable is False]
 
@@ -59,7 +59,7 @@ class TrialGroup:
         bases = {one.execution.energy_basis for one in self.ok}
         return bases.pop() if len(bases) == 1 else None
 
-    def counted_j(self, some: Sequence[Counted]) -> float | None:
+    def counted_j(self, some: Sequence[Chosen]) -> float | None:
         """Energy of `basis` over some executions; None: not measured or there are none."""
         if self.basis is None:
             return None
@@ -83,7 +83,7 @@ class TrialGroup:
 
     def load_s(self) -> float | None:
         """Seconds that loading the model took, where one of the records loaded it."""
-        for one in self.counted:
+        for one in self.chosen:
             if one.record.environment.loaded_here:
                 return one.record.environment.load_s
         return None
@@ -91,25 +91,25 @@ class TrialGroup:
     def flags(self) -> tuple[str, ...]:
         """Flags of any execution, and those of the whole trial."""
         of_trial = trial_flags(TrialSum(busy_s=_total(self.ok, "window_s")))
-        of_executions = [flag for one in self.counted for flag in one.execution.warning_flags]
+        of_executions = [flag for one in self.chosen for flag in one.execution.warning_flags]
         return tuple(sorted({*of_executions, *of_trial}))
 
 
-def _values(some: Sequence[Counted], column: str) -> list[Any]:
+def _values(some: Sequence[Chosen], column: str) -> list[Any]:
     """One column of some executions."""
     return [getattr(one.execution, column) for one in some]
 
 
-def _total(some: Sequence[Counted], column: str) -> Any:
+def _total(some: Sequence[Chosen], column: str) -> Any:
     """Sum of a column, unknown values left out; 0 where none is known."""
     return sum(known(_values(some, column)))
 
 
 class SummaryColumns(Noun):
-    """One trial over its counted executions; each column is derived from a TrialGroup."""
+    """One trial over its chosen executions; each column is derived from a TrialGroup."""
 
     n_executions: Annotated[
-        int, Column("executions counted", derived=lambda group: len(group.counted))
+        int, Column("executions, one a prompt", derived=lambda group: len(group.chosen))
     ]
     n_ok: Annotated[
         int, Column("of these, generated without error", derived=lambda group: len(group.ok))
@@ -268,7 +268,7 @@ class SummaryRow(SummaryColumns, TrialColumns):
     """A row of summary.parquet."""
 
 
-def summary_values(counted: Sequence[Counted]) -> dict[str, Any]:
+def summary_values(chosen: Sequence[Chosen]) -> dict[str, Any]:
     """The row of summary.parquet of a trial: its newest attempt's columns, and what follows."""
-    newest = max((one.record.columns for one in counted), key=lambda columns: columns.attempt)
-    return newest.model_dump() | derived_values(SummaryColumns, TrialGroup(counted))
+    newest = max((one.record.columns for one in chosen), key=lambda columns: columns.attempt)
+    return newest.model_dump() | derived_values(SummaryColumns, TrialGroup(chosen))

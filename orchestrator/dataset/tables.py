@@ -7,16 +7,17 @@ their number: a file is rewritten only after its rows have grown by a tenth, and
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from orchestrator.dataset.findings import Finding
-from orchestrator.dataset.parquet import to_table, write_parquet
+from orchestrator.dataset.parquet import read_parquet, table_version, to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths, Stamp, execution_id, stamp
 from orchestrator.dataset.reading import reason_of
-from orchestrator.dataset.schema import Execution, ExecutionRow, TrialRecord
-from orchestrator.dataset.summary import Counted, SummaryRow, summary_values
+from orchestrator.dataset.schema import SCHEMA_VERSION, Execution, ExecutionRow, TrialRecord
+from orchestrator.dataset.summary import Chosen, SummaryRow, summary_values
 from orchestrator.dataset.trial_files import partial_record, read_trial
 from orchestrator.dataset.verdicts import Judgements, read_decisions, read_verdicts
 
@@ -38,7 +39,7 @@ Key = tuple[Any, ...]
 
 
 class Trials:
-    """The counted executions of every trial: for each prompt that of its newest ok attempt."""
+    """The chosen executions of every trial: for each prompt that of its newest ok attempt."""
 
     def __init__(self) -> None:
         self._records: dict[Key, list[TrialRecord]] = {}
@@ -71,16 +72,16 @@ class Trials:
         """How many trials."""
         return len(self._records)
 
-    def counted(self, key: Key) -> list[Counted]:
+    def chosen(self, key: Key) -> list[Chosen]:
         """The execution that counts for each prompt, in the order of the prompts.
 
         An ok one counts before a failed one, then the newest attempt. What was judged is not
         looked up.
         """
-        best: dict[int, Counted] = {}
+        best: dict[int, Chosen] = {}
         for record in self._records[key]:
             for execution in record.executions:
-                one = Counted(execution, record)
+                one = Chosen(execution, record)
                 before = best.get(execution.prompt_number)
                 # an ok one wins over a later failure: --rerun must not lose a measurement
                 if before is None or _rank(one) > _rank(before):
@@ -90,7 +91,7 @@ class Trials:
     def execution_rows(self, key: Key) -> list[dict[str, Any]]:
         """Rows of executions.parquet of one trial."""
         rows = []
-        for one in self.counted(key):
+        for one in self.chosen(key):
             record, execution = one.record, one.execution
             name = execution_id(record.columns.machine, record.spec, execution.prompt_number)
             judged = self.judgements.outcome(name, execution.output_text)
@@ -114,11 +115,11 @@ class Trials:
         if rows is None:
             rows = self.execution_rows(key)
         judged = {row["prompt_number"]: (row["usable"], row["quality"]) for row in rows}
-        counted = []
-        for one in self.counted(key):
+        chosen = []
+        for one in self.chosen(key):
             usable, quality = judged.get(one.execution.prompt_number, (None, None))
-            counted.append(Counted(one.execution, one.record, usable, quality))
-        return summary_values(counted)
+            chosen.append(Chosen(one.execution, one.record, usable, quality))
+        return summary_values(chosen)
 
     def figures(self, key: Key) -> dict[str, Any]:
         """The summary over all ok executions, whatever was judged.
@@ -129,7 +130,7 @@ class Trials:
         return {**row, "tokens": row["n_new_tokens"]}
 
 
-def _rank(one: Counted) -> tuple[bool, int, Any]:
+def _rank(one: Chosen) -> tuple[bool, int, Any]:
     """Sort key of executions of one prompt: ok before failed, then the later attempt."""
     return (one.execution.status == "ok", one.record.columns.attempt, one.record.sealed_at)
 
@@ -191,12 +192,12 @@ def read_all(paths: DataSetPaths, *, unfinished: bool = False) -> tuple[Trials, 
 
     `unfinished`: running and interrupted trials count with the executions they have.
     """
-    found: list[TrialRecord | str | None] = [
+    items: list[TrialRecord | str | None] = [
         read_sealed(paths, folder) for folder in paths.sealed_trials()
     ]
     if unfinished:
-        found += [read_running(paths, folder) for folder in paths.partial_trials()]
-    return gathered(found)
+        items += [read_running(paths, folder) for folder in paths.partial_trials()]
+    return gathered(items)
 
 
 def read_judgements(paths: DataSetPaths) -> tuple[Judgements, list[Finding]]:
@@ -247,15 +248,27 @@ def read_running(paths: DataSetPaths, folder: Path) -> TrialRecord | str | None:
         return f"{folder.relative_to(paths.root)}: {reason_of(error)}"
 
 
-def gathered(found: Iterable[TrialRecord | str | None]) -> tuple[Trials, list[str]]:
+def gathered(items: Iterable[TrialRecord | str | None]) -> tuple[Trials, list[str]]:
     """Trials from records, and the lines for those that can't be read; None is passed over."""
     trials, faults = Trials(), []
-    for item in found:
+    for item in items:
         if isinstance(item, str):
             faults.append(item)
         elif item is not None:
             trials.add(item)
     return trials, faults
+
+
+def are_of_earlier_version(paths: DataSetPaths) -> bool:
+    """Whether one of the two tables was written by an earlier version of the program.
+
+    False where there is none, or where it can't be read: `validate` tells that.
+    """
+    versions = []
+    for path in (paths.executions, paths.summary):
+        with contextlib.suppress(OSError, ValueError):
+            versions.append(table_version(read_parquet(path)))
+    return any(version is not None and version < SCHEMA_VERSION for version in versions)
 
 
 def rebuild(paths: DataSetPaths) -> tuple[int, int, list[str]]:

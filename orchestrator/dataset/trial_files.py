@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from orchestrator import __version__
 from orchestrator.dataset.environment import Environment
 from orchestrator.dataset.json_lines import append_line, whole_lines
 from orchestrator.dataset.parquet import to_table, write_parquet
@@ -132,22 +133,52 @@ def _read_partial(folder: Path) -> RunningTrial:
     head, written = upgraded_running(
         "spec.json", read_object(folder / "spec.json"), [line for line in lines if line is not None]
     )
+    spec = TrialSpec.model_validate(head["spec"])
+    executions = [line["execution"] for line in written]
+    if unknown := unknown_columns(head["origin"] | {"executions": executions}):
+        # sealing would write it without them
+        raise ValueError(
+            f"spec.json: a newer version of the program has begun this trial (it wrote "
+            f"{', '.join(unknown)}, which version {__version__} doesn't know); resume it with that "
+            "version"
+        )
     measured: dict[int, Measured] = {}
     for line in written:
-        execution = known_columns(line["execution"])
-        item = Measured.model_validate(line | {"execution": execution})
+        item = Measured.model_validate(line)
         measured.setdefault(item.execution.prompt_number, item)
     return RunningTrial(
-        TrialSpec.model_validate(head["spec"]),
+        spec,
         Origin.model_validate(head["origin"]),
         head["order"],
         list(measured.values()),
     )
 
 
-def known_columns(execution: dict[str, Any]) -> dict[str, Any]:
-    """A stored execution without the columns of meters that this program doesn't have."""
-    return {name: value for name, value in execution.items() if name in Execution.model_fields}
+def unknown_columns(content: dict[str, Any]) -> tuple[str, ...]:
+    """Columns and facts of a trial that this program doesn't have, sorted.
+
+    A newer program, or one with a meter of its own, has written them. `content`: of trial.json, or
+    what stands in its place while a trial runs.
+    """
+    names = content["columns"].keys() - TrialColumns.model_fields.keys()
+    names |= content["environment"].keys() - Environment.model_fields.keys()
+    for execution in list_in(content, "executions"):
+        names |= execution.keys() - Execution.model_fields.keys()
+    return tuple(sorted(names))
+
+
+def _with_known(content: dict[str, Any]) -> dict[str, Any]:
+    """A trial's content without the columns and facts that this program doesn't have."""
+
+    def known(values: dict[str, Any], model: type[Noun]) -> dict[str, Any]:
+        """The values that are fields of a model."""
+        return {name: value for name, value in values.items() if name in model.model_fields}
+
+    return content | {
+        "columns": known(content["columns"], TrialColumns),
+        "environment": known(content["environment"], Environment),
+        "executions": [known(one, Execution) for one in list_in(content, "executions")],
+    }
 
 
 def _json(line: str) -> Any:
@@ -266,8 +297,8 @@ def read_trial(folder: Path, root: Path | None = None) -> TrialRecord:
     content = read_object(folder / "trial.json")
     try:
         upgraded = upgraded_record("trial.json", content)
-        executions = [known_columns(execution) for execution in list_in(upgraded, "executions")]
-        record = TrialRecord.model_validate(upgraded | {"executions": executions})
+        record = TrialRecord.model_validate(_with_known(upgraded))
+        record.unknown_columns = unknown_columns(upgraded)
     except ValidationError as error:
         raise ValueError(f"trial.json: {first_fault(error)}") from error
     except NOT_AS_WRITTEN as error:

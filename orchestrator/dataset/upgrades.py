@@ -82,8 +82,7 @@ def upgraded_plan(name: str, plan: Json, known: int) -> Json:
 def upgraded_table(name: str, table: pa.Table) -> pd.DataFrame:
     """executions.parquet of any version as a frame with the present names and types.
 
-    Columns that it doesn't have yet are null: those of a later version, and those with a default
-    that the program got since the table was written.
+    Columns that the program got since the table was written have their default.
 
     Raises ValueError for a newer version, and where its columns are not those of its version.
     """
@@ -98,7 +97,7 @@ def upgraded_table(name: str, table: pa.Table) -> pd.DataFrame:
         raise ValueError(reason_of(error)) from error
     for column, field in ExecutionRow.model_fields.items():
         if column not in frame and not field.is_required():
-            frame[column] = None
+            frame[column] = field.get_default(call_default_factory=True)
     return frame
 
 

@@ -187,21 +187,21 @@ def append_decision(paths: DataSetPaths, decision: Decision) -> None:
 
 def latest(decisions: Iterable[Decision]) -> dict[str, dict[str, Decision]]:
     """Execution -> reviewer -> the latest decision by its time, taken back or not."""
-    found: dict[str, dict[str, Decision]] = {}
+    by_execution: dict[str, dict[str, Decision]] = {}
     # files of two machines may have been joined, so their lines are in no order
     for decision in sorted(decisions, key=lambda decision: decision.at):
-        found.setdefault(decision.execution, {})[decision.reviewer] = decision
-    return found
+        by_execution.setdefault(decision.execution, {})[decision.reviewer] = decision
+    return by_execution
 
 
 def standing(decisions: Iterable[Decision]) -> dict[str, dict[str, Decision]]:
     """Execution -> reviewer -> the decision that stands: the latest; who took it back has none."""
-    found: dict[str, dict[str, Decision]] = {}
+    by_execution: dict[str, dict[str, Decision]] = {}
     for execution, reviewers in latest(decisions).items():
         for reviewer, decision in reviewers.items():
             if decision.decision != "undecided":
-                found.setdefault(execution, {})[reviewer] = decision
-    return found
+                by_execution.setdefault(execution, {})[reviewer] = decision
+    return by_execution
 
 
 def outcome(verdict: Verdict | None, decisions: Iterable[Decision] = ()) -> Outcome:

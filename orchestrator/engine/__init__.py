@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
+from pydantic import Field
+
 from orchestrator.nouns import ERROR_KINDS, Column, Effective, Noun, Setup
 
 
@@ -54,7 +56,7 @@ class EngineColumns(Noun):
 
     model_revision: Annotated[str, Column("origin and revision of the weights")]
     synthetic: Annotated[
-        bool, Column("random weights or a simulated engine: the text means nothing")
+        bool, Column("random weights or no model at all: the text means nothing")
     ] = False
     double_quant: Annotated[
         bool | None,
@@ -127,14 +129,31 @@ class Engine(Protocol):
         """Free the device's memory."""
 
 
-class TransformersOptions(Noun):
-    """Options of the transformers engine; each default is what ran before the option existed."""
+class EngineOptions(Noun):
+    """Options of an engine: each field is a flag of `tune`, its description the flag's help.
 
-    cpu_offload: bool = False
-    """Layers that the GPU has no room for stay in the host's memory, unquantized.
-
-    They pass through the GPU at each token.
+    Each default is what ran before the option existed.
     """
+
+    @property
+    def offloads(self) -> bool:
+        """Whether layers that the GPU has no room for stay in the host's memory."""
+        return False
+
+
+class TransformersOptions(EngineOptions):
+    """Options of the transformers engine."""
+
+    cpu_offload: bool = Field(
+        default=False,
+        description="Keep layers that the GPU has no room for in the host's memory: slow, "
+        "unquantized, recorded as offload_fraction.",
+    )
+
+    @property
+    def offloads(self) -> bool:
+        """With --cpu-offload; they pass through the GPU at each token."""
+        return self.cpu_offload
 
 
 @dataclass(frozen=True)
@@ -151,8 +170,11 @@ class EngineKind:
     """Whether the model's weights must be on the machine before a sweep starts."""
     packages: tuple[str, ...]
     """Packages whose version may change a text, its time or its energy."""
-    options: type[Noun] = Noun
-    """Its options (`Noun`: none); what is not at its default stands in `Setup.engine_options`."""
+    options: type[EngineOptions] = EngineOptions
+    """Its options (`EngineOptions`: none).
+
+    What is not at its default stands in `Setup.engine_options`.
+    """
 
     def given_options(self, **options: Any) -> dict[str, Any]:
         """The options that are not at their default. Raises pydantic's ValidationError."""
@@ -190,6 +212,6 @@ ENGINES: dict[str, EngineKind] = {
 }
 
 
-def options_of(setup: Setup) -> Any:
+def options_of(setup: Setup) -> EngineOptions:
     """The options of a setup's engine, defaults filled in, as the model of its row."""
     return ENGINES[setup.engine].options.model_validate(setup.engine_options)

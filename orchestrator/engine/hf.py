@@ -226,7 +226,7 @@ class HfEngine:
         """
         if not self._cuda:
             return {}
-        if not options_of(setup).cpu_offload:
+        if not options_of(setup).offloads:
             return {"": GPU}
         gpu_bytes, _ = self._torch.cuda.mem_get_info()
         ram_bytes, _ = _ram_bytes()

@@ -75,7 +75,7 @@ def learned_figures(trials: Trials, key: Key, objectives: Container[str]) -> dic
         return figures
     rules = packaged_rules()
     ratings = []
-    for one in trials.counted(key):
+    for one in trials.chosen(key):
         text = one.execution.output_text
         if one.execution.status == "ok" and text is not None:
             use_case = one.record.columns.use_case
@@ -87,7 +87,7 @@ def learned_figures(trials: Trials, key: Key, objectives: Container[str]) -> dic
 def texts_of(trials: Trials) -> Iterable[Text]:
     """Every text worth judging: a real model's, of an execution that is ok and counts."""
     for key in trials:
-        for one in trials.counted(key):
+        for one in trials.chosen(key):
             columns, execution = one.record.columns, one.execution
             text = execution.output_text
             if execution.status != "ok" or text is None or columns.synthetic:

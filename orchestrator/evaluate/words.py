@@ -102,12 +102,12 @@ def share_known(words: Sequence[str], language: str) -> float | None:
     Capitalised words, which may be names, count only where there are few others.
     """
     common = [word for word in words if word[0].islower()]
-    counted = words
+    judged = words
     if len(common) >= len(words) / 4:
-        counted = common
-    if not counted:
+        judged = common
+    if not judged:
         return None
-    return sum(known(word.lower(), language) for word in counted) / len(counted)
+    return sum(known(word.lower(), language) for word in judged) / len(judged)
 
 
 def language_of(words: Sequence[str]) -> tuple[str | None, float | None]:

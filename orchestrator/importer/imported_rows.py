@@ -176,6 +176,8 @@ def _has_assumed_country(row: EmissionsRow) -> bool:
 
 
 FLAGS_OF_EVERY_ROW = {"imported", "unknown_tokens", "unknown_seed"}
+FLAGS_OF_TABLE = {"constant_cpu", "same_run_id"}
+"""Flags that only all rows of a table together show."""
 FLAGS_OF_ROW: dict[str, Callable[[EmissionsRow], bool]] = {
     "unknown_configuration": _lacks_configuration,
     "zero_gpu_energy": _has_zero_gpu_energy,
@@ -184,7 +186,7 @@ FLAGS_OF_ROW: dict[str, Callable[[EmissionsRow], bool]] = {
     "assumed_country": _has_assumed_country,
     "whole_machine": lambda row: row.texts.get("tracking_mode") == "machine",
 }
-"""Flag -> whether one row alone shows it."""
+"""Flag of IMPORT_FLAGS -> whether one row alone shows it."""
 
 
 def _flags(row: EmissionsRow) -> set[str]:

@@ -22,8 +22,8 @@ class Reading:
     """Column of the data set -> value or None."""
     notes: dict[str, str] = field(default_factory=dict)
     """Column -> why its value is None."""
-    raw: dict[str, Any] = field(default_factory=dict)
-    """The meter's own record, kept as it is (CodeCarbon's row)."""
+    codecarbon: dict[str, Any] = field(default_factory=dict)
+    """CodeCarbon's own record of the window, kept as it is; empty from any other meter."""
     samples: list[dict[str, Any]] = field(default_factory=list)
     """Rows of telemetry.parquet, `at_s` from the window's start."""
     flags: frozenset[str] = frozenset()
@@ -95,14 +95,17 @@ class MeterKind:
     """None where the instrument can't be there."""
     columns: type[Noun]
     """The columns that it writes, each with its meaning."""
+    gpu_energy: str | None = None
+    """The column with the GPU's energy, where it may count as such; of several meters that of the
+    first in the table."""
     packages: tuple[str, ...] = ()
     """Packages whose version may change an energy."""
 
 
 METERS: dict[str, MeterKind] = {
     "codecarbon": MeterKind(_codecarbon, CodeCarbonColumns, packages=("codecarbon",)),
-    "counter": MeterKind(_counter, CounterColumns),
-    "power": MeterKind(_power, PowerColumns),
+    "counter": MeterKind(_counter, CounterColumns, gpu_energy="gpu_energy_counter_j"),
+    "power": MeterKind(_power, PowerColumns, gpu_energy="gpu_energy_integrated_j"),
 }
 """Name -> row, from the outermost window to the innermost."""
 
@@ -127,16 +130,18 @@ def meters_for(scene: Scene) -> list[Meter]:
 def joined(readings: list[Reading]) -> Reading:
     """What all meters saw of one window, as one reading.
 
-    Raises ValueError where two of them wrote one column.
+    Raises ValueError where two of them wrote one column, or a CodeCarbon record.
     """
     whole = Reading({})
     for part in readings:
+        if whole.codecarbon and part.codecarbon:
+            raise ValueError("two meters gave a record of CodeCarbon's")
         if twice := sorted(whole.values.keys() & part.values.keys()):
             raise ValueError(f"two meters wrote the column {twice[0]}")
         whole = Reading(
             values=whole.values | part.values,
             notes=whole.notes | part.notes,
-            raw=whole.raw | part.raw,
+            codecarbon=whole.codecarbon | part.codecarbon,
             samples=whole.samples + part.samples,
             flags=whole.flags | part.flags,
         )

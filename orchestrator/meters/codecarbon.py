@@ -107,13 +107,13 @@ class CodeCarbonMeter:
         if data is None:
             return _nothing("CodeCarbon measured nothing (its own error was swallowed)")
         # CodeCarbon writes the text "None" for an experiment without an id
-        raw = asdict(data) | {"experiment_id": None}
+        record = asdict(data) | {"experiment_id": None}
         reading = self._of_record(data)
         if self._window_s < SHORTEST_S:
             why = f"CodeCarbon measures nothing in a window under {SHORTEST_S:g} s"
             unknown = reading.values | dict.fromkeys(FIGURES)
             reading = Reading(unknown, dict.fromkeys(FIGURES, why))
-        return replace(reading, raw=raw)
+        return replace(reading, codecarbon=record)
 
     def _of_record(self, data: Any) -> Reading:
         """This trial's share of CodeCarbon's record of a window; what it can't know is null."""

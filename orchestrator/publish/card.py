@@ -194,8 +194,8 @@ def _synthetic(content: Content) -> str:
     if not content.synthetic:
         return ""
     return (
-        f"**{content.synthetic} executions are synthetic** (random weights or the simulated "
-        "engine): their texts mean nothing.\n\n"
+        f"**{content.synthetic} executions are synthetic** (random weights or no model "
+        "at all): their texts mean nothing.\n\n"
     )
 
 

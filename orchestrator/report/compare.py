@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RATIOS = {
-    "per_token_j": "J/token",
-    "spent_j": "energy of an answer",
+    "energy_per_token_j": "J/token",
+    "counted_energy_j": "energy of an answer",
     "n_new_tokens": "new tokens",
     "tokens_per_s": "tokens/s",
 }
 """Columns of which ratios are given, with their names in the report."""
-OF_A_METER = ("per_token_j", "spent_j")
+OF_A_METER = ("energy_per_token_j", "counted_energy_j")
 """Columns that can be compared only where both data sets used the same meter."""
 USABLE = "usable"
 PAIR_KEY = ["configuration", "use_case", "prompt_sha256"]
@@ -268,7 +268,7 @@ def comparison_sentences(comparison: Comparison) -> list[str]:
     """A sentence on J/token for each match whose interval is known."""
     lines = []
     for match in comparison.matches:
-        change = match.changes.get("per_token_j")
+        change = match.changes.get("energy_per_token_j")
         if change is None or change.interval is None:
             continue
         lower, upper = change.interval
@@ -358,7 +358,7 @@ def _setup(data: Data) -> dict[str, str]:
     for package, versions in _package_versions(data).items():
         setup[package] = ", ".join(sorted(versions))
     setup["executions"] = f"{len(frame):,}"
-    setup["energy"] = energy(frame["spent_j"].sum())
+    setup["energy"] = energy(frame["counted_energy_j"].sum())
     setup["measured"] = _days(frame["started_at"])
     return setup
 

@@ -82,19 +82,19 @@ def effects(kept: pd.DataFrame, *, adjusted: bool) -> list[Effect]:
     varied = [name for name, axis in axes.items() if axis is not None]
     design = _design(kept, {name: axes[name] for name in varied}, adjusted=adjusted)
     _, clusters = np.unique(kept["point"].to_numpy(), return_inverse=True)
-    fit = sm.OLS(np.log(kept["spent_j"].to_numpy(float)), design.to_numpy(float)).fit(
+    fit = sm.OLS(np.log(kept["counted_energy_j"].to_numpy(float)), design.to_numpy(float)).fit(
         cov_type="cluster", cov_kwds={"groups": clusters, "use_correction": True}, use_t=True
     )
     intervals = fit.conf_int(1 - CONFIDENCE)
-    found = []
+    effects = []
     for name in PARAMETERS:
         if name not in varied:
-            found.append(_unknown(kept, name, "it has one value only", adjusted=adjusted))
+            effects.append(_unknown(kept, name, "it has one value only", adjusted=adjusted))
             continue
         at = design.columns.get_loc(name)
         beta, (lower, upper) = fit.params[at], intervals[at]
         if not np.isfinite([beta, lower, upper]).all():
-            found.append(
+            effects.append(
                 _unknown(
                     kept,
                     name,
@@ -107,8 +107,8 @@ def effects(kept: pd.DataFrame, *, adjusted: bool) -> list[Effect]:
         percent, lower, upper = (
             100 * math.expm1(min(value, 50.0)) for value in (beta, lower, upper)
         )
-        found.append(Effect(name, adjusted, low, high, percent, lower, upper))
-    return found
+        effects.append(Effect(name, adjusted, low, high, percent, lower, upper))
+    return effects
 
 
 def values_of(kept: pd.DataFrame, name: str) -> pd.Series:

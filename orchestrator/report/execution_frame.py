@@ -29,14 +29,14 @@ class Data:
 
     all: pd.DataFrame
     """Every execution, with the schema's columns and these:
-    spent_j: joules, from the column that energy_basis names;
-    per_token_j: spent_j over the new tokens; null where the execution isn't counted;
+    counted_energy_j: joules, from the column that energy_basis names;
+    energy_per_token_j: counted_energy_j over the new tokens; null where it isn't measured;
     group: machine, model and quantization; energies may be compared within one group;
     point: the configuration, across models, use cases and repeats;
     discarded: ok, but its text was found unusable;
-    counted: ok, not discarded, and measured."""
+    measured: ok, not discarded, with a known energy."""
     kept: pd.DataFrame
-    """The counted executions without any of the flags in LEFT_OUT."""
+    """The measured executions without any of the flags in LEFT_OUT."""
     paths: DataSetPaths | None = None
     """Where the trials' folders are; None if there are only tables."""
 
@@ -48,7 +48,9 @@ class Data:
     @cached_property
     def importances(self) -> tuple[list[Importance], list[Importance]]:
         """The importance of each hyperparameter: for an answer's energy, and for J/token."""
-        return importances(self.kept, "spent_j"), importances(self.kept, "per_token_j")
+        return importances(self.kept, "counted_energy_j"), importances(
+            self.kept, "energy_per_token_j"
+        )
 
     @cached_property
     def cost(self) -> Cost | None:
@@ -86,9 +88,9 @@ def data_of(executions: pd.DataFrame, paths: DataSetPaths | None = None) -> Data
 
     frame = executions.copy()
     basis = frame["energy_basis"]
-    frame["spent_j"] = np.nan
+    frame["counted_energy_j"] = np.nan
     for name in basis.dropna().unique():
-        frame.loc[basis == name, "spent_j"] = frame.loc[basis == name, name].astype(float)
+        frame.loc[basis == name, "counted_energy_j"] = frame.loc[basis == name, name].astype(float)
     frame["group"] = frame["machine"] + " / " + frame["model"] + " / " + frame["quantization"]
     frame["point"] = frame["strategy"].astype(str)
     for name in PARAMETERS:
@@ -99,11 +101,13 @@ def data_of(executions: pd.DataFrame, paths: DataSetPaths | None = None) -> Data
     left_out = frame["warning_flags"].map(_is_left_out).astype(bool)
     discarded = frame["usable"].map(_is_false).astype(bool)
     ok = frame["status"] == "ok"
-    measured = frame["spent_j"].gt(0) & frame["n_new_tokens"].gt(0)
+    measured = frame["counted_energy_j"].gt(0) & frame["n_new_tokens"].gt(0)
     frame["discarded"] = ok & discarded
-    frame["counted"] = ok & ~discarded & measured
-    frame["per_token_j"] = (frame["spent_j"] / frame["n_new_tokens"]).where(frame["counted"])
-    return Data(all=frame, kept=frame[frame["counted"] & ~left_out].copy(), paths=paths)
+    frame["measured"] = ok & ~discarded & measured
+    frame["energy_per_token_j"] = (frame["counted_energy_j"] / frame["n_new_tokens"]).where(
+        frame["measured"]
+    )
+    return Data(all=frame, kept=frame[frame["measured"] & ~left_out].copy(), paths=paths)
 
 
 def _entries(cell: Any) -> tuple[str, ...] | None:

@@ -72,7 +72,7 @@ def energy_by_length(data: Data) -> Figure | None:
         if len(some):
             axes.scatter(
                 some["n_new_tokens"],
-                some["spent_j"],
+                some["counted_energy_j"],
                 s=12,
                 alpha=0.6,
                 color=colour,
@@ -192,7 +192,9 @@ def side_by_side(data: Data) -> Figure | None:
     colours = looks(data.all["group"])
     figure, axes = _axes(height=1.2 + 0.32 * len(keys))
     for row, (group, use_case) in enumerate(keys):
-        some = kept.loc[(kept["group"] == group) & (kept["use_case"] == use_case), "per_token_j"]
+        some = kept.loc[
+            (kept["group"] == group) & (kept["use_case"] == use_case), "energy_per_token_j"
+        ]
         box = axes.boxplot(
             [some],
             positions=[row],
@@ -228,11 +230,13 @@ def configurations(data: Data) -> pd.DataFrame:
     (the mean, null where no text was judged) and sampled.
     """
     ok = data.all[
-        (data.all["status"] == "ok") & data.all["spent_j"].gt(0) & data.all["n_new_tokens"].gt(0)
+        (data.all["status"] == "ok")
+        & data.all["counted_energy_j"].gt(0)
+        & data.all["n_new_tokens"].gt(0)
     ]
     ok = ok.assign(quality=ok["quality"].astype(float))
     sums = ok.groupby(["group", "point"]).agg(
-        spent=("spent_j", "sum"),
+        spent=("counted_energy_j", "sum"),
         tokens=("n_new_tokens", "sum"),
         quality=("quality", "mean"),
         sampled=("effective_do_sample", "first"),
@@ -432,12 +436,13 @@ def pairs_chart(pairs: Mapping[str, pd.DataFrame]) -> Figure | None:
     """J/token in data set A against that in B, with a marker for each configuration.
 
     `pairs` maps the name of two matched groups to their pairs, with the columns `configuration`,
-    `per_token_j_a` and `per_token_j_b`. On the line, both data sets have the same J/token.
+    `energy_per_token_j_a` and `energy_per_token_j_b`. On the line, both data sets have the same
+    J/token.
     """
     if not any(len(some) for some in pairs.values()):
         return None
     figure, axes = _axes(width=5.0, height=4.4)
-    both = ["per_token_j_a", "per_token_j_b"]
+    both = ["energy_per_token_j_a", "energy_per_token_j_b"]
     of_group = {
         name: thinned(some.groupby("configuration")[both].median()) for name, some in pairs.items()
     }

@@ -100,16 +100,16 @@ def importances(kept: pd.DataFrame, outcome: str) -> list[Importance]:
     noise = max(residual["sum_sq"] / residual["df"], least_noise)
     # The estimated noncentrality: the sum of squares in units of the noise, less what chance adds.
     signals = {name: table.loc[name, "sum_sq"] / noise - table.loc[name, "df"] for name in curves}
-    found = []
+    importances_ = []
     for name in PARAMETERS:
         if name not in curves:
-            found.append(Importance(name, None, note=ONE_VALUE))
+            importances_.append(Importance(name, None, note=ONE_VALUE))
             continue
         others = sum(max(0.0, signals[other]) for other in curves if other != name)
         df = table.loc[name, "df"]
         f = table.loc[name, "sum_sq"] / df / noise
         low, high = _noncentrality(f, df, residual["df"])
-        found.append(
+        importances_.append(
             Importance(
                 name,
                 _share(max(0.0, signals[name]), others, n_points),
@@ -117,7 +117,7 @@ def importances(kept: pd.DataFrame, outcome: str) -> list[Importance]:
                 _share(high, others, n_points),
             )
         )
-    return found
+    return importances_
 
 
 def _share(signal: float, others: float, n_points: int) -> float:

@@ -32,7 +32,7 @@ from orchestrator.report.page_content import (
 )
 from orchestrator.report.style import RC
 from orchestrator.report.trust import cards
-from orchestrator.units import counted, number
+from orchestrator.units import number, plural
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,7 +109,7 @@ def _rendered(**parts: object) -> str:
     template = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    text: str = template.render(version=__version__, number=number, counted=counted, **parts)
+    text: str = template.render(version=__version__, number=number, plural=plural, **parts)
     return text
 
 

@@ -17,7 +17,7 @@ from orchestrator.report.effects import Effect
 from orchestrator.report.execution_frame import Data
 from orchestrator.report.importance import ONE_VALUE, Importance
 from orchestrator.report.sweep_cost import CostPart
-from orchestrator.units import counted, duration, energy, number
+from orchestrator.units import duration, energy, number, plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +47,7 @@ def headline(data: Data) -> list[tuple[str, str, str]]:
     frame, kept = data.all, data.kept
     n_failed = int((frame["status"] != "ok").sum())
     n_discarded = int(frame["discarded"].sum())
-    energy_j = energy(_sum(frame["spent_j"]))
+    energy_j = energy(_sum(frame["counted_energy_j"]))
     figures = [
         ("executions", f"{len(frame):,}", f"{n_failed:,} failed, {n_discarded:,} discarded"),
         ("energy", energy_j, "of all executions, by the meter that each row names"),
@@ -66,8 +66,8 @@ def _usable_figures(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
     ok = frame[frame["status"] == "ok"]
     n_usable = int((ok["usable"] == True).sum())  # noqa: E712 - a null is neither True nor False
     # failed executions have no text that could be usable
-    wasted_j = _sum(ok.loc[ok["discarded"], "spent_j"])
-    whole_j = _sum(ok["spent_j"])
+    wasted_j = _sum(ok.loc[ok["discarded"], "counted_energy_j"])
+    whole_j = _sum(ok["counted_energy_j"])
     share = "share unknown"
     if wasted_j is not None and whole_j:
         share = f"{percent(wasted_j / whole_j)} of the energy of ok executions"
@@ -78,7 +78,7 @@ def _usable_figures(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
     is_or_are = "is" if n_usable == 1 else "are"
     return [
         ("wasted energy", energy(wasted_j), f"went into answers that were discarded: {share}"),
-        ("per usable answer", per_usable, f"{counted(n_usable, 'answer')} {is_or_are} usable"),
+        ("per usable answer", per_usable, f"{plural(n_usable, 'answer')} {is_or_are} usable"),
     ]
 
 
@@ -91,7 +91,7 @@ def warnings(data: Data) -> list[str]:
     n_synthetic = int(frame["synthetic"].sum())
     if n_synthetic:
         lines.append(
-            f"{n_synthetic} of {counted(len(frame), 'execution')} used SYNTHETIC models (random "
+            f"{n_synthetic} of {plural(len(frame), 'execution')} used SYNTHETIC models (random "
             "weights, or no model at all): their texts mean nothing."
         )
     bases = set(frame["energy_basis"].dropna())
@@ -110,7 +110,7 @@ def warnings(data: Data) -> list[str]:
         if counts[flag]:
             is_or_are = "is" if counts[flag] == 1 else "are"
             lines.append(
-                f"{counted(counts[flag], 'execution')} {is_or_are} {flag}: "
+                f"{plural(counts[flag], 'execution')} {is_or_are} {flag}: "
                 "left out of every effect below, but kept in the data."
             )
     if not data.evaluated:
@@ -241,7 +241,7 @@ def repeat_table(data: Data) -> Table:
     """How far repeats of the same configuration and prompt differ, anchors included."""
     rows = []
     for group, answers in data.kept.groupby("group", sort=True):
-        of_prompt = answers.groupby(["point", "use_case", "prompt_number"])["per_token_j"]
+        of_prompt = answers.groupby(["point", "use_case", "prompt_number"])["energy_per_token_j"]
         repeats = of_prompt.agg(["mean", "std", "size"])
         # A single measurement has no spread.
         repeats = repeats[repeats["size"] > 1]
@@ -288,7 +288,7 @@ def left_out_table(data: Data) -> Table:
 def _counts(what: str, executions: pd.DataFrame, column: str) -> list[tuple[str, ...]]:
     """A row for each value of a column, with the executions that have it."""
     return [
-        (what, str(why), f"{len(some):,}", energy(_sum(some["spent_j"])))
+        (what, str(why), f"{len(some):,}", energy(_sum(some["counted_energy_j"])))
         for why, some in executions.groupby(column, sort=True)
     ]
 
@@ -311,7 +311,7 @@ def cost_table(data: Data) -> Table:
     if not cost.held_s:
         note += " Without a GPU, the time between executions is unknown."
     if cost.n_unreadable:
-        trials = counted(cost.n_unreadable, "trial")
+        trials = plural(cost.n_unreadable, "trial")
         note += f" {trials} can't be read: `orchestrator validate` names them."
     return Table("cost", title, head, rows, note)
 
@@ -332,7 +332,9 @@ def _cost_row(part: CostPart, held_s: float | None) -> tuple[str, ...]:
 
 def _quartiles(answers: pd.DataFrame) -> tuple[str, ...]:
     """J/token of answers: lower quartile, median, upper quartile."""
-    return tuple(number(float(answers["per_token_j"].quantile(q))) for q in (0.25, 0.5, 0.75))
+    return tuple(
+        number(float(answers["energy_per_token_j"].quantile(q))) for q in (0.25, 0.5, 0.75)
+    )
 
 
 def _sum(values: pd.Series) -> float | None:

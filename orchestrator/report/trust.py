@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from orchestrator.dataset.flags import DOUBTFUL, FLAGS
 from orchestrator.report.execution_frame import Data
-from orchestrator.units import counted
+from orchestrator.units import plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,12 +57,12 @@ def cards(data: Data) -> list[Card]:
 def _card(rows: pd.DataFrame) -> Card:
     """The card of one trial from its executions."""
     first = rows.iloc[0]
-    kept = rows[rows["counted"]]
+    kept = rows[rows["measured"]]
     flags = set(rows["warning_flags"].explode().dropna())
     tokens = int(kept["n_new_tokens"].sum())
     energy_per_token_j = None
     if tokens:
-        energy_per_token_j = float(kept["spent_j"].sum()) / tokens
+        energy_per_token_j = float(kept["counted_energy_j"].sum()) / tokens
     place = f"{first['machine']} / {first['model']} / {first['use_case']}"
     return Card(
         name=f"{place} / {int(first['config_index']):04d}-r{int(first['repeat'])}",
@@ -103,11 +103,11 @@ def _reasons(rows: pd.DataFrame, kept: pd.DataFrame, flags: set[str]) -> list[st
         )
     n_failed = int((rows["status"] != "ok").sum())
     if n_failed:
-        reasons.append(f"{n_failed} of {counted(len(rows), 'execution')} failed")
+        reasons.append(f"{n_failed} of {plural(len(rows), 'execution')} failed")
     n_discarded = int(rows["discarded"].sum())
     if n_discarded:
         was_or_were = "was" if n_discarded == 1 else "were"
-        reasons.append(f"{n_discarded} of {counted(len(rows), 'text')} {was_or_were} discarded")
+        reasons.append(f"{n_discarded} of {plural(len(rows), 'text')} {was_or_were} discarded")
     return reasons
 
 

@@ -265,9 +265,9 @@ class Queue:
 
 
 def _items(trials: Trials) -> Iterator[Item]:
-    """Every counted execution that has a text."""
+    """Every chosen execution that has a text."""
     for key in trials:
-        for one in trials.counted(key):
+        for one in trials.chosen(key):
             columns, measured = one.record.columns, one.execution
             text = measured.output_text
             if text is None:

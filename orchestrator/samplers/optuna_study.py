@@ -78,14 +78,14 @@ def _distributions(space: Space) -> dict[str, Any]:
     """The space as Optuna has it, both bounds included."""
     from optuna.distributions import FloatDistribution, IntDistribution
 
-    found: dict[str, Any] = {}
+    axes: dict[str, Any] = {}
     for name in PARAMETERS:
         axis = space.parameters[name]
         if axis.type == "int":
-            found[name] = IntDistribution(int(axis.low), int(axis.high))
+            axes[name] = IntDistribution(int(axis.low), int(axis.high))
         else:
-            found[name] = FloatDistribution(axis.low, axis.high)
-    return found
+            axes[name] = FloatDistribution(axis.low, axis.high)
+    return axes
 
 
 def _search(seed: int, options: OptunaOptions) -> optuna.samplers.BaseSampler:

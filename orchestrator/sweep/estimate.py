@@ -199,7 +199,7 @@ def memory_fit(
 
 def _offloads(setup: Setup) -> bool:
     """Whether layers may stay in the host's memory."""
-    return bool(getattr(options_of(setup), "cpu_offload", False))
+    return options_of(setup).offloads
 
 
 def offloaded_bytes(architecture: Architecture, quantization: Quantization, gpu_bytes: int) -> int:

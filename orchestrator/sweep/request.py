@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,7 +65,8 @@ class Request:
     chat_template: str = "auto"
     fixed_length: bool = False
     beyond_context: bool = False
-    cpu_offload: bool = False
+    engine_options: dict[str, Any] = field(default_factory=dict)
+    """Options of engines, those that were given."""
     use_cases: tuple[str, ...] = ()
     prompts: int | None = None
     ranges: tuple[str, ...] = ()
@@ -202,7 +203,7 @@ def resolve_request(
         space_file=given.space_file,
         sampler=given.sampler,
         sampler_options=given.sampler_options,
-        engine_options=engine.given_options(**_engine_flags(request)),
+        engine_options=engine.given_options(**request.engine_options),
         models=tuple(models),
         quantization=given.quantization,
         use_cases=tuple(given.use_cases),
@@ -263,14 +264,14 @@ def _inputs(request: Request, gpu_names: list[str]) -> _Inputs:
     )
 
 
-def _defaults_of(found: list[tuple[Machine, Path]]) -> tuple[Profile, tuple[str, ...]]:
+def _defaults_of(machines: list[tuple[Machine, Path]]) -> tuple[Profile, tuple[str, ...]]:
     """Profile and models of the machine; of one that couldn't be read an empty one and none.
 
     So the other flags are checked all the same.
     """
-    if not found:
+    if not machines:
         return Profile(), ()
-    ((machine, _),) = found
+    ((machine, _),) = machines
     return machine.profile, (_default_model(machine),)
 
 
@@ -280,13 +281,6 @@ def _narrowed(space: Space, ranges: dict[str, tuple[float, float]]) -> Space:
         return space.narrowed(ranges)
     except ValidationError as error:
         raise UserError(*lines_of(error, Space, "--range")) from error
-
-
-def _engine_flags(request: Request) -> dict[str, Any]:
-    """The flags that are options of an engine, those that were given."""
-    if not request.cpu_offload:
-        return {}
-    return {"cpu_offload": True}
 
 
 def _check_shard(shard: Shard | None, sampler: SamplerKind, space: Space, samples: int) -> None:
@@ -401,16 +395,25 @@ def _engine_faults(request: Request, gpu_names: list[str]) -> list[str]:
     if engine is None:
         known = nearest(request.engine, list(ENGINES))
         return [f"--engine: there is no {request.engine!r}: {known}"]
-    if not request.cpu_offload:
-        return []
-    if "cpu_offload" not in engine.options.model_fields:
-        why = f"the {request.engine} engine has no layers"
-        return [f"--cpu-offload: {why}; leave it out, or take --engine transformers"]
+    foreign = sorted(request.engine_options.keys() - engine.options.model_fields.keys())
+    if foreign:
+        return [_foreign_option(option, request.engine) for option in foreign]
     # on a cluster other machines may have GPUs
-    if request.address is None and not gpu_names:
+    offloads = engine.options(**request.engine_options).offloads
+    if offloads and request.address is None and not gpu_names:
         why = "this machine has no GPU, so all layers are in its memory anyway"
         return [f"--cpu-offload: {why}; leave it out"]
     return []
+
+
+def _foreign_option(option: str, engine: str) -> str:
+    """A sentence on an option that belongs to other engines than the one that was asked for."""
+    owners = [name for name, kind in ENGINES.items() if option in kind.options.model_fields]
+    flag = f"--{option.replace('_', '-')}"
+    return (
+        f"{flag}: the {engine} engine doesn't have it; leave it out, or take --engine "
+        f"{' or '.join(owners)}"
+    )
 
 
 def _check_size(samples: int, models: int, use_cases: int, repeats: int) -> None:
@@ -557,8 +560,8 @@ def _shard(text: str | None) -> Shard | None:
     """`2/3` -> the second part of three. Raises UserError."""
     if text is None:
         return None
-    found = re.fullmatch(r"(\d{1,5})/(\d{1,5})", text, re.ASCII)
-    number, of = map(int, found.groups()) if found else (0, 0)
+    match = re.fullmatch(r"(\d{1,5})/(\d{1,5})", text, re.ASCII)
+    number, of = map(int, match.groups()) if match else (0, 0)
     if not 1 <= number <= of:
         raise UserError(f"--shard {short(text)}: write it as I/N, e.g. 2/3 for the second of three")
     return Shard(number, of)

@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.dataset.drift import Baseline, conditions, mixed
 from orchestrator.dataset.lock import Lock, held
@@ -23,7 +23,7 @@ from orchestrator.meters.nvml import visible_gpus
 from orchestrator.sweep.budget import Budget
 from orchestrator.sweep.estimate import too_small
 from orchestrator.sweep.jobs import JobFactory, RunOptions, searcher_of
-from orchestrator.sweep.prepare import Prepared, Say, prepare
+from orchestrator.sweep.prepare import Part, Prepared, Say, prepare
 from orchestrator.sweep.request import Resolved
 from orchestrator.sweep.totals import Totals
 from orchestrator.tune.observers import Observer, Observers
@@ -102,66 +102,103 @@ def run_sweep(
 
     Raises UserError; KeyboardInterrupt passes with all finished kept.
     """
-    resolved, plan, paths = prepared.resolved, prepared.plan, prepared.paths
     _keep_plan(prepared)
-    tables = TableWriter(paths, prepared.trials)
+    tables = TableWriter(prepared.paths, prepared.trials)
     watcher.planned(prepared)
     # the tables are made anew all the same: an interruption may have left old ones
     if not prepared.n_missing():
         tables.flush()
         return RunOutcome()
     baseline = _baseline(prepared, accept=options.accept_drift)
-    address = resolved.request.address
+    address = prepared.resolved.request.address
     from orchestrator.tune.session import ray_session, set_environment
 
     # Ray reads these variables when it is imported, as the modules below do
     set_environment(address)
-    from orchestrator.tune.callback import DataSetCallback
-    from orchestrator.tune.driver import MachineRun, Slots, placement, run
+    from orchestrator.tune.driver import run
     from orchestrator.tune.halt import signals_to
     from orchestrator.tune.metrics import Metrics
     from orchestrator.tune.prometheus_targets import announced
 
     totals = Totals()
-    n_gpus = _own_gpus(resolved)
     # from here on a signal drains the sweep; before, it ends the program
     halt.under_way = True
     with (
         signals_to(halt) as install,
-        ray_session(address, n_gpus) as session,
+        ray_session(address, _own_gpus(prepared.resolved)) as session,
         announced(session.nodes),
     ):
         # once more: Ray's start put a handler of its own in place of ours
         install()
-        small = () if plan.each else too_small(plan, resolved)
-        places = [
-            placement(session, resolved.parallel, part.machine, small) for part in prepared.parts
-        ]
+        places = _places(prepared, session)
         watcher.started(session, sum(place.at_once for place in places), totals)
         budget = _budget(prepared, options, places, halt)
-        metrics = Metrics(plan.id, prepared.n_missing_trials())
+        metrics = Metrics(prepared.plan.id, prepared.n_missing_trials())
         observers = Observers(totals, budget, observer, metrics)
-        recorder = Recorder(paths, tables, lock)
         # a sweep that is to end doesn't wait for room on a full disk
-        recorder.give_up, recorder.tell = halt.ending, observers.disk_full
-        orders = itertools.count(1 + _last_order(prepared))
-
-        def allows(job: Job) -> str | None:
-            """None where a job may start, else why nothing more starts."""
-            with recorder.one_at_a_time:  # several searchers ask, and observers count meanwhile
-                return halt.draining or halt.fatal or budget.begin(job)
-
-        runs = []
-        for part, place in zip(prepared.parts, places, strict=True):
-            factory = JobFactory(prepared, part, options, place)
-            slots = Slots(place.at_once)
-            searcher = searcher_of(factory, orders, slots, allows)
-            callback = DataSetCallback(
-                recorder, baseline, searcher, halt, observers, objectives=factory.objectives()
-            )
-            runs.append(MachineRun(searcher, callback, place, slots))
+        recorder = Recorder(
+            prepared.paths, tables, lock, give_up=halt.ending, tell=observers.disk_full
+        )
+        work = Work(prepared, options, recorder, baseline, budget, halt, observers)
+        runs = work.machine_runs(places)
         run(runs, halt, session, on_drain=watcher.draining, on_look=metrics.tell_again)
         return _outcome(prepared, runs, totals, halt)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the parts of a sweep, one a kind of machine, share while they run."""
+
+    prepared: Prepared
+    options: RunOptions
+    recorder: Recorder
+    baseline: Baseline
+    budget: Budget
+    halt: Halt
+    observers: Observers
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave all out: Tune pickles what it can reach into a state that is never restored."""
+        return {}
+
+    def machine_runs(self, places: list[Placement]) -> list[MachineRun]:
+        """What Tune runs on each kind of machine; `places` in the order of the parts."""
+        orders = itertools.count(1 + _last_order(self.prepared))
+        parts = zip(self.prepared.parts, places, strict=True)
+        return [self._machine_run(part, place, orders) for part, place in parts]
+
+    def _machine_run(self, part: Part, place: Placement, orders: Iterator[int]) -> MachineRun:
+        """The searcher and the callback of one kind of machine."""
+        from orchestrator.tune.callback import DataSetCallback
+        from orchestrator.tune.driver import MachineRun, Slots
+
+        factory = JobFactory(self.prepared, part, self.options, place)
+        slots = Slots(place.at_once)
+        searcher = searcher_of(factory, orders, slots, self._why_not)
+        callback = DataSetCallback(
+            self.recorder,
+            self.baseline,
+            searcher,
+            self.halt,
+            self.observers,
+            objectives=factory.objectives(),
+        )
+        return MachineRun(searcher, callback, place, slots)
+
+    def _why_not(self, job: Job) -> str | None:
+        """None where a job may start, else why nothing more starts."""
+        # several searchers ask, and observers count meanwhile
+        with self.recorder.one_at_a_time:
+            return self.halt.draining or self.halt.fatal or self.budget.begin(job)
+
+
+def _places(prepared: Prepared, session: Session) -> list[Placement]:
+    """Where the trials of each part run."""
+    from orchestrator.tune.driver import placement
+
+    plan, resolved = prepared.plan, prepared.resolved
+    small = () if plan.each else too_small(plan, resolved)
+    return [placement(session, resolved.parallel, part.machine, small) for part in prepared.parts]
 
 
 def _outcome(prepared: Prepared, runs: list[MachineRun], totals: Totals, halt: Halt) -> RunOutcome:

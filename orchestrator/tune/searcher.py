@@ -17,7 +17,6 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from orchestrator.engine import options_of
 from orchestrator.nouns import Configuration, Setup, TrialKey, TrialSpec
 from orchestrator.samplers import Sampler
 from orchestrator.tune.trainable import Job
@@ -177,5 +176,5 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
 
 def model_key(setup: Setup) -> str:
     """What decides, besides the machine, how much memory a length takes."""
-    offload = " cpu_offload" if getattr(options_of(setup), "cpu_offload", False) else ""
-    return f"{setup.model} {setup.quantization.name} {setup.compute_dtype}{offload}"
+    options = sorted(setup.engine_options.items())
+    return f"{setup.model} {setup.quantization.name} {setup.compute_dtype} {options}"

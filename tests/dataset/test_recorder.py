@@ -55,15 +55,28 @@ def lock(paths: DataSetPaths) -> Iterator[Lock]:
 
 
 @pytest.fixture
-def recorder(paths: DataSetPaths, lock: Lock) -> Recorder:
-    return Recorder(paths, TableWriter(paths, Trials()), lock)
+def told() -> list[str]:
+    """What the recorder told."""
+    return []
 
 
 @pytest.fixture
-def told(recorder: Recorder) -> list[str]:
-    lines: list[str] = []
-    recorder.tell = lines.append
-    return lines
+def patience() -> list[float]:
+    """After how many waits it is asked to give up; empty: never."""
+    return []
+
+
+@pytest.fixture
+def recorder(
+    paths: DataSetPaths, lock: Lock, clock: Clock, told: list[str], patience: list[float]
+) -> Recorder:
+    return Recorder(
+        paths,
+        TableWriter(paths, Trials()),
+        lock,
+        give_up=lambda: any(len(clock.slept_s) >= waits for waits in patience),
+        tell=told.append,
+    )
 
 
 def record(recorder: Recorder, *numbers: int) -> None:
@@ -166,9 +179,9 @@ def test_a_full_disk_while_a_trial_is_sealed_is_waited_for(
 
 
 def test_waiting_ends_when_asked(
-    recorder: Recorder, paths: DataSetPaths, clock: Clock, full: Full, told: list[str]
+    recorder: Recorder, clock: Clock, full: Full, told: list[str], patience: list[float]
 ) -> None:
-    recorder.give_up = lambda: len(clock.slept_s) >= 3
+    patience.append(3)
     full.refuse(99)
     with pytest.raises(OSError, match="No space left on device"):
         record(recorder, 1)
@@ -177,9 +190,9 @@ def test_waiting_ends_when_asked(
 
 
 def test_nobody_is_waited_for_who_has_been_asked_to_end(
-    recorder: Recorder, clock: Clock, full: Full, told: list[str]
+    recorder: Recorder, clock: Clock, full: Full, told: list[str], patience: list[float]
 ) -> None:
-    recorder.give_up = lambda: True
+    patience.append(0)
     full.refuse(1)
     with pytest.raises(OSError, match="No space left on device"):
         record(recorder, 1)

@@ -139,7 +139,7 @@ def window(scene: Scene, seconds: float = 0.3) -> Window:
 def test_a_window_of_known_power(no_network: list[Any]) -> None:
     window(Scene(ITALY))  # the first one looks for the hardware
     taken = window(Scene(ITALY, project_name="sweep"), 0.5)
-    values, raw = taken.reading.values, taken.reading.raw
+    values, raw = taken.reading.values, taken.reading.codecarbon
     assert taken.holds(10.0)
     assert 0 < values["cpu_energy_j"] < 110 * taken.outer_s
     assert values["energy_j"] == pytest.approx(values["cpu_energy_j"] + values["ram_energy_j"])
@@ -157,9 +157,12 @@ def test_with_all_sockets_blocked_it_holds_the_country(
 ) -> None:
     machine = ITALY.model_copy(update={"carbon_intensity_g_per_kwh": None})
     reading = window(Scene(machine)).reading
-    assert (reading.raw["country_iso_code"], reading.raw["country_name"]) == ("ITA", "Italy")
-    assert reading.raw["on_cloud"] == "N"
-    intensity_g = 1000 * reading.raw["emissions"] / reading.raw["energy_consumed"]
+    assert (reading.codecarbon["country_iso_code"], reading.codecarbon["country_name"]) == (
+        "ITA",
+        "Italy",
+    )
+    assert reading.codecarbon["on_cloud"] == "N"
+    intensity_g = 1000 * reading.codecarbon["emissions"] / reading.codecarbon["energy_consumed"]
     assert 200 < intensity_g < 450, "Italy's, not France's 56 nor the world's 475"
     assert no_network == []
     assert list(elsewhere.iterdir()) == [], "no CSV, no lock"
@@ -167,10 +170,10 @@ def test_with_all_sockets_blocked_it_holds_the_country(
 
 def test_without_a_country_it_is_the_world_average(no_network: list[Any]) -> None:
     reading = window(Scene(ANYWHERE)).reading
-    assert 1000 * reading.raw["emissions"] / reading.raw["energy_consumed"] == pytest.approx(
-        475, rel=0.02
-    )
-    assert not reading.raw["country_iso_code"]
+    assert 1000 * reading.codecarbon["emissions"] / reading.codecarbon[
+        "energy_consumed"
+    ] == pytest.approx(475, rel=0.02)
+    assert not reading.codecarbon["country_iso_code"]
     assert no_network == []
 
 
@@ -207,13 +210,17 @@ def test_a_hostile_surrounding_changes_nothing(
     assert no_network == [], "it tried to reach the network"
     assert taken.holds(10.0)
     assert reading.values["cpu_method"] == calm.values["cpu_method"]
-    same = set(reading.raw) - {
+    same = set(reading.codecarbon) - {
         "timestamp", "run_id", "duration", "emissions", "emissions_rate", "cpu_power",
         "gpu_power", "ram_power", "cpu_energy", "gpu_energy", "ram_energy", "energy_consumed",
         "cpu_utilization_percent", "ram_utilization_percent", "ram_used_gb",
     }  # fmt: skip
-    assert {name: reading.raw[name] for name in same} == {name: calm.raw[name] for name in same}
-    assert reading.raw["emissions"] / reading.raw["energy_consumed"] == pytest.approx(0.250)
+    assert {name: reading.codecarbon[name] for name in same} == {
+        name: calm.codecarbon[name] for name in same
+    }
+    assert reading.codecarbon["emissions"] / reading.codecarbon["energy_consumed"] == pytest.approx(
+        0.250
+    )
     assert [p.name for p in elsewhere.rglob("*.csv")] == []
     out, err = capfd.readouterr()
     assert (out, err) == ("", "")
@@ -286,7 +293,7 @@ def test_where_codecarbon_fails_every_energy_is_none_with_a_reason(
     assert set(reading.notes.values()) == {
         "CodeCarbon measured nothing (its own error was swallowed)"
     }
-    assert reading.raw == {}
+    assert reading.codecarbon == {}
 
 
 def test_a_failure_spoils_no_later_window(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,7 +328,7 @@ def test_a_window_too_short_for_codecarbon_is_none(
     assert reading.notes == dict.fromkeys(
         ENERGIES, "CodeCarbon measures nothing in a window under 0.05 s"
     )
-    assert reading.raw["country_iso_code"] == "ITA", "its record is kept"
+    assert reading.codecarbon["country_iso_code"] == "ITA", "its record is kept"
 
 
 def test_codecarbon_itself_still_skips_short_windows() -> None:
@@ -330,7 +337,7 @@ def test_codecarbon_itself_still_skips_short_windows() -> None:
     for _ in range(20):
         taken = window(Scene(ITALY), 0.04)
         if taken.outer_s < 0.05:
-            assert taken.reading.raw["ram_energy"] * J_PER_KWH < 0.5 * 10 * taken.inner_s
+            assert taken.reading.codecarbon["ram_energy"] * J_PER_KWH < 0.5 * 10 * taken.inner_s
             return
     pytest.skip("this host is too busy for short windows")
 
@@ -356,7 +363,7 @@ def test_parallel_trials_share_a_given_ram_power() -> None:
 def test_the_pue_multiplies_every_part() -> None:
     taken = window(Scene(ITALY.model_copy(update={"pue": 1.5})))
     assert taken.holds(15.0)
-    assert taken.reading.raw["pue"] == 1.5
+    assert taken.reading.codecarbon["pue"] == 1.5
 
 
 # --- GPUs -----------------------------------------------------------------------------------------

@@ -218,9 +218,9 @@ def test_a_sweep_ended_on_a_full_disk_keeps_what_was_finished(
     assert "Traceback" not in rest, rest
     ballast.unlink()
     orchestrator.run("tune", *SMALL, "--out", str(out))
-    counted = keys(trials(out))
-    assert (len(counted), set(counted.values())) == (6, {1})
-    assert done <= counted
+    tallied = keys(trials(out))
+    assert (len(tallied), set(tallied.values())) == (6, {1})
+    assert done <= tallied
     orchestrator.run("validate", "--out", str(out))
 
 

@@ -78,9 +78,9 @@ def test_more_samples_extend_a_design(
     )
     assert second["sweep"] == first["sweep"]
     assert second["executions_done_before"] == 12
-    counted = keys(trials(out))
-    assert len(counted) == 3 * 3 * 2 * 3  # use cases x samples x repeats x prompts
-    assert set(counted.values()) == {1}
+    tallied = keys(trials(out))
+    assert len(tallied) == 3 * 3 * 2 * 3  # use cases x samples x repeats x prompts
+    assert set(tallied.values()) == {1}
     assert before.items() <= hashes(out).items(), "a sealed trial changed"
     assert pq.read_metadata(out / "executions.parquet").num_rows == 54
     assert pq.read_metadata(out / "summary.parquet").num_rows == 18
@@ -111,9 +111,9 @@ def test_killed_driver_loses_only_the_running_prompt(
     result = orchestrator.tune("--space", "uniform", "--samples", "2", *SIMULATED)
     assert result["executions_done_before"] == finished
     assert result["executions_run"] == 12 - finished
-    counted = keys(trials(out))
-    assert len(counted) == 12
-    assert set(counted.values()) == {1}
+    tallied = keys(trials(out))
+    assert len(tallied) == 12
+    assert set(tallied.values()) == {1}
     assert not list(out.rglob(".*")), "hidden leftovers"
 
 

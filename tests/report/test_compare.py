@@ -65,7 +65,7 @@ def test_a_known_ratio_lies_in_the_interval_about_as_often_as_it_says() -> None:
     held = clear = 0
     for seed in SEEDS:
         (match,) = both(rows(seed), costlier(1.3, seed)).matches
-        lower, upper = interval(match.changes["per_token_j"])
+        lower, upper = interval(match.changes["energy_per_token_j"])
         held += lower <= 1.3 <= upper
         clear += lower > 1
         assert match.changes["n_new_tokens"] == Change(1.0, 1.0, 1.0)
@@ -87,7 +87,7 @@ def test_without_a_difference_few_are_found() -> None:
 def test_a_data_set_against_itself() -> None:
     frame = judged(rows(0))
     (match,) = both(frame, frame).matches
-    assert match.changes["per_token_j"] == Change(1.0, 1.0, 1.0)
+    assert match.changes["energy_per_token_j"] == Change(1.0, 1.0, 1.0)
     assert match.changes["usable"] == Change(0.0, 0.0, 0.0)
     assert {row[3] for row in setup_table(both(frame, frame)).rows} == {""}
 
@@ -96,7 +96,7 @@ def test_more_repeats_of_one_side_are_one_pair() -> None:
     a = rows(0)
     (match,) = both(a, pd.concat([a, a.assign(repeat=2)], ignore_index=True)).matches
     assert len(match.pairs) == len(a)
-    assert match.changes["per_token_j"].value == pytest.approx(1)
+    assert match.changes["energy_per_token_j"].value == pytest.approx(1)
 
 
 def test_shares_of_usable_texts_differ_by_points() -> None:
@@ -153,7 +153,7 @@ def test_too_few_configurations_give_no_interval() -> None:
     few = rows(0)
     few = few[few["config_index"] < LEAST_POINTS - 1]
     found = both(few, few)
-    assert found.matches[0].changes["per_token_j"] == Change(1.0, None, None)
+    assert found.matches[0].changes["energy_per_token_j"] == Change(1.0, None, None)
     assert ratio_table(found).rows[0][4] == "1"
     assert comparison_sentences(found) == []
 

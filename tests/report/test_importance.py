@@ -21,11 +21,11 @@ HALF = Truth(per_token={"temperature": 0.4, "top_p": 0.4 / 2**0.5}, noise_of_poi
 """top_p carries half of temperature's variance; the two others none."""
 
 
-def found(frame: pd.DataFrame, outcome: str = "per_token_j") -> dict[str, Importance]:
+def found(frame: pd.DataFrame, outcome: str = "energy_per_token_j") -> dict[str, Importance]:
     return {one.parameter: one for one in importances(data_of(frame).kept, outcome)}
 
 
-def shares(frame: pd.DataFrame, outcome: str = "per_token_j") -> dict[str, float]:
+def shares(frame: pd.DataFrame, outcome: str = "energy_per_token_j") -> dict[str, float]:
     known = {
         name: one.share for name, one in found(frame, outcome).items() if one.share is not None
     }
@@ -75,7 +75,7 @@ def test_energy_is_about_length_where_jtoken_is_not() -> None:
     frame = executions(
         Truth(a_j=0.0, length={"max_length": 1.2}, per_token={"top_p": 0.2}), 1, points=60
     )
-    assert shares(frame, "spent_j")["max_length"] > 0.7
+    assert shares(frame, "counted_energy_j")["max_length"] > 0.7
     assert shares(frame)["max_length"] < 0.1
     assert shares(frame)["top_p"] > 0.6
 

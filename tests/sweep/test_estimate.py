@@ -149,7 +149,7 @@ def test_figures_are_medians(plan: Plan) -> None:
         {"quantization": "int8"},
         {"engine": "simulated"},
         {"machine": "leonardo"},
-        {"cpu_offload": True, "address": "10.0.0.1:6379"},
+        {"engine_options": {"cpu_offload": True}, "address": "10.0.0.1:6379"},
     ],
     ids=lambda flags: next(iter(flags)),
 )
@@ -286,7 +286,7 @@ def test_offload_is_in_the_plan_s_memory_only_when_asked(
     monkeypatch.setattr(estimate, "_ram_bytes", lambda: 16 * GIB)
     plain, asked = (
         plan(models=("llama2",), address="10.0.0.1:6379"),
-        plan(models=("llama2",), address="10.0.0.1:6379", cpu_offload=True),
+        plan(models=("llama2",), address="10.0.0.1:6379", engine_options={"cpu_offload": True}),
     )
     nf4 = QUANTIZATIONS["nf4"]
     assert memory_fit(plain, [LLAMA2], nf4, [gpu(4)], local=True)[0].offloaded_bytes == 0
@@ -304,7 +304,7 @@ def test_offload_is_in_the_plan_s_memory_only_when_asked(
         ({"models": ("llama2",), "machine": "pc"}, ()),  # asked for
         ({"models": ("llama2",), "engine": "simulated"}, ()),
         ({"models": ("llama2",), "address": None}, ()),
-        ({"models": ("llama2",), "cpu_offload": True}, ()),
+        ({"models": ("llama2",), "engine_options": {"cpu_offload": True}}, ()),
     ],
 )
 def test_kinds_of_machine_whose_gpu_does_not_hold_a_model(

@@ -463,7 +463,7 @@ def test_an_empty_shard_is_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "gpus", "message"),
     [
-        ({"engine": "simulated"}, ["A100"], "--cpu-offload: the simulated engine has no layers"),
+        ({"engine": "simulated"}, ["A100"], "--cpu-offload: the simulated engine doesn.t have it"),
         ({}, [], "--cpu-offload: this machine has no GPU"),
     ],
 )
@@ -471,12 +471,13 @@ def test_offload_is_refused_where_it_means_nothing(
     changes: dict[str, Any], gpus: list[str], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        resolve_request(Request(space="lhs", cpu_offload=True, **changes), gpus)
+        resolve_request(Request(space="lhs", engine_options={"cpu_offload": True}, **changes), gpus)
 
 
 def test_offload_is_part_of_the_setup() -> None:
     resolved = resolve_request(
-        Request(space="lhs", cpu_offload=True, models=("smollm2",)), ["Tesla T4"]
+        Request(space="lhs", engine_options={"cpu_offload": True}, models=("smollm2",)),
+        ["Tesla T4"],
     )
     options = [setup.engine_options for setup in make_plan(resolved).setups]
     assert options == [{"cpu_offload": True}] * len(resolved.use_cases)

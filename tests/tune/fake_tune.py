@@ -115,9 +115,14 @@ class FakeTune:
         self.seen = Seen()
         self.trials = trials or Trials()
         self.searcher = SweepSearcher(jobs, **searcher)
-        self.recorder = Recorder(paths, TableWriter(paths, self.trials), lock)
         everyone = Observers(self.seen, *observers)
-        self.recorder.give_up, self.recorder.tell = self.halt.ending, everyone.disk_full
+        self.recorder = Recorder(
+            paths,
+            TableWriter(paths, self.trials),
+            lock,
+            give_up=self.halt.ending,
+            tell=everyone.disk_full,
+        )
         self.callback = DataSetCallback(
             self.recorder,
             baseline or Baseline(),

@@ -56,7 +56,7 @@ def on_disk(paths: DataSetPaths) -> list[tuple[int, int, int, str | None]]:
     )
 
 
-def counted(paths: DataSetPaths) -> list[tuple[int, int, int]]:
+def rows_of(paths: DataSetPaths) -> list[tuple[int, int, int]]:
     return [(index, prompt, attempt) for index, prompt, attempt, _ in on_disk(paths)]
 
 
@@ -82,7 +82,7 @@ def test_each_execution_is_on_the_disk_before_the_next(sweep: Sweep, paths: Data
         "execution 0 3",
         "sealed 0 a1",
     ]
-    assert counted(paths) == [(0, 1, 1), (0, 2, 1), (0, 3, 1)]
+    assert rows_of(paths) == [(0, 1, 1), (0, 2, 1), (0, 3, 1)]
     assert pq.read_metadata(paths.executions).num_rows == 3
     assert pq.read_metadata(paths.summary).num_rows == 1
     assert run.callback.n_written == 3
@@ -121,7 +121,7 @@ def test_results_of_a_trial_that_ended_are_ignored(sweep: Sweep, paths: DataSetP
     run.give(trial, 2)
     run.give(trial, 3)
     assert run.seen.events == events
-    assert counted(paths) == [(0, 1, 1)]
+    assert rows_of(paths) == [(0, 1, 1)]
 
 
 def test_two_trials_at_once_keep_apart(sweep: Sweep, paths: DataSetPaths) -> None:
@@ -164,7 +164,7 @@ def test_what_a_lost_worker_left_goes_to_another(
     run.lose(trial)
     rest = list(range(n_done + 1, 4))
     assert run.seen.events[-1] == f"lost 0 [{','.join(map(str, rest))}] again: {GONE}"
-    assert counted(paths) == [(0, p, 1) for p in range(1, n_done + 1)], "sealed with what it has"
+    assert rows_of(paths) == [(0, p, 1) for p in range(1, n_done + 1)], "sealed with what it has"
     again = run.start()
     attempt = 2 if n_done else 1
     assert (again.numbers(), again.spec.attempt, again.job.losses) == (
@@ -173,7 +173,7 @@ def test_what_a_lost_worker_left_goes_to_another(
         0 if n_done else 1,
     )
     run.whole(again)
-    assert counted(paths) == [(0, p, 1 if p <= n_done else attempt) for p in (1, 2, 3)]
+    assert rows_of(paths) == [(0, p, 1 if p <= n_done else attempt) for p in (1, 2, 3)]
     assert run.hand_out() is None
     assert run.finished
 
@@ -185,7 +185,7 @@ def test_a_worker_lost_before_its_trial_began(sweep: Sweep, paths: DataSetPaths)
     run.lose(trial)
     assert run.seen.events == [f"lost 0 [1,2,3] again: {GONE}"]
     run.whole(run.start())
-    assert len(counted(paths)) == 3
+    assert len(rows_of(paths)) == 3
 
 
 def test_a_worker_lost_after_the_last_prompt_changes_nothing(
@@ -240,7 +240,7 @@ def test_progress_makes_up_for_losses(sweep: Sweep, paths: DataSetPaths) -> None
         run.give(trial, prompt)
         if prompt < 3:
             run.lose(trial)
-    assert counted(paths) == [(0, 1, 1), (0, 2, 2), (0, 3, 3)]
+    assert rows_of(paths) == [(0, 1, 1), (0, 2, 2), (0, 3, 3)]
     assert not any("given up" in event for event in run.seen.events)
 
 
@@ -275,7 +275,7 @@ def test_a_second_folder_of_the_same_attempt_is_bumped(sweep: Sweep, paths: Data
     run.lose(trial)
     assert run.seen.events[1] == "sealed 0 a2"
     run.whole(run.start())
-    assert counted(paths) == [(0, 1, 1), (0, 1, 2), (0, 2, 3), (0, 3, 3)]
+    assert rows_of(paths) == [(0, 1, 1), (0, 1, 2), (0, 2, 3), (0, 3, 3)]
 
 
 # --- the end --------------------------------------------------------------------------------------
@@ -292,7 +292,7 @@ def test_draining_lets_the_running_prompt_finish(sweep: Sweep, paths: DataSetPat
     run.give(second, 1)
     assert run.halt.stop_all()
     run.callback.close()
-    assert counted(paths) == [(0, 1, 1), (0, 2, 1), (1, 1, 1)]
+    assert rows_of(paths) == [(0, 1, 1), (0, 2, 1), (1, 1, 1)]
     assert run.live == {}
 
 
@@ -314,7 +314,7 @@ def test_the_result_that_reaches_a_limit_is_its_trial_s_last(
     run.give(trial, 1)
     assert run.live == {}
     assert run.halt.stop_all()
-    assert counted(paths) == [(0, 1, 1)]
+    assert rows_of(paths) == [(0, 1, 1)]
 
 
 def test_a_result_that_tune_asks_about_twice_is_taken_in_once(
@@ -333,7 +333,7 @@ def test_a_result_that_tune_asks_about_twice_is_taken_in_once(
     ):
         assert run.stopper(trial.trial_id, result) is False
     run.whole(trial)
-    assert counted(paths) == [(0, 1, 1), (0, 2, 1), (0, 3, 1)]
+    assert rows_of(paths) == [(0, 1, 1), (0, 2, 1), (0, 3, 1)]
 
 
 def test_draining_does_not_wait_for_a_model_that_is_loaded(
@@ -346,7 +346,7 @@ def test_draining_does_not_wait_for_a_model_that_is_loaded(
     run.give(first, 1)
     assert run.halt.stop_all()
     run.callback.close()
-    assert counted(paths) == [(0, 1, 1)]
+    assert rows_of(paths) == [(0, 1, 1)]
     assert second.trial_id in run.live
 
 
@@ -361,7 +361,7 @@ def test_a_trial_that_is_handed_out_before_draining_begins_no_prompt(
     run.give(first, 1)
     assert run.halt.stop_all()
     run.callback.close()
-    assert counted(paths) == [(0, 1, 1)]
+    assert rows_of(paths) == [(0, 1, 1)]
 
 
 def test_a_loss_while_draining_is_not_started_again(sweep: Sweep, paths: DataSetPaths) -> None:
@@ -372,7 +372,7 @@ def test_a_loss_while_draining_is_not_started_again(sweep: Sweep, paths: DataSet
     run.lose(trial)
     assert run.seen.events[-1] == f"lost 0 [2,3] given up: {GONE}"
     assert run.halt.stop_all()
-    assert counted(paths) == [(0, 1, 1)]
+    assert rows_of(paths) == [(0, 1, 1)]
 
 
 def test_a_loss_after_the_searcher_ended_is_not_started_again(
@@ -399,7 +399,7 @@ def test_a_worker_that_gives_up_ends_the_sweep(sweep: Sweep, paths: DataSetPaths
     run.give(first, 2)
     assert run.halt.stop_all()
     run.callback.close()
-    assert counted(paths) == [(0, 1, 1), (0, 2, 1)]
+    assert rows_of(paths) == [(0, 1, 1), (0, 2, 1)]
 
 
 def test_close_seals_what_runs_and_takes_nothing_more(sweep: Sweep, paths: DataSetPaths) -> None:
@@ -451,7 +451,7 @@ def test_other_conditions_end_the_sweep_before_a_prompt(
         run.give(first, 2)
     assert run.halt.stop_all()
     run.callback.close()
-    assert counted(paths) == ([] if started else [(0, 1, 1), (0, 2, 1)])
+    assert rows_of(paths) == ([] if started else [(0, 1, 1), (0, 2, 1)])
 
 
 def test_accepted_drift_is_written_into_the_rows(sweep: Sweep, paths: DataSetPaths) -> None:
@@ -550,7 +550,7 @@ def test_a_full_disk_pauses_until_there_is_room(
     assert disk.slept == [recorder.DISK_POLL_S] * 3
     told = [e for e in run.seen.events if e.startswith("disk full")]
     assert told == [f"disk full: {os.strerror(number)}: {recorder.WAITING}"], "once a pause"
-    assert counted(paths) == [(0, 1, 1), (0, 2, 1), (0, 3, 1)]
+    assert rows_of(paths) == [(0, 1, 1), (0, 2, 1), (0, 3, 1)]
     assert run.callback.error is None
 
 
@@ -587,7 +587,7 @@ def test_a_full_disk_while_sealing_pauses(
         f"disk full: No space left on device: {recorder.WAITING}",
         "sealed 0 a1",
     ]
-    assert len(counted(paths)) == 3
+    assert len(rows_of(paths)) == 3
     assert sorted(p.name for p in paths.trial("pc", trial.spec).iterdir()) == [
         "emissions.csv",
         "output.txt",
@@ -657,7 +657,7 @@ def test_a_disk_that_stays_full_keeps_what_was_written(
         for e in (m.execution for m in read_partial(paths.partial("pc", trial.spec)).measured)
     ] == [1, 2]
     seal_left(paths)
-    assert counted(paths) == [(0, 1, 1), (0, 2, 1)]
+    assert rows_of(paths) == [(0, 1, 1), (0, 2, 1)]
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EIO, errno.EACCES])
@@ -695,7 +695,7 @@ def test_close_seals_the_others_where_one_can_not_be(sweep: Sweep, paths: DataSe
     shutil.rmtree(paths.partial("pc", trials[1].spec))
     run.callback.close()
     assert isinstance(run.callback.error, FileNotFoundError)
-    assert counted(paths) == [(0, 1, 1), (2, 1, 1)]
+    assert rows_of(paths) == [(0, 1, 1), (2, 1, 1)]
     assert pq.read_metadata(paths.executions).num_rows == 2
 
 

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.dataset.parquet import read_parquet
 from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.schema import ExecutionRow
 from tests import builders
 from tests.cli.test_review import Running
 from tests.commandline import Outcome, caller
@@ -245,6 +247,8 @@ def test_publish(call: Call, measured: Path, simulated: Path) -> None:
     assert (done["written"], done["findings"]) == (True, [])
     card = (simulated / "README.md").read_text(encoding="utf-8")
     assert "6 executions" in card
+    columns = read_parquet(DataSetPaths(simulated).executions).column_names
+    assert columns == list(ExecutionRow.model_fields), "those that the card describes"
     assert trial_bytes(simulated) == trial_bytes(SIMULATED)
     assert as_json(call("validate", "--json", "--out", str(simulated)))["findings"] == []
 
