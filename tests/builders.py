@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
+import psutil
+import pytest
 from hypothesis import strategies as st
 
 from orchestrator.dataset.environment import Environment
@@ -372,3 +374,12 @@ def telemetry(draw: st.DrawFn) -> TelemetrySample:
     return TelemetrySample(
         prompt_number=draw(st.integers(1, 10)), at_s=draw(finite), **values, **masks
     )
+
+
+def host_memory(
+    monkeypatch: pytest.MonkeyPatch, available_bytes: int, total_bytes: int | None = None
+) -> None:
+    """Let the host have so much memory free, and in all (None: as it has)."""
+    real = psutil.virtual_memory()
+    memory = real._replace(available=available_bytes, total=total_bytes or real.total)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)

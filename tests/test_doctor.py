@@ -21,6 +21,7 @@ from orchestrator.meters.nvml import Gpu
 from orchestrator.models import KNOWN
 from orchestrator.nouns import QUANTIZATIONS
 from orchestrator.sweep.estimate import GPU_OVERHEAD_BYTES
+from tests import builders
 
 GIB = 2**30
 
@@ -65,7 +66,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     )
     monkeypatch.setattr(module, "WINDOW_S", 0.001)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=now["free"]))
-    monkeypatch.setattr("orchestrator.sweep.estimate._ram_bytes", lambda: 16 * GIB)
+    builders.host_memory(monkeypatch, 16 * GIB)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     return now
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from orchestrator.engine import (
     ENGINES,
     Encoded,
@@ -229,7 +231,7 @@ class HfEngine:
         if not options_of(setup).offloads:
             return {"": GPU}
         gpu_bytes, _ = self._torch.cuda.mem_get_info()
-        ram_bytes, _ = _ram_bytes()
+        ram_bytes = psutil.virtual_memory().available
         try:
             return place(skeleton(folder, dtype), setup.quantization, gpu_bytes, ram_bytes)
         except ModelTooLargeError as error:
@@ -341,7 +343,8 @@ class HfEngine:
             self._torch.cuda.empty_cache()
             free, total = self._torch.cuda.mem_get_info()
         else:
-            free, total = _ram_bytes()
+            memory = psutil.virtual_memory()
+            free, total = memory.available, memory.total
         return f"{need}, with {free / 2**30:.1f} of {total / 2**30:.1f} GiB free beside the weights"
 
     def _generation_config(self, effective: Effective, n_new: int, *, fixed_length: bool) -> Any:
@@ -393,7 +396,7 @@ class HfEngine:
             # An offloaded matrix needs room while it passes through the GPU.
             free_bytes -= passing_bytes(self.model)
         else:
-            free_bytes, _ = _ram_bytes()
+            free_bytes = psutil.virtual_memory().available
         return max(0, int(MEMORY_MARGIN * free_bytes / self._cache_bytes_per_token))
 
 
@@ -552,14 +555,6 @@ def _check_complete(report: dict[str, Any]) -> None:
     if missing:
         msg = f"{len(missing)} of its tensors are in no file, the first is {missing[0]}"
         raise ValueError(msg)
-
-
-def _ram_bytes() -> tuple[int, int]:
-    """(available, total) bytes of the host's memory."""
-    import psutil
-
-    memory = psutil.virtual_memory()
-    return int(memory.available), int(memory.total)
 
 
 def _first_line(error: BaseException) -> str:

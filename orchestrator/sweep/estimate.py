@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import psutil
+
 from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.sweep_plan import SweepPlan
 from orchestrator.engine import ENGINES, options_of
@@ -192,7 +194,7 @@ def memory_fit(
         )
         if offload:
             outside = offloaded_bytes(architecture, quantization, available or 0)
-            fit = replace(fit, offloaded_bytes=outside, ram_bytes=_ram_bytes())
+            fit = replace(fit, offloaded_bytes=outside, ram_bytes=psutil.virtual_memory().available)
         fits.append(fit)
     return fits
 
@@ -242,13 +244,6 @@ def value_bytes(gpus: list[Gpu]) -> int:
 def available_bytes(gpus: list[Gpu]) -> int:
     """What weights and cache may take: of the smallest GPU, else of the host's free memory."""
     if not gpus:
-        return _ram_bytes()
+        return psutil.virtual_memory().available
     # any trial may get any GPU
     return min(gpu.memory_bytes for gpu in gpus) - GPU_OVERHEAD_BYTES
-
-
-def _ram_bytes() -> int:
-    """The host's memory that is free now."""
-    import psutil
-
-    return int(psutil.virtual_memory().available)

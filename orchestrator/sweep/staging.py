@@ -40,7 +40,7 @@ def staged_revisions(resolved: Resolved, say: Say) -> dict[str, str]:
     """
     if not ENGINES[resolved.request.engine].needs_weights:
         return _own_revisions(resolved)
-    return {model.label: _staged(model, say) for model in resolved.models}
+    return {model.label: staged_weights(model, say) for model in resolved.models}
 
 
 def _own_revisions(resolved: Resolved) -> dict[str, str]:
@@ -48,7 +48,7 @@ def _own_revisions(resolved: Resolved) -> dict[str, str]:
     return {model.label: resolved.request.engine for model in resolved.models}
 
 
-def _staged(model: Model, say: Say) -> str:
+def staged_weights(model: Model, say: Say) -> str:
     """The revision of a model's weights, which are staged first where they are missing.
 
     Raises ModelUnavailableError with the last lines of what staging said.

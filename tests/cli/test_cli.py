@@ -30,8 +30,8 @@ def call(
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setattr("orchestrator.meters.nvml.visible_gpus", list)
-    monkeypatch.setattr("orchestrator.sweep.estimate._ram_bytes", lambda: 16 * 2**30)
-    monkeypatch.setattr("orchestrator.sweep.staging._staged", no_staging)
+    builders.host_memory(monkeypatch, 16 * 2**30)
+    monkeypatch.setattr("orchestrator.sweep.staging.staged_weights", no_staging)
     return caller(capsys)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine import Generated, GenerationError, hf
+from orchestrator.engine import Generated, GenerationError
 from orchestrator.engine.hf import HfEngine, as_it_runs, load
 from orchestrator.engine.weights import Weights
 from orchestrator.errors import ModelUnavailableError
@@ -404,7 +404,7 @@ def test_the_memory_left_bounds_the_tokens(
 
     Mistral has half as many key and value heads.
     """
-    monkeypatch.setattr(hf, "_ram_bytes", lambda: (1_024_000, 2_048_000))
+    builders.host_memory(monkeypatch, 1_024_000, 2_048_000)
     weights = tiny(alias)
     setup = builders.setup(quantization="none", revision=weights.revision)
     assert HfEngine(setup, weights, 1).info.memory_tokens == memory_tokens

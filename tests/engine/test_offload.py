@@ -16,7 +16,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.engine import hf
 from orchestrator.engine.hf import HfEngine, _bitsandbytes, _quantized_as_requested
 from orchestrator.engine.offload import (
     GPU,
@@ -199,7 +198,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, gpu_bytes: int, ram_bytes: int) -> H
     one = HfEngine.__new__(HfEngine)
     one._cuda = True
     one._torch = SimpleNamespace(cuda=SimpleNamespace(mem_get_info=lambda: (gpu_bytes, MUCH)))
-    monkeypatch.setattr(hf, "_ram_bytes", lambda: (ram_bytes, MUCH))
+    builders.host_memory(monkeypatch, ram_bytes, MUCH)
     return one
 
 

