@@ -18,8 +18,8 @@ from orchestrator.dataset.trial_files import Origin
 from orchestrator.nouns import TrialSpec
 from orchestrator.sweep.estimate import Figures
 from orchestrator.sweep.prepare import Prepared
+from orchestrator.sweep.run import RunObserver
 from orchestrator.sweep.totals import Totals
-from orchestrator.tune.observers import Observer
 from orchestrator.units import duration, energy
 from orchestrator.unknowns import known, sum_of_all
 from orchestrator.yaml_files import printable
@@ -27,11 +27,11 @@ from orchestrator.yaml_files import printable
 if TYPE_CHECKING:
     from orchestrator.meters.nvml import Gpu
     from orchestrator.tune.session import Session
-    from orchestrator.tune.trainable import Job
+    from orchestrator.tune.trainable import Assignment
 
 
-class Live(Observer):
-    """Follows a sweep: it is told of its stages (Watcher) and events (Observer)."""
+class Live(RunObserver):
+    """Shows a run on the terminal as it is told of the run's stages and events."""
 
     def __init__(self, gpus: list[Gpu], *, quiet: bool = False) -> None:
         self._gpus = gpus
@@ -147,12 +147,12 @@ class Live(Observer):
         trial = f"{columns.model} {columns.use_case} {record.spec.folder()}"
         self.say(f"{count} {trial}: {tokens} tokens, {energy(joules)}")
 
-    def worker_lost(self, job: Job, reason: str, *, retried: bool) -> None:
+    def worker_lost(self, assignment: Assignment, reason: str, *, retried: bool) -> None:
         """A worker or its node died, or a step raised."""
         what = "given up for now; the same command again tries it"
         if retried:
             what = "the rest of its trial goes to another worker"
-        setup, index = job.spec.setup, job.spec.config_index
+        setup, index = assignment.spec.setup, assignment.spec.config_index
         self.say(f"{setup.model} {setup.use_case} {index:04d}: {reason}; {what}")
 
     def disk_full(self, line: str) -> None:

@@ -13,7 +13,11 @@ from orchestrator.cli.exit_codes import DRAINED, FAULTS
 from orchestrator.cli.options import run_options, sweep_options
 
 if TYPE_CHECKING:
+    from orchestrator.cli.live import Live
+    from orchestrator.meters.nvml import Gpu
+    from orchestrator.sweep.assignments import RunOptions
     from orchestrator.sweep.prepare import Prepared
+    from orchestrator.sweep.request import Request
     from orchestrator.sweep.run import RunOutcome
 
 
@@ -51,37 +55,18 @@ def tune(
     """  # noqa: D301 - click wants the character
     from orchestrator.cli import run_result
     from orchestrator.cli.live import Live
-    from orchestrator.cli.sweep_request import resolved_request
-    from orchestrator.dataset.folder_checks import check_writable
     from orchestrator.meters.nvml import visible_gpus
+    from orchestrator.sweep.assignments import RunOptions
     from orchestrator.sweep.budget import RunLimits
-    from orchestrator.sweep.jobs import RunOptions
-    from orchestrator.sweep.planning import make_plan
     from orchestrator.sweep.request import Request
-    from orchestrator.sweep.run import opened, run_sweep
-    from orchestrator.sweep.staging import staged_revisions
-    from orchestrator.tune.halt import Drained, Halt, signals_to
+    from orchestrator.tune.halt import Drained
 
-    request = Request(**flags)
     limits = RunLimits(max_hours or math.inf, max_kwh or math.inf, max_gpu_hours or math.inf)
     options = RunOptions(rerun, force, accept_drift, execution_timeout_s, limits)
     gpus = visible_gpus()
     live = Live(gpus, quiet=as_json)
-    resolved = resolved_request(request, gpus)
-    check_writable(request.out)
-    drawn = make_plan(resolved)  # an impossible design is told before weights are fetched for it
-    check_plan_file(request.out, drawn.id)
-    halt = Halt()
     try:
-        with signals_to(halt):
-            plan = drawn.with_revisions(staged_revisions(resolved, live.say))
-            with opened(resolved, plan, options, live.say) as (prepared, lock):
-                try:
-                    outcome = run_sweep(
-                        prepared, lock, options, halt=halt, observer=live, watcher=live
-                    )
-                finally:
-                    live.finished()
+        prepared, outcome = _run(Request(**flags), options, gpus, live)
     except Drained as drained:
         click.echo(
             f"Drained ({drained}) before anything was started; the same command resumes it.",
@@ -93,6 +78,31 @@ def tune(
     else:
         run_result.print_result(live, prepared, outcome)
     return exit_code(outcome, prepared)
+
+
+def _run(
+    request: Request, options: RunOptions, gpus: list[Gpu], live: Live
+) -> tuple[Prepared, RunOutcome]:
+    """Plan a sweep, fetch its weights and run what is missing. Raises UserError and Drained."""
+    from orchestrator.cli.sweep_request import resolved_request
+    from orchestrator.dataset.folder_checks import check_writable
+    from orchestrator.sweep.planning import make_plan
+    from orchestrator.sweep.run import opened, run_sweep
+    from orchestrator.sweep.staging import staged_revisions
+    from orchestrator.tune.halt import Halt, signals_to
+
+    resolved = resolved_request(request, gpus)
+    check_writable(request.out)
+    drawn = make_plan(resolved)  # an impossible design is told before weights are fetched for it
+    check_plan_file(request.out, drawn.id)
+    halt = Halt()
+    with signals_to(halt):
+        plan = drawn.with_revisions(staged_revisions(resolved, live.say))
+        with opened(resolved, plan, options, live.say) as (prepared, lock):
+            try:
+                return prepared, run_sweep(prepared, lock, options, halt=halt, observer=live)
+            finally:
+                live.finished()
 
 
 def exit_code(outcome: RunOutcome, prepared: Prepared) -> int:

@@ -17,7 +17,7 @@ from orchestrator.nouns import TrialSpec
 from orchestrator.tune.observers import Observer
 
 if TYPE_CHECKING:
-    from orchestrator.tune.trainable import Job
+    from orchestrator.tune.trainable import Assignment
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ class Budget(Observer):
         self._window_s = 0.0
         self._energy_kwh = 0.0
 
-    def begin(self, job: Job) -> str | None:
+    def begin(self, assignment: Assignment) -> str | None:
         """Ask to run a trial.
 
         None: it may be run; else the flag of the limit that it would pass.
         """
-        spec = job.spec
+        spec = assignment.spec
         bounds = {one.number: self._bound_of(spec, one.number) for one in spec.prompts}
         others = sum(sum(left.values()) for left in self._under_way.values())
         mine = sum(bounds.values())
@@ -106,6 +106,6 @@ class Budget(Observer):
         """Forget a trial that is over; what is left of it asks for room when it starts again."""
         self._under_way.pop(record.spec.order_index, None)
 
-    def worker_lost(self, job: Job, reason: str, *, retried: bool) -> None:  # noqa: ARG002
+    def worker_lost(self, assignment: Assignment, reason: str, *, retried: bool) -> None:  # noqa: ARG002
         """Forget a trial whose worker was lost; what is left of it asks for room when it starts."""
-        self._under_way.pop(job.spec.order_index, None)
+        self._under_way.pop(assignment.spec.order_index, None)

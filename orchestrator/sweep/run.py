@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.dataset.drift import Baseline, conditions, mixed
 from orchestrator.dataset.lock import Lock, held
@@ -20,9 +20,9 @@ from orchestrator.dataset.trial_files import seal_left
 from orchestrator.engine import ENGINES
 from orchestrator.errors import UserError
 from orchestrator.meters.nvml import visible_gpus
+from orchestrator.sweep.assignments import AssignmentFactory, RunOptions, searcher_of
 from orchestrator.sweep.budget import Budget
 from orchestrator.sweep.estimate import too_small
-from orchestrator.sweep.jobs import JobFactory, RunOptions, searcher_of
 from orchestrator.sweep.prepare import Part, Prepared, Say, prepare
 from orchestrator.sweep.request import Resolved
 from orchestrator.sweep.totals import Totals
@@ -30,10 +30,10 @@ from orchestrator.tune.observers import Observer, Observers
 from orchestrator.unknowns import known
 
 if TYPE_CHECKING:
-    from orchestrator.tune.driver import MachineRun, Placement
+    from orchestrator.tune.driver import Placement, RunningPart
     from orchestrator.tune.halt import Halt
     from orchestrator.tune.session import Session
-    from orchestrator.tune.trainable import Job
+    from orchestrator.tune.trainable import Assignment
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class RunOutcome:
     """When that came, by time.monotonic()."""
 
 
-class Watcher(Protocol):
-    """Who is told of a run's stages."""
+class RunObserver(Observer):
+    """Also hears of a run's stages; a subclass overrides what it wants to hear of."""
 
     def planned(self, prepared: Prepared) -> None:
         """The plan stands; nothing runs yet."""
@@ -90,63 +90,67 @@ def opened(
 
 
 def run_sweep(
-    prepared: Prepared,
-    lock: Lock,
-    options: RunOptions,
-    *,
-    halt: Halt,
-    observer: Observer,
-    watcher: Watcher,
+    prepared: Prepared, lock: Lock, options: RunOptions, *, halt: Halt, observer: RunObserver
 ) -> RunOutcome:
     """Run what is missing until `halt` says no.
 
     Raises UserError; KeyboardInterrupt passes with all finished kept.
     """
     _keep_plan(prepared)
+    observer.planned(prepared)
     tables = TableWriter(prepared.paths, prepared.trials)
-    watcher.planned(prepared)
     # the tables are made anew all the same: an interruption may have left old ones
     if not prepared.n_missing():
         tables.flush()
         return RunOutcome()
     baseline = _baseline(prepared, accept=options.accept_drift)
-    address = prepared.resolved.request.address
-    from orchestrator.tune.session import ray_session, set_environment
+    from orchestrator.tune.session import set_environment
 
     # Ray reads these variables when it is imported, as the modules below do
-    set_environment(address)
+    set_environment(prepared.resolved.request.address)
     from orchestrator.tune.driver import run
-    from orchestrator.tune.halt import signals_to
     from orchestrator.tune.metrics import Metrics
-    from orchestrator.tune.prometheus_targets import announced
 
     totals = Totals()
-    # from here on a signal drains the sweep; before, it ends the program
-    halt.under_way = True
-    with (
-        signals_to(halt) as install,
-        ray_session(address, _own_gpus(prepared.resolved)) as session,
-        announced(session.nodes),
-    ):
-        # once more: Ray's start put a handler of its own in place of ours
-        install()
-        places = _places(prepared, session)
-        watcher.started(session, sum(place.at_once for place in places), totals)
-        budget = _budget(prepared, options, places, halt)
+    with _session_for(prepared.resolved, halt) as session:
+        placements = _placements(prepared, session)
+        observer.started(session, sum(each.at_once for each in placements), totals)
+        budget = _budget(prepared, options, placements, halt)
         metrics = Metrics(prepared.plan.id, prepared.n_missing_trials())
         observers = Observers(totals, budget, observer, metrics)
         # a sweep that is to end doesn't wait for room on a full disk
         recorder = Recorder(
             prepared.paths, tables, lock, give_up=halt.ending, tell=observers.disk_full
         )
-        work = Work(prepared, options, recorder, baseline, budget, halt, observers)
-        runs = work.machine_runs(places)
-        run(runs, halt, session, on_drain=watcher.draining, on_look=metrics.tell_again)
-        return _outcome(prepared, runs, totals, halt)
+        shared = Shared(prepared, options, recorder, baseline, budget, halt, observers)
+        parts = shared.running_parts(placements)
+        run(parts, halt, session, on_drain=observer.draining, on_look=metrics.tell_again)
+        return _outcome(prepared, parts, totals, halt)
+
+
+@contextlib.contextmanager
+def _session_for(resolved: Resolved, halt: Halt) -> Iterator[Session]:
+    """A Ray session for a sweep. From here on a signal drains the sweep; before, it ends all.
+
+    Raises UserError where the cluster doesn't answer.
+    """
+    from orchestrator.tune.halt import signals_to
+    from orchestrator.tune.prometheus_targets import announced
+    from orchestrator.tune.session import ray_session
+
+    halt.under_way = True
+    with (
+        signals_to(halt) as install,
+        ray_session(resolved.request.address, _own_gpus(resolved)) as session,
+        announced(session.nodes),
+    ):
+        # once more: Ray's start put a handler of its own in place of ours
+        install()
+        yield session
 
 
 @dataclass(frozen=True)
-class Work:
+class Shared:
     """What the parts of a sweep, one a kind of machine, share while they run."""
 
     prepared: Prepared
@@ -161,19 +165,19 @@ class Work:
         """Leave all out: Tune pickles what it can reach into a state that is never restored."""
         return {}
 
-    def machine_runs(self, places: list[Placement]) -> list[MachineRun]:
-        """What Tune runs on each kind of machine; `places` in the order of the parts."""
+    def running_parts(self, placements: list[Placement]) -> list[RunningPart]:
+        """What Tune runs on each kind of machine; `placements` in the order of the parts."""
         orders = itertools.count(1 + _last_order(self.prepared))
-        parts = zip(self.prepared.parts, places, strict=True)
-        return [self._machine_run(part, place, orders) for part, place in parts]
+        placed = zip(self.prepared.parts, placements, strict=True)
+        return [self._running_part(part, placement, orders) for part, placement in placed]
 
-    def _machine_run(self, part: Part, place: Placement, orders: Iterator[int]) -> MachineRun:
+    def _running_part(self, part: Part, placement: Placement, orders: Iterator[int]) -> RunningPart:
         """The searcher and the callback of one kind of machine."""
         from orchestrator.tune.callback import DataSetCallback
-        from orchestrator.tune.driver import MachineRun, Slots
+        from orchestrator.tune.driver import RunningPart, Slots
 
-        factory = JobFactory(self.prepared, part, self.options, place)
-        slots = Slots(place.at_once)
+        factory = AssignmentFactory(self.prepared, part, self.options, placement)
+        slots = Slots(placement.at_once)
         searcher = searcher_of(factory, orders, slots, self._why_not)
         callback = DataSetCallback(
             self.recorder,
@@ -183,31 +187,35 @@ class Work:
             self.observers,
             objectives=factory.objectives(),
         )
-        return MachineRun(searcher, callback, place, slots)
+        return RunningPart(searcher, callback, placement, slots)
 
-    def _why_not(self, job: Job) -> str | None:
-        """None where a job may start, else why nothing more starts."""
+    def _why_not(self, assignment: Assignment) -> str | None:
+        """None where an assignment may start, else why nothing more starts."""
         # several searchers ask, and observers count meanwhile
         with self.recorder.one_at_a_time:
-            return self.halt.draining or self.halt.fatal or self.budget.begin(job)
+            return self.halt.draining or self.halt.fatal or self.budget.begin(assignment)
 
 
-def _places(prepared: Prepared, session: Session) -> list[Placement]:
+def _placements(prepared: Prepared, session: Session) -> list[Placement]:
     """Where the trials of each part run."""
-    from orchestrator.tune.driver import placement
+    from orchestrator.tune.driver import placement_of
 
     plan, resolved = prepared.plan, prepared.resolved
     small = () if plan.each else too_small(plan, resolved)
-    return [placement(session, resolved.parallel, part.machine, small) for part in prepared.parts]
+    return [
+        placement_of(session, resolved.parallel, part.machine, small) for part in prepared.parts
+    ]
 
 
-def _outcome(prepared: Prepared, runs: list[MachineRun], totals: Totals, halt: Halt) -> RunOutcome:
+def _outcome(
+    prepared: Prepared, parts: list[RunningPart], totals: Totals, halt: Halt
+) -> RunOutcome:
     """What is left, and why the run ended before that was done."""
-    left = prepared.n_missing() - sum(one.callback.n_written for one in runs)
+    left = prepared.n_missing() - sum(part.callback.n_written for part in parts)
     # a full disk may have kept a trial from being sealed, though all its prompts are written
-    if not left and not any(one.callback.error for one in runs):
+    if not left and not any(part.callback.error for part in parts):
         return RunOutcome(totals, draining_since=halt.draining_since)
-    reasons = known([halt.draining, *(one.searcher.stopped for one in runs)])
+    reasons = known([halt.draining, *(part.searcher.stopped for part in parts)])
     return RunOutcome(totals, left, next(iter(reasons), None), halt.draining_since)
 
 
@@ -254,9 +262,11 @@ def _baseline(prepared: Prepared, *, accept: bool) -> Baseline:
     return Baseline(started_with, accept=accept)
 
 
-def _budget(prepared: Prepared, options: RunOptions, places: list[Placement], halt: Halt) -> Budget:
+def _budget(
+    prepared: Prepared, options: RunOptions, placements: list[Placement], halt: Halt
+) -> Budget:
     """The limits of this run. Raises UserError for GPU hours without a GPU."""
-    n_gpus = sum(place.at_once for place in places if place.gpu)
+    n_gpus = sum(each.at_once for each in placements if each.gpu)
     if options.limits.gpu_hours < math.inf and not n_gpus:
         raise UserError("--max-gpu-hours: there is no GPU here; use --max-hours")
     return Budget(options.limits, n_gpus, prepared.prompt_bound, halt.drain)

@@ -11,7 +11,7 @@ from orchestrator.nouns import TrialSpec
 from orchestrator.tune.observers import Observer
 
 if TYPE_CHECKING:
-    from orchestrator.tune.trainable import Job
+    from orchestrator.tune.trainable import Assignment
 
 
 class Totals(Observer):
@@ -51,7 +51,7 @@ class Totals(Observer):
         self.trials += len(record.executions) == len(record.spec.prompts)
         self.records.append(record)
 
-    def worker_lost(self, job: Job, reason: str, *, retried: bool) -> None:  # noqa: ARG002
+    def worker_lost(self, assignment: Assignment, reason: str, *, retried: bool) -> None:  # noqa: ARG002
         """Count a lost worker, and a trial that was given up."""
         self.workers_lost += 1
         self.failed += not retried

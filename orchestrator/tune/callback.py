@@ -23,7 +23,7 @@ from orchestrator.tune.halt import Halt
 from orchestrator.tune.observers import Observer
 from orchestrator.tune.retry import may_be_retried, rest_of
 from orchestrator.tune.searcher import SweepSearcher
-from orchestrator.tune.trainable import Job
+from orchestrator.tune.trainable import Assignment
 
 REASON_LENGTH = 160
 """Characters of an error that are told."""
@@ -33,7 +33,7 @@ REASON_LENGTH = 160
 class StartedTrial:
     """A trial of Tune's that has started and hasn't ended."""
 
-    job: Job
+    assignment: Assignment
     origin: Origin | None = None
     """Where it runs; told before its first prompt is started."""
     drift: tuple[str, ...] = ()
@@ -83,8 +83,8 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
         """A worker takes a trial."""
         with self._guarded():
             if not self._closed:
-                job = Job.model_validate(trial.config["job"])
-                self._running[trial.trial_id] = StartedTrial(job)
+                assignment = Assignment.model_validate(trial.config["assignment"])
+                self._running[trial.trial_id] = StartedTrial(assignment)
 
     def take(self, trial_id: str, result: dict[str, Any]) -> None:
         """Take in what a step gave; the same result once more changes nothing.
@@ -120,15 +120,15 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
             if trial.trial_id in self._running:
                 ended = self._end(trial.trial_id)
             else:  # it died before it started
-                ended = StartedTrial(Job.model_validate(trial.config["job"]))
-            rest = rest_of(ended.job, ended.written)
+                ended = StartedTrial(Assignment.model_validate(trial.config["assignment"]))
+            rest = rest_of(ended.assignment, ended.written)
             if rest.spec.prompts:  # else the worker died after its last result
                 self._hand_back(rest, _reason(trial))
 
-    def _hand_back(self, rest: Job, reason: str) -> None:
+    def _hand_back(self, rest: Assignment, reason: str) -> None:
         """Hand out the rest of a lost trial once more, or give it up for this run."""
         continues = not self.halt.ending() and not self._searcher.stopped
-        # a job may itself be what kills its workers, so it is tried a limited number of times
+        # it may itself be what kills its workers, so it is tried a limited number of times
         retried = continues and may_be_retried(rest)
         if retried:
             self._searcher.again(rest)
@@ -153,7 +153,7 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
 
     def _started(self, trial: StartedTrial, origin: Origin) -> None:
         """Take in where a trial runs; refuse other conditions than the sweep started with."""
-        spec = trial.job.spec
+        spec = trial.assignment.spec
         changes = self._baseline.changes(origin)
         if changes and not self._baseline.accept:
             self.halt.fatal = self.halt.fatal or (
@@ -171,20 +171,20 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
 
     def _record(self, trial: StartedTrial, origin: Origin, measured: Measured) -> None:
         """Write an execution, and tell whoever has to know."""
-        job, execution = trial.job, marked(measured.execution, trial.drift)
+        assignment, execution = trial.assignment, marked(measured.execution, trial.drift)
         # Tune may hand over one result twice
         if execution.prompt_number in trial.written:
             return
         measured = measured.model_copy(update={"execution": execution})
         first = not trial.written
-        self._recorder.append(job.spec, origin, job.order, measured, first=first)
+        self._recorder.append(assignment.spec, origin, assignment.order, measured, first=first)
         trial.written.add(execution.prompt_number)
         self.n_written += 1
         # longer texts on such a machine need not be tried: they would fail, too
         if execution.error_kind == "oom":
             length, machine = execution.effective_max_length, origin.columns.machine
-            self._searcher.ran_out(job.spec.setup, machine, length)
-        self._observer.execution_recorded(job.spec, origin, execution)
+            self._searcher.ran_out(assignment.spec.setup, machine, length)
+        self._observer.execution_recorded(assignment.spec, origin, execution)
 
     def _end(self, trial_id: str) -> StartedTrial:
         """Seal what a trial has, if anything; a whole trial is told to the searcher."""
@@ -193,7 +193,7 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
         # without an execution there is no folder to seal
         if not trial.written or not trial.origin:
             return trial
-        spec = trial.job.spec
+        spec = trial.assignment.spec
         record = self._recorder.seal(trial.origin.columns.machine, spec)
         # figures of a part of the prompts would mislead a sampler
         if len(trial.written) == len(spec.prompts):

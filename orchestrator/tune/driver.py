@@ -1,4 +1,4 @@
-"""Run jobs on a Ray session: a Tuner a kind of machine, one trial a job, one GPU a trial."""
+"""Run assignments on a Ray session: a Tuner a kind of machine, an assignment a trial of Tune."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Placement:
         return tune.PlacementGroupFactory([bundle], bundle_label_selector=selector)
 
 
-def placement(
+def placement_of(
     session: Session, parallel: int, machine: str | None, small: tuple[str, ...] = ()
 ) -> Placement:
     """How trials are placed: one a GPU; without GPUs `parallel` trials share a node's CPUs.
@@ -143,20 +143,20 @@ class Slots:
 
 
 @dataclass(frozen=True)
-class MachineRun:
-    """The trials of one kind of machine, or of whatever machine is free.
+class RunningPart:
+    """The part of a sweep that one kind of machine runs, or all of it on whatever is free.
 
-    They have one Tuner, whose trials all ask for the same resources.
+    It has one Tuner, whose trials all ask for the same resources.
     """
 
     searcher: SweepSearcher
     callback: DataSetCallback
-    place: Placement
+    placement: Placement
     slots: Slots
 
 
 def run(
-    runs: Sequence[MachineRun],
+    parts: Sequence[RunningPart],
     halt: Halt,
     session: Session,
     *,
@@ -171,13 +171,13 @@ def run(
     Raises UserError where the sweep can't go on or the data set can't be written, and
     KeyboardInterrupt after a Ctrl-C.
     """
-    halt.running = lambda: sum(one.callback.n_running() for one in runs)
+    halt.running = lambda: sum(part.callback.n_running() for part in parts)
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails is told by the callback
-    error = _fit([_tuner(one, session) for one in runs], runs, halt, on_drain, on_look)
-    unwritten = _close(runs)
+    error = _fit([_tuner(part, session) for part in parts], parts, halt, on_drain, on_look)
+    unwritten = _close(parts)
     # what a callback raised comes first: Tune's own error only wraps it
-    causes = known([*(one.callback.error for one in runs), error, *unwritten])
+    causes = known([*(part.callback.error for part in parts), error, *unwritten])
     if causes and not _was_told(causes[0], halt):
         _raise(causes[0], halt)
     if halt.interrupted:
@@ -186,12 +186,12 @@ def run(
         raise UserError(halt.fatal)
 
 
-def _close(runs: Sequence[MachineRun]) -> list[OSError]:
+def _close(parts: Sequence[RunningPart]) -> list[OSError]:
     """Seal what still runs, on all kinds of machine; the errors of those that couldn't be."""
     errors = []
-    for one in runs:
+    for part in parts:
         try:
-            one.callback.close()
+            part.callback.close()
         except OSError as error:  # the others can be sealed all the same
             errors.append(error)
     return errors
@@ -219,19 +219,19 @@ def _raise(cause: Exception, halt: Halt) -> None:
         raise cause
 
 
-def _tuner(one: MachineRun, session: Session) -> tune.Tuner:
+def _tuner(part: RunningPart, session: Session) -> tune.Tuner:
     """A Tuner for one kind of machine.
 
     Tune looks a trainable up by name, and its resources with it: each has a name of its own.
     """
-    place = one.place
-    name = f"Measure-{place.label or 'any'}"
+    placement = part.placement
+    name = f"Measure-{placement.label or 'any'}"
     # Tune finds a trainable, and its resources, by name
-    tune.register_trainable(name, tune.with_resources(Measure, place.bundles()))
+    tune.register_trainable(name, tune.with_resources(Measure, placement.bundles()))
     return tune.Tuner(
         name,
         tune_config=tune.TuneConfig(
-            search_alg=one.searcher,
+            search_alg=part.searcher,
             num_samples=-1,
             max_concurrent_trials=MANY,  # the searcher knows how many
             reuse_actors=True,
@@ -239,11 +239,11 @@ def _tuner(one: MachineRun, session: Session) -> tune.Tuner:
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),
         run_config=tune.RunConfig(
-            name=f"sweep-{place.label or 'any'}",
+            name=f"sweep-{placement.label or 'any'}",
             storage_path=str(session.storage),
             verbose=0,
-            stop=TakingInStopper(one.callback),
-            callbacks=[one.callback],
+            stop=TakingInStopper(part.callback),
+            callbacks=[part.callback],
             # the callback hands out again what a lost worker left
             failure_config=tune.FailureConfig(max_failures=0),
         ),
@@ -252,7 +252,7 @@ def _tuner(one: MachineRun, session: Session) -> tune.Tuner:
 
 def _fit(
     tuners: Sequence[tune.Tuner],
-    runs: Sequence[MachineRun],
+    parts: Sequence[RunningPart],
     halt: Halt,
     on_drain: Callable[[str, int], None],
     on_look: Callable[[], None],
@@ -278,13 +278,13 @@ def _fit(
     ]
     for thread in threads:
         thread.start()
-    _wait(threads, runs, halt, on_drain, on_look)
+    _wait(threads, parts, halt, on_drain, on_look)
     return next(iter(errors), None)
 
 
 def _wait(
     threads: Sequence[threading.Thread],
-    runs: Sequence[MachineRun],
+    parts: Sequence[RunningPart],
     halt: Halt,
     on_drain: Callable[[str, int], None],
     on_look: Callable[[], None],
@@ -304,7 +304,7 @@ def _wait(
         alive[0].join(POLL_S)  # in short steps, between which signals are handled
         if time.monotonic() > look_at and not halt.at_once:
             look_at = time.monotonic() + LOOK_S
-            _look(runs, halt)
+            _look(parts, halt)
             on_look()
         why = _why_draining(halt)
         if why and not told:
@@ -324,14 +324,14 @@ def _why_draining(halt: Halt) -> str | None:
     return halt.draining
 
 
-def _look(runs: Sequence[MachineRun], halt: Halt) -> None:
+def _look(parts: Sequence[RunningPart], halt: Halt) -> None:
     """Give work to nodes that joined; end where our own node died, since no worker can be had then.
 
     Ray itself doesn't tell: trials that wait for a worker would wait for ever.
     """
     nodes, own_lives = living_nodes()
-    for one in runs:
-        one.slots.n = one.place.room(nodes)
+    for part in parts:
+        part.slots.n = part.placement.room(nodes)
     if not own_lives:
         halt.drain("Ray's node died")
         halt.at_once = True
@@ -339,6 +339,6 @@ def _look(runs: Sequence[MachineRun], halt: Halt) -> None:
 
 def _trial_name(trial: tune.experiment.Trial) -> str:
     """What Tune calls a trial in its errors and logs: model, use case, index and repeat."""
-    spec = trial.config["job"]["spec"]
+    spec = trial.config["assignment"]["spec"]
     index = f"{spec['config_index']:04d}-r{spec['repeat']}"
     return f"{spec['setup']['model']}-{spec['setup']['use_case']}-{index}"

@@ -27,7 +27,7 @@ from orchestrator.dataset.schema import Execution, TrialColumns, TrialRecord
 from orchestrator.dataset.trial_files import Origin
 from orchestrator.nouns import TrialKey, TrialSpec
 from orchestrator.tune.observers import Observer
-from orchestrator.tune.trainable import Job
+from orchestrator.tune.trainable import Assignment
 from orchestrator.unknowns import quotient
 
 P = ParamSpec("P")
@@ -248,9 +248,9 @@ class Metrics(Observer):
                 self._ended["finished"] += 1
         self._tell_trials()
 
-    def worker_lost(self, job: Job, reason: str, *, retried: bool) -> None:  # noqa: ARG002 - an observer's
+    def worker_lost(self, assignment: Assignment, reason: str, *, retried: bool) -> None:  # noqa: ARG002 - an observer's
         """Count a worker that died, and its trial as waiting again or given up."""
-        self._running.pop(job.spec.order_index, None)
+        self._running.pop(assignment.spec.order_index, None)
         # a trial that is retried waits again
         self._ended["given_up"] += not retried
         self._count_loss()

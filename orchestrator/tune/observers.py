@@ -9,7 +9,7 @@ from orchestrator.dataset.trial_files import Origin
 from orchestrator.nouns import TrialSpec
 
 if TYPE_CHECKING:
-    from orchestrator.tune.trainable import Job
+    from orchestrator.tune.trainable import Assignment
 
 
 class Observer:
@@ -27,7 +27,7 @@ class Observer:
     def trial_sealed(self, record: TrialRecord) -> None:
         """A trial's folder is final: the whole trial, or what a lost worker or a drain left."""
 
-    def worker_lost(self, job: Job, reason: str, *, retried: bool) -> None:
+    def worker_lost(self, assignment: Assignment, reason: str, *, retried: bool) -> None:
         """A worker or its node died during a trial, or a step raised."""
 
     def disk_full(self, line: str) -> None:
@@ -60,10 +60,10 @@ class Observers(Observer):
         for observer in self._observers:
             observer.trial_sealed(record)
 
-    def worker_lost(self, job: Job, reason: str, *, retried: bool) -> None:
+    def worker_lost(self, assignment: Assignment, reason: str, *, retried: bool) -> None:
         """Tell all observers of a lost worker."""
         for observer in self._observers:
-            observer.worker_lost(job, reason, retried=retried)
+            observer.worker_lost(assignment, reason, retried=retried)
 
     def disk_full(self, line: str) -> None:
         """Tell all observers of a full disk."""

@@ -9,27 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from orchestrator.tune.trainable import Job
+from orchestrator.tune.trainable import Assignment
 
 MAX_LOSSES = 3
 """A trial is given up for this run after so many workers in a row died without a prompt done."""
 
 
-def rest_of(job: Job, done: Collection[int]) -> Job:
-    """The job without the prompts (by number) that are done; without any it is one loss more.
+def rest_of(assignment: Assignment, done: Collection[int]) -> Assignment:
+    """An assignment without the prompts that are done; where none is done it is one loss more.
 
     `done`: numbers of the prompts that were measured before the worker was lost. The rest may have
     no prompt at all.
     """
-    spec = job.spec
+    spec = assignment.spec
     prompts = tuple(prompt for prompt in spec.prompts if prompt.number not in done)
-    attempt, losses = spec.attempt, job.losses + 1
+    attempt, losses = spec.attempt, assignment.losses + 1
     if done:  # it was sealed, and the next worker may well get on
         attempt, losses = spec.attempt + 1, 0
     rest = spec.model_copy(update={"prompts": prompts, "attempt": attempt})
-    return job.model_copy(update={"spec": rest, "losses": losses})
+    return assignment.model_copy(update={"spec": rest, "losses": losses})
 
 
-def may_be_retried(job: Job) -> bool:
+def may_be_retried(assignment: Assignment) -> bool:
     """Whether a trial gets another worker: it has lost fewer than MAX_LOSSES."""
-    return job.losses < MAX_LOSSES
+    return assignment.losses < MAX_LOSSES

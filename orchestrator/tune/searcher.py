@@ -1,7 +1,8 @@
 """What Ray Tune asks for its next trial.
 
-`SweepSearcher` hands out a prepared list of jobs. Then it asks the studies in turn: a study is a
-sampler that learns, one for each model and use case, and is told the figures of what it proposed.
+`SweepSearcher` hands out a prepared list of assignments. Then it asks the studies in turn: a study
+is a sampler that learns, one for each model and use case, and is told the figures of what it
+proposed.
 Repeats of a configuration follow it at once and are not told to the study, which would take them
 for new points.
 """
@@ -19,31 +20,31 @@ from ray.tune.search import Searcher
 
 from orchestrator.nouns import Configuration, Setup, TrialKey, TrialSpec
 from orchestrator.samplers import Sampler
-from orchestrator.tune.trainable import Job
+from orchestrator.tune.trainable import Assignment
 
 
 @dataclass
 class Study:
-    """A sampler that learns, and how what it proposes becomes jobs."""
+    """A sampler that learns, and how what it proposes becomes assignments."""
 
     model: str
     use_case: str
     sampler: Sampler
     budget: int
     """How many configurations it may still propose."""
-    jobs: Callable[[int, Configuration], list[Job]]
-    """(index, configuration) -> jobs, one a repeat."""
+    assignments: Callable[[int, Configuration], list[Assignment]]
+    """(index, configuration) -> assignments, one a repeat."""
     next_index: int = 0
     """Index of the next configuration; earlier runs of the sweep had those below."""
 
-    def ask(self) -> list[Job]:
-        """Jobs of the next configuration, one a repeat; [] once the budget is spent."""
+    def ask(self) -> list[Assignment]:
+        """Assignments of the next configuration, one a repeat; [] once the budget is spent."""
         configuration = self.sampler.ask() if self.budget > 0 else None
         if configuration is None:
             return []
         self.budget -= 1
         self.next_index += 1
-        return self.jobs(self.next_index - 1, configuration)
+        return self.assignments(self.next_index - 1, configuration)
 
     def is_of(self, spec: TrialSpec) -> bool:
         """Whether a trial is of this study's model and use case."""
@@ -51,25 +52,25 @@ class Study:
 
 
 class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
-    """Prepared jobs first, then the studies in turn; a job whose worker was lost comes again last.
+    """Prepared assignments first, then the studies in turn; last what lost workers left.
 
-    `allows` is asked before a job is handed out; where it gives a reason against it, the sweep
-    ends. `orders` numbers what is handed out; searchers that run side by side share it. At most
-    `slots()` jobs are out at once.
+    `allows` is asked before an assignment is handed out; where it gives a reason against it, the
+    sweep ends. `orders` numbers what is handed out; searchers that run side by side share it. At
+    most `slots()` assignments are out at once.
     """
 
     def __init__(
         self,
-        jobs: list[Job],
+        assignments: list[Assignment],
         *,
         studies: list[Study] | None = None,
-        allows: Callable[[Job], str | None] = lambda _job: None,
+        allows: Callable[[Assignment], str | None] = lambda _assignment: None,
         orders: Iterator[int] | None = None,
         slots: Callable[[], float] = lambda: math.inf,
         oom_tokens: dict[str, dict[str, int]] | None = None,
     ) -> None:
         super().__init__()
-        self._ready: deque[Job] = deque(jobs)
+        self._ready: deque[Assignment] = deque(assignments)
         self._out: set[str] = set()
         self._studies = deque(studies or [])
         self._proposed: dict[TrialKey, Study] = {}
@@ -84,55 +85,55 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         """Why the sweep ends before everything was handed out; None: it doesn't."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next job as Tune's configuration.
+        """The next assignment as Tune's configuration.
 
-        None while all slots are taken or a lost job may still come back; then Tune's FINISHED.
+        None while all slots are taken, or what is out may still come back; then Tune's FINISHED.
         """
         finished = str(Searcher.FINISHED)
         if self.stopped:
             return finished
         if len(self._out) >= self._slots():
             return None
-        job = self._next()
-        if job is None:
-            # the worker of a job that is out may still be lost, and then the job comes back
+        assignment = self._next()
+        if assignment is None:
+            # one that is out comes back if its worker is lost
             return None if self._out else finished
-        job = self._handed_out(job)
-        self.stopped = self._allows(job)
+        assignment = self._handed_out(assignment)
+        self.stopped = self._allows(assignment)
         if self.stopped:
             return finished
         self._out.add(trial_id)
-        return {"job": job.model_dump(mode="json")}
+        return {"assignment": assignment.model_dump(mode="json")}
 
-    def _next(self) -> Job | None:
-        """The next job, or None while every study waits for results."""
+    def _next(self) -> Assignment | None:
+        """The next assignment, or None while every study waits for results."""
         if self._ready:
             return self._ready.popleft()
         for _ in range(len(self._studies)):
             study = self._studies[0]
             # in turn, so that no model waits until another one is through
             self._studies.rotate(-1)
-            jobs = study.ask()
-            if jobs:
+            assignments = study.ask()
+            if assignments:
                 # repeats follow at once: they need no answer of the study
-                self._ready.extend(jobs[1:])
-                self._proposed[jobs[0].spec.key()] = study
-                return jobs[0]
+                self._ready.extend(assignments[1:])
+                self._proposed[assignments[0].spec.key()] = study
+                return assignments[0]
         return None
 
-    def _handed_out(self, job: Job) -> Job:
-        """A job with its place in the order, and what is known of memory by now."""
-        spec = job.spec.model_copy(update={"order_index": next(self._orders)})
-        # a copy: the job is sent to a worker, and this table grows
+    def _handed_out(self, assignment: Assignment) -> Assignment:
+        """An assignment with its place in the order, and what is known of memory by now."""
+        spec = assignment.spec.model_copy(update={"order_index": next(self._orders)})
+        # a copy: the assignment is sent to a worker, and this table grows
         known = dict(self._oom_tokens.get(model_key(spec.setup), {}))
-        return job.model_copy(update={"spec": spec, "oom_tokens": known})
+        return assignment.model_copy(update={"spec": spec, "oom_tokens": known})
 
-    def again(self, job: Job) -> None:
-        """Hand out what is left of a job whose worker was lost."""
-        self._ready.append(job)
+    def again(self, assignment: Assignment) -> None:
+        """Hand out what is left of an assignment whose worker was lost."""
+        self._ready.append(assignment)
 
     def ran_out(self, setup: Setup, machine: str, tokens: int) -> None:
-        """Memory ran out at so many tokens: jobs handed out from now on know it.
+        """Memory ran out at so many tokens: assignments handed out from now on know it.
 
         `machine`: kind of machine. `tokens`: length of prompt and text together. The shortest such
         length is kept.

@@ -43,7 +43,7 @@ HUNG_LOAD_S = 3600.0
 """A model that isn't loaded and warm after this is taken for hung, where there is a timeout."""
 
 
-class Job(Noun):
+class Assignment(Noun):
     """What a worker gets for one trial."""
 
     spec: TrialSpec
@@ -97,27 +97,27 @@ def _load_key(setup: Setup, model_ref: str) -> tuple[Setup, str]:
     return setup.model_copy(update=free), model_ref
 
 
-def loaded_for(job: Job) -> tuple[Loaded, bool]:
-    """The loaded engine for a job, and whether it had to be loaded for it. Raises UserError."""
+def loaded_for(assignment: Assignment) -> tuple[Loaded, bool]:
+    """The loaded engine for an assignment, and whether it was loaded just now. Raises UserError."""
     global _loaded  # noqa: PLW0603 - the process is the cache: Tune makes new Trainables in it
-    key = _load_key(job.spec.setup, job.spec.model_ref)
+    key = _load_key(assignment.spec.setup, assignment.spec.model_ref)
     if _loaded is not None and _loaded.key == key:
         return _loaded, False
     if _loaded is not None:
         # before the next model is loaded: both might not fit
         _loaded.tools.close()
         _loaded = None
-    machine = _machine(job)
-    engine = _engine(job)
+    machine = _machine(assignment)
+    engine = _engine(assignment)
     fits = not isinstance(engine, TooLargeEngine)
     gpu_uuid = engine.info.columns.gpu_uuid
     gpus = list_gpus()
     # by UUID: Ray, CUDA and NVML number the GPUs differently
     gpu = next((gpu for gpu in gpus if gpu.uuid == gpu_uuid), None)
-    n_parallel = job.n_parallel
+    n_parallel = assignment.n_parallel
     if gpu is not None:  # with one trial a GPU no more can share this host
         n_parallel = min(n_parallel, len(gpus))
-    scene = Scene(machine, gpu_uuid, n_parallel, project_name=job.spec.sweep_id)
+    scene = Scene(machine, gpu_uuid, n_parallel, project_name=assignment.spec.sweep_id)
     tools = Instrumented(
         engine=engine,
         meters=meters_for(scene) if fits else [],
@@ -130,32 +130,32 @@ def loaded_for(job: Job) -> tuple[Loaded, bool]:
     return _loaded, fits
 
 
-def _engine(job: Job) -> Engine:
-    """A job's engine with its model; one that fails each prompt where that may not fit."""
-    setup = job.spec.setup
+def _engine(assignment: Assignment) -> Engine:
+    """An assignment's engine with its model; one that fails each prompt where that may not fit."""
+    setup = assignment.spec.setup
     try:
-        return ENGINES[setup.engine].load(setup, job.spec.model_ref, job.threads)
+        return ENGINES[setup.engine].load(setup, assignment.spec.model_ref, assignment.threads)
     except ModelTooLargeError as error:
-        if not job.may_not_fit:
+        if not assignment.may_not_fit:
             raise
         return TooLargeEngine(setup, str(error))
 
 
-def _machine(job: Job) -> Machine:
-    """The machine that this worker runs on: as the job, the node's label or its GPU says.
+def _machine(assignment: Assignment) -> Machine:
+    """The machine that this worker runs on: as the assignment, the node's label or its GPU says.
 
     Raises UserError for a label without a file.
     """
     import ray
 
-    name = job.machine or ray.get_runtime_context().get_node_labels().get("machine")
+    name = assignment.machine or ray.get_runtime_context().get_node_labels().get("machine")
     name = name or detect([gpu.name for gpu in list_gpus()])
-    if name not in job.machines:
+    if name not in assignment.machines:
         raise UserError(
             f"a node carries the label machine={name}, but there is no clusters/{name}.yaml; "
             "add one and start again"
         )
-    return job.machines[name]
+    return assignment.machines[name]
 
 
 def _versions(engine: Engine) -> dict[str, str]:
@@ -164,7 +164,7 @@ def _versions(engine: Engine) -> dict[str, str]:
     return package_versions(("ray", *of_meters)) | engine.info.versions
 
 
-def _origin(job: Job, loaded: Loaded, *, loaded_here: bool) -> Origin:
+def _origin(assignment: Assignment, loaded: Loaded, *, loaded_here: bool) -> Origin:
     """Where and with what a trial runs."""
     info, gpu = loaded.tools.engine.info, loaded.gpu
     place = PlaceColumns(
@@ -175,7 +175,7 @@ def _origin(job: Job, loaded: Loaded, *, loaded_here: bool) -> Origin:
     )
     columns = TrialColumns(
         **place.model_dump(),
-        **derived_values(SpecColumns, job.spec),
+        **derived_values(SpecColumns, assignment.spec),
         **info.columns.model_dump(),
     )
     environment = Environment(
@@ -207,21 +207,21 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
 
         Ray asks once, and the process may come to another model.
         """
-        return f"sweep {self._job.spec.sweep_id}"
+        return f"sweep {self._assignment.spec.sweep_id}"
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Take the job; loads nothing."""
+        """Take the assignment; loads nothing."""
         self._take(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next job in the same process; always possible (False would stall Tune)."""
+        """Take the next assignment in this process; always possible (False would stall Tune)."""
         self._take(new_config)
         return True
 
     def _take(self, config: dict[str, Any]) -> None:
-        """Take over a job; nothing of the job before is kept but the loaded model."""
-        self._job = Job.model_validate(config["job"])
-        self._queue: list[Prompt] = list(self._job.spec.prompts)
+        """Take over an assignment; of the one before nothing is kept but the loaded model."""
+        self._assignment = Assignment.model_validate(config["assignment"])
+        self._queue: list[Prompt] = list(self._assignment.spec.prompts)
         self._ready: Loaded | None = None
         self._energy_kwh = self._energy_j = self._counted_j = self._window_s = 0.0
         self._tokens = 0
@@ -234,29 +234,35 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
 
     def _get_ready(self) -> dict[str, Any]:
         """Load and warm up the model; the result that says so, or that it can't be."""
-        job = self._job
+        assignment = self._assignment
         try:
-            with _ended_if_hung(job.timeout_s and HUNG_LOAD_S):
-                self._ready, loaded_here = loaded_for(job)
+            with _ended_if_hung(assignment.timeout_s and HUNG_LOAD_S):
+                self._ready, loaded_here = loaded_for(assignment)
         except GenerationError as error:
-            message = f"{job.spec.setup.model}: already the warm-up failed ({error.kind}): {error}"
+            message = (
+                f"{assignment.spec.setup.model}: already the warm-up failed ({error.kind}): {error}"
+            )
             return {"event": "fatal", "message": message, "done": True}
         except UserError as error:
             return {"event": "fatal", "message": str(error), "done": True}
         return {
             "event": "ready",
-            "origin": _origin(job, self._ready, loaded_here=loaded_here).model_dump(mode="json"),
+            "origin": _origin(assignment, self._ready, loaded_here=loaded_here).model_dump(
+                mode="json"
+            ),
         }
 
     def _run(self, loaded: Loaded, prompt: Prompt) -> dict[str, Any]:
         """Measure one prompt; the result that holds the measurement."""
-        job = self._job
+        assignment = self._assignment
         began = time.perf_counter()
-        elsewhere = job.oom_tokens.get(loaded.machine.name)
+        elsewhere = assignment.oom_tokens.get(loaded.machine.name)
         oom_tokens = least_of_known([loaded.oom_tokens, elsewhere])
-        limits = ExecutionLimits(job.timeout_s, oom_tokens)
-        with _ended_if_hung(job.timeout_s and HUNG_FACTOR * job.timeout_s + HUNG_EXTRA_S):
-            measured = execute(loaded.tools, job.spec, prompt, job.order, limits)
+        limits = ExecutionLimits(assignment.timeout_s, oom_tokens)
+        with _ended_if_hung(
+            assignment.timeout_s and HUNG_FACTOR * assignment.timeout_s + HUNG_EXTRA_S
+        ):
+            measured = execute(loaded.tools, assignment.spec, prompt, assignment.order, limits)
         execution = measured.execution
         if execution.error_kind == "oom":
             ran_out_at = execution.effective_max_length

@@ -11,9 +11,9 @@ import pytest
 
 from orchestrator.nouns import TrialSpec
 from orchestrator.sweep.budget import Budget, RunLimits
-from orchestrator.tune.trainable import Job
+from orchestrator.tune.trainable import Assignment
 from tests import builders
-from tests.tune.fake_tune import job
+from tests.tune.fake_tune import assignment
 
 BOUNDS = {1: 100, 2: 200, 3: 300}
 """Most new tokens of each prompt: 600 a trial."""
@@ -38,11 +38,11 @@ class Desk:
         return BOUNDS[number]
 
     def begin(self, index: int = 0, prompts: tuple[int, ...] = (1, 2, 3)) -> str | None:
-        return self.budget.begin(self.job(index, prompts))
+        return self.budget.begin(self.assignment(index, prompts))
 
-    def job(self, index: int = 0, prompts: tuple[int, ...] = (1, 2, 3)) -> Job:
+    def assignment(self, index: int = 0, prompts: tuple[int, ...] = (1, 2, 3)) -> Assignment:
         spec = builders.spec(config_index=index)
-        return job(
+        return assignment(
             spec.model_copy(
                 update={"prompts": tuple(p for p in spec.prompts if p.number in prompts)}
             )
@@ -192,7 +192,7 @@ def test_a_trial_that_is_over_has_nothing_left(end: str) -> None:
     if end == "sealed":
         desk.seal(0)
     else:
-        desk.budget.worker_lost(desk.job(0, (2, 3)), "gone", retried=True)
+        desk.budget.worker_lost(desk.assignment(0, (2, 3)), "gone", retried=True)
     assert desk.begin(1) is None
 
 
@@ -208,7 +208,7 @@ def test_what_was_lost_is_counted_again_when_it_is_started_again() -> None:
     desk = Desk(kwh=1.15)
     desk.begin(0)
     desk.done(1, energy_kwh=0.1)
-    desk.budget.worker_lost(desk.job(0, (2, 3)), "gone", retried=True)
+    desk.budget.worker_lost(desk.assignment(0, (2, 3)), "gone", retried=True)
     assert desk.begin(0, (2, 3)) is None
     assert desk.begin(1) == "--max-kwh"
 

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.sweep.totals import Totals
 from tests import builders
-from tests.tune.fake_tune import job
+from tests.tune.fake_tune import assignment
 
 SPEC = builders.spec()
 
@@ -59,5 +59,5 @@ def test_only_whole_trials_are_counted_but_all_are_kept() -> None:
 @pytest.mark.parametrize(("retried", "failed"), [(True, 0), (False, 1)])
 def test_a_trial_that_was_given_up_has_failed(retried: bool, failed: int) -> None:
     totals = Totals()
-    totals.worker_lost(job(), "its worker died", retried=retried)
+    totals.worker_lost(assignment(), "its worker died", retried=retried)
     assert (totals.workers_lost, totals.failed) == (1, failed)

@@ -25,15 +25,15 @@ from orchestrator.tune.callback import DataSetCallback, TakingInStopper
 from orchestrator.tune.halt import Halt
 from orchestrator.tune.observers import Observer, Observers
 from orchestrator.tune.searcher import SweepSearcher
-from orchestrator.tune.trainable import Job
+from orchestrator.tune.trainable import Assignment
 from tests import builders
 
 MACHINES = {"pc": Machine(name="pc", accelerator="cpu")}
 
 
-def job(spec: TrialSpec | None = None, **changes: Any) -> Job:
-    """A trial for a worker; keywords that are none of Job's change its spec."""
-    own = {name: changes.pop(name) for name in list(changes) if name in Job.model_fields}
+def assignment(spec: TrialSpec | None = None, **changes: Any) -> Assignment:
+    """A trial for a worker; keywords that are none of Assignment's change its spec."""
+    own = {name: changes.pop(name) for name in list(changes) if name in Assignment.model_fields}
     values = {
         "order": "shuffled",
         "machine": "pc",
@@ -41,7 +41,7 @@ def job(spec: TrialSpec | None = None, **changes: Any) -> Job:
         "threads": 1,
         "n_parallel": 1,
     }
-    return Job.model_validate(values | own | {"spec": spec or builders.spec(**changes)})
+    return Assignment.model_validate(values | own | {"spec": spec or builders.spec(**changes)})
 
 
 class Seen(Observer):
@@ -59,10 +59,10 @@ class Seen(Observer):
     def trial_sealed(self, record: TrialRecord) -> None:
         self.events.append(f"sealed {record.spec.config_index} a{record.spec.attempt}")
 
-    def worker_lost(self, job: Job, reason: str, *, retried: bool) -> None:
-        left = ",".join(str(prompt.number) for prompt in job.spec.prompts)
+    def worker_lost(self, assignment: Assignment, reason: str, *, retried: bool) -> None:
+        left = ",".join(str(prompt.number) for prompt in assignment.spec.prompts)
         what = "again" if retried else "given up"
-        self.events.append(f"lost {job.spec.config_index} [{left}] {what}: {reason}")
+        self.events.append(f"lost {assignment.spec.config_index} [{left}] {what}: {reason}")
 
     def disk_full(self, line: str) -> None:
         self.events.append(f"disk full: {line.partition(': ')[2]}")
@@ -80,12 +80,12 @@ class Trial:
     """Prompts whose result its worker gave."""
 
     @property
-    def job(self) -> Job:
-        return Job.model_validate(self.config["job"])
+    def assignment(self) -> Assignment:
+        return Assignment.model_validate(self.config["assignment"])
 
     @property
     def spec(self) -> TrialSpec:
-        return self.job.spec
+        return self.assignment.spec
 
     def numbers(self) -> list[int]:
         """Prompts of this attempt."""
@@ -102,7 +102,7 @@ class FakeTune:
         self,
         paths: DataSetPaths,
         lock: Lock,
-        jobs: list[Job],
+        assignments: list[Assignment],
         trials: Trials | None = None,
         *,
         baseline: Baseline | None = None,
@@ -114,7 +114,7 @@ class FakeTune:
         self.halt = Halt()
         self.seen = Seen()
         self.trials = trials or Trials()
-        self.searcher = SweepSearcher(jobs, **searcher)
+        self.searcher = SweepSearcher(assignments, **searcher)
         everyone = Observers(self.seen, *observers)
         self.recorder = Recorder(
             paths,

@@ -30,7 +30,7 @@ from orchestrator.tune.halt import Halt
 from orchestrator.tune.observers import Observer
 from orchestrator.tune.retry import MAX_LOSSES
 from tests import builders
-from tests.tune.fake_tune import FakeTune, Trial, job
+from tests.tune.fake_tune import FakeTune, Trial, assignment
 
 Sweep = Callable[..., FakeTune]
 
@@ -40,7 +40,9 @@ def sweep(paths: DataSetPaths, lock: Lock) -> Sweep:
     """A sweep of some trials of three prompts."""
 
     def make(n: int = 1, **searcher: Any) -> FakeTune:
-        return FakeTune(paths, lock, [job(config_index=index) for index in range(n)], **searcher)
+        return FakeTune(
+            paths, lock, [assignment(config_index=index) for index in range(n)], **searcher
+        )
 
     return make
 
@@ -104,7 +106,7 @@ def test_results_of_a_trial_that_was_not_started_are_ignored(
     sweep: Sweep, paths: DataSetPaths
 ) -> None:
     run = sweep()
-    unknown = Trial("unknown", {"job": job(config_index=7).model_dump(mode="json")})
+    unknown = Trial("unknown", {"assignment": assignment(config_index=7).model_dump(mode="json")})
     run.ready(unknown)
     run.give(unknown, 1)
     assert run.seen.events == []
@@ -141,7 +143,7 @@ def test_memory_that_ran_out_is_told_to_the_searcher(sweep: Sweep) -> None:
     run.give(trial, 1, **builders.FAILED, effective_max_length=90)
     run.give(trial, 2, **builders.FAILED, effective_max_length=80)
     run.give(trial, 3, **(builders.FAILED | {"error_kind": "timeout"}), effective_max_length=10)
-    assert run.start().job.oom_tokens == {"pc": 80}
+    assert run.start().assignment.oom_tokens == {"pc": 80}
 
 
 def test_it_can_be_pickled_as_tune_does(sweep: Sweep) -> None:
@@ -167,7 +169,7 @@ def test_what_a_lost_worker_left_goes_to_another(
     assert rows_of(paths) == [(0, p, 1) for p in range(1, n_done + 1)], "sealed with what it has"
     again = run.start()
     attempt = 2 if n_done else 1
-    assert (again.numbers(), again.spec.attempt, again.job.losses) == (
+    assert (again.numbers(), again.spec.attempt, again.assignment.losses) == (
         rest,
         attempt,
         0 if n_done else 1,
@@ -218,7 +220,7 @@ def test_a_trial_that_kills_its_workers_is_given_up(sweep: Sweep, paths: DataSet
         trial = run.start()
         if losses == 0:
             other = run.start()
-        assert (trial.spec.config_index, trial.job.losses) == (0, losses)
+        assert (trial.spec.config_index, trial.assignment.losses) == (0, losses)
         run.lose(trial)
     assert [event.rpartition("]")[2] for event in run.seen.events] == [f" again: {GONE}"] * 2 + [
         f" given up: {GONE}"
@@ -380,7 +382,7 @@ def test_a_loss_after_the_searcher_ended_is_not_started_again(
 ) -> None:
     """A budget allows no further trial: Tune asks no more."""
     answers = iter([None, "--max-hours"])
-    run = sweep(2, allows=lambda _job: next(answers))
+    run = sweep(2, allows=lambda _assignment: next(answers))
     trial = run.start()
     assert run.hand_out() is None
     assert run.finished

@@ -27,7 +27,7 @@ from orchestrator.dataset.tables import read_all
 from orchestrator.dataset.trial_files import append, read_trial, seal_left
 from orchestrator.nouns import TrialSpec
 from tests import builders
-from tests.tune.fake_tune import FakeTune, Trial, job
+from tests.tune.fake_tune import FakeTune, Trial, assignment
 
 AT_ONCE = 3
 
@@ -82,7 +82,7 @@ class SweepLife(RuleBasedStateMachine):
         self.run = FakeTune(
             self.paths,
             lock,
-            [job(spec) for spec in missing],
+            [assignment(spec) for spec in missing],
             trials,
             orders=itertools.count(max(orders, default=-1) + 1),
         )

@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.errors import UserError
 from orchestrator.tune import driver
-from orchestrator.tune.driver import Placement, placement
+from orchestrator.tune.driver import Placement, placement_of
 from orchestrator.tune.halt import Halt
 from orchestrator.tune.session import Node, Session
 
@@ -40,33 +40,33 @@ def session(*nodes: Node) -> Session:
     ],
 )
 def test_placement(nodes: list[Node], parallel: int, expected: Placement) -> None:
-    assert placement(session(*nodes), parallel, None) == expected
+    assert placement_of(session(*nodes), parallel, None) == expected
 
 
 def test_labels_decide_where_there_are_any() -> None:
     nodes = Node(8, 0, "pc"), Node(4, 2, "colab"), Node(16, 4, "leonardo"), Node(16, 4, "leonardo")
-    assert placement(session(*nodes), 1, "leonardo") == Placement(1, 1, 8, 4, "leonardo")
-    assert placement(session(*nodes), 1, "pc") == Placement(8, 0, 1, 1, "pc")
-    assert placement(session(*nodes), 1, None) == Placement(1, 1, 10, 4)
-    assert placement(session(Node(8, 0), Node(8, 0)), 1, "pc") == Placement(8, 0, 2, 1), (
+    assert placement_of(session(*nodes), 1, "leonardo") == Placement(1, 1, 8, 4, "leonardo")
+    assert placement_of(session(*nodes), 1, "pc") == Placement(8, 0, 1, 1, "pc")
+    assert placement_of(session(*nodes), 1, None) == Placement(1, 1, 10, 4)
+    assert placement_of(session(Node(8, 0), Node(8, 0)), 1, "pc") == Placement(8, 0, 2, 1), (
         "nobody says: it is what the user says"
     )
     with pytest.raises(
         UserError, match=r"--machine attic: no node .* there are colab, leonardo, pc"
     ):
-        placement(session(*nodes), 1, "attic")
+        placement_of(session(*nodes), 1, "attic")
 
 
 def test_kinds_that_are_too_small_for_the_model_get_no_trials() -> None:
     nodes = Node(8, 1, "pc"), Node(4, 1, "colab"), Node(16, 4)
-    place = placement(session(*nodes), 1, None, ("pc",))
-    assert place == Placement(1, 1, 5, 4, None, ("pc",))
-    assert place.room(nodes) == 5
-    assert "!in(pc)" in repr(place.bundles())
+    placement = placement_of(session(*nodes), 1, None, ("pc",))
+    assert placement == Placement(1, 1, 5, 4, None, ("pc",))
+    assert placement.room(nodes) == 5
+    assert "!in(pc)" in repr(placement.bundles())
     with pytest.raises(
         UserError, match="doesn't fit on colab, pc, and the cluster has nothing else"
     ):
-        placement(session(*nodes[:2]), 1, None, ("colab", "pc"))
+        placement_of(session(*nodes[:2]), 1, None, ("colab", "pc"))
 
 
 def test_nodes_that_come_and_go_change_how_much_runs_at_once() -> None:
@@ -74,19 +74,19 @@ def test_nodes_that_come_and_go_change_how_much_runs_at_once() -> None:
     assert gpu.room([Node(16, 4, "leonardo"), Node(8, 1, "colab"), Node(16, 4, "leonardo")]) == 8
     assert gpu.room([]) == 1, "what is handed out waits for a node"
     assert cpu.room([Node(8, 0), Node(0, 0), Node(8, 0), Node(4, 0)]) == 5
-    assert placement(session(Node(9, 0)), 7, None).room([Node(9, 0)]) == 7
+    assert placement_of(session(Node(9, 0)), 7, None).room([Node(9, 0)]) == 7
 
 
 def test_a_cluster_without_anything_is_refused() -> None:
     with pytest.raises(UserError, match="neither GPUs nor CPUs"):
-        placement(session(Node(0, 0)), 1, None)
+        placement_of(session(Node(0, 0)), 1, None)
 
 
 def test_unequal_cpus_are_refused_since_nobody_would_know_how_many_trials_share_a_host() -> None:
     with pytest.raises(
         UserError, match=r"offer 4 and 32 CPUs, .* `orchestrator cluster join --cpus 4`"
     ):
-        placement(session(Node(32, 0), Node(4, 0), Node(4, 0)), 1, None)
+        placement_of(session(Node(32, 0), Node(4, 0), Node(4, 0)), 1, None)
 
 
 # --- the end --------------------------------------------------------------------------------------
@@ -185,8 +185,8 @@ def test_which_end_is_told(
     where = Session(nodes=(), dashboard=None, token_file=None, metrics=None, storage=tmp_path)
 
     def run() -> None:
-        one = driver.MachineRun(None, callback, Placement(1, 0, 1, 1), driver.Slots(1))
-        driver.run([one, one], callback.halt, where, on_drain=lambda *_: None)
+        part = driver.RunningPart(None, callback, Placement(1, 0, 1, 1), driver.Slots(1))
+        driver.run([part, part], callback.halt, where, on_drain=lambda *_: None)
 
     if told is None:
         run()

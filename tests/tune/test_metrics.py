@@ -24,7 +24,7 @@ from orchestrator.tune.prometheus_targets import announced, targets_folder
 from orchestrator.tune.session import Node
 from orchestrator.tune.temp_folders import SCRATCH
 from tests import builders
-from tests.tune.fake_tune import FakeTune, job
+from tests.tune.fake_tune import FakeTune, assignment
 
 SWEEP = "5eed5eed5eed"
 
@@ -98,8 +98,8 @@ def run(paths: DataSetPaths, lock: Lock) -> Run:
     """A sweep of two trials of three prompts."""
     seen = Library()
     metrics = Metrics(SWEEP, 2, seen)
-    jobs = [job(config_index=index) for index in range(2)]
-    tune = FakeTune(paths, lock, jobs, observers=[metrics])
+    assignments = [assignment(config_index=index) for index in range(2)]
+    tune = FakeTune(paths, lock, assignments, observers=[metrics])
     return Run(tune, seen, metrics)
 
 

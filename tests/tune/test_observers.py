@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.tune.observers import Observer, Observers
 from tests import builders
-from tests.tune.fake_tune import job
+from tests.tune.fake_tune import assignment
 
 SPEC = builders.spec()
 EVENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
@@ -17,7 +17,7 @@ EVENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "trial_started": ((SPEC, builders.origin()), {}),
     "execution_recorded": ((SPEC, builders.origin(), builders.execution()), {}),
     "trial_sealed": ((builders.record(),), {}),
-    "worker_lost": ((job(), "its worker died"), {"retried": True}),
+    "worker_lost": ((assignment(), "its worker died"), {"retried": True}),
     "disk_full": (("no space",), {}),
 }
 """Event -> its positional and named arguments."""

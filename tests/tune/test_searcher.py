@@ -10,7 +10,7 @@ from ray.tune.search import Searcher
 
 from orchestrator.nouns import Configuration, TrialSpec
 from orchestrator.tune.searcher import Study, SweepSearcher, model_key
-from orchestrator.tune.trainable import Job
+from orchestrator.tune.trainable import Assignment
 from tests import builders
 from tests.samplers.counting import MIDDLE, Counting
 from tests.tune import fake_tune
@@ -18,14 +18,14 @@ from tests.tune import fake_tune
 FINISHED = Searcher.FINISHED
 
 
-def job(
+def assignment(
     index: int,
     configuration: Configuration = MIDDLE,
     use_case: str = "fantasyWorld",
     repeat: int = 1,
     **setup: Any,
-) -> Job:
-    return fake_tune.job(
+) -> Assignment:
+    return fake_tune.assignment(
         strategy="optunaSampling",
         config_index=index,
         repeat=repeat,
@@ -36,14 +36,18 @@ def job(
 
 
 def study(use_case: str, budget: int, repeats: int = 1, next_index: int = 0) -> Study:
-    def jobs(index: int, configuration: Configuration) -> list[Job]:
-        return [job(index, configuration, use_case, repeat) for repeat in range(1, repeats + 1)]
+    def assignments(index: int, configuration: Configuration) -> list[Assignment]:
+        return [
+            assignment(index, configuration, use_case, repeat) for repeat in range(1, repeats + 1)
+        ]
 
-    return Study("smollm2", use_case, Counting(), budget, jobs, next_index)
+    return Study("smollm2", use_case, Counting(), budget, assignments, next_index)
 
 
-def learning(*studies: Study, jobs: list[Job] | None = None, **more: Any) -> SweepSearcher:
-    return SweepSearcher(jobs or [], studies=list(studies), **more)
+def learning(
+    *studies: Study, assignments: list[Assignment] | None = None, **more: Any
+) -> SweepSearcher:
+    return SweepSearcher(assignments or [], studies=list(studies), **more)
 
 
 def sampler(of: Study) -> Counting:
@@ -51,20 +55,20 @@ def sampler(of: Study) -> Counting:
     return of.sampler
 
 
-def job_of(suggestion: Any) -> Job:
+def assignment_of(suggestion: Any) -> Assignment:
     assert isinstance(suggestion, dict), suggestion
-    return Job.model_validate(suggestion["job"])
+    return Assignment.model_validate(suggestion["assignment"])
 
 
 def spec_of(suggestion: Any) -> TrialSpec:
-    return job_of(suggestion).spec
+    return assignment_of(suggestion).spec
 
 
-# --- prepared jobs --------------------------------------------------------------------------------
+# --- prepared assignments -------------------------------------------------------------------------
 
 
-def test_prepared_jobs_keep_their_order_and_end() -> None:
-    searcher = SweepSearcher([job(i) for i in (2, 0, 1)])
+def test_prepared_assignments_keep_their_order_and_end() -> None:
+    searcher = SweepSearcher([assignment(i) for i in (2, 0, 1)])
     assert [spec_of(searcher.suggest(str(i))).config_index for i in range(3)] == [2, 0, 1]
     for i in range(3):
         assert searcher.suggest("waiting") is None, "one of those under way may come again"
@@ -77,9 +81,9 @@ def test_nothing_to_do_is_the_end() -> None:
 
 
 @pytest.mark.parametrize("error", [True, False])
-def test_a_lost_job_comes_again_at_the_end(error: bool) -> None:
-    searcher = SweepSearcher([job(0), job(1)])
-    lost = job_of(searcher.suggest("0"))
+def test_a_lost_assignment_comes_again_at_the_end(error: bool) -> None:
+    searcher = SweepSearcher([assignment(0), assignment(1)])
+    lost = assignment_of(searcher.suggest("0"))
     searcher.on_trial_complete("0", error=error)
     searcher.again(lost)
     assert [spec_of(searcher.suggest(i)).config_index for i in "12"] == [1, 0]
@@ -94,8 +98,8 @@ def test_a_loss_of_the_last_one_is_not_the_end() -> None:
 
     It asks only after both.
     """
-    searcher = SweepSearcher([job(0)])
-    lost = job_of(searcher.suggest("0"))
+    searcher = SweepSearcher([assignment(0)])
+    lost = assignment_of(searcher.suggest("0"))
     assert searcher.suggest("1") is None
     searcher.on_trial_complete("0", error=True)
     searcher.again(lost)
@@ -103,36 +107,36 @@ def test_a_loss_of_the_last_one_is_not_the_end() -> None:
 
 
 def test_what_is_unknown_ends_nothing() -> None:
-    searcher = SweepSearcher([job(0)])
+    searcher = SweepSearcher([assignment(0)])
     searcher.suggest("0")
     searcher.on_trial_complete("never heard of", {"done": True})
     assert searcher.suggest("1") is None
 
 
 def test_places_are_numbered_at_handing_out() -> None:
-    searcher = SweepSearcher([job(0), job(1)], orders=itertools.count(40))
-    lost = job_of(searcher.suggest("0"))
+    searcher = SweepSearcher([assignment(0), assignment(1)], orders=itertools.count(40))
+    lost = assignment_of(searcher.suggest("0"))
     searcher.again(lost)
     orders = [lost.spec.order_index] + [spec_of(searcher.suggest(i)).order_index for i in "12"]
     assert orders == [40, 41, 42]
 
 
-def test_a_job_is_handed_out_as_it_was_prepared() -> None:
-    prepared = job(3)
-    assert job_of(SweepSearcher([prepared]).suggest("0")) == prepared
+def test_an_assignment_is_handed_out_as_it_was_prepared() -> None:
+    prepared = assignment(3)
+    assert assignment_of(SweepSearcher([prepared]).suggest("0")) == prepared
 
 
 # --- budgets --------------------------------------------------------------------------------------
 
 
-def test_a_job_that_is_not_allowed_ends_the_sweep() -> None:
+def test_an_assignment_that_is_not_allowed_ends_the_sweep() -> None:
     asked: list[int] = []
 
-    def allows(one: Job) -> str | None:
+    def allows(one: Assignment) -> str | None:
         asked.append(one.spec.config_index)
         return "--max-kwh" if one.spec.config_index == 1 else None
 
-    searcher = SweepSearcher([job(0), job(1), job(2)], allows=allows)
+    searcher = SweepSearcher([assignment(0), assignment(1), assignment(2)], allows=allows)
     assert spec_of(searcher.suggest("0")).config_index == 0
     assert searcher.stopped is None
     for _ in range(3):
@@ -143,7 +147,7 @@ def test_a_job_that_is_not_allowed_ends_the_sweep() -> None:
 
 def test_a_study_is_not_asked_once_the_sweep_ends() -> None:
     one = study("a", 5)
-    searcher = learning(one, allows=lambda _job: "--max-hours")
+    searcher = learning(one, allows=lambda _assignment: "--max-hours")
     assert searcher.suggest("0") == FINISHED
     assert searcher.suggest("1") == FINISHED
     assert sampler(one).n_asked == 1, "the one that was refused"
@@ -152,39 +156,40 @@ def test_a_study_is_not_asked_once_the_sweep_ends() -> None:
 # --- memory ---------------------------------------------------------------------------------------
 
 
-def test_jobs_know_the_shortest_length_at_which_memory_ran_out() -> None:
+def test_assignments_know_the_shortest_length_at_which_memory_ran_out() -> None:
     searcher = SweepSearcher(
-        [job(i) for i in range(4)], oom_tokens={model_key(job(0).spec.setup): {"pc": 900}}
+        [assignment(i) for i in range(4)],
+        oom_tokens={model_key(assignment(0).spec.setup): {"pc": 900}},
     )
-    assert job_of(searcher.suggest("0")).oom_tokens == {"pc": 900}
-    searcher.ran_out(job(0).spec.setup, "pc", 1000)
-    assert job_of(searcher.suggest("1")).oom_tokens == {"pc": 900}
-    searcher.ran_out(job(0).spec.setup, "pc", 800)
-    searcher.ran_out(job(0).spec.setup, "colab", 100)
-    assert job_of(searcher.suggest("2")).oom_tokens == {"pc": 800, "colab": 100}
+    assert assignment_of(searcher.suggest("0")).oom_tokens == {"pc": 900}
+    searcher.ran_out(assignment(0).spec.setup, "pc", 1000)
+    assert assignment_of(searcher.suggest("1")).oom_tokens == {"pc": 900}
+    searcher.ran_out(assignment(0).spec.setup, "pc", 800)
+    searcher.ran_out(assignment(0).spec.setup, "colab", 100)
+    assert assignment_of(searcher.suggest("2")).oom_tokens == {"pc": 800, "colab": 100}
 
 
 def test_another_use_case_or_seed_needs_the_same_memory() -> None:
-    searcher = SweepSearcher([job(0, use_case="danceCoreography", seed=99)])
-    searcher.ran_out(job(0).spec.setup, "pc", 800)
-    assert job_of(searcher.suggest("0")).oom_tokens == {"pc": 800}
+    searcher = SweepSearcher([assignment(0, use_case="danceCoreography", seed=99)])
+    searcher.ran_out(assignment(0).spec.setup, "pc", 800)
+    assert assignment_of(searcher.suggest("0")).oom_tokens == {"pc": 800}
 
 
 @pytest.mark.parametrize(
     "setup", [{"quantization": "int8"}, {"model": "mistral"}, {"compute_dtype": "float32"}]
 )
 def test_another_model_needs_other_memory(setup: dict[str, Any]) -> None:
-    searcher = SweepSearcher([job(0, **setup)])
-    searcher.ran_out(job(0).spec.setup, "pc", 800)
-    assert job_of(searcher.suggest("0")).oom_tokens == {}
+    searcher = SweepSearcher([assignment(0, **setup)])
+    searcher.ran_out(assignment(0).spec.setup, "pc", 800)
+    assert assignment_of(searcher.suggest("0")).oom_tokens == {}
 
 
-def test_a_job_that_comes_again_knows_what_was_learned_meanwhile() -> None:
-    searcher = SweepSearcher([job(0)])
-    lost = job_of(searcher.suggest("0"))
+def test_an_assignment_that_comes_again_knows_what_was_learned_meanwhile() -> None:
+    searcher = SweepSearcher([assignment(0)])
+    lost = assignment_of(searcher.suggest("0"))
     searcher.ran_out(lost.spec.setup, "pc", 800)
     searcher.again(lost)
-    assert (lost.oom_tokens, job_of(searcher.suggest("1")).oom_tokens) == ({}, {"pc": 800})
+    assert (lost.oom_tokens, assignment_of(searcher.suggest("1")).oom_tokens) == ({}, {"pc": 800})
 
 
 # --- studies --------------------------------------------------------------------------------------
@@ -206,7 +211,7 @@ def test_studies_take_turns_and_repeats_follow_their_first() -> None:
 
 
 def test_a_sampler_without_more_configurations_ends_its_study() -> None:
-    short = Study("smollm2", "a", Counting(last=1), 5, lambda i, c: [job(i, c, "a")])
+    short = Study("smollm2", "a", Counting(last=1), 5, lambda i, c: [assignment(i, c, "a")])
     searcher = learning(short, study("b", 1))
     assert [spec_of(searcher.suggest(i)).setup.use_case for i in "01"] == ["a", "b"]
     for trial_id in "01":
@@ -236,7 +241,7 @@ def test_a_lost_trial_is_told_once_it_is_whole() -> None:
     """Under Tune's new name and as its second attempt; told twice, it counts once."""
     one = study("a", 1)
     searcher = learning(one)
-    lost = job_of(searcher.suggest("0"))
+    lost = assignment_of(searcher.suggest("0"))
     searcher.on_trial_complete("0", error=True)
     assert sampler(one).told == []
     searcher.again(lost.model_copy(update={"spec": lost.spec.model_copy(update={"attempt": 2})}))
@@ -248,7 +253,7 @@ def test_a_lost_trial_is_told_once_it_is_whole() -> None:
 
 def test_what_no_study_asked_for_is_told_to_none() -> None:
     one = study("a", 1)
-    searcher = learning(one, jobs=[job(7)])
+    searcher = learning(one, assignments=[assignment(7)])
     searcher.finished(spec_of(searcher.suggest("0")), {"energy_per_token_j": 1.0})
     assert sampler(one).told == []
 
@@ -262,20 +267,20 @@ def test_what_an_earlier_run_asked_for_is_told_to_its_study(
 ) -> None:
     """Its first repeat, once it has figures, and to no other study."""
     one, other = study("a", 1), study("b", 1)
-    searcher = learning(one, other, jobs=[job(7, use_case="a", repeat=repeat)])
+    searcher = learning(one, other, assignments=[assignment(7, use_case="a", repeat=repeat)])
     searcher.finished(spec_of(searcher.suggest("0")), figures)
     assert (sampler(one).told, sampler(other).told) == (told, [])
 
 
-def test_unfinished_jobs_come_first_and_indices_go_on() -> None:
-    searcher = learning(study("a", 1, next_index=3), jobs=[job(2)])
+def test_unfinished_assignments_come_first_and_indices_go_on() -> None:
+    searcher = learning(study("a", 1, next_index=3), assignments=[assignment(2)])
     assert spec_of(searcher.suggest("0")).config_index == 2
     assert spec_of(searcher.suggest("1")).config_index == 3
 
 
 def test_no_more_is_out_than_there_are_slots() -> None:
     slots = [2]
-    searcher = SweepSearcher([job(index) for index in range(4)], slots=lambda: slots[0])
+    searcher = SweepSearcher([assignment(index) for index in range(4)], slots=lambda: slots[0])
     assert [isinstance(searcher.suggest(name), dict) for name in "abc"] == [True, True, False]
     slots[0] = 3  # a node joined
     assert isinstance(searcher.suggest("c"), dict)

@@ -21,10 +21,10 @@ from orchestrator.errors import ModelTooLargeError, UserError
 from orchestrator.measure import ExecutionLimits, execute
 from orchestrator.nouns import Prompt, Setup, Slurm
 from orchestrator.tune import trainable
-from orchestrator.tune.trainable import Job, Measure
+from orchestrator.tune.trainable import Assignment, Measure
 from tests import builders
 from tests.processes import processes
-from tests.tune.fake_tune import job
+from tests.tune.fake_tune import assignment
 
 PILOT = Pilot(
     tokens_per_s=20.0,
@@ -80,14 +80,14 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     return Machine(monkeypatch)
 
 
-def simulated(**changes: Any) -> Job:
-    own = {name: changes.pop(name) for name in list(changes) if name in Job.model_fields}
+def simulated(**changes: Any) -> Assignment:
+    own = {name: changes.pop(name) for name in list(changes) if name in Assignment.model_fields}
     setup = builders.setup(engine="simulated", **changes.pop("setup", {}))
-    return job(builders.spec(setup=setup, model_ref="smollm2", **changes), **own)
+    return assignment(builders.spec(setup=setup, model_ref="smollm2", **changes), **own)
 
 
-def trial(of: Job) -> Measure:
-    return Measure(config={"job": of.model_dump(mode="json")})
+def trial(of: Assignment) -> Measure:
+    return Measure(config={"assignment": of.model_dump(mode="json")})
 
 
 def steps(of: Trainable) -> Iterator[dict[str, Any]]:
@@ -125,15 +125,15 @@ def test_the_first_step_tells_where_it_runs_and_each_other_is_a_prompt(machine: 
 
 def test_whose_account_pays_is_in_no_record(machine: Machine) -> None:
     """Neither in what a trial's folder says of its machine, nor in what Tune gets."""
-    of_job = simulated()
+    planned = simulated()
     paid = {
         name: of.model_copy(update={"slurm": Slurm(account="EUHPC_X01_001")})
-        for name, of in of_job.machines.items()
+        for name, of in planned.machines.items()
     }
-    of_job = of_job.model_copy(update={"machines": paid})
-    assert "EUHPC" not in of_job.model_dump_json()
-    measure = trial(of_job)
-    measure._job = of_job
+    planned = planned.model_copy(update={"machines": paid})
+    assert "EUHPC" not in planned.model_dump_json()
+    measure = trial(planned)
+    measure._assignment = planned
     ready = next(steps(measure))
     assert "slurm" not in ready["origin"]["environment"]["machine"]
     assert "EUHPC" not in str(ready)
@@ -143,10 +143,12 @@ def test_the_model_stays_loaded_until_another_is_asked_for(machine: Machine) -> 
     measure = trial(simulated())
     assert next(steps(measure))["origin"]["environment"]["loaded_here"] is True
     for same in (simulated(config_index=1), simulated(setup={"use_case": "other", "seed": 7})):
-        assert measure.reset_config({"job": same.model_dump(mode="json")})
+        assert measure.reset_config({"assignment": same.model_dump(mode="json")})
         assert next(steps(measure))["origin"]["environment"]["loaded_here"] is False
     assert (len(machine.loads), machine.closed) == (1, 0)
-    measure.reset_config({"job": simulated(setup={"revision": "another"}).model_dump(mode="json")})
+    measure.reset_config(
+        {"assignment": simulated(setup={"revision": "another"}).model_dump(mode="json")}
+    )
     assert next(steps(measure))["origin"]["environment"]["loaded_here"] is True
     assert (len(machine.loads), machine.closed) == (2, 1), "the old one is given back first"
 
@@ -163,7 +165,7 @@ def test_the_metrics_add_up_over_a_trial_s_prompts(machine: Machine) -> None:
     assert failed["energy_j"] == first["energy_j"], "what failed counts for nothing"
     assert last["energy_j"] == pytest.approx(2 * one.energy_j)
     assert last["tokens_per_s"] == pytest.approx(one.n_new_tokens / one.window_s)
-    measure.reset_config({"job": simulated(config_index=1).model_dump(mode="json")})
+    measure.reset_config({"assignment": simulated(config_index=1).model_dump(mode="json")})
     assert (
         next(r["tokens"] for r in steps(measure) if r["event"] == "execution") == one.n_new_tokens
     ), "each trial its own"
@@ -191,7 +193,7 @@ def test_memory_that_ran_out_bounds_what_is_tried_next(machine: Machine) -> None
     ]
     measure.reset_config(
         {
-            "job": simulated(config_index=1, oom_tokens={"pc": 70, "colab": 10}).model_dump(
+            "assignment": simulated(config_index=1, oom_tokens={"pc": 70, "colab": 10}).model_dump(
                 mode="json"
             )
         }
@@ -248,7 +250,7 @@ def test_where_other_machines_run_it_too_a_model_that_does_not_fit_becomes_rows(
     }
     assert all("3.1 of 4.0 GiB" in (e.error_message or "") for e in rows)
     measure.reset_config(
-        {"job": simulated(config_index=1, may_not_fit=True).model_dump(mode="json")}
+        {"assignment": simulated(config_index=1, may_not_fit=True).model_dump(mode="json")}
     )
     assert len(list(steps(measure))) == 4
     assert len(loads) == 2, "it isn't tried again in this process"

@@ -1,4 +1,4 @@
-"""From a prepared sweep to what Ray Tune hands out: jobs for workers, studies that learn."""
+"""From a prepared sweep to what Ray Tune hands out: assignments for workers, studies that learn."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orchestrator.sweep.prepare import Part, Prepared
 if TYPE_CHECKING:
     from orchestrator.tune.driver import Placement, Slots
     from orchestrator.tune.searcher import Study, SweepSearcher
-    from orchestrator.tune.trainable import Job
+    from orchestrator.tune.trainable import Assignment
 
 
 @dataclass(frozen=True)
@@ -31,36 +31,36 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
-class JobFactory:
+class AssignmentFactory:
     """Turns trials into what a worker gets."""
 
     prepared: Prepared
     part: Part
     options: RunOptions
-    place: Placement
+    placement: Placement
 
-    def job(self, spec: TrialSpec) -> Job:
+    def assignment(self, spec: TrialSpec) -> Assignment:
         """A trial as a worker of this kind of machine gets it."""
-        from orchestrator.tune.trainable import Job
+        from orchestrator.tune.trainable import Assignment
 
         plan = self.prepared.plan
-        return Job(
+        return Assignment(
             spec=spec,
             order=plan.order,
             machine=self.part.machine,
             machines=self.prepared.resolved.machines,
-            threads=None if self.place.gpu else max(1, int(self.place.cpu)),
-            n_parallel=self.place.per_host,
+            threads=None if self.placement.gpu else max(1, int(self.placement.cpu)),
+            n_parallel=self.placement.per_host,
             timeout_s=self.options.execution_timeout_s,
             may_not_fit=bool(plan.each),
         )
 
     def requested(
         self, model: str, use_case: str, index: int, configuration: Configuration
-    ) -> list[Job]:
-        """Jobs of a configuration that a study proposed: one a repeat."""
+    ) -> list[Assignment]:
+        """Assignments of a configuration that a study proposed: one a repeat."""
         specs = self.prepared.plan.repeats_of(model, use_case, index, configuration)
-        return list(map(self.job, specs))
+        return list(map(self.assignment, specs))
 
     def objectives(self) -> tuple[str, ...]:
         """Figures that the sampler wants to be told of each trial."""
@@ -69,10 +69,10 @@ class JobFactory:
 
 
 def searcher_of(
-    factory: JobFactory,
+    factory: AssignmentFactory,
     orders: Iterator[int],
     slots: Slots,
-    allows: Callable[[Job], str | None],
+    allows: Callable[[Assignment], str | None],
 ) -> SweepSearcher:
     """What Tune asks: the trials that are missing, then the studies.
 
@@ -83,7 +83,7 @@ def searcher_of(
 
     part, plan = factory.part, factory.prepared.plan
     return SweepSearcher(
-        [factory.job(spec) for spec in part.missing],
+        [factory.assignment(spec) for spec in part.missing],
         studies=[_study(factory, key, budget) for key, budget in part.left(plan).items()],
         allows=allows,
         orders=orders,
@@ -92,7 +92,7 @@ def searcher_of(
     )
 
 
-def _study(factory: JobFactory, key: tuple[str, str], budget: int) -> Study:
+def _study(factory: AssignmentFactory, key: tuple[str, str], budget: int) -> Study:
     """A sampler that learns for one model and use case, told what earlier runs measured."""
     from orchestrator.tune.searcher import Study
 
@@ -117,12 +117,12 @@ def _study(factory: JobFactory, key: tuple[str, str], budget: int) -> Study:
         use_case=use_case,
         sampler=sampler,
         budget=budget,
-        jobs=partial(factory.requested, model, use_case),
+        assignments=partial(factory.requested, model, use_case),
         next_index=max(proposed, default=-1) + 1,
     )
 
 
-def _is_of_study(factory: JobFactory, key: tuple[str, str], trial: Key) -> bool:
+def _is_of_study(factory: AssignmentFactory, key: tuple[str, str], trial: Key) -> bool:
     """Whether a trial of the data set was proposed by the study of that model and use case."""
     plan, record = factory.prepared.plan, factory.prepared.trials.attempts(trial)[0]
     setup = record.spec.setup

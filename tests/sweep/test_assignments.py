@@ -12,13 +12,13 @@ import pytest
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.sweep_plan import PlannedTrial, SweepPlan
 from orchestrator.nouns import TrialSpec
-from orchestrator.sweep.jobs import JobFactory, RunOptions, searcher_of
+from orchestrator.sweep.assignments import AssignmentFactory, RunOptions, searcher_of
 from orchestrator.sweep.planning import make_plan
 from orchestrator.sweep.prepare import prepare
 from orchestrator.sweep.request import Request, resolve_request
 from orchestrator.tune.driver import Placement, Slots
 from orchestrator.tune.searcher import SweepSearcher
-from orchestrator.tune.trainable import Job
+from orchestrator.tune.trainable import Assignment
 from tests import builders
 from tests.samplers.counting import MIDDLE, Counting
 
@@ -66,9 +66,9 @@ class Sweep:
     def searcher(self) -> SweepSearcher:
         """What a run asks that finds this data set."""
         prepared = prepare(self.resolved, self.plan)
-        place = Placement(cpu=1, gpu=0, at_once=9, per_host=9)
-        factory = JobFactory(prepared, prepared.parts[0], RunOptions(), place)
-        return searcher_of(factory, itertools.count(), Slots(9), lambda _job: None)
+        placement = Placement(cpu=1, gpu=0, at_once=9, per_host=9)
+        factory = AssignmentFactory(prepared, prepared.parts[0], RunOptions(), placement)
+        return searcher_of(factory, itertools.count(), Slots(9), lambda _assignment: None)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def handed_out(searcher: SweepSearcher) -> list[TrialSpec]:
         suggestion = searcher.suggest(str(number))
         if not isinstance(suggestion, dict):
             return specs
-        specs.append(Job.model_validate(suggestion["job"]).spec)
+        specs.append(Assignment.model_validate(suggestion["assignment"]).spec)
     return specs
 
 
