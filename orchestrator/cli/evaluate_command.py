@@ -15,6 +15,7 @@ from orchestrator.units import energy, plural
 
 if TYPE_CHECKING:
     from orchestrator.evaluate.evaluation import Evaluation
+    from orchestrator.evaluate.judge import Judge
 
 
 @click.command()
@@ -71,9 +72,7 @@ def evaluate(
       orchestrator evaluate --print-rules > my-rules.yaml
       orchestrator evaluate --rules my-rules.yaml
     """  # noqa: D301 - click wants the character
-    from orchestrator.errors import UserError
     from orchestrator.evaluate.evaluation import evaluate as run
-    from orchestrator.evaluate.judge import Judge
     from orchestrator.evaluate.rules import PACKAGED, read_rules
     from orchestrator.tune.parallel_map import spread
     from orchestrator.yaml_files import printable
@@ -81,25 +80,16 @@ def evaluate(
     if print_rules:
         click.echo((rules_file or PACKAGED).read_text(encoding="utf-8"), nl=False)
         return 0
-    if (judge_url is None) != (judge_model is None):
-        raise UserError("--judge and --judge-model: give both or neither")
-    judge = None
-    if judge_url is not None and judge_model is not None:
-        if not judge_url.startswith(("http://", "https://")):
-            raise UserError(f"--judge {judge_url}: must begin with http:// or https://")
-        judge = Judge(judge_url, judge_model)
     result = run(
         out,
         read_rules(rules_file),
         embedding=embedding,
-        judge=judge,
+        judge=_judge(judge_url, judge_model),
         spread=spread,
         say=lambda line: click.echo(printable(line), err=True),
     )
-    for fault in result.faults:
-        click.echo(printable(f"left out: {fault}"), err=True)
-    for note in result.notes:
-        click.echo(printable(note), err=True)
+    for line in (*(f"left out: {fault}" for fault in result.faults), *result.notes):
+        click.echo(printable(line), err=True)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(result)))
     else:
@@ -107,6 +97,20 @@ def evaluate(
     if result.faults:
         return FAULTS
     return 0
+
+
+def _judge(url: str | None, model: str | None) -> Judge | None:
+    """The judge that --judge and --judge-model name; None without them. Raises UserError."""
+    from orchestrator.errors import UserError
+    from orchestrator.evaluate.judge import Judge
+
+    if url is None and model is None:
+        return None
+    if url is None or model is None:
+        raise UserError("--judge and --judge-model: give both or neither")
+    if not url.startswith(("http://", "https://")):
+        raise UserError(f"--judge {url}: must begin with http:// or https://")
+    return Judge(url, model)
 
 
 def _lines(result: Evaluation, out: Path) -> list[str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.dataset.findings import Finding
     from orchestrator.dataset.paths import DataSetPaths
     from orchestrator.dataset.tables import Trials
+    from orchestrator.publish.publication import Publication
 
 SHOWN = 50
 """Most findings that are printed; --json has all."""
@@ -82,25 +83,11 @@ def publish(
     Example:
       orchestrator publish --out measurements --author "Ada Lovelace <0000-0002-1825-0097>"
     """  # noqa: D301 - click wants the character
-    from orchestrator.dataset.lock import holder_of, seems_alive
     from orchestrator.dataset.paths import DataSetPaths
     from orchestrator.dataset.tables import are_of_earlier_version, rebuild
-    from orchestrator.errors import UserError
-    from orchestrator.publish.authors import parse_author
-    from orchestrator.publish.licences import LICENCES
-    from orchestrator.publish.publication import Publication
-    from orchestrator.publish.publishing import publish as write
 
-    if not title.strip() or not title.isprintable():
-        raise UserError("--title: must be one line of text")
-    publication = Publication(
-        title.strip(), tuple(map(parse_author, authors)), spdx, LICENCES[spdx]
-    )
-    holder = holder_of(out)
-    if holder and seems_alive(out, holder):
-        raise UserError(
-            f"--out {out}: {holder.line()} is running a sweep there; publish when it is done"
-        )
+    publication = _publication(title, authors, spdx)
+    _refuse_running(out)
     paths = DataSetPaths(out)
     if not check and are_of_earlier_version(paths):
         # the data card describes the columns of the present version
@@ -108,13 +95,8 @@ def publish(
     trials, findings = _findings(paths, accept)
     errors = sum(finding.severity == "error" for finding in findings)
     files: list[Path] = []
-    try:
-        if not errors:
-            files = write(paths, trials, publication, check=check)
-    except OSError as error:
-        raise UserError(
-            f"{error.filename or out}: can't be read or written ({error.strerror})"
-        ) from error
+    if not errors:
+        files = _files(paths, trials, publication, check=check)
     if as_json:
         result = {
             "findings": list(map(asdict, findings)),
@@ -128,6 +110,45 @@ def publish(
     if errors:
         return FAULTS
     return 0
+
+
+def _publication(title: str, authors: tuple[str, ...], spdx: str) -> Publication:
+    """What the flags say of the publication. Raises UserError."""
+    from orchestrator.errors import UserError
+    from orchestrator.publish.authors import parse_author
+    from orchestrator.publish.licences import LICENCES
+    from orchestrator.publish.publication import Publication
+
+    if not title.strip() or not title.isprintable():
+        raise UserError("--title: must be one line of text")
+    return Publication(title.strip(), tuple(map(parse_author, authors)), spdx, LICENCES[spdx])
+
+
+def _refuse_running(out: Path) -> None:
+    """Raise UserError where a sweep runs in the data set: its files still change."""
+    from orchestrator.dataset.lock import holder_of, seems_alive
+    from orchestrator.errors import UserError
+
+    holder = holder_of(out)
+    if holder and seems_alive(out, holder):
+        raise UserError(
+            f"--out {out}: {holder.line()} is running a sweep there; publish when it is done"
+        )
+
+
+def _files(
+    paths: DataSetPaths, trials: Trials, publication: Publication, *, check: bool
+) -> list[Path]:
+    """The files of the publication, written unless `check`. Raises UserError."""
+    from orchestrator.errors import UserError
+    from orchestrator.publish.publishing import publish as write
+
+    try:
+        return write(paths, trials, publication, check=check)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or paths.root}: can't be read or written ({error.strerror})"
+        ) from error
 
 
 def _findings(paths: DataSetPaths, accepted: tuple[str, ...]) -> tuple[Trials, list[Finding]]:

@@ -239,18 +239,13 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
             with _ended_if_hung(assignment.timeout_s and HUNG_LOAD_S):
                 self._ready, loaded_here = loaded_for(assignment)
         except GenerationError as error:
-            message = (
-                f"{assignment.spec.setup.model}: already the warm-up failed ({error.kind}): {error}"
-            )
+            model = assignment.spec.setup.model
+            message = f"{model}: already the warm-up failed ({error.kind}): {error}"
             return {"event": "fatal", "message": message, "done": True}
         except UserError as error:
             return {"event": "fatal", "message": str(error), "done": True}
-        return {
-            "event": "ready",
-            "origin": _origin(assignment, self._ready, loaded_here=loaded_here).model_dump(
-                mode="json"
-            ),
-        }
+        origin = _origin(assignment, self._ready, loaded_here=loaded_here)
+        return {"event": "ready", "origin": origin.model_dump(mode="json")}
 
     def _run(self, loaded: Loaded, prompt: Prompt) -> dict[str, Any]:
         """Measure one prompt; the result that holds the measurement."""
@@ -258,10 +253,9 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
         began = time.perf_counter()
         elsewhere = assignment.oom_tokens.get(loaded.machine.name)
         oom_tokens = least_of_known([loaded.oom_tokens, elsewhere])
-        limits = ExecutionLimits(assignment.timeout_s, oom_tokens)
-        with _ended_if_hung(
-            assignment.timeout_s and HUNG_FACTOR * assignment.timeout_s + HUNG_EXTRA_S
-        ):
+        timeout_s = assignment.timeout_s
+        limits = ExecutionLimits(timeout_s, oom_tokens)
+        with _ended_if_hung(timeout_s and HUNG_FACTOR * timeout_s + HUNG_EXTRA_S):
             measured = execute(loaded.tools, assignment.spec, prompt, assignment.order, limits)
         execution = measured.execution
         if execution.error_kind == "oom":
