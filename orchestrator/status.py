@@ -148,7 +148,7 @@ def _of_sweep(plan: SweepPlan, trials: Trials) -> SweepStatus:
     of_plan = finished_of(plan, trials)
     finished = [execution for _, done in of_plan for execution in done]
     ok = [execution for execution in finished if execution.status == "ok"]
-    spent_kwh = known(execution.energy_kwh for execution in finished)
+    known_kwh = known(execution.energy_kwh for execution in finished)
     ok_kwh = known(execution.energy_kwh for execution in ok)
     missing = n_missing(plan, of_plan)
     per_hour = _per_hour(finished)
@@ -168,8 +168,8 @@ def _of_sweep(plan: SweepPlan, trials: Trials) -> SweepStatus:
         left_s=product(quotient(missing, per_hour), HOUR_S),
         left_kwh=quotient(product(missing, sum_of_known(ok_kwh)), len(ok_kwh)),
         trials=_by_state(plan, of_plan),
-        energy_kwh=sum_of_known(spent_kwh),
-        energy_unknown=len(finished) - len(spent_kwh),
+        energy_kwh=sum_of_known(known_kwh),
+        energy_unknown=len(finished) - len(known_kwh),
         last=_last_trials(trials, chosen, of_plan),
     )
 

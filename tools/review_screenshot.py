@@ -100,18 +100,16 @@ def trials() -> Trials:
                 prompts=builders.prompts([PROMPTS[use_case]]),
             )
             tokens = round(len(text.split()) * 1.3)
-            spent = {
+            ran = {
                 "gpu_energy_counter_j": 3.1 * tokens,
                 "energy_per_token_j": 3.1,
                 "warning_flags": (),
                 "n_prompt_tokens": 24,
-            }
-            ran = {
                 "n_new_tokens": tokens,
                 "window_s": tokens / 24,
                 "finish_reason": "length" if text in (STORY, LOOP) else "eos",
             }
-            done = builders.execution(1, of=of, output_text=text, **(builders.ON_GPU | spent | ran))
+            done = builders.execution(1, of=of, output_text=text, **(builders.ON_GPU | ran))
             found.add(builders.record(of, executions=[done], synthetic=False))
     return found
 

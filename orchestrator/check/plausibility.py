@@ -72,12 +72,12 @@ def _measurement_faults(
                 yield "error", f"{name}: is 0 over {window_s:.3g} s; unmeasured energy must be null"
         for what in _excessive_powers(record, execution, window_s):
             yield "warning", what
-    per_token_j = execution.energy_per_token_j
+    joules = execution.energy_per_token_j
     low, high = TOKEN_J
-    if per_token_j is None or not _is_measured(record):
+    if joules is None or not _is_measured(record):
         return
-    if not low <= per_token_j <= high:
-        yield "warning", f"energy_per_token_j: {per_token_j:.3g} J is outside {low:g}..{high:g}"
+    if not low <= joules <= high:
+        yield "warning", f"energy_per_token_j: {joules:.3g} J is outside {low:g}..{high:g}"
 
 
 def _excessive_powers(record: TrialRecord, execution: Execution, window_s: float) -> Iterator[str]:

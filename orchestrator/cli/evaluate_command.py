@@ -122,7 +122,7 @@ def _lines(result: Evaluation, out: Path) -> list[str]:
         lines.append(f"Reasons: {reasons}")
     no_model = "of random weights or no model at all not judged: they mean nothing"
     more = (
-        (result.discarded, f"Energy spent on discarded texts: {energy(result.wasted_j)}"),
+        (result.discarded, f"Energy spent on discarded texts: {energy(result.wasted_energy_j)}"),
         (result.overruled, f"{plural(result.overruled, 'text')} decided by a person"),
         (result.failed, f"{plural(result.failed, 'failed execution')} without a text"),
         (result.synthetic, f"{plural(result.synthetic, 'text')} {no_model}"),

@@ -23,11 +23,11 @@ def takes(tokens: int, figures: Figures, at_once: int = 1) -> str:
     `at_once`: trials that share the time but not the energy. An unknown energy is said to be so.
     """
     seconds = tokens / figures.tokens_per_s / at_once if figures.tokens_per_s else math.inf
-    if figures.energy_j_per_token is None:
+    if figures.energy_per_token_j is None:
         joules, per_token = "energy unknown", ""
     else:
-        joules = energy(tokens * figures.energy_j_per_token)
-        per_token = f", {figures.energy_j_per_token:.3g} J/token"
+        joules = energy(tokens * figures.energy_per_token_j)
+        per_token = f", {figures.energy_per_token_j:.3g} J/token"
     source = f"{figures.tokens_per_s:.3g} tokens/s{per_token} from {figures.source}"
     return f"at most about {duration(seconds)} and {joules} ({source})"
 

@@ -90,8 +90,8 @@ def _totals_line(totals: Totals) -> str:
     done = f"{totals.executions} executions of {totals.trials} trials{failed}"
     unknown = f", {totals.energy_unknown} without a figure" if totals.energy_unknown else ""
     joules = None if totals.energy_unknown == totals.executions else totals.energy_j
-    spent = f"{energy(joules)} of CPU, GPU and RAM by CodeCarbon{unknown}"
-    return f"{done}: {totals.tokens} tokens, {spent}, {duration(totals.wall_s())}"
+    took = f"{energy(joules)} of CPU, GPU and RAM by CodeCarbon{unknown}"
+    return f"{done}: {totals.tokens} tokens, {took}, {duration(totals.wall_s())}"
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:

@@ -59,23 +59,23 @@ class TrialGroup:
         bases = {one.execution.energy_basis for one in self.ok}
         return bases.pop() if len(bases) == 1 else None
 
-    def counted_j(self, some: Sequence[Chosen]) -> float | None:
+    def counted_energy_j(self, some: Sequence[Chosen]) -> float | None:
         """Energy of `basis` over some executions; None: not measured or there are none."""
         if self.basis is None:
             return None
         return sum_of_all(counted_energy_j(vars(one.execution)) for one in some)
 
-    def wasted_j(self) -> float | None:
+    def wasted_energy_j(self) -> float | None:
         """What the discarded executions took; 0 where all were kept."""
         if self.basis is None or self.n_usable is None:
             return None
         if not self.discarded:
             return 0.0
-        return self.counted_j(self.discarded)
+        return self.counted_energy_j(self.discarded)
 
-    def per_usable_j(self) -> float | None:
+    def energy_per_usable_j(self) -> float | None:
         """What all ok executions took over the number of usable ones."""
-        return quotient(self.counted_j(self.ok), self.n_usable)
+        return quotient(self.counted_energy_j(self.ok), self.n_usable)
 
     def quality(self) -> float | None:
         """Mean quality over the evaluated executions."""
@@ -216,7 +216,7 @@ class SummaryColumns(Noun):
             "J",
             "one is not measured or none is kept",
             derived=lambda group: quotient(
-                group.counted_j(group.kept), _total(group.kept, "n_new_tokens")
+                group.counted_energy_j(group.kept), _total(group.kept, "n_new_tokens")
             ),
         ),
     ]
@@ -234,7 +234,7 @@ class SummaryColumns(Noun):
             "energy of energy_basis that the discarded executions took",
             "J",
             "not evaluated or not measured",
-            derived=lambda group: group.wasted_j(),
+            derived=lambda group: group.wasted_energy_j(),
         ),
     ]
     energy_per_usable_j: Annotated[
@@ -243,7 +243,7 @@ class SummaryColumns(Noun):
             "energy of energy_basis of all ok executions over n_usable",
             "J",
             "not evaluated, not measured or none usable",
-            derived=lambda group: group.per_usable_j(),
+            derived=lambda group: group.energy_per_usable_j(),
         ),
     ]
     load_s: Annotated[

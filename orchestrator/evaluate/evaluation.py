@@ -52,7 +52,7 @@ class Evaluation:
     """Texts whose verdict is that of the reviewers."""
     synthetic: int
     failed: int
-    wasted_j: float | None
+    wasted_energy_j: float | None
     """Joules of the discarded executions; None if one of them is unknown."""
     faults: tuple[str, ...]
     """Files that can't be read, one sentence each."""
@@ -122,7 +122,7 @@ def evaluate(
         ) from error
     notes += _mixture(verdicts.values())
     all_faults = (*faults, *writer.faults)
-    return _counted(list(writer.rows()), len(new), len(texts), all_faults, tuple(notes))
+    return _evaluation(list(writer.rows()), len(new), len(texts), all_faults, tuple(notes))
 
 
 def _load_embedding(name: str) -> Embedding:
@@ -183,7 +183,7 @@ def _in_chunks(
         yield from spread(judge_texts, texts, CHUNK)
 
 
-def _counted(
+def _evaluation(
     rows: list[dict[str, Any]],
     judged: int,
     texts: int,
@@ -205,13 +205,13 @@ def _counted(
         overruled=sum(row["decided_by"] == "review" for row in ok),
         synthetic=sum(row["synthetic"] for row in ok),
         failed=len(rows) - len(ok),
-        wasted_j=_wasted_j(discarded),
+        wasted_energy_j=_wasted_energy_j(discarded),
         faults=faults,
         notes=notes,
     )
 
 
-def _wasted_j(discarded: list[dict[str, Any]]) -> float | None:
+def _wasted_energy_j(discarded: list[dict[str, Any]]) -> float | None:
     """Joules of the discarded executions; None if one of them is unknown."""
     total_j = 0.0
     for row in discarded:

@@ -145,14 +145,14 @@ def _groups(content: Content) -> str:
             g.ok,
             g.evaluated,
             g.discarded,
-            energy(g.energy_j),
-            _wasted(g.wasted_j, g.evaluated),
+            energy(g.counted_energy_j),
+            _wasted(g.wasted_energy_j, g.evaluated),
         )
         for names, g in sorted(content.groups.items())
     ]
     counts = [int(content.total(name)) for name in ("executions", "ok", "evaluated", "discarded")]
-    wasted = _wasted(content.total("wasted_j"), content.total("evaluated"))
-    rows.append(("all", "", "", "", "", *counts, energy(content.total("energy_j")), wasted))
+    wasted = _wasted(content.total("wasted_energy_j"), content.total("evaluated"))
+    rows.append(("all", "", "", "", "", *counts, energy(content.total("counted_energy_j")), wasted))
     return markdown_table(head, rows)
 
 

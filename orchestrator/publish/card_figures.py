@@ -33,10 +33,10 @@ class Group:
     ok: int = 0
     evaluated: int = 0
     discarded: int = 0
-    energy_j: float = 0.0
+    counted_energy_j: float = 0.0
     """Sum over the ok executions whose energy was measured."""
-    wasted_j: float = 0.0
-    """The part of energy_j that was spent on discarded texts."""
+    wasted_energy_j: float = 0.0
+    """The part of counted_energy_j that was spent on discarded texts."""
     unmeasured: int = 0
     """Ok executions whose energy was not measured."""
 
@@ -49,13 +49,13 @@ class Group:
         self.ok += 1
         self.evaluated += row["usable"] is not None
         self.discarded += discarded
-        joules = counted_energy_j(row)
-        if joules is None:
+        energy_j = counted_energy_j(row)
+        if energy_j is None:
             self.unmeasured += 1
             return
-        self.energy_j += joules
+        self.counted_energy_j += energy_j
         if discarded:
-            self.wasted_j += joules
+            self.wasted_energy_j += energy_j
 
 
 @dataclass

@@ -212,13 +212,13 @@ def side_by_side(data: Data) -> Figure | None:
 
 
 def front(points: pd.DataFrame) -> pd.Series:
-    """Which rows lie on the Pareto front of low `cost` and high `quality`.
+    """Which rows lie on the Pareto front of low `energy_per_token_j` and high `quality`.
 
     A row is on it if no other row is at least as good in both columns and better in one. Of rows
     that are equal in both columns, one is on it.
     """
     # From the cheapest row on, a row is on the front if its quality beats all that cost less.
-    ordered = points.sort_values(["cost", "quality"], ascending=[True, False])
+    ordered = points.sort_values(["energy_per_token_j", "quality"], ascending=[True, False])
     best = ordered["quality"].cummax().shift(fill_value=float("-inf"))
     return (ordered["quality"] > best).reindex(points.index)
 
@@ -226,8 +226,8 @@ def front(points: pd.DataFrame) -> pd.Series:
 def configurations(data: Data) -> pd.DataFrame:
     """One row for each configuration of a group, from its ok executions, discarded ones included.
 
-    Columns: group, point, the four hyperparameters, spent (J), tokens, cost (J/token), quality
-    (the mean, null where no text was judged) and sampled.
+    Columns: group, point, the four hyperparameters, counted_energy_j and n_new_tokens (sums),
+    energy_per_token_j, quality (the mean, null where no text was judged) and sampled.
     """
     ok = data.all[
         (data.all["status"] == "ok")
@@ -236,13 +236,16 @@ def configurations(data: Data) -> pd.DataFrame:
     ]
     ok = ok.assign(quality=ok["quality"].astype(float))
     sums = ok.groupby(["group", "point"]).agg(
-        spent=("counted_energy_j", "sum"),
-        tokens=("n_new_tokens", "sum"),
+        counted_energy_j=("counted_energy_j", "sum"),
+        n_new_tokens=("n_new_tokens", "sum"),
         quality=("quality", "mean"),
         sampled=("effective_do_sample", "first"),
         **{name: (name, "first") for name in PARAMETERS},
     )
-    sums["cost"] = sums["spent"].astype(float) / sums["tokens"].astype(float)
+    energy_j, n_new_tokens = (
+        sums[name].astype(float) for name in ("counted_energy_j", "n_new_tokens")
+    )
+    sums["energy_per_token_j"] = energy_j / n_new_tokens
     return sums.reset_index()
 
 
@@ -261,7 +264,7 @@ def energy_and_quality(data: Data) -> Figure | None:
         some = points[points["group"] == group]
         if len(some):
             axes.scatter(
-                some["cost"],
+                some["energy_per_token_j"],
                 some["quality"],
                 s=18,
                 color=colour,
@@ -269,8 +272,8 @@ def energy_and_quality(data: Data) -> Figure | None:
                 alpha=0.6,
                 label=group,
             )
-            best = some[front(some)].sort_values("cost")
-            axes.plot(best["cost"], best["quality"], color=colour, linewidth=1.2)
+            best = some[front(some)].sort_values("energy_per_token_j")
+            axes.plot(best["energy_per_token_j"], best["quality"], color=colour, linewidth=1.2)
     axes.set(xlabel="energy per new token (J/token)", ylabel="mean quality of the texts (0 to 1)")
     axes.legend(frameon=False, fontsize=8)
     return figure
@@ -341,14 +344,15 @@ def parallel(data: Data) -> Figure | None:
     from matplotlib import colormaps
     from matplotlib.collections import LineCollection
 
-    whole = configurations(data).sort_values("cost")
+    whole = configurations(data).sort_values("energy_per_token_j")
     if whole.empty:
         return None
     # Evenly by J/token, so that the cheapest and the most expensive one are among them.
     chosen = np.linspace(0, len(whole) - 1, MOST_LINES).round().astype(int)
     some = whole.iloc[np.unique(chosen)]
-    heads = {name: f"{name}\n({UNITS[name]})" for name in PARAMETERS}
-    heads["cost"] = "energy\n(J/token)"
+    heads = {name: f"{name}\n({UNITS[name]})" for name in PARAMETERS} | {
+        "energy_per_token_j": "energy\n(J/token)"
+    }
     if some["quality"].notna().any():
         heads["quality"] = "quality\n(0 to 1)"
     figure, axes = _axes(height=4.2)
@@ -358,7 +362,7 @@ def parallel(data: Data) -> Figure | None:
         _vertical_axis(axes, place, ticks)
     lines = [np.column_stack([range(len(heads)), y]) for y in np.column_stack([*heights.values()])]
     # The palest 15 % of the colour map would be lost on white paper.
-    colours = colormaps["cividis_r"](0.15 + 0.85 * heights["cost"])
+    colours = colormaps["cividis_r"](0.15 + 0.85 * heights["energy_per_token_j"])
     styles = ["-" if sampled else ":" for sampled in some["sampled"]]
     axes.add_collection(
         LineCollection(lines, colors=colours, linestyles=styles, linewidths=0.9, alpha=0.8)
@@ -393,9 +397,9 @@ def _vertical_axis(axes: Any, place: int, ticks: list[tuple[float, str]]) -> Non
 def _scale(values: Any, name: str) -> tuple[Any, list[tuple[float, str]]]:
     """Heights from 0 to 1 of an axis' values, and its ticks (height, label).
 
-    `cost` (J/token) is on a logarithmic scale. A top_k of 0 is off, which lets more tokens through
-    than any other value: it stands at the top, apart from the others. Unknown values (NaN) have an
-    unknown height.
+    `energy_per_token_j` is on a logarithmic scale. A top_k of 0 is off, which lets more tokens
+    through than any other value: it stands at the top, apart from the others. Unknown values (NaN)
+    have an unknown height.
     """
     import numpy as np
     from matplotlib.ticker import LogLocator, MaxNLocator
@@ -408,13 +412,13 @@ def _scale(values: Any, name: str) -> tuple[Any, list[tuple[float, str]]]:
         low, high = float(known.min()), float(known.max())
     locator: Any = MaxNLocator(5)
     # Over less than a factor of ten, round logarithmic steps give too few ticks.
-    if name == "cost" and high > 10 * low:
+    if name == "energy_per_token_j" and high > 10 * low:
         locator = LogLocator(subs=(1, 2, 5))
     at = np.array([tick for tick in locator.tick_values(low, high) if low <= tick <= high])
     if len(at) <= 1:
         at = np.unique([low, high])
 
-    transform: Any = np.log if name == "cost" else np.asarray
+    transform: Any = np.log if name == "energy_per_token_j" else np.asarray
     start = transform(low)
     span = transform(high) - start
 

@@ -47,10 +47,10 @@ def headline(data: Data) -> list[tuple[str, str, str]]:
     frame, kept = data.all, data.kept
     n_failed = int((frame["status"] != "ok").sum())
     n_discarded = int(frame["discarded"].sum())
-    energy_j = energy(_sum(frame["counted_energy_j"]))
+    joules = energy(_sum(frame["counted_energy_j"]))
     figures = [
         ("executions", f"{len(frame):,}", f"{n_failed:,} failed, {n_discarded:,} discarded"),
-        ("energy", energy_j, "of all executions, by the meter that each row names"),
+        ("energy", joules, "of all executions, by the meter that each row names"),
     ]
     if len(kept):
         low, middle, high = _quartiles(kept)
@@ -318,16 +318,16 @@ def cost_table(data: Data) -> Table:
 
 def _cost_row(part: CostPart, held_s: float | None) -> tuple[str, ...]:
     """A part of the sweep's cost as a row: name, number, energy, time, share of the GPU time."""
-    spent = energy(part.energy_j)
-    if part.energy_j and part.n_unmeasured:
-        spent += f" (unknown for {part.n_unmeasured:,})"
+    joules = energy(part.counted_energy_j)
+    if part.counted_energy_j and part.n_unmeasured:
+        joules += f" (unknown for {part.n_unmeasured:,})"
     n = ""
     if part.n is not None:
         n = f"{part.n:,}"
     share = UNKNOWN
     if held_s:
         share = f"{100 * part.gpu_s / held_s:.1f} %"
-    return part.name, n, spent, duration(part.time_s), share
+    return part.name, n, joules, duration(part.time_s), share
 
 
 def _quartiles(answers: pd.DataFrame) -> tuple[str, ...]:

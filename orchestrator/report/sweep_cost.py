@@ -27,7 +27,7 @@ class CostPart:
     time_s: float | None
     gpu_s: float = 0.0
     """The part of `time_s` during which a GPU was held."""
-    energy_j: float | None = None
+    counted_energy_j: float | None = None
     """The sum of the known energies; None where none is known."""
     n_unmeasured: int = 0
     """How many of the `n` have an unknown energy."""
@@ -50,7 +50,7 @@ class _Event:
 
     on_gpu: bool
     time_s: float | None
-    energy_j: float | None = None
+    counted_energy_j: float | None = None
 
 
 @dataclass
@@ -107,13 +107,13 @@ def cost_of(records: list[TrialRecord], n_unreadable: int = 0) -> Cost:
 def _part(name: str, events: list[_Event]) -> CostPart:
     """Sum up events of one kind."""
     on_gpu = [event for event in events if event.on_gpu]
-    energies_j = known(event.energy_j for event in events)
+    energies_j = known(event.counted_energy_j for event in events)
     return CostPart(
         name,
         len(events),
         time_s=sum_of_known(event.time_s for event in events),
         gpu_s=sum(known(event.time_s for event in on_gpu), 0.0),
-        energy_j=sum_of_known(energies_j),
+        counted_energy_j=sum_of_known(energies_j),
         n_unmeasured=len(events) - len(energies_j),
     )
 

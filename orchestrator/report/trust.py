@@ -39,9 +39,9 @@ class Card:
     """The requested values."""
     n_executions: int
     n_kept: int
-    tokens: int
+    n_new_tokens: int
     energy_per_token_j: float | None
-    rel_uncertainty: float | None
+    energy_rel_uncertainty: float | None
     """The root mean square of the executions' relative uncertainties; None where none is known,
     as for energies that CodeCarbon estimates."""
     quality: float | None
@@ -59,10 +59,10 @@ def _card(rows: pd.DataFrame) -> Card:
     first = rows.iloc[0]
     kept = rows[rows["measured"]]
     flags = set(rows["warning_flags"].explode().dropna())
-    tokens = int(kept["n_new_tokens"].sum())
+    n_new_tokens = int(kept["n_new_tokens"].sum())
     energy_per_token_j = None
-    if tokens:
-        energy_per_token_j = float(kept["counted_energy_j"].sum()) / tokens
+    if n_new_tokens:
+        energy_per_token_j = float(kept["counted_energy_j"].sum()) / n_new_tokens
     place = f"{first['machine']} / {first['model']} / {first['use_case']}"
     return Card(
         name=f"{place} / {int(first['config_index']):04d}-r{int(first['repeat'])}",
@@ -72,9 +72,9 @@ def _card(rows: pd.DataFrame) -> Card:
         f"top_k {int(first['top_k'])}, temperature {first['temperature']:.2g}",
         n_executions=len(rows),
         n_kept=len(kept),
-        tokens=tokens,
+        n_new_tokens=n_new_tokens,
         energy_per_token_j=energy_per_token_j,
-        rel_uncertainty=_root_mean_square(kept["energy_rel_uncertainty"]),
+        energy_rel_uncertainty=_root_mean_square(kept["energy_rel_uncertainty"]),
         quality=_mean(rows["quality"]),
     )
 

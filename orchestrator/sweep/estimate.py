@@ -34,7 +34,7 @@ class Figures:
     """Speed and energy of a model on a machine."""
 
     tokens_per_s: float
-    energy_j_per_token: float | None
+    energy_per_token_j: float | None
     source: str
 
 
@@ -148,8 +148,8 @@ def stored_figures(records: list[TrialRecord], plan: SweepPlan) -> Figures | Non
     speed = median_of_known(one.tokens_per_s for one in measured)
     if speed is None:
         return None
-    energy_j = median_of_known(one.energy_per_token_j for one in measured)
-    return Figures(speed, energy_j, f"{len(measured)} executions in the data set")
+    energy_per_token_j = median_of_known(one.energy_per_token_j for one in measured)
+    return Figures(speed, energy_per_token_j, f"{len(measured)} executions in the data set")
 
 
 def _speed_key(setup: Setup) -> tuple[str, ...]:

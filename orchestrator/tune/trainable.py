@@ -223,7 +223,7 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
         self._assignment = Assignment.model_validate(config["assignment"])
         self._queue: list[Prompt] = list(self._assignment.spec.prompts)
         self._ready: Loaded | None = None
-        self._energy_kwh = self._energy_j = self._counted_j = self._window_s = 0.0
+        self._energy_kwh = self._energy_j = self._counted_energy_j = self._window_s = 0.0
         self._tokens = 0
 
     def step(self) -> dict[str, Any]:
@@ -276,11 +276,11 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
             self._window_s += execution.window_s or 0.0
             self._energy_kwh += _nan(execution.energy_kwh)
             self._energy_j += _nan(execution.energy_j)
-            self._counted_j += _nan(counted_energy_j(vars(execution)))
+            self._counted_energy_j += _nan(counted_energy_j(vars(execution)))
         return {
             "energy_kwh": self._energy_kwh,
             "energy_j": self._energy_j,
-            "energy_per_token_j": _nan(quotient(self._counted_j, self._tokens)),
+            "energy_per_token_j": _nan(quotient(self._counted_energy_j, self._tokens)),
             "tokens": float(self._tokens),
             "tokens_per_s": _nan(quotient(self._tokens, self._window_s)),
         }

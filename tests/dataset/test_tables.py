@@ -407,7 +407,7 @@ class CountingWrites:
         self.last[path.name] = table.num_rows
 
 
-def counted_rows(
+def counting_writes(
     monkeypatch: pytest.MonkeyPatch, paths: DataSetPaths, n_trials: int, start: int = 0
 ) -> CountingWrites:
     writes = CountingWrites()
@@ -435,7 +435,7 @@ def test_the_cost_of_a_trial_does_not_grow(
 ) -> None:
     """Past the fresh rows, all rewrites together are at most (1 + 1/GROWTH) times the rows."""
     n_trials = 3000
-    writes = counted_rows(monkeypatch, paths, n_trials)
+    writes = counting_writes(monkeypatch, paths, n_trials)
     rows = 3 * n_trials
     assert writes.last == {"executions.parquet": rows, "summary.parquet": n_trials}
     fresh = FRESH_ROWS**2 / 3  # while small, a rewrite a trial of three
@@ -446,7 +446,7 @@ def test_the_cost_of_a_trial_does_not_grow(
 def test_a_few_trials_on_a_large_data_set_cost_one_rewrite(
     monkeypatch: pytest.MonkeyPatch, paths: DataSetPaths
 ) -> None:
-    writes = counted_rows(monkeypatch, paths, 20, start=1000)
+    writes = counting_writes(monkeypatch, paths, 20, start=1000)
     assert writes.rows["executions.parquet"] == 3 * 1020
 
 

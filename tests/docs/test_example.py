@@ -77,10 +77,10 @@ def test_its_pages_say_what_the_data_say() -> None:
     text = (DOCS / "example.md").read_text(encoding="utf-8")
     card = (EXAMPLE / "README.md").read_text(encoding="utf-8")
     rows = rows_of(EXAMPLE / "executions.parquet")
-    spent_j = sum(row[row["energy_basis"]] for row in rows)
+    counted_energy_j = sum(row[row["energy_basis"]] for row in rows)
     n_usable = sum(row["usable"] for row in rows)
-    per_usable = f"{spent_j / n_usable:.0f} J"
-    for figure in (str(len(rows)), f"{spent_j / 3600:.1f} Wh", per_usable):
+    per_usable = f"{counted_energy_j / n_usable:.0f} J"
+    for figure in (str(len(rows)), f"{counted_energy_j / 3600:.1f} Wh", per_usable):
         assert f"<b>{figure}</b>" in report
     assert f"A usable answer costs {per_usable}." in text
     for page in (text, card):

@@ -64,7 +64,7 @@ def test_texts_are_judged_and_the_tables_follow(paths: DataSetPaths) -> None:
     found = evaluate(paths.root, RULES, say=quiet)
     assert (found.judged, found.known, found.kept, found.discarded, found.failed) == (2, 0, 1, 1, 1)
     assert found.reasons == {"repetition": 1, "off_topic": 1}
-    assert found.wasted_j == 20.0
+    assert found.wasted_energy_j == 20.0
     assert usable(paths) == [True, False, None]
     (summary,) = read_parquet(paths.summary).to_pylist()
     assert (summary["n_usable"], summary["wasted_energy_j"], summary["energy_per_usable_j"]) == (

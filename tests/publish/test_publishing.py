@@ -344,4 +344,4 @@ def test_content_counts(paths: DataSetPaths) -> None:
         1,
         1,
     )
-    assert (content.total("energy_j"), content.total("wasted_j")) == (240.0, 20.0)
+    assert (content.total("counted_energy_j"), content.total("wasted_energy_j")) == (240.0, 20.0)

@@ -71,7 +71,6 @@ def test_greedy_executions_say_nothing_of_what_is_dormant_in_them() -> None:
     frame = executions(truth, 3, points=60)
     greedy = frame["top_p"] < 0.3
     frame["effective_do_sample"] = ~greedy
-    frame.loc[greedy, "spent"] = 0.0
     frame.loc[greedy, "gpu_energy_counter_j"] *= np.exp(-0.2 * frame["temperature"] / 2) * 0.7
     found = {effect.parameter: effect for effect in effects(data_of(frame).kept, adjusted=True)}
     assert holds(found["temperature"], 0.2)

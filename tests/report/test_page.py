@@ -185,19 +185,19 @@ def test_throttled_executions_are_counted_but_in_no_effect() -> None:
 
 def test_a_card_says_how_far_its_number_goes() -> None:
     (one, *_) = cards(data_of(executions(Truth(), 0, points=1)))
-    assert (one.word, one.rel_uncertainty) == ("measured", pytest.approx(0.06))
+    assert (one.word, one.energy_rel_uncertainty) == ("measured", pytest.approx(0.06))
     (model, *_) = cards(
         data_of(
             executions(Truth(), 0, points=1, energy_basis="energy_j", energy_rel_uncertainty=None)
         )
     )
-    assert (model.word, model.rel_uncertainty) == ("modelled", None)
+    assert (model.word, model.energy_rel_uncertainty) == ("modelled", None)
     assert any("not for publishing" in line for line in model.why)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=12))
 def test_the_front_is_what_nothing_beats(pairs: list[tuple[int, int]]) -> None:
-    points = pd.DataFrame(pairs, columns=["cost", "quality"], dtype=float)
+    points = pd.DataFrame(pairs, columns=["energy_per_token_j", "quality"], dtype=float)
     best = front(points)
     for i, (cost, quality) in enumerate(pairs):
         beaten = any(c <= cost and q >= quality and (c, q) != (cost, quality) for c, q in pairs)

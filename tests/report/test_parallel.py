@@ -32,7 +32,7 @@ def test_heights_keep_the_order_and_stay_on_the_axis(values: list[float], name: 
 
 
 def test_joules_go_by_their_logarithm_and_what_is_unknown_has_no_place() -> None:
-    heights, ticks = _scale(np.array([1.0, 10.0, 100.0]), "cost")
+    heights, ticks = _scale(np.array([1.0, 10.0, 100.0]), "energy_per_token_j")
     assert heights == pytest.approx([0, 0.5, 1])
     assert (0.5, "10") in [(pytest.approx(place), label) for place, label in ticks]
     heights, _ = _scale(np.array([np.nan, 0.2, 0.4]), "quality")
@@ -47,9 +47,9 @@ def test_a_line_a_configuration_from_its_values_to_its_joules() -> None:
     segments = lines.get_segments()
     assert len(segments) == 12
     assert all(len(segment) == 6 for segment in segments), "four hyperparameters, J/token, quality"
-    expected = configurations(data).sort_values("cost")
-    at_cost = [segment[4][1] for segment in segments]
-    assert at_cost == sorted(at_cost)
+    expected = configurations(data).sort_values("energy_per_token_j")
+    heights = [segment[4][1] for segment in segments]
+    assert heights == sorted(heights)
     hottest = int(np.argmax([segment[3][1] for segment in segments]))
     assert expected["temperature"].iloc[hottest] == expected["temperature"].max()
     light = lines.get_colors()[:, :3].sum(axis=1)

@@ -83,9 +83,9 @@ def test_without_a_gpu_the_rest_is_unknown() -> None:
 def test_energy_that_is_unknown_is_counted_not_zero() -> None:
     unmeasured = trial("10:00:00", energy_basis=None, environment=FRESH | {"pilot": None})
     by_name = parts(cost_of([unmeasured, trial("11:00:00")]))
-    assert (by_name["executions"].energy_j, by_name["executions"].n_unmeasured) == (100.0, 1)
+    assert (by_name["executions"].counted_energy_j, by_name["executions"].n_unmeasured) == (100.0, 1)
     assert by_name["warm-up of a model"].n == 1
-    assert parts(cost_of([unmeasured]))["executions"].energy_j is None
+    assert parts(cost_of([unmeasured]))["executions"].counted_energy_j is None
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_an_environment_of_nonsense_is_unknown(environment: dict[str, Any]) -> N
     found = cost_of([trial("10:00:00", environment=environment)])
     assert found.held_s == pytest.approx(2)
     of_model = [part for part in found.parts if part.name != "executions"]
-    assert {part.energy_j for part in of_model} == {None}
+    assert {part.counted_energy_j for part in of_model} == {None}
     assert all(
         part.time_s in (None, 0.0)
         for part in of_model

@@ -135,7 +135,7 @@ def rows(*speeds: float | None, joules: float | None = 2.0, **changes: Any) -> A
 def test_figures_are_medians(plan: Plan) -> None:
     found = stored_figures([rows(1.0, 4.0, 100.0), rows(5.0, 6.0, joules=4.0)], plan())
     assert found is not None
-    assert (found.tokens_per_s, found.energy_j_per_token, found.source) == (
+    assert (found.tokens_per_s, found.energy_per_token_j, found.source) == (
         5.0,
         2.0,
         "5 executions in the data set",
@@ -166,7 +166,7 @@ def test_executions_without_a_figure_do_not_count(plan: Plan) -> None:
     assert stored_figures([rows(None), rows(5.0, status="failed")], plan()) is None
     found = stored_figures([rows(3.0, joules=None)], plan())
     assert found is not None
-    assert (found.tokens_per_s, found.energy_j_per_token) == (3.0, None)
+    assert (found.tokens_per_s, found.energy_per_token_j) == (3.0, None)
 
 
 def gpu(gib: float, index: int = 0) -> Gpu:

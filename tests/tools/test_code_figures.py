@@ -53,27 +53,27 @@ OTHER = 1 + 1 + 2
 """The function, `while`, two `case`s."""
 
 
-def counted(source: str) -> Figures:
+def of_text(source: str) -> Figures:
     figures = Figures()
     figures.add(source)
     return figures
 
 
 def test_lines_of_functions_are_counted_from_def_with_docstring_and_blank_lines() -> None:
-    figures = counted(SOURCE)
+    figures = of_text(SOURCE)
     assert sorted(figures.function_lines) == [INNER_LINES, OTHER_LINES, OUTER_LINES]
     assert figures.median_lines == OTHER_LINES
 
 
 def test_nested_functions_count_on_their_own_and_in_the_function_around_them() -> None:
-    figures = counted(SOURCE)
+    figures = of_text(SOURCE)
     assert figures.n_branches == OUTER + (INNER - 1) + INNER + OTHER
     lines = OUTER_LINES + INNER_LINES + OTHER_LINES
     assert figures.branches_per_100_lines == pytest.approx(100 * figures.n_branches / lines)
 
 
 def test_shares_are_of_the_lines_that_are_not_blank() -> None:
-    figures = counted(SOURCE)
+    figures = of_text(SOURCE)
     assert (figures.n_lines, figures.n_long_lines, figures.n_comments) == (26, 1, 2)
     assert figures.long_lines_percent == pytest.approx(100 / 26)
     assert figures.comments_per_100_lines == pytest.approx(200 / 26)

@@ -159,7 +159,7 @@ def test_evaluate_knows_the_verdicts(call: Call, measured: Path) -> None:
     found = as_json(call("evaluate", "--json", "--out", str(measured)))
     assert (found["judged"], found["known"], found["faults"]) == (0, 10, [])
     assert (found["kept"], found["discarded"], found["overruled"]) == (2, 8, 4)
-    assert found["wasted_j"] == pytest.approx(1384.446)
+    assert found["wasted_energy_j"] == pytest.approx(1384.446)
     assert executions_in(measured) == executions_in(MEASURED)
 
 

@@ -289,19 +289,19 @@ def check_unchanged(sweep: Sweep) -> None:
 
 def check_complete(sweep: Sweep, planned: int) -> None:
     """Each planned execution is there once, the data set is valid, no hidden file is left."""
-    counted: Counter[tuple[object, ...]] = Counter()
+    times_measured: Counter[tuple[object, ...]] = Counter()
     for path in sweep.out.glob("*/*/*/*/*/trial.json"):
         record = json.loads(path.read_text())
         columns = record["columns"]
         for execution in record["executions"]:
             of_trial = columns["use_case"], columns["config_hash"], columns["repeat"]
-            counted[*of_trial, execution["prompt_number"]] += 1
-    doubled = {key: n for key, n in counted.items() if n > 1}
+            times_measured[*of_trial, execution["prompt_number"]] += 1
+    doubled = {key: n for key, n in times_measured.items() if n > 1}
     if doubled:
         raise BrokenPromiseError(f"doubled: {doubled}")
-    if len(counted) != planned:
-        raise BrokenPromiseError(f"{len(counted)} executions instead of {planned}")
-    sweep.executions = len(counted)
+    if len(times_measured) != planned:
+        raise BrokenPromiseError(f"{len(times_measured)} executions instead of {planned}")
+    sweep.executions = len(times_measured)
     hidden = [str(p) for p in sweep.out.rglob(".*")]
     if hidden:
         raise BrokenPromiseError(f"left behind: {hidden}")
