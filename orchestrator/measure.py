@@ -27,8 +27,8 @@ from orchestrator.nouns import (
     Prompt,
     TrialSpec,
     derived_values,
+    effective_of,
     generation_seed,
-    resolve,
 )
 from orchestrator.unknowns import quotient, sum_of_all
 
@@ -183,7 +183,7 @@ def execute(
     now = datetime.now(UTC)
     encoded = _attempted(engine, partial(engine.encode, prompt.text))
     n_prompt_tokens = encoded.n_tokens if isinstance(encoded, Encoded) else None
-    effective = resolve(
+    effective = effective_of(
         spec.configuration,
         prompt_tokens=n_prompt_tokens or 0,
         context_length=info.context_length,

@@ -31,8 +31,8 @@ from orchestrator.nouns import (
     Setup,
     TrialSpec,
     derived_values,
+    effective_of,
     generation_seed,
-    resolve,
 )
 
 PROMPTS = (
@@ -143,7 +143,7 @@ def execution(prompt: int = 1, *, of: TrialSpec | None = None, **changes: Any) -
         "seed": generation_seed(trial.setup.seed, trial.configuration, text, trial.repeat),
         "started_at": "2026-01-02T03:04:05.678+00:00",
         "status": "ok",
-        **derived_values(EffectiveColumns, resolve(trial.configuration)),
+        **derived_values(EffectiveColumns, effective_of(trial.configuration)),
         "beyond_context": False,
         "n_prompt_tokens": 7,
         "n_new_tokens": 10,

@@ -23,8 +23,8 @@ from orchestrator.nouns import (
     TrialSpec,
     UseCase,
     digest,
+    effective_of,
     generation_seed,
-    resolve,
 )
 from orchestrator.yaml_files import read
 from tests import builders
@@ -193,11 +193,11 @@ GREEDY = [
 
 @pytest.mark.parametrize(("configuration", "dormant"), GREEDY, ids=range(len(GREEDY)))
 def test_edges_that_are_greedy(configuration: Configuration, dormant: set[str]) -> None:
-    effective = resolve(configuration)
+    effective = effective_of(configuration)
     assert effective.do_sample is False
     assert (effective.temperature, effective.top_p, effective.top_k) == (None, None, None)
     assert set(effective.dormant) == dormant
-    assert effective.key() == resolve(asked(temperature=0)).key()
+    assert effective.key() == effective_of(asked(temperature=0)).key()
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_edges_that_are_greedy(configuration: Configuration, dormant: set[str]) 
     [asked(temperature=1e-5), asked(temperature=0.01), asked(top_k=0), asked(top_p=1)],
 )
 def test_edges_that_sample(configuration: Configuration) -> None:
-    effective = resolve(configuration)
+    effective = effective_of(configuration)
     assert effective.do_sample is True
     assert (effective.temperature, effective.top_p, effective.top_k) == (
         configuration.temperature,
@@ -241,7 +241,7 @@ def test_edges_that_sample(configuration: Configuration) -> None:
 def test_max_length_is_bounded_and_says_by_what(
     max_length: int, limits: dict[str, int], expected: int, why: tuple[str, ...]
 ) -> None:
-    effective = resolve(asked(max_length=max_length), **limits)  # type: ignore[arg-type]
+    effective = effective_of(asked(max_length=max_length), **limits)  # type: ignore[arg-type]
     assert (effective.max_length, effective.limits) == (expected, why)
 
 
@@ -249,7 +249,7 @@ def test_a_hundred_points_of_which_forty_are_greedy_are_sixty_one_programs() -> 
     design = [asked(temperature=0, top_k=i) for i in range(40)] + [
         asked(temperature=0.5 + i / 100) for i in range(60)
     ]
-    assert len({resolve(configuration).key() for configuration in design}) == 61
+    assert len({effective_of(configuration).key() for configuration in design}) == 61
 
 
 def test_the_hash_covers_configuration_and_setup() -> None:
@@ -422,7 +422,7 @@ def test_spaces_survive_json_and_give_the_same_configurations(
 
 def test_a_length_that_is_lowered_and_raised_to_what_was_asked_is_not_limited() -> None:
     asked = Configuration(max_length=101, top_p=1.0, top_k=0, temperature=1.0)
-    assert resolve(asked, prompt_tokens=100, context_length=50) == resolve(asked)
+    assert effective_of(asked, prompt_tokens=100, context_length=50) == effective_of(asked)
 
 
 @given(
@@ -436,7 +436,7 @@ def test_what_runs_is_always_a_program(
     space: Space, point: list[float], prompt: int, context: int, beyond: bool
 ) -> None:
     configuration = Configuration.at(space, point)
-    effective = resolve(
+    effective = effective_of(
         configuration, prompt_tokens=prompt, context_length=context, beyond_context=beyond
     )
     assert effective.max_length > prompt

@@ -1,1 +1,4 @@
-"""Checks of a data set: are its files readable, unchanged, complete and plausible."""
+"""Checks of a data set: are its files readable, unchanged, complete and plausible.
+
+validation.py runs them all: folders.py, plausibility.py and files_beside_trials.py.
+"""

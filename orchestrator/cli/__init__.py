@@ -1,7 +1,8 @@
 """The command line: `orchestrator VERB` or `python -m orchestrator VERB`.
 
-Each verb has a module of its own. Ray and torch are imported inside the verbs, so that help is
-shown without loading them.
+A verb stands in VERB_command.py (`plot` beside `report`; the verbs of `cluster` that start and stop
+nodes in node_command.py), and what it shows of a sweep in a *_view.py. Ray and torch are imported
+inside the verbs, so that help is shown without loading them.
 """
 
 from __future__ import annotations

@@ -128,8 +128,8 @@ def plot(*, name: str | None, out: Path, file: Path | None) -> None:
     """  # noqa: D301 - click wants the character
     from orchestrator.dataset.paths import DataSetPaths
     from orchestrator.errors import UserError
+    from orchestrator.report.charts import CHARTS
     from orchestrator.report.execution_frame import read_data
-    from orchestrator.report.figures import CHARTS
     from orchestrator.report.page import write_figure
     from orchestrator.yaml_files import nearest
 

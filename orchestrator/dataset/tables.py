@@ -94,7 +94,7 @@ class Trials:
         for one in self.chosen(key):
             record, execution = one.record, one.execution
             name = execution_id(record.columns.machine, record.spec, execution.prompt_number)
-            judged = self.judgements.outcome(name, execution.output_text)
+            judged = self.judgements.of(name, execution.output_text)
             rows.append(
                 {
                     **record.columns.model_dump(),

@@ -115,7 +115,7 @@ class Decision(Noun):
     """UTC, ISO 8601, with microseconds: `now()`."""
 
 
-class Outcome(Noun):
+class Judgement(Noun):
     """What counts for an execution."""
 
     usable: bool | None
@@ -124,7 +124,7 @@ class Outcome(Noun):
     decided_by: Literal["rules", "review"] | None
 
 
-UNJUDGED = Outcome(usable=None, reasons=None, quality=None, decided_by=None)
+UNJUDGED = Judgement(usable=None, reasons=None, quality=None, decided_by=None)
 
 
 def now() -> str:
@@ -204,7 +204,7 @@ def standing(decisions: Iterable[Decision]) -> dict[str, dict[str, Decision]]:
     return by_execution
 
 
-def outcome(verdict: Verdict | None, decisions: Iterable[Decision] = ()) -> Outcome:
+def judgement(verdict: Verdict | None, decisions: Iterable[Decision] = ()) -> Judgement:
     """What counts: the majority of persons; without one, the machine's verdict.
 
     `decisions`: those that stand, at most one a person; a tie leaves the verdict. Quality is always
@@ -212,7 +212,7 @@ def outcome(verdict: Verdict | None, decisions: Iterable[Decision] = ()) -> Outc
     """
     by_rules = UNJUDGED
     if verdict is not None:
-        by_rules = Outcome(
+        by_rules = Judgement(
             usable=verdict.usable,
             reasons=verdict.reasons,
             quality=verdict.quality,
@@ -226,7 +226,7 @@ def outcome(verdict: Verdict | None, decisions: Iterable[Decision] = ()) -> Outc
     if not usable:
         # a reason that the machine gave, too, says more than that a person discarded it
         reasons = by_rules.reasons or ("review",)
-    return Outcome(usable=usable, reasons=reasons, quality=by_rules.quality, decided_by="review")
+    return Judgement(usable=usable, reasons=reasons, quality=by_rules.quality, decided_by="review")
 
 
 class Judgements:
@@ -239,7 +239,7 @@ class Judgements:
         self.decisions = list(decisions)
         self.standing = standing(self.decisions)
 
-    def outcome(self, execution: str, text: str | None) -> Outcome:
+    def of(self, execution: str, text: str | None) -> Judgement:
         """What counts for an execution with this text; words on another text don't.
 
         `execution`: its id. `text`: what it generated; None for a failed one, which is never
@@ -252,4 +252,4 @@ class Judgements:
         # a rerun gives another text under the same id
         if verdict and verdict.text_sha256 != sha256:
             verdict = None
-        return outcome(verdict, [one for one in decisions.values() if one.text_sha256 == sha256])
+        return judgement(verdict, [one for one in decisions.values() if one.text_sha256 == sha256])

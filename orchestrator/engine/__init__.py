@@ -1,6 +1,7 @@
 """Engines: what turns a prompt into tokens. One protocol, one table, one contract suite.
 
-Only `generate` runs inside a measurement window: `encode` comes before it, `decode` after it.
+hf.py is the engine for transformers' models, weights.py finds their weights. Only `generate` runs
+inside a measurement window: `encode` comes before it, `decode` after it.
 """
 
 from __future__ import annotations

@@ -51,15 +51,15 @@ def words_of(text: str) -> list[str]:
 
 
 @lru_cache(maxsize=200_000)
-def known(word: str, language: str) -> bool:
+def is_known(word: str, language: str) -> bool:
     """Whether a lower-case word is in a language's dictionary.
 
     Of contractions and elisions, each part must be known.
     """
-    return all(_part_known(part, language) for part in word.replace("’", "'").split("'"))  # noqa: RUF001
+    return all(_part_is_known(part, language) for part in word.replace("’", "'").split("'"))  # noqa: RUF001
 
 
-def _part_known(part: str, language: str) -> bool:
+def _part_is_known(part: str, language: str) -> bool:
     """Whether a word without a hyphen is one of the language."""
     import simplemma
 
@@ -107,7 +107,7 @@ def share_known(words: Sequence[str], language: str) -> float | None:
         judged = common
     if not judged:
         return None
-    return sum(known(word.lower(), language) for word in judged) / len(judged)
+    return sum(is_known(word.lower(), language) for word in judged) / len(judged)
 
 
 def language_of(words: Sequence[str]) -> tuple[str | None, float | None]:

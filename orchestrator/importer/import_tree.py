@@ -24,7 +24,7 @@ from orchestrator.dataset.paths import DataSetPaths, write_atomically
 from orchestrator.dataset.reading import SIZE_LIMIT_BYTES, file_sha256, reason_of
 from orchestrator.errors import UserError
 from orchestrator.importer.emissions_files import Emissions, read_emissions
-from orchestrator.importer.imported_rows import Place, imported_rows
+from orchestrator.importer.imported_rows import Destination, imported_rows
 from orchestrator.importer.output_files import split_texts
 
 LEVELS = ("machine", "model", "strategy", "use_case")
@@ -98,15 +98,15 @@ def import_tree(
         ) from error
     result = Import()
     for folder in _folders(source):
-        place = _place(folder.below, levels)
-        if isinstance(place, str):
-            result.faults.append(f"{folder.path}: {place}")
+        destination = _destination(folder.below, levels)
+        if isinstance(destination, str):
+            result.faults.append(f"{folder.path}: {destination}")
         elif (folder.path / "trial.json").exists():
             result.faults.append(
                 f"{folder.path}: is a trial of this program; take it over with `orchestrator merge`"
             )
         else:
-            _add(result, paths, folder, place, known)
+            _add(result, paths, folder, destination, known)
     # before anything is written: an import is whole or not at all
     if result.conflicts:
         raise UserError(*result.conflicts)
@@ -138,16 +138,16 @@ def _add(
     result: Import,
     paths: DataSetPaths,
     folder: _Folder,
-    place: Place,
+    destination: Destination,
     known: dict[str, ImportedFile],
 ) -> None:
     """Add a folder's files and rows to an import, without those that were imported before."""
-    read = _read(folder, place)
+    read = _read(folder, destination)
     result.faults += read.faults
     new = set()
     for name in read.files:
         source = folder.path / name
-        path = place.file(name)
+        path = destination.file(name)
         sha256 = file_sha256(source)
         entry = known.get(path)
         if _is_taken(paths.imports / path, entry, sha256):
@@ -209,7 +209,7 @@ def _is_regular(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
-def _place(below: Path, levels: dict[str, str]) -> Place | str:
+def _destination(below: Path, levels: dict[str, str]) -> Destination | str:
     """Where a folder's files belong; a sentence where the levels can't be told from its path."""
     parts = list(below.parts)
     missing = [name for name in LEVELS if name not in levels]
@@ -223,10 +223,10 @@ def _place(below: Path, levels: dict[str, str]) -> Place | str:
         if not part.isprintable() or part == "trial.json":
             return f"{part!r} can't be a folder of a data set; rename it"
     named = {**levels, **dict(zip(missing, parts, strict=False))}
-    return Place(**named, run="/".join(parts[len(missing) :]))
+    return Destination(**named, run="/".join(parts[len(missing) :]))
 
 
-def _read(folder: _Folder, place: Place) -> _Read:
+def _read(folder: _Folder, destination: Destination) -> _Read:
     """Read a folder's tables and texts."""
     faults: list[str] = []
     tables: dict[str, Emissions] = {}
@@ -251,7 +251,7 @@ def _read(folder: _Folder, place: Place) -> _Read:
         if len(tables) == len(texts) == 1:
             (text,) = texts.values()
             split = split_texts(text, table.n_rows)
-        rows += imported_rows(place, f"imported/{place.file(name)}", table, split)
+        rows += imported_rows(destination, f"imported/{destination.file(name)}", table, split)
     return _Read(rows, faults, [*tables, *texts])
 
 
@@ -277,7 +277,7 @@ def imported_so_far(paths: DataSetPaths) -> list[ImportedRow]:
     """Rows of all files below imported/, ordered by file and row."""
     rows: list[ImportedRow] = []
     for folder in _folders(paths.imports):
-        place = _place(folder.below, {})
-        if not isinstance(place, str):
-            rows += _read(folder, place).rows
+        destination = _destination(folder.below, {})
+        if not isinstance(destination, str):
+            rows += _read(folder, destination).rows
     return rows

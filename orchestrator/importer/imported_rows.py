@@ -33,7 +33,7 @@ ASSUMED = {("CAN", "quebec"), ("USA", "kansas")}
 
 
 @dataclass(frozen=True)
-class Place:
+class Destination:
     """Where imported files belong in the data set."""
 
     machine: str
@@ -50,7 +50,7 @@ class Place:
 
 
 def imported_rows(
-    place: Place, name: str, table: Emissions, texts: list[str] | None
+    destination: Destination, name: str, table: Emissions, texts: list[str] | None
 ) -> list[ImportedRow]:
     """Rows of imported.parquet for one table.
 
@@ -70,7 +70,7 @@ def imported_rows(
         text = None
         if texts:
             text = texts[row.number - 1]
-        rows.append(_row(place, name, row, text, flags))
+        rows.append(_row(destination, name, row, text, flags))
     return rows
 
 
@@ -103,7 +103,7 @@ def _notes(row: EmissionsRow, text: str | None) -> list[str]:
 
 
 def _row(
-    place: Place, name: str, row: EmissionsRow, text: str | None, flags: set[str]
+    destination: Destination, name: str, row: EmissionsRow, text: str | None, flags: set[str]
 ) -> ImportedRow:
     """An imported measurement as a row of imported.parquet."""
     numbers, texts = row.numbers, row.texts
@@ -112,11 +112,11 @@ def _row(
     gpu_kwh = numbers.get("gpu_energy") or None
     return ImportedRow(
         execution=f"{name}#{row.number}",
-        machine=place.machine,
-        model=place.model,
-        strategy=place.strategy,
-        use_case=place.use_case,
-        run=place.run,
+        machine=destination.machine,
+        model=destination.model,
+        strategy=destination.strategy,
+        use_case=destination.use_case,
+        run=destination.run,
         timestamp=texts.get("timestamp"),
         project_name=texts.get("project_name"),
         run_id=texts.get("run_id"),

@@ -5,7 +5,7 @@ Units stand in the names: `_j` joules, `_kwh` kilowatt hours, `_s` seconds, `_w`
 
 from orchestrator.nouns.base import Noun, digest
 from orchestrator.nouns.column import Column, columns_of, derived_values
-from orchestrator.nouns.effective import GREEDY_BELOW_TEMPERATURE, Effective, resolve
+from orchestrator.nouns.effective import GREEDY_BELOW_TEMPERATURE, Effective, effective_of
 from orchestrator.nouns.machine import Listening, Machine, Profile
 from orchestrator.nouns.outcome import ERROR_KINDS, STATUSES
 from orchestrator.nouns.setup import QUANTIZATIONS, Quantization, Setup
@@ -56,5 +56,5 @@ __all__ = [
     "derived_values",
     "digest",
     "generation_seed",
-    "resolve",
+    "effective_of",
 ]

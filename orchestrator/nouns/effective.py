@@ -27,7 +27,7 @@ class Effective(Noun):
         return (self.max_length, self.do_sample, self.temperature, self.top_p, self.top_k)
 
 
-def resolve(
+def effective_of(
     requested: Configuration,
     *,
     prompt_tokens: int = 0,

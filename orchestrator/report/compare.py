@@ -165,13 +165,13 @@ def _meters(executions: pd.DataFrame) -> set[tuple[str, str]]:
     return set(zip(executions["energy_basis"], methods, strict=True))
 
 
-def _means(executions: pd.DataFrame, outcomes: list[str]) -> pd.DataFrame:
-    """Arithmetic means of `outcomes` over the repeats of each prompt under each configuration."""
-    frame = executions[["use_case", "prompt_sha256", *outcomes]]
+def _means(executions: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Arithmetic means of `columns` over the repeats of each prompt under each configuration."""
+    frame = executions[["use_case", "prompt_sha256", *columns]]
     frame = frame.assign(configuration=_configuration(executions))
     # `usable` is True, False or null: as a float, its mean is a share.
-    frame = frame.astype(dict.fromkeys(outcomes, float))
-    means: pd.DataFrame = frame.groupby(PAIR_KEY, dropna=False)[outcomes].mean().reset_index()
+    frame = frame.astype(dict.fromkeys(columns, float))
+    means: pd.DataFrame = frame.groupby(PAIR_KEY, dropna=False)[columns].mean().reset_index()
     return means
 
 
@@ -179,12 +179,12 @@ def _geometric_means(executions: pd.DataFrame) -> pd.DataFrame:
     """Geometric means of RATIOS over the repeats of each prompt under each configuration."""
     import numpy as np
 
-    outcomes = list(RATIOS)
+    columns = list(RATIOS)
     # Energies are skewed, and ratios of geometric means don't depend on which side is A.
     logarithms = executions.copy()
-    logarithms[outcomes] = np.log(executions[outcomes].astype(float))
-    means = _means(logarithms, outcomes)
-    means[outcomes] = np.exp(means[outcomes])
+    logarithms[columns] = np.log(executions[columns].astype(float))
+    means = _means(logarithms, columns)
+    means[columns] = np.exp(means[columns])
     return means
 
 

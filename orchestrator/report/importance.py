@@ -67,8 +67,8 @@ class Importance:
         return self.lower is not None and self.lower > 0
 
 
-def importances(kept: pd.DataFrame, outcome: str) -> list[Importance]:
-    """The importance of each hyperparameter for `outcome`, a column of joules.
+def importances(kept: pd.DataFrame, column: str) -> list[Importance]:
+    """The importance of each hyperparameter for `column`, a column of joules.
 
     `kept` are the executions in execution_frame.Data.kept.
     """
@@ -80,7 +80,7 @@ def importances(kept: pd.DataFrame, outcome: str) -> list[Importance]:
     n_points = sampled["point"].nunique()
     if n_points < LEAST_POINTS:
         return _unknown(f"{n_points} sampled configurations are too few: {LEAST_POINTS} are needed")
-    of_point = _deviations(sampled, outcome)
+    of_point = _deviations(sampled, column)
     if not np.ptp(of_point) > LEAST_SPREAD:
         return _unknown("configurations don't differ")
     values = sampled.drop_duplicates("point").set_index("point").loc[of_point.index]
@@ -153,13 +153,13 @@ def _noncentrality(f: float, df: float, df_rest: float) -> tuple[float, float]:
     return at(1 - tail), at(tail)
 
 
-def _deviations(sampled: pd.DataFrame, outcome: str) -> pd.Series:
-    """Each configuration's mean logarithm of `outcome`, beside the levels of its circumstances.
+def _deviations(sampled: pd.DataFrame, column: str) -> pd.Series:
+    """Each configuration's mean logarithm of `column`, beside the levels of its circumstances.
 
     The circumstances are group, use case and prompt. Levels and means are fitted in turns until
     they don't change any more, which gives their joint least squares.
     """
-    y: pd.Series = sampled[outcome].astype(float).map(math.log)
+    y: pd.Series = sampled[column].astype(float).map(math.log)
     point = sampled["point"]
     level = [sampled[name] for name in ("group", "use_case", "prompt_number")]
     of_point = y * 0

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator import __version__
+from orchestrator.report.charts import CHARTS, pairs_chart
 from orchestrator.report.compare import (
     Comparison,
     comparison_sentences,
@@ -21,7 +22,6 @@ from orchestrator.report.compare import (
     setup_table,
 )
 from orchestrator.report.execution_frame import Data
-from orchestrator.report.figures import CHARTS, pairs_chart
 from orchestrator.report.page_content import (
     Table,
     columns_table,
@@ -31,7 +31,7 @@ from orchestrator.report.page_content import (
     warnings,
 )
 from orchestrator.report.style import RC
-from orchestrator.report.trust import cards
+from orchestrator.report.trust import trial_cards
 from orchestrator.units import number, plural
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def page(data: Data, source: str) -> str:
         warnings=warnings(data),
         headline=headline(data),
         sections=sections(data),
-        cards=cards(data),
+        cards=trial_cards(data),
     )
 
 

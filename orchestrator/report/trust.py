@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Word = Literal["measured", "modelled", "doubtful", "nothing kept"]
 
-CARD_KEY = (
+TRIAL_KEY = (
     "machine",
     "model",
     "quantization",
@@ -29,7 +29,7 @@ CARD_KEY = (
 
 
 @dataclass(frozen=True)
-class Card:
+class TrialCard:
     """One trial, as the report shows it."""
 
     name: str
@@ -47,14 +47,14 @@ class Card:
     quality: float | None
 
 
-def cards(data: Data) -> list[Card]:
+def trial_cards(data: Data) -> list[TrialCard]:
     """One card for each trial, the doubtful ones first."""
     order = {"doubtful": 0, "nothing kept": 1, "modelled": 2, "measured": 3}
-    unordered = [_card(rows) for _, rows in data.all.groupby(list(CARD_KEY), sort=True)]
+    unordered = [_card(rows) for _, rows in data.all.groupby(list(TRIAL_KEY), sort=True)]
     return sorted(unordered, key=lambda card: order[card.word])
 
 
-def _card(rows: pd.DataFrame) -> Card:
+def _card(rows: pd.DataFrame) -> TrialCard:
     """The card of one trial from its executions."""
     first = rows.iloc[0]
     kept = rows[rows["measured"]]
@@ -64,7 +64,7 @@ def _card(rows: pd.DataFrame) -> Card:
     if n_new_tokens:
         energy_per_token_j = float(kept["counted_energy_j"].sum()) / n_new_tokens
     place = f"{first['machine']} / {first['model']} / {first['use_case']}"
-    return Card(
+    return TrialCard(
         name=f"{place} / {int(first['config_index']):04d}-r{int(first['repeat'])}",
         word=_word(kept, flags),
         why=tuple(_reasons(rows, kept, flags)),

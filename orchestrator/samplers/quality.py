@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.nouns import PARAMETERS, Configuration, Noun, Space, resolve
+from orchestrator.nouns import PARAMETERS, Configuration, Noun, Space, effective_of
 
 
 class DesignQuality(Noun):
@@ -63,7 +63,9 @@ def quality(space: Space, design: list[Configuration], context_length: int | Non
     if n > 1 and varied:
         points = list(zip(*positions.values(), strict=True))
         discrepancy = float(qmc.discrepancy(points))
-    effective = {resolve(requested, context_length=context_length).key() for requested in design}
+    effective = {
+        effective_of(requested, context_length=context_length).key() for requested in design
+    }
     return DesignQuality(
         points=n,
         effective=len(effective),

@@ -17,7 +17,7 @@ from orchestrator.engine import ENGINES, options_of
 from orchestrator.engine.offload import GPU_SHARE, RAM_SHARE
 from orchestrator.meters.nvml import Gpu
 from orchestrator.models import Architecture, Model
-from orchestrator.nouns import Configuration, Quantization, Setup, TrialSpec, resolve
+from orchestrator.nouns import Configuration, Quantization, Setup, TrialSpec, effective_of
 from orchestrator.sweep.request import Resolved
 from orchestrator.unknowns import known, median_of_known
 
@@ -94,7 +94,7 @@ def token_bound(
         prompt_tokens = len(prompt) + 1
     else:
         prompt_tokens = int(len(prompt.split()) * TOKENS_PER_WORD) + TEMPLATE_TOKENS
-    effective = resolve(
+    effective = effective_of(
         requested,
         prompt_tokens=prompt_tokens,
         context_length=model.context_length,

@@ -141,7 +141,7 @@ class _Faults:
     def __init__(self) -> None:
         self._lines: list[str] = []
 
-    def attempt(self, call: Callable[..., T], *arguments: Any) -> list[T]:
+    def collect(self, call: Callable[..., T], *arguments: Any) -> list[T]:
         """The call's result as the only item of a list, or [] with its fault noted."""
         try:
             return [call(*arguments)]
@@ -150,7 +150,7 @@ class _Faults:
             return []
 
     def raise_all(self) -> None:
-        """Raise UserError with all faults, if there are any: else each attempt has its result."""
+        """Raise UserError with all faults, if there are any: else each call has its result."""
         if self._lines:
             raise UserError(*self._lines)
 
@@ -225,23 +225,23 @@ def resolve_request(
 def _inputs(request: Request, gpu_names: list[str]) -> _Inputs:
     """Read every flag and file. Raises UserError with the faults of all of them."""
     faults = _Faults()
-    machine_found = faults.attempt(_machine_of, request, gpu_names)
+    machine_found = faults.collect(_machine_of, request, gpu_names)
     # without a machine the rest is checked all the same, so that one run tells every fault
     profile, default_models = _defaults_of(machine_found)
-    space_found = faults.attempt(_space, request.space)
+    space_found = faults.collect(_space, request.space)
     models: list[Model] = []
     # each once, however often it is named: twice would be two trials in one folder
     for ref in dict.fromkeys(request.models or default_models):
-        models += faults.attempt(parse_model, ref)
+        models += faults.collect(parse_model, ref)
     use_cases: list[tuple[UseCase, Path]] = []
     for name in dict.fromkeys(request.use_cases or names("prompts")):
-        use_cases += faults.attempt(_use_case, name)
-    ranges_found = faults.attempt(_ranges, request.ranges)
-    quantization_found = faults.attempt(_quantization, request.quantization, profile)
-    faults.attempt(_check_flags, request, profile, gpu_names)
-    shard_found = faults.attempt(_shard, request.shard)
-    faults.attempt(_check_machine, request)
-    machines_found = faults.attempt(_machines_of_nodes, request)
+        use_cases += faults.collect(_use_case, name)
+    ranges_found = faults.collect(_ranges, request.ranges)
+    quantization_found = faults.collect(_quantization, request.quantization, profile)
+    faults.collect(_check_flags, request, profile, gpu_names)
+    shard_found = faults.collect(_shard, request.shard)
+    faults.collect(_check_machine, request)
+    machines_found = faults.collect(_machines_of_nodes, request)
     faults.raise_all()
     ((machine, machine_file),) = machine_found
     ((space, space_file, sampler, sampler_options),) = space_found

@@ -21,7 +21,7 @@ from orchestrator.dataset.verdicts import (
     Judgements,
     Verdict,
     append_decision,
-    outcome,
+    judgement,
     read_decisions,
     read_verdicts,
     standing,
@@ -135,7 +135,7 @@ def test_a_reviewers_latest_word_stands_and_can_be_taken_back() -> None:
 def test_persons_overrule_the_machine(
     machine: Verdict | None, words: list[str], usable: bool | None, by: str | None
 ) -> None:
-    found = outcome(machine, [decision(word, str(i)) for i, word in enumerate(words)])
+    found = judgement(machine, [decision(word, str(i)) for i, word in enumerate(words)])
     assert (found.usable, found.decided_by) == (usable, by)
     assert found.quality == (machine.quality if machine else None)
     assert (found.reasons is None) == (usable is None)
@@ -144,10 +144,10 @@ def test_persons_overrule_the_machine(
 
 def test_words_on_another_text_do_not_count() -> None:
     judgements = Judgements({DISCARDED.execution: DISCARDED}, [decision("keep")])
-    assert judgements.outcome(DISCARDED.execution, "text").decided_by == "review"
-    assert judgements.outcome(DISCARDED.execution, "another text") == UNJUDGED
-    assert judgements.outcome(DISCARDED.execution, None) == UNJUDGED
-    assert judgements.outcome("another#1", "text") == UNJUDGED
+    assert judgements.of(DISCARDED.execution, "text").decided_by == "review"
+    assert judgements.of(DISCARDED.execution, "another text") == UNJUDGED
+    assert judgements.of(DISCARDED.execution, None) == UNJUDGED
+    assert judgements.of("another#1", "text") == UNJUDGED
 
 
 def judged_trial(root: Path) -> tuple[DataSetPaths, TrialRecord]:

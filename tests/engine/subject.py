@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.engine import Encoded, Engine, Generated
-from orchestrator.nouns import Effective, resolve
+from orchestrator.nouns import Effective, effective_of
 from tests import builders
 
 PROMPT = "Tell me of an old castle."
@@ -42,7 +42,7 @@ class Subject:
             "top_k": 0,
             "temperature": 1.0,
         } | requested
-        return resolve(
+        return effective_of(
             builders.configuration(**(values | requested)),
             prompt_tokens=n_prompt,
             context_length=self.engine.info.context_length,

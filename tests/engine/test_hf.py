@@ -15,7 +15,7 @@ from orchestrator.engine import Generated, GenerationError
 from orchestrator.engine.hf import HfEngine, as_it_runs, load
 from orchestrator.engine.weights import Weights
 from orchestrator.errors import ModelUnavailableError
-from orchestrator.nouns import resolve
+from orchestrator.nouns import effective_of
 from tests import builders
 from tests.engine.conftest import REFS
 from tests.engine.subject import Subject, subject_of
@@ -129,7 +129,7 @@ def test_beyond_the_context_it_runs_when_asked(
 ) -> None:
     subject = subject_of(load_folder(folder(config={"max_position_embeddings": 40})))
     asked = builders.configuration(max_length=100)
-    effective = resolve(
+    effective = effective_of(
         asked, prompt_tokens=subject.encoded.n_tokens, context_length=40, beyond_context=True
     )
     generated = subject.engine.generate(subject.encoded, effective, 1, fixed_length=True)

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.evaluate.rules import read_rules
 from orchestrator.evaluate.verdict import Text, verdict_on
-from orchestrator.evaluate.words import known, language_of, words_of
+from orchestrator.evaluate.words import is_known, language_of, words_of
 
 ITALIAN = (
     "La città di Verona era già sveglia quando Lucia aprì la finestra. Non c'era più nessuno "
@@ -31,12 +31,12 @@ ITALIAN = (
     ],
 )
 def test_common_words_are_known(language: str, words: str) -> None:
-    assert [word for word in words.split() if not known(word, language)] == []
+    assert [word for word in words.split() if not is_known(word, language)] == []
 
 
 @pytest.mark.parametrize("word", ["zorbed", "qvest", "fenktarlo", "世界", "мы"])
 def test_what_is_no_word_is_not(word: str) -> None:
-    assert not known(word, "it")
+    assert not is_known(word, "it")
 
 
 def test_good_italian_is_far_from_the_limit_however_its_accents_are_written() -> None:

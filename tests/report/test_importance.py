@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from orchestrator.nouns import PARAMETERS
+from orchestrator.report.charts import CHARTS
 from orchestrator.report.execution_frame import data_of
-from orchestrator.report.figures import CHARTS
 from orchestrator.report.importance import LEAST_POINTS, Importance, importances
 from orchestrator.report.page_content import importance_table
 from tests.report.synthetic import Truth, executions

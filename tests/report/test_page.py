@@ -19,11 +19,11 @@ from orchestrator.dataset.schema import ExecutionRow
 from orchestrator.dataset.tables import rebuild
 from orchestrator.errors import UserError
 from orchestrator.nouns import columns_of
+from orchestrator.report.charts import CHARTS, MOST_POINTS, front, thinned
 from orchestrator.report.execution_frame import data_of, read_data
-from orchestrator.report.figures import CHARTS, MOST_POINTS, front, thinned
 from orchestrator.report.page import page, write_figure
 from orchestrator.report.page_content import headline, left_out_table, tables, warnings
-from orchestrator.report.trust import cards
+from orchestrator.report.trust import trial_cards
 from tests import builders
 from tests.commandline import exit_code
 from tests.report.synthetic import Truth, executions
@@ -180,13 +180,13 @@ def test_throttled_executions_are_counted_but_in_no_effect() -> None:
     data = data_of(frame)
     assert len(data.kept) == len(frame) - 5
     assert any(line.startswith("5 executions are throttled") for line in warnings(data))
-    assert cards(data)[0].word == "doubtful"
+    assert trial_cards(data)[0].word == "doubtful"
 
 
 def test_a_card_says_how_far_its_number_goes() -> None:
-    (one, *_) = cards(data_of(executions(Truth(), 0, points=1)))
+    (one, *_) = trial_cards(data_of(executions(Truth(), 0, points=1)))
     assert (one.word, one.energy_rel_uncertainty) == ("measured", pytest.approx(0.06))
-    (model, *_) = cards(
+    (model, *_) = trial_cards(
         data_of(
             executions(Truth(), 0, points=1, energy_basis="energy_j", energy_rel_uncertainty=None)
         )

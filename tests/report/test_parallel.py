@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.report.charts import MOST_LINES, _scale, by_configuration, parallel
 from orchestrator.report.execution_frame import data_of
-from orchestrator.report.figures import MOST_LINES, _scale, configurations, parallel
 from tests.report.synthetic import Truth, executions
 from tests.report.test_page import judged
 
@@ -47,7 +47,7 @@ def test_a_line_a_configuration_from_its_values_to_its_joules() -> None:
     segments = lines.get_segments()
     assert len(segments) == 12
     assert all(len(segment) == 6 for segment in segments), "four hyperparameters, J/token, quality"
-    expected = configurations(data).sort_values("energy_per_token_j")
+    expected = by_configuration(data).sort_values("energy_per_token_j")
     heights = [segment[4][1] for segment in segments]
     assert heights == sorted(heights)
     hottest = int(np.argmax([segment[3][1] for segment in segments]))

@@ -83,7 +83,8 @@ def test_without_a_gpu_the_rest_is_unknown() -> None:
 def test_energy_that_is_unknown_is_counted_not_zero() -> None:
     unmeasured = trial("10:00:00", energy_basis=None, environment=FRESH | {"pilot": None})
     by_name = parts(cost_of([unmeasured, trial("11:00:00")]))
-    assert (by_name["executions"].counted_energy_j, by_name["executions"].n_unmeasured) == (100.0, 1)
+    executions = by_name["executions"]
+    assert (executions.counted_energy_j, executions.n_unmeasured) == (100.0, 1)
     assert by_name["warm-up of a model"].n == 1
     assert parts(cost_of([unmeasured]))["executions"].counted_energy_j is None
 

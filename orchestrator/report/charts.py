@@ -223,7 +223,7 @@ def front(points: pd.DataFrame) -> pd.Series:
     return (ordered["quality"] > best).reindex(points.index)
 
 
-def configurations(data: Data) -> pd.DataFrame:
+def by_configuration(data: Data) -> pd.DataFrame:
     """One row for each configuration of a group, from its ok executions, discarded ones included.
 
     Columns: group, point, the four hyperparameters, counted_energy_j and n_new_tokens (sums),
@@ -250,8 +250,8 @@ def configurations(data: Data) -> pd.DataFrame:
 
 
 def pareto_points(data: Data) -> pd.DataFrame:
-    """The rows of `configurations` whose quality is known."""
-    return configurations(data).dropna(subset=["quality"])
+    """The rows of `by_configuration` whose quality is known."""
+    return by_configuration(data).dropna(subset=["quality"])
 
 
 def energy_and_quality(data: Data) -> Figure | None:
@@ -344,7 +344,7 @@ def parallel(data: Data) -> Figure | None:
     from matplotlib import colormaps
     from matplotlib.collections import LineCollection
 
-    whole = configurations(data).sort_values("energy_per_token_j")
+    whole = by_configuration(data).sort_values("energy_per_token_j")
     if whole.empty:
         return None
     # Evenly by J/token, so that the cheapest and the most expensive one are among them.
