@@ -85,10 +85,10 @@ def test_every_remedy_is_told_and_only_where_it_is_needed() -> None:
 
 
 def test_a_machine_without_a_gpu(machine: dict[str, Any]) -> None:
-    found = checks()
-    assert found["GPU"].ok
-    assert "GPU energy" not in found
-    assert found["CPU energy"].found == "measured by RAPL"
+    by_name = checks()
+    assert by_name["GPU"].ok
+    assert "GPU energy" not in by_name
+    assert by_name["CPU energy"].found == "measured by RAPL"
     machine["values"] = {"cpu_energy_j": 0.0, "cpu_method": "cpu_load"}
     assert checks()["CPU energy"].found == "estimated by CodeCarbon's method cpu_load, not measured"
     machine["values"], machine["notes"] = (
@@ -127,9 +127,9 @@ def test_each_of_two_gpus_is_tried(machine: dict[str, Any]) -> None:
 
 def test_little_disk(machine: dict[str, Any]) -> None:
     machine["free"] = 5 * GIB
-    found = checks()
-    assert (found["disk for weights"].ok, found["disk for data"].ok) == (False, True)
-    assert "5 GiB free" in found["disk for weights"].found
+    by_name = checks()
+    assert (by_name["disk for weights"].ok, by_name["disk for data"].ok) == (False, True)
+    assert "5 GiB free" in by_name["disk for weights"].found
 
 
 def test_a_folder_that_can_not_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,9 +140,9 @@ def test_a_folder_that_can_not_be_written(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("out", ["x" * 300, "file/below"])
 def test_a_folder_that_can_not_be(out: str) -> None:
     Path("file").write_text("")
-    found = checks(Path(out))["disk for data"]
-    assert not found.ok
-    assert found.found.startswith(f"--out {out}: ")
+    check = checks(Path(out))["disk for data"]
+    assert not check.ok
+    assert check.found.startswith(f"--out {out}: ")
 
 
 def test_the_hub_is_asked_unless_it_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,8 +180,8 @@ def test_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         return real(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    found = checks()["packages"]
-    assert (found.ok, found.remedy) == (False, "pip install bitsandbytes")
+    check = checks()["packages"]
+    assert (check.ok, check.remedy) == (False, "pip install bitsandbytes")
 
 
 # --- memory ---------------------------------------------------------------------------------------
@@ -194,10 +194,10 @@ def longest(memory_bytes: int) -> dict[tuple[str, str], int]:
 def test_what_fits_in_four_gib(machine: dict[str, Any]) -> None:
     """7 B models need more than 4 GiB even with 4 bits; the small one fits with all its context."""
     machine["gpus"] = [gpu(4)]
-    found = {(room.model, room.quantization): room for room in diagnose(Path("data")).rooms}
+    rooms = {(room.model, room.quantization): room for room in diagnose(Path("data")).rooms}
     assert diagnose(Path("data")).memory_bytes == 4 * GIB - GPU_OVERHEAD_BYTES
-    assert found["llama2", "nf4"].max_length == found["mistral", "nf4"].max_length == 0
-    assert found["smollm2", "none"].max_length == found["smollm2", "none"].context_length == 8192
+    assert rooms["llama2", "nf4"].max_length == rooms["mistral", "nf4"].max_length == 0
+    assert rooms["smollm2", "none"].max_length == rooms["smollm2", "none"].context_length == 8192
 
 
 @pytest.mark.parametrize("name", KNOWN)

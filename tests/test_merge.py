@@ -123,9 +123,9 @@ def test_shards_of_a_plan_become_the_whole(data_set: Make, tmp_path: Path) -> No
     colab = data_set("colab", (1, "colab"), (3, "colab"), plan=plan_of(4, "colab"))
     out = tmp_path / "all"
     before = tree(pc), tree(colab)
-    found = merge([pc, colab], out, quiet)
-    assert new(found) == [2, 2]
-    assert [(gap.planned, gap.missing) for gap in found.sweeps] == [(8, 0)]
+    merged = merge([pc, colab], out, quiet)
+    assert new(merged) == [2, 2]
+    assert [(gap.planned, gap.missing) for gap in merged.sweeps] == [(8, 0)]
     assert (tree(pc), tree(colab)) == before
     assert before[0].keys() | before[1].keys() == tree(out).keys()
     assert validate(out)[1] == []
@@ -137,8 +137,8 @@ def test_shards_of_a_plan_become_the_whole(data_set: Make, tmp_path: Path) -> No
 def test_a_gap_is_told(data_set: Make, tmp_path: Path) -> None:
     pc = data_set("pc", (0, "pc"), plan=plan_of(4))
     colab = data_set("colab", (1, "colab"))
-    found = merge([pc, colab], tmp_path / "all", quiet)
-    assert [(gap.planned, gap.missing) for gap in found.sweeps] == [(8, 6)], (
+    merged = merge([pc, colab], tmp_path / "all", quiet)
+    assert [(gap.planned, gap.missing) for gap in merged.sweeps] == [(8, 6)], (
         "the plan was for the pc alone"
     )
 
@@ -147,8 +147,8 @@ def test_what_is_there_stays_and_identical_copies_are_no_error(data_set: Make) -
     out = data_set("all", (0, "pc"), (1, "colab"), plan=plan_of(2))
     again = data_set("again", (0, "pc"), (2, "pc"), plan=plan_of(4))
     kept = {name: sha256 for name, sha256 in tree(out).items() if name.count("/") == 5}
-    found = merge([again], out, quiet)
-    assert [(len(source.new), source.identical) for source in found.sources] == [(1, 1)]
+    merged = merge([again], out, quiet)
+    assert [(len(source.new), source.identical) for source in merged.sources] == [(1, 1)]
     assert kept.items() <= tree(out).items()
     (file,) = (out / "sweeps").iterdir()
     assert read_plan(file).samples == 4, "the larger plan"
@@ -172,12 +172,12 @@ def test_an_unfinished_trial_is_left_out_and_told(data_set: Make, tmp_path: Path
     spec = next(plan_of(1).specs())
     pc = data_set("pc", (1, "pc"), plan=plan_of(2))
     run(pc, spec, "pc", 1, whole=False)
-    found = merge([pc], tmp_path / "all", quiet)
-    assert found.sources[0].unfinished == (
+    merged = merge([pc], tmp_path / "all", quiet)
+    assert merged.sources[0].unfinished == (
         f"pc/smollm2/sobolSampling/fantasyWorld/{spec.folder()}",
     )
     assert not list((tmp_path / "all").rglob(".*"))
-    assert [gap.missing for gap in found.sweeps] == [2]
+    assert [gap.missing for gap in merged.sweeps] == [2]
 
 
 def test_what_was_imported_is_left_out_and_told(data_set: Make, tmp_path: Path) -> None:
@@ -185,10 +185,10 @@ def test_what_was_imported_is_left_out_and_told(data_set: Make, tmp_path: Path) 
         data_set(name, (n, "pc"), plan=plan_of(2)) for n, name in enumerate(("pc", "other"))
     )
     DataSetPaths(pc).imports.mkdir()
-    found = merge([pc, other], tmp_path / "all", quiet)
-    assert [source.imported for source in found.sources] == [True, False]
+    merged = merge([pc, other], tmp_path / "all", quiet)
+    assert [source.imported for source in merged.sources] == [True, False]
     assert not DataSetPaths(tmp_path / "all").imports.exists()
-    assert [line for line in _lines(found, "copied") if "imported/" in line] == [
+    assert [line for line in _lines(merged, "copied") if "imported/" in line] == [
         "  left out: imported/; import its original files with `orchestrator import`"
     ]
 

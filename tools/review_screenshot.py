@@ -87,7 +87,7 @@ PROMPTS = {
 
 def trials() -> Trials:
     """Some texts of two use cases, measured on a GPU."""
-    found = Trials()
+    trials = Trials()
     for use_case, texts in (("danceCoreography", DANCES), ("fantasyWorld", STORIES)):
         for index, text in enumerate(texts):
             max_length, top_p, top_k, temperature = REQUESTED[index]
@@ -110,8 +110,8 @@ def trials() -> Trials:
                 "finish_reason": "length" if text in (STORY, LOOP) else "eos",
             }
             done = builders.execution(1, of=of, output_text=text, **(builders.ON_GPU | ran))
-            found.add(builders.record(of, executions=[done], synthetic=False))
-    return found
+            trials.add(builders.record(of, executions=[done], synthetic=False))
+    return trials
 
 
 def draw(target: Path, *, dark: bool = False) -> None:

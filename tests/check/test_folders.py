@@ -150,10 +150,10 @@ def test_files_beside_are_hashed(paths: DataSetPaths, name: str) -> None:
         stream.write("one more line\n")
     (folder(paths, 1) / name).unlink()
     (folder(paths, 1) / "notes.md").write_text("mine")
-    found = "\n".join(lines(paths))
-    assert f"{name}: was edited after it was written" in found
-    assert f"{name}: is missing" in found
-    assert "notes.md: was not written by this program" in found
+    told = "\n".join(lines(paths))
+    assert f"{name}: was edited after it was written" in told
+    assert f"{name}: is missing" in told
+    assert "notes.md: was not written by this program" in told
 
 
 @pytest.mark.parametrize(
@@ -191,9 +191,9 @@ def test_what_a_new_hash_would_hide(
 
 def test_copies_are_no_second_measurement(paths: DataSetPaths) -> None:
     shutil.copytree(folder(paths), folder(paths).with_name("0000-copy-r1"))
-    found = "\n".join(lines(paths))
-    assert "0000-copy-r1: lies in the wrong folder" in found
-    assert "the same attempt of the same trial as" in found
+    told = "\n".join(lines(paths))
+    assert "0000-copy-r1: lies in the wrong folder" in told
+    assert "the same attempt of the same trial as" in told
 
 
 @pytest.mark.parametrize(
@@ -241,17 +241,17 @@ def test_leftovers_and_links(paths: DataSetPaths, tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (paths.root / "elsewhere").symlink_to(tmp_path / "outside")
     (paths.root / "pc" / f"{paths.partial('pc', spec).name}").mkdir()
-    found = lines(paths)
-    assert [line.partition(" ")[0] for line in found] == [
+    told = lines(paths)
+    assert [line.partition(" ")[0] for line in told] == [
         "error:",
         "warning:",
         "warning:",
         "warning:",
     ]
-    assert "elsewhere: a link out of the data set" in found[0]
-    assert sum("an unfinished trial with 1 execution;" in line for line in found) == 1
-    assert sum("a temporary file of an interrupted program" in line for line in found) == 1
-    assert sum("in the wrong folder" in line for line in found) == 1
+    assert "elsewhere: a link out of the data set" in told[0]
+    assert sum("an unfinished trial with 1 execution;" in line for line in told) == 1
+    assert sum("a temporary file of an interrupted program" in line for line in told) == 1
+    assert sum("in the wrong folder" in line for line in told) == 1
     assert [
         line
         for line in lines(paths, running=True)
@@ -282,13 +282,13 @@ def test_any_bytes_give_findings_and_no_crash(paths: DataSetPaths, data: st.Data
     }[kind]
     target.write_bytes(after)
     try:
-        found = validate_folders(paths, running=False)[1]
+        findings = validate_folders(paths, running=False)[1]
         rebuild(paths)
         unseen = (
             target.name in ("spec.json", "executions.jsonl") or target.suffix == ".parquet"
         )  # equal as tables
         if after != before and not unseen:
-            assert any(f.severity == "error" for f in found) or same(target, before)
+            assert any(f.severity == "error" for f in findings) or same(target, before)
     finally:
         target.write_bytes(before)
         rebuild(paths)

@@ -56,9 +56,9 @@ class Running:
         )
         assert self.process.stdout is not None
         self.first = self.process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+/[\w-]{32}/", self.first)
-        assert found, self.first + self.process.communicate(timeout=30)[1]
-        self.address = found[0]
+        match = re.search(r"http://127\.0\.0\.1:\d+/[\w-]{32}/", self.first)
+        assert match, self.first + self.process.communicate(timeout=30)[1]
+        self.address = match[0]
 
     def ask(self, path: str, body: object = None) -> dict[str, Any]:
         status, text, _ = ask(self.address, path, body, token=self.address.split("/")[3])

@@ -31,9 +31,9 @@ class Commands:
 
 @pytest.fixture
 def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    found = Commands(tmp_path / "commands")
-    monkeypatch.setenv("PATH", f"{found.folder}:/usr/bin:/bin")
-    return found
+    commands = Commands(tmp_path / "commands")
+    monkeypatch.setenv("PATH", f"{commands.folder}:/usr/bin:/bin")
+    return commands
 
 
 @pytest.fixture

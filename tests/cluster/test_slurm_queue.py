@@ -57,8 +57,8 @@ def test_only_the_data_set_s_own_jobs_are_told(
     ]
     said = call("status", "--out", str(out)).out.splitlines()
     assert said[-2:] == [job.line() for job in queued(out)]
-    found = json.loads(call("status", "--out", str(out), "--json").out)["queue"]
-    assert [job["job"] for job in found] == ["7", "8"]
+    printed = json.loads(call("status", "--out", str(out), "--json").out)["queue"]
+    assert [job["job"] for job in printed] == ["7", "8"]
     commands.add("squeue", "echo 'slurm_load_jobs error' >&2; exit 1")
     assert queued(out) == []
     assert "job" not in call("status", "--out", str(out)).out

@@ -67,13 +67,13 @@ def test_the_first_process_on_a_machine_sets_its_conditions() -> None:
 def test_drift_is_marked_in_the_row() -> None:
     row = builders.execution(warning_flags=("too_short",), notes=("one",))
     assert marked(row, ()) == row
-    found = marked(row, ("torch 1 -> 2", "GPU A -> B"))
-    assert (found.warning_flags, found.notes) == (
+    row_now = marked(row, ("torch 1 -> 2", "GPU A -> B"))
+    assert (row_now.warning_flags, row_now.notes) == (
         ("drift", "too_short"),
         ("one", "drift: torch 1 -> 2", "drift: GPU A -> B"),
     )
     before = {"warning_flags": row.warning_flags, "notes": row.notes}
-    assert found.model_copy(update=before) == row
+    assert row_now.model_copy(update=before) == row
 
 
 def test_the_same_conditions_are_no_drift() -> None:
@@ -111,15 +111,15 @@ def test_each_machine_s_conditions_are_told_in_the_order_of_its_trials() -> None
         record(3, "1.1", gpu_name="A100"),
         record(0, "2.0", machine="colab"),
     ]
-    found = conditions(records)
+    by_machine = conditions(records)
     assert {
         name: [(c.versions["torch"], c.gpu_name) for c in of_machine]
-        for name, of_machine in found.items()
+        for name, of_machine in by_machine.items()
     } == {
         "pc": [("1.1", "A100"), ("1.2", None)],
         "colab": [("2.0", None)],
     }
-    assert mixed(found) == ["pc: torch 1.1 -> 1.2; GPU A100 -> none"]
+    assert mixed(by_machine) == ["pc: torch 1.1 -> 1.2; GPU A100 -> none"]
 
 
 def test_what_may_differ_mixes_nothing() -> None:

@@ -99,8 +99,8 @@ def test_what_is_unknown_or_allowed_sets_none(
 
 
 def test_several_flags_are_sorted() -> None:
-    found = window_flags(window(order="design", n_parallel=2, country_known=False))
-    assert found == ("no_country", "shared_host", "unshuffled")
+    flags = window_flags(window(order="design", n_parallel=2, country_known=False))
+    assert flags == ("no_country", "shared_host", "unshuffled")
 
 
 def test_what_a_meter_saw_must_be_in_the_table() -> None:

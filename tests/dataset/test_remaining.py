@@ -220,9 +220,9 @@ def test_what_is_asked_for_is_run_again(
     write(paths, spec, 1, **builders.FAILED)
     write(paths, spec, 2, **TIMEOUT)
     sealed(paths, spec, 3, warning_flags=("estimated_cpu", "throttled"))
-    found = finished(paths, rerun=rerun)
-    assert missing(found, spec) == ((again, 2) if again else None)
-    assert prompts_done(found, spec) == [1, 2, 3], "it is in the data set all the same"
+    finished_now = finished(paths, rerun=rerun)
+    assert missing(finished_now, spec) == ((again, 2) if again else None)
+    assert prompts_done(finished_now, spec) == [1, 2, 3], "it is in the data set all the same"
 
 
 @pytest.mark.parametrize("flag", ["throttled", "meter_disagreement", "window_mismatch"])
@@ -286,6 +286,6 @@ def test_a_later_attempt_counts_whatever_the_clocks_say(paths: DataSetPaths) -> 
         again = Trials()
         for record in order:
             again.add(record)
-        found = FinishedExecutions(again, "cpu", ("flagged",))
-        assert texts(found.of(spec)) == ["second"] * 3
-        assert found.missing(spec) is None
+        finished_now = FinishedExecutions(again, "cpu", ("flagged",))
+        assert texts(finished_now.of(spec)) == ["second"] * 3
+        assert finished_now.missing(spec) is None

@@ -38,9 +38,9 @@ def written(paths: DataSetPaths) -> tuple[pa.Table, pa.Table]:
 
 
 def summary(*records: TrialRecord) -> dict[str, Any]:
-    found = Trials()
-    (key,) = {found.add(item) for item in records}
-    return found.summary_row(key)
+    trials = Trials()
+    (key,) = {trials.add(item) for item in records}
+    return trials.summary_row(key)
 
 
 def messy_data_set(paths: DataSetPaths, seed: int) -> list[TrialRecord]:
@@ -166,12 +166,12 @@ def attempts(*kinds: dict[str, Any]) -> list[TrialRecord]:
     ],
 )
 def test_the_newest_ok_attempt_counts(kinds: list[dict[str, Any]], counts: int) -> None:
-    found = Trials()
-    (key,) = {found.add(record) for record in attempts(*kinds)}
-    (row,) = found.execution_rows(key)
+    trials = Trials()
+    (key,) = {trials.add(record) for record in attempts(*kinds)}
+    (row,) = trials.execution_rows(key)
     assert row["attempt"] == counts
-    assert len(found) == 1
-    assert len(found.records()) == len(kinds), "older ones stay"
+    assert len(trials) == 1
+    assert len(trials.records()) == len(kinds), "older ones stay"
 
 
 def test_which_attempt_is_newer_is_not_a_matter_of_clocks() -> None:
@@ -179,28 +179,28 @@ def test_which_attempt_is_newer_is_not_a_matter_of_clocks() -> None:
     first, second = attempts({}, {"started_at": "1999-01-01T00:00:00.000+00:00"})
     second.sealed_at = datetime(1999, 1, 1, 0, 0, 1, tzinfo=UTC)
     for order in ([first, second], [second, first]):
-        found = Trials()
-        (key,) = {found.add(record) for record in order}
-        assert [row["output_text"] for row in found.execution_rows(key)] == ["2"]
-        assert found.summary_row(key)["attempt"] == 2
+        trials = Trials()
+        (key,) = {trials.add(record) for record in order}
+        assert [row["output_text"] for row in trials.execution_rows(key)] == ["2"]
+        assert trials.summary_row(key)["attempt"] == 2
 
 
 def test_each_prompt_has_its_own_newest_ok_attempt() -> None:
     first, second = builders.spec(attempt=1), builders.spec(attempt=2)
-    found = Trials()
+    trials = Trials()
     old = [builders.execution(n, of=first) for n in (1, 2, 3)]
     new = [builders.execution(2, of=second), builders.execution(3, of=second, **builders.FAILED)]
-    key = found.add(builders.record(first, executions=old))
-    assert found.add(builders.record(second, executions=new)) == key
+    key = trials.add(builders.record(first, executions=old))
+    assert trials.add(builders.record(second, executions=new)) == key
     assert [
-        (row["prompt_number"], row["attempt"], row["status"]) for row in found.execution_rows(key)
+        (row["prompt_number"], row["attempt"], row["status"]) for row in trials.execution_rows(key)
     ] == [
         (1, 1, "ok"),
         (2, 2, "ok"),
         (3, 1, "ok"),
     ]
-    assert found.summary_row(key)["n_executions"] == 3
-    assert found.summary_row(key)["attempt"] == 2
+    assert trials.summary_row(key)["n_executions"] == 3
+    assert trials.summary_row(key)["attempt"] == 2
 
 
 @pytest.mark.parametrize(
@@ -216,17 +216,17 @@ def test_each_prompt_has_its_own_newest_ok_attempt() -> None:
     ],
 )
 def test_what_makes_another_trial(change: dict[str, Any]) -> None:
-    found = Trials()
-    assert found.add(builders.record()) != found.add(builders.record(**change))
-    assert len(found) == 2
+    trials = Trials()
+    assert trials.add(builders.record()) != trials.add(builders.record(**change))
+    assert len(trials) == 2
 
 
 @pytest.mark.parametrize(
     "change", [{"attempt": 2}, {"sweep_id": "other"}, {"order_index": 5}, {"host": "other"}]
 )
 def test_what_makes_no_other_trial(change: dict[str, Any]) -> None:
-    found = Trials()
-    assert found.add(builders.record()) == found.add(builders.record(**change))
+    trials = Trials()
+    assert trials.add(builders.record()) == trials.add(builders.record(**change))
 
 
 # --- sums -----------------------------------------------------------------------------------------

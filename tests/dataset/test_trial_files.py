@@ -439,11 +439,11 @@ def test_any_trial_survives_append_and_seal(
 def test_any_rows_survive_parquet(
     record: TrialRecord, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    found = Trials()
-    key = found.add(record)
+    trials = Trials()
+    key = trials.add(record)
     cases: list[tuple[type[Noun], list[dict[str, Any]]]] = [
-        (ExecutionRow, found.execution_rows(key)),
-        (SummaryRow, [found.summary_row(key)]),
+        (ExecutionRow, trials.execution_rows(key)),
+        (SummaryRow, [trials.summary_row(key)]),
     ]
     for row, rows in cases:
         path = tmp_path_factory.mktemp("parquet") / "table.parquet"

@@ -566,9 +566,9 @@ def test_a_running_trial_with_a_wrong_field_is_a_line(paths: DataSetPaths, versi
 
 def lines_of(paths: DataSetPaths) -> list[str]:
     """What `validate` says of a data set with a running trial that can't be read."""
-    found = [finding.line() for finding in validate_folders(paths, running=True, tables=False)[1]]
-    assert any("an unfinished trial that can't be read: " in line for line in found)
-    return found
+    lines = [finding.line() for finding in validate_folders(paths, running=True, tables=False)[1]]
+    assert any("an unfinished trial that can't be read: " in line for line in lines)
+    return lines
 
 
 @pytest.mark.parametrize("version", [1, 2])

@@ -135,11 +135,11 @@ def test_a_reviewers_latest_word_stands_and_can_be_taken_back() -> None:
 def test_persons_overrule_the_machine(
     machine: Verdict | None, words: list[str], usable: bool | None, by: str | None
 ) -> None:
-    found = judgement(machine, [decision(word, str(i)) for i, word in enumerate(words)])
-    assert (found.usable, found.decided_by) == (usable, by)
-    assert found.quality == (machine.quality if machine else None)
-    assert (found.reasons is None) == (usable is None)
-    assert usable is None or bool(found.reasons) == (not usable)
+    judged = judgement(machine, [decision(word, str(i)) for i, word in enumerate(words)])
+    assert (judged.usable, judged.decided_by) == (usable, by)
+    assert judged.quality == (machine.quality if machine else None)
+    assert (judged.reasons is None) == (usable is None)
+    assert usable is None or bool(judged.reasons) == (not usable)
 
 
 def test_words_on_another_text_do_not_count() -> None:

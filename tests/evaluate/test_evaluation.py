@@ -61,10 +61,11 @@ def quiet(_line: str) -> None:
 
 
 def test_texts_are_judged_and_the_tables_follow(paths: DataSetPaths) -> None:
-    found = evaluate(paths.root, RULES, say=quiet)
-    assert (found.judged, found.known, found.kept, found.discarded, found.failed) == (2, 0, 1, 1, 1)
-    assert found.reasons == {"repetition": 1, "off_topic": 1}
-    assert found.wasted_energy_j == 20.0
+    counts = evaluate(paths.root, RULES, say=quiet)
+    assert (counts.judged, counts.known, counts.failed) == (2, 0, 1)
+    assert (counts.kept, counts.discarded) == (1, 1)
+    assert counts.reasons == {"repetition": 1, "off_topic": 1}
+    assert counts.wasted_energy_j == 20.0
     assert usable(paths) == [True, False, None]
     (summary,) = read_parquet(paths.summary).to_pylist()
     assert (summary["n_usable"], summary["wasted_energy_j"], summary["energy_per_usable_j"]) == (
@@ -78,25 +79,25 @@ def test_a_second_run_judges_only_what_is_new(paths: DataSetPaths) -> None:
     evaluate(paths.root, RULES, say=quiet)
     before = read_verdicts(paths)
     seal(paths, 1, [ENGLISH + "And so it went on."])
-    found = evaluate(paths.root, RULES, say=quiet)
-    assert (found.judged, found.known) == (1, 2)
+    counts = evaluate(paths.root, RULES, say=quiet)
+    assert (counts.judged, counts.known) == (1, 2)
     assert before.items() <= read_verdicts(paths).items()
 
 
 def test_other_rules_judge_everything_anew(paths: DataSetPaths) -> None:
     evaluate(paths.root, RULES, say=quiet)
-    found = evaluate(
+    counts = evaluate(
         paths.root, Rules.model_validate(RULES.model_dump() | {"version": 2}), say=quiet
     )
-    assert (found.judged, found.known) == (2, 0)
+    assert (counts.judged, counts.known) == (2, 0)
     assert {verdict.rules[:2] for verdict in read_verdicts(paths).values()} == {"2:"}
 
 
 def test_texts_that_mean_nothing_are_left_out(tmp_path: Path) -> None:
     paths = DataSetPaths(tmp_path)
     seal(paths, 0, [ENGLISH], synthetic=True)
-    found = evaluate(tmp_path, RULES, say=quiet)
-    assert (found.judged, found.synthetic) == (0, 1)
+    counts = evaluate(tmp_path, RULES, say=quiet)
+    assert (counts.judged, counts.synthetic) == (0, 1)
     assert usable(paths) == [None]
 
 
@@ -115,8 +116,8 @@ def test_a_persons_word_stands_above(paths: DataSetPaths) -> None:
         execution=name, text_sha256=text_sha256(LOOP), reviewer="ada", decision="keep", at=now()
     )
     append_decision(paths, said)
-    found = evaluate(paths.root, RULES, say=quiet)
-    assert (found.judged, found.kept, found.discarded, found.overruled) == (0, 2, 0, 1)
+    counts = evaluate(paths.root, RULES, say=quiet)
+    assert (counts.judged, counts.kept, counts.discarded, counts.overruled) == (0, 2, 0, 1)
     assert usable(paths) == [True, True, None]
 
 

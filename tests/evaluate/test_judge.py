@@ -71,10 +71,10 @@ class Server:
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(module, "PAUSE_S", 0.0)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    found = Server()
-    with serving(found.handler()) as address:
-        found.url = f"http://{address}/v1"
-        yield found
+    server = Server()
+    with serving(server.handler()) as address:
+        server.url = f"http://{address}/v1"
+        yield server
 
 
 def asked(
@@ -261,8 +261,8 @@ def test_a_score_is_read_strictly(answer: str, score: float | None) -> None:
 
 @given(st.text())
 def test_any_answer_is_a_share_or_nothing(answer: str) -> None:
-    found = _score(answer)
-    assert found is None or 0 <= found <= 1
+    score = _score(answer)
+    assert score is None or 0 <= score <= 1
 
 
 def test_a_verdict_names_the_judge_only_where_it_scored() -> None:

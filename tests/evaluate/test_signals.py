@@ -26,11 +26,11 @@ SHARES = (
 
 def check_signals(text: str, prompt: str) -> None:
     """They are the same each time, fit the columns and are possible."""
-    found = signals_of(text, prompt)
-    assert found == signals_of(text, prompt)
-    Signals.model_validate(found | {"similarity": None, "judge_score": None})
-    assert all(found[name] is None or 0 <= found[name] <= 1 for name in SHARES)
-    assert found["max_repeat_run"] <= found["n_words"]
+    signals = signals_of(text, prompt)
+    assert signals == signals_of(text, prompt)
+    Signals.model_validate(signals | {"similarity": None, "judge_score": None})
+    assert all(signals[name] is None or 0 <= signals[name] <= 1 for name in SHARES)
+    assert signals["max_repeat_run"] <= signals["n_words"]
 
 
 @settings(max_examples=60)

@@ -288,6 +288,6 @@ def test_backups_of_codecarbon_are_measurements_too(
 ) -> None:
     shutil.copy(old / PLACE / "emissions.csv", old / PLACE / "emissions.csv.bak")
     call("import", str(old), "--out", str(paths.root))
-    found = [row for row in rows(paths) if row["machine"] == "pc"]
-    assert len(found) == 6
-    assert {row["output_text"] for row in found} == {None}, "one output.txt for two tables"
+    imported = [row for row in rows(paths) if row["machine"] == "pc"]
+    assert len(imported) == 6
+    assert {row["output_text"] for row in imported} == {None}, "one output.txt for two tables"

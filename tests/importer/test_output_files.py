@@ -59,8 +59,8 @@ def test_what_cant_be_told_apart(content: str) -> None:
 
 @given(st.text(max_size=80).filter(str.strip))
 def test_one_measurement_has_the_whole_file(content: str) -> None:
-    found = split_texts(content, 1)
-    assert found is None or found == [content.replace("\r\n", "\n").lstrip("\ufeff").strip()]
+    texts = split_texts(content, 1)
+    assert texts is None or texts == [content.replace("\r\n", "\n").lstrip("\ufeff").strip()]
 
 
 @given(st.text(max_size=80), st.integers(2, 4))

@@ -331,9 +331,9 @@ def test_bibtex_holds_any_title() -> None:
     publication = Publication(
         "A & B_{x} \\ %", (Author(given="Ada", family="Lovelace"),), "CC0-1.0", LICENCES["CC0-1.0"]
     )
-    found = bibtex(publication, Content(date="2026-01-02"))
-    assert "title = {{A \\& B\\_(x)   \\%}}," in found
-    assert found.count("{") == found.count("}")
+    entry = bibtex(publication, Content(date="2026-01-02"))
+    assert "title = {{A \\& B\\_(x)   \\%}}," in entry
+    assert entry.count("{") == entry.count("}")
 
 
 def test_content_counts(paths: DataSetPaths) -> None:

@@ -74,8 +74,8 @@ def test_drained_held_and_bounded(orchestrator: Orchestrator, trials: Trials) ->
     second = orchestrator.run("tune", *SMALL, expect=2)
     assert re.search(rf"process {driver.pid} on \S+ since 20\S+ runs a sweep there", second.stderr)
     assert "running (process" in orchestrator.run("status").stdout
-    found = json.loads(orchestrator.run("validate", "--json", expect=3).stdout)["findings"]
-    assert [f["what"].partition(":")[0] for f in found] == ["incomplete"]
+    printed = json.loads(orchestrator.run("validate", "--json", expect=3).stdout)["findings"]
+    assert [f["what"].partition(":")[0] for f in printed] == ["incomplete"]
     driver.send_signal(signal.SIGUSR1)
     struck = time.monotonic()
     said, _ = driver.communicate(timeout=60)

@@ -77,9 +77,9 @@ class Attached:
         said = self.run(
             host, "cluster", "start", "--machine", machine, "--host", host.address, "--cpus", "1"
         )
-        found = re.search(r"at (\S+:\d+)\.", said)
-        assert found
-        return found[1]
+        match = re.search(r"at (\S+:\d+)\.", said)
+        assert match
+        return match[1]
 
     def join(self, host: Host, machine: str, address: str, token: Path) -> None:
         self.started.append(host)

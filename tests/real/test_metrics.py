@@ -199,9 +199,9 @@ def check_panels(prometheus: Prometheus) -> None:
 
 def check_watch(orchestrator: Orchestrator, said: str) -> None:
     """The address that `tune` prints shows the sweep to `watch`."""
-    found = re.search(r"orchestrator watch (--address \S+)", said)
-    assert found, said
-    seen = orchestrator.run("watch", *found[1].split(), "--once")
+    match = re.search(r"orchestrator watch (--address \S+)", said)
+    assert match, said
+    seen = orchestrator.run("watch", *match[1].split(), "--once")
     assert seen.returncode == 0, seen.stderr
     assert re.search(r"uniform-[0-9a-f]{12}", seen.stdout), seen.stdout
     assert re.search(r"executions +[1-9][0-9]* ok in this run", seen.stdout), seen.stdout
@@ -209,15 +209,15 @@ def check_watch(orchestrator: Orchestrator, said: str) -> None:
 
 def check_dashboard(orchestrator: Orchestrator, said: str) -> None:
     """Ray's dashboard has a page for everybody, and shows the sweep to whoever has the token."""
-    found = re.search(r"Ray dashboard: (\S+) \(token in (\S+)\)", said)
-    assert found, said
-    with urllib.request.urlopen(found[1], timeout=20) as page:  # noqa: S310 - our own dashboard
+    match = re.search(r"Ray dashboard: (\S+) \(token in (\S+)\)", said)
+    assert match, said
+    with urllib.request.urlopen(match[1], timeout=20) as page:  # noqa: S310 - our own dashboard
         assert page.status == 200
         assert "Ray Dashboard" in page.read().decode()
-    headers = {"Authorization": f"Bearer {Path(found[2]).read_text()}"}
+    headers = {"Authorization": f"Bearer {Path(match[2]).read_text()}"}
 
     def asked(path: str) -> Any:
-        request = urllib.request.Request(f"{found[1]}{path}", headers=headers)  # noqa: S310
+        request = urllib.request.Request(f"{match[1]}{path}", headers=headers)  # noqa: S310
         return json.load(urllib.request.urlopen(request, timeout=20))  # noqa: S310
 
     (job,) = asked("/api/jobs/")

@@ -145,8 +145,8 @@ def test_a_job_drains_and_its_follow_up_completes_the_sweep(base: Path) -> None:
     said = orchestrator.run("cluster", "slurm", *flags, "--submit", "--", *SWEEP, **extra).stdout
     assert said.startswith("Submitted as job 1: 2 nodes")
     assert wait_for(lambda: list(out.glob("*/*/*/*/.*.partial/executions.jsonl")), 90), log()
-    found = json.loads(orchestrator.run("status", "--json", **extra).stdout)
-    assert [(job["job"], job["state"]) for job in found["queue"]] == [("1", "RUNNING")]
+    printed = json.loads(orchestrator.run("status", "--json", **extra).stdout)
+    assert [(job["job"], job["state"]) for job in printed["queue"]] == [("1", "RUNNING")]
     subprocess.run([base / "bin" / "scancel", "--batch", "--signal=USR1", "1"], check=True)
     assert wait_for(lambda: [path for path in jobs_of(out) if path["job"] == "2"], 60), log()
     done_by_first = {

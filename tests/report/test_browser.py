@@ -32,16 +32,16 @@ def browser() -> Iterator[tuple[Page, list[str], list[str]]]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report and a comparison."""
-    found = tmp_path_factory.mktemp("pages")
+    folder = tmp_path_factory.mktemp("pages")
     a = judged(executions(Truth(), 0, machine=HOSTILE, prompt_sha256="0"))
     b = judged(
         executions(Truth(), 0, machine="pc", prompt_sha256="0", model_revision=f"gguf:{'b' * 200}")
     )
-    (found / "report.html").write_text(page(data_of(a), HOSTILE), encoding="utf-8")
-    (found / "compare.html").write_text(
+    (folder / "report.html").write_text(page(data_of(a), HOSTILE), encoding="utf-8")
+    (folder / "compare.html").write_text(
         comparison_page(compare(data_of(a), data_of(b)), "a", HOSTILE), encoding="utf-8"
     )
-    return found
+    return folder
 
 
 @pytest.mark.parametrize(("name", "n_charts"), [("report", N_CHARTS), ("compare", 1)])

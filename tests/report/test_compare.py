@@ -74,11 +74,11 @@ def test_a_known_ratio_lies_in_the_interval_about_as_often_as_it_says() -> None:
 
 
 def test_without_a_difference_few_are_found() -> None:
-    found = [both(rows(seed), costlier(1.0, seed)) for seed in SEEDS]
+    comparisons = [both(rows(seed), costlier(1.0, seed)) for seed in SEEDS]
     assert (
         sum(
             "this difference can't be distinguished from chance" in comparison_sentences(one)[0]
-            for one in found
+            for one in comparisons
         )
         >= 17
     )
@@ -107,18 +107,18 @@ def test_shares_of_usable_texts_differ_by_points() -> None:
 
 
 def test_other_designs_give_no_ratio_and_say_so() -> None:
-    found = both(rows(0), rows(0, design=1))
-    assert found.matches == ()
-    assert any("nothing is compared" in line for line in comparison_warnings(found))
-    assert (ratio_table(found).rows, comparison_sentences(found)) == ((), [])
+    comparison = both(rows(0), rows(0, design=1))
+    assert comparison.matches == ()
+    assert any("nothing is compared" in line for line in comparison_warnings(comparison))
+    assert (ratio_table(comparison).rows, comparison_sentences(comparison)) == ((), [])
 
 
 def test_unequal_meters_give_no_ratio_of_energies() -> None:
-    found = both(rows(0), rows(0, machine="pc", energy_basis="energy_j"))
-    (match,) = found.matches
+    comparison = both(rows(0), rows(0, machine="pc", energy_basis="energy_j"))
+    (match,) = comparison.matches
     assert match.changes.keys() == {"n_new_tokens", "tokens_per_s"}
-    assert any("unequal meters" in line for line in comparison_warnings(found))
-    assert ratio_table(found).rows[0][4:6] == ("n/a", "n/a")
+    assert any("unequal meters" in line for line in comparison_warnings(comparison))
+    assert ratio_table(comparison).rows[0][4:6] == ("n/a", "n/a")
 
 
 def test_a_modelled_and_a_measured_cpu_are_unequal_meters() -> None:
@@ -152,19 +152,19 @@ def test_as_many_configurations_are_not_the_same_ones() -> None:
 def test_too_few_configurations_give_no_interval() -> None:
     few = rows(0)
     few = few[few["config_index"] < LEAST_POINTS - 1]
-    found = both(few, few)
-    assert found.matches[0].changes["energy_per_token_j"] == Change(1.0, None, None)
-    assert ratio_table(found).rows[0][4] == "1"
-    assert comparison_sentences(found) == []
+    comparison = both(few, few)
+    assert comparison.matches[0].changes["energy_per_token_j"] == Change(1.0, None, None)
+    assert ratio_table(comparison).rows[0][4] == "1"
+    assert comparison_sentences(comparison) == []
 
 
 def test_groups_of_one_name_are_compared_with_each_other_only() -> None:
     nf4, none = rows(0), rows(0, quantization="none")
-    found = both(
+    comparison = both(
         pd.concat([nf4, none], ignore_index=True),
         pd.concat([nf4, rows(0, machine="pc")], ignore_index=True),
     )
-    assert [(match.a, match.b) for match in found.matches] == [
+    assert [(match.a, match.b) for match in comparison.matches] == [
         ("gpu / smollm2 / nf4", "gpu / smollm2 / nf4"),
         ("gpu / smollm2 / none", "pc / smollm2 / nf4"),
     ]
@@ -184,8 +184,8 @@ def test_names_tell_folders_apart(tmp_path: Path) -> None:
 
 def test_hostile_names_are_text_in_the_page() -> None:
     evil = "<script>alert(1)</script>"
-    found = both(rows(0, machine=evil), rows(0, machine=evil))
-    assert "<script>alert" not in comparison_page(found, evil, evil)
+    comparison = both(rows(0, machine=evil), rows(0, machine=evil))
+    assert "<script>alert" not in comparison_page(comparison, evil, evil)
 
 
 def test_the_verb(

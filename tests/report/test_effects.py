@@ -72,8 +72,10 @@ def test_greedy_executions_say_nothing_of_what_is_dormant_in_them() -> None:
     greedy = frame["top_p"] < 0.3
     frame["effective_do_sample"] = ~greedy
     frame.loc[greedy, "gpu_energy_counter_j"] *= np.exp(-0.2 * frame["temperature"] / 2) * 0.7
-    found = {effect.parameter: effect for effect in effects(data_of(frame).kept, adjusted=True)}
-    assert holds(found["temperature"], 0.2)
+    by_parameter = {
+        effect.parameter: effect for effect in effects(data_of(frame).kept, adjusted=True)
+    }
+    assert holds(by_parameter["temperature"], 0.2)
 
 
 def test_off_stands_above_the_largest_top_k() -> None:

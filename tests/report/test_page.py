@@ -55,13 +55,13 @@ class Balanced(html.parser.HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag not in VOID:
             self.open.append(tag)
-        found = dict(attrs)
+        by_name = dict(attrs)
         if tag == "img":
-            self.images.append(found)
+            self.images.append(by_name)
         self.outside += [
-            str(found[name])
+            str(by_name[name])
             for name in ("src", "href")
-            if name in found and not str(found[name]).startswith(("data:", "#"))
+            if name in by_name and not str(by_name[name]).startswith(("data:", "#"))
         ]
 
     def handle_endtag(self, tag: str) -> None:
@@ -163,8 +163,8 @@ def test_the_figures_of_the_headline_by_hand() -> None:
     frame = judged(executions(Truth(), 0, points=12, prompts=2, use_cases=1), 0.25).assign(
         gpu_energy_counter_j=100.0, n_new_tokens=50
     )
-    found = {name: figure for name, figure, _ in headline(data_of(frame))}
-    assert found == {
+    figures = {name: figure for name, figure, _ in headline(data_of(frame))}
+    assert figures == {
         "executions": "24",
         "energy": "2,400 J",
         "J/token": "2",

@@ -50,9 +50,9 @@ def parts(cost: Cost) -> dict[str, CostPart]:
 
 
 def test_a_gpus_time_from_loading_to_the_last_execution() -> None:
-    found = cost_of([trial("10:00:00", "10:00:03"), trial("10:00:10", environment=WARM)])
-    by_name = parts(found)
-    assert found.held_s == pytest.approx(5 + 3 + 12)
+    cost = cost_of([trial("10:00:00", "10:00:03"), trial("10:00:10", environment=WARM)])
+    by_name = parts(cost)
+    assert cost.held_s == pytest.approx(5 + 3 + 12)
     assert by_name["executions"] == CostPart("executions", 3, 6.0, 6.0, 300.0, 0)
     assert by_name["warm-up of a model"] == CostPart("warm-up of a model", 1, 3.0, 3.0, 30.0, 0)
     assert by_name["loading a model"] == CostPart("loading a model", 1, 5.0, 5.0, None, 1)
@@ -63,10 +63,10 @@ def test_a_gpus_time_from_loading_to_the_last_execution() -> None:
 def test_hours_between_two_processes_are_nobodys() -> None:
     one, other = trial("10:00:00"), trial("15:00:00")
     for records in ([one, other], [other, one]):
-        found = cost_of(records)
-        assert found.held_s == pytest.approx(2 * (5 + 3 + 2))
-        assert parts(found)["a GPU held, overall"].n == 2
-        assert parts(found)["between executions"].time_s == pytest.approx(0)
+        cost = cost_of(records)
+        assert cost.held_s == pytest.approx(2 * (5 + 3 + 2))
+        assert parts(cost)["a GPU held, overall"].n == 2
+        assert parts(cost)["between executions"].time_s == pytest.approx(0)
 
 
 def test_gpus_side_by_side_are_held_each() -> None:
@@ -74,10 +74,10 @@ def test_gpus_side_by_side_are_held_each() -> None:
 
 
 def test_without_a_gpu_the_rest_is_unknown() -> None:
-    found = cost_of([trial("10:00:00", gpu=None, energy_basis="energy_j")])
-    assert found.held_s is None
-    assert parts(found)["executions"] == CostPart("executions", 1, 2.0, 0.0, 120.0, 0)
-    assert "between executions" not in parts(found)
+    cost = cost_of([trial("10:00:00", gpu=None, energy_basis="energy_j")])
+    assert cost.held_s is None
+    assert parts(cost)["executions"] == CostPart("executions", 1, 2.0, 0.0, 120.0, 0)
+    assert "between executions" not in parts(cost)
 
 
 def test_energy_that_is_unknown_is_counted_not_zero() -> None:
@@ -102,9 +102,9 @@ def test_energy_that_is_unknown_is_counted_not_zero() -> None:
     ],
 )
 def test_an_environment_of_nonsense_is_unknown(environment: dict[str, Any]) -> None:
-    found = cost_of([trial("10:00:00", environment=environment)])
-    assert found.held_s == pytest.approx(2)
-    of_model = [part for part in found.parts if part.name != "executions"]
+    cost = cost_of([trial("10:00:00", environment=environment)])
+    assert cost.held_s == pytest.approx(2)
+    of_model = [part for part in cost.parts if part.name != "executions"]
     assert {part.counted_energy_j for part in of_model} == {None}
     assert all(
         part.time_s in (None, 0.0)

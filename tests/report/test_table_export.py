@@ -28,8 +28,8 @@ HOSTILE = Table(
 
 @pytest.mark.parametrize("kind", sorted(EXPORTS))
 def test_what_a_paper_gets(kind: str) -> None:
-    found = EXPORTS[kind]((*tables(data_of(judged(executions(Truth(), 0)))), HOSTILE))
-    golden(f"tables{kind}", found)
+    text = EXPORTS[kind]((*tables(data_of(judged(executions(Truth(), 0)))), HOSTILE))
+    golden(f"tables{kind}", text)
 
 
 def test_hostile_cells_in_markdown() -> None:

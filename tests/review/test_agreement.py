@@ -22,12 +22,12 @@ def test_by_hand() -> None:
     Variance: (0.4 * 0.34^2 + 0.3 * 0.46^2 + 0.6^2 * (0.1 * 1.1^2 + 0.2 * 0.9^2) - 0.1^2)
     / (50 * 0.5^2) = 0.016128.
     """
-    found = cohen_kappa(pairs([[20, 5], [10, 15]]))
-    assert found.n == 50
-    assert found.observed == pytest.approx(0.7)
-    assert found.kappa == pytest.approx(0.4)
-    assert found.low == pytest.approx(0.4 - 1.959964 * 0.016128**0.5)
-    assert found.high == pytest.approx(0.4 + 1.959964 * 0.016128**0.5)
+    agreement = cohen_kappa(pairs([[20, 5], [10, 15]]))
+    assert agreement.n == 50
+    assert agreement.observed == pytest.approx(0.7)
+    assert agreement.kappa == pytest.approx(0.4)
+    assert agreement.low == pytest.approx(0.4 - 1.959964 * 0.016128**0.5)
+    assert agreement.high == pytest.approx(0.4 + 1.959964 * 0.016128**0.5)
 
 
 def test_scikit_learns_documented_example() -> None:
@@ -41,17 +41,17 @@ def test_scikit_learns_documented_example() -> None:
 def test_as_statsmodels(rated: list[tuple[int, int]]) -> None:
     from statsmodels.stats.inter_rater import cohens_kappa, to_table
 
-    found = cohen_kappa(rated)
-    if found.kappa is None:
+    agreement = cohen_kappa(rated)
+    if agreement.kappa is None:
         return
     with np.errstate(
         invalid="ignore"
     ):  # where it has no variance, rounding makes its root that of a negative number
         other = cohens_kappa(to_table(rated, bins=[-0.5, 0.5, 1.5, 2.5])[0])
-    assert found.kappa == pytest.approx(other.kappa, abs=1e-9)
-    if found.low is not None:
-        assert found.low == pytest.approx(max(-1, other.kappa_low), abs=1e-6)
-        assert found.high == pytest.approx(min(1, other.kappa_upp), abs=1e-6)
+    assert agreement.kappa == pytest.approx(other.kappa, abs=1e-9)
+    if agreement.low is not None:
+        assert agreement.low == pytest.approx(max(-1, other.kappa_low), abs=1e-6)
+        assert agreement.high == pytest.approx(min(1, other.kappa_upp), abs=1e-6)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=40))
@@ -79,7 +79,7 @@ def test_symmetric_and_bounded(rated: list[tuple[bool, bool]]) -> None:
     ],
 )
 def test_undefined(rated: list[tuple[int, int]], kappa: float | None, reason: str) -> None:
-    found = cohen_kappa(rated)
-    assert found.kappa == kappa
-    assert found.low is found.high is None
-    assert reason in found.reason
+    agreement = cohen_kappa(rated)
+    assert agreement.kappa == kappa
+    assert agreement.low is agreement.high is None
+    assert reason in agreement.reason

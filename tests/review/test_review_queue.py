@@ -43,22 +43,22 @@ def test_a_sample_is_stable(
     sample: int, seed: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     of = queue(tmp_path_factory.mktemp("data"), map(str, range(30)))
-    found = names(of, sample=sample, seed=seed)
-    assert found == names(of, sample=sample, seed=seed)
-    assert len(found) == min(sample, 30)
+    sampled = names(of, sample=sample, seed=seed)
+    assert sampled == names(of, sample=sample, seed=seed)
+    assert len(sampled) == min(sample, 30)
     assert set(names(of, sample=max(sample - 1, 1), seed=seed)) <= set(
-        found
+        sampled
     )  # a larger one holds the smaller one
 
 
 def test_another_seed_draws_others_and_deciding_draws_none(tmp_path: Path) -> None:
     of = queue(tmp_path, map(str, range(30)))
-    found = names(of, sample=10)
-    assert found != names(of, sample=10, seed=1)
-    of.decide(nth(of, found[0]), "keep", "")
+    sampled = names(of, sample=10)
+    assert sampled != names(of, sample=10, seed=1)
+    of.decide(nth(of, sampled[0]), "keep", "")
     of.refresh()
-    assert names(of, sample=10) == found
-    assert names(of, sample=10, decided="undecided") == found[1:]
+    assert names(of, sample=10) == sampled
+    assert names(of, sample=10, decided="undecided") == sampled[1:]
     selection = of.selected(Filters(sample=10, decided="undecided"))
     assert (selection.total, selection.done) == (10, 1)
 
@@ -136,9 +136,9 @@ def test_agreement(tmp_path: Path) -> None:
 def test_what_has_no_text_is_not_reviewed(tmp_path: Path) -> None:
     of = builders.spec()
     done = [builders.execution(1, of=of), builders.execution(2, of=of, **builders.FAILED)]
-    found = trials([])
-    found.add(builders.record(of, executions=done))
-    assert len(Queue(DataSetPaths(tmp_path), found, "ada").items) == 1
+    measured = trials([])
+    measured.add(builders.record(of, executions=done))
+    assert len(Queue(DataSetPaths(tmp_path), measured, "ada").items) == 1
 
 
 def test_decisions_that_cannot_be_read_are_a_user_error(tmp_path: Path) -> None:
@@ -164,10 +164,10 @@ def test_another_programs_lines_are_followed(tmp_path: Path) -> None:
 
 def test_details_tell_what_ran(tmp_path: Path) -> None:
     of = builders.spec(configuration=builders.configuration(temperature=0.0))
-    found = trials([])
+    measured = trials([])
     done = builders.execution(1, of=of, seed=2**63 - 1, energy_basis=None, energy_per_token_j=None)
-    found.add(builders.record(of, executions=[done]))
-    shown = view.details((made := Queue(DataSetPaths(tmp_path), found, "ada")), nth(made, 0))
+    measured.add(builders.record(of, executions=[done]))
+    shown = view.details((made := Queue(DataSetPaths(tmp_path), measured, "ada")), nth(made, 0))
     configuration = {
         row["name"]: (row["requested"], row["effective"], row["dormant"])
         for row in shown["configuration"]

@@ -43,8 +43,8 @@ PINNED = {
 
 
 def space(name: str, **options: Any) -> Space:
-    found = read("search_spaces", name, Space)[0]
-    return found.model_copy(update={"options": {**found.options, **options}})
+    space = read("search_spaces", name, Space)[0]
+    return space.model_copy(update={"options": {**space.options, **options}})
 
 
 def draw(name: str, count: int, seed: int = 5, **options: Any) -> list[Configuration]:
@@ -272,9 +272,9 @@ def test_quality_by_hand() -> None:
         {"max_length": (200, 200), "top_p": (1, 1), "top_k": (0, 0)}
     )
     design = [Configuration(max_length=200, top_p=1, top_k=0, temperature=t) for t in (0.5, 1.5)]
-    found = quality(one_axis, design, None)
-    assert found.discrepancy == pytest.approx(1 / 48)
-    assert (found.points, found.effective, found.coverage) == (2, 2, {"temperature": 1.0})
+    drawn = quality(one_axis, design, None)
+    assert drawn.discrepancy == pytest.approx(1 / 48)
+    assert (drawn.points, drawn.effective, drawn.coverage) == (2, 2, {"temperature": 1.0})
     together = quality(one_axis, [design[0]] * 4, None)
     assert (together.points, together.effective, together.coverage) == (4, 1, {"temperature": 0.25})
     assert (
@@ -287,15 +287,15 @@ def test_quality_of_one_fixed_point() -> None:
     fixed = space("uniform").narrowed(
         {"max_length": (200, 200), "top_p": (1, 1), "top_k": (0, 0), "temperature": (1, 1)}
     )
-    found = quality(fixed, configurations(fixed, 3, 0), None)
-    assert (found.points, found.effective, found.discrepancy, found.coverage) == (3, 1, None, {})
-    assert found.line() == "discrepancy n/a, coverage n/a; 1 of 3 effectively different"
+    drawn = quality(fixed, configurations(fixed, 3, 0), None)
+    assert (drawn.points, drawn.effective, drawn.discrepancy, drawn.coverage) == (3, 1, None, {})
+    assert drawn.line() == "discrepancy n/a, coverage n/a; 1 of 3 effectively different"
 
 
 def test_lengths_above_the_context_are_one_and_the_same() -> None:
     greedy = space("uniform").narrowed({"top_k": (1, 1), "max_length": (5000, 10000)})
-    found = quality(greedy, configurations(greedy, 50, 0), 4096)
-    assert (found.points, found.effective) == (50, 1)
+    drawn = quality(greedy, configurations(greedy, 50, 0), 4096)
+    assert (drawn.points, drawn.effective) == (50, 1)
 
 
 def test_a_grid_with_a_narrowed_axis_has_each_point_once() -> None:

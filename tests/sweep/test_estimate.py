@@ -133,9 +133,9 @@ def rows(*speeds: float | None, joules: float | None = 2.0, **changes: Any) -> A
 
 
 def test_figures_are_medians(plan: Plan) -> None:
-    found = stored_figures([rows(1.0, 4.0, 100.0), rows(5.0, 6.0, joules=4.0)], plan())
-    assert found is not None
-    assert (found.tokens_per_s, found.energy_per_token_j, found.source) == (
+    figures = stored_figures([rows(1.0, 4.0, 100.0), rows(5.0, 6.0, joules=4.0)], plan())
+    assert figures is not None
+    assert (figures.tokens_per_s, figures.energy_per_token_j, figures.source) == (
         5.0,
         2.0,
         "5 executions in the data set",
@@ -164,9 +164,9 @@ def test_figures_of_any_machine_where_any_will_do(plan: Plan) -> None:
 def test_executions_without_a_figure_do_not_count(plan: Plan) -> None:
     assert stored_figures([], plan()) is None
     assert stored_figures([rows(None), rows(5.0, status="failed")], plan()) is None
-    found = stored_figures([rows(3.0, joules=None)], plan())
-    assert found is not None
-    assert (found.tokens_per_s, found.energy_per_token_j) == (3.0, None)
+    figures = stored_figures([rows(3.0, joules=None)], plan())
+    assert figures is not None
+    assert (figures.tokens_per_s, figures.energy_per_token_j) == (3.0, None)
 
 
 def gpu(gib: float, index: int = 0) -> Gpu:

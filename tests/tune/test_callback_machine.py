@@ -264,9 +264,9 @@ class SweepLife(RuleBasedStateMachine):
         self.driver_ends()
         self.sealed_folders_never_change()
         records = [read_trial(folder, self.paths.root) for folder in self.paths.sealed_trials()]
-        found = [(r.spec.key(), e.prompt_number) for r in records for e in r.executions]
+        measured = [(r.spec.key(), e.prompt_number) for r in records for e in r.executions]
         wanted = [(spec.key(), prompt.number) for spec in self.plan for prompt in spec.prompts]
-        assert sorted(found) == sorted(wanted), "every execution exactly once"
+        assert sorted(measured) == sorted(wanted), "every execution exactly once"
         texts = {
             e.output_text: (r.spec.key(), e.prompt_number) for r in records for e in r.executions
         }

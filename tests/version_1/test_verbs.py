@@ -95,10 +95,10 @@ def assert_only_incomplete(findings: list[dict[str, str]]) -> None:
 
 
 def test_status(call: Call, measured: Path, simulated: Path) -> None:
-    found = as_json(call("status", "--json", "--out", str(measured)))
-    counts = {s["id"]: (s["done"], s["missing"], s["planned"]) for s in found["sweeps"]}
+    printed = as_json(call("status", "--json", "--out", str(measured)))
+    counts = {s["id"]: (s["done"], s["missing"], s["planned"]) for s in printed["sweeps"]}
     assert counts == {"lhs-12b380eebdee": (5, 185, 190), "lhs-e419d0431621": (5, 25, 30)}
-    energies = {sweep["id"]: sweep["energy_kwh"] for sweep in found["sweeps"]}
+    energies = {sweep["id"]: sweep["energy_kwh"] for sweep in printed["sweeps"]}
     assert energies["lhs-12b380eebdee"] == pytest.approx(439.134 / 3.6e6, rel=1e-5)
     assert energies["lhs-e419d0431621"] == pytest.approx(1455.173 / 3.6e6, rel=1e-5)
     (sweep,) = as_json(call("status", "--json", "--out", str(simulated)))["sweeps"]
@@ -115,11 +115,11 @@ def test_watch_once(call: Call, measured: Path) -> None:
 
 
 def test_validate(call: Call, measured: Path, simulated: Path) -> None:
-    found = as_json(call("validate", "--json", "--out", str(measured)), code=3)
-    assert (found["trials"], found["executions"]) == (2, 10)
-    assert_only_incomplete(found["findings"])
-    found = as_json(call("validate", "--json", "--out", str(simulated)))
-    assert (found["trials"], found["executions"], found["findings"]) == (3, 6, [])
+    printed = as_json(call("validate", "--json", "--out", str(measured)), code=3)
+    assert (printed["trials"], printed["executions"]) == (2, 10)
+    assert_only_incomplete(printed["findings"])
+    printed = as_json(call("validate", "--json", "--out", str(simulated)))
+    assert (printed["trials"], printed["executions"], printed["findings"]) == (3, 6, [])
 
 
 def test_validate_finds_an_edited_file(call: Call, simulated: Path) -> None:
@@ -135,8 +135,8 @@ def test_summarize(call: Call, tmp_path: Path, frozen: Path) -> None:
     copy = Path(shutil.copytree(frozen, tmp_path / "copy"))
     for name in ("executions.parquet", "summary.parquet"):
         (copy / name).unlink()
-    found = as_json(call("summarize", "--json", "--out", str(copy)))
-    assert found["left_out"] == []
+    printed = as_json(call("summarize", "--json", "--out", str(copy)))
+    assert printed["left_out"] == []
     assert executions_in(copy) == executions_in(frozen)
     for name in ("n_executions", "n_usable", "n_discarded", "n_new_tokens", "energy_j", "flags"):
         for new, old in zip(
@@ -156,10 +156,10 @@ def test_the_simulated_sweep_is_the_one_of_the_hashes(call: Call, simulated: Pat
 
 
 def test_evaluate_knows_the_verdicts(call: Call, measured: Path) -> None:
-    found = as_json(call("evaluate", "--json", "--out", str(measured)))
-    assert (found["judged"], found["known"], found["faults"]) == (0, 10, [])
-    assert (found["kept"], found["discarded"], found["overruled"]) == (2, 8, 4)
-    assert found["wasted_energy_j"] == pytest.approx(1384.446)
+    printed = as_json(call("evaluate", "--json", "--out", str(measured)))
+    assert (printed["judged"], printed["known"], printed["faults"]) == (0, 10, [])
+    assert (printed["kept"], printed["discarded"], printed["overruled"]) == (2, 8, 4)
+    assert printed["wasted_energy_j"] == pytest.approx(1384.446)
     assert executions_in(measured) == executions_in(MEASURED)
 
 
@@ -175,8 +175,8 @@ def test_evaluate_judges_the_texts_anew(call: Call, measured: Path) -> None:
 
 
 def test_evaluate_leaves_synthetic_texts_alone(call: Call, simulated: Path) -> None:
-    found = as_json(call("evaluate", "--json", "--out", str(simulated)))
-    assert (found["judged"], found["synthetic"], found["faults"]) == (0, 6, [])
+    printed = as_json(call("evaluate", "--json", "--out", str(simulated)))
+    assert (printed["judged"], printed["synthetic"], printed["faults"]) == (0, 6, [])
 
 
 def test_review(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,8 +261,8 @@ def test_merge_with_a_data_set_of_the_present(
     assert len(wanted) == 13
     bytes_before = trial_bytes(measured) | trial_bytes(fresh)
     source, target = (measured, fresh) if into == "old into new" else (fresh, measured)
-    found = as_json(call("merge", str(source), "--json", "--out", str(target)))
-    assert len(found["sources"][0]["copied"]) == (2 if source == measured else 1)
+    printed = as_json(call("merge", str(source), "--json", "--out", str(target)))
+    assert len(printed["sources"][0]["copied"]) == (2 if source == measured else 1)
     assert trial_bytes(target) == bytes_before
     merged = executions_in(target)
     assert merged.keys() == wanted.keys()
@@ -282,10 +282,10 @@ def test_merge_into_a_new_data_set(
     call: Call, measured: Path, simulated: Path, fresh: Path
 ) -> None:
     sources = [str(measured), str(fresh), str(simulated)]
-    found = as_json(call("merge", *sources, "--json", "--out", "all"))
-    missing = {sweep["id"]: sweep["missing"] for sweep in found["sweeps"]}
+    printed = as_json(call("merge", *sources, "--json", "--out", "all"))
+    missing = {sweep["id"]: sweep["missing"] for sweep in printed["sweeps"]}
     assert missing["lhs-3f67acc214ce"] == 0
-    assert [len(source["copied"]) for source in found["sources"]] == [2, 1, 3]
+    assert [len(source["copied"]) for source in printed["sources"]] == [2, 1, 3]
     assert len(executions_in(Path("all"))) == 10 + 3 + 6
 
 
