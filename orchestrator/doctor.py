@@ -16,9 +16,10 @@ from pathlib import Path
 from orchestrator.dataset.folder_checks import check_folder
 from orchestrator.engine.weights import cache_folder, reach_hub
 from orchestrator.errors import UserError
+from orchestrator.gpu.access import GpuAccess, open_gpu
+from orchestrator.gpu.devices import Gpu, visible_gpus
 from orchestrator.machine_files import detect, read_machine
 from orchestrator.meters import Reading, Scene, joined, meters_for
-from orchestrator.meters.nvml import Gpu, visible_gpus
 from orchestrator.models import KNOWN, Architecture
 from orchestrator.nouns import QUANTIZATIONS, Machine, Quantization
 from orchestrator.packages import package_versions
@@ -146,22 +147,22 @@ def _gpus(gpus: list[Gpu]) -> Check:
 
 def _meters(machine: Machine, gpus: list[Gpu]) -> Iterator[Check]:
     """Run every meter for a moment, once for each GPU."""
-    uuids: list[str | None] = [gpu.uuid for gpu in gpus]
-    for uuid in uuids or [None]:
+    accesses: list[GpuAccess | None] = [open_gpu(gpu.uuid) for gpu in gpus]
+    for access in accesses or [None]:
         readings = []
-        for meter in meters_for(Scene(machine, uuid)):
-            meter.settle()
-            began_s = time.perf_counter()
+        for meter in meters_for(Scene(machine, access)):
             meter.begin()
+            began_s = time.perf_counter()
             time.sleep(WINDOW_S)
+            ended_s = time.perf_counter()
             meter.end()
-            readings.append(meter.reading(began_s, time.perf_counter()))
+            readings.append(meter.reading(began_s, ended_s))
             meter.close()
         reading = joined(readings)
-        if uuid:
+        if access is not None:
             name = "GPU energy"
             if len(gpus) > 1:
-                name += f" {uuid[-4:]}"
+                name += f" {access.gpu.uuid[-4:]}"
             yield _gpu_energy(name, reading)
     yield _cpu_energy(reading)
 

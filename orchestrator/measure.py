@@ -20,7 +20,7 @@ from orchestrator.dataset.environment import Pilot
 from orchestrator.dataset.flags import Window, window_flags
 from orchestrator.dataset.schema import EffectiveColumns, Execution, TelemetrySample
 from orchestrator.dataset.trial_files import Measured
-from orchestrator.engine import Encoded, Engine, Generated, GenerationError
+from orchestrator.engine import Encoded, Engine, EngineInfo, Generated, GenerationError
 from orchestrator.meters import Meter, Reading, joined
 from orchestrator.nouns import (
     Effective,
@@ -96,8 +96,6 @@ def measured_window(tools: Instrumented, work: Callable[[], Generated]) -> Windo
     `work` gives what was generated. Its errors are caught and stand in the outcome, since a failed
     execution took energy, too. Raises what a meter or the engine's synchronize() raises.
     """
-    for meter in tools.meters:
-        meter.settle()
     tools.engine.synchronize()
     for meter in tools.meters:
         meter.begin()
@@ -118,13 +116,14 @@ def measured_window(tools: Instrumented, work: Callable[[], Generated]) -> Windo
     return WindowOutcome(generated, error, ended_s - began_s, joined(readings))
 
 
-def warm_up(tools: Instrumented) -> Pilot:
-    """Discarded generations, three or more; the last one is measured as the pilot.
+def warm_up(tools: Instrumented, longest_length: int) -> Pilot:
+    """Build what each length needs, then discard three generations or more; the last is the pilot.
 
     They pay what only the first windows of a process pay, as CodeCarbon's slow first start.
-    Raises GenerationError.
+    `longest_length`: the largest max_length that will be asked for. Raises GenerationError.
     """
     engine, began_s = tools.engine, tools.clock()
+    engine.build_shapes(_reachable(engine.info, longest_length))
     encoded = engine.encode(WARM_UP_PROMPT)
     energies: list[float | None] = []
     for n_done in range(MOST_WARM_UPS):
@@ -140,7 +139,7 @@ def warm_up(tools: Instrumented) -> Pilot:
         )
         if outcome.error:
             raise outcome.error
-        basis = energy_basis(outcome.reading.values, has_gpu=tools.has_gpu)
+        basis = _basis(tools, outcome)
         energies.append(counted_energy_j({**outcome.reading.values, "energy_basis": basis}))
     n_new = len(outcome.generated.tokens) if outcome.generated else 0
     return Pilot(
@@ -150,6 +149,12 @@ def warm_up(tools: Instrumented) -> Pilot:
         warm_up_s=tools.clock() - began_s,
         warm_up_energy_j=sum_of_all(energies),
     )
+
+
+def _reachable(info: EngineInfo, longest_length: int) -> int:
+    """The longest text that an engine will generate: its context and its memory may end it."""
+    limits = [longest_length, info.context_length, info.memory_tokens]
+    return min(limit for limit in limits if limit)
 
 
 def _warm_up_values(encoded: Encoded, n_tokens: int) -> Effective:
@@ -214,13 +219,20 @@ def execute(
         window_s=outcome.window_s,
         **reading.values,
         n_parallel=tools.n_parallel,
-        energy_basis=energy_basis(reading.values, has_gpu=tools.has_gpu),
+        energy_basis=_basis(tools, outcome),
         warning_flags=_flags(tools, outcome, order),
         notes=_notes(outcome),
         output_text=text,
     )
     samples = [TelemetrySample(prompt_number=prompt.number, **one) for one in reading.samples]
     return Measured(execution=execution, codecarbon=reading.codecarbon, telemetry=tuple(samples))
+
+
+def _basis(tools: Instrumented, outcome: WindowOutcome) -> str | None:
+    """The column whose energy counts for a window."""
+    return energy_basis(
+        outcome.reading.values, has_gpu=tools.has_gpu, window_s=outcome.window_s or 0.0
+    )
 
 
 def _generated(

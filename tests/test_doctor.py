@@ -16,8 +16,10 @@ import pytest
 from orchestrator import doctor as module
 from orchestrator.cli import main
 from orchestrator.doctor import Check, diagnose, rooms
+from orchestrator.gpu.access import simulated_access
+from orchestrator.gpu.devices import Gpu
+from orchestrator.gpu.simulated import SimulatedGpu
 from orchestrator.meters import Reading
-from orchestrator.meters.nvml import Gpu
 from orchestrator.models import KNOWN
 from orchestrator.nouns import QUANTIZATIONS
 from orchestrator.sweep.estimate import GPU_OVERHEAD_BYTES
@@ -32,9 +34,6 @@ class Instrument:
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
         self.calls: list[str] = []
-
-    def settle(self) -> None:
-        self.calls.append("settle")
 
     def begin(self) -> None:
         self.calls.append("begin")
@@ -61,6 +60,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
         "free": 100 * GIB,
     }
     monkeypatch.setattr(module, "visible_gpus", lambda: now["gpus"])
+    monkeypatch.setattr(module, "open_gpu", lambda uuid: simulated_access(SimulatedGpu(uuid=uuid)))
     monkeypatch.setattr(
         module, "meters_for", lambda _scene: [Instrument(Reading(now["values"], now["notes"]))]
     )

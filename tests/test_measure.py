@@ -10,10 +10,17 @@ from typing import Any
 
 import pytest
 
-from orchestrator.dataset.energy import SENSOR_GAIN
+from orchestrator.dataset.energy import (
+    AVERAGED_FROM_S,
+    SENSOR_LIMIT,
+    STATISTICAL_FACTOR,
+    SYSTEMATIC_FACTOR,
+    energy_basis,
+)
 from orchestrator.dataset.flags import DISAGREEMENT, MISMATCH, TOO_SHORT_S, Window, window_flags
 from orchestrator.dataset.schema import Execution
 from orchestrator.engine import Encoded, EngineColumns, EngineInfo, Generated, GenerationError
+from orchestrator.gpu.access import GpuAccess
 from orchestrator.measure import (
     MOST_WARM_UPS,
     WARM_UP_GPU_S,
@@ -25,7 +32,6 @@ from orchestrator.measure import (
     warm_up,
 )
 from orchestrator.meters import Reading, joined
-from orchestrator.meters.nvml import COUNTER_PERIOD_S
 from orchestrator.nouns import Effective, Prompt, TrialSpec, generation_seed
 from tests import builders
 
@@ -35,6 +41,8 @@ ON_GPU = INFO.model_copy(
     update={"columns": COLUMNS.model_copy(update={"device": "cuda", "gpu_uuid": "GPU-1"})}
 )
 
+LONGEST = 2000
+"""The largest max_length of the sweep."""
 CPU_VALUES = {
     "energy_kwh": 36.0 / 3.6e6,
     "energy_j": 36.0,
@@ -76,6 +84,14 @@ class RecordingEngine:
     info: EngineInfo = INFO
     asked: list[tuple[Effective, int, bool]] = field(default_factory=list)
     timeouts_s: list[float | None] = field(default_factory=list)
+
+    gpu: GpuAccess | None = None
+    built: list[int] = field(default_factory=list)
+    """Lengths up to which it was asked to build what each length needs."""
+
+    def build_shapes(self, longest: int) -> None:
+        self.scene.calls.append("build shapes")
+        self.built.append(longest)
 
     def encode(self, prompt: str) -> Encoded:
         self.scene.calls.append("encode")
@@ -130,9 +146,6 @@ class RecordingMeter:
     flags: frozenset[str] = frozenset()
     windows: list[tuple[float, float]] = field(default_factory=list)
 
-    def settle(self) -> None:
-        self.scene.calls.append(f"settle {self.name}")
-
     def begin(self) -> None:
         self.scene.calls.append(f"begin {self.name}")
 
@@ -171,7 +184,10 @@ def tools(engine: dict[str, Any] | None = None, **changes: Any) -> Instrumented:
 
 
 def gpu(
-    counter: float | None = 100.0, cc: float | None = 100.0, integrated: float | None = None
+    counter: float | None = 100.0,
+    cc: float | None = 100.0,
+    integrated: float | None = None,
+    look_s: float | None = 0.002 * math.sqrt(12),
 ) -> list[RecordingMeter]:
     """Both meters of a machine with a GPU."""
     scene = Scene()
@@ -180,9 +196,9 @@ def gpu(
         "energy_j": 136.0,
         "energy_kwh": 136.0 / 3.6e6,
     }
-    own = {"gpu_energy_counter_j": counter}
+    own = {"gpu_energy_counter_j": counter, "counter_look_s": look_s, "power_before_w": 75.0}
     if integrated is not None:
-        own["gpu_energy_integrated_j"] = integrated
+        own |= {"gpu_energy_integrated_j": integrated, "power_semantics": "instant"}
     notes = (
         {} if counter is not None else {"gpu_energy_counter_j": "this GPU has no energy counter"}
     )
@@ -213,8 +229,6 @@ def test_only_generation_stands_inside_the_window() -> None:
     run(on)
     assert calls(on) == [
         "encode",
-        "settle codecarbon",
-        "settle counter",
         "synchronize",
         "begin codecarbon",
         "begin counter",
@@ -272,9 +286,25 @@ def test_close_lets_go_of_everything() -> None:
 # --- warm-up --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("context", "memory", "longest"),
+    [(4096, None, LONGEST), (1024, None, 1024), (4096, 700, 700), (None, None, LONGEST)],
+)
+def test_what_lengths_need_is_built_before_the_first_window(
+    context: int | None, memory: int | None, longest: int
+) -> None:
+    """Up to the longest text that will be generated: its context and its memory may end it."""
+    info = INFO.model_copy(update={"context_length": context, "memory_tokens": memory})
+    on = tools({"info": info})
+    warm_up(on, LONGEST)
+    assert isinstance(on.engine, RecordingEngine)
+    assert on.engine.built == [longest]
+    assert calls(on).index("build shapes") < calls(on).index("begin codecarbon")
+
+
 def test_three_generations_are_discarded() -> None:
     on = tools()
-    pilot = warm_up(on)
+    pilot = warm_up(on, LONGEST)
     engine = on.engine
     assert isinstance(engine, RecordingEngine)
     assert calls(on).count("generate") == 3
@@ -294,7 +324,7 @@ def test_three_generations_are_discarded() -> None:
 
 def test_on_a_gpu_it_goes_on_for_a_while_and_the_last_is_the_pilot() -> None:
     on = tools({"info": ON_GPU}, meters=gpu(counter=48.0))
-    pilot = warm_up(on)
+    pilot = warm_up(on, LONGEST)
     assert isinstance(on.engine, RecordingEngine)
     assert [effective.max_length - 11 for effective, _, _ in on.engine.asked] == [
         4,
@@ -312,12 +342,12 @@ def test_on_a_gpu_it_goes_on_for_a_while_and_the_last_is_the_pilot() -> None:
 
 def test_a_clock_that_stands_still_ends_it_too() -> None:
     on = tools({"info": ON_GPU, "seconds": 0.0})
-    warm_up(on)
+    warm_up(on, LONGEST)
     assert calls(on).count("generate") == MOST_WARM_UPS
 
 
 def test_the_pilot_on_a_gpu_is_of_the_counter() -> None:
-    pilot = warm_up(tools(meters=gpu(counter=48.0)))
+    pilot = warm_up(tools(meters=gpu(counter=48.0)), LONGEST)
     assert (pilot.energy_j_per_token, pilot.energy_basis, pilot.warm_up_energy_j) == (
         2.0,
         "gpu_energy_counter_j",
@@ -326,7 +356,7 @@ def test_the_pilot_on_a_gpu_is_of_the_counter() -> None:
 
 
 def test_a_warm_up_of_unknown_energy_is_unknown() -> None:
-    pilot = warm_up(tools(meters=gpu(counter=None)))
+    pilot = warm_up(tools(meters=gpu(counter=None)), LONGEST)
     assert (pilot.energy_j_per_token, pilot.energy_basis, pilot.warm_up_energy_j) == (
         None,
         None,
@@ -341,14 +371,14 @@ def test_one_unknown_makes_the_warm_up_s_energy_unknown() -> None:
     assert isinstance(meter, RecordingMeter)
     known = iter([{"energy_j": None}, {"energy_j": 1.0}, {"energy_j": 12.0}])
     meter.reading = lambda *_edges: Reading(next(known))  # type: ignore[method-assign]
-    pilot = warm_up(on)
+    pilot = warm_up(on, LONGEST)
     assert pilot.warm_up_energy_j is None
     assert pilot.energy_j_per_token == 0.5
 
 
 def test_a_warm_up_that_fails_is_told() -> None:
     with pytest.raises(GenerationError, match="no memory") as raised:
-        warm_up(tools({"error": GenerationError("oom", "no memory")}))
+        warm_up(tools({"error": GenerationError("oom", "no memory")}), LONGEST)
     assert raised.value.kind == "oom"
 
 
@@ -648,7 +678,7 @@ def test_the_timeout_reaches_the_engine(
 
 def test_a_warm_up_has_no_timeout() -> None:
     on = tools()
-    warm_up(on)
+    warm_up(on, LONGEST)
     engine = on.engine
     assert isinstance(engine, RecordingEngine)
     assert engine.timeouts_s == [None] * 3
@@ -739,22 +769,56 @@ def test_columns_of_absent_meters_are_null() -> None:
 
 
 @pytest.mark.parametrize(
-    ("window_s", "uncertainty"),
-    [
-        (0.1, math.sqrt(0.05**2 + 1.0**2)),
-        (1.0, math.sqrt(0.0125)),
-        (4.0, math.sqrt(0.003125)),
-        (10.0, math.sqrt(0.0026)),
-    ],
+    ("window_s", "statistical"),
+    [(0.1, 0.02006), (1.0, 0.0025), (4.0, 0.0015811), (10.0, 0.0015133)],
 )
-def test_the_uncertainty_by_hand(window_s: float, uncertainty: float) -> None:
-    """Sensor 5 %, edges 0.1 s over the window: at 1 s sqrt(0.05^2 + 0.1^2)."""
-    assert (SENSOR_GAIN, COUNTER_PERIOD_S) == (0.05, 0.1)
+def test_the_uncertainty_by_hand(window_s: float, statistical: float) -> None:
+    """Sensor +-5 %, so 2.9 % as a standard deviation, and the edges.
+
+    Looks every 6.93 ms place each edge to 2 ms. The power before the window was 75 W, the load 100
+    J over the window.
+    """
+    assert (SENSOR_LIMIT, STATISTICAL_FACTOR) == (0.05, 1.75)
+    assert pytest.approx(1.6454, abs=1e-3) == SYSTEMATIC_FACTOR
     row = run(tools({"seconds": window_s}, meters=gpu()))
-    assert row.energy_rel_uncertainty == pytest.approx(uncertainty, rel=1e-9)
+    assert row.energy_rel_systematic == pytest.approx(0.028868, rel=1e-4)
+    assert row.energy_rel_statistical == pytest.approx(statistical, rel=2e-3)
+    expected = math.sqrt((0.95 * 0.05) ** 2 + (1.75 * statistical) ** 2)
+    assert row.energy_rel_uncertainty == pytest.approx(expected, rel=1e-3)
     assert run(tools({"seconds": window_s})).energy_rel_uncertainty is None, (
         "CPU models have no known error"
     )
+
+
+def test_a_row_that_doesn_t_know_its_counter_s_steps_is_less_certain() -> None:
+    """Before version 3 a window closed anywhere within a step: 0.1 s over the root of 12."""
+    row = run(tools({"seconds": 1.0}, meters=gpu(look_s=None)))
+    assert row.energy_rel_statistical == pytest.approx(0.1 / math.sqrt(12))
+
+
+@pytest.mark.parametrize(
+    ("semantics", "window_s", "basis"),
+    [
+        ("instant", 2.0, "gpu_energy_integrated_j"),
+        ("average_1s", AVERAGED_FROM_S, "gpu_energy_integrated_j"),
+        ("average_1s", 5.0, None),
+        ("unknown", 5.0, None),
+    ],
+)
+def test_averaged_power_counts_in_long_windows_only(
+    semantics: str, window_s: float, basis: str | None
+) -> None:
+    """An average over a second missed 37 % of a window of 1 s, 7 % of one of 5 s."""
+    values = {"gpu_energy_integrated_j": 90.0, "power_semantics": semantics}
+    assert energy_basis(values, has_gpu=True, window_s=window_s) == basis
+
+
+def test_the_energy_that_counts_holds_no_pue() -> None:
+    """A GPU's counter doesn't hold it either."""
+    plain = run(tools())
+    cooled = run(tools(values=CPU_VALUES | {"energy_j": 54.0, "pue": 1.5}))
+    assert cooled.energy_j == 1.5 * 36.0
+    assert cooled.energy_per_token_j == plain.energy_per_token_j == 36.0 / 4
 
 
 def test_readings_are_joined() -> None:

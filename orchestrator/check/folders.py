@@ -17,6 +17,8 @@ from orchestrator import __version__
 from orchestrator.check.files_beside_trials import findings_beside_trials
 from orchestrator.check.plausibility import between_trials, record_findings
 from orchestrator.dataset.findings import Finding
+from orchestrator.dataset.first_lengths import with_caveats
+from orchestrator.dataset.flags import OF_PROCESS
 from orchestrator.dataset.parquet import read_parquet, table_version, to_table
 from orchestrator.dataset.paths import PARTIAL_SUFFIX, DataSetPaths
 from orchestrator.dataset.reading import file_sha256, reason_of
@@ -79,7 +81,6 @@ def _sealed_findings(paths: DataSetPaths, trials: Trials) -> list[Finding]:
         except (OSError, ValueError) as error:
             findings.append(Finding("error", where, reason_of(error)))
             continue
-        trials.add(record)
         sealed.append((where, record))
         attempts[(*Trials.key(record), record.columns.attempt)].append(where)
         findings += [
@@ -88,6 +89,10 @@ def _sealed_findings(paths: DataSetPaths, trials: Trials) -> list[Finding]:
         if record.unknown_columns:
             findings.append(Finding("warning", where, _left_out(record)))
         findings += record_findings(where, record)
+    with_flags = with_caveats(record for _, record in sealed)
+    for record in with_flags:
+        trials.add(record)
+    findings += _new_lengths(with_flags)
     findings += between_trials(sealed)
     # the key has the attempt, so a second trial under it is a copy
     for first, *others in attempts.values():
@@ -96,6 +101,20 @@ def _sealed_findings(paths: DataSetPaths, trials: Trials) -> list[Finding]:
             for other in others
         ]
     return findings
+
+
+def _new_lengths(records: list[TrialRecord]) -> Iterator[Finding]:
+    """One warning that counts the executions which paid for lengths new to their process."""
+    on_gpu = [one for record in records if record.columns.gpu_uuid for one in record.executions]
+    n_new = sum(not OF_PROCESS.isdisjoint(one.warning_flags) for one in on_gpu)
+    if n_new:
+        yield Finding(
+            "warning",
+            "executions",
+            f"{n_new} of {len(on_gpu)} on a GPU are flagged new_lengths: they were the first of "
+            "their process to reach some lengths, and hold up to 1.9 times their energy; the "
+            "report leaves them out, `tune --rerun flagged` measures them again",
+        )
 
 
 def _left_out(record: TrialRecord) -> str:

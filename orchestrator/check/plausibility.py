@@ -19,6 +19,8 @@ from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.engine import ENGINES
 from orchestrator.nouns import DOMAIN
 
+LEAST_GPU_W = 5.0
+"""A GPU that generates draws more; boards of 30 W idle at 3 W."""
 GPU_POWER_W = 1500.0
 """More than any single GPU draws (a B300 is specified for 1400 W).
 
@@ -70,7 +72,7 @@ def _measurement_faults(
         if execution.status == "ok":
             for name in _zeros(execution, window_s):
                 yield "error", f"{name}: is 0 over {window_s:.3g} s; unmeasured energy must be null"
-        for what in _excessive_powers(record, execution, window_s):
+        for what in _implausible_powers(record, execution, window_s):
             yield "warning", what
     joules = execution.energy_per_token_j
     low, high = TOKEN_J
@@ -80,14 +82,19 @@ def _measurement_faults(
         yield "warning", f"energy_per_token_j: {joules:.3g} J is outside {low:g}..{high:g}"
 
 
-def _excessive_powers(record: TrialRecord, execution: Execution, window_s: float) -> Iterator[str]:
-    """GPU energies that mean a higher power than the GPU can draw."""
+def _implausible_powers(
+    record: TrialRecord, execution: Execution, window_s: float
+) -> Iterator[str]:
+    """GPU energies that mean another power than the GPU can draw."""
     # a window may begin up to a step of the counter too early, hence EDGE_S
     limit_w, limit = _power_limit(record)
     for name in GPU_ENERGIES:
         energy_j = getattr(execution, name)
         if energy_j is not None and energy_j > limit_w * (window_s + EDGE_S):
             yield f"{name}: {energy_j / window_s:.0f} W on average, more than {limit}"
+        if energy_j is not None and 0 < energy_j < LEAST_GPU_W * window_s:
+            least = f"any GPU draws that computes ({LEAST_GPU_W:g} W)"
+            yield f"{name}: {energy_j / window_s:.1f} W on average, less than {least}"
 
 
 def _is_measured(record: TrialRecord) -> bool:
@@ -141,8 +148,9 @@ def between_trials(records: Iterable[tuple[str, TrialRecord]]) -> Iterator[Findi
                 what = f"the same measurement as {first} (CodeCarbon's run_id)"
                 yield Finding("error", where, f"prompt {execution.prompt_number}: {what}")
             start, gpu = execution.started_at, record.columns.gpu_uuid
-            # on a shared host windows may overlap
-            if gpu and execution.window_s and execution.scope == "exclusive":
+            # on a shared host windows may overlap, and a simulated GPU has a time of its own
+            alone = execution.scope == "exclusive" and _is_measured(record)
+            if gpu and execution.window_s and alone:
                 end = start + timedelta(seconds=execution.window_s)
                 windows[record.columns.host, gpu].append(_Window(start, end, where, name))
     for of_gpu in windows.values():

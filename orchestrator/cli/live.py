@@ -25,7 +25,7 @@ from orchestrator.unknowns import known, sum_of_all
 from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
-    from orchestrator.meters.nvml import Gpu
+    from orchestrator.gpu.devices import Gpu
     from orchestrator.tune.session import Session
     from orchestrator.tune.trainable import Assignment
 

@@ -179,8 +179,8 @@ def _offer(
     Raises UserError where the machine's file can't be read or its ports are wrong.
     """
     from orchestrator.cluster.ray_node import Offer, port_flags
+    from orchestrator.gpu.devices import visible_gpus
     from orchestrator.machine_files import detect, read_machine
-    from orchestrator.meters.nvml import visible_gpus
 
     own, path = read_machine(machine or detect([gpu.name for gpu in visible_gpus()]))
     if ports is None:

@@ -24,7 +24,7 @@ def plan(*, as_json: bool, **flags: Any) -> None:
     from orchestrator.cli.sweep_request import resolved_request
     from orchestrator.cli.terminal import console
     from orchestrator.dataset.folder_checks import check_folder
-    from orchestrator.meters.nvml import visible_gpus
+    from orchestrator.gpu.devices import visible_gpus
     from orchestrator.sweep.planning import make_plan
     from orchestrator.sweep.prepare import prepare
     from orchestrator.sweep.request import Request

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.engine import ENGINES
-from orchestrator.meters.nvml import Gpu
+from orchestrator.gpu.devices import Gpu
 from orchestrator.nouns import ANCHOR, PARAMETERS, Space
 from orchestrator.sweep.estimate import Figures, memory_fit, stored_figures
 from orchestrator.sweep.prepare import Prepared

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.meters.nvml import Gpu
+from orchestrator.gpu.devices import Gpu
 from orchestrator.sweep.request import EACH, Request, Resolved, resolve_request
 
 

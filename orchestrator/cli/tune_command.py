@@ -14,7 +14,7 @@ from orchestrator.cli.options import run_options, sweep_options
 
 if TYPE_CHECKING:
     from orchestrator.cli.live import Live
-    from orchestrator.meters.nvml import Gpu
+    from orchestrator.gpu.devices import Gpu
     from orchestrator.sweep.assignments import RunOptions
     from orchestrator.sweep.prepare import Prepared
     from orchestrator.sweep.request import Request
@@ -55,7 +55,7 @@ def tune(
     """  # noqa: D301 - click wants the character
     from orchestrator.cli import run_result
     from orchestrator.cli.live import Live
-    from orchestrator.meters.nvml import visible_gpus
+    from orchestrator.gpu.devices import visible_gpus
     from orchestrator.sweep.assignments import RunOptions
     from orchestrator.sweep.budget import RunLimits
     from orchestrator.sweep.request import Request

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from orchestrator.dataset.environment import Environment
 from orchestrator.dataset.flags import OF_DRIFT
-from orchestrator.dataset.schema import Execution, TrialRecord
+from orchestrator.dataset.schema import Execution, TrialColumns, TrialRecord
 from orchestrator.dataset.trial_files import Origin
 from orchestrator.engine import ENGINES
 from orchestrator.meters import METERS
@@ -15,6 +15,8 @@ from orchestrator.nouns import Noun
 
 _OF_ENGINES = [package for engine in ENGINES.values() for package in engine.packages]
 _OF_METERS = [package for meter in METERS.values() for package in meter.packages]
+SIMULATED = "simulated"
+"""The column `device` of trials on a GPU that isn't there."""
 DECIDING_PACKAGES = tuple(dict.fromkeys([*_OF_ENGINES, *_OF_METERS]))
 """Packages whose version may change a text, its time or its energy.
 
@@ -29,8 +31,10 @@ class Conditions(Noun):
     gpu_name: str | None
 
 
-def _conditions_of(environment: Environment, gpu_name: str | None) -> Conditions:
+def _conditions_of(environment: Environment, columns: TrialColumns) -> Conditions:
     """The part of a trial's environment that must not change within a sweep."""
+    # a simulated GPU is a part of the program; before version 3 there was none
+    gpu_name = None if columns.device == SIMULATED else columns.gpu_name
     return Conditions(versions=environment.versions, gpu_name=gpu_name)
 
 
@@ -43,7 +47,7 @@ def conditions(records: Iterable[TrialRecord]) -> dict[str, list[Conditions]]:
     for record in records:
         if record.environment.drift:
             continue
-        now = _conditions_of(record.environment, record.columns.gpu_name)
+        now = _conditions_of(record.environment, record.columns)
         known = by_machine.setdefault(record.columns.machine, [])
         if all(drift(one, now) for one in known):
             known.append(now)
@@ -90,7 +94,7 @@ class Baseline:
 
     def changes(self, origin: Origin) -> tuple[str, ...]:
         """How a process differs from what the sweep started with on its machine."""
-        now = _conditions_of(origin.environment, origin.columns.gpu_name)
+        now = _conditions_of(origin.environment, origin.columns)
         return drift(self._started_with.setdefault(origin.columns.machine, now), now)
 
 

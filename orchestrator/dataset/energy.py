@@ -1,4 +1,8 @@
-"""Which energy of a row counts: the one rule that all tables, metrics and the report share."""
+"""Which energy of a row counts, and how well it is known: rules that all tables and pages share.
+
+What counts is the energy of the machine itself. Where CodeCarbon's total counts, its PUE (what a
+building adds for cooling) is taken out again, since a GPU's counter doesn't hold it either.
+"""
 
 from __future__ import annotations
 
@@ -7,31 +11,57 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.meters import METERS
-from orchestrator.meters.nvml import COUNTER_PERIOD_S
 from orchestrator.unknowns import quotient
 
 GPU_ENERGIES = tuple(kind.gpu_energy for kind in METERS.values() if kind.gpu_energy)
 """Columns of the GPU's own energy, the best one first."""
 TOTAL_ENERGY = "energy_j"
 """Column that counts where there is no GPU: CPU and RAM by CodeCarbon."""
-SENSOR_GAIN = 0.05
-"""Systematic relative error of a GPU's power sensor, common to all rows of a device.
+
+SENSOR_LIMIT = 0.05
+"""Bounds of a GPU sensor's relative gain error, common to all rows of a device.
 
 NVML's documentation gives +-5 % for older boards; newer ones document nothing better.
 """
+SENSOR_REL = SENSOR_LIMIT / math.sqrt(3)
+"""Its standard uncertainty, any error within them being as likely (GUM, JCGM 100:2008, 4.3.7).
+"""
+SYSTEMATIC_FACTOR = 0.95 * math.sqrt(3)
+STATISTICAL_FACTOR = 1.75
+"""Coverage factors of both parts: 95 % of errors are smaller than so many standard uncertainties.
+
+1.65 where any error within bounds is as likely, 1.75 for a sum of two such errors, which the edges
+of a window are (tests/test_known_truth.py).
+"""
+
+RANDOM_EDGE_S = 0.1 / math.sqrt(12)
+"""The same where the closing edge lies anywhere within a step, as in rows of versions 1 and 2."""
+SAMPLED_EDGES_S = 0.05
+"""The same for power that is sampled every 0.1 s."""
+AVERAGED_EDGES_S = 0.5
+"""The same for power that the GPU averages over a second."""
+AVERAGED_FROM_S = 20.0
+"""Averaged power counts from such a window on: in a shorter one the average hides the load."""
 
 
-def energy_basis(values: Mapping[str, Any], *, has_gpu: bool) -> str | None:
-    """The column whose energy counts for a window; None: nothing was measured.
+def energy_basis(values: Mapping[str, Any], *, has_gpu: bool, window_s: float) -> str | None:
+    """The column whose energy counts for a window; None: nothing was measured that may count.
 
-    With a GPU its counter, without one its integrated power. On a machine without a GPU
-    CodeCarbon's total: the CPU's and RAM's energy never stands for a GPU's.
+    With a GPU its counter, without one its integrated power, unless that is an average over a
+    second and the window is short. On a machine without a GPU CodeCarbon's total: the CPU's and
+    RAM's energy never stands for a GPU's.
     """
     columns = GPU_ENERGIES if has_gpu else (TOTAL_ENERGY,)
     for column in columns:
-        if values.get(column) is not None:
+        if values.get(column) is not None and not _is_blurred(column, values, window_s):
             return column
     return None
+
+
+def _is_blurred(column: str, values: Mapping[str, Any], window_s: float) -> bool:
+    """Whether an energy is integrated from averages that reach out of the window too far."""
+    averaged = values.get("power_semantics") != "instant"
+    return column == "gpu_energy_integrated_j" and averaged and window_s < AVERAGED_FROM_S
 
 
 def counted_energy_j(row: Mapping[str, Any]) -> float | None:
@@ -39,6 +69,8 @@ def counted_energy_j(row: Mapping[str, Any]) -> float | None:
     basis = row.get("energy_basis")
     if basis is None:
         return None
+    if basis == TOTAL_ENERGY:
+        return quotient(row.get(basis), row.get("pue") or 1.0)
     return row.get(basis)
 
 
@@ -47,13 +79,50 @@ def energy_per_token_j(row: Mapping[str, Any]) -> float | None:
     return quotient(counted_energy_j(row), row.get("n_new_tokens"))
 
 
-def energy_rel_uncertainty(row: Mapping[str, Any]) -> float | None:
-    """Relative uncertainty of a GPU's energy; None for models, whose error is unknown.
+def energy_rel_systematic(row: Mapping[str, Any]) -> float | None:
+    """Standard uncertainty that all rows of a device share: its sensor's gain.
 
-    Root of the sum of squares of the sensor's gain and of the counter's steps at both edges of
-    the window: one period in all, as the counter opens and closes somewhere within a step.
+    Relative. None for models, whose error is unknown.
     """
-    window_s = row.get("window_s")
-    if row.get("energy_basis") not in GPU_ENERGIES or not window_s:
+    return SENSOR_REL if row.get("energy_basis") in GPU_ENERGIES else None
+
+
+def energy_rel_statistical(row: Mapping[str, Any]) -> float | None:
+    """Standard uncertainty that each row has for itself: the edges of its window.
+
+    Relative. None for models, whose error is unknown.
+    """
+    basis, window_s = row.get("energy_basis"), row.get("window_s")
+    if basis not in GPU_ENERGIES or not window_s:
         return None
-    return math.hypot(SENSOR_GAIN, COUNTER_PERIOD_S / window_s)
+    if basis != GPU_ENERGIES[0]:
+        edges_s = SAMPLED_EDGES_S if row.get("power_semantics") == "instant" else AVERAGED_EDGES_S
+    elif row.get("counter_look_s") is None:  # an earlier version
+        edges_s = RANDOM_EDGE_S
+    else:
+        edges_s = _stepped_edges_s(row, float(window_s))
+    return float(edges_s / window_s)
+
+
+def _stepped_edges_s(row: Mapping[str, Any], window_s: float) -> float:
+    """Standard uncertainty of a window's length where both edges are placed at the counter's steps.
+
+    Each step lies anywhere between two looks, so its time has a standard uncertainty of a look over
+    the root of 12. The closing edge weighs as the load, the opening one as the power before it.
+    """
+    load_w = row[GPU_ENERGIES[0]] / window_s
+    return float(
+        row["counter_look_s"] / math.sqrt(12) * math.hypot(1, row["power_before_w"] / load_w)
+    )
+
+
+def energy_rel_uncertainty(row: Mapping[str, Any]) -> float | None:
+    """Expanded uncertainty: 95 % of errors are smaller; None: unknown.
+
+    The root of the sum of squares of both parts, each times its coverage factor (after GUM, JCGM
+    100:2008, 6.2 and G.1.5).
+    """
+    systematic, statistical = energy_rel_systematic(row), energy_rel_statistical(row)
+    if systematic is None or statistical is None:
+        return None
+    return math.hypot(SYSTEMATIC_FACTOR * systematic, STATISTICAL_FACTOR * statistical)

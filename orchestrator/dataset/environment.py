@@ -39,5 +39,19 @@ class Environment(Noun):
     """None: the model was too large to be loaded."""
     power_limit_w: float | None = None
     """What the driver keeps the GPU's power below; None: no GPU, or not told."""
+    cpu_model: str | None = None
+    cpu_governor: str | None = None
+    """How the CPU's frequency is chosen; None: the system doesn't tell, as in most VMs."""
+    load_1min: float | None = None
+    """The host's load average as the trial began; 1 is one busy CPU."""
+    driver_version: str | None = None
+    """Of the GPU; None: no GPU."""
+    cuda_driver_version: int | None = None
+    """The newest CUDA that the driver knows, 13000 for 13.0."""
+    performance_state: int | None = None
+    """NVML's P-state as the trial began: 0 is the fastest."""
+    sm_clock_mhz: int | None = None
+    memory_clock_mhz: int | None = None
+    """Clocks as the trial began."""
     drift: tuple[str, ...] = ()
     """How the conditions differ from those under which the sweep was started (--accept-drift)."""

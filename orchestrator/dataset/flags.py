@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from orchestrator.dataset.energy import GPU_ENERGIES
-from orchestrator.meters.nvml import COUNTER_PERIOD_S
+from orchestrator.meters.counter import USUAL_PERIOD_S
 
 Severity = Literal["told", "doubtful", "left out by default"]
 
@@ -71,13 +71,15 @@ class Flag:
     """Whether a trial gets it."""
     of_drift: bool = False
     """Whether an execution gets it that ran under other conditions than its sweep (drift.py)."""
+    of_process: bool = False
+    """Whether an execution gets it for what its process did before (first_lengths.py)."""
     rerun: bool = False
     """Whether `--rerun flagged` measures again: another try may come out better."""
 
     def __post_init__(self) -> None:
         """Refuse a flag that nothing sets."""
         conditions: set[object] = {self.of_window, self.of_trial}
-        if conditions == {_never} and not self.of_drift:
+        if conditions == {_never} and not (self.of_drift or self.of_process):
             raise ValueError(f"nothing sets this flag: {self.meaning}")
 
     def set_on(self) -> str:
@@ -94,7 +96,7 @@ def _window_mismatch(window: Window) -> bool:
     if not counter_j or not codecarbon_j or window.window_s < TOO_SHORT_S:
         return False
     # the meters read one sensor, at times that differ by up to a step at each edge
-    allowed = max(MISMATCH, 2 * COUNTER_PERIOD_S / window.window_s)
+    allowed = max(MISMATCH, 2 * USUAL_PERIOD_S / window.window_s)
     return bool(abs(codecarbon_j / window.pue - counter_j) > allowed * counter_j)
 
 
@@ -117,6 +119,19 @@ FLAGS: dict[str, Flag] = {
         "the GPU slowed itself down for heat or power",
         "left out by default",
         of_window=lambda window: "throttled" in window.seen,
+        rerun=True,
+    ),
+    "foreign_load": Flag(
+        "another process computed on the GPU: its energy is in the row, too",
+        "left out by default",
+        of_window=lambda window: "foreign_load" in window.seen,
+        rerun=True,
+    ),
+    "new_lengths": Flag(
+        "before version 3, on a GPU: the answer reached lengths that were new to its process, and "
+        "paid for what attention built for them, up to 1.9 times its energy",
+        "left out by default",
+        of_process=True,
         rerun=True,
     ),
     "meter_disagreement": Flag(
@@ -190,9 +205,10 @@ def trial_flags(trial: TrialSum) -> tuple[str, ...]:
 LEFT_OUT = frozenset(n for n, flag in FLAGS.items() if flag.severity == "left out by default")
 DOUBTFUL = LEFT_OUT | {name for name, flag in FLAGS.items() if flag.severity == "doubtful"}
 OF_DRIFT = frozenset(name for name, flag in FLAGS.items() if flag.of_drift)
+OF_PROCESS = frozenset(name for name, flag in FLAGS.items() if flag.of_process)
 RERUN = frozenset(name for name, flag in FLAGS.items() if flag.rerun)
 """Names of the flags whose rows enter no effect, may be wrong, ran under other conditions than
-their sweep, or are worth another try."""
+their sweep, paid for what their process had not done before, or are worth another try."""
 
 
 def describe_flags() -> str:

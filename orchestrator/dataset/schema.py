@@ -9,6 +9,8 @@ History of SCHEMA_VERSION
    prompt, output_text for text, warning_flags for flags; lists are texts joined by ";";
    started_at is a timestamp. New: emissions_kg, prompt_text, power_semantics. trial.json holds
    setup and configuration once, in its spec, and a typed environment (dataset/upgrades.py).
+3  energy_rel_uncertainty is expanded (about 95 %) and has two parts; energy_per_token_j of a
+   machine without a GPU holds no PUE.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from orchestrator.dataset.energy import (
     GPU_ENERGIES,
     TOTAL_ENERGY,
     energy_per_token_j,
+    energy_rel_statistical,
+    energy_rel_systematic,
     energy_rel_uncertainty,
 )
 from orchestrator.dataset.environment import Environment
@@ -36,9 +40,14 @@ from orchestrator.nouns import (
 )
 
 if TYPE_CHECKING:
-    from orchestrator.meters.columns import CodeCarbonColumns, CounterColumns, PowerColumns
+    from orchestrator.meters.columns import (
+        CodeCarbonColumns,
+        CounterColumns,
+        NeighbourColumns,
+        PowerColumns,
+    )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class SpecColumns(Noun):
@@ -158,7 +167,7 @@ class SpecColumns(Noun):
 
 
 class PlaceColumns(Noun):
-    """Where a trial ran."""
+    """Where a trial ran, and in which session."""
 
     machine: Annotated[str, Column("kind of machine it ran on, as in clusters/")]
     host: Annotated[str, Column("hash of the host's name")]
@@ -169,6 +178,20 @@ class PlaceColumns(Noun):
             "country whose grid the emissions are computed for",
             null="not configured: world average",
         ),
+    ] = None
+    session_id: Annotated[
+        str | None,
+        Column(
+            "session: a process from when it loaded its model on; sessions of one sweep may differ",
+            null="before version 3",
+        ),
+    ] = None
+    session_started_at: Annotated[
+        AwareDatetime | None, Column("when that was, UTC", null="before version 3")
+    ] = None
+    session_trial: Annotated[
+        int | None,
+        Column("number of the trial in its session, from 0", null="before version 3"),
     ] = None
 
 
@@ -207,7 +230,7 @@ class EffectiveColumns(Noun):
 
 if TYPE_CHECKING:
 
-    class MeterColumns(PowerColumns, CounterColumns, CodeCarbonColumns):
+    class MeterColumns(PowerColumns, CounterColumns, CodeCarbonColumns, NeighbourColumns):
         """What the meters write."""
 
 else:
@@ -296,10 +319,28 @@ class EnergyColumns(Noun):
             derived=energy_per_token_j,
         ),
     ]
+    energy_rel_systematic: Annotated[
+        float | None,
+        Column(
+            "relative standard uncertainty that all rows of a device share: its sensor's gain",
+            "1",
+            "no GPU: models have no known error",
+            derived=energy_rel_systematic,
+        ),
+    ]
+    energy_rel_statistical: Annotated[
+        float | None,
+        Column(
+            "relative standard uncertainty of this row alone: the edges of its window",
+            "1",
+            "no GPU: models have no known error",
+            derived=energy_rel_statistical,
+        ),
+    ]
     energy_rel_uncertainty: Annotated[
         float | None,
         Column(
-            "relative, of the GPU's energy: sensor 5 % and window edges",
+            "relative expanded uncertainty: 95 % of errors are smaller (factors 1.65 and 1.75)",
             "1",
             "no GPU: models have no known error",
             derived=energy_rel_uncertainty,

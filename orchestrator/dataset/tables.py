@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.dataset.findings import Finding
+from orchestrator.dataset.first_lengths import with_caveats
 from orchestrator.dataset.parquet import read_parquet, table_version, to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths, Stamp, execution_id, stamp
 from orchestrator.dataset.reading import reason_of
@@ -250,12 +251,15 @@ def read_running(paths: DataSetPaths, folder: Path) -> TrialRecord | str | None:
 
 def gathered(items: Iterable[TrialRecord | str | None]) -> tuple[Trials, list[str]]:
     """Trials from records, and the lines for those that can't be read; None is passed over."""
-    trials, faults = Trials(), []
+    records, faults = [], []
     for item in items:
         if isinstance(item, str):
             faults.append(item)
         elif item is not None:
-            trials.add(item)
+            records.append(item)
+    trials = Trials()
+    for record in with_caveats(records):
+        trials.add(record)
     return trials, faults
 
 

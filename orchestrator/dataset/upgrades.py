@@ -9,6 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.dataset.energy import (
+    energy_rel_statistical,
+    energy_rel_systematic,
+    energy_rel_uncertainty,
+)
 from orchestrator.dataset.parquet import SEPARATOR, table_version
 from orchestrator.dataset.reading import NOT_AS_WRITTEN, list_in, reason_of
 from orchestrator.dataset.schema import SCHEMA_VERSION, ExecutionRow
@@ -225,8 +230,57 @@ def _table_1(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-RECORD_STEPS: dict[int, Callable[[Json], Json]] = {1: _record_1}
-RUNNING_STEPS: dict[int, Callable[[Json, list[Json]], tuple[Json, list[Json]]]] = {1: _running_1}
+# --- version 2 -> 3 -------------------------------------------------------------------------
+
+ANEW_IN_3 = ("energy_rel_uncertainty", "energy_per_token_j")
+"""Columns that follow from others by another rule since version 3."""
+
+
+def _execution_2(execution: Json, pue: float | None) -> Json:
+    """The PUE came in; what follows from it is computed anew."""
+    return _without(execution, *ANEW_IN_3) | {"pue": pue}
+
+
+def _pue_2(environment: Json) -> float | None:
+    """The PUE that CodeCarbon was given."""
+    machine = environment.get("machine")
+    return machine["pue"] if machine else None
+
+
+def _record_2(content: Json) -> Json:
+    """trial.json: its executions upgraded."""
+    pue = _pue_2(content["environment"])
+    executions = [_execution_2(one, pue) for one in list_in(content, "executions")]
+    return content | {"schema_version": 3, "executions": executions}
+
+
+def _running_2(head: Json, lines: list[Json]) -> tuple[Json, list[Json]]:
+    """spec.json and the lines of executions.jsonl of a trial that runs."""
+    pue = _pue_2(head["origin"]["environment"])
+    new_lines = [line | {"execution": _execution_2(line["execution"], pue)} for line in lines]
+    return head | {"schema_version": 3}, new_lines
+
+
+def _table_2(frame: pd.DataFrame) -> pd.DataFrame:
+    """executions.parquet: what follows by another rule is computed anew.
+
+    A table doesn't say the PUE: energies without a GPU keep it until the table is rebuilt.
+    """
+    rows: list[Json] = frame.to_dict("records")  # type: ignore[assignment]
+    for name, derive in (
+        ("energy_rel_systematic", energy_rel_systematic),
+        ("energy_rel_statistical", energy_rel_statistical),
+        ("energy_rel_uncertainty", energy_rel_uncertainty),
+    ):
+        frame[name] = [derive(row) for row in rows]
+    return frame
+
+
+RECORD_STEPS: dict[int, Callable[[Json], Json]] = {1: _record_1, 2: _record_2}
+RUNNING_STEPS: dict[int, Callable[[Json, list[Json]], tuple[Json, list[Json]]]] = {
+    1: _running_1,
+    2: _running_2,
+}
 PLAN_STEPS: dict[int, Callable[[Json], Json]] = {1: _plan_1}
-TABLE_STEPS: dict[int, Callable[[pd.DataFrame], pd.DataFrame]] = {1: _table_1}
+TABLE_STEPS: dict[int, Callable[[pd.DataFrame], pd.DataFrame]] = {1: _table_1, 2: _table_2}
 """Version -> the step to the next one."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
+from orchestrator.gpu.access import GpuAccess
 from orchestrator.nouns import ERROR_KINDS, Column, Effective, Noun, Setup
 
 
@@ -70,7 +71,7 @@ class EngineColumns(Noun):
     compute_dtype: Annotated[
         str, Column("type in which the quantized matrices are multiplied, as it ran")
     ]
-    device: Annotated[str, Column("cuda, cpu or none (no model)")]
+    device: Annotated[str, Column("cuda, cpu, simulated or none (no model)")]
     chat_template: Annotated[bool, Column("whether the model's chat template was applied")] = False
     attention: Annotated[str, Column("implementation of attention")] = "none"
     cache: Annotated[str, Column("kind of key-value cache")] = "none"
@@ -99,6 +100,14 @@ class Engine(Protocol):
     """A loaded model."""
 
     info: EngineInfo
+    gpu: GpuAccess | None
+    """How to ask the GPU that it runs on; None: it runs on the CPU."""
+
+    def build_shapes(self, longest: int) -> None:
+        """Build what each length needs once a process, up to so many tokens in all.
+
+        Called before the first window, so that no window pays for it.
+        """
 
     def encode(self, prompt: str) -> Encoded:
         """Token ids of a prompt."""

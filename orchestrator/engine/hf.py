@@ -6,6 +6,7 @@ tokens begin and end a text.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -37,12 +38,15 @@ from orchestrator.engine.offload import (
 )
 from orchestrator.engine.weights import Weights, resolve
 from orchestrator.errors import ModelTooLargeError, ModelUnavailableError
+from orchestrator.gpu.access import GpuAccess, open_gpu
 from orchestrator.models import architecture_of, parse_model
 from orchestrator.nouns import Effective, Quantization, Setup
 from orchestrator.packages import package_versions
 
 PACKAGES = ("torch", "transformers", "bitsandbytes", "accelerate")
 """Their versions are part of what an engine says of itself."""
+LAST_TOKENS = 4
+"""New tokens of the text of the longest length that is generated before the first window."""
 SCARCE_BYTES = 128 * 2**20
 """A GPU with less free memory than this counts as full."""
 BFLOAT16_CAPABILITY = 8
@@ -57,6 +61,8 @@ QUANTIZATION_FIELDS = (
     "llm_int8_threshold",
 )
 """Fields of a quantization_config in which weights must be as requested."""
+WITHOUT_PLANS = " without cudnn"
+"""Follows the name of the attention's implementation where no plan is built for each length."""
 MEMORY_MARGIN = 0.9
 """The share of the free memory that the key-value cache may take.
 
@@ -110,6 +116,12 @@ class HfEngine:
         self._cuda = torch.cuda.is_available()
         self._device = "cuda:0" if self._cuda else "cpu"
         self._cache_bytes_per_token: int | None = None
+        self.gpu: GpuAccess | None = None
+        if self._cuda:
+            # cuDNN's attention builds a plan for each length that is new to the process, inside
+            # the window that reaches it first: up to 1.9 times the energy (docs/measurement.md)
+            torch.backends.cuda.enable_cudnn_sdp(enabled=False)
+            self.gpu = open_gpu(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
         dtype = _compute_dtype(setup.compute_dtype, torch)
         began = time.perf_counter()
         self._load(setup, weights, dtype)
@@ -195,10 +207,11 @@ class HfEngine:
         config = self.model.config
         compute_dtype, double_quant = as_it_runs(self.model, dtype)
         device, threads, gpu_uuid, fraction = "cpu", torch.get_num_threads(), None, 0.0
-        if self._cuda:
-            device, threads = "cuda", None
-            gpu_uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
+        attention = str(getattr(config, "_attn_implementation", "unknown"))
+        if self.gpu is not None:
+            device, threads, gpu_uuid = "cuda", None, self.gpu.gpu.uuid
             fraction = offload_fraction(self.model)
+            attention += WITHOUT_PLANS
         return EngineInfo(
             columns=EngineColumns(
                 model_revision=weights.revision,
@@ -207,7 +220,7 @@ class HfEngine:
                 compute_dtype=compute_dtype,
                 device=device,
                 chat_template=self._template,
-                attention=str(getattr(config, "_attn_implementation", "unknown")),
+                attention=attention,
                 cache="dynamic",
                 offload_fraction=fraction,
                 threads=threads,
@@ -250,6 +263,27 @@ class HfEngine:
         token = torch.zeros((1, 1), dtype=torch.long, device=self._device)
         with torch.inference_mode():
             self.model(input_ids=token, use_cache=False)
+
+    def build_shapes(self, longest: int) -> None:
+        """Let a text of the longest length take its memory from the device once.
+
+        torch keeps it for later ones. Where there is too little, the texts' own rows will say so.
+        """
+        if not self._cuda or longest <= LAST_TOKENS:
+            return
+        ids = self._torch.zeros((1, longest - LAST_TOKENS), dtype=self._torch.long)
+        greedy = Effective(
+            max_length=longest,
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            dormant=(),
+            limits=(),
+        )
+        encoded = Encoded(longest - LAST_TOKENS, ids.to(self._device))
+        with contextlib.suppress(GenerationError):
+            self.generate(encoded, greedy, 0, fixed_length=True)
 
     def encode(self, prompt: str) -> Encoded:
         """The prompt's token ids, on the device.

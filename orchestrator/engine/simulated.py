@@ -1,8 +1,9 @@
-"""An engine without a model: words drawn from a seeded generator, at a fixed time a token.
+"""An engine without a model, on a GPU that isn't there: words drawn from a seeded generator.
 
-For trying out spaces, machines and clusters without weights. Its rows carry `engine` = simulated;
-nothing in them says anything about a real model. Its windows are too short for most meters unless
-ORCHESTRATOR_SIMULATED_TOKEN_S is set. Doesn't need torch.
+For trying out every verb, spaces, machines and clusters without weights. Its rows carry `engine` =
+simulated and `gpu_name` = SIMULATED GPU; nothing in them says anything about a real model. Time and
+energy of a token are those of a simulated device (gpu/simulated.py), whose clock doesn't wait.
+Doesn't need torch.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import time
 
 from orchestrator import __version__
 from orchestrator.engine import Encoded, EngineColumns, EngineInfo, Generated, timed_out
+from orchestrator.gpu.access import GpuAccess, simulated_access
+from orchestrator.gpu.simulated import GpuTruth, SimulatedGpu
 from orchestrator.models import parse_model
 from orchestrator.nouns import Effective, Setup
 
@@ -28,13 +31,24 @@ EOS = len(WORDS)
 class SimulatedEngine:
     """Draws words from a seeded generator.
 
-    ORCHESTRATOR_SIMULATED_TOKEN_S and ORCHESTRATOR_SIMULATED_LOAD_S in the environment say how
-    many seconds a token and loading take; the default is 0.
+    In the environment, ORCHESTRATOR_SIMULATED_TOKEN_S and ORCHESTRATOR_SIMULATED_LOAD_S say how
+    many seconds a token and loading really take, for tests of a sweep's life; the default is 0.
+    ORCHESTRATOR_SIMULATED_GPU is a JSON object of fields of GpuTruth: how the device behaves.
     """
 
-    def __init__(self, setup: Setup, model_ref: str, threads: int | None) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        model_ref: str,
+        threads: int | None,
+        device: SimulatedGpu | None = None,
+    ) -> None:
+        """`device`: None for one that behaves as the environment says."""
         began = time.perf_counter()
         self._token_s = float(os.environ.get("ORCHESTRATOR_SIMULATED_TOKEN_S", "0"))
+        self.device = device or self._device_of_environment()
+        self.gpu: GpuAccess | None = simulated_access(self.device)
+        self.device.open_context()
         time.sleep(float(os.environ.get("ORCHESTRATOR_SIMULATED_LOAD_S", "0")))
         architecture = parse_model(model_ref).architecture
         self.info = EngineInfo(
@@ -42,13 +56,25 @@ class SimulatedEngine:
                 model_revision=setup.revision,
                 synthetic=True,
                 compute_dtype="none",
-                device="none",
+                device="simulated",
                 threads=threads,
+                gpu_uuid=self.device.uuid,
             ),
             context_length=architecture.max_position_embeddings if architecture else None,
             load_s=time.perf_counter() - began,
             versions={"simulated": __version__},
         )
+
+    def _device_of_environment(self) -> SimulatedGpu:
+        """A device that behaves as the environment says."""
+        truth = GpuTruth.model_validate_json(os.environ.get("ORCHESTRATOR_SIMULATED_GPU", "{}"))
+        if self._token_s:
+            truth = truth.model_copy(update={"new_token_s": self._token_s})
+        return SimulatedGpu(truth)
+
+    def build_shapes(self, longest: int) -> None:
+        """Build what the device needs for each length."""
+        self.device.build(range(1, longest + 1))
 
     def encode(self, prompt: str) -> Encoded:
         """One token a word."""
@@ -67,16 +93,22 @@ class SimulatedEngine:
         """Draw words until the end of sequence (p = 1/60 a token when sampling) or max_length."""
         draw = random.Random(seed if effective.do_sample else 0)  # noqa: S311 - not for secrets
         tokens: list[int] = []
-        began = time.perf_counter()
+        device, began_s = self.device, self.device.clock()
         ttft_s = 0.0
+        device.prefill(encoded.n_tokens)
         for _ in range(effective.max_length - encoded.n_tokens):
             if self._token_s:
                 time.sleep(self._token_s)
+            device.build((encoded.n_tokens + len(tokens) + 1,))
+            # as on a real device, the last token is launched when this returns, and not yet done
+            device.synchronize()
+            device.launch_token()
             ended = not fixed_length and draw.random() < 1 / 60
             tokens.append(EOS if ended else draw.randrange(EOS))
             if len(tokens) == 1:
-                ttft_s = time.perf_counter() - began
-            if timeout_s is not None and time.perf_counter() - began > timeout_s:
+                device.synchronize()
+                ttft_s = device.clock() - began_s
+            if timeout_s is not None and device.clock() - began_s > timeout_s:
                 raise timed_out(timeout_s, len(tokens))
             if ended:
                 return Generated(tokens, "eos", ttft_s)
@@ -87,7 +119,8 @@ class SimulatedEngine:
         return " ".join(WORDS[token] for token in generated.tokens if token != EOS)
 
     def synchronize(self) -> None:
-        """Do nothing: there is no device that works on by itself."""
+        """Wait for the token that was launched last."""
+        self.device.synchronize()
 
     def close(self) -> None:
         """Do nothing: nothing is held."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from orchestrator.engine import EngineColumns, EngineInfo, GenerationError
+from orchestrator.gpu.access import GpuAccess
 from orchestrator.nouns import Setup
 
 
@@ -16,6 +17,7 @@ class TooLargeEngine:
 
     def __init__(self, setup: Setup, reason: str) -> None:
         self._reason = reason
+        self.gpu: GpuAccess | None = None
         self.info = EngineInfo(
             columns=EngineColumns(
                 model_revision=setup.revision, compute_dtype="none", device="none"
@@ -33,6 +35,9 @@ class TooLargeEngine:
     def decode(self, _generated: object) -> NoReturn:
         """Raise the GenerationError that says why the model couldn't be loaded."""
         raise GenerationError("oom", self._reason)
+
+    def build_shapes(self, longest: int) -> None:
+        """Do nothing: there is no model."""
 
     def synchronize(self) -> None:
         """Do nothing: no device is in use."""

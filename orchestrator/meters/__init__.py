@@ -10,7 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from orchestrator.meters.columns import CodeCarbonColumns, CounterColumns, PowerColumns
+from orchestrator.gpu.access import GpuAccess
+from orchestrator.meters.columns import (
+    CodeCarbonColumns,
+    CounterColumns,
+    NeighbourColumns,
+    PowerColumns,
+)
 from orchestrator.nouns import Machine, Noun
 
 
@@ -35,7 +41,10 @@ class Scene:
     """What a meter must know of the place it measures in."""
 
     machine: Machine
-    gpu_uuid: str | None = None
+    gpu: GpuAccess | None = None
+    """None: the engine runs on the CPU."""
+    own_pids: frozenset[int] = frozenset()
+    """This process as NVML knows it."""
     n_parallel: int = 1
     project_name: str = "orchestrator"
 
@@ -43,11 +52,8 @@ class Scene:
 class Meter(Protocol):
     """One instrument; windows follow one another and never nest."""
 
-    def settle(self) -> None:
-        """Wait for a good moment to open a window; called before any meter begins."""
-
     def begin(self) -> None:
-        """Open a window. Everything slow happens before the last statement."""
+        """Open a window. Everything slow, waiting included, happens before the last statement."""
 
     def end(self) -> None:
         """Close the window. The first statement reads the instrument."""
@@ -62,6 +68,15 @@ class Meter(Protocol):
         """Release the instrument; more calls do nothing."""
 
 
+def _neighbours(scene: Scene) -> Meter | None:
+    """The meter of who else computes on the GPU; None without a GPU."""
+    if scene.gpu is None:
+        return None
+    from orchestrator.meters.neighbours import NeighbourMeter
+
+    return NeighbourMeter(scene.gpu, scene.own_pids)
+
+
 def _codecarbon(scene: Scene) -> Meter:
     """CodeCarbon's meter, for every worker."""
     from orchestrator.meters.codecarbon import CodeCarbonMeter
@@ -71,20 +86,21 @@ def _codecarbon(scene: Scene) -> Meter:
 
 def _counter(scene: Scene) -> Meter | None:
     """The meter of the GPU's energy counter; None without a GPU."""
-    if scene.gpu_uuid is None:
+    if scene.gpu is None:
         return None
-    from orchestrator.meters.nvml import CounterMeter
+    from orchestrator.meters.counter import CounterMeter
 
-    return CounterMeter(scene.gpu_uuid)
+    return CounterMeter(scene.gpu)
 
 
 def _power(scene: Scene) -> Meter | None:
     """The meter that integrates the GPU's power; None without a GPU."""
-    if scene.gpu_uuid is None:
+    if scene.gpu is None:
         return None
-    from orchestrator.meters.telemetry import PowerMeter
+    from orchestrator.meters.power import PowerMeter
+    from orchestrator.meters.samples import sample_source
 
-    return PowerMeter(scene.gpu_uuid)
+    return PowerMeter(sample_source(scene.gpu))
 
 
 @dataclass(frozen=True)
@@ -103,6 +119,7 @@ class MeterKind:
 
 
 METERS: dict[str, MeterKind] = {
+    "neighbours": MeterKind(_neighbours, NeighbourColumns),
     "codecarbon": MeterKind(_codecarbon, CodeCarbonColumns, packages=("codecarbon",)),
     "counter": MeterKind(_counter, CounterColumns, gpu_energy="gpu_energy_counter_j"),
     "power": MeterKind(_power, PowerColumns, gpu_energy="gpu_energy_integrated_j"),

@@ -23,13 +23,12 @@ SHORTEST_S = 0.05
 CPU_METHODS = {"intel_rapl": "rapl", "cpu_load": "cpu_load", "constant": "constant"}
 """CodeCarbon's mode -> our word."""
 
-FIGURES = tuple(name for name in CodeCarbonColumns.model_fields if not name.endswith("_method"))
+FIGURES = tuple(
+    name
+    for name in CodeCarbonColumns.model_fields
+    if not name.endswith("_method") and name != "pue"
+)
 """Its columns that hold an energy or an emission."""
-
-
-def _nothing(why: str) -> Reading:
-    """A reading in which every figure is unknown, for one reason."""
-    return Reading(dict.fromkeys(CodeCarbonColumns.model_fields), dict.fromkeys(FIGURES, why))
 
 
 class CodeCarbonMeter:
@@ -38,19 +37,13 @@ class CodeCarbonMeter:
     def __init__(self, scene: Scene) -> None:
         os.environ["CODECARBON_LOG_LEVEL"] = "error"  # before the import, else it prints
         self._scene = scene
+        # CodeCarbon takes only integers (a UUID gives 0 J), and knows no simulated GPU
         self._gpu_index: int | None = None
-        if scene.gpu_uuid is not None:
-            from orchestrator.meters.nvml import index_of
-
-            self._gpu_index = index_of(
-                scene.gpu_uuid
-            )  # CodeCarbon takes only integers (a UUID gives 0 J)
+        if scene.gpu is not None and scene.gpu.simulated is None:
+            self._gpu_index = scene.gpu.gpu.index
         self._tracker: Any = None
         self._stopped: Any = None
         self._began = self._window_s = 0.0
-
-    def settle(self) -> None:
-        """Any moment will do."""
 
     def begin(self) -> None:
         """Make and start a tracker (a stopped one can't be restarted)."""
@@ -105,7 +98,9 @@ class CodeCarbonMeter:
         """The tracker's final record as columns."""
         data = getattr(self._stopped, "final_emissions_data", None)
         if data is None:
-            return _nothing("CodeCarbon measured nothing (its own error was swallowed)")
+            why = "CodeCarbon measured nothing (its own error was swallowed)"
+            unknown = dict.fromkeys(CodeCarbonColumns.model_fields)
+            return Reading(unknown | {"pue": self._scene.machine.pue}, dict.fromkeys(FIGURES, why))
         # CodeCarbon writes the text "None" for an experiment without an id
         record = asdict(data) | {"experiment_id": None}
         reading = self._of_record(data)
@@ -136,6 +131,7 @@ class CodeCarbonMeter:
             "cpu_method": cpu_method,
             "ram_energy_j": data.ram_energy * J_PER_KWH,
             "ram_method": "constant" if self._scene.machine.ram_power_w else "process_rss",
+            "pue": self._scene.machine.pue,
         }
         if self._gpu_index is None:
             return Reading(values | {"gpu_energy_cc_j": None}, {"gpu_energy_cc_j": "no GPU"})

@@ -7,6 +7,18 @@ from typing import Annotated
 from orchestrator.nouns import Column, Noun
 
 
+class NeighbourColumns(Noun):
+    """Who else was on the GPU."""
+
+    n_foreign_processes: Annotated[
+        int | None,
+        Column(
+            "other processes that computed on the GPU before or after the window",
+            null="no GPU, or it doesn't tell",
+        ),
+    ] = None
+
+
 class CodeCarbonColumns(Noun):
     """What CodeCarbon gives of a window."""
 
@@ -34,6 +46,14 @@ class CodeCarbonColumns(Noun):
         float | None, Column("RAM energy as CodeCarbon has it: a model", "J", "see notes")
     ] = None
     ram_method: Annotated[str | None, Column("process_rss or constant", null="not measured")] = None
+    pue: Annotated[
+        float | None,
+        Column(
+            "what CodeCarbon's energies are multiplied by for the building's own use",
+            "1",
+            "not recorded by an earlier version",
+        ),
+    ] = None
 
 
 class CounterColumns(Noun):
@@ -41,6 +61,36 @@ class CounterColumns(Noun):
 
     gpu_energy_counter_j: Annotated[
         float | None, Column("GPU energy by NVML's counter", "J", "no GPU or no counter, see notes")
+    ] = None
+    counter_rest_j: Annotated[
+        float | None,
+        Column(
+            "part of it between the counter's steps and the window's two edges",
+            "J",
+            "no GPU or no counter",
+        ),
+    ] = None
+    counter_steps: Annotated[
+        int | None, Column("steps of the counter in the window", null="no GPU or no counter")
+    ] = None
+    counter_look_s: Annotated[
+        float | None,
+        Column(
+            "time between two looks at the counter around a step: how sharply it is seen",
+            "s",
+            "no GPU or no counter",
+        ),
+    ] = None
+    power_before_w: Annotated[
+        float | None,
+        Column(
+            "mean power of the GPU in the counter's step before the window: idle, model loaded",
+            "W",
+            "no GPU or no counter",
+        ),
+    ] = None
+    counter_period_s: Annotated[
+        float | None, Column("time between two of them", "s", "no GPU or no counter")
     ] = None
 
 
@@ -54,4 +104,11 @@ class PowerColumns(Noun):
     power_semantics: Annotated[
         str | None,
         Column("what the polled power is: instant, average_1s or unknown", null="no GPU"),
+    ] = None
+    throttled: Annotated[
+        bool | None,
+        Column(
+            "whether the GPU slowed itself down for heat or power, looked at every 0.1 s",
+            null="no GPU, or it doesn't tell",
+        ),
     ] = None

@@ -51,6 +51,7 @@ class AssignmentFactory:
             machines=self.prepared.resolved.machines,
             threads=None if self.placement.gpu else max(1, int(self.placement.cpu)),
             n_parallel=self.placement.per_host,
+            longest_length=int(plan.space.parameters.max_length.high),
             timeout_s=self.options.execution_timeout_s,
             may_not_fit=bool(plan.each),
         )

@@ -15,7 +15,7 @@ from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.sweep_plan import SweepPlan
 from orchestrator.engine import ENGINES, options_of
 from orchestrator.engine.offload import GPU_SHARE, RAM_SHARE
-from orchestrator.meters.nvml import Gpu
+from orchestrator.gpu.devices import Gpu
 from orchestrator.models import Architecture, Model
 from orchestrator.nouns import Configuration, Quantization, Setup, TrialSpec, effective_of
 from orchestrator.sweep.request import Resolved

@@ -19,7 +19,8 @@ from orchestrator.dataset.tables import TableWriter
 from orchestrator.dataset.trial_files import seal_left
 from orchestrator.engine import ENGINES
 from orchestrator.errors import UserError
-from orchestrator.meters.nvml import visible_gpus
+from orchestrator.gpu.devices import visible_gpus
+from orchestrator.gpu.lock import holder_of_gpu, in_use
 from orchestrator.sweep.assignments import AssignmentFactory, RunOptions, searcher_of
 from orchestrator.sweep.budget import Budget
 from orchestrator.sweep.estimate import too_small
@@ -233,11 +234,18 @@ def _keep_plan(prepared: Prepared) -> None:
 
 
 def _own_gpus(resolved: Resolved) -> int:
-    """GPUs that a private Ray offers; a cluster's nodes say their own."""
+    """GPUs that a private Ray offers; a cluster's nodes say their own.
+
+    Raises UserError where another sweep holds one of them.
+    """
     request = resolved.request
     if request.address is not None or not ENGINES[request.engine].needs_weights:
         return 0
-    return len(visible_gpus())
+    gpus = visible_gpus()
+    for gpu in gpus:
+        if (holder := holder_of_gpu(gpu.uuid)) is not None:
+            raise UserError(in_use(gpu.uuid, holder))
+    return len(gpus)
 
 
 def _last_order(prepared: Prepared) -> int:

@@ -11,28 +11,38 @@ import contextlib
 import faulthandler
 import hashlib
 import math
+import os
 import platform
 import socket
 import time
+import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import Field
 from ray import tune
 
-from orchestrator import __version__
+from orchestrator import __version__, host
 from orchestrator.dataset.energy import counted_energy_j
 from orchestrator.dataset.environment import Environment, Pilot
-from orchestrator.dataset.schema import Execution, PlaceColumns, SpecColumns, TrialColumns
+from orchestrator.dataset.schema import (
+    Execution,
+    PlaceColumns,
+    SpecColumns,
+    TrialColumns,
+)
 from orchestrator.dataset.trial_files import Origin
 from orchestrator.engine import ENGINES, Engine, GenerationError
 from orchestrator.engine.too_large import TooLargeEngine
 from orchestrator.errors import ModelTooLargeError, UserError
+from orchestrator.gpu.access import compute_pids, open_gpu, state_of
+from orchestrator.gpu.devices import list_gpus, visible_gpus
+from orchestrator.gpu.lock import GpuLock, hold_gpu
 from orchestrator.machine_files import detect
 from orchestrator.measure import ExecutionLimits, Instrumented, execute, warm_up
 from orchestrator.meters import METERS, Scene, meters_for
-from orchestrator.meters.nvml import Gpu, list_gpus
 from orchestrator.nouns import Machine, Noun, Prompt, Setup, TrialSpec, derived_values
 from orchestrator.packages import package_versions
 from orchestrator.unknowns import least_of_known, quotient
@@ -54,6 +64,8 @@ class Assignment(Noun):
     threads: int | None
     n_parallel: int
     """Trials that may run on one host at once; with GPUs no more than that host has."""
+    longest_length: int
+    """The largest max_length that the sweep may ask for."""
     timeout_s: float | None = None
     """Of one execution."""
     oom_tokens: dict[str, int] = Field(default_factory=dict)
@@ -76,11 +88,15 @@ class Loaded:
     machine: Machine
     pilot: Pilot | None
     """None where the model doesn't fit in memory."""
-    gpu: Gpu | None
     oom_tokens: int | None = None
     """Shortest length at which memory ran out in this process."""
+    session_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+    n_trials: int = 0
+    """Trials that the session has begun."""
 
 
+_gpu_lock: GpuLock | None = None
 _loaded: Loaded | None = None
 """One a process, and a process has one GPU."""
 
@@ -108,26 +124,52 @@ def loaded_for(assignment: Assignment) -> tuple[Loaded, bool]:
         _loaded.tools.close()
         _loaded = None
     machine = _machine(assignment)
+    pids_before = _hold_gpu(assignment)
     engine = _engine(assignment)
     fits = not isinstance(engine, TooLargeEngine)
-    gpu_uuid = engine.info.columns.gpu_uuid
-    gpus = list_gpus()
-    # by UUID: Ray, CUDA and NVML number the GPUs differently
-    gpu = next((gpu for gpu in gpus if gpu.uuid == gpu_uuid), None)
     n_parallel = assignment.n_parallel
-    if gpu is not None:  # with one trial a GPU no more can share this host
-        n_parallel = min(n_parallel, len(gpus))
-    scene = Scene(machine, gpu_uuid, n_parallel, project_name=assignment.spec.sweep_id)
+    if engine.gpu is not None and engine.gpu.simulated is None:
+        # with one trial a GPU no more can share this host
+        n_parallel = min(n_parallel, len(list_gpus()))
+    scene = Scene(
+        machine,
+        engine.gpu,
+        own_pids=_own_pids(engine, pids_before),
+        n_parallel=n_parallel,
+        project_name=assignment.spec.sweep_id,
+    )
     tools = Instrumented(
         engine=engine,
         meters=meters_for(scene) if fits else [],
         pue=machine.pue,
         n_parallel=n_parallel,
         country_known=machine.country_iso_code is not None,
+        clock=engine.gpu.clock if engine.gpu else time.perf_counter,
     )
-    pilot = warm_up(tools) if fits else None
-    _loaded = Loaded(key, tools, machine, pilot, gpu)
+    pilot = warm_up(tools, assignment.longest_length) if fits else None
+    _loaded = Loaded(key, tools, machine, pilot)
     return _loaded, fits
+
+
+def _hold_gpu(assignment: Assignment) -> frozenset[int]:
+    """Hold the GPU that the engine will use, and list who computes on it already.
+
+    Raises UserError naming who holds it.
+    """
+    global _gpu_lock  # noqa: PLW0603 - held until the process ends
+    gpus = visible_gpus() if ENGINES[assignment.spec.setup.engine].needs_weights else []
+    if not gpus:
+        return frozenset()
+    gpu = gpus[0]  # Ray shows a worker its own alone
+    if _gpu_lock is None or _gpu_lock.uuid != gpu.uuid:
+        _gpu_lock = hold_gpu(gpu.uuid, f"sweep {assignment.spec.sweep_id}")
+    return compute_pids(open_gpu(gpu.uuid)) or frozenset()
+
+
+def _own_pids(engine: Engine, before: frozenset[int]) -> frozenset[int]:
+    """This process as NVML knows it: in a container its number is another one."""
+    now = compute_pids(engine.gpu) if engine.gpu else None
+    return frozenset({os.getpid(), *((now or frozenset()) - before)})
 
 
 def _engine(assignment: Assignment) -> Engine:
@@ -166,13 +208,18 @@ def _versions(engine: Engine) -> dict[str, str]:
 
 def _origin(assignment: Assignment, loaded: Loaded, *, loaded_here: bool) -> Origin:
     """Where and with what a trial runs."""
-    info, gpu = loaded.tools.engine.info, loaded.gpu
+    info, access = loaded.tools.engine.info, loaded.tools.engine.gpu
+    gpu = access.gpu if access else None
     place = PlaceColumns(
         machine=loaded.machine.name,
         host=hashlib.sha256(socket.gethostname().encode()).hexdigest()[:12],
         gpu_name=gpu.name if gpu else None,
         country_iso_code=loaded.machine.country_iso_code,
+        session_id=loaded.session_id,
+        session_started_at=loaded.started_at,
+        session_trial=loaded.n_trials,
     )
+    loaded.n_trials += 1
     columns = TrialColumns(
         **place.model_dump(),
         **derived_values(SpecColumns, assignment.spec),
@@ -191,6 +238,10 @@ def _origin(assignment: Assignment, loaded: Loaded, *, loaded_here: bool) -> Ori
         memory_tokens=info.memory_tokens,
         pilot=loaded.pilot,
         power_limit_w=gpu.power_limit_w if gpu else None,
+        cpu_model=host.cpu_model(),
+        cpu_governor=host.cpu_governor(),
+        load_1min=host.load_1min(),
+        **(asdict(state_of(access)) if access else {}),
     )
     return Origin(columns=columns, environment=environment)
 

@@ -29,7 +29,7 @@ def call(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setattr("orchestrator.meters.nvml.visible_gpus", list)
+    monkeypatch.setattr("orchestrator.gpu.devices.visible_gpus", list)
     builders.host_memory(monkeypatch, 16 * 2**30)
     monkeypatch.setattr("orchestrator.sweep.staging.staged_weights", no_staging)
     return caller(capsys)
@@ -375,7 +375,7 @@ def test_an_interrupt_ends_with_130(
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("orchestrator.meters.nvml.visible_gpus", interrupt)
+    monkeypatch.setattr("orchestrator.gpu.devices.visible_gpus", interrupt)
     for verb in ("plan", "tune"):
         done = call(verb, "--space", "lhs")
         said = "Interrupted. Finished work is kept; run the same command again to resume."
@@ -388,7 +388,7 @@ def test_a_bug_keeps_its_traceback(
     def bug() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("orchestrator.meters.nvml.visible_gpus", bug)
+    monkeypatch.setattr("orchestrator.gpu.devices.visible_gpus", bug)
     with pytest.raises(ZeroDivisionError):
         call("plan", "--space", "lhs")
 

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.dataset import remaining
 from orchestrator.dataset.drift import marked
+from orchestrator.dataset.first_lengths import with_caveats
 from orchestrator.dataset.flags import (
     DOUBTFUL,
     FLAGS,
@@ -51,8 +52,17 @@ def drifted() -> tuple[str, ...]:
     return marked(builders.execution(warning_flags=()), ("torch 1 -> 2",)).warning_flags
 
 
+def paid_for_new_lengths() -> tuple[str, ...]:
+    """The flags of the first answer of a process whose attention built a plan for each length."""
+    execution = builders.execution(n_prompt_tokens=10, n_new_tokens=9, warning_flags=())
+    record = builders.record(executions=[execution], gpu_uuid="GPU-1", attention="sdpa")
+    return with_caveats([record])[0].executions[0].warning_flags
+
+
 EXAMPLES: dict[str, Callable[[], tuple[str, ...]]] = {
     "throttled": lambda: window_flags(window(seen=frozenset({"throttled"}))),
+    "foreign_load": lambda: window_flags(window(seen=frozenset({"foreign_load"}))),
+    "new_lengths": paid_for_new_lengths,
     "meter_disagreement": lambda: window_flags(window({"gpu_energy_integrated_j": 89.0})),
     "window_mismatch": lambda: window_flags(window({"gpu_energy_cc_j": 111.0})),
     "too_short": lambda: window_flags(window(window_s=0.99)),
@@ -123,7 +133,7 @@ def test_what_readers_do_with_a_flag_follows_its_row() -> None:
         if flag.rerun:
             rerun.add(name)
     assert (left_out, doubtful, rerun) == (LEFT_OUT, DOUBTFUL, RERUN)
-    assert left_out == {"throttled"}
+    assert left_out == {"throttled", "foreign_load", "new_lengths"}
     assert rerun <= doubtful
 
 

@@ -24,7 +24,7 @@ from orchestrator.dataset.schema import (
 )
 from orchestrator.dataset.summary import SummaryRow
 from orchestrator.dataset.verdicts import Verdict
-from orchestrator.meters.telemetry import FIELDS
+from orchestrator.meters.poller import FIELDS
 from orchestrator.nouns import Column, Noun, columns_of
 from tests import builders
 

@@ -399,7 +399,7 @@ def test_another_schema_version_is_named(tmp_path: Path) -> None:
     del content["executions"][0]["output_text"]
     (tmp_path / "trial.json").write_text(json.dumps(content))
     with pytest.raises(
-        ValueError, match=r"^trial\.json: was written with version 99 .* up to version 2; update"
+        ValueError, match=r"^trial\.json: was written with version 99 .* up to version 3; update"
     ):
         read_trial(tmp_path)
 

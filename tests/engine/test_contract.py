@@ -138,4 +138,6 @@ def test_what_was_loaded_is_told(subject: Subject) -> None:
     assert info.versions
     assert info.columns.synthetic is True
     assert info.columns.chat_template is False
-    assert (info.columns.gpu_uuid, info.columns.offload_fraction) == (None, 0.0)
+    gpu = subject.engine.gpu
+    assert info.columns.gpu_uuid == (gpu.gpu.uuid if gpu else None)
+    assert info.columns.offload_fraction == 0.0

@@ -7,7 +7,8 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -731,3 +732,12 @@ def test_real_nan_weights_are_a_typed_failure(
     with pytest.raises(GenerationError) as raised:
         subject_of(engine).generate()
     assert raised.value.kind == "nan"
+
+
+@pytest.mark.parametrize("cuda", [True, False])
+def test_the_window_waits_for_the_gpu(cuda: bool) -> None:
+    """Without it a window would close before its last token is computed."""
+    waits: list[str] = []
+    torch = SimpleNamespace(cuda=SimpleNamespace(synchronize=lambda: waits.append("waited")))
+    HfEngine.synchronize(cast("HfEngine", SimpleNamespace(_cuda=cuda, _torch=torch)))
+    assert waits == (["waited"] if cuda else [])

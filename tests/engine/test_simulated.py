@@ -18,6 +18,19 @@ def test_the_simulated_engine_takes_the_time_it_is_told_to(monkeypatch: pytest.M
     assert subject.generate().ttft_s >= 0.002  # type: ignore[operator]
 
 
+def test_its_gpu_draws_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_SIMULATED_GPU", '{"new_token_s": 0.5, "name": "SIMULATED B"}')
+    subject = subject_of(SimulatedEngine(builders.setup(), "smollm2", 1))
+    assert subject.engine.gpu is not None
+    assert subject.engine.gpu.gpu.name == "SIMULATED B"
+    began_s = subject.engine.gpu.clock()
+    generated = subject.generate(fixed_length=True)
+    subject.engine.synchronize()
+    assert subject.engine.gpu.clock() - began_s == pytest.approx(
+        0.5 * len(generated.tokens), rel=0.01
+    )
+
+
 def test_the_simulated_engine_ends_texts_at_times() -> None:
     subject = subject_of(SimulatedEngine(builders.setup(), "smollm2", 1))
     reasons = [

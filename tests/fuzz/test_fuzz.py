@@ -35,7 +35,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     Fails on a traceback and on output that acts on a terminal.
     """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("orchestrator.meters.nvml.visible_gpus", list)
+    monkeypatch.setattr("orchestrator.gpu.devices.visible_gpus", list)
     monkeypatch.setattr(
         "orchestrator.sweep.staging.staged_weights", lambda _model, _say: "simulated"
     )

@@ -387,7 +387,7 @@ def test_exactly_the_chosen_gpu_is_charged(
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", uuid(index) if visible == "GPU" else visible)
     with installed(host(300, 200, 100, 50), codecarbon=True) as nvml:
-        meter = CodeCarbonMeter(Scene(ON_GPU, uuid(index)))
+        meter = CodeCarbonMeter(Scene(ON_GPU, nvml.access(index)))
         for _ in range(2):  # CodeCarbon keeps what it found of the hardware for the next tracker
             reading = gpu_window(meter, nvml, 10.0)
             assert reading.values["gpu_energy_cc_j"] == pytest.approx(watts * 10, rel=1e-6)
@@ -412,13 +412,13 @@ def test_without_a_gpu_of_ours_no_gpu_is_charged() -> None:
 
 def test_the_pue_applies_to_the_gpu() -> None:
     with installed(host(300), codecarbon=True) as nvml:
-        meter = CodeCarbonMeter(Scene(ON_GPU.model_copy(update={"pue": 1.2}), uuid(0)))
+        meter = CodeCarbonMeter(Scene(ON_GPU.model_copy(update={"pue": 1.2}), nvml.access()))
         assert gpu_window(meter, nvml, 10.0).values["gpu_energy_cc_j"] == pytest.approx(3600)
 
 
 def test_a_gpu_that_reads_nothing_makes_the_total_unknown() -> None:
     with installed(host(300, counter="frozen"), codecarbon=True) as nvml:
-        reading = gpu_window(CodeCarbonMeter(Scene(ON_GPU, uuid(0))), nvml, 10.0)
+        reading = gpu_window(CodeCarbonMeter(Scene(ON_GPU, nvml.access())), nvml, 10.0)
     unknown = ("energy_kwh", "energy_j", "emissions_kg", "gpu_energy_cc_j")
     assert {name: reading.values[name] for name in unknown} == dict.fromkeys(unknown)
     assert reading.notes == dict.fromkeys(unknown, "CodeCarbon read no GPU energy")

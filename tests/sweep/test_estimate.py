@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.dataset.sweep_plan import SweepPlan
-from orchestrator.meters.nvml import Gpu
+from orchestrator.gpu.devices import Gpu
 from orchestrator.models import KNOWN, parse_model
 from orchestrator.nouns import QUANTIZATIONS, Configuration
 from orchestrator.sweep import estimate

@@ -40,6 +40,7 @@ def assignment(spec: TrialSpec | None = None, **changes: Any) -> Assignment:
         "machines": MACHINES,
         "threads": 1,
         "n_parallel": 1,
+        "longest_length": 2000,
     }
     return Assignment.model_validate(values | own | {"spec": spec or builders.spec(**changes)})
 

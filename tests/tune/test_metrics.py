@@ -161,7 +161,7 @@ def test_a_gpu(measured: dict[str, Any], watts: float, joules: float | None) -> 
     metrics = Metrics(SWEEP, 1, seen)
     where = builders.origin(spec, gpu_uuid="GPU-1", gpu_name="A100")
     values = builders.ON_GPU | measured
-    values["energy_basis"] = energy_basis(values, has_gpu=True)
+    values["energy_basis"] = energy_basis(values, has_gpu=True, window_s=4.0)
     execution = builders.execution(1, of=spec, **values)
     metrics.execution_recorded(spec, where, execution)
     assert not metrics.broken

@@ -63,7 +63,7 @@ class Machine:
     def close(self) -> None:
         self.closed += 1
 
-    def warm_up(self, _tools: Any) -> Pilot:
+    def warm_up(self, _tools: Any, _longest: int) -> Pilot:
         if self.failing:
             raise self.failing
         return PILOT
@@ -274,7 +274,7 @@ trainable.HUNG_FACTOR, trainable.HUNG_EXTRA_S, trainable.HUNG_LOAD_S = 0.0, 0.5,
 where, timeout_s = sys.argv[1], float(sys.argv[2]) or None
 hang = lambda *_: time.sleep(float(sys.argv[3]))
 trainable.meters_for = lambda _scene: []
-trainable.warm_up = hang if where == "load" else lambda _tools: PILOT
+trainable.warm_up = hang if where == "load" else lambda *_: PILOT
 def execute(tools, spec, prompt, *_):
     hang()
     return builders.measured(prompt.number, of=spec)

@@ -31,6 +31,8 @@ NEW_NAMES = {
     "text": "output_text",
 }
 """Columns of version 1 that later versions name otherwise."""
+CAVEAT = "new_lengths"
+"""A flag that version 3 adds to rows of earlier versions."""
 LISTS = ("dormant", "flags", "limits", "reasons")
 """Columns that are lists in version 1, and texts joined by ";" in later versions."""
 SAME_IN_EVERY_VERSION = (
@@ -53,6 +55,8 @@ def rows_of(table: Path) -> list[dict[str, Any]]:
         for name in LISTS:
             if isinstance(named.get(name), str):
                 named[name] = [entry for entry in named[name].split(";") if entry]
+            if name in named and named[name] is not None:
+                named[name] = [entry for entry in named[name] if entry != CAVEAT]
         if "started_at" in named:
             named["started_at"] = as_time(named["started_at"])
         rows.append(named)
