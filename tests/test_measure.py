@@ -877,7 +877,7 @@ def counters(
         (counters(1000.0, 1050.0), {"window_s": 0.9}, {"too_short"}),
         # a step of the counter of 0.1 s at each edge is no mismatch
         (counters(1000.0, 1050.0), {"window_s": 3.9}, set()),
-        (counters(1000.0, 1060.0), {"window_s": 4.0}, {"window_mismatch"}),
+        (counters(1000.0, 1110.0), {"window_s": 4.0}, {"window_mismatch"}),
         # the PUE is in CodeCarbon's figure and not in the counter's
         (counters(1000.0, 1200.0), {"pue": 1.2}, set()),
         (counters(1000.0, 1000.0), {"pue": 1.2}, {"window_mismatch"}),

@@ -279,7 +279,7 @@ def left_out_table(data: Data) -> Table:
     )
     note = (
         "Failed and discarded executions are in no effect. Flagged ones are, except for those "
-        f"flagged {', '.join(LEFT_OUT)}. An execution may occur in several rows."
+        f"flagged {', '.join(sorted(LEFT_OUT))}. An execution may occur in several rows."
     )
     head = ("what", "why", "executions", "energy")
     return Table("left-out", "Discarded, failed, flagged", head, rows, note)

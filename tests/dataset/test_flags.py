@@ -64,7 +64,7 @@ EXAMPLES: dict[str, Callable[[], tuple[str, ...]]] = {
     "foreign_load": lambda: window_flags(window(seen=frozenset({"foreign_load"}))),
     "new_lengths": paid_for_new_lengths,
     "meter_disagreement": lambda: window_flags(window({"gpu_energy_integrated_j": 89.0})),
-    "window_mismatch": lambda: window_flags(window({"gpu_energy_cc_j": 111.0})),
+    "window_mismatch": lambda: window_flags(window({"gpu_energy_cc_j": 121.0})),
     "too_short": lambda: window_flags(window(window_s=0.99)),
     "drift": drifted,
     "estimated_cpu": lambda: window_flags(window({"cpu_method": "cpu_load"})),

@@ -58,7 +58,12 @@ def paths(tmp_path: Path) -> DataSetPaths:
         3, of=gpu, **builders.ON_GPU, started_at="2026-01-02T03:05:00+00:00"
     )
     origin = builders.origin(
-        gpu, machine="colab", gpu_uuid="GPU-1", gpu_name="Tesla T4 <b>|</b>", synthetic=False
+        gpu,
+        machine="colab",
+        gpu_uuid="GPU-1",
+        gpu_name="Tesla T4 <b>|</b>",
+        synthetic=False,
+        attention="sdpa without cudnn",
     )
     builders.seal_trial(paths, gpu, [*on, started], origin)
     rebuild(paths)

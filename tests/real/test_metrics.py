@@ -177,7 +177,7 @@ def check_figures(prometheus: Prometheus, out: Path) -> None:
     assert states["waiting"][0] <= N_TRIALS
     assert {*states["failed"], *states["given_up"]} == {0.0}
     ((place, watts),) = prometheus.history("power_watts")
-    assert (place["host"], place["gpu"]) == (rows[0]["host"], "none")
+    assert (place["host"], place["gpu"]) == (rows[0]["host"], "SIMULATED-0")
     known = [row["energy_j"] / row["window_s"] for row in rows]
     assert all(min(known) <= value * 1.001 and value <= max(known) * 1.001 for value in watts)
 

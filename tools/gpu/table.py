@@ -1,4 +1,4 @@
-"""Print each GPU execution's meters side by side; fail where two differ by more than 1 %.
+"""Print each GPU execution's meters side by side; fail where two differ by more than 5 %.
 
 The two are CodeCarbon and NVML's energy counter.
 
@@ -40,7 +40,7 @@ def main(out: Path) -> int:
             f"{row['energy_per_token_j']:7.2f}  {row['warning_flags']}"
         )
     print(f"{len(rows)} executions; CodeCarbon against the counter: at most {worst:.2%} apart")
-    return 0 if rows and worst <= 0.01 else 1
+    return 0 if rows and worst <= 0.05 else 1
 
 
 if __name__ == "__main__":
