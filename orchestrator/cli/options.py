@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
+from pydantic.fields import FieldInfo
 
-from orchestrator.engine import ENGINES
+from orchestrator.engine import ENGINES, flag_of
 from orchestrator.errors import UserError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -61,20 +62,30 @@ def _keep_engine_option(context: click.Context, option: click.Parameter, value: 
         given[option.name] = value
 
 
-def _options_of_engines() -> list[Callable[[F], F]]:
+def _engine_option(name: str, field: FieldInfo) -> Callable[[F], F]:
+    """The option of a field of an engine's options.
+
+    Its value is passed on as text: the engine's options know its type and limits, and check it
+    with everything else (sweep/request.py).
+    """
+    meaning = str(field.description)
+    if field.annotation is bool:
+        how: dict[str, Any] = {"is_flag": True}
+    else:
+        how = {"metavar": "VALUE"}
+        if field.default is not None:
+            meaning = f"{meaning} [default: {field.default}]"
+    return click.option(
+        flag_of(name), help=meaning, expose_value=False, callback=_keep_engine_option, **how
+    )
+
+
+def engine_options() -> list[Callable[[F], F]]:
     """An option for each field of the engines' options."""
-    return [
-        click.option(
-            f"--{name.replace('_', '-')}",
-            is_flag=field.annotation is bool,
-            type=field.annotation,
-            help=field.description,
-            expose_value=False,
-            callback=_keep_engine_option,
-        )
-        for kind in ENGINES.values()
-        for name, field in kind.options.model_fields.items()
-    ]
+    fields: dict[str, FieldInfo] = {}
+    for kind in ENGINES.values():
+        fields |= kind.options.model_fields
+    return [_engine_option(name, field) for name, field in fields.items()]
 
 
 OPTIONS = [
@@ -140,7 +151,7 @@ OPTIONS = [
         is_flag=True,
         help="Always generate max_length tokens: no text ends early.",
     ),
-    *_options_of_engines(),
+    *engine_options(),
     click.option(
         "--beyond-context",
         is_flag=True,

@@ -140,15 +140,21 @@ class Engine(Protocol):
 
 
 class EngineOptions(Noun):
-    """Options of an engine: each field is a flag of `tune`, its description the flag's help.
+    """Options of an engine: each field is a flag of `tune` and `plan`.
 
-    Each default is what ran before the option existed.
+    The field's description is the flag's help, its type and limits are checked when the flag is
+    given. Its default is what ran before the option existed. Options of one name, of several
+    engines, are one flag.
     """
 
     @property
     def offloads(self) -> bool:
         """Whether layers that the GPU has no room for stay in the host's memory."""
         return False
+
+    def faults_without_gpu(self) -> list[str]:
+        """Sentences on options that mean nothing on a machine without a GPU."""
+        return []
 
 
 class TransformersOptions(EngineOptions):
@@ -164,6 +170,18 @@ class TransformersOptions(EngineOptions):
     def offloads(self) -> bool:
         """With --cpu-offload; they pass through the GPU at each token."""
         return self.cpu_offload
+
+    def faults_without_gpu(self) -> list[str]:
+        """There is no memory but the host's."""
+        if not self.cpu_offload:
+            return []
+        why = "this machine has no GPU, so all layers are in its memory anyway"
+        return [f"--cpu-offload: {why}; leave it out"]
+
+
+def flag_of(option: str) -> str:
+    """The flag of an engine's option."""
+    return f"--{option.replace('_', '-')}"
 
 
 @dataclass(frozen=True)

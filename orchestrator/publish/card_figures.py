@@ -78,7 +78,7 @@ class Content:
     """Languages of the use cases."""
     trials: int = 0
     synthetic: int = 0
-    """Executions with random weights or the simulated engine: their texts mean nothing."""
+    """Executions with random weights or no model at all: their texts mean nothing."""
     imported: int = 0
     """Measurements that were made without this program."""
     date: str = ""

@@ -48,7 +48,7 @@ class Fit:
     available_bytes: int | None
     tokens: int
     offloaded_bytes: int = 0
-    """About what the host's memory has to hold, unquantized (--cpu-offload)."""
+    """About what the host's memory has to hold of the layers, unquantized."""
     ram_bytes: int = 0
 
     def line(self) -> str:
@@ -66,11 +66,10 @@ class Fit:
             # the host needs memory for itself, too
             if self.offloaded_bytes > RAM_SHARE * self.ram_bytes:
                 return (
-                    f"does NOT fit, not even by --cpu-offload: {layers} would lie in the host's "
-                    f"memory, and {_gib(self.ram_bytes)} are free there"
+                    f"does NOT fit, not even with the host's memory: {layers} would lie there, "
+                    f"and {_gib(self.ram_bytes)} are free"
                 )
-            where = "stay in the host's memory (--cpu-offload), which is slow"
-            return f"does NOT fit whole: {layers} {where}"
+            return f"does NOT fit whole: {layers} stay in the host's memory, which is slow"
         if self.weights_bytes > available_bytes:
             return "does NOT fit: choose a smaller model or --quantization nf4"
         if self.weights_bytes + self.cache_bytes > available_bytes:
@@ -205,7 +204,7 @@ def _offloads(setup: Setup) -> bool:
 
 
 def offloaded_bytes(architecture: Architecture, quantization: Quantization, gpu_bytes: int) -> int:
-    """About what --cpu-offload leaves to the host's memory; 0 where the GPU holds the model.
+    """About what the GPU leaves to the host's memory; 0 where it holds the whole model.
 
     What lies there is unquantized, so it takes more bytes than it would on the GPU.
     """

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from orchestrator.engine import ENGINES
+from orchestrator.engine import ENGINES, flag_of
 from orchestrator.errors import UserError
 from orchestrator.machine_files import country, detect, read_machine
 from orchestrator.models import Model, parse_model
@@ -33,7 +34,7 @@ from orchestrator.nouns import (
 )
 from orchestrator.samplers import SamplerKind, sampler_of
 from orchestrator.yaml_files import faults as lines_of
-from orchestrator.yaml_files import names, nearest, read, short
+from orchestrator.yaml_files import names, nearest, printable, read, short
 
 T = TypeVar("T")
 
@@ -398,20 +399,30 @@ def _engine_faults(request: Request, gpu_names: list[str]) -> list[str]:
     foreign = sorted(request.engine_options.keys() - engine.options.model_fields.keys())
     if foreign:
         return [_foreign_option(option, request.engine) for option in foreign]
+    try:
+        options = engine.options(**request.engine_options)
+    except ValidationError as error:
+        return [_option_fault(item, request.engine) for item in error.errors(include_url=False)]
     # on a cluster other machines may have GPUs
-    offloads = engine.options(**request.engine_options).offloads
-    if offloads and request.address is None and not gpu_names:
-        why = "this machine has no GPU, so all layers are in its memory anyway"
-        return [f"--cpu-offload: {why}; leave it out"]
+    if request.address is None and not gpu_names:
+        return options.faults_without_gpu()
     return []
+
+
+def _option_fault(item: ErrorDetails, engine: str) -> str:
+    """A sentence on an option whose value isn't valid, or on options that don't go together."""
+    valid = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if not item["loc"]:
+        return f"--engine {engine}: {valid}"
+    flag = flag_of(str(item["loc"][0]))
+    return f"{flag} {printable(short(str(item['input'])))}: {valid}"
 
 
 def _foreign_option(option: str, engine: str) -> str:
     """A sentence on an option that belongs to other engines than the one that was asked for."""
     owners = [name for name, kind in ENGINES.items() if option in kind.options.model_fields]
-    flag = f"--{option.replace('_', '-')}"
     return (
-        f"{flag}: the {engine} engine doesn't have it; leave it out, or take --engine "
+        f"{flag_of(option)}: the {engine} engine doesn't have it; leave it out, or take --engine "
         f"{' or '.join(owners)}"
     )
 

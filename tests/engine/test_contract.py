@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
 
 from orchestrator.engine import ENGINES, Engine, GenerationError
+from orchestrator.nouns import Setup
+from orchestrator.sweep.request import Request
 from tests import builders
 from tests.engine.subject import PROMPT, Subject, subject_of
 
@@ -42,6 +45,16 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 
 def test_every_engine_is_tested_here() -> None:
     assert {name.partition(",")[0] for name in CASES} == set(ENGINES)
+
+
+@pytest.mark.parametrize("kind", ENGINES)
+def test_an_option_has_a_name_of_its_own_and_tells_what_it_means(kind: str) -> None:
+    """It is a flag of `tune` beside the fields of Request, and hashed beside those of Setup."""
+    options = ENGINES[kind].options.model_fields
+    taken = set(Setup.model_fields) | {field.name for field in dataclasses.fields(Request)}
+    assert not taken & set(options)
+    assert all(field.description for field in options.values())
+    assert ENGINES[kind].given_options() == {}, "each has a default"
 
 
 def test_same_seed_same_text_other_seed_other_text(subject: Subject) -> None:

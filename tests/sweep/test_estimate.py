@@ -234,8 +234,8 @@ def test_the_verdict_on_memory(available: float, verdict: str) -> None:
 
 
 NOT_EVEN = (
-    "does NOT fit, not even by --cpu-offload: about 9.5 GiB of layers would lie in the host's "
-    "memory, and 8.0 GiB are free there"
+    "does NOT fit, not even with the host's memory: about 9.5 GiB of layers would lie there, "
+    "and 8.0 GiB are free"
 )
 
 
@@ -245,8 +245,8 @@ NOT_EVEN = (
         (
             1.5,
             (
-                "does NOT fit whole: about 1.5 GiB of layers stay in the host's memory "
-                "(--cpu-offload), which is slow"
+                "does NOT fit whole: about 1.5 GiB of layers stay in the host's memory, "
+                "which is slow"
             ),
         ),
         (9.5, NOT_EVEN),
