@@ -21,7 +21,7 @@ from orchestrator.gpu.devices import Gpu
 from orchestrator.gpu.simulated import SimulatedGpu
 from orchestrator.meters import Reading
 from orchestrator.models import KNOWN
-from orchestrator.nouns import QUANTIZATIONS
+from orchestrator.nouns import QUANTIZATIONS, Machine
 from orchestrator.sweep.estimate import GPU_OVERHEAD_BYTES
 from tests import builders
 
@@ -238,7 +238,8 @@ def test_the_verb_tells_all(
 def test_a_sound_machine_ends_with_0(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(module, "_country", lambda *_: Check("country", "ITA"))
+    in_italy = Machine(name="cpu", accelerator="cpu", country_iso_code="ITA")
+    monkeypatch.setattr(module, "read_machine", lambda _name: (in_italy, Path("cpu.yaml")))
     with pytest.raises(SystemExit) as ended:
         main(["doctor"])
     assert ended.value.code == 0

@@ -168,12 +168,13 @@ class HfEngine:
         """The model on its device, quantized as requested. Raises the libraries' own errors."""
         from transformers import AutoModelForCausalLM
 
-        device_map = self._placed(setup, folder, dtype)
+        gpu_bytes = self._torch.cuda.mem_get_info()[0] if self._cuda else None
+        device_map = device_map_of(setup, folder, dtype, gpu_bytes)
         offloads = HOST in device_map.values()
-        config = _bitsandbytes(setup.quantization, dtype, offloads=offloads)
+        config = bitsandbytes_config(setup.quantization, dtype, offloads=offloads)
         options = {}
         # Weights that are quantized already bring their own configuration with them.
-        if not _quantized_as_requested(folder, config, offloads=offloads):
+        if not quantized_as_requested(folder, config, offloads=offloads):
             options["quantization_config"] = config
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -232,26 +233,6 @@ class HfEngine:
             weights_bytes=int(self.model.get_memory_footprint()),
             versions=package_versions(ENGINES["transformers"].packages),
         )
-
-    def _placed(self, setup: Setup, folder: Path, dtype: Any) -> DeviceMap:
-        """Where the layers go: the whole model on the GPU or, with --cpu-offload, what fits there.
-
-        An empty map means the CPU. Raises ModelTooLargeError where GPU and host together have too
-        little memory.
-        """
-        if not self._cuda:
-            return {}
-        if not options_of(setup).offloads:
-            return {"": GPU}
-        gpu_bytes, _ = self._torch.cuda.mem_get_info()
-        ram_bytes = psutil.virtual_memory().available
-        try:
-            return place(skeleton(folder, dtype), setup.quantization, gpu_bytes, ram_bytes)
-        except ModelTooLargeError as error:
-            raise ModelTooLargeError(
-                f"{setup.model} with {setup.quantization.name} doesn't fit, "
-                f"not even with --cpu-offload: {error}; use a smaller model or another machine"
-            ) from error
 
     def _forward_once(self) -> None:
         """Run one token through the model, so that what is loaded is what will run.
@@ -531,7 +512,27 @@ def _compute_dtype(requested: str, torch: Any) -> Any:
     return torch.bfloat16
 
 
-def _bitsandbytes(quantization: Quantization, dtype: Any, *, offloads: bool = False) -> Any:
+def device_map_of(setup: Setup, folder: Path, dtype: Any, gpu_bytes: int | None) -> DeviceMap:
+    """Where the layers go: the whole model on the GPU or, with --cpu-offload, what fits there.
+
+    `gpu_bytes`: free memory of the GPU; None: there is none, and an empty map means the CPU. Raises
+    ModelTooLargeError where GPU and host together have too little memory.
+    """
+    if gpu_bytes is None:
+        return {}
+    if not options_of(setup).offloads:
+        return {"": GPU}
+    ram_bytes = psutil.virtual_memory().available
+    try:
+        return place(skeleton(folder, dtype), setup.quantization, gpu_bytes, ram_bytes)
+    except ModelTooLargeError as error:
+        raise ModelTooLargeError(
+            f"{setup.model} with {setup.quantization.name} doesn't fit, "
+            f"not even with --cpu-offload: {error}; use a smaller model or another machine"
+        ) from error
+
+
+def bitsandbytes_config(quantization: Quantization, dtype: Any, *, offloads: bool = False) -> Any:
     """A quantization as a BitsAndBytesConfig of transformers; None for no quantization.
 
     With `offloads`, layers outside the GPU are not quantized. Its flag has "int8" in its name, but
@@ -557,7 +558,7 @@ def _bitsandbytes(quantization: Quantization, dtype: Any, *, offloads: bool = Fa
     return None
 
 
-def _quantized_as_requested(folder: Path, requested: Any, *, offloads: bool = False) -> bool:
+def quantized_as_requested(folder: Path, requested: Any, *, offloads: bool = False) -> bool:
     """Whether the weights are quantized already.
 
     Raises ValueError if they are quantized otherwise than requested, since transformers would

@@ -119,10 +119,8 @@ def loaded_for(assignment: Assignment) -> tuple[Loaded, bool]:
     key = _load_key(assignment.spec.setup, assignment.spec.model_ref)
     if _loaded is not None and _loaded.key == key:
         return _loaded, False
-    if _loaded is not None:
-        # before the next model is loaded: both might not fit
-        _loaded.tools.close()
-        _loaded = None
+    # before the next model is loaded: both might not fit
+    unload()
     machine = _machine(assignment)
     pids_before = _hold_gpu(assignment)
     engine = _engine(assignment)
@@ -149,6 +147,14 @@ def loaded_for(assignment: Assignment) -> tuple[Loaded, bool]:
     pilot = warm_up(tools, assignment.longest_length) if fits else None
     _loaded = Loaded(key, tools, machine, pilot)
     return _loaded, fits
+
+
+def unload() -> None:
+    """Free the engine that this process holds, if any; the next assignment loads its own."""
+    global _loaded  # noqa: PLW0603
+    if _loaded is not None:
+        _loaded.tools.close()
+        _loaded = None
 
 
 def _hold_gpu(assignment: Assignment) -> frozenset[int]:

@@ -18,8 +18,11 @@ from orchestrator.cli.metrics_view import metrics_view
 from orchestrator.cli.watch_view import N_FAULTS, N_FOLDERS, view
 from orchestrator.dataset.lock import held
 from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.schema import Execution
 from orchestrator.dataset.sweep_plan import SweepPlan, write_plan
+from orchestrator.dataset.tables import Trials
 from orchestrator.dataset.trial_files import append
+from orchestrator.nouns import TrialSpec
 from orchestrator.status import LastTrial, Status, StatusReader, SweepStatus, status
 from orchestrator.sweep.planning import make_plan
 from orchestrator.sweep.request import Request, resolve_request
@@ -265,10 +268,13 @@ def test_looking_again_is_the_same_as_looking_afresh(
     plan: SweepPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     computed: list[str] = []
-    of_sweep = module._of_sweep
-    monkeypatch.setattr(
-        module, "_of_sweep", lambda plan, trials: computed.append(plan.id) or of_sweep(plan, trials)
-    )
+    finished_of = module.finished_of
+
+    def counted(plan: SweepPlan, trials: Trials) -> list[tuple[TrialSpec, list[Execution]]]:
+        computed.append(plan.id)
+        return finished_of(plan, trials)
+
+    monkeypatch.setattr(module, "finished_of", counted)
     reader = StatusReader(OUT)
     steps = [lambda: run(plan, slice(0, 2)), lambda: begin(plan, 2), lambda: run(plan, slice(3, 5))]
     steps += [

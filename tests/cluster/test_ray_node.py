@@ -73,13 +73,18 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
+def other_dashboards(address: tuple[str, int], **_more: object) -> socket.socket:
+    """Connect to the dashboards of two other Rays, the only programs that listen."""
+    if address[1] in (8265, 8266):
+        return socket.socket()
+    raise ConnectionRefusedError
+
+
 def test_a_head_listens_on_loopback_and_asks_for_a_token(
     ray: PlayedRay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = free_port()
-    monkeypatch.setattr(
-        node, "_answers", lambda _host, port: port in (8265, 8266)
-    )  # other Rays' dashboards
+    monkeypatch.setattr(socket, "create_connection", other_dashboards)
     found = start(Offer("pc"), port)
     assert ray.flags() == [
         "--head", f"--port={port}", "--include-dashboard=true",

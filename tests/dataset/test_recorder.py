@@ -12,16 +12,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.dataset import recorder as module
-from orchestrator.dataset import trial_files
+from orchestrator.dataset import tables, trial_files
 from orchestrator.dataset.lock import Lock, held
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.recorder import DISK_POLL_S, DISK_WAIT_S, GIVEN_UP, WAITING, Recorder
 from orchestrator.dataset.tables import TableWriter, Trials
 from orchestrator.dataset.trial_files import read_partial, read_trial
+from orchestrator.nouns import TrialSpec
 from tests import builders
 
 SPEC = builders.spec()
-ORIGIN = builders.origin(SPEC)
 
 
 class Clock:
@@ -79,11 +79,12 @@ def recorder(
     )
 
 
-def record(recorder: Recorder, *numbers: int) -> None:
+def record(recorder: Recorder, *numbers: int, spec: TrialSpec = SPEC) -> None:
     """Append executions of one trial."""
+    origin = builders.origin(spec)
     for number in numbers:
-        measured = builders.measured(number, of=SPEC)
-        recorder.append(SPEC, ORIGIN, "shuffled", measured, first=number == 1)
+        measured = builders.measured(number, of=spec)
+        recorder.append(spec, origin, "shuffled", measured, first=number == 1)
 
 
 class Full:
@@ -122,13 +123,16 @@ def test_executions_become_a_trial_and_rows(recorder: Recorder, paths: DataSetPa
 def test_tables_that_wait_are_written_in_the_end(
     recorder: Recorder, paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.dataset.tables.FRESH_ROWS", 0)
-    monkeypatch.setattr(recorder.tables, "_written", 10**6)
-    record(recorder, 1)
+    """Those of a large data set are written once a tenth is new."""
+    monkeypatch.setattr(tables, "FRESH_ROWS", 0)
+    record(recorder, *range(1, 21))
     recorder.seal("pc", SPEC)
-    assert not paths.executions.exists()
+    second = SPEC.model_copy(update={"repeat": 2})
+    record(recorder, 1, spec=second)
+    recorder.seal("pc", second)
+    assert pq.read_table(paths.executions).num_rows == 20
     recorder.flush()
-    assert pq.read_table(paths.executions).num_rows == 1
+    assert pq.read_table(paths.executions).num_rows == 21
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import torch
 
 from orchestrator.engine import Generated, GenerationError
 from orchestrator.engine.hf import HfEngine, as_it_runs, load
@@ -332,7 +333,7 @@ def test_what_is_recorded_of_the_quantization_is_what_runs(
     recorded = (engine.info.columns.compute_dtype, engine.info.columns.double_quant)
     assert recorded == ("float32", double_quant)
     subject_of(engine).generate(fixed_length=True)
-    assert as_it_runs(engine.model, engine._torch.float32) == recorded
+    assert as_it_runs(engine.model, torch.float32) == recorded
 
 
 @pytest.mark.parametrize("quantization", ["nf4", "fp4"])
@@ -350,7 +351,7 @@ def test_repacked_4_bit_weights_have_plain_scales_and_compute_in_bfloat16(
         state = getattr(getattr(module, "weight", None), "quant_state", None)
         if state is not None:
             module.weight.data, _ = _convert_weight_packed_for_cpu(module.weight.data, state)
-    assert as_it_runs(engine.model, engine._torch.float32) == ("bfloat16", False)
+    assert as_it_runs(engine.model, torch.float32) == ("bfloat16", False)
 
 
 @pytest.mark.parametrize("quantization", ["nf4", "fp4"])
@@ -359,7 +360,7 @@ def test_what_is_recorded_holds_on_this_cpu(engines: Engines, quantization: str)
     engine = engines("llama2", quantization)
     recorded = (engine.info.columns.compute_dtype, engine.info.columns.double_quant)
     subject_of(engine).generate(fixed_length=True)
-    assert as_it_runs(engine.model, engine._torch.float32) == recorded
+    assert as_it_runs(engine.model, torch.float32) == recorded
 
 
 @pytest.mark.parametrize("quantization", ["none", "int8"])

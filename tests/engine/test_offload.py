@@ -16,7 +16,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.engine.hf import HfEngine, _bitsandbytes, _quantized_as_requested
+from orchestrator.engine.hf import (
+    HfEngine,
+    bitsandbytes_config,
+    device_map_of,
+    quantized_as_requested,
+)
 from orchestrator.engine.offload import (
     GPU,
     GPU_SHARE,
@@ -160,7 +165,7 @@ def test_bitsandbytes_quantizes_what_the_plan_has_on_the_gpu_and_nothing_else(
     device_map = place(llama2, QUANTIZATIONS[name], 3 * GIB, MUCH)
     one = llama2_7b()
     quantizer = AutoHfQuantizer.from_config(
-        _bitsandbytes(QUANTIZATIONS[name], torch.float16, offloads=True)
+        bitsandbytes_config(QUANTIZATIONS[name], torch.float16, offloads=True)
     )
     quantizer.preprocess_model(one, device_map=device_map)
     kinds = [type(layer.mlp.up_proj).__name__ for layer in one.model.layers]
@@ -194,15 +199,6 @@ def test_a_plan_is_loaded_and_its_text_is_that_of_the_whole_model(tiny: Tiny) ->
     assert outside == bytes_on(skeleton(path, torch.float32), plan, HOST) > 0
 
 
-def engine(monkeypatch: pytest.MonkeyPatch, gpu_bytes: int, ram_bytes: int) -> HfEngine:
-    """One that believes in a GPU, and has no model."""
-    one = HfEngine.__new__(HfEngine)
-    one._cuda = True
-    one._torch = SimpleNamespace(cuda=SimpleNamespace(mem_get_info=lambda: (gpu_bytes, MUCH)))
-    builders.host_memory(monkeypatch, ram_bytes, MUCH)
-    return one
-
-
 def offloading(**values: Any) -> Setup:
     """A setup with --cpu-offload."""
     return builders.setup(**values, engine_options={"cpu_offload": True})
@@ -211,41 +207,42 @@ def offloading(**values: Any) -> Setup:
 def test_only_when_asked_may_layers_lie_elsewhere(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, path = engine(monkeypatch, 600_000, MUCH), tiny("llama2").path
+    builders.host_memory(monkeypatch, MUCH, MUCH)
+    path = tiny("llama2").path
     plain = builders.setup(engine="transformers", quantization="none")
     asked = offloading(engine="transformers", quantization="none")
-    assert one._placed(plain, path, torch.float32) == {"": GPU}, "whole on the GPU, or not at all"
-    assert HOST in one._placed(asked, path, torch.float32).values()
-    one._cuda = False
-    assert one._placed(asked, path, torch.float32) == {}
+    whole = device_map_of(plain, path, torch.float32, 600_000)
+    assert whole == {"": GPU}, "whole on the GPU, or not at all"
+    assert HOST in device_map_of(asked, path, torch.float32, 600_000).values()
+    assert device_map_of(asked, path, torch.float32, None) == {}
 
 
 def test_what_not_even_offload_can_run_is_told_in_a_sentence(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = engine(monkeypatch, 600_000, 1000)
+    builders.host_memory(monkeypatch, 1000, MUCH)
     asked = offloading(engine="transformers", quantization="none")
     with pytest.raises(
         ModelTooLargeError,
         match=r"doesn't fit, not even with --cpu-offload: the host's .*; use a smaller model",
     ) as told:
-        one._placed(asked, tiny("llama2").path, torch.float32)
+        device_map_of(asked, tiny("llama2").path, torch.float32, 600_000)
     assert len(told.value.lines) == 1
 
 
 @pytest.mark.parametrize("name", ["nf4", "fp4", "int8"])
 def test_bitsandbytes_is_told_of_offload_only_where_layers_are_offloaded(name: str) -> None:
     for offloads in (False, True):
-        record = _bitsandbytes(QUANTIZATIONS[name], torch.float16, offloads=offloads)
+        record = bitsandbytes_config(QUANTIZATIONS[name], torch.float16, offloads=offloads)
         assert record.llm_int8_enable_fp32_cpu_offload is offloads
 
 
 def test_weights_that_are_quantized_already_stay_whole(tmp_path: Path) -> None:
-    asked = _bitsandbytes(QUANTIZATIONS["nf4"], torch.float16)
+    asked = bitsandbytes_config(QUANTIZATIONS["nf4"], torch.float16)
     (tmp_path / "config.json").write_text(json.dumps({"quantization_config": asked.to_dict()}))
-    assert _quantized_as_requested(tmp_path, asked)
+    assert quantized_as_requested(tmp_path, asked)
     with pytest.raises(ValueError, match="leave out --cpu-offload"):
-        _quantized_as_requested(tmp_path, asked, offloads=True)
+        quantized_as_requested(tmp_path, asked, offloads=True)
 
 
 @pytest.mark.parametrize("name", ["nf4", "int8"])

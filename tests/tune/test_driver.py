@@ -179,8 +179,18 @@ def test_which_end_is_told(
     ],
 ) -> None:
     error, closing, fitted, halted, told = case
-    monkeypatch.setattr(driver, "_fit", lambda *_: fitted)
-    monkeypatch.setattr(driver, "_tuner", lambda *_: None)
+
+    class Tuner:
+        """Tune's, when all trials are through."""
+
+        def __init__(self, *_: object, **_more: object) -> None:
+            pass
+
+        def fit(self) -> None:
+            if fitted:
+                raise fitted
+
+    monkeypatch.setattr("ray.tune.Tuner", Tuner)
     callback = Played(error, closing, **halted)
     where = Session(nodes=(), dashboard=None, token_file=None, metrics=None, storage=tmp_path)
 

@@ -47,7 +47,6 @@ class Machine:
         self.run: list[tuple[int, ExecutionLimits]] = []
         self.failing: Exception | None = None
         self.measured: dict[int, dict[str, Any]] = {}
-        monkeypatch.setattr(trainable, "_loaded", None)
         monkeypatch.setattr(trainable, "list_gpus", list)
         monkeypatch.setattr(trainable, "meters_for", lambda _scene: [self])
         monkeypatch.setattr(trainable, "execute", self.execute)
@@ -76,8 +75,9 @@ class Machine:
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    return Machine(monkeypatch)
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    yield Machine(monkeypatch)
+    trainable.unload()
 
 
 def simulated(**changes: Any) -> Assignment:
@@ -132,9 +132,7 @@ def test_whose_account_pays_is_in_no_record(machine: Machine) -> None:
     }
     planned = planned.model_copy(update={"machines": paid})
     assert "EUHPC" not in planned.model_dump_json()
-    measure = trial(planned)
-    measure._assignment = planned
-    ready = next(steps(measure))
+    ready = next(steps(Measure(config={"assignment": planned})))
     assert "slurm" not in ready["origin"]["environment"]["machine"]
     assert "EUHPC" not in str(ready)
 
