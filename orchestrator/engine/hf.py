@@ -122,7 +122,7 @@ class HfEngine:
             # the window that reaches it first: up to 1.9 times the energy (docs/measurement.md)
             torch.backends.cuda.enable_cudnn_sdp(enabled=False)
             self.gpu = open_gpu(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
-        dtype = _compute_dtype(setup.compute_dtype, torch)
+        dtype = dtype_of(setup.compute_dtype, torch)
         began = time.perf_counter()
         self._load(setup, weights, dtype)
         load_s = time.perf_counter() - began
@@ -497,7 +497,7 @@ def as_it_runs(model: Any, dtype: Any) -> tuple[str, bool | None]:
     return str(dtype).removeprefix("torch."), None
 
 
-def _compute_dtype(requested: str, torch: Any) -> Any:
+def dtype_of(requested: str, torch: Any) -> Any:
     """The requested type or, for "auto", the best one that the device has in hardware.
 
     That is float32 on a CPU, bfloat16 on a GPU from compute capability 8 on, else float16.

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from orchestrator.evaluate.rules import Limit, Rules, read_rules
+from orchestrator.evaluate.rules import Limit, Rules, SignalName, read_rules
 from orchestrator.evaluate.signals import prompt_language, signals_of
 
 LABELS = Path(__file__).with_name("labels.jsonl")
@@ -31,7 +31,7 @@ FALSE_ALARM_COST = 2.0
 GOOD_QUANTILE = 0.25
 """`good` is what all but this share of the usable texts reach."""
 
-GRIDS: dict[str, Sequence[float]] = {
+GRIDS: dict[str, Iterable[float]] = {
     "n_words": range(2, 21),
     "distinct_1": np.arange(80, 101, 1) / 100,
     "distinct_2": np.arange(10, 82, 2) / 100,
@@ -157,7 +157,7 @@ def _at(limit: Limit) -> float:
     return float(limit.at_least if limit.at_least is not None else limit.at_most or 0.0)
 
 
-def _with(rules: Rules, name: str, value: float, good: float | None = None) -> Rules:
+def _with(rules: Rules, name: SignalName, value: float, good: float | None = None) -> Rules:
     """The rules with another limit; without a new `good`, it moves along."""
     old = rules.limits[name]
     side = "at_least" if old.at_least is not None else "at_most"
@@ -225,15 +225,16 @@ def groups_of(cases: Sequence[Case]) -> dict[str, list[Case]]:
     groups = {"all": list(cases)}
     for name in sorted({case.use_case for case in cases}):
         groups[name] = [case for case in cases if case.use_case == name]
-    warm = [case for case in cases if case.temperature is not None]
     for name, (low, high) in BANDS.items():
         groups[name] = [
             case
-            for case in warm
-            if low < case.temperature <= high or case.temperature == low == 0.0
+            for case in cases
+            if case.temperature is not None
+            and (low < case.temperature <= high or case.temperature == low == 0.0)
         ]
-    if len(warm) < len(cases):
-        groups["handmade"] = [case for case in cases if case.temperature is None]
+    handmade = [case for case in cases if case.temperature is None]
+    if handmade:
+        groups["handmade"] = handmade
     return groups
 
 

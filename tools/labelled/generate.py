@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import qmc
 
-from orchestrator.engine.hf import _bitsandbytes, _compute_dtype
+from orchestrator.engine.hf import bitsandbytes_config, dtype_of
 from orchestrator.engine.weights import resolve
 from orchestrator.models import parse_model
-from orchestrator.nouns import DOMAIN, QUANTIZATIONS, Configuration, UseCase
-from orchestrator.nouns import resolve as effective_of
+from orchestrator.nouns import DOMAIN, QUANTIZATIONS, Configuration, UseCase, effective_of
 from orchestrator.yaml_files import read
 
 N_CONFIGURATIONS = 20
@@ -65,8 +64,8 @@ def write(i: int, quantization: str, asked: Configuration) -> list[dict[str, Any
 
     path = resolve(parse_model("smollm2")).path
     cuda = torch.cuda.is_available()
-    dtype = _compute_dtype("auto", torch)
-    record = _bitsandbytes(QUANTIZATIONS[quantization], dtype)
+    dtype = dtype_of("auto", torch)
+    record = bitsandbytes_config(QUANTIZATIONS[quantization], dtype)
     more = {"quantization_config": record} if record else {}
     model = AutoModelForCausalLM.from_pretrained(
         path, dtype=dtype, device_map={"": 0} if cuda else None, **more
