@@ -105,7 +105,10 @@ def read_parquet(path: Path) -> pa.Table:
     """A table of a data set. Raises OSError, or Arrow's ValueError, where it can't be read."""
     import pyarrow.parquet as pq
 
-    return pq.read_table(path, partitioning=None)
+    table = pq.read_table(path, partitioning=None)
+    # Arrow decodes names only when they are asked for: those of a damaged file must fail here
+    _ = table.column_names
+    return table
 
 
 def table_version(table: pa.Table) -> int | None:

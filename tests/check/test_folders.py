@@ -259,6 +259,16 @@ def test_leftovers_and_links(paths: DataSetPaths, tmp_path: Path) -> None:
     ] == []
 
 
+def test_a_column_s_name_that_can_not_be_decoded_is_a_line(paths: DataSetPaths) -> None:
+    """Arrow reads such a table and fails only when it is asked for its names."""
+    rebuild(paths)
+    whole = paths.executions.read_bytes()
+    paths.executions.write_bytes(whole.replace(b"prompt_sha256", b"\x80rompt_sha256"))
+    findings = validate_folders(paths, running=False)[1]
+    (told,) = [finding for finding in findings if finding.where == "executions.parquet"]
+    assert told.what.startswith("can't be read (")
+
+
 @settings(
     deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
