@@ -84,14 +84,13 @@ def publish(
       orchestrator publish --out measurements --author "Ada Lovelace <0000-0002-1825-0097>"
     """  # noqa: D301 - click wants the character
     from orchestrator.dataset.paths import DataSetPaths
-    from orchestrator.dataset.tables import are_of_earlier_version, rebuild
+    from orchestrator.dataset.tables import renew
 
     publication = _publication(title, authors, spdx)
     _refuse_running(out)
     paths = DataSetPaths(out)
-    if not check and are_of_earlier_version(paths):
-        # the data card describes the columns of the present version
-        rebuild(paths)
+    if not check:
+        renew(paths)  # the data card describes the columns of the present version
     trials, findings = _findings(paths, accept)
     errors = sum(finding.severity == "error" for finding in findings)
     files: list[Path] = []

@@ -7,10 +7,9 @@ their number: a file is rewritten only after its rows have grown by a tenth, and
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.dataset.findings import Finding
 from orchestrator.dataset.first_lengths import with_caveats
@@ -21,6 +20,9 @@ from orchestrator.dataset.schema import SCHEMA_VERSION, Execution, ExecutionRow,
 from orchestrator.dataset.summary import Chosen, SummaryRow, summary_values
 from orchestrator.dataset.trial_files import partial_record, read_trial
 from orchestrator.dataset.verdicts import Judgements, read_decisions, read_verdicts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 TRIAL_KEY = (
     "machine",
@@ -263,16 +265,37 @@ def gathered(items: Iterable[TrialRecord | str | None]) -> tuple[Trials, list[st
     return trials, faults
 
 
-def are_of_earlier_version(paths: DataSetPaths) -> bool:
-    """Whether one of the two tables was written by an earlier version of the program.
+def made_anew(paths: DataSetPaths, executions: pa.Table, *others: pa.Table) -> TableWriter | None:
+    """The tables as the folders make them, where an earlier version wrote one; None: they stand.
 
-    False where there is none, or where it can't be read: `validate` tells that.
+    The folders know more than such a table: columns and caveats that came later. Where they hold
+    fewer executions than the table, as in a shortened data set, the tables stand.
     """
-    versions = []
-    for path in (paths.executions, paths.summary):
-        with contextlib.suppress(OSError, ValueError):
-            versions.append(table_version(read_parquet(path)))
-    return any(version is not None and version < SCHEMA_VERSION for version in versions)
+    if not any(_is_of_earlier_version(table) for table in (executions, *others)):
+        return None
+    trials, _ = read_all(paths)
+    writer = TableWriter(paths, trials)
+    return writer if len(list(writer.rows())) == executions.num_rows else None
+
+
+def _is_of_earlier_version(table: pa.Table) -> bool:
+    """Whether an earlier version of the program wrote a table."""
+    version = table_version(table)
+    return version is not None and version < SCHEMA_VERSION
+
+
+def renew(paths: DataSetPaths) -> None:
+    """Write tables of an earlier version anew, unless that would lose an execution.
+
+    Where one can't be read nothing is written: `validate` tells that. Raises OSError.
+    """
+    try:
+        executions, summary = read_parquet(paths.executions), read_parquet(paths.summary)
+    except (OSError, ValueError):
+        return
+    writer = made_anew(paths, executions, summary)
+    if writer is not None:
+        writer.flush()
 
 
 def rebuild(paths: DataSetPaths) -> tuple[int, int, list[str]]:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.dataset.energy import TOTAL_ENERGY
 from orchestrator.dataset.flags import LEFT_OUT
-from orchestrator.dataset.parquet import as_list, read_parquet, table_version, to_table
+from orchestrator.dataset.parquet import as_list, read_parquet, to_table
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.reading import reason_of
-from orchestrator.dataset.schema import SCHEMA_VERSION, ExecutionRow
-from orchestrator.dataset.tables import TableWriter, read_all
+from orchestrator.dataset.schema import ExecutionRow
+from orchestrator.dataset.tables import made_anew
 from orchestrator.dataset.upgrades import upgraded_table
 from orchestrator.errors import UserError
 from orchestrator.nouns import PARAMETERS, columns_of
@@ -23,7 +23,6 @@ from orchestrator.report.sweep_cost import Cost, sweep_cost
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -77,9 +76,9 @@ def read_data(paths: DataSetPaths) -> Data:
     try:
         table = read_parquet(path)
         frame = upgraded_table(path.name, table)
-        anew = _made_anew(paths, table)
-        if anew is not None:
-            frame = anew.to_pandas()
+        writer = made_anew(paths, table)
+        if writer is not None:
+            frame = to_table(ExecutionRow, writer.rows()).to_pandas()
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: can't be read ({reason_of(error)}); {remedy}") from error
     missing = [name for name, _, _ in columns_of(ExecutionRow) if name not in frame]
@@ -87,20 +86,6 @@ def read_data(paths: DataSetPaths) -> Data:
         raise UserError(f"{path}: lacks the column {missing[0]}; {remedy}")
     # No chart shows a text, and the texts are most of the table's bytes.
     return data_of(frame.drop(columns=["output_text", "prompt_text"]), paths)
-
-
-def _made_anew(paths: DataSetPaths, table: pa.Table) -> pa.Table | None:
-    """The table as the folders make it, where an earlier version wrote it; None: it stands.
-
-    The folders know more than such a table: caveats that came later. Where they hold fewer
-    executions than the table, as in a shortened data set, the table stands.
-    """
-    version = table_version(table)
-    if version is None or version >= SCHEMA_VERSION:
-        return None
-    trials, _ = read_all(paths)
-    anew = to_table(ExecutionRow, TableWriter(paths, trials).rows())
-    return anew if anew.num_rows == table.num_rows else None
 
 
 def data_of(executions: pd.DataFrame, paths: DataSetPaths | None = None) -> Data:

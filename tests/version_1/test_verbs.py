@@ -255,6 +255,15 @@ def test_publish(call: Call, measured: Path, simulated: Path) -> None:
     assert as_json(call("validate", "--json", "--out", str(simulated)))["findings"] == []
 
 
+def test_publish_loses_no_row_that_only_the_table_has(call: Call, simulated: Path) -> None:
+    """A shortened data set: its tables hold more trials than it has folders."""
+    table = DataSetPaths(simulated).executions
+    before = table.read_bytes()
+    shutil.rmtree(next(simulated.glob("*/*/*/*/*")))
+    assert call("publish", "--out", str(simulated)).code == 3
+    assert table.read_bytes() == before
+
+
 @pytest.mark.parametrize("into", ["old into new", "new into old"])
 def test_merge_with_a_data_set_of_the_present(
     call: Call, measured: Path, fresh: Path, into: str
