@@ -18,6 +18,7 @@ from orchestrator.dataset.schema import Execution
 from orchestrator.engine.simulated import SimulatedEngine
 from orchestrator.gpu.simulated import GpuTruth, Neighbour, SimulatedGpu
 from orchestrator.measure import Instrumented, execute, warm_up
+from orchestrator.meters import Reading
 from orchestrator.meters.counter import CounterMeter
 from orchestrator.meters.neighbours import NeighbourMeter
 from orchestrator.meters.power import PowerMeter
@@ -157,7 +158,14 @@ def test_with_the_closing_edge_anywhere_in_a_step_the_energy_is_biased(
         return mean(off)
 
     assert abs(bias()) < 0.003
-    monkeypatch.setattr(CounterMeter, "_rest_j", lambda *_: 0.0)
+    reading = CounterMeter.reading
+
+    def at_steps_alone(meter: CounterMeter, began_s: float, ended_s: float) -> Reading:
+        values = reading(meter, began_s, ended_s).values
+        steps_j = values["gpu_energy_counter_j"] - values["counter_rest_j"]
+        return Reading(values | {"gpu_energy_counter_j": steps_j})
+
+    monkeypatch.setattr(CounterMeter, "reading", at_steps_alone)
     assert bias() < -0.015
 
 

@@ -9,14 +9,12 @@ from orchestrator.dataset.environment import Environment
 from orchestrator.dataset.flags import OF_DRIFT
 from orchestrator.dataset.schema import Execution, TrialColumns, TrialRecord
 from orchestrator.dataset.trial_files import Origin
-from orchestrator.engine import ENGINES
+from orchestrator.engine import ENGINES, SIMULATED_DEVICE
 from orchestrator.meters import METERS
 from orchestrator.nouns import Noun
 
 _OF_ENGINES = [package for engine in ENGINES.values() for package in engine.packages]
 _OF_METERS = [package for meter in METERS.values() for package in meter.packages]
-SIMULATED = "simulated"
-"""The column `device` of trials on a GPU that isn't there."""
 DECIDING_PACKAGES = tuple(dict.fromkeys([*_OF_ENGINES, *_OF_METERS]))
 """Packages whose version may change a text, its time or its energy.
 
@@ -34,7 +32,7 @@ class Conditions(Noun):
 def _conditions_of(environment: Environment, columns: TrialColumns) -> Conditions:
     """The part of a trial's environment that must not change within a sweep."""
     # a simulated GPU is a part of the program; before version 3 there was none
-    gpu_name = None if columns.device == SIMULATED else columns.gpu_name
+    gpu_name = None if columns.device == SIMULATED_DEVICE else columns.gpu_name
     return Conditions(versions=environment.versions, gpu_name=gpu_name)
 
 

@@ -53,6 +53,10 @@ class Generated:
     """Seconds until the first token; None where the engine can't tell."""
 
 
+SIMULATED_DEVICE = "simulated"
+"""The column `device` of trials on a GPU that isn't there."""
+
+
 class EngineColumns(Noun):
     """What an engine tells of itself in every row of the tables."""
 

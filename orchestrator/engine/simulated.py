@@ -13,7 +13,14 @@ import random
 import time
 
 from orchestrator import __version__
-from orchestrator.engine import Encoded, EngineColumns, EngineInfo, Generated, timed_out
+from orchestrator.engine import (
+    SIMULATED_DEVICE,
+    Encoded,
+    EngineColumns,
+    EngineInfo,
+    Generated,
+    timed_out,
+)
 from orchestrator.gpu.access import GpuAccess, simulated_access
 from orchestrator.gpu.simulated import GpuTruth, SimulatedGpu
 from orchestrator.models import parse_model
@@ -56,7 +63,7 @@ class SimulatedEngine:
                 model_revision=setup.revision,
                 synthetic=True,
                 compute_dtype="none",
-                device="simulated",
+                device=SIMULATED_DEVICE,
                 threads=threads,
                 gpu_uuid=self.device.uuid,
             ),

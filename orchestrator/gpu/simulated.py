@@ -145,17 +145,9 @@ class SimulatedGpu:
     def prefill(self, n_tokens: int) -> None:
         """Take in a prompt: a generation begins, with a noise of its own."""
         self._noise = max(0.0, self._random.gauss(1.0, self.truth.token_noise))
-        self._tokens(n_tokens, self.truth.prompt_token_s, self.truth.prompt_token_j)
-
-    def decode(self, n_tokens: int) -> None:
-        """Generate tokens one after another."""
-        seconds = self.truth.new_token_s * self._token_factor
-        self._tokens(n_tokens, seconds, self.truth.new_token_j * self._noise)
-
-    def _tokens(self, n_tokens: int, token_s: float, token_j: float) -> None:
-        """Work on tokens that take so long and so much each."""
+        token_s = self.truth.prompt_token_s
         if token_s > 0:
-            self.work(n_tokens * token_s, token_j / token_s)
+            self.work(n_tokens * token_s, self.truth.prompt_token_j / token_s)
 
     def launch_token(self) -> None:
         """Begin the next token and don't wait for it: `synchronize` does."""
@@ -257,7 +249,6 @@ class SimulatedNvml:
     def __init__(self, *gpus: SimulatedGpu, clock: SimulatedClock | None = None) -> None:
         self.gpus = gpus
         self._clock = clock
-        self.inits = 0
 
     def by(self, clock: SimulatedClock) -> SimulatedNvml:
         """The same host as it answers by another clock."""
@@ -278,7 +269,7 @@ class SimulatedNvml:
         return gpu.truth
 
     def nvmlInit(self) -> None:
-        self.inits += 1
+        pass
 
     def nvmlSystemGetDriverVersion(self) -> str:
         return "simulated"

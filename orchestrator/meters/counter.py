@@ -29,8 +29,9 @@ class Step(NamedTuple):
     """A step of the counter."""
 
     at_s: float
+    before_mj: int
     shown_mj: int
-    """What it has shown since."""
+    """What it showed before, and since."""
     look_s: float = 0.0
     """Time between the two looks that it lay between."""
 
@@ -45,7 +46,6 @@ class CounterMeter:
         self._access = access
         self._clock = access.clock
         self._period_s = self._measured_period_s()
-        self._shown_before_mj: int | None = None
         self._opened: Step | None = None
         self._after_mj: int | None = None
         self._ended_s = 0.0
@@ -66,7 +66,8 @@ class CounterMeter:
             looked_s = self._clock()
             if now_mj is not None and now_mj != shown_mj:
                 # it moved between the last two looks
-                return Step((before_s + looked_s) / 2, now_mj, looked_s - before_s)
+                middle_s = (before_s + looked_s) / 2
+                return Step(middle_s, shown_mj, now_mj, looked_s - before_s)
             self._clock.sleep(LOOK_S)
         return None
 
@@ -82,10 +83,10 @@ class CounterMeter:
 
     def begin(self) -> None:
         """Wait until the counter moves: the step that was under way belongs to no window."""
-        self._shown_before_mj = self._counter_mj()
-        self._opened = self._step_after(self._shown_before_mj)
-        if self._opened is None and self._shown_before_mj is not None:
-            self._opened = Step(self._clock(), self._shown_before_mj)
+        shown_mj = self._counter_mj()
+        self._opened = self._step_after(shown_mj)
+        if self._opened is None and shown_mj is not None:
+            self._opened = Step(self._clock(), shown_mj, shown_mj)
 
     def end(self) -> None:
         """Read the counter, and wait for its next step, which tells when its last one was."""
@@ -110,8 +111,8 @@ class CounterMeter:
         # what the counter showed at the end is the energy of the last step before it was read
         last_step_s = min(self._ended_s, step.at_s - period_s)
         load_w = steps_j / max(last_step_s - opened.at_s, period_s)
-        idle_w = self._power_before_w(opened, period_s)
-        rest_j = self._rest_j(load_w * (ended_s - last_step_s), idle_w * (began_s - opened.at_s))
+        idle_w = (opened.shown_mj - opened.before_mj) / 1000 / period_s
+        rest_j = load_w * (ended_s - last_step_s) - idle_w * (began_s - opened.at_s)
         return Reading(
             {
                 ENERGY: steps_j + rest_j,
@@ -122,15 +123,6 @@ class CounterMeter:
                 "power_before_w": idle_w,
             }
         )
-
-    def _power_before_w(self, opened: Step, period_s: float) -> float:
-        """Mean power in the step before the window."""
-        assert self._shown_before_mj is not None  # noqa: S101 - else it didn't open
-        return (opened.shown_mj - self._shown_before_mj) / 1000 / period_s
-
-    def _rest_j(self, closing_j: float, opening_j: float) -> float:
-        """What is added to the whole steps: the end of the last one, less what came before."""
-        return closing_j - opening_j
 
     def _unknown(self, why: str) -> Reading:
         """A reading in which the energy is unknown, for a reason."""

@@ -30,7 +30,8 @@ def test_a_generation_costs_what_its_tokens_cost() -> None:
     gpu = SimulatedGpu(GpuTruth(bare_w=0, context_w=0, prompt_token_j=0.5, new_token_j=2))
     gpu.prefill(100)
     for _ in range(30):
-        gpu.decode(1)
+        gpu.launch_token()
+        gpu.synchronize()
     assert gpu.energy_j(0, gpu.clock()) == pytest.approx(100 * 0.5 + 30 * 2)
     assert gpu.clock() == pytest.approx(100 * 0.0002 + 30 * 0.025)
 
