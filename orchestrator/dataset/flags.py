@@ -24,6 +24,8 @@ MISMATCH = 0.01
 CODECARBON_EDGES_S = 0.4
 """CodeCarbon's window begins before the counter's and ends after it: by 0.11 to 0.29 s in all on an
 H100, and so much is allowed for."""
+THERMAL_DRIFT_C = 10.0
+"""Hotter silicon leaks more."""
 DISAGREEMENT = 0.10
 """Counter and integrated power see the same GPU by different sensors."""
 
@@ -71,7 +73,7 @@ class Flag:
     of_drift: bool = False
     """Whether an execution gets it that ran under other conditions than its sweep (drift.py)."""
     of_process: bool = False
-    """Whether an execution gets it for what its process did before (first_lengths.py)."""
+    """Whether an execution gets it for what its process did before or after it (caveats.py)."""
     rerun: bool = False
     """Whether `--rerun flagged` measures again: another try may come out better."""
 
@@ -106,11 +108,23 @@ def _meter_disagreement(window: Window) -> bool:
     return any(other_j and abs(other_j - first_j) > DISAGREEMENT * first_j for other_j in others_j)
 
 
+def _thermal_drift(window: Window) -> bool:
+    """Whether the GPU's temperature changed much during the window."""
+    began_c = window.values.get("temperature_begin_c")
+    ended_c = window.values.get("temperature_end_c")
+    if began_c is None or ended_c is None:
+        return False
+    return bool(abs(ended_c - began_c) > THERMAL_DRIFT_C)
+
+
 def _estimated_cpu(window: Window) -> bool:
     """Whether the CPU's energy was not measured by RAPL."""
     measured = window.values.get("cpu_energy_j") is not None
     return measured and window.values.get("cpu_method") != "rapl"
 
+
+NEW_LENGTHS, SESSION_DRIFT = "new_lengths", "session_drift"
+"""The flags that are set when records are read."""
 
 FLAGS: dict[str, Flag] = {
     "throttled": Flag(
@@ -125,7 +139,7 @@ FLAGS: dict[str, Flag] = {
         of_window=lambda window: "foreign_load" in window.seen,
         rerun=True,
     ),
-    "new_lengths": Flag(
+    NEW_LENGTHS: Flag(
         "before version 3, on a GPU: the answer reached lengths that were new to its process, and "
         "paid for what attention built for them, up to 1.9 times its energy",
         "left out by default",
@@ -137,6 +151,16 @@ FLAGS: dict[str, Flag] = {
         "doubtful",
         of_window=_meter_disagreement,
         rerun=True,
+    ),
+    SESSION_DRIFT: Flag(
+        "the anchors of its session moved by more than 5 %",
+        "doubtful",
+        of_process=True,
+    ),
+    "thermal_drift": Flag(
+        "the GPU became more than 10 °C hotter or cooler during the window",
+        "doubtful",
+        of_window=_thermal_drift,
     ),
     "window_mismatch": Flag(
         "CodeCarbon saw another energy than the GPU's counter",
@@ -203,10 +227,9 @@ def trial_flags(trial: TrialSum) -> tuple[str, ...]:
 LEFT_OUT = frozenset(n for n, flag in FLAGS.items() if flag.severity == "left out by default")
 DOUBTFUL = LEFT_OUT | {name for name, flag in FLAGS.items() if flag.severity == "doubtful"}
 OF_DRIFT = frozenset(name for name, flag in FLAGS.items() if flag.of_drift)
-OF_PROCESS = frozenset(name for name, flag in FLAGS.items() if flag.of_process)
 RERUN = frozenset(name for name, flag in FLAGS.items() if flag.rerun)
 """Names of the flags whose rows enter no effect, may be wrong, ran under other conditions than
-their sweep, paid for what their process had not done before, or are worth another try."""
+their sweep, or are worth another try."""
 
 
 def describe_flags() -> str:
