@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from orchestrator.doctor.gpu_at_rest import COUNTER, GpuRest
+from orchestrator.doctor.gpu_at_rest import GpuRest
 from orchestrator.doctor.rest import Rest
+from orchestrator.meters.counter import ENERGY as COUNTER
 from orchestrator.units import number
 
 CPU = {"rapl": "measured by RAPL", None: "unknown"}

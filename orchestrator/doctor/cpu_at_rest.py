@@ -38,7 +38,7 @@ def cpu_checks(
     counters = rapl()
     why, remedy = _why_no_rapl(counters, machine, machine_file)
     yield _cpu(at_rest, counters, why, remedy or (PUBLISH_GPU if has_gpu else PUBLISH_NONE))
-    watts = at_rest.watts("ram_energy_j")
+    watts = at_rest.codecarbon_watts("ram_energy_j")
     if watts is not None:
         found = f"a model by CodeCarbon, as on every machine: {number(watts)} W"
         yield Check("RAM energy", found, values={"power_w": watts})
@@ -50,7 +50,7 @@ def _cpu(at_rest: Rest, counters: Rapl, why: str, remedy: str) -> Check:
     `why`, `remedy`: of RAPL that isn't used.
     """
     name, method = "CPU energy", at_rest.reading.values.get("cpu_method")
-    watts = at_rest.watts("cpu_energy_j")
+    watts = at_rest.codecarbon_watts("cpu_energy_j")
     values = {"method": method, "power_w": watts}
     if watts is None:
         found = f"unknown, so its columns will be null: {at_rest.why_not('cpu_energy_j')}; {why}"

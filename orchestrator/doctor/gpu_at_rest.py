@@ -9,7 +9,6 @@ from typing import Any
 
 from orchestrator.dataset.energy import (
     AVERAGED_FROM_S,
-    GPU_ENERGIES,
     STATISTICAL_FACTOR,
     energy_basis,
     energy_rel_statistical,
@@ -19,14 +18,16 @@ from orchestrator.doctor.checks import Check
 from orchestrator.doctor.rest import Rest, rest, running_meters
 from orchestrator.gpu.access import GpuAccess
 from orchestrator.meters import Scene
+from orchestrator.meters.counter import ENERGY as COUNTER
+from orchestrator.meters.power import ENERGY as INTEGRATED
 from orchestrator.meters.samples import INTERVAL_S
 from orchestrator.nouns import Machine
 from orchestrator.units import number
 
-COUNTER, INTEGRATED = GPU_ENERGIES
 GOOD = 0.01
 """A window is long enough where 95 % of the errors of its edges are smaller than this part."""
-ROUND_S = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+ROUND_S = (TOO_SHORT_S, 2, 5, 10, 20, 50, 100, 200, 500)
+"""Lengths that are told: a shorter one is flagged in any case."""
 POWERS = {
     "instant": "the power of the moment",
     "average_1s": "an average over a second",
@@ -90,7 +91,7 @@ class GpuRest:
         )
         if edges is None:
             return None
-        least_s = max(TOO_SHORT_S, STATISTICAL_FACTOR * edges * window_s / GOOD)
+        least_s = STATISTICAL_FACTOR * edges * window_s / GOOD
         return next((length for length in ROUND_S if length >= least_s), math.ceil(least_s))
 
 
@@ -105,7 +106,7 @@ def _refusal(access: GpuAccess) -> str | None:
     """What the driver answers where it refuses the energy counter; None: it doesn't."""
     try:
         access.nvml.nvmlDeviceGetTotalEnergyConsumption(access.handle)
-    except access.nvml.NVMLError as error:
+    except (access.nvml.NVMLError, AttributeError) as error:
         return str(error)
     return None
 
@@ -117,7 +118,7 @@ def gpu_checks(gpu: GpuRest) -> Iterator[Check]:
     if gpu.difference is not None:
         yield _agreement(gpu, gpu.difference)
     if gpu.values.get("gpu_energy_cc_j") is not None:
-        watts = gpu.at_rest.watts("gpu_energy_cc_j")
+        watts = gpu.at_rest.codecarbon_watts("gpu_energy_cc_j")
         found = f"{number(watts)} W, by the same counter"
         yield Check(f"{gpu.label} CodeCarbon", found, values={"power_w": watts})
     if gpu.n_others:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from orchestrator.gpu.access import Clock
 from orchestrator.meters import Meter, Reading, Scene, joined, meters_for
 from orchestrator.meters.power import ENERGY
+from orchestrator.unknowns import quotient
 
 FIRST_S = 1.0
 FIRST_WINDOWS = 5
@@ -26,6 +27,10 @@ class Rest:
         """Mean power by an energy column; None where that wasn't measured."""
         joules = self.reading.values.get(column)
         return None if joules is None else float(joules) / self.window_s
+
+    def codecarbon_watts(self, column: str) -> float | None:
+        """The same for a column of CodeCarbon's, without the PUE that it is multiplied by."""
+        return quotient(self.watts(column), self.reading.values.get("pue") or 1.0)
 
     def why_not(self, column: str) -> str:
         """Why a column is null."""

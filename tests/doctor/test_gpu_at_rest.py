@@ -132,8 +132,16 @@ def test_a_counter_that_needs_a_permission_names_who_gives_it(
     assert "ask the administrator" in str(counter.remedy)
 
 
+def test_a_poller_that_starts_late_is_waited_for(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a process of its own, which takes a second or two to give its first sample."""
+    monkeypatch.setattr("orchestrator.doctor.rest.FIRST_S", 1.0)
+    assert by_name(at_rest(host, unpolled=((0.0, 2.5),)))["power"].level == "ok"
+
+
 def test_codecarbon_s_reading_is_told_where_it_has_one(host: Host) -> None:
-    host.cpu |= {"gpu_energy_cc_j": 750.0}
+    host.cpu |= {"gpu_energy_cc_j": 900.0, "pue": 1.2}
     assert by_name(at_rest(host))["CodeCarbon"].found == "75 W, by the same counter"
 
 

@@ -40,9 +40,10 @@ def test_much_is_a_warning() -> None:
 
 def test_windows_alike_that_differ_tell_nothing() -> None:
     """A neighbour came or went: a mean of these would still look small."""
-    check = judged((75.0, 85.0), (75.0, 85.1))
-    assert check.level == "warning"
-    assert "whether that is under 1 % can't be told" in check.found
+    for without_w, with_w in (((75.0, 85.0), (75.0, 85.1)), ((75.0, 75.0), (75.2, 78.8))):
+        check = judged(without_w, with_w)
+        assert check.level == "warning"
+        assert "whether that is under 1 % can't be told" in check.found
 
 
 @pytest.mark.parametrize("gone", [0, 1])
