@@ -39,11 +39,11 @@ class Mutation:
 MUTATIONS = (
     # --- the window -------------------------------------------------------------------------------
     Mutation(
-        "opened-before-sync",
+        "opened-without-sync",
         "the queue is empty before a window opens",
         MEASURE,
-        "    tools.engine.synchronize()\n    for meter in tools.meters:\n        meter.begin()\n",
-        "    for meter in tools.meters:\n        meter.begin()\n    tools.engine.synchronize()\n",
+        'synchronize() raises.\n    """\n    tools.engine.synchronize()\n',
+        'synchronize() raises.\n    """\n',
         ("tests/test_measure.py::test_only_generation_stands_inside_the_window",),
     ),
     Mutation(
@@ -295,8 +295,8 @@ MUTATIONS = (
         "gpu-of-0-joules",
         "what couldn't be read is unknown, not 0",
         CODECARBON,
-        "if data.gpu_energy <= 0:",
-        "if data.gpu_energy < 0:",
+        "data.gpu_energy <= 0:",
+        "data.gpu_energy < 0:",
         (OF_CODECARBON + "test_a_gpu_that_reads_nothing_makes_the_total_unknown",),
     ),
     Mutation(
@@ -336,8 +336,8 @@ MUTATIONS = (
         "lock-not-taken",
         "a worker holds its GPU",
         TRAINABLE,
-        '_gpu_lock = hold_gpu(gpu.uuid, f"sweep {assignment.spec.sweep_id}")',
-        "pass",
+        "_gpu_lock = hold_gpu(",
+        "_not_held = (",
         ("tests/tune/test_trainable.py::test_a_worker_holds_its_gpu",),
     ),
     Mutation(
