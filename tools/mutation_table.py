@@ -425,8 +425,8 @@ MUTATIONS = (
         "new-lengths-forgotten",
         "rows of earlier versions that paid for new lengths are left out",
         "orchestrator/dataset/tables.py",
-        "for record in with_caveats(records):",
-        "for record in records:",
+        "with_caveats(records)",
+        "records",
         ("tests/dataset/test_tables.py::test_rows_that_paid_for_new_lengths_are_flagged",),
     ),
 )
