@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,12 +23,15 @@ from orchestrator.dataset.trial_files import Measured, Origin
 from orchestrator.engine import ENGINES, Engine, GenerationError
 from orchestrator.errors import ModelTooLargeError, UserError
 from orchestrator.gpu.access import GpuAccess
+from orchestrator.gpu.lock import hold_gpu, holder_of_gpu
+from orchestrator.gpu.simulated import GpuTruth, Neighbour
 from orchestrator.measure import ExecutionLimits, execute
-from orchestrator.meters import METERS, Reading
+from orchestrator.meters import METERS, Reading, Scene
 from orchestrator.nouns import Prompt, Setup, Slurm
 from orchestrator.tune import trainable
 from orchestrator.tune.trainable import Assignment, Measure
 from tests import builders
+from tests.meters.fake_nvml import host, uuid
 from tests.processes import processes
 from tests.tune.fake_tune import assignment
 
@@ -272,6 +278,51 @@ def test_a_machine_without_a_file_ends_the_sweep(machine: Machine) -> None:
     (result,) = steps(trial(simulated(machine="attic")))
     assert result["event"] == "fatal"
     assert "there is no clusters/attic.yaml" in result["message"]
+
+
+# --- nobody else on the GPU -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def on_gpu(machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """The worker's engine needs a GPU. There is one, on which process 7 computes already."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(trainable, "_gpu_lock", None)
+    monkeypatch.setattr(trainable, "_has_context", True)
+    kind, real = ENGINES["simulated"], host(300, neighbours=(NEIGHBOUR,))
+    on_real = dataclasses.replace(
+        kind, gpu=real.access, load=lambda *given: kind.load(*given[:3], None)
+    )
+    monkeypatch.setitem(ENGINES, "simulated", on_real)
+    yield
+    if trainable._gpu_lock is not None:
+        trainable._gpu_lock.release()
+
+
+NEIGHBOUR = Neighbour(begins_s=0.0, ends_s=1e9, watts=0.0, pid=7)
+
+
+def test_a_worker_holds_its_gpu(on_gpu: None) -> None:
+    other = hold_gpu(uuid(0), "sweep lhs-1")
+    assert other is not None
+    (result,) = steps(trial(simulated()))
+    assert result["event"] == "fatal"
+    assert "is in use by sweep lhs-1" in result["message"]
+    other.release()
+    assert next(steps(trial(simulated())))["event"] == "ready"
+    assert (holder_of_gpu(uuid(0)) or "").startswith(f"sweep {builders.spec().sweep_id}, ")
+
+
+def test_who_was_on_the_gpu_before_is_a_neighbour(
+    on_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container NVML numbers this process otherwise: it is the one that came with the load."""
+    both = GpuTruth(neighbours=(NEIGHBOUR, NEIGHBOUR.model_copy(update={"pid": 42})))
+    monkeypatch.setenv("ORCHESTRATOR_SIMULATED_GPU", both.model_dump_json(include={"neighbours"}))
+    scenes: list[Scene] = []
+    monkeypatch.setattr(trainable, "meters_for", lambda scene: scenes.append(scene) or [])
+    assert next(steps(trial(simulated())))["event"] == "ready"
+    assert scenes[0].own_pids == {os.getpid(), 42}
 
 
 # --- a process that hangs -------------------------------------------------------------------------
