@@ -222,6 +222,7 @@ def measured_anchor(tools: Instrumented, longest_length: int, session_trial: int
         window_s=outcome.window_s,
         energy_j=counted_energy_j({**outcome.reading.values, "energy_basis": basis}),
         energy_basis=basis,
+        baseline_w=tools.baselines[-1].power_w if tools.baselines else None,
     )
 
 

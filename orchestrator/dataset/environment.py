@@ -38,6 +38,8 @@ class Anchor(Noun):
     energy_j: float | None
     """None: not measured."""
     energy_basis: str | None
+    baseline_w: float | None = None
+    """The session's idle power then, model loaded; None: not measured."""
 
 
 class Pilot(Noun):

@@ -14,7 +14,7 @@ from statistics import mean, stdev
 
 from orchestrator.dataset.environment import Anchor
 from orchestrator.dataset.schema import TrialRecord
-from orchestrator.unknowns import known, quotient
+from orchestrator.unknowns import known, mean_of_known, product, quotient
 
 MOST_DRIFT = 0.05
 """Anchors that move by more make the trials beside them doubtful."""
@@ -36,6 +36,9 @@ class Session:
     """Mean of the anchors; None: none was measured."""
     relative_spread: float | None
     """Standard deviation of the anchors over their mean; None: fewer than two."""
+    net_energy_per_token_j: float | None
+    net_relative_spread: float | None
+    """The same two without the idle power: what the GPU's own work took."""
     drift: float | None
     """Last anchor over the first one, less 1; None: fewer than two."""
     baseline_w: float | None
@@ -65,8 +68,9 @@ def _by_session(records: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
 def _session(records: list[TrialRecord]) -> Session:
     """A session from its trials."""
     columns = records[0].columns
-    anchors_j = known(anchor_energy_per_token_j(anchor) for anchor in _anchors(records))
-    several = len(anchors_j) > 1
+    anchors = _anchors(records)
+    anchors_j = known(map(anchor_energy_per_token_j, anchors))
+    net_j = known(map(_net_energy_per_token_j, anchors))
     loaded = [
         one for record in records for one in record.environment.baselines if one.state == "loaded"
     ]
@@ -80,11 +84,26 @@ def _session(records: list[TrialRecord]) -> Session:
         started_at=columns.session_started_at,
         n_trials=len(records),
         n_anchors=len(anchors_j),
-        energy_per_token_j=mean(anchors_j) if anchors_j else None,
-        relative_spread=stdev(anchors_j) / mean(anchors_j) if several else None,
-        drift=anchors_j[-1] / anchors_j[0] - 1 if several else None,
+        energy_per_token_j=mean_of_known(anchors_j),
+        relative_spread=_relative_spread(anchors_j),
+        net_energy_per_token_j=mean_of_known(net_j),
+        net_relative_spread=_relative_spread(net_j),
+        drift=anchors_j[-1] / anchors_j[0] - 1 if len(anchors_j) > 1 else None,
         baseline_w=newest.power_w if newest else None,
     )
+
+
+def _net_energy_per_token_j(anchor: Anchor) -> float | None:
+    """What an anchor took for each new token above the idle power."""
+    idle_j = product(anchor.baseline_w, anchor.window_s)
+    if anchor.energy_j is None or idle_j is None:
+        return None
+    return (anchor.energy_j - idle_j) / anchor.n_new_tokens
+
+
+def _relative_spread(values: list[float]) -> float | None:
+    """Standard deviation over mean; None of fewer than two values."""
+    return stdev(values) / mean(values) if len(values) > 1 else None
 
 
 def _anchors(records: list[TrialRecord]) -> list[Anchor]:

@@ -38,6 +38,17 @@ def test_a_session_in_figures() -> None:
     assert session.relative_spread == pytest.approx(0.0707 / 1.05, rel=1e-3)
 
 
+def test_net_anchors_leave_out_the_idle_power() -> None:
+    """Of 4 s at 20 W, so 80 of 100 and of 110 J."""
+    idle = [
+        one.model_copy(update={"baseline_w": 20.0})
+        for one in trial(0, (100.0, 0), (110.0, 1)).anchors
+    ]
+    [session] = sessions_of([trial(0).model_copy(update={"anchors": idle})])
+    assert session.net_energy_per_token_j == pytest.approx(0.25)
+    assert session.net_relative_spread == pytest.approx(0.0707 / 0.25, rel=1e-3)
+
+
 def test_one_anchor_tells_no_drift_and_none_tell_nothing() -> None:
     one, none = sessions_of([trial(0, (100.0, 0)), trial(0, session="b")])
     assert (one.drift, one.relative_spread) == (None, None)

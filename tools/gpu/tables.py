@@ -168,7 +168,7 @@ def session(out: Path) -> None:
     command = [
         sys.executable, "-m", "orchestrator", "tune", "--space", "lhs", "--samples", "12",
         "--model", "synthetic-llama2", "--use-case", "fantasyWorld", "--prompts", "1",
-        "--range", "max_length=200:260", "--out", str(out / f"session-{number}"),
+        "--range", "max_length=160:220", "--out", str(out / f"session-{number}"),
     ]  # fmt: skip
     began_s = time.monotonic()
     with (out / f"session-{number}.log").open("w") as log:
@@ -191,7 +191,15 @@ def sessions(out: Path) -> None:
     for one in found:
         kept(out / "sessions.jsonl", asdict(one) | {"started_at": str(one.started_at)})
     table(
-        ("session", "anchors", "J/token", "within, CV %", "last / first, %"),
+        (
+            "session",
+            "anchors",
+            "J/token",
+            "within, CV %",
+            "last / first, %",
+            "net J/token",
+            "within, CV %",
+        ),
         [
             (
                 number,
@@ -199,13 +207,19 @@ def sessions(out: Path) -> None:
                 f"{one.energy_per_token_j or 0:.3f}",
                 f"{100 * (one.relative_spread or 0):.2f}",
                 f"{100 * (one.drift or 0):+.2f}",
+                f"{one.net_energy_per_token_j or 0:.3f}",
+                f"{100 * (one.net_relative_spread or 0):.2f}",
             )
             for number, one in enumerate(found, 1)
         ],
     )
-    means = [one.energy_per_token_j for one in found if one.energy_per_token_j is not None]
-    if len(means) > 1:
-        print(f"\nbetween sessions: CV {100 * stdev(means) / mean(means):.2f} %")
+    for what, figures in (
+        ("gross", [one.energy_per_token_j for one in found]),
+        ("net", [one.net_energy_per_token_j for one in found]),
+    ):
+        means = [one for one in figures if one is not None]
+        if len(means) > 1:
+            print(f"\nbetween sessions, {what}: CV {100 * stdev(means) / mean(means):.2f} %")
     anchors = [anchor for record in records for anchor in record.anchors]
     speeds = [one.n_new_tokens / one.window_s for one in anchors]
     per_token = [anchor_energy_per_token_j(one) or 0.0 for one in anchors]
