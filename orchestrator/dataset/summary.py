@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from orchestrator.dataset.energy import counted_energy_j, rel_uncertainty_of_sum
 from orchestrator.dataset.flags import TrialSum, trial_flags
+from orchestrator.dataset.gross_energy import energy_row
 from orchestrator.dataset.schema import Execution, TrialColumns, TrialRecord
 from orchestrator.nouns import Column, Noun, derived_values
 from orchestrator.unknowns import known, mean_of_known, quotient, sum_of_all
@@ -22,10 +23,6 @@ class Chosen:
     record: TrialRecord
     usable: bool | None = None
     quality: float | None = None
-
-    def energy_row(self) -> dict[str, Any]:
-        """What dataset/energy.py has to know of it: its columns, and the device that it ran on."""
-        return {**vars(self.execution), "gpu_uuid": self.record.columns.gpu_uuid}
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ class TrialGroup:
         """That of counted_energy_j(some); None: unknown, or there is no such energy."""
         if self.basis is None:
             return None
-        return rel_uncertainty_of_sum(one.energy_row() for one in some)
+        return rel_uncertainty_of_sum(energy_row(one.execution, one.record.columns) for one in some)
 
     def wasted_energy_j(self) -> float | None:
         """What the discarded executions took; 0 where all were kept."""

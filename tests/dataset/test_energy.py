@@ -14,7 +14,7 @@ from orchestrator.dataset.energy import (
     energy_rel_uncertainty,
     rel_uncertainty_of_sum,
 )
-from orchestrator.dataset.gross_energy import GrossEnergy
+from orchestrator.dataset.gross_energy import gross_energy
 
 WINDOW_S = 2.0
 
@@ -118,17 +118,19 @@ def test_each_basis_has_a_name() -> None:
 
 
 def test_energies_of_different_things_are_never_one_number() -> None:
-    both = GrossEnergy([row(), row(), MODEL | {"pue": 2.0}, row(gpu_energy_counter_j=None)])
+    rows = [row(), row(), MODEL | {"pue": 2.0}, row(gpu_energy_counter_j=None)]
+    both = gross_energy(rows)
     assert both.only is None
     model = "CPU+RAM energy (CodeCarbon's model) 10 J ± unknown"
-    assert both.text() == f"{model} and GPU energy (counter) 200 J ± 5.5 %"
-    assert both.figures() == both.text()
-    assert both.gap() == " (1 execution not measured)"
+    gap = " (1 execution not measured)"
+    assert both.text() == f"{model} and GPU energy (counter) 200 J ± 5.5 %{gap}"
+    assert both.figure() == both.text()
 
 
 def test_what_was_not_measured_is_no_zero() -> None:
-    nothing = GrossEnergy([row(gpu_energy_counter_j=None)])
-    assert (nothing.text(), nothing.figures(), nothing.gap()) == ("energy not measured", "n/a", "")
-    part = GrossEnergy([row(), row(gpu_energy_counter_j=None)])
-    assert part.whole is None
-    assert part.figures() == "100 J ± 5.9 %"
+    nothing = gross_energy([row(gpu_energy_counter_j=None)])
+    assert (nothing.text(), nothing.figure(), nothing.only) == ("energy not measured", "n/a", None)
+    part = gross_energy([row(), row(gpu_energy_counter_j=None)])
+    assert part.only is not None
+    assert (part.only.counted_energy_j, part.only.n_executions, part.n_unmeasured) == (100, 1, 1)
+    assert part.figure() == "100 J ± 5.9 % (1 execution not measured)"

@@ -19,6 +19,7 @@ import pytest
 from orchestrator.dataset import tables
 from orchestrator.dataset.energy import rel_uncertainty_of_sum
 from orchestrator.dataset.flags import SHORT_TRIAL_S
+from orchestrator.dataset.gross_energy import energy_row
 from orchestrator.dataset.parquet import arrow_schema
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import SCHEMA_VERSION, ExecutionRow, TrialRecord
@@ -321,7 +322,7 @@ def test_a_summary_tells_how_uncertain_its_energies_are() -> None:
         for n, look_s, usable in ((1, 0.5, True), (2, 0.1, False))
     ]
     kept, wasted, both = (
-        rel_uncertainty_of_sum(one.energy_row() for one in some)
+        rel_uncertainty_of_sum(energy_row(one.execution, one.record.columns) for one in some)
         for some in (done[:1], done[1:], done)
     )
     row = summary_values(done)
