@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from orchestrator.dataset.energy import TOTAL_ENERGY
 from orchestrator.dataset.follow import Follower
 from orchestrator.dataset.gross_energy import GrossEnergy, energy_row, gross_energy
 from orchestrator.dataset.lock import Holder, holder_of, seems_alive
@@ -76,8 +77,8 @@ class SweepStatus:
     """Executions, lately; None before there are two."""
     left_s: float | None
     left_j: float | None
-    """What is missing at the rate and mean energy so far; None where nothing is known, or energies
-    are of several bases."""
+    """What is missing at the rate and mean energy so far; None where nothing is known, or where
+    only some machines have a GPU."""
     trials: dict[str, int]
     """finished, under_way (some of their prompts are done) and waiting."""
     gross_energy: GrossEnergy
@@ -179,11 +180,15 @@ def _of_sweep(plan: SweepPlan, trials: Trials) -> SweepStatus:
 
 
 def _left_j(missing: int, energies: GrossEnergy) -> float | None:
-    """What the missing executions will take if they take as much as those so far."""
-    only = energies.only
-    if only is None:
+    """What the missing executions will take if they take as much as those so far.
+
+    GPUs' energies by both meters give one mean; those of GPUs and of machines without one don't.
+    """
+    on_gpu = {one.energy_basis != TOTAL_ENERGY for one in energies.of_basis}
+    if len(on_gpu) != 1:
         return None
-    return quotient(missing * only.counted_energy_j, only.n_executions)
+    so_far_j = sum(one.counted_energy_j for one in energies.of_basis)
+    return quotient(missing * so_far_j, sum(one.n_executions for one in energies.of_basis))
 
 
 FinishedTrials = list[tuple[TrialSpec, list[Execution]]]

@@ -195,6 +195,35 @@ def sweep(**changes: object) -> SweepStatus:
     return SweepStatus(**(values | changes))  # type: ignore[arg-type]
 
 
+INTEGRATED = builders.ON_GPU | {"energy_basis": "gpu_energy_integrated_j"}
+
+
+@pytest.mark.parametrize(
+    ("second", "text", "left_j"),
+    [
+        (builders.ON_GPU, "GPU energy (counter) 200 J", 22 * 100.0),
+        (INTEGRATED, "GPU energy (counter) 100 J", 22 * 100.5),
+        ({}, "CPU+RAM energy (CodeCarbon's model) 20 J ± unknown and GPU energy (counter)", None),
+    ],
+)
+def test_energies_are_shown_by_what_was_measured(
+    plan: SweepPlan,
+    second: dict[str, object],
+    text: str,
+    left_j: float | None,
+) -> None:
+    spec = next(iter(plan.specs()))
+    items = [
+        builders.measured(1, of=spec, **builders.ON_GPU),
+        builders.measured(2, of=spec, **second),
+    ]
+    builders.seal_trial(DataSetPaths(OUT), spec, items, builders.origin(spec, machine="cpu"))
+    (found,) = status(OUT).sweeps
+    assert found.left_j == left_j
+    assert text in shown(status(OUT))
+    assert ", gross" in shown(status(OUT))
+
+
 def shown(found: Status) -> str:
     out = io.StringIO()
     Console(file=out, force_terminal=True, width=200).print(view(found))
