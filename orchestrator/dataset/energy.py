@@ -198,10 +198,11 @@ class EnergySum:
         if not self._is_known or not self.energy_j:
             return None
         gains_j = self._gain_of_device_j.values()
-        gain_factor = SYSTEMATIC_FACTOR if len(gains_j) == 1 else MANY_FACTOR
+        # several gains are together never worse than if they were one: the errors are bounded
+        gain_j = min(SYSTEMATIC_FACTOR * sum(gains_j), MANY_FACTOR * math.hypot(*gains_j))
         edge_factor = STATISTICAL_FACTOR if self.n == 1 else MANY_FACTOR
         edges_j = math.hypot(math.sqrt(self._independent_edges_j2), self._one_sided_edges_j)
-        return math.hypot(gain_factor * math.hypot(*gains_j), edge_factor * edges_j) / self.energy_j
+        return math.hypot(gain_j, edge_factor * edges_j) / self.energy_j
 
 
 def _edges_err_to_one_side(row: Mapping[str, Any]) -> bool:

@@ -54,6 +54,8 @@ AVERAGED = {
         ([row(100, 0.02), row(300, 0.01)], 0.050679),
         # the gains of two devices: root(2.88675² + 8.66025²) = 9.12871, times 1.96
         ([row(100, 0.02), row(300, 0.01, **OTHER)], 0.048093),
+        # of one device nearly alone the errors are bounded: as if both gains were one
+        ([row(399, 0.0), row(1, 0.0, **OTHER)], 0.0475),
         # edges that err to one side: root(19² + (1.96 (2 + 3))²) / 400
         ([row(100, 0.02, counter_look_s=None), row(300, 0.01, counter_look_s=None)], 0.053446),
         # one such beside one that doesn't: root(19² + (1.96 root(2² + 3²))²) / 400
