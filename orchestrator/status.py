@@ -12,17 +12,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from orchestrator.dataset.energy import TOTAL_ENERGY
 from orchestrator.dataset.follow import Follower
+from orchestrator.dataset.gross_energy import GrossEnergy, energy_row, gross_energy
 from orchestrator.dataset.lock import Holder, holder_of, seems_alive
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.remaining import failures, finished_of, n_missing
 from orchestrator.dataset.schema import Execution
 from orchestrator.dataset.sessions import Session, sessions_of
+from orchestrator.dataset.summary import Chosen
 from orchestrator.dataset.sweep_plan import SweepPlan, read_plans
 from orchestrator.dataset.tables import Key, Trials
 from orchestrator.nouns import TrialSpec
 from orchestrator.units import HOUR_S
-from orchestrator.unknowns import known, product, quotient, sum_of_known
+from orchestrator.unknowns import product, quotient
 
 RECENT = 20
 """The rate is that of so many of the newest executions."""
@@ -47,9 +50,12 @@ class LastTrial:
     n_failed: int
     n_new_tokens: int
     tokens_per_s: float | None
-    energy_j: float | None
+    counted_energy_j: float | None
+    """Of `energy_basis`; None where one part is unknown, or they are of several bases."""
+    energy_basis: str | None
     energy_per_token_j: float | None
-    """None where one part is unknown."""
+    energy_rel_uncertainty: float | None
+    """That of both energies."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +77,13 @@ class SweepStatus:
     per_hour: float | None
     """Executions, lately; None before there are two."""
     left_s: float | None
-    left_kwh: float | None
-    """What is missing at the rate and mean energy so far; None where nothing is known."""
+    left_j: float | None
+    """What is missing at the rate and mean energy so far; None where nothing is known, or where
+    only some machines have a GPU."""
     trials: dict[str, int]
     """finished, under_way (some of their prompts are done) and waiting."""
-    energy_kwh: float | None
-    """Of all finished executions whose energy is known; None: of none."""
-    energy_unknown: int
-    """Finished executions without a figure: then energy_kwh is a lower bound."""
+    gross_energy: GrossEnergy
+    """Of all finished executions."""
     last: tuple[LastTrial, ...]
     """Finished last, the newest first."""
 
@@ -154,14 +159,15 @@ def _of_sweep(plan: SweepPlan, trials: Trials) -> SweepStatus:
     of_plan = finished_of(plan, trials)
     finished = [execution for _, done in of_plan for execution in done]
     ok = [execution for execution in finished if execution.status == "ok"]
-    known_kwh = known(execution.energy_kwh for execution in finished)
-    ok_kwh = known(execution.energy_kwh for execution in ok)
     missing = n_missing(plan, of_plan)
     per_hour = _per_hour(finished)
     chosen = _chosen_for(plan, trials, of_plan)
     machines: Counter[str] = Counter()
-    for key, executions in chosen.items():
-        machines[trials.attempts(key)[0].columns.machine] += len(executions)
+    for key, some in chosen.items():
+        machines[trials.attempts(key)[0].columns.machine] += len(some)
+    energies = gross_energy(
+        energy_row(one.execution, one.record.columns) for some in chosen.values() for one in some
+    )
     return SweepStatus(
         id=plan.id,
         planned=plan.n_executions(),
@@ -172,12 +178,23 @@ def _of_sweep(plan: SweepPlan, trials: Trials) -> SweepStatus:
         folders=_by_folder(of_plan),
         per_hour=per_hour,
         left_s=product(quotient(missing, per_hour), HOUR_S),
-        left_kwh=quotient(product(missing, sum_of_known(ok_kwh)), len(ok_kwh)),
+        left_j=_left_j(missing, energies),
         trials=_by_state(plan, of_plan),
-        energy_kwh=sum_of_known(known_kwh),
-        energy_unknown=len(finished) - len(known_kwh),
+        gross_energy=energies,
         last=_last_trials(trials, chosen, of_plan),
     )
+
+
+def _left_j(missing: int, energies: GrossEnergy) -> float | None:
+    """What the missing executions will take if they take as much as those so far.
+
+    GPUs' energies by both meters give one mean; those of GPUs and of machines without one don't.
+    """
+    on_gpu = {one.energy_basis != TOTAL_ENERGY for one in energies.of_basis}
+    if len(on_gpu) != 1:
+        return None
+    so_far_j = sum(one.counted_energy_j for one in energies.of_basis)
+    return quotient(missing * so_far_j, sum(one.n_executions for one in energies.of_basis))
 
 
 FinishedTrials = list[tuple[TrialSpec, list[Execution]]]
@@ -203,27 +220,27 @@ def _by_state(plan: SweepPlan, of_plan: FinishedTrials) -> dict[str, int]:
 
 def _chosen_for(
     plan: SweepPlan, trials: Trials, of_plan: FinishedTrials
-) -> dict[Key, list[Execution]]:
+) -> dict[Key, list[Chosen]]:
     """The chosen executions of each trial of the data set that counts for a plan."""
     planned = {spec.key() for spec, _ in of_plan}
-    chosen: dict[Key, list[Execution]] = {}
+    chosen: dict[Key, list[Chosen]] = {}
     for key in trials:
         record = trials.attempts(key)[0]
         if plan.counts_on(record.columns.machine) and record.spec.key() in planned:
-            chosen[key] = [one.execution for one in trials.chosen(key)]
+            chosen[key] = trials.chosen(key)
     return chosen
 
 
 def _last_trials(
-    trials: Trials, chosen: dict[Key, list[Execution]], of_plan: FinishedTrials
+    trials: Trials, chosen: dict[Key, list[Chosen]], of_plan: FinishedTrials
 ) -> tuple[LastTrial, ...]:
     """The trials that were finished last, the newest first."""
     n_prompts = {spec.key(): len(spec.prompts) for spec, _ in of_plan}
     ended: list[tuple[datetime, Key]] = []
-    for key, executions in chosen.items():
+    for key, some in chosen.items():
         # a trial that was interrupted isn't finished, though it is sealed
-        if len(executions) >= n_prompts[trials.attempts(key)[0].spec.key()]:
-            ended.append((max(execution.started_at for execution in executions), key))
+        if len(some) >= n_prompts[trials.attempts(key)[0].spec.key()]:
+            ended.append((max(one.execution.started_at for one in some), key))
     return tuple(_last(trials, key) for _, key in heapq.nlargest(N_LAST, ended))
 
 
@@ -237,8 +254,10 @@ def _last(trials: Trials, key: Key) -> LastTrial:
         "n_executions",
         "n_new_tokens",
         "tokens_per_s",
-        "energy_j",
+        "counted_energy_j",
+        "energy_basis",
         "energy_per_token_j",
+        "energy_rel_uncertainty",
     )
     return LastTrial(
         trial=f"{row['config_index']:04d}-r{row['repeat']}",

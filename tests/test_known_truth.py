@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.dataset.energy import STATISTICAL_FACTOR
+from orchestrator.dataset.energy import STATISTICAL_FACTOR, rel_uncertainty_of_sum
 from orchestrator.dataset.flags import LEFT_OUT
 from orchestrator.dataset.schema import Execution
 from orchestrator.engine.simulated import SimulatedEngine
@@ -67,7 +67,7 @@ class Process:
 
 def test_two_hundred_sweeps_recover_the_energy_and_their_intervals_cover() -> None:
     draw = random.Random(3)
-    off, covered, covered_alone = [], [], []
+    off, covered, covered_alone, covered_sums = [], [], [], []
     for seed in range(SWEEPS):
         gain = 0.95 + 0.1 * (seed + 0.5) / SWEEPS  # each part of its range equally often
         process = Process(
@@ -80,6 +80,7 @@ def test_two_hundred_sweeps_recover_the_energy_and_their_intervals_cover() -> No
         )
         process.device.clock.sleep(draw.uniform(0, 0.1))
         measured_j = true_j = 0.0
+        rows = []
         for _ in range(5):
             execution, own_j = process.answer(round(draw.uniform(60, 400)))
             counter_j = execution.gpu_energy_counter_j
@@ -90,11 +91,16 @@ def test_two_hundred_sweeps_recover_the_energy_and_their_intervals_cover() -> No
             covered.append(abs(counter_j / own_j - 1) <= execution.energy_rel_uncertainty)
             alone = STATISTICAL_FACTOR * execution.energy_rel_statistical
             covered_alone.append(abs(counter_j / gain / own_j - 1) <= alone)
+            rows.append({**vars(execution), "gpu_uuid": "GPU-1"})
+        of_sum = rel_uncertainty_of_sum(rows)
+        assert of_sum is not None
+        covered_sums.append(abs(measured_j * gain / true_j - 1) <= of_sum)
         off.append(measured_j / true_j - 1)
     assert abs(mean(off)) < 0.005
     assert max(map(abs, off)) < 0.01
     assert 0.92 <= mean(covered) <= 0.98
     assert 0.92 <= mean(covered_alone) <= 0.98
+    assert 0.92 <= mean(covered_sums) <= 0.98
 
 
 def test_integrated_power_agrees() -> None:

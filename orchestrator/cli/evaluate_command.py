@@ -11,7 +11,7 @@ import click
 
 from orchestrator.cli.exit_codes import FAULTS
 from orchestrator.cli.options import existing_out_option
-from orchestrator.units import energy, plural
+from orchestrator.units import plural
 
 if TYPE_CHECKING:
     from orchestrator.evaluate.evaluation import Evaluation
@@ -122,7 +122,7 @@ def _lines(result: Evaluation, out: Path) -> list[str]:
         lines.append(f"Reasons: {reasons}")
     no_model = "of random weights or no model at all not judged: they mean nothing"
     more = (
-        (result.discarded, f"Energy spent on discarded texts: {energy(result.wasted_energy_j)}"),
+        (result.discarded, f"Spent on discarded texts: {result.wasted_energy.explained()}"),
         (result.overruled, f"{plural(result.overruled, 'text')} decided by a person"),
         (result.failed, f"{plural(result.failed, 'failed execution')} without a text"),
         (result.synthetic, f"{plural(result.synthetic, 'text')} {no_model}"),

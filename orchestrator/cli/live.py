@@ -13,6 +13,7 @@ from rich.text import Text
 
 from orchestrator.cli.plan_view import print_plan, takes
 from orchestrator.cli.terminal import console
+from orchestrator.dataset.gross_energy import energy_row, gross_energy
 from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.trial_files import Origin
 from orchestrator.nouns import TrialSpec
@@ -20,8 +21,8 @@ from orchestrator.sweep.estimate import Figures
 from orchestrator.sweep.prepare import Prepared
 from orchestrator.sweep.run import RunObserver
 from orchestrator.sweep.totals import Totals
-from orchestrator.units import duration, energy
-from orchestrator.unknowns import known, sum_of_all
+from orchestrator.units import duration
+from orchestrator.unknowns import known
 from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
@@ -120,14 +121,11 @@ class Live(RunObserver):
             why = f"{execution.error_kind}: {execution.error_message}"
             self.say(f"{trial} prompt {number}: {why}")
         self._bound_done += self.prepared.prompt_bound(spec, number)
-        speed = watts = math.nan
+        speed = math.nan
         if totals.window_s:
             speed = totals.tokens / totals.window_s
-            watts = totals.energy_j / totals.window_s
-        self._show(
-            f"{speed:.1f} tokens/s  {watts:.0f} W  {energy(totals.energy_j)}  "
-            f"left {duration(self._left_s())}"
-        )
+        left = duration(self._left_s())
+        self._show(f"{speed:.1f} tokens/s  left {left}  {_energy(totals)}")
 
     def _left_s(self) -> float:
         """Seconds that are left, if tokens take as long as so far; nan before the first."""
@@ -141,11 +139,11 @@ class Live(RunObserver):
         if self.console.is_terminal:
             return
         columns, executions = record.columns, record.executions
-        joules = sum_of_all(one.energy_j for one in executions)
+        took = gross_energy(energy_row(one, columns) for one in executions).text()
         tokens = sum(known(one.n_new_tokens for one in executions))
         count = f"[{self._totals.trials}/{self.prepared.n_missing_trials()}]"
         trial = f"{columns.model} {columns.use_case} {record.spec.folder()}"
-        self.say(f"{count} {trial}: {tokens} tokens, {energy(joules)}")
+        self.say(f"{count} {trial}: {tokens} tokens, {took}")
 
     def worker_lost(self, assignment: Assignment, reason: str, *, retried: bool) -> None:
         """A worker or its node died, or a step raised."""
@@ -170,3 +168,14 @@ class Live(RunObserver):
     def finished(self) -> None:
         """Take the bar away."""
         self._progress.stop()
+
+
+def _energy(totals: Totals) -> str:
+    """'59 W  GPU energy (counter) 1,512 J ± 4.8 %, gross'; no power of several meters together."""
+    so_far = totals.energies.now()
+    if not so_far.of_basis:
+        return so_far.text()
+    watts = ""
+    if so_far.only is not None and totals.measured_s:
+        watts = f"{so_far.only.counted_energy_j / totals.measured_s:.0f} W  "
+    return f"{watts}{so_far.text()}, gross"

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.terminal import literal
+from orchestrator.dataset.energy import energy_name
 from orchestrator.dataset.remaining import by_kind
 from orchestrator.tune.metrics_page import RunningSweep, places_of
 from orchestrator.units import energy, number, plural
@@ -62,13 +63,14 @@ def _rows(sweep: RunningSweep) -> Iterator[tuple[str, str, str]]:
 
 
 def _energy(sweep: RunningSweep) -> str:
-    """The energy that a sweep took so far, and how much of that is uncertain."""
-    text = f"{energy(sweep.energy_j)} so far"
+    """The gross energy that a sweep took so far, by what was measured, and what is missing."""
+    sums = sorted((energy_name(basis), joules) for basis, joules in sweep.energies_j.items())
+    text = " and ".join(f"{name} {energy(joules)}" for name, joules in sums)
+    if not text:
+        return "not measured so far"
     if sweep.energy_unknown:
-        text += f" (a lower bound: {plural(sweep.energy_unknown, 'execution')} not measured)"
-    if sweep.gpu_energy_j:
-        text += f", {energy(sweep.gpu_energy_j)} of it by GPU counters"
-    return text
+        text += f" ({plural(sweep.energy_unknown, 'execution')} not measured)"
+    return f"{text}, gross"
 
 
 def _places(sweep: RunningSweep) -> RenderableType:

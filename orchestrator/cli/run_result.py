@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import Any
 
 from rich.table import Table
 
 from orchestrator.cli.live import Live
+from orchestrator.dataset.gross_energy import per_token
 from orchestrator.dataset.remaining import by_kind
 from orchestrator.nouns import ANCHOR
 from orchestrator.sweep.prepare import Prepared
@@ -20,7 +22,9 @@ ROWS = 20
 
 
 def as_json(prepared: Prepared, outcome: RunOutcome) -> dict[str, Any]:
-    """The result for a machine; energy_j null where one execution has none.
+    """The result for a machine.
+
+    `energy_j` is CodeCarbon's total, null where one execution has none.
 
     Counts and sums are those of this run, but for `executions_done_before`, `executions_left` and
     `failed_before`. Energies are in joules, times in seconds.
@@ -37,7 +41,8 @@ def as_json(prepared: Prepared, outcome: RunOutcome) -> dict[str, Any]:
         "drained": outcome.drained,
         "workers_lost": totals.workers_lost,
         "tokens": totals.tokens,
-        "energy_j": None if totals.energy_unknown else totals.energy_j,
+        "gross_energy": dataclasses.asdict(totals.energies.now()),
+        "energy_j": totals.energy_j,
         "window_s": totals.window_s,
         "wall_s": totals.wall_s() if totals.executions else 0.0,
         "out": str(prepared.paths.root),
@@ -77,6 +82,7 @@ def _print_records(live: Live, prepared: Prepared, totals: Totals) -> None:
     if len(rows) > ROWS:
         live.say(f"... and {len(rows) - ROWS} more trials in {paths.summary}")
     live.say(_totals_line(totals))
+    live.say(totals.energies.now().explained())
     if flags := sorted({flag for row in rows for flag in row["warning_flags"]}):
         live.say(f"Flags: {', '.join(flags)} (see docs/method.md)")
     below = f"<model>/{prepared.plan.strategy}/<use case>/"
@@ -85,13 +91,10 @@ def _print_records(live: Live, prepared: Prepared, totals: Totals) -> None:
 
 
 def _totals_line(totals: Totals) -> str:
-    """What one run did in all: executions, tokens, energy and time."""
+    """What one run did in all: executions, tokens and time."""
     failed = f", {totals.failed} FAILED" if totals.failed else ""
     done = f"{totals.executions} executions of {totals.trials} trials{failed}"
-    unknown = f", {totals.energy_unknown} without a figure" if totals.energy_unknown else ""
-    joules = None if totals.energy_unknown == totals.executions else totals.energy_j
-    took = f"{energy(joules)} of CPU, GPU and RAM by CodeCarbon{unknown}"
-    return f"{done}: {totals.tokens} tokens, {took}, {duration(totals.wall_s())}"
+    return f"{done}: {totals.tokens} tokens, {duration(totals.wall_s())}"
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
@@ -122,7 +125,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
             f"{row['temperature']:.2f}",
             str(row["n_new_tokens"]),
             number(row["tokens_per_s"]),
-            energy(row["energy_j"]),
-            number(row["energy_per_token_j"]),
+            energy(row["counted_energy_j"]),
+            per_token(row["energy_per_token_j"], row["energy_rel_uncertainty"]),
         )
     return table

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import existing_out_option
-from orchestrator.units import J_PER_KWH, duration, energy, plural
+from orchestrator.units import duration, energy, plural
 from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
@@ -109,10 +109,12 @@ def _sweep_lines(sweep: SweepStatus) -> Iterator[str]:
         yield f"  {folder}: {done} of {planned}"
     if sweep.machines:
         yield "  on " + ", ".join(f"{name}: {n}" for name, n in sorted(sweep.machines.items()))
+    if sweep.gross_energy.of_basis:
+        yield f"  {sweep.gross_energy.explained()}"
     if sweep.missing and sweep.per_hour and sweep.left_s is not None:
         rate = f"{sweep.per_hour:,.1f} executions an hour lately"
         left = duration(sweep.left_s)
-        if sweep.left_kwh is None:
+        if sweep.left_j is None:
             yield f"  {rate}: about {left} left, energy unknown"
         else:
-            yield f"  {rate}: about {left} and {energy(sweep.left_kwh * J_PER_KWH)} left"
+            yield f"  {rate}: about {left} and {energy(sweep.left_j)} left"

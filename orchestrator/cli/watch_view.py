@@ -14,9 +14,10 @@ from rich.text import Text
 
 from orchestrator.cli.status_command import NO_SWEEP, who_runs
 from orchestrator.cli.terminal import literal
+from orchestrator.dataset.gross_energy import per_token
 from orchestrator.dataset.remaining import by_kind
 from orchestrator.status import LastTrial, Status, SweepStatus
-from orchestrator.units import J_PER_KWH, duration, energy, number, plural
+from orchestrator.units import duration, energy, number
 
 BAR_WIDTH = 32
 N_FOLDERS = 12
@@ -86,14 +87,12 @@ def _facts(sweep: SweepStatus) -> Iterator[tuple[str, str, str]]:
 
 def _energy(sweep: SweepStatus) -> str:
     """The energy that a sweep took so far, how certain that is, and what is left to take."""
-    text = "unknown so far"
-    if sweep.energy_kwh is not None:
-        text = f"{energy(sweep.energy_kwh * J_PER_KWH)} so far"
-    if sweep.energy_unknown:
-        text += f" (a lower bound: {plural(sweep.energy_unknown, 'execution')} not measured)"
-    if sweep.missing and sweep.left_kwh is not None:
-        text += f", about {energy(sweep.left_kwh * J_PER_KWH)} left"
-    return text
+    if not sweep.gross_energy.of_basis:
+        return "not measured so far"
+    left = ""
+    if sweep.missing and sweep.left_j is not None:
+        left = f", about {energy(sweep.left_j)} left"
+    return f"{sweep.gross_energy.text()}, gross{left}"
 
 
 def _folders(sweep: SweepStatus) -> RenderableType:
@@ -125,8 +124,8 @@ def _last(trials: tuple[LastTrial, ...]) -> RenderableType:
         figures = (
             str(trial.n_new_tokens),
             number(trial.tokens_per_s),
-            energy(trial.energy_j),
-            number(trial.energy_per_token_j),
+            energy(trial.counted_energy_j),
+            per_token(trial.energy_per_token_j, trial.energy_rel_uncertainty),
         )
         failed = ""
         if trial.n_failed:

@@ -7,7 +7,8 @@ building adds for cooling) is taken out again, since a GPU's counter doesn't hol
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.meters import METERS
@@ -17,6 +18,11 @@ GPU_ENERGIES = tuple(kind.gpu_energy for kind in METERS.values() if kind.gpu_ene
 """Columns of the GPU's own energy, the best one first."""
 TOTAL_ENERGY = "energy_j"
 """Column that counts where there is no GPU: CPU and RAM by CodeCarbon."""
+ENERGY_NAMES = {
+    **{kind.gpu_energy: kind.energy_name for kind in METERS.values() if kind.gpu_energy},
+    TOTAL_ENERGY: "CPU+RAM energy (CodeCarbon's model)",
+}
+"""Value of `energy_basis` -> what a person reads where that energy is shown."""
 
 SENSOR_LIMIT = 0.05
 """Bounds of a GPU sensor's relative gain error, common to all rows of a device.
@@ -32,6 +38,9 @@ STATISTICAL_FACTOR = 1.75
 
 1.65 where any error within bounds is as likely, 1.75 for a sum of two such errors, which the edges
 of a window are (tests/test_known_truth.py).
+"""
+MANY_FACTOR = 1.96
+"""The same for a sum of many independent errors, which is nearly normal (GUM, JCGM 100:2008, G.2).
 """
 
 RANDOM_EDGE_S = 0.1 / math.sqrt(12)
@@ -72,6 +81,13 @@ def counted_energy_j(row: Mapping[str, Any]) -> float | None:
     if basis == TOTAL_ENERGY:
         return quotient(row.get(basis), row.get("pue") or 1.0)
     return row.get(basis)
+
+
+def energy_name(basis: str | None) -> str:
+    """What a person reads for an energy of `basis`; the column's own name if it is not known."""
+    if basis is None:
+        return "energy"
+    return ENERGY_NAMES.get(basis) or basis
 
 
 def energy_per_token_j(row: Mapping[str, Any]) -> float | None:
@@ -148,3 +164,75 @@ def energy_rel_uncertainty(row: Mapping[str, Any]) -> float | None:
     if systematic is None or statistical is None:
         return None
     return math.hypot(SYSTEMATIC_FACTOR * systematic, STATISTICAL_FACTOR * statistical)
+
+
+def rel_uncertainty_of_sum(rows: Iterable[Mapping[str, Any]]) -> float | None:
+    """Expanded uncertainty of the sum of the rows' energies: 95 % of errors are smaller.
+
+    Relative. None: there is no row, or the uncertainty of one is unknown, as that of a model.
+    Where a sum is divided by what is known exactly, such as tokens, it holds for the quotient.
+    A row has the columns of an execution, and `gpu_uuid`.
+    """
+    total = EnergySum()
+    for row in rows:
+        total.add(row)
+    return total.rel_uncertainty()
+
+
+class EnergySum:
+    """A sum of energies that count, and how well it is known (GUM, JCGM 100:2008, 5.1.2, 5.2.2).
+
+    The gain of a device's sensor is the same error in all its rows: its parts are added. So are the
+    edges of windows that always err to one side. Other edges, and the gains of different devices,
+    are independent: of their parts the squares are added.
+    """
+
+    def __init__(self) -> None:
+        self.energy_j = 0.0
+        self.n = 0
+        """Rows of which the energy is known."""
+        self._is_known = True
+        """Whether each row's uncertainty is known."""
+        # standard uncertainties in joules, those of independent errors as squares
+        self._gain_of_device_j: dict[str | None, float] = defaultdict(float)
+        self._independent_edges_j2 = 0.0
+        self._one_sided_edges_j = 0.0
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take in a row of executions.parquet, or an execution's columns with `gpu_uuid`."""
+        energy_j = counted_energy_j(row)
+        systematic, statistical = row["energy_rel_systematic"], row["energy_rel_statistical"]
+        if energy_j is not None:
+            self.energy_j += energy_j
+            self.n += 1
+        if energy_j is None or systematic is None or statistical is None:
+            self._is_known = False
+            return
+        # rows without a device's id count as of one: that never makes a sum look better than it is
+        self._gain_of_device_j[row.get("gpu_uuid")] += systematic * energy_j
+        if _edges_err_to_one_side(row):
+            self._one_sided_edges_j += statistical * energy_j
+        else:
+            self._independent_edges_j2 += (statistical * energy_j) ** 2
+
+    def rel_uncertainty(self) -> float | None:
+        """The sum's expanded uncertainty: 95 % of errors are smaller; None: unknown."""
+        if not self._is_known or not self.energy_j:
+            return None
+        gains_j = self._gain_of_device_j.values()
+        # several gains are together never worse than if they were one: the errors are bounded
+        gain_j = min(SYSTEMATIC_FACTOR * sum(gains_j), MANY_FACTOR * math.hypot(*gains_j))
+        edge_factor = STATISTICAL_FACTOR if self.n == 1 else MANY_FACTOR
+        edges_j = math.hypot(math.sqrt(self._independent_edges_j2), self._one_sided_edges_j)
+        return math.hypot(gain_j, edge_factor * edges_j) / self.energy_j
+
+
+def _edges_err_to_one_side(row: Mapping[str, Any]) -> bool:
+    """Whether a window's edges hide a part of its energy every time.
+
+    A counter that is read anywhere within a step, as before version 3, shows what was used up to
+    that step; power that is averaged over a second begins with the rest before the window.
+    """
+    if row["energy_basis"] == GPU_ENERGIES[0]:
+        return row.get("counter_look_s") is None
+    return row.get("power_semantics") != "instant"

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any
 
-from orchestrator.dataset.energy import counted_energy_j
+from orchestrator.dataset.energy import counted_energy_j, rel_uncertainty_of_sum
 from orchestrator.dataset.flags import TrialSum, trial_flags
+from orchestrator.dataset.gross_energy import energy_row
 from orchestrator.dataset.schema import Execution, TrialColumns, TrialRecord
 from orchestrator.nouns import Column, Noun, derived_values
 from orchestrator.unknowns import known, mean_of_known, quotient, sum_of_all
@@ -64,6 +65,12 @@ class TrialGroup:
         if self.basis is None:
             return None
         return sum_of_all(counted_energy_j(vars(one.execution)) for one in some)
+
+    def rel_uncertainty(self, some: Sequence[Chosen]) -> float | None:
+        """That of counted_energy_j(some); None: unknown, or there is no such energy."""
+        if self.basis is None:
+            return None
+        return rel_uncertainty_of_sum(energy_row(one.execution, one.record.columns) for one in some)
 
     def wasted_energy_j(self) -> float | None:
         """What the discarded executions took; 0 where all were kept."""
@@ -173,6 +180,25 @@ class SummaryColumns(Noun):
             ),
         ),
     ]
+    counted_energy_j: Annotated[
+        float | None,
+        Column(
+            "sum of the energies that energy_basis names, gross (idle power included), kept "
+            "executions",
+            "J",
+            "mixed, one is not measured or none is kept",
+            derived=lambda group: group.counted_energy_j(group.kept),
+        ),
+    ]
+    energy_rel_uncertainty: Annotated[
+        float | None,
+        Column(
+            "relative expanded uncertainty (95 %) of counted_energy_j and energy_per_token_j",
+            "1",
+            "there is no such energy, or it is a model's, whose error is not known",
+            derived=lambda group: group.rel_uncertainty(group.kept),
+        ),
+    ]
     energy_kwh: Annotated[
         float | None,
         Column(
@@ -212,9 +238,9 @@ class SummaryColumns(Noun):
     energy_per_token_j: Annotated[
         float | None,
         Column(
-            "sum of energy_basis over sum of tokens",
+            "counted_energy_j over n_new_tokens",
             "J",
-            "one is not measured or none is kept",
+            "mixed, one is not measured or none is kept",
             derived=lambda group: quotient(
                 group.counted_energy_j(group.kept), _total(group.kept, "n_new_tokens")
             ),
@@ -223,7 +249,7 @@ class SummaryColumns(Noun):
     energy_basis: Annotated[
         str | None,
         Column(
-            "what energy_per_token_j is of",
+            "the column of executions.parquet that counted_energy_j sums up",
             null="mixed or not measured",
             derived=lambda group: group.basis,
         ),
@@ -237,6 +263,15 @@ class SummaryColumns(Noun):
             derived=lambda group: group.wasted_energy_j(),
         ),
     ]
+    wasted_energy_rel_uncertainty: Annotated[
+        float | None,
+        Column(
+            "relative expanded uncertainty (95 %) of wasted_energy_j",
+            "1",
+            "there is no such energy, or it is a model's, whose error is not known",
+            derived=lambda group: group.rel_uncertainty(group.discarded),
+        ),
+    ]
     energy_per_usable_j: Annotated[
         float | None,
         Column(
@@ -244,6 +279,15 @@ class SummaryColumns(Noun):
             "J",
             "not evaluated, not measured or none usable",
             derived=lambda group: group.energy_per_usable_j(),
+        ),
+    ]
+    energy_per_usable_rel_uncertainty: Annotated[
+        float | None,
+        Column(
+            "relative expanded uncertainty (95 %) of energy_per_usable_j",
+            "1",
+            "there is no such energy, or it is a model's, whose error is not known",
+            derived=lambda group: group.rel_uncertainty(group.ok) if group.n_usable else None,
         ),
     ]
     load_s: Annotated[

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.dataset.energy import counted_energy_j
+from orchestrator.dataset.gross_energy import GrossEnergy, gross_energy
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.tables import TableWriter, read_all
 from orchestrator.dataset.verdicts import Verdict, read_verdicts, text_sha256, write_verdicts
@@ -52,8 +52,11 @@ class Evaluation:
     """Texts whose verdict is that of the reviewers."""
     synthetic: int
     failed: int
+    wasted_energy: GrossEnergy
+    """Of the discarded executions."""
     wasted_energy_j: float | None
-    """Joules of the discarded executions; None if one of them is unknown."""
+    """The same in joules, 0 where none was discarded; None if one of them is unknown, or they are
+    of several bases."""
     faults: tuple[str, ...]
     """Files that can't be read, one sentence each."""
     notes: tuple[str, ...]
@@ -196,6 +199,7 @@ def _evaluation(
     reasons: Counter[str] = Counter()
     for row in discarded:
         reasons.update(row["reasons"])
+    wasted = gross_energy(discarded)
     return Evaluation(
         judged=judged,
         known=texts - judged,
@@ -205,18 +209,15 @@ def _evaluation(
         overruled=sum(row["decided_by"] == "review" for row in ok),
         synthetic=sum(row["synthetic"] for row in ok),
         failed=len(rows) - len(ok),
-        wasted_energy_j=_wasted_energy_j(discarded),
+        wasted_energy=wasted,
+        wasted_energy_j=_in_joules(wasted),
         faults=faults,
         notes=notes,
     )
 
 
-def _wasted_energy_j(discarded: list[dict[str, Any]]) -> float | None:
-    """Joules of the discarded executions; None if one of them is unknown."""
-    total_j = 0.0
-    for row in discarded:
-        energy_j = counted_energy_j(row)
-        if energy_j is None:
-            return None
-        total_j += energy_j
-    return total_j
+def _in_joules(energies: GrossEnergy) -> float | None:
+    """The one sum, 0 of no executions; None: one is unknown, or they are of several bases."""
+    if energies.n_unmeasured or len(energies.of_basis) > 1:
+        return None
+    return sum((one.counted_energy_j for one in energies.of_basis), 0.0)

@@ -114,6 +114,8 @@ class MeterKind:
     gpu_energy: str | None = None
     """The column with the GPU's energy, where it may count as such; of several meters that of the
     first in the table."""
+    energy_name: str = ""
+    """What a person reads where that energy is shown."""
     packages: tuple[str, ...] = ()
     """Packages whose version may change an energy."""
 
@@ -121,8 +123,18 @@ class MeterKind:
 METERS: dict[str, MeterKind] = {
     "neighbours": MeterKind(_neighbours, NeighbourColumns),
     "codecarbon": MeterKind(_codecarbon, CodeCarbonColumns, packages=("codecarbon",)),
-    "counter": MeterKind(_counter, CounterColumns, gpu_energy="gpu_energy_counter_j"),
-    "power": MeterKind(_power, PowerColumns, gpu_energy="gpu_energy_integrated_j"),
+    "counter": MeterKind(
+        _counter,
+        CounterColumns,
+        gpu_energy="gpu_energy_counter_j",
+        energy_name="GPU energy (counter)",
+    ),
+    "power": MeterKind(
+        _power,
+        PowerColumns,
+        gpu_energy="gpu_energy_integrated_j",
+        energy_name="GPU energy (integrated power)",
+    ),
 }
 """Name -> row, from the outermost window to the innermost."""
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from orchestrator import __version__
 from orchestrator.dataset.dictionary import data_dictionary
+from orchestrator.dataset.gross_energy import COVERAGE, NO_ERROR
 from orchestrator.dataset.markdown import markdown_table, markdown_text
-from orchestrator.publish.card_figures import GROUP, TABLES, Content
+from orchestrator.publish.card_figures import GROUP, TABLES, Content, Group
 from orchestrator.publish.publication import Publication
-from orchestrator.units import energy
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 """The hub's size categories, each with the number of rows below which it applies."""
@@ -52,6 +52,8 @@ about a trial; the tables are made from these files. `sha256sum -c checksums.sha
 `discarded` texts were judged unusable by rules or by a person (columns `usable`, `reasons`,
 `decided_by`). They stay in executions.parquet, but no sum in summary.parquet counts them. Energies
 are sums over ok executions of the column that `energy_basis` names (see below){_gaps(content)}.
+They are gross (idle power included); those of different bases are not added.
+{COVERAGE}; {NO_ERROR}.
 {_imported(content)}
 ## How it was measured
 In this order: tokenize the prompt, wait until the GPU is idle, start the meters, generate, wait
@@ -137,30 +139,34 @@ def _loads(content: Content) -> str:
 
 def _groups(content: Content) -> str:
     """Counts and energies of each group as a table, with a line of totals."""
-    head = (*GROUP, "executions", "ok", "evaluated", "discarded", "energy", "of it on discarded")
+    head = (
+        *GROUP,
+        "executions",
+        "ok",
+        "evaluated",
+        "discarded",
+        "gross energy",
+        "of it on discarded",
+    )
     rows: list[Sequence[object]] = [
         (
             *names,
-            g.executions,
-            g.ok,
-            g.evaluated,
-            g.discarded,
-            energy(g.counted_energy_j),
-            _wasted(g.wasted_energy_j, g.evaluated),
+            *_figures(group),
         )
-        for names, g in sorted(content.groups.items())
+        for names, group in sorted(content.groups.items())
     ]
-    counts = [int(content.total(name)) for name in ("executions", "ok", "evaluated", "discarded")]
-    wasted = _wasted(content.total("wasted_energy_j"), content.total("evaluated"))
-    rows.append(("all", "", "", "", "", *counts, energy(content.total("counted_energy_j")), wasted))
+    rows.append(("all", *[""] * (len(GROUP) - 1), *_figures(content.whole)))
     return markdown_table(head, rows)
 
 
-def _wasted(energy_j: float, n_evaluated: float) -> str:
-    """The energy of discarded executions; without an evaluation nothing can be discarded."""
-    if not n_evaluated:
-        return "not evaluated"
-    return energy(energy_j)
+def _figures(group: Group) -> tuple[object, ...]:
+    """The cells of one group: counts, then energies with what they are of."""
+    # without an evaluation nothing can be discarded
+    wasted = "not evaluated"
+    if group.evaluated:
+        wasted = group.wasted.now().text() if group.discarded else "0 J"
+    counts = (group.executions, group.ok, group.evaluated, group.discarded)
+    return (*counts, group.energies.now().text(), wasted)
 
 
 def _software(content: Content) -> str:
@@ -183,10 +189,10 @@ def _flags(content: Content) -> str:
 
 def _gaps(content: Content) -> str:
     """A half-sentence on executions without an energy; "" where there are none."""
-    missing = int(content.total("unmeasured"))
+    missing = content.whole.energies.now().n_unmeasured
     if not missing:
         return ""
-    return f"; {missing} of them were not measured and are not in the sum"
+    return f"; {missing} of them were not measured and are in no sum"
 
 
 def _synthetic(content: Content) -> str:

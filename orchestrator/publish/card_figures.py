@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.dataset.energy import counted_energy_j
+from orchestrator.dataset.gross_energy import EnergyTotals
 from orchestrator.dataset.imported import read_provenance
 from orchestrator.dataset.parquet import read_parquet
 from orchestrator.dataset.paths import DataSetPaths
@@ -33,12 +33,10 @@ class Group:
     ok: int = 0
     evaluated: int = 0
     discarded: int = 0
-    counted_energy_j: float = 0.0
-    """Sum over the ok executions whose energy was measured."""
-    wasted_energy_j: float = 0.0
-    """The part of counted_energy_j that was spent on discarded texts."""
-    unmeasured: int = 0
-    """Ok executions whose energy was not measured."""
+    energies: EnergyTotals = field(default_factory=EnergyTotals)
+    """Of the ok executions."""
+    wasted: EnergyTotals = field(default_factory=EnergyTotals)
+    """Of the discarded ones among them."""
 
     def add(self, row: dict[str, Any]) -> None:
         """Count one row of executions.parquet."""
@@ -49,13 +47,9 @@ class Group:
         self.ok += 1
         self.evaluated += row["usable"] is not None
         self.discarded += discarded
-        energy_j = counted_energy_j(row)
-        if energy_j is None:
-            self.unmeasured += 1
-            return
-        self.counted_energy_j += energy_j
+        self.energies.add(row)
         if discarded:
-            self.wasted_energy_j += energy_j
+            self.wasted.add(row)
 
 
 @dataclass
@@ -64,6 +58,8 @@ class Content:
 
     groups: dict[tuple[str, ...], Group] = field(default_factory=dict)
     """By the columns of GROUP."""
+    whole: Group = field(default_factory=Group)
+    """All executions."""
     meters: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
     """(machine, GPU, energy basis, CPU method) -> executions."""
     licences: dict[str, str] = field(default_factory=dict)
@@ -87,11 +83,7 @@ class Content:
     @property
     def executions(self) -> int:
         """Number of executions, failed ones included."""
-        return sum(group.executions for group in self.groups.values())
-
-    def total(self, name: str) -> float:
-        """Sum of a field of Group over all groups."""
-        return float(sum(getattr(group, name) for group in self.groups.values()))
+        return self.whole.executions
 
 
 def content_of(paths: DataSetPaths, trials: Trials) -> Content:
@@ -128,6 +120,7 @@ def _add_row(content: Content, row: dict[str, Any]) -> None:
     """Count one row of executions.parquet."""
     group = tuple(row[name] for name in GROUP)
     content.groups.setdefault(group, Group()).add(row)
+    content.whole.add(row)
     gpu, basis, method = (
         row[name] or "none" for name in ("gpu_name", "energy_basis", "cpu_method")
     )

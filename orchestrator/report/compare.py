@@ -18,13 +18,14 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from orchestrator.dataset.drift import conditions
+from orchestrator.dataset.energy import TOTAL_ENERGY
+from orchestrator.dataset.gross_energy import gross_energy
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.tables import read_all
 from orchestrator.nouns import PARAMETERS
 from orchestrator.report.effects import CONFIDENCE
-from orchestrator.report.execution_frame import Data
+from orchestrator.report.execution_frame import Data, energy_rows
 from orchestrator.report.page_content import Table, warnings
-from orchestrator.units import energy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,7 +162,7 @@ def _meters(executions: pd.DataFrame) -> set[tuple[str, str]]:
     Elsewhere it is "".
     """
     methods = executions["cpu_method"].fillna("none")
-    methods = methods.where(executions["energy_basis"] == "energy_j", "")
+    methods = methods.where(executions["energy_basis"] == TOTAL_ENERGY, "")
     return set(zip(executions["energy_basis"], methods, strict=True))
 
 
@@ -358,7 +359,7 @@ def _setup(data: Data) -> dict[str, str]:
     for package, versions in _package_versions(data).items():
         setup[package] = ", ".join(sorted(versions))
     setup["executions"] = f"{len(frame):,}"
-    setup["energy"] = energy(frame["counted_energy_j"].sum())
+    setup["gross energy"] = gross_energy(energy_rows(frame)).text()
     setup["measured"] = _days(frame["started_at"])
     return setup
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.dataset.energy import TOTAL_ENERGY
+from orchestrator.dataset.energy import GPU_ENERGIES, TOTAL_ENERGY
 from orchestrator.dataset.flags import LEFT_OUT
 from orchestrator.dataset.parquet import as_list, read_parquet, to_table
 from orchestrator.dataset.paths import DataSetPaths
@@ -131,6 +131,27 @@ def data_of(executions: pd.DataFrame, paths: DataSetPaths | None = None) -> Data
         frame["measured"]
     )
     return Data(all=frame, kept=frame[frame["measured"] & ~left_out].copy(), paths=paths)
+
+
+ENERGY_COLUMNS = [
+    "energy_basis",
+    *GPU_ENERGIES,
+    TOTAL_ENERGY,
+    "pue",
+    "energy_rel_systematic",
+    "energy_rel_statistical",
+    "counter_look_s",
+    "power_semantics",
+    "gpu_uuid",
+]
+"""What an energy and its uncertainty are made of."""
+
+
+def energy_rows(executions: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as dataset/energy.py wants them: unknown values are None, not NaN."""
+    frame = executions[ENERGY_COLUMNS].astype(object)
+    rows: list[dict[str, Any]] = frame.where(frame.notna(), None).to_dict("records")  # type: ignore[assignment]
+    return rows
 
 
 def _entries(cell: Any) -> tuple[str, ...] | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator import __version__
+from orchestrator.dataset.gross_energy import COVERAGE, GROSS, uncertainty
 from orchestrator.report.charts import CHARTS, pairs_chart
 from orchestrator.report.compare import (
     Comparison,
@@ -109,7 +110,15 @@ def _rendered(**parts: object) -> str:
     template = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    text: str = template.render(version=__version__, number=number, plural=plural, **parts)
+    text: str = template.render(
+        version=__version__,
+        number=number,
+        plural=plural,
+        uncertainty=uncertainty,
+        gross=GROSS,
+        coverage=COVERAGE,
+        **parts,
+    )
     return text
 
 

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.dataset.energy import TOTAL_ENERGY, energy_name
 from orchestrator.dataset.flags import LEFT_OUT
+from orchestrator.dataset.gross_energy import GrossEnergy, gross_energy, uncertainty
 from orchestrator.dataset.schema import ExecutionRow
 from orchestrator.dataset.sessions import MOST_DRIFT, Session
 from orchestrator.nouns import columns_of
 from orchestrator.report.effects import Effect
-from orchestrator.report.execution_frame import Data
+from orchestrator.report.execution_frame import Data, energy_rows
 from orchestrator.report.importance import ONE_VALUE, Importance
 from orchestrator.report.sweep_cost import CostPart
 from orchestrator.units import duration, energy, number, plural
@@ -48,10 +50,9 @@ def headline(data: Data) -> list[tuple[str, str, str]]:
     frame, kept = data.all, data.kept
     n_failed = int((frame["status"] != "ok").sum())
     n_discarded = int(frame["discarded"].sum())
-    joules = energy(_sum(frame["counted_energy_j"]))
     figures = [
         ("executions", f"{len(frame):,}", f"{n_failed:,} failed, {n_discarded:,} discarded"),
-        ("energy", joules, "of all executions, by the meter that each row names"),
+        *_energy_figures(gross_energy(energy_rows(frame))),
     ]
     if len(kept):
         low, middle, high = _quartiles(kept)
@@ -62,23 +63,38 @@ def headline(data: Data) -> list[tuple[str, str, str]]:
     return figures
 
 
+def _energy_figures(energies: GrossEnergy) -> list[tuple[str, str, str]]:
+    """The energy of all executions: a figure for each thing that was measured."""
+    if not energies.of_basis:
+        return [("energy", UNKNOWN, "no execution was measured")]
+    notes = [f"of {plural(one.n_executions, 'execution')}" for one in energies.of_basis]
+    # said once, beside the first figure
+    notes[0] = "; ".join((notes[0] + energies.gap(), *energies.notes()))
+    return [
+        (one.name, one.text(), note) for one, note in zip(energies.of_basis, notes, strict=True)
+    ]
+
+
 def _usable_figures(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
     """The headline figures that only evaluated data have."""
     ok = frame[frame["status"] == "ok"]
     n_usable = int((ok["usable"] == True).sum())  # noqa: E712 - a null is neither True nor False
     # failed executions have no text that could be usable
-    wasted_j = _sum(ok.loc[ok["discarded"], "counted_energy_j"])
-    whole_j = _sum(ok["counted_energy_j"])
-    share = "share unknown"
-    if wasted_j is not None and whole_j:
-        share = f"{percent(wasted_j / whole_j)} of the energy of ok executions"
+    wasted = gross_energy(energy_rows(ok[ok["discarded"]]))
+    whole = gross_energy(energy_rows(ok)).only
+    share = "share unknown" if ok["discarded"].any() else "none"
+    if wasted.only is not None and whole is not None:
+        part = wasted.only.counted_energy_j / whole.counted_energy_j
+        share = f"{percent(part)} of the energy of ok executions"
     # A usable answer pays for the discarded ones, too.
     per_usable = UNKNOWN
-    if whole_j and n_usable:
-        per_usable = energy(whole_j / n_usable)
+    if whole is not None and n_usable:
+        joules = energy(whole.counted_energy_j / n_usable)
+        per_usable = f"{joules} ± {uncertainty(whole.energy_rel_uncertainty)}"
     is_or_are = "is" if n_usable == 1 else "are"
+    wasted_figure = wasted.figure() if ok["discarded"].any() else "0 J"
     return [
-        ("wasted energy", energy(wasted_j), f"went into answers that were discarded: {share}"),
+        ("wasted energy", wasted_figure, f"went into answers that were discarded: {share}"),
         ("per usable answer", per_usable, f"{plural(n_usable, 'answer')} {is_or_are} usable"),
     ]
 
@@ -96,15 +112,15 @@ def warnings(data: Data) -> list[str]:
             "weights, or no model at all): their texts mean nothing."
         )
     bases = set(frame["energy_basis"].dropna())
-    if bases == {"energy_j"}:
+    if bases == {TOTAL_ENERGY}:
         lines.append(
             "No GPU was measured: all energies are CodeCarbon's estimates for CPU and RAM. "
             "Don't publish them as measured."
         )
     elif len(bases) > 1:
         lines.append(
-            f"Energies come from different meters ({', '.join(sorted(bases))}): "
-            "compare only within one machine."
+            f"Energies come from different meters: {', '.join(sorted(map(energy_name, bases)))}. "
+            "They are not added, and can be compared only within one machine."
         )
     counts = Counter(flag for flags in frame["warning_flags"] for flag in flags)
     for flag in LEFT_OUT:
@@ -218,7 +234,7 @@ def group_table(data: Data) -> Table:
         tokens_per_s = None
         if window_s:
             tokens_per_s = float(answers["n_new_tokens"].sum()) / window_s
-        basis = ", ".join(sorted(set(answers["energy_basis"])))
+        basis = ", ".join(sorted(map(energy_name, set(answers["energy_basis"]))))
         n_answers, interval = f"{len(answers):,}", f"{low} to {high}"
         cells = (group, use_case, n_answers, middle, interval, number(tokens_per_s), basis)
         rows.append(tuple(str(cell) for cell in cells))
@@ -289,7 +305,7 @@ def left_out_table(data: Data) -> Table:
 def _counts(what: str, executions: pd.DataFrame, column: str) -> list[tuple[str, ...]]:
     """A row for each value of a column, with the executions that have it."""
     return [
-        (what, str(why), f"{len(some):,}", energy(_sum(some["counted_energy_j"])))
+        (what, str(why), f"{len(some):,}", gross_energy(energy_rows(some)).figure())
         for why, some in executions.groupby(column, sort=True)
     ]
 
@@ -337,7 +353,8 @@ def cost_table(data: Data) -> Table:
         return Table("cost", title, head, (), note)
     rows = tuple(_cost_row(part, cost.held_s) for part in cost.parts)
     note = (
-        "From sealed trials, with every attempt; the energy of waiting is unknown. A GPU counts as "
+        "From sealed trials, with every attempt. Energy is gross (idle power included), and added "
+        "over meters where rows name different ones; that of waiting is unknown. A GPU counts as "
         "held from the loading of a model to the end of the last execution before the next "
         "loading. What left no trial (such as a model that failed to load) is not recorded."
     )
@@ -368,14 +385,6 @@ def _quartiles(answers: pd.DataFrame) -> tuple[str, ...]:
     return tuple(
         number(float(answers["energy_per_token_j"].quantile(q))) for q in (0.25, 0.5, 0.75)
     )
-
-
-def _sum(values: pd.Series) -> float | None:
-    """The sum of the known values; None where none is known."""
-    known = values.dropna()
-    if not len(known):
-        return None
-    return float(known.sum())
 
 
 def columns_table(data: Data) -> Table:

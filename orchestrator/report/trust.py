@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from orchestrator.dataset.energy import TOTAL_ENERGY
 from orchestrator.dataset.flags import DOUBTFUL, FLAGS
-from orchestrator.report.execution_frame import Data
+from orchestrator.dataset.gross_energy import gross_energy
+from orchestrator.report.execution_frame import Data, energy_rows
 from orchestrator.units import plural
+from orchestrator.unknowns import quotient
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,10 +42,12 @@ class TrialCard:
     n_executions: int
     n_kept: int
     n_new_tokens: int
+    energy_name: str
+    """What was measured: 'GPU energy (counter)'."""
     energy_per_token_j: float | None
+    """None where nothing was kept, or energies of several meters, which have no sum."""
     energy_rel_uncertainty: float | None
-    """The root mean square of the executions' relative uncertainties; None where none is known,
-    as for energies that CodeCarbon estimates."""
+    """Of the kept executions together; None where one is unknown, as those of models are."""
     quality: float | None
 
 
@@ -60,9 +64,11 @@ def _card(rows: pd.DataFrame) -> TrialCard:
     kept = rows[rows["measured"]]
     flags = set(rows["warning_flags"].explode().dropna())
     n_new_tokens = int(kept["n_new_tokens"].sum())
-    energy_per_token_j = None
-    if n_new_tokens:
-        energy_per_token_j = float(kept["counted_energy_j"].sum()) / n_new_tokens
+    energies = gross_energy(energy_rows(kept))
+    energy_per_token_j = energy_rel_uncertainty = None
+    if energies.only is not None:
+        energy_per_token_j = quotient(energies.only.counted_energy_j, n_new_tokens)
+        energy_rel_uncertainty = energies.only.energy_rel_uncertainty
     place = f"{first['machine']} / {first['model']} / {first['use_case']}"
     return TrialCard(
         name=f"{place} / {int(first['config_index']):04d}-r{int(first['repeat'])}",
@@ -73,8 +79,9 @@ def _card(rows: pd.DataFrame) -> TrialCard:
         n_executions=len(rows),
         n_kept=len(kept),
         n_new_tokens=n_new_tokens,
+        energy_name=" and ".join(one.name for one in energies.of_basis),
         energy_per_token_j=energy_per_token_j,
-        energy_rel_uncertainty=_root_mean_square(kept["energy_rel_uncertainty"]),
+        energy_rel_uncertainty=energy_rel_uncertainty,
         quality=_mean(rows["quality"]),
     )
 
@@ -86,7 +93,7 @@ def _word(kept: pd.DataFrame, flags: set[str]) -> Word:
     # a doubt weighs more than whether the energy was measured
     if not flags.isdisjoint(DOUBTFUL):
         return "doubtful"
-    if (kept["energy_basis"] == "energy_j").any():
+    if (kept["energy_basis"] == TOTAL_ENERGY).any():
         return "modelled"
     return "measured"
 
@@ -96,11 +103,13 @@ def _reasons(rows: pd.DataFrame, kept: pd.DataFrame, flags: set[str]) -> list[st
     reasons = [f"{name}: {flag.meaning}" for name, flag in FLAGS.items() if name in flags]
     # a flag that an earlier version of this program set
     reasons += [f"{flag}: see docs/method.md" for flag in sorted(flags - FLAGS.keys())]
-    if len(kept) and (kept["energy_basis"] == "energy_j").all():
+    if len(kept) and (kept["energy_basis"] == TOTAL_ENERGY).all():
         reasons.append(
-            "without a GPU, the energy is CodeCarbon's estimate for CPU and RAM: "
-            "good for trying out, not for publishing"
+            "without a GPU, the energy is CodeCarbon's estimate for CPU and RAM, with no known "
+            "uncertainty: good for trying out, not for publishing"
         )
+    if len(set(kept["energy_basis"])) > 1:
+        reasons.append("its energies are those of different meters, which have no sum")
     n_failed = int((rows["status"] != "ok").sum())
     if n_failed:
         reasons.append(f"{n_failed} of {plural(len(rows), 'execution')} failed")
@@ -117,11 +126,3 @@ def _mean(values: pd.Series) -> float | None:
     if not len(known):
         return None
     return float(known.mean())
-
-
-def _root_mean_square(values: pd.Series) -> float | None:
-    """The root of the mean square; None without values."""
-    mean_square = _mean(values.astype(float) ** 2)
-    if mean_square is None:
-        return None
-    return math.sqrt(mean_square)

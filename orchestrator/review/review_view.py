@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator.dataset.energy import counted_energy_j, energy_name
 from orchestrator.dataset.verdicts import Decision, Signals, Verdict
 from orchestrator.nouns import PARAMETERS, Column
 from orchestrator.review.review_queue import Item, Queue
@@ -88,9 +89,7 @@ def _parameter(item: Item, name: str) -> dict[str, Any]:
 def _facts(item: Item) -> list[tuple[str, Any, str]]:
     """(name, value, unit) of what was measured; a null value is unknown."""
     columns, ran = item.columns, item.measured
-    energy_j = None
-    if ran.energy_basis is not None:
-        energy_j = getattr(ran, ran.energy_basis)
+    basis = ran.energy_basis
     sampling = "random draws" if ran.effective_do_sample else "greedy"
     facts: list[tuple[str, Any, str]] = [
         ("sampling", sampling, ""),
@@ -99,8 +98,8 @@ def _facts(item: Item) -> list[tuple[str, Any, str]]:
         ("output", ran.n_new_tokens, "tokens"),
         ("finish reason", ran.finish_reason, ""),
         ("time", ran.window_s, "s"),
-        ("energy", energy_j, "J"),
-        ("energy from", ran.energy_basis, ""),
+        ("gross energy", counted_energy_j(vars(ran)), "J"),
+        ("energy from", basis and energy_name(basis), ""),
         ("energy per token", ran.energy_per_token_j, "J"),
         ("flags", ", ".join(ran.warning_flags) or "none", ""),
         ("model", f"{columns.model} ({columns.quantization})", ""),

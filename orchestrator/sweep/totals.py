@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from orchestrator.dataset.energy import counted_energy_j
+from orchestrator.dataset.gross_energy import EnergyTotals, energy_row
 from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.trial_files import Origin
 from orchestrator.nouns import TrialSpec
 from orchestrator.tune.observers import Observer
+from orchestrator.unknowns import sum_of_all
 
 if TYPE_CHECKING:
     from orchestrator.tune.trainable import Assignment
@@ -27,10 +30,12 @@ class Totals(Observer):
         """Executions that failed, and trials whose workers died too often."""
         self.workers_lost = 0
         self.tokens = 0
-        self.energy_j = 0.0
-        self.energy_unknown = 0
-        """Executions without a figure: then energy_j is a lower bound."""
+        self.energies = EnergyTotals()
+        self.energy_j: float | None = 0.0
+        """CodeCarbon's totals; None: one execution has none."""
         self.window_s = 0.0
+        self.measured_s = 0.0
+        """The part of window_s in which the energy that counts is known."""
         self._began_s = time.monotonic()
 
     def wall_s(self) -> float:
@@ -39,11 +44,14 @@ class Totals(Observer):
 
     def execution_recorded(self, spec: TrialSpec, origin: Origin, execution: Execution) -> None:  # noqa: ARG002
         """Count an execution."""
+        row = energy_row(execution, origin.columns)
+        self.energies.add(row)
+        if counted_energy_j(row) is not None:
+            self.measured_s += execution.window_s or 0.0
         self.executions += 1
         self.failed += execution.status == "failed"
         self.tokens += execution.n_new_tokens or 0
-        self.energy_j += execution.energy_j or 0.0
-        self.energy_unknown += execution.energy_j is None
+        self.energy_j = sum_of_all((self.energy_j, execution.energy_j))
         self.window_s += execution.window_s or 0.0
 
     def trial_sealed(self, record: TrialRecord) -> None:

@@ -62,11 +62,13 @@ Place = tuple[str, str, str]
 """Values of the labels in PLACE."""
 
 METRICS = {
-    "orchestrator_energy_joules_total": Metric(
-        "Counter", "energy of the executions by CodeCarbon, as column energy_j"
+    "orchestrator_counted_energy_joules_total": Metric(
+        "Counter",
+        "gross energy of the executions, of the column that energy_basis names",
+        ("machine", "model", "energy_basis"),
     ),
-    "orchestrator_gpu_energy_joules_total": Metric(
-        "Counter", "energy by the GPU's counter, as column gpu_energy_counter_j"
+    "orchestrator_energy_joules_total": Metric(
+        "Counter", "CodeCarbon's total of CPU, GPU and RAM, as column energy_j"
     ),
     "orchestrator_energy_unknown_executions_total": Metric(
         "Counter",
@@ -196,12 +198,15 @@ class Metrics(Observer):
         )
         self._add("orchestrator_tokens_total", execution.n_new_tokens, **labels)
         self._add("orchestrator_window_seconds_total", execution.window_s, **labels)
-        energies = {"energy_j": "orchestrator_energy_joules_total"}
-        if columns.gpu_uuid:
-            energies["gpu_energy_counter_j"] = "orchestrator_gpu_energy_joules_total"
-        for column, name in energies.items():
-            joules = getattr(execution, column)
-            self._add(name, joules, **labels)
+        counted_j = counted_energy_j(vars(execution))
+        self._add(
+            "orchestrator_counted_energy_joules_total",
+            counted_j,
+            **labels,
+            energy_basis=execution.energy_basis or "none",
+        )
+        self._add("orchestrator_energy_joules_total", execution.energy_j, **labels)
+        for column, joules in (("counted_energy_j", counted_j), ("energy_j", execution.energy_j)):
             if joules is None:
                 unknown = "orchestrator_energy_unknown_executions_total"
                 self._add(unknown, 1, **labels, column=column)

@@ -34,11 +34,10 @@ class RunningSweep:
     """State (waiting, running, finished, failed, given_up) -> number of trials."""
     executions: dict[str, int] = field(default_factory=dict)
     """Kind of error ('none' for ok) -> number of executions."""
-    energy_j: float = 0.0
+    energies_j: dict[str, float] = field(default_factory=dict)
+    """energy_basis -> gross energy of that column."""
     energy_unknown: int = 0
-    """Executions whose energy was not measured, so that energy_j is a lower bound."""
-    gpu_energy_j: float = 0.0
-    """Energy by the GPUs' counters."""
+    """Executions whose energy was not measured: they are in none of energies_j."""
     tokens: int = 0
     window_s: float = 0.0
     """Length of all measurement windows together."""
@@ -119,8 +118,6 @@ def look(address: str) -> list[RunningSweep]:
 
 
 SUMS = {
-    "energy_joules_total": "energy_j",
-    "gpu_energy_joules_total": "gpu_energy_j",
     "tokens_total": "tokens",
     "window_seconds_total": "window_s",
     "workers_lost_total": "lost",
@@ -146,7 +143,10 @@ def _take(sweep: RunningSweep, name: str, labels: dict[str, str], value: float) 
     elif name == "executions_total":
         kind = labels["error_kind"]
         sweep.executions[kind] = sweep.executions.get(kind, 0) + int(value)
-    elif name == "energy_unknown_executions_total" and labels["column"] == "energy_j":
+    elif name == "counted_energy_joules_total":
+        basis = labels["energy_basis"]
+        sweep.energies_j[basis] = sweep.energies_j.get(basis, 0.0) + value
+    elif name == "energy_unknown_executions_total" and labels["column"] == "counted_energy_j":
         sweep.energy_unknown += int(value)
     elif name == "energy_per_token_joules_bucket":
         bound = float(labels["le"])

@@ -16,6 +16,7 @@ from orchestrator import status as module
 from orchestrator.cli import main
 from orchestrator.cli.metrics_view import metrics_view
 from orchestrator.cli.watch_view import N_FAULTS, N_FOLDERS, view
+from orchestrator.dataset.gross_energy import GrossEnergy
 from orchestrator.dataset.lock import held
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import Execution
@@ -57,7 +58,7 @@ def run(plan: SweepPlan, trials: slice) -> None:
             items[1] = builders.measured(2, of=spec, **start, **builders.FAILED)
         if i == 2:
             items[0] = builders.measured(
-                1, of=spec, **start, energy_j=None, energy_kwh=None, energy_per_token_j=None
+                1, of=spec, **start, energy_basis=None, energy_per_token_j=None
             )
         builders.seal_trial(DataSetPaths(OUT), spec, items, builders.origin(spec, machine="cpu"))
 
@@ -186,13 +187,41 @@ def sweep(**changes: object) -> SweepStatus:
         "folders": {},
         "per_hour": None,
         "left_s": None,
-        "left_kwh": None,
+        "left_j": None,
         "trials": {"finished": 2, "under_way": 0, "waiting": 0},
-        "energy_kwh": None,
-        "energy_unknown": 4,
+        "gross_energy": GrossEnergy((), 4),
         "last": (),
     }
     return SweepStatus(**(values | changes))  # type: ignore[arg-type]
+
+
+INTEGRATED = builders.ON_GPU | {"energy_basis": "gpu_energy_integrated_j"}
+
+
+@pytest.mark.parametrize(
+    ("second", "text", "left_j"),
+    [
+        (builders.ON_GPU, "GPU energy (counter) 200 J", 22 * 100.0),
+        (INTEGRATED, "GPU energy (counter) 100 J", 22 * 100.5),
+        ({}, "CPU+RAM energy (CodeCarbon's model) 20 J ± unknown and GPU energy (counter)", None),
+    ],
+)
+def test_energies_are_shown_by_what_was_measured(
+    plan: SweepPlan,
+    second: dict[str, object],
+    text: str,
+    left_j: float | None,
+) -> None:
+    spec = next(iter(plan.specs()))
+    items = [
+        builders.measured(1, of=spec, **builders.ON_GPU),
+        builders.measured(2, of=spec, **second),
+    ]
+    builders.seal_trial(DataSetPaths(OUT), spec, items, builders.origin(spec, machine="cpu"))
+    (found,) = status(OUT).sweeps
+    assert found.left_j == left_j
+    assert text in shown(status(OUT))
+    assert ", gross" in shown(status(OUT))
 
 
 def shown(found: Status) -> str:
@@ -214,7 +243,7 @@ def of(*sweeps: SweepStatus, **changes: object) -> Status:
 
 def test_nothing_of_a_data_set_acts_on_the_terminal() -> None:
     bad = "\x1b]0;title\x07\x1b[2J[red]markup[/red]\u202e"
-    last = LastTrial(bad, bad, bad, bad, 2, 1, 7, 1.0, 2.0, 3.0)
+    last = LastTrial(bad, bad, bad, bad, 2, 1, 7, 1.0, 2.0, bad, 3.0, 0.05)
     text = shown(
         of(
             sweep(id=bad, failed={bad: 1}, machines={bad: 1}, folders={bad: (1, 4)}, last=(last,)),
@@ -230,7 +259,7 @@ def test_nothing_of_a_data_set_acts_on_the_terminal() -> None:
 def test_unknown_energy_and_what_doesnt_fit_are_said() -> None:
     folders = {f"m/s/{i:02d}": (4 if i == 0 else 1, 4) for i in range(N_FOLDERS + 3)}
     text = shown(of(sweep(folders=folders, missing=1), unreadable=tuple("abcde")))
-    assert "unknown so far (a lower bound: 4 executions not measured)" in text
+    assert "not measured so far" in text
     assert "and 3 more; `orchestrator status` names them" in text
     assert "m/s/00" not in text, "finished ones go first"
     assert f"and {5 - N_FAULTS} more; `orchestrator validate` names them" in text

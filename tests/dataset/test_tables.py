@@ -6,6 +6,7 @@ Unknowns stay unknown, and what a trial costs doesn't grow.
 from __future__ import annotations
 
 import errno
+import math
 import random
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.dataset import tables
+from orchestrator.dataset.energy import rel_uncertainty_of_sum
 from orchestrator.dataset.flags import SHORT_TRIAL_S
+from orchestrator.dataset.gross_energy import energy_row
 from orchestrator.dataset.parquet import arrow_schema
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import SCHEMA_VERSION, ExecutionRow, TrialRecord
-from orchestrator.dataset.summary import SummaryRow
+from orchestrator.dataset.summary import Chosen, SummaryRow, summary_values
 from orchestrator.dataset.tables import (
     FRESH_ROWS,
     GROWTH,
@@ -278,6 +281,8 @@ def test_a_summary_by_hand() -> None:
         "n_new_tokens": 40,
         "window_s": 8.0,
         "tokens_per_s": 5.0,
+        "counted_energy_j": 60.0,
+        "energy_rel_uncertainty": None,
         "energy_kwh": pytest.approx(60 / 3.6e6, rel=1e-12),
         "energy_j": 60.0,
         "emissions_kg": 2e-6,
@@ -285,7 +290,9 @@ def test_a_summary_by_hand() -> None:
         "energy_per_token_j": 1.5,
         "energy_basis": "energy_j",
         "wasted_energy_j": None,
+        "wasted_energy_rel_uncertainty": None,
         "energy_per_usable_j": None,
+        "energy_per_usable_rel_uncertainty": None,
         "load_s": None,
         "warning_flags": ("estimated_cpu", "short_trial", "too_short"),
     }
@@ -302,6 +309,28 @@ def test_on_a_gpu_the_energy_per_token_is_the_counter_s() -> None:
     assert row["gpu_energy_counter_j"] == 200.0
     assert row["energy_j"] == 240.0
     assert row["energy_per_token_j"] == 10.0
+    assert row["counted_energy_j"] == 200.0
+    # the sensor's gain within 5 %, and edges of 0.1 s / root(12) of windows of 2 s
+    assert row["energy_rel_uncertainty"] == pytest.approx(math.hypot(0.0475, 1.96 * 0.014434), 1e-4)
+
+
+def test_a_summary_tells_how_uncertain_its_energies_are() -> None:
+    """Sums over one execution that was kept, one that was discarded, and both."""
+    record, seen = builders.record(gpu_uuid="GPU-1"), builders.ON_GPU | {"power_before_w": 75.0}
+    done = [
+        Chosen(builders.execution(n, **seen, counter_look_s=look_s), record, usable)
+        for n, look_s, usable in ((1, 0.5, True), (2, 0.1, False))
+    ]
+    kept, wasted, both = (
+        rel_uncertainty_of_sum(energy_row(one.execution, one.record.columns) for one in some)
+        for some in (done[:1], done[1:], done)
+    )
+    row = summary_values(done)
+    assert row["energy_rel_uncertainty"] == kept
+    assert row["wasted_energy_rel_uncertainty"] == wasted
+    assert row["energy_per_usable_rel_uncertainty"] == both
+    assert len({kept, wasted, both, None}) == 4
+    assert summary_values(done[1:])["energy_per_usable_rel_uncertainty"] is None
 
 
 @pytest.mark.parametrize("column", ["energy_kwh", "energy_j", "gpu_energy_counter_j"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.dataset.gross_energy import BasisEnergy
 from orchestrator.dataset.parquet import read_parquet
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.verdicts import (
@@ -66,6 +67,7 @@ def test_texts_are_judged_and_the_tables_follow(paths: DataSetPaths) -> None:
     assert (counts.kept, counts.discarded) == (1, 1)
     assert counts.reasons == {"repetition": 1, "off_topic": 1}
     assert counts.wasted_energy_j == 20.0
+    assert counts.wasted_energy.of_basis == (BasisEnergy("energy_j", 20.0, None, 1),)
     assert usable(paths) == [True, False, None]
     (summary,) = read_parquet(paths.summary).to_pylist()
     assert (summary["n_usable"], summary["wasted_energy_j"], summary["energy_per_usable_j"]) == (
@@ -174,7 +176,8 @@ def test_the_verb_says_what_it_found(
     said = capsys.readouterr().out
     assert "2 texts judged, 0 already had a verdict: 1 usable, 1 discarded" in said
     assert "Reasons: repetition 1, off_topic 1" in said
-    assert "Energy spent on discarded texts: 20 J" in said
+    model = "CPU+RAM energy (CodeCarbon's model) 20 J ± unknown"
+    assert f"Spent on discarded texts: {model}; gross" in said
     assert exit_code("evaluate", "--out", str(paths.root), "--json") == 0
     assert json.loads(capsys.readouterr().out)["known"] == 2
 

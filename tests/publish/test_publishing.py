@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 
 from orchestrator.check.validation import validate
 from orchestrator.cli.publish_command import ACCEPTABLE, SPDX
+from orchestrator.dataset.gross_energy import BasisEnergy
 from orchestrator.dataset.lock import held
 from orchestrator.dataset.paths import DataSetPaths, execution_id
 from orchestrator.dataset.tables import rebuild
@@ -209,9 +210,10 @@ def test_the_card(paths: DataSetPaths, call: Callable[..., Outcome]) -> None:
     assert "# Mine: &lt;script&gt; \\| 100 % {x}" in body
     assert "Tesla T4 &lt;b&gt;\\|&lt;/b&gt;" in body
     assert "<b>" not in body
-    assert (
-        "| all |  |  |  |  | 5 | 4 | 1 | 1 | 240 J | 20 J |" in body
-    )  # 2 x 20 J + 2 x 100 J; 20 J
+    # 2 x 20 J + 2 x 100 J; 20 J
+    model = "CPU+RAM energy (CodeCarbon's model)"
+    both = f"{model} 40 J ± unknown and GPU energy (counter) 200 J ± 5.5 %"
+    assert f"| all |  |  |  |  | 5 | 4 | 1 | 1 | {both} | {model} 20 J ± unknown |" in body
     assert "| colab | Tesla T4" in body
     assert f"| llama2 | {LLAMA2} |" in body
     assert "2 executions are synthetic" in body
@@ -344,9 +346,8 @@ def test_bibtex_holds_any_title() -> None:
 def test_content_counts(paths: DataSetPaths) -> None:
     content = content_of(paths, validate(paths.root)[0])
     assert (content.executions, content.trials, content.synthetic) == (5, 2, 2)
-    assert (content.total("ok"), content.total("evaluated"), content.total("discarded")) == (
-        4,
-        1,
-        1,
-    )
-    assert (content.total("counted_energy_j"), content.total("wasted_energy_j")) == (240.0, 20.0)
+    whole = content.whole
+    assert (whole.ok, whole.evaluated, whole.discarded) == (4, 1, 1)
+    model, gpu = whole.energies.now().of_basis
+    assert (model.counted_energy_j, gpu.counted_energy_j) == (40.0, 200.0)
+    assert whole.wasted.now().only == BasisEnergy("energy_j", 20.0, None, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import io
+import math
 import re
 from pathlib import Path
 
@@ -160,18 +161,49 @@ def test_names_and_reasons_of_a_data_set_cannot_act_in_the_page() -> None:
 
 
 def test_the_figures_of_the_headline_by_hand() -> None:
+    """Rows of 100 J, their gain known to 3 % and their edges to 2 %.
+
+    Of n rows of one device root((1.645 * 3)² + (1.96 * 2)² / n) percent.
+    """
     frame = judged(executions(Truth(), 0, points=12, prompts=2, use_cases=1), 0.25).assign(
         gpu_energy_counter_j=100.0, n_new_tokens=50
     )
     figures = {name: figure for name, figure, _ in headline(data_of(frame))}
     assert figures == {
         "executions": "24",
-        "energy": "2,400 J",
+        "GPU energy (counter)": "2,400 J ± 5 %",
         "J/token": "2",
-        "wasted energy": "600 J",
-        "per usable answer": "133 J",
+        "wasted energy": "600 J ± 5.2 %",
+        "per usable answer": "133 J ± 5 %",
     }
-    assert ("discarded", "gibberish", "6", "600 J") in left_out_table(data_of(frame)).rows
+    assert ("discarded", "gibberish", "6", "600 J ± 5.2 %") in left_out_table(data_of(frame)).rows
+
+
+def test_energies_of_different_meters_are_shown_apart() -> None:
+    frame = judged(executions(Truth(), 0, points=12, prompts=2, use_cases=1), 0.25).assign(
+        gpu_energy_counter_j=100.0, energy_j=30.0, pue=1.5
+    )
+    frame.loc[::2, "energy_basis"] = "energy_j"
+    frame.loc[::2, ["energy_rel_systematic", "energy_rel_statistical"]] = None
+    frame.loc[1, "energy_basis"] = None
+    data = data_of(frame)
+    figures = {name: (figure, what) for name, figure, what in headline(data)}
+    assert figures["GPU energy (counter)"][0] == "1,100 J ± 5.1 %"
+    model, what = figures["CPU+RAM energy (CodeCarbon's model)"]
+    assert model == "240 J ± unknown"
+    assert "12 executions" in what
+    assert "1 execution not measured" in what
+    assert "gross: idle power included" in what
+    assert figures["per usable answer"][0] == "n/a"
+    assert "They are not added" in "".join(warnings(data))
+    mixed = next(card for card in trial_cards(data) if " and " in card.energy_name)
+    assert (mixed.energy_per_token_j, mixed.energy_rel_uncertainty) == (None, None)
+    assert any("different meters" in line for line in mixed.why)
+
+
+def test_nothing_measured_is_no_zero() -> None:
+    frame = executions(Truth(), 0, points=12).assign(energy_basis=None)
+    assert ("energy", "n/a", "no execution was measured") in headline(data_of(frame))
 
 
 def test_throttled_executions_are_counted_but_in_no_effect() -> None:
@@ -184,11 +216,16 @@ def test_throttled_executions_are_counted_but_in_no_effect() -> None:
 
 
 def test_a_card_says_how_far_its_number_goes() -> None:
-    (one, *_) = trial_cards(data_of(executions(Truth(), 0, points=1)))
-    assert (one.word, one.energy_rel_uncertainty) == ("measured", pytest.approx(0.06))
+    frame = executions(Truth(), 0, points=1)
+    energies_j = frame.loc[frame["use_case"] == min(frame["use_case"]), "gpu_energy_counter_j"]
+    edges = 0.02 * math.hypot(*energies_j) / sum(energies_j)
+    (one, *_) = trial_cards(data_of(frame))
+    assert (one.word, one.energy_name) == ("measured", "GPU energy (counter)")
+    expected = math.hypot(0.95 * math.sqrt(3) * 0.03, 1.96 * edges)
+    assert one.energy_rel_uncertainty == pytest.approx(expected)
     (model, *_) = trial_cards(
         data_of(
-            executions(Truth(), 0, points=1, energy_basis="energy_j", energy_rel_uncertainty=None)
+            executions(Truth(), 0, points=1, energy_basis="energy_j", energy_rel_systematic=None)
         )
     )
     assert (model.word, model.energy_rel_uncertainty) == ("modelled", None)

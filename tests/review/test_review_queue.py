@@ -175,7 +175,7 @@ def test_details_tell_what_ran(tmp_path: Path) -> None:
     assert configuration["temperature"] == (0.0, None, False)
     assert configuration["top_p"] == (0.9, None, True)
     facts = {name: (value, unit) for name, value, unit in shown["facts"]}
-    assert facts["energy"] == (None, "J")  # not measured is unknown, not 0
+    assert facts["gross energy"] == (None, "J")  # not measured is unknown, not 0
     assert facts["seed"] == (str(2**63 - 1), "")
     assert facts["sampling"] == ("greedy", "")
     assert "synthetic" in shown["no_verdict"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.dataset.gross_energy import BasisEnergy, GrossEnergy
 from orchestrator.sweep.totals import Totals
 from tests import builders
 from tests.tune.fake_tune import assignment
@@ -24,7 +25,8 @@ def after(*executions: dict[str, Any]) -> Totals:
 def test_a_run_that_did_nothing() -> None:
     totals = Totals()
     assert (totals.trials, totals.executions, totals.failed, totals.workers_lost) == (0, 0, 0, 0)
-    assert (totals.tokens, totals.energy_j, totals.energy_unknown, totals.window_s) == (0, 0, 0, 0)
+    assert (totals.tokens, totals.energy_j, totals.window_s, totals.measured_s) == (0, 0, 0, 0)
+    assert totals.energies.now() == GrossEnergy((), 0)
     assert totals.records == []
     assert totals.wall_s() >= 0
 
@@ -43,7 +45,16 @@ def test_what_failed_is_counted_and_took_its_energy() -> None:
 
 def test_unknown_energy_is_counted_apart() -> None:
     totals = after({}, {"energy_j": None}, {"energy_j": None, "window_s": None})
-    assert (totals.energy_j, totals.energy_unknown, totals.window_s) == (20.0, 2, 4.0)
+    assert (totals.energy_j, totals.window_s, totals.measured_s) == (None, 4.0, 2.0)
+    assert totals.energies.now() == GrossEnergy((BasisEnergy("energy_j", 20.0, None, 1),), 2)
+
+
+def test_a_gpu_s_energy_and_a_cpu_s_are_not_added() -> None:
+    energies = after({}, builders.ON_GPU).energies.now()
+    assert [(one.energy_basis, one.counted_energy_j) for one in energies.of_basis] == [
+        ("energy_j", 20.0),
+        ("gpu_energy_counter_j", 100.0),
+    ]
 
 
 def test_only_whole_trials_are_counted_but_all_are_kept() -> None:

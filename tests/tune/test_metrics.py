@@ -121,13 +121,14 @@ def test_a_trial_from_its_begin_to_its_end(run: Run) -> None:
     assert run.seen.trials() == {"waiting": 1, "finished": 1}
     of = ("pc", "smollm2")
     assert run.seen.of("energy_joules_total") == {of: pytest.approx(60.0)}
+    assert run.seen.of("counted_energy_joules_total") == {("energy_j", *of): pytest.approx(60.0)}
     assert run.seen.of("tokens_total") == {of: 30}
     assert run.seen.of("window_seconds_total") == {of: pytest.approx(6.0)}
     assert run.seen.of("executions_total") == {("none", *of, "ok"): 3}
     assert run.seen.of("energy_per_token_joules") == {of: [2.0, 2.0, 2.0]}
     assert run.seen.of("power_watts") == {("none", "abcdef012345", "pc"): 10.0}
     assert run.seen.of("tokens_per_second") == {("none", "abcdef012345", "pc"): 5.0}
-    assert run.seen.of("gpu_power_watts") == run.seen.of("gpu_energy_joules_total") == {}
+    assert run.seen.of("gpu_power_watts") == {}
     assert run.seen.of("energy_unknown_executions_total") == {}
 
 
@@ -143,7 +144,9 @@ def test_unknown_energy_is_counted_apart_and_never_as_0(run: Run) -> None:
     run.tune.give(trial, 2, **unknown)
     of = ("pc", "smollm2")
     assert run.seen.of("energy_joules_total") == {of: 20.0}
-    assert run.seen.of("energy_unknown_executions_total") == {("energy_j", *of): 1}
+    assert run.seen.of("counted_energy_joules_total") == {("energy_j", *of): 20.0}
+    unknown_of = {("counted_energy_j", *of): 1, ("energy_j", *of): 1}
+    assert run.seen.of("energy_unknown_executions_total") == unknown_of
     assert run.seen.of("energy_per_token_joules") == {of: [2.0]}
     assert math.isnan(run.seen.of("power_watts")["none", "abcdef012345", "pc"])
 
@@ -152,7 +155,7 @@ def test_unknown_energy_is_counted_apart_and_never_as_0(run: Run) -> None:
     ("measured", "watts", "joules"),
     [
         ({}, 50.0, 100.0),
-        ({"gpu_energy_counter_j": None, "gpu_energy_integrated_j": 60.0}, 30.0, None),
+        ({"gpu_energy_counter_j": None, "gpu_energy_integrated_j": 60.0}, 30.0, 60.0),
         ({"gpu_energy_counter_j": None, "gpu_energy_integrated_j": None}, math.nan, None),
     ],
 )
@@ -168,8 +171,9 @@ def test_a_gpu(measured: dict[str, Any], watts: float, joules: float | None) -> 
     place = ("GPU-1", "abcdef012345", "pc")
     assert seen.of("gpu_power_watts")[place] == pytest.approx(watts, nan_ok=True)
     assert seen.of("power_watts")[place] == 60.0
-    assert seen.of("gpu_energy_joules_total") == ({("pc", "smollm2"): joules} if joules else {})
-    unknown = {} if joules else {("gpu_energy_counter_j", "pc", "smollm2"): 1}
+    counted = {(execution.energy_basis, "pc", "smollm2"): joules} if joules else {}
+    assert seen.of("counted_energy_joules_total") == counted
+    unknown = {} if joules else {("counted_energy_j", "pc", "smollm2"): 1}
     assert seen.of("energy_unknown_executions_total") == unknown
 
 

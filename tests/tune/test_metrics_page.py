@@ -39,9 +39,8 @@ def test_a_sweep_is_read_over_http(server: tuple[str, dict[str, bytes]]) -> None
     assert (first.id, second.id) == ("lhs-0123456789ab", "uniform-ba9876543210")
     assert first.trials == {"waiting": 7, "running": 2, "finished": 3, "failed": 1, "given_up": 0}
     assert first.executions == {"none": 11, "oom": 2}
-    assert (first.energy_j, first.energy_unknown, first.gpu_energy_j) == (1500.0, 1, 900.0), (
-        "summed over machines"
-    )
+    assert first.energies_j == {"energy_j": 300.0, "gpu_energy_counter_j": 900.0}
+    assert first.energy_unknown == 1
     assert (first.tokens, first.window_s, first.lost) == (600, 60.0, 1)
     gpu = ("colab", "abc", "GPU-1")
     assert (first.power_w[gpu], first.gpu_power_w[gpu], first.tokens_per_s[gpu]) == (
@@ -61,8 +60,8 @@ def test_an_unknown_figure_is_absent_not_zero() -> None:
 
 @pytest.mark.parametrize("value", ["NaN", "+Inf", "-Inf"])
 def test_what_is_no_number_is_unknown(value: str) -> None:
-    names = ("trials", "tokens_total", "energy_joules_total")
-    labels = '{sweep="lhs-1",state="waiting",machine="pc",model="m"}'
+    names = ("trials", "tokens_total", "counted_energy_joules_total")
+    labels = '{sweep="lhs-1",state="waiting",machine="pc",model="m",energy_basis="energy_j"}'
     page = "".join(f"ray_orchestrator_{name}{labels} {value}\n" for name in names)
     assert sweeps_of(page, "here:1") == [RunningSweep("lhs-1")]
 

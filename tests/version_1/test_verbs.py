@@ -100,12 +100,19 @@ def test_status(call: Call, measured: Path, simulated: Path) -> None:
     printed = as_json(call("status", "--json", "--out", str(measured)))
     counts = {s["id"]: (s["done"], s["missing"], s["planned"]) for s in printed["sweeps"]}
     assert counts == {"lhs-12b380eebdee": (5, 185, 190), "lhs-e419d0431621": (5, 25, 30)}
-    energies = {sweep["id"]: sweep["energy_kwh"] for sweep in printed["sweeps"]}
-    assert energies["lhs-12b380eebdee"] == pytest.approx(439.134 / 3.6e6, rel=1e-5)
-    assert energies["lhs-e419d0431621"] == pytest.approx(1455.173 / 3.6e6, rel=1e-5)
+    energies_j = {
+        sweep["id"]: [
+            (one["energy_basis"], one["counted_energy_j"])
+            for one in sweep["gross_energy"]["of_basis"]
+        ]
+        for sweep in printed["sweeps"]
+    }
+    counter = "gpu_energy_counter_j"
+    assert energies_j["lhs-12b380eebdee"] == [(counter, pytest.approx(392.981, rel=1e-5))]
+    assert energies_j["lhs-e419d0431621"] == [(counter, pytest.approx(1309.544, rel=1e-5))]
     (sweep,) = as_json(call("status", "--json", "--out", str(simulated)))["sweeps"]
     assert (sweep["id"], sweep["done"], sweep["missing"]) == ("lhs-3f67acc214ce", 6, 0)
-    assert sweep["energy_kwh"] is None
+    assert sweep["gross_energy"] == {"of_basis": [], "n_unmeasured": 6}
 
 
 def test_watch_once(call: Call, measured: Path) -> None:
@@ -113,7 +120,7 @@ def test_watch_once(call: Call, measured: Path) -> None:
     assert (done.code, done.err) == (0, "")
     assert "5 of 190 executions" in done.out
     assert "5 of 30 executions" in done.out
-    assert "439 J" in done.out
+    assert "GPU energy (counter) 393 J ± 10 %, gross" in done.out
 
 
 def test_validate(call: Call, measured: Path, simulated: Path) -> None:
@@ -208,7 +215,7 @@ def test_review(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_report(call: Call, measured: Path, simulated: Path) -> None:
     assert call("report", "--out", str(measured), "--tables", "tables.md").code == 0
     page = (measured / "report.html").read_text(encoding="utf-8")
-    assert "<b>1,703 J</b>" in page, "energy of all executions by the GPU's counter"
+    assert "<b>1,703 J ± 6.2 %</b>" in page, "energy of all executions by the GPU's counter"
     for trial in ("danceCoreography / 0001-r1", "creativeStorytelling / 0000-r1"):
         assert trial in page
     tables = Path("tables.md").read_text(encoding="utf-8")

@@ -1,0 +1,100 @@
+"""What `tune` says of energies: which one, that it is gross, and how well it is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from orchestrator.cli.live import Live
+from orchestrator.cli.run_result import as_json, print_result
+from orchestrator.dataset.gross_energy import COVERAGE, GROSS, NO_ERROR
+from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.tables import Trials
+from orchestrator.sweep.planning import make_plan
+from orchestrator.sweep.prepare import Prepared, prepare
+from orchestrator.sweep.request import Request, resolve_request
+from orchestrator.sweep.run import RunOutcome
+from tests import builders
+
+MODEL = "CPU+RAM energy (CodeCarbon's model)"
+UNMEASURED = {"energy_basis": None, "energy_j": None, "energy_per_token_j": None}
+
+
+def ended(*rows: dict[str, Any]) -> tuple[Prepared, RunOutcome]:
+    """A run of one trial with these executions."""
+    spec = builders.spec()
+    executions = [builders.execution(n, of=spec, **row) for n, row in enumerate(rows, 1)]
+    record = builders.record(spec, executions=executions, gpu_uuid="GPU-1")
+    trials, outcome = Trials(), RunOutcome()
+    trials.add(record)
+    for execution in executions:
+        outcome.totals.execution_recorded(spec, builders.origin(spec, gpu_uuid="GPU-1"), execution)
+    outcome.totals.trial_sealed(record)
+    prepared = SimpleNamespace(
+        paths=DataSetPaths(Path("measurements")),
+        plan=SimpleNamespace(id="lhs-1", strategy="latinHypercubeSampling"),
+        trials=trials,
+        n_done=0,
+        n_failed=dict,
+    )
+    return cast("Prepared", prepared), outcome
+
+
+@pytest.mark.parametrize(
+    ("rows", "total", "of_trial"),
+    [
+        (
+            [builders.ON_GPU] * 3,
+            f"GPU energy (counter) 300 J ± 5.5 %; {GROSS}; {COVERAGE}",
+            "300 J  10 ±5.5 %",
+        ),
+        (
+            [{}, UNMEASURED, {}],
+            f"{MODEL} 40 J ± unknown (1 execution not measured); {GROSS}; {NO_ERROR}",
+            "n/a      n/a",
+        ),
+        ([UNMEASURED], "energy not measured", "n/a      n/a"),
+    ],
+)
+def test_the_closing_lines(
+    rows: list[dict[str, Any]], total: str, of_trial: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared, outcome = ended(*rows)
+    print_result(Live([]), prepared, outcome)
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert total in lines
+    assert lines[1].endswith(of_trial)
+
+
+def test_the_result_for_a_machine_tells_both() -> None:
+    result = as_json(*ended(builders.ON_GPU, builders.ON_GPU))
+    assert result["energy_j"] == 240.0, "CodeCarbon's total"
+    assert result["gross_energy"] == {
+        "of_basis": (
+            {
+                "energy_basis": "gpu_energy_counter_j",
+                "counted_energy_j": 200.0,
+                "energy_rel_uncertainty": pytest.approx(0.0553, rel=1e-3),
+                "n_executions": 2,
+            },
+        ),
+        "n_unmeasured": 0,
+    }
+
+
+def test_a_line_a_trial_where_there_is_no_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    resolved = resolve_request(Request(space="lhs", engine="simulated", models=("llama2",)), [])
+    live = Live([])
+    live.planned(prepare(resolved, make_plan(resolved)))
+    capsys.readouterr()
+    _, outcome = ended({}, builders.ON_GPU, UNMEASURED)
+    live.trial_sealed(outcome.totals.records[0])
+    both = f"{MODEL} 20 J ± unknown and GPU energy (counter) 100 J ± 5.4 %"
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith(f": 30 tokens, {both} (1 execution not measured)")
