@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, cast
 
 from orchestrator.meters import Reading, Scene
 from orchestrator.meters.columns import CodeCarbonColumns
@@ -22,6 +22,16 @@ SHORTEST_S = 0.05
 
 CPU_METHODS = {"intel_rapl": "rapl", "cpu_load": "cpu_load", "constant": "constant"}
 """CodeCarbon's mode -> our word."""
+
+SUMS = ("energy_kwh", "energy_j", "emissions_kg")
+"""Columns that lack a part whose energy is unknown, and so are unknown, too."""
+
+MOST_PACKAGE_W = 1000.0
+"""More than any CPU draws: the largest ones on sale are specified for 500 W.
+
+CodeCarbon reads RAPL's counters at a window's edges. At their range, 262 kJ on Intel's CPUs, they
+start again at 0: a window that is long enough for a whole turn has no known energy.
+"""
 
 FIGURES = tuple(
     name
@@ -112,7 +122,8 @@ class CodeCarbonMeter:
 
     def _of_record(self, data: Any) -> Reading:
         """This trial's share of CodeCarbon's record of a window; what it can't know is null."""
-        cpu_method = self._cpu_method(self._stopped)
+        cpu = self._cpu()
+        cpu_method = cpu and CPU_METHODS.get(cpu._mode, str(cpu._mode))  # noqa: SLF001 - see _cpu
         total_kwh, cpu_kwh = data.energy_consumed, data.cpu_energy
         if self._gpu_index is None:
             # asked for no GPU, CodeCarbon takes all: this trial uses none of them
@@ -133,23 +144,51 @@ class CodeCarbonMeter:
             "ram_method": "constant" if self._scene.machine.ram_power_w else "process_rss",
             "pue": self._scene.machine.pue,
         }
+        notes = self._unknown_parts(data, cpu)
         if self._gpu_index is None:
-            return Reading(values | {"gpu_energy_cc_j": None}, {"gpu_energy_cc_j": "no GPU"})
-        # a GPU is never at 0 W: CodeCarbon could not read it, so its sums lack the GPU, too
-        if data.gpu_energy <= 0:
-            unknown = ("energy_kwh", "energy_j", "emissions_kg", "gpu_energy_cc_j")
-            why = "CodeCarbon read no GPU energy"
-            return Reading(values | dict.fromkeys(unknown), dict.fromkeys(unknown, why))
-        return Reading(values)
+            notes["gpu_energy_cc_j"] = "no GPU"
+        return Reading(values | dict.fromkeys(notes), notes)
 
-    @staticmethod
-    def _cpu_method(tracker: Any) -> str | None:
-        """How the CPU was measured: not in CodeCarbon's record, only in its objects."""
-        for part in getattr(tracker, "_hardware", []):
-            mode = getattr(part, "_mode", None)
-            if mode:  # only CodeCarbon's CPU has one
-                return CPU_METHODS.get(mode, str(mode))
+    def _unknown_parts(self, data: Any, cpu: Any) -> dict[str, str]:
+        """Columns of the energies that CodeCarbon could not read -> why; its sums lack them, too.
+
+        It then gives 0 J: only a CPU whose energy follows from the process's time may have that.
+        """
+        whys: dict[str, str | None] = {}
+        if self._gpu_index is not None and data.gpu_energy <= 0:
+            whys["gpu_energy_cc_j"] = "CodeCarbon read no GPU energy"
+        if data.ram_energy <= 0:
+            whys["ram_energy_j"] = "CodeCarbon read no RAM energy"
+        mode = getattr(cpu, "_mode", None)
+        if mode == "intel_rapl":
+            whys["cpu_energy_j"] = self._why_not_rapl(cpu)
+        if data.cpu_energy <= 0 and mode != "cpu_load":
+            whys["cpu_energy_j"] = "CodeCarbon read no CPU energy"
+        notes: dict[str, str] = {}
+        for column, why in whys.items():
+            if why is not None:
+                notes |= dict.fromkeys((column, *SUMS), why)
+        return notes
+
+    def _why_not_rapl(self, cpu: Any) -> str | None:
+        """Why RAPL's energy of the window isn't known; None where it is."""
+        counters = cpu._intel_interface._rapl_files  # noqa: SLF001 - see _cpu
+        if any(counter.sample_skipped for counter in counters):
+            return "RAPL's counter can't be read, or went backwards"
+        # CodeCarbon's is 0 where it can't be read
+        range_kwh = min((float(one.max_energy_reading) for one in counters), default=0.0)
+        if range_kwh <= 0:
+            return "RAPL's range can't be read: its counter may have gone round"
+        range_kj = range_kwh * J_PER_KWH / 1000
+        if self._window_s * MOST_PACKAGE_W >= range_kj * 1000:
+            return f"RAPL's counter may have gone round in the window, at {range_kj:.0f} kJ"
         return None
+
+    def _cpu(self) -> Any:
+        """CodeCarbon's CPU: how it is measured is not in its record, only in its objects."""
+        parts = cast("list[Any]", getattr(self._stopped, "_hardware", []))
+        # only its CPU has a mode
+        return next((part for part in parts if getattr(part, "_mode", None)), None)
 
     def close(self) -> None:
         """Stop a tracker left open by an error."""
