@@ -7,6 +7,7 @@ good CodeCarbon's models are: CPU and RAM figures carry their method.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import asdict, replace
@@ -49,8 +50,13 @@ class CodeCarbonMeter:
         self._scene = scene
         # CodeCarbon takes only integers (a UUID gives 0 J), and knows no simulated GPU
         self._gpu_index: int | None = None
-        if scene.gpu is not None and scene.gpu.simulated is None:
-            self._gpu_index = scene.gpu.gpu.index
+        self._polls = False
+        """Whether CodeCarbon has to look at the power each second, for want of a counter."""
+        access = scene.gpu
+        if access is not None and access.simulated is None:
+            self._gpu_index = access.gpu.index
+            query = access.nvml.nvmlDeviceGetTotalEnergyConsumption
+            self._polls = access.ask(lambda: query(access.handle)) is None
         self._tracker: Any = None
         self._stopped: Any = None
         self._began = self._window_s = 0.0
@@ -96,6 +102,11 @@ class CodeCarbonMeter:
             metadata=None,
         )
         self._tracker.start()
+        if not self._polls:
+            # a thread that walks all processes of the host each second (tools/monitor_cost.py):
+            # counters and the process's own time need only the window's edges
+            with contextlib.suppress(AttributeError):  # CodeCarbon's own start failed
+                self._tracker._scheduler_monitor_power.stop()  # noqa: SLF001 - no option for it
         self._began = time.perf_counter()
 
     def end(self) -> None:

@@ -273,6 +273,25 @@ def test_every_option_is_given_explicitly(monkeypatch: pytest.MonkeyPatch) -> No
 # --- failures -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("counter", [None, "linear", "absent"])
+def test_nothing_of_codecarbon_runs_within_a_window(
+    counter: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread walks all processes each second. Only a GPU without a counter needs it."""
+    from codecarbon import emissions_tracker
+
+    calls: list[Any] = []
+
+    def monitor(tracker: Any) -> None:
+        calls.append(tracker)
+
+    monkeypatch.setattr(emissions_tracker.BaseEmissionsTracker, "_monitor_power", monitor)
+    nvml = host() if counter is None else host(300, counter=counter)
+    with installed(nvml, codecarbon=True):
+        window(Scene(ITALY, nvml.access() if nvml.gpus else None), 1.2)
+    assert len(calls) == (counter == "absent")
+
+
 @pytest.mark.parametrize("method", ["__init__", "start", "stop"])
 def test_where_codecarbon_fails_every_energy_is_none_with_a_reason(
     method: str, monkeypatch: pytest.MonkeyPatch
