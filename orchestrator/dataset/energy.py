@@ -126,3 +126,12 @@ def energy_rel_uncertainty(row: Mapping[str, Any]) -> float | None:
     if systematic is None or statistical is None:
         return None
     return math.hypot(SYSTEMATIC_FACTOR * systematic, STATISTICAL_FACTOR * statistical)
+
+
+def host_scope(values: Mapping[str, Any], n_parallel: int) -> str:
+    """Whose work the CPU and RAM of a row's host did: exclusive, shared or unknown."""
+    if n_parallel > 1 or values.get("slurm_node") == "part":
+        return "shared"
+    if values.get("slurm_node") == "unknown":
+        return "unknown"
+    return "exclusive"

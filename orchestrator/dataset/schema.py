@@ -26,6 +26,7 @@ from orchestrator.dataset.energy import (
     energy_rel_statistical,
     energy_rel_systematic,
     energy_rel_uncertainty,
+    host_scope,
 )
 from orchestrator.dataset.environment import Environment
 from orchestrator.engine import ENGINES, EngineColumns
@@ -297,8 +298,8 @@ class EnergyColumns(Noun):
         str,
         Column(
             "exclusive: one trial on the host; shared: n_parallel at once (CPU by process time; "
-            "rapl: an equal part)",
-            derived=lambda row: "shared" if row.get("n_parallel", 1) > 1 else "exclusive",
+            "rapl: an equal part), or other jobs of SLURM; unknown: SLURM doesn't tell",
+            derived=lambda row: host_scope(row, row.get("n_parallel", 1)),
         ),
     ]
     n_parallel: Annotated[int, Column("trials that may run on the host at once")]

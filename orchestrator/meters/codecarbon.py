@@ -13,6 +13,7 @@ import time
 from dataclasses import asdict, replace
 from typing import Any, cast
 
+from orchestrator import host
 from orchestrator.meters import Reading, Scene
 from orchestrator.meters.columns import CodeCarbonColumns
 from orchestrator.units import J_PER_KWH
@@ -34,11 +35,7 @@ CodeCarbon reads RAPL's counters at a window's edges. At their range, 262 kJ on 
 start again at 0: a window that is long enough for a whole turn has no known energy.
 """
 
-FIGURES = tuple(
-    name
-    for name in CodeCarbonColumns.model_fields
-    if not name.endswith("_method") and name != "pue"
-)
+FIGURES = ("gpu_energy_cc_j", "cpu_energy_j", "ram_energy_j", *SUMS)
 """Its columns that hold an energy or an emission."""
 
 
@@ -57,9 +54,24 @@ class CodeCarbonMeter:
             self._gpu_index = access.gpu.index
             query = access.nvml.nvmlDeviceGetTotalEnergyConsumption
             self._polls = access.ask(lambda: query(access.handle)) is None
+        self._slurm_node = host.slurm_node()
+        self._ram_power_w, self._ram_scope = self._ram_of(scene)
         self._tracker: Any = None
         self._stopped: Any = None
         self._began = self._window_s = 0.0
+
+    def _ram_of(self, scene: Scene) -> tuple[float | None, str]:
+        """The power of a trial's part of the host's RAM (None: CodeCarbon's model), and its scope.
+
+        A job that shares its node is not charged for memory that it didn't ask for.
+        """
+        ram_power_w, requested_bytes = scene.machine.ram_power_w, host.slurm_memory_bytes()
+        if ram_power_w is None:
+            return None, "process"
+        part_w = ram_power_w / scene.n_parallel
+        if self._slurm_node == "whole" or requested_bytes is None:
+            return part_w, "node"
+        return part_w * min(1.0, requested_bytes / host.memory_bytes()), "requested"
 
     def begin(self) -> None:
         """Make and start a tracker (a stopped one can't be restarted)."""
@@ -74,7 +86,7 @@ class CodeCarbonMeter:
             project_name=self._scene.project_name,
             gpu_ids=gpu_ids,
             force_cpu_power=machine.cpu_power_w,
-            force_ram_power=quotient(machine.ram_power_w, self._scene.n_parallel),
+            force_ram_power=self._ram_power_w,
             force_carbon_intensity_g_co2e_kwh=machine.carbon_intensity_g_per_kwh,
             pue=machine.pue,
             output_methods=[],
@@ -120,8 +132,9 @@ class CodeCarbonMeter:
         data = getattr(self._stopped, "final_emissions_data", None)
         if data is None:
             why = "CodeCarbon measured nothing (its own error was swallowed)"
+            told = {"pue": self._scene.machine.pue, "slurm_node": self._slurm_node}
             unknown = dict.fromkeys(CodeCarbonColumns.model_fields)
-            return Reading(unknown | {"pue": self._scene.machine.pue}, dict.fromkeys(FIGURES, why))
+            return Reading(unknown | told, dict.fromkeys(FIGURES, why))
         # CodeCarbon writes the text "None" for an experiment without an id
         record = asdict(data) | {"experiment_id": None}
         reading = self._of_record(data)
@@ -153,6 +166,8 @@ class CodeCarbonMeter:
             "cpu_method": cpu_method,
             "ram_energy_j": data.ram_energy * J_PER_KWH,
             "ram_method": "constant" if self._scene.machine.ram_power_w else "process_rss",
+            "ram_scope": self._ram_scope,
+            "slurm_node": self._slurm_node,
             "pue": self._scene.machine.pue,
         }
         notes = self._unknown_parts(data, cpu)

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from orchestrator.meters import Reading, Scene, codecarbon
@@ -379,6 +380,42 @@ def test_the_methods_are_told() -> None:
 
 def test_parallel_trials_share_a_given_ram_power() -> None:
     assert window(Scene(ITALY, n_parallel=4)).holds(10 / 4)
+
+
+QUARTER = {"CPUS_PER_NODE": "16", "MEM": "quarter"}
+
+
+@pytest.mark.parametrize(
+    ("job", "n_parallel", "watts", "told"),
+    [
+        ({}, 1, 10.0, ("node", None)),
+        (QUARTER, 1, 2.5, ("requested", "part")),
+        (QUARTER, 2, 1.25, ("requested", "part")),
+        (QUARTER | {"CPUS_PER_NODE": "64"}, 1, 10.0, ("node", "whole")),
+        ({"CPUS_PER_NODE": "16"}, 1, 10.0, ("node", "part")),
+    ],
+)
+def test_a_job_is_charged_for_the_ram_that_it_asked_for(
+    job: dict[str, str],
+    n_parallel: int,
+    watts: float,
+    told: tuple[str, str | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    if job:
+        monkeypatch.setenv("SLURM_JOB_ID", "1")
+        monkeypatch.setenv("SLURM_JOB_CPUS_PER_NODE", job["CPUS_PER_NODE"])
+    if "MEM" in job:
+        quarter_mb = psutil.virtual_memory().total // 4 // 2**20
+        monkeypatch.setenv("SLURM_MEM_PER_NODE", str(quarter_mb))
+    taken = window(Scene(ITALY, n_parallel=n_parallel))
+    assert taken.holds(watts)
+    assert (taken.reading.values["ram_scope"], taken.reading.values["slurm_node"]) == told
+
+
+def test_codecarbon_s_own_model_of_ram_is_of_the_process() -> None:
+    assert window(Scene(ANYWHERE)).reading.values["ram_scope"] == "process"
 
 
 def test_the_pue_multiplies_every_part() -> None:
