@@ -72,6 +72,8 @@ class Machine(Noun):
     """
     parallel_trials: int | None = Field(default=None, ge=1)
     """How many trials at once on one machine without a GPU; with GPUs it is one a GPU."""
+    isolation: Literal["gpu", "host"] = "gpu"
+    """What a trial has for itself: its GPU, or the whole host with the energy of CPU and RAM."""
     gpu_memory_gib: float | None = Field(default=None, gt=0)
     """Of one GPU. In a cluster a kind of machine that can't hold the model gets no trials."""
     profile: Profile = Profile()

@@ -74,6 +74,7 @@ class Request:
     machine: str | None = None
     country: str | None = None
     parallel: int | None = None
+    isolation: str | None = None
     order: str = "shuffled"
     shard: str | None = None
     out: Path = Path("measurements")
@@ -109,6 +110,11 @@ class Resolved:
     """Which part of the plan is run; None: all of it."""
     notes: tuple[str, ...]
     """What a person should know before it starts."""
+
+    def isolation_of(self, machine: str | None) -> str:
+        """What trials on a kind of machine don't share: gpu or host. None: whichever is free."""
+        file = self.machine if machine is None else self.machines.get(machine, self.machine)
+        return self.request.isolation or file.isolation
 
 
 @dataclass(frozen=True)
@@ -194,6 +200,7 @@ def resolve_request(
     fullest = max(len(use_case.prompts) for use_case in given.use_cases)
     scale = _scaled(request, machine, given.space, given.ranges, fullest)
     _check_shard(given.shard, given.sampler, given.space, scale.samples)
+    _check_parallel(request, machine)
     _check_size(scale.samples, len(models), len(given.use_cases), request.repeats)
     space = _narrowed(given.space, scale.ranges)
     _check_labels(cluster_machines, given.machines)
@@ -316,6 +323,16 @@ def _check_machine(request: Request) -> None:
         raise UserError(
             f"--machine {request.machine}: there is one machine here; name a Ray cluster with "
             "--address, or leave --machine out"
+        )
+
+
+def _check_parallel(request: Request, machine: Machine) -> None:
+    """Raise UserError for several trials at once where each is to have a host for itself."""
+    isolation = request.isolation or machine.isolation
+    if isolation == "host" and (request.parallel or 1) > 1:
+        raise UserError(
+            f"--parallel {request.parallel}: with isolation host one trial at a time runs on a "
+            "host; leave it out, or give --isolation gpu"
         )
 
 
