@@ -113,8 +113,7 @@ class Resolved:
 
     def isolation_of(self, machine: str | None) -> str:
         """What trials on a kind of machine don't share: gpu or host. None: whichever is free."""
-        file = self.machine if machine is None else self.machines.get(machine, self.machine)
-        return self.request.isolation or file.isolation
+        return self.machines.get(machine or self.machine.name, self.machine).isolation
 
 
 @dataclass(frozen=True)
@@ -328,8 +327,7 @@ def _check_machine(request: Request) -> None:
 
 def _check_parallel(request: Request, machine: Machine) -> None:
     """Raise UserError for several trials at once where each is to have a host for itself."""
-    isolation = request.isolation or machine.isolation
-    if isolation == "host" and (request.parallel or 1) > 1:
+    if machine.isolation == "host" and (request.parallel or 1) > 1:
         raise UserError(
             f"--parallel {request.parallel}: with isolation host one trial at a time runs on a "
             "host; leave it out, or give --isolation gpu"
@@ -345,7 +343,14 @@ def _machine_of(request: Request, gpu_names: list[str]) -> tuple[Machine, Path]:
     if request.country is not None:
         code = country(request.country, "--country")
         machine = machine.model_copy(update={"country_iso_code": code})
-    return machine, path
+    return _isolated(machine, request), path
+
+
+def _isolated(machine: Machine, request: Request) -> Machine:
+    """The machine with the isolation that was asked for, if any: trial.json holds what ran."""
+    if request.isolation is None:
+        return machine
+    return machine.model_copy(update={"isolation": request.isolation})
 
 
 def _machines_of_nodes(request: Request) -> dict[str, Machine]:
@@ -355,7 +360,7 @@ def _machines_of_nodes(request: Request) -> dict[str, Machine]:
     """
     if not request.address:
         return {}
-    return {name: read_machine(name)[0] for name in names("clusters")}
+    return {name: _isolated(read_machine(name)[0], request) for name in names("clusters")}
 
 
 def _use_case(name: str) -> tuple[UseCase, Path]:
