@@ -1,7 +1,8 @@
 """Measure one execution: prompt in, row out. Engine and meters are given, so tests pass fakes.
 
 The order is: encode, synchronize, open the window, generate, synchronize, close it, decode. Nothing
-else happens between the window's edges. Doesn't know Ray or the data set's files.
+else happens between the window's edges, but that a short answer is generated again until its window
+is long enough. Doesn't know Ray or the data set's files.
 """
 
 from __future__ import annotations
@@ -15,17 +16,29 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from orchestrator.dataset.energy import counted_energy_j, energy_basis
-from orchestrator.dataset.environment import Pilot
+from orchestrator.dataset.energy import (
+    counted_energy_j,
+    energy_basis,
+    energy_rel_uncertainty,
+)
+from orchestrator.dataset.environment import Anchor, Baseline, Pilot
 from orchestrator.dataset.flags import Window, window_flags
-from orchestrator.dataset.schema import EffectiveColumns, Execution, TelemetrySample
+from orchestrator.dataset.schema import (
+    EffectiveColumns,
+    Execution,
+    MeterColumns,
+    PrefillColumns,
+    TelemetrySample,
+)
 from orchestrator.dataset.trial_files import Measured
 from orchestrator.engine import Encoded, Engine, EngineInfo, Generated, GenerationError
-from orchestrator.meters import Meter, Reading, joined
+from orchestrator.metered import metered
+from orchestrator.meters import Meter, Reading
 from orchestrator.nouns import (
     Effective,
     Prompt,
     TrialSpec,
+    columns_of,
     derived_values,
     effective_of,
     generation_seed,
@@ -44,7 +57,17 @@ took 2.7 times as long as later ones.
 """
 MOST_WARM_UPS = 100
 WARM_UP_PROMPT = "Describe a lighthouse to somebody who has never seen the sea."
-"""Always the same: pilots compare, and no prompt of a use case can fail before it has a row."""
+"""Always the same: pilots and anchors compare, and no prompt of a use case can fail before it has a
+row."""
+ANCHOR_TOKENS = 128
+"""New tokens of an anchor: about 5 s of an H100 with a 7B model."""
+PREFILL_WINDOW_S = 1.0
+"""A prompt is taken in again and again for so long: once takes less than the counter's step."""
+PER_ANSWER_UNITS = ("J", "kWh", "kg")
+ENERGIES = tuple(
+    name for name, _, column in columns_of(MeterColumns) if column.unit in PER_ANSWER_UNITS
+)
+"""Readings of a window that are divided by the number of answers in it."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +80,10 @@ class Instrumented:
     n_parallel: int = 1
     country_known: bool = True
     clock: Callable[[], float] = time.perf_counter
+    baselines: list[Baseline] = field(default_factory=list)
+    """Idle powers of the session, the newest one last."""
+    prefills: dict[str, PrefillColumns] = field(default_factory=dict)
+    """Prompt -> the energy of taking it in, measured once a session."""
 
     def close(self) -> None:
         """Release the instruments and the model."""
@@ -77,6 +104,8 @@ class ExecutionLimits:
     timeout_s: float | None = None
     oom_tokens: int | None = None
     """Length at which memory ran out on such a machine: as much is not tried again."""
+    least_window_s: float = 0.0
+    """An answer is generated again in its window until that has lasted so long (--min-busy-s)."""
 
 
 @dataclass(frozen=True)
@@ -87,33 +116,47 @@ class WindowOutcome:
     error: GenerationError | None = None
     window_s: float | None = None
     """None: no window was opened, since the prompt failed before."""
+    n_in_window: int = 1
+    """How often the same answer was generated in it."""
     reading: Reading = field(default_factory=lambda: Reading({}))
 
 
-def measured_window(tools: Instrumented, work: Callable[[], Generated]) -> WindowOutcome:
-    """Run `work` inside all meters: the outermost is opened first and closed last.
+def measured_window(
+    tools: Instrumented, work: Callable[[], Generated], least_window_s: float = 0.0
+) -> WindowOutcome:
+    """Generate inside all meters, again and again until so many seconds have passed.
 
-    `work` gives what was generated. Its errors are caught and stand in the outcome, since a failed
-    execution took energy, too. Raises what a meter or the engine's synchronize() raises.
+    `work` gives what was generated, each time the same. Its errors are caught and stand in the
+    outcome, since a failed execution took energy, too. Raises what a meter or the engine's
+    synchronize() raises.
     """
     tools.engine.synchronize()
-    for meter in tools.meters:
-        meter.begin()
-    generated, error = None, None
-    began_s = tools.clock()
-    try:
-        generated = work()
-        tools.engine.synchronize()
-    except GenerationError as known:
-        generated, error = None, known
-    except Exception as unknown:  # noqa: BLE001 - a failure is a row, and the model stays loaded
-        generated, error = None, _as_generation_error(unknown)
-    ended_s = tools.clock()
-    # the innermost window closes first, so each meter sees all that lies inside of it
-    for meter in reversed(tools.meters):
-        meter.end()
-    readings = [meter.reading(began_s, ended_s) for meter in reversed(tools.meters)]
-    return WindowOutcome(generated, error, ended_s - began_s, joined(readings))
+
+    def until_long_enough() -> tuple[Generated | GenerationError, int]:
+        """The answer or its error, and how often it was generated."""
+        began_s = tools.clock() if least_window_s > 0 else 0.0
+        n_done = 0
+        while True:
+            n_done += 1
+            try:
+                result: Generated | GenerationError = work()
+                tools.engine.synchronize()
+            except GenerationError as known:
+                return known, n_done
+            except Exception as unknown:  # noqa: BLE001 - a failure is a row, and the model stays loaded
+                return _as_generation_error(unknown), n_done
+            if least_window_s <= 0 or tools.clock() - began_s >= least_window_s:
+                return result, n_done
+
+    done = metered(tools.meters, tools.clock, until_long_enough)
+    result, n_in_window = done.result
+    return WindowOutcome(
+        generated=result if isinstance(result, Generated) else None,
+        error=result if isinstance(result, GenerationError) else None,
+        window_s=done.window_s,
+        n_in_window=n_in_window,
+        reading=done.reading,
+    )
 
 
 def warm_up(tools: Instrumented, longest_length: int) -> Pilot:
@@ -141,13 +184,81 @@ def warm_up(tools: Instrumented, longest_length: int) -> Pilot:
             raise outcome.error
         basis = _basis(tools, outcome)
         energies.append(counted_energy_j({**outcome.reading.values, "energy_basis": basis}))
-    n_new = len(outcome.generated.tokens) if outcome.generated else 0
+    n_new = _n_new(outcome)
     return Pilot(
         tokens_per_s=n_new / outcome.window_s if outcome.window_s else math.inf,
         energy_j_per_token=quotient(energies[-1], n_new),
         energy_basis=basis,
         warm_up_s=tools.clock() - began_s,
         warm_up_energy_j=sum_of_all(energies),
+    )
+
+
+def _n_new(outcome: WindowOutcome) -> int:
+    """New tokens of one answer."""
+    return len(outcome.generated.tokens) if outcome.generated else 0
+
+
+def measured_anchor(tools: Instrumented, longest_length: int, session_trial: int) -> Anchor | None:
+    """Generate and measure the text that is always the same; None where it failed.
+
+    `longest_length`: as in `warm_up`. `session_trial`: how many trials have begun.
+    """
+    engine = tools.engine
+    started_at = datetime.now(UTC).replace(microsecond=0)
+    encoded = engine.encode(WARM_UP_PROMPT)
+    room = _reachable(engine.info, longest_length) - encoded.n_tokens
+    values = _warm_up_values(encoded, max(1, min(ANCHOR_TOKENS, room)))
+    outcome = measured_window(
+        tools, partial(engine.generate, encoded, values, 0, fixed_length=True)
+    )
+    if outcome.window_s is None or not outcome.generated:
+        return None
+    basis = _basis(tools, outcome)
+    return Anchor(
+        started_at=started_at,
+        session_trial=session_trial,
+        n_new_tokens=_n_new(outcome),
+        window_s=outcome.window_s,
+        energy_j=counted_energy_j({**outcome.reading.values, "energy_basis": basis}),
+        energy_basis=basis,
+        baseline_w=tools.baselines[-1].power_w if tools.baselines else None,
+    )
+
+
+def _prefill(tools: Instrumented, prompt: Prompt, encoded: Encoded) -> PrefillColumns:
+    """The energy until a prompt's first token, measured once a session.
+
+    Null on a CPU, where energies are models, and where it can't be generated.
+    """
+    if not tools.has_gpu:
+        return PrefillColumns()
+    if prompt.text not in tools.prefills:
+        values = _warm_up_values(encoded, 1)
+        outcome = measured_window(
+            tools,
+            partial(tools.engine.generate, encoded, values, 0, fixed_length=True),
+            PREFILL_WINDOW_S,
+        )
+        tools.prefills[prompt.text] = _prefill_columns(tools, outcome)
+    return tools.prefills[prompt.text]
+
+
+def _prefill_columns(tools: Instrumented, outcome: WindowOutcome) -> PrefillColumns:
+    """What a window of first tokens gave."""
+    row = {
+        **outcome.reading.values,
+        "energy_basis": _basis(tools, outcome),
+        "window_s": outcome.window_s,
+    }
+    energy_j = counted_energy_j(row)
+    if outcome.error or energy_j is None:
+        return PrefillColumns()
+    return PrefillColumns(
+        prefill_energy_j=energy_j / outcome.n_in_window,
+        prefill_n_in_window=outcome.n_in_window,
+        prefill_window_s=outcome.window_s,
+        prefill_rel_uncertainty=energy_rel_uncertainty(row),
     )
 
 
@@ -194,8 +305,12 @@ def execute(
         context_length=info.context_length,
         memory_tokens=info.memory_tokens,
         beyond_context=spec.setup.beyond_context,
+        of_new_tokens=spec.setup.length_of == "new tokens",
     )
     limits = limits or ExecutionLimits()
+    prefill = PrefillColumns()
+    if isinstance(encoded, Encoded) and not _runs_out(effective, limits):
+        prefill = _prefill(tools, prompt, encoded)
     outcome = _generated(tools, spec, encoded, effective, seed=seed, limits=limits)
     text, error, generated = None, outcome.error, outcome.generated
     if generated is not None:
@@ -205,7 +320,7 @@ def execute(
         else:
             text = decoded
     produced = _generated_columns(generated)
-    reading = outcome.reading
+    baseline = tools.baselines[-1] if tools.baselines else None
     execution = Execution(
         prompt_number=prompt.number,
         prompt_sha256=hashlib.sha256(prompt.text.encode()).hexdigest(),
@@ -216,16 +331,37 @@ def execute(
         beyond_context=_is_beyond(info.context_length, n_prompt_tokens, produced["n_new_tokens"]),
         n_prompt_tokens=n_prompt_tokens,
         **produced,
-        window_s=outcome.window_s,
-        **reading.values,
+        n_in_window=outcome.n_in_window,
+        window_s=quotient(outcome.window_s, outcome.n_in_window),
+        **_per_answer(outcome),
+        **prefill.model_dump(),
         n_parallel=tools.n_parallel,
         energy_basis=_basis(tools, outcome),
+        baseline_id=baseline.id if baseline else None,
+        baseline_w=baseline.power_w if baseline else None,
         warning_flags=_flags(tools, outcome, order),
         notes=_notes(outcome),
         output_text=text,
     )
-    samples = [TelemetrySample(prompt_number=prompt.number, **one) for one in reading.samples]
-    return Measured(execution=execution, codecarbon=reading.codecarbon, telemetry=tuple(samples))
+    samples = [
+        TelemetrySample(prompt_number=prompt.number, **one) for one in outcome.reading.samples
+    ]
+    return Measured(
+        execution=execution, codecarbon=outcome.reading.codecarbon, telemetry=tuple(samples)
+    )
+
+
+def _per_answer(outcome: WindowOutcome) -> dict[str, Any]:
+    """The meters' values, energies over the number of answers in the window."""
+    return {
+        name: quotient(value, outcome.n_in_window) if name in ENERGIES else value
+        for name, value in outcome.reading.values.items()
+    }
+
+
+def _runs_out(effective: Effective, limits: ExecutionLimits) -> bool:
+    """Whether memory ran out at such a length before."""
+    return limits.oom_tokens is not None and effective.max_length >= limits.oom_tokens
 
 
 def _basis(tools: Instrumented, outcome: WindowOutcome) -> str | None:
@@ -247,10 +383,12 @@ def _generated(
     """Generate in a window, unless it is known before that it would fail."""
     if isinstance(encoded, GenerationError):
         return WindowOutcome(error=encoded)
-    length, oom_tokens = effective.max_length, limits.oom_tokens
     # it would fail again, after minutes, and might take the worker with it
-    if oom_tokens is not None and length >= oom_tokens:
-        why = f"not tried: memory ran out at {oom_tokens} tokens before, this is {length}"
+    if _runs_out(effective, limits):
+        why = (
+            f"not tried: memory ran out at {limits.oom_tokens} tokens before, "
+            f"this is {effective.max_length}"
+        )
         return WindowOutcome(error=GenerationError("oom", why))
     work = partial(
         tools.engine.generate,
@@ -260,7 +398,7 @@ def _generated(
         fixed_length=spec.setup.length_mode == "fixed",
         timeout_s=limits.timeout_s,
     )
-    return measured_window(tools, work)
+    return measured_window(tools, work, limits.least_window_s)
 
 
 def _attempted(engine: Engine, work: Callable[[], T]) -> T | GenerationError:

@@ -17,6 +17,7 @@ from orchestrator.dataset.lock import Holder, holder_of, seems_alive
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.remaining import failures, finished_of, n_missing
 from orchestrator.dataset.schema import Execution
+from orchestrator.dataset.sessions import Session, sessions_of
 from orchestrator.dataset.sweep_plan import SweepPlan, read_plans
 from orchestrator.dataset.tables import Key, Trials
 from orchestrator.nouns import TrialSpec
@@ -92,6 +93,8 @@ class Status:
     alive: bool | None
     """Whether that is running; None: unknown, it is on another host and gave no sign lately."""
     sweeps: tuple[SweepStatus, ...]
+    sessions: tuple[Session, ...]
+    """Processes on GPUs, in the order in which they began."""
     unreadable: tuple[str, ...]
 
 
@@ -111,6 +114,7 @@ class StatusReader:
         self._plans: list[SweepPlan] = []
         self._unreadable_plans: list[str] = []
         self._sweeps: tuple[SweepStatus, ...] = ()
+        self._sessions: tuple[Session, ...] = ()
         self._faults: list[str] = []
 
     def look(self) -> Status:
@@ -119,12 +123,14 @@ class StatusReader:
         if self._follower.look() | self._read_plans():
             trials, self._faults = self._follower.trials()
             self._sweeps = tuple(_of_sweep(plan, trials) for plan in self._plans)
+            self._sessions = tuple(sessions_of(trials.records()))
         holder = holder_of(self._out)
         return Status(
             out=self._out,
             holder=holder,
             alive=holder is not None and seems_alive(self._out, holder),
             sweeps=self._sweeps,
+            sessions=self._sessions,
             unreadable=(*self._faults, *self._unreadable_plans),
         )
 

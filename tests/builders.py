@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import psutil
 import pytest
 from hypothesis import strategies as st
 
-from orchestrator.dataset.environment import Environment
+from orchestrator.dataset.environment import Anchor, Environment
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import (
     SCHEMA_VERSION,
@@ -215,6 +216,18 @@ def codecarbon(**changes: Any) -> dict[str, Any]:
         values
         | {"project_name": "test", "cloud_provider": "", "region": None, "country_iso_code": "ITA"}
         | changes
+    )
+
+
+def anchor(energy_j: float, session_trial: int) -> Anchor:
+    """An anchor of 100 tokens."""
+    return Anchor(
+        started_at=datetime(2026, 1, 2, tzinfo=UTC),
+        session_trial=session_trial,
+        n_new_tokens=100,
+        window_s=4.0,
+        energy_j=energy_j,
+        energy_basis="gpu_energy_counter_j",
     )
 
 

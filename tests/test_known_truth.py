@@ -180,7 +180,7 @@ def test_a_neighbour_s_energy_is_in_the_row_and_the_row_is_left_out() -> None:
 
 
 def test_a_counter_that_stops_half_way_gives_way_to_the_other_meter() -> None:
-    execution, own_j = Process(counter_frozen_from_s=4.0).answer(400)
+    execution, own_j = Process(counter_frozen_from_s=8.0).answer(400)
     assert execution.gpu_energy_counter_j is None
     assert any("the energy counter stopped" in note for note in execution.notes)
     assert execution.energy_basis == "gpu_energy_integrated_j"

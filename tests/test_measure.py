@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,17 +17,20 @@ from orchestrator.dataset.energy import (
     SYSTEMATIC_FACTOR,
     energy_basis,
 )
+from orchestrator.dataset.environment import Baseline
 from orchestrator.dataset.flags import DISAGREEMENT, MISMATCH, TOO_SHORT_S, Window, window_flags
-from orchestrator.dataset.schema import Execution
+from orchestrator.dataset.schema import Execution, PrefillColumns
 from orchestrator.engine import Encoded, EngineColumns, EngineInfo, Generated, GenerationError
 from orchestrator.gpu.access import GpuAccess
 from orchestrator.measure import (
+    ANCHOR_TOKENS,
     MOST_WARM_UPS,
     WARM_UP_GPU_S,
     WARM_UP_TOKENS,
     ExecutionLimits,
     Instrumented,
     execute,
+    measured_anchor,
     measured_window,
     warm_up,
 )
@@ -41,6 +44,7 @@ ON_GPU = INFO.model_copy(
     update={"columns": COLUMNS.model_copy(update={"device": "cuda", "gpu_uuid": "GPU-1"})}
 )
 
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 LONGEST = 2000
 """The largest max_length of the sweep."""
 CPU_VALUES = {
@@ -175,6 +179,9 @@ def tools(engine: dict[str, Any] | None = None, **changes: Any) -> Instrumented:
         meters = [RecordingMeter(scene, "codecarbon", values)]
     with_gpu = any("gpu_energy_counter_j" in meter.values for meter in meters)
     given = {"info": ON_GPU if with_gpu else INFO} | (engine or {})
+    # of these prompts the session has measured the prefill already
+    texts = [prompt.text for prompt in builders.spec().prompts]
+    changes.setdefault("prefills", dict.fromkeys(texts, PrefillColumns()))
     return Instrumented(
         engine=RecordingEngine(scene, **given),
         meters=[replace(meter, scene=scene) for meter in meters],
@@ -281,6 +288,105 @@ def test_close_lets_go_of_everything() -> None:
     on = tools(meters=gpu())
     on.close()
     assert calls(on) == ["close codecarbon", "close counter", "close engine"]
+
+
+# --- several answers in one window ----------------------------------------------------------------
+
+
+def test_an_answer_is_generated_again_until_its_window_is_long_enough() -> None:
+    on = tools(meters=gpu(counter=300.0))
+    spec = builders.spec()
+    limits = ExecutionLimits(least_window_s=10.0)
+    row = execute(on, spec, spec.prompts[0], "shuffled", limits).execution
+    assert isinstance(on.engine, RecordingEngine)
+    assert len({(seed, values) for values, seed, _ in on.engine.asked}) == 1, "the same answer"
+    assert (row.n_in_window, row.window_s) == (3, 4.0), "4 s each, of one answer"
+    assert (row.gpu_energy_counter_j, row.n_new_tokens) == (100.0, 4)
+    assert (row.energy_per_token_j, row.tokens_per_s) == (25.0, 1.0)
+
+
+def test_several_answers_have_the_window_s_edges_once() -> None:
+    rows = []
+    for n, least_window_s in ((1, 0.0), (5, 20.0)):
+        spec, on = builders.spec(), tools(meters=gpu(counter=100.0 * n))
+        limits = ExecutionLimits(least_window_s=least_window_s)
+        rows.append(execute(on, spec, spec.prompts[0], "shuffled", limits).execution)
+    once, five = rows
+    assert five.n_in_window == 5
+    assert once.energy_rel_statistical is not None
+    assert five.energy_rel_statistical == pytest.approx(once.energy_rel_statistical / 5)
+
+
+def test_a_failure_ends_the_window() -> None:
+    spec = builders.spec()
+    on = tools({"error": GenerationError("oom", "full")}, meters=gpu())
+    limits = ExecutionLimits(least_window_s=100.0)
+    row = execute(on, spec, spec.prompts[0], "shuffled", limits).execution
+    assert (row.error_kind, row.n_in_window) == ("oom", 1)
+
+
+# --- prefill, net energy, anchors -----------------------------------------------------------------
+
+
+def test_the_prefill_is_measured_once_a_session_and_before_the_window() -> None:
+    on = tools({"seconds": 0.25}, meters=gpu(counter=40.0), prefills={})
+    first, second = run(on), run(on)
+    engine = on.engine
+    assert isinstance(engine, RecordingEngine)
+    n_tokens = first.n_prompt_tokens
+    assert n_tokens is not None
+    lengths = [values.max_length for values, _, _ in engine.asked]
+    assert lengths == [n_tokens + 1] * 4 + [lengths[-1]] * 2
+    assert (first.prefill_n_in_window, first.prefill_window_s) == (4, 1.0)
+    assert first.prefill_energy_j == second.prefill_energy_j == 10.0
+    assert first.prefill_rel_uncertainty == pytest.approx(0.0476, abs=1e-3)
+    assert first.decode_energy_per_token_j == pytest.approx((40.0 - 10.0) / 3)
+
+
+def test_without_a_gpu_there_is_no_prefill_nor_net_energy() -> None:
+    row = run(tools(prefills={}))
+    assert row.prefill_energy_j is row.decode_energy_per_token_j is row.net_energy_j is None
+
+
+def test_a_prompt_that_can_not_be_taken_in_has_no_prefill() -> None:
+    row = run(tools({"error": GenerationError("oom", "no")}, meters=gpu(), prefills={}))
+    assert (row.prefill_energy_j, row.error_kind) == (None, "oom")
+
+
+def test_net_energy_leaves_out_the_newest_idle_power() -> None:
+    baselines = [
+        Baseline(id=f"s-{i}", state="loaded", power_w=watts, window_s=5.0, started_at=NOW)
+        for i, watts in enumerate((10.0, 15.0))
+    ]
+    row = run(tools(meters=gpu(), baselines=baselines))
+    assert (row.baseline_id, row.baseline_w) == ("s-1", 15.0)
+    assert row.net_energy_j == 100.0 - 4 * 15.0
+
+
+def test_an_unknown_idle_power_leaves_the_net_energy_unknown() -> None:
+    unknown = Baseline(id="s-0", state="loaded", power_w=None, window_s=5.0, started_at=NOW)
+    assert run(tools(meters=gpu(), baselines=[unknown])).net_energy_j is None
+
+
+def test_an_anchor_is_always_the_same_text() -> None:
+    on = tools(meters=gpu())
+    anchor = measured_anchor(on, LONGEST, session_trial=10)
+    assert anchor is not None
+    assert isinstance(on.engine, RecordingEngine)
+    [(values, seed, fixed_length)] = on.engine.asked
+    assert (values.max_length, seed, fixed_length) == (11 + ANCHOR_TOKENS, 0, True)
+    assert (anchor.n_new_tokens, anchor.energy_j, anchor.session_trial) == (128, 100.0, 10)
+
+
+def test_an_anchor_fits_in_the_shortest_texts() -> None:
+    on = tools(meters=gpu())
+    anchor = measured_anchor(on, 20, session_trial=0)
+    assert anchor is not None
+    assert anchor.n_new_tokens == 9
+
+
+def test_an_anchor_that_fails_is_none() -> None:
+    assert measured_anchor(tools({"error": GenerationError("oom", "no")}), LONGEST, 0) is None
 
 
 # --- warm-up --------------------------------------------------------------------------------------
@@ -761,7 +867,7 @@ def test_columns_of_absent_meters_are_null() -> None:
         for n in Execution.model_fields
         if n.endswith(("energy_j", "_cc_j", "_counter_j", "_integrated_j", "_kwh"))
     ]
-    assert len(names) == 7
+    assert len(names) == 9
     assert {
         getattr(row, name) for name in [*names, "cpu_method", "ram_method", "energy_basis"]
     } == {None}

@@ -16,9 +16,9 @@ from typing import Any
 from orchestrator import __version__
 from orchestrator.check.files_beside_trials import findings_beside_trials
 from orchestrator.check.plausibility import between_trials, record_findings
+from orchestrator.dataset.caveats import with_caveats
 from orchestrator.dataset.findings import Finding
-from orchestrator.dataset.first_lengths import with_caveats
-from orchestrator.dataset.flags import OF_PROCESS
+from orchestrator.dataset.flags import NEW_LENGTHS
 from orchestrator.dataset.parquet import read_parquet, table_version, to_table
 from orchestrator.dataset.paths import PARTIAL_SUFFIX, DataSetPaths
 from orchestrator.dataset.reading import file_sha256, reason_of
@@ -106,7 +106,7 @@ def _sealed_findings(paths: DataSetPaths, trials: Trials) -> list[Finding]:
 def _new_lengths(records: list[TrialRecord]) -> Iterator[Finding]:
     """One warning that counts the executions which paid for lengths new to their process."""
     on_gpu = [one for record in records if record.columns.gpu_uuid for one in record.executions]
-    n_new = sum(not OF_PROCESS.isdisjoint(one.warning_flags) for one in on_gpu)
+    n_new = sum(NEW_LENGTHS in one.warning_flags for one in on_gpu)
     if n_new:
         yield Finding(
             "warning",

@@ -1,4 +1,4 @@
-"""`doctor`: what this machine offers, and what to do about each problem."""
+"""`doctor`: what this machine can measure and how well, and what to do about each problem."""
 
 from __future__ import annotations
 
@@ -15,35 +15,53 @@ from orchestrator.cli.options import out_option
 from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
-    from orchestrator.doctor import Diagnosis, Room
+    from orchestrator.doctor.checks import Check
+    from orchestrator.doctor.diagnosis import Diagnosis
+    from orchestrator.doctor.rooms import Room
 
 GIB = 2**30
 
 
+LEAST_WIDTH = 18
+"""Of the column with the checks' names."""
+
+
 @click.command()
 @out_option
+@click.option(
+    "--overhead",
+    is_flag=True,
+    help="Measure what the meters take themselves: power of the first GPU, time of the CPU.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-def doctor(out: Path, *, as_json: bool) -> int:
-    """Check this machine: GPUs, energy meters, disk, network, memory.
+def doctor(out: Path, *, overhead: bool, as_json: bool) -> int:
+    """Check what this machine can measure, and whether a sweep can run.
 
-    Also shows how long a text of each known model can be. Changes nothing and takes some seconds.
-    Each problem is shown with its remedy; the exit code is then 3.
+    Reads each energy meter while nothing runs, compares them, and looks at disk, network and
+    memory. Also shows how long a text of each known model can be. Changes nothing. Takes some
+    seconds, 10 s more for each GPU, and some 45 s more with --overhead.
+
+    A warning means that a sweep runs, but is worth less or needs another flag; a problem that it
+    can't run. Each has a remedy. The exit code is 3 where there is a problem.
 
     \b
-    Example:
+    Examples:
       orchestrator doctor
+      orchestrator doctor --overhead
     """  # noqa: D301 - click wants the character
-    from orchestrator.doctor import diagnose
+    from orchestrator.doctor.diagnosis import diagnose
 
-    diagnosis = diagnose(out)
+    diagnosis = diagnose(
+        out, with_overhead=overhead, say=lambda line: click.echo(printable(line), err=True)
+    )
     if as_json:
         click.echo(json.dumps(_as_json(diagnosis)))
     else:
         for line in _lines(diagnosis):
             click.echo(printable(line))
-    if diagnosis.ok():
-        return 0
-    return FAULTS
+    if diagnosis.level == "problem":
+        return FAULTS
+    return 0
 
 
 def _as_json(diagnosis: Diagnosis) -> dict[str, Any]:
@@ -51,18 +69,18 @@ def _as_json(diagnosis: Diagnosis) -> dict[str, Any]:
     return {
         **dataclasses.asdict(diagnosis),
         "machine_file": str(diagnosis.machine_file),
-        "ok": diagnosis.ok(),
+        "level": diagnosis.level,
     }
 
 
 def _lines(diagnosis: Diagnosis) -> Iterator[str]:
-    """The diagnosis for a person: the machine, a line a check, then the lengths that fit."""
-    yield f"{'machine':<18} {diagnosis.machine}, described in {diagnosis.machine_file}"
+    """The diagnosis for a person: machine, a line a check, lengths that fit, the conclusion."""
+    width = max(LEAST_WIDTH, *(len(check.name) for check in diagnosis.checks))
+    yield f"{'machine':<{width}} {diagnosis.machine}, described in {diagnosis.machine_file}"
     for check in diagnosis.checks:
-        if check.ok:
-            yield f"{check.name:<18} ok: {check.found}"
-        else:
-            yield f"{check.name:<18} PROBLEM: {check.found} -> {check.remedy}"
+        yield f"{check.name:<{width}} {_result(check)}"
+        if check.level != "ok":
+            yield f"{'':<{width}} -> {check.remedy}"
     memory = f"{diagnosis.memory_bytes / GIB:.1f} GiB"
     yield f"Largest max_length whose weights and cache fit in {memory} of memory:"
     by_model: dict[str, list[Room]] = {}
@@ -71,6 +89,15 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
     for model, rooms in by_model.items():
         lengths = ", ".join(map(_room, rooms))
         yield f"  {model:<8} {lengths} (context {rooms[0].context_length})"
+    if diagnosis.level == "problem":
+        yield "No sweep can run here before each PROBLEM above is mended."
+    yield f"In short: {diagnosis.conclusion}."
+
+
+def _result(check: Check) -> str:
+    """Level and finding of a check."""
+    level = check.level.upper() if check.level == "problem" else check.level
+    return f"{level}: {check.found}"
 
 
 def _room(room: Room) -> str:

@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 from pydantic.fields import FieldInfo
 
+from orchestrator.cooldown import Cooldown, parse_cooldown
 from orchestrator.engine import ENGINES, flag_of
 from orchestrator.errors import UserError
 
@@ -151,6 +152,11 @@ OPTIONS = [
         is_flag=True,
         help="Always generate max_length tokens: no text ends early.",
     ),
+    click.option(
+        "--max-new-tokens",
+        is_flag=True,
+        help="max_length counts the new tokens alone, not those of the prompt.",
+    ),
     *engine_options(),
     click.option(
         "--beyond-context",
@@ -232,6 +238,15 @@ class _Positive(click.FloatRange):
 
 POSITIVE = _Positive(min=0, min_open=True)
 
+
+def _cooldown(_context: click.Context, _option: click.Parameter, text: str) -> Cooldown:
+    """Click's callback of --cooldown."""
+    try:
+        return parse_cooldown(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 RUN_OPTIONS = [
     click.option(
         "--rerun",
@@ -247,6 +262,21 @@ RUN_OPTIONS = [
         type=POSITIVE,
         metavar="SECONDS",
         help="End a prompt after so long; it becomes a failed row (timeout).",
+    ),
+    click.option(
+        "--min-busy-s",
+        type=POSITIVE,
+        metavar="SECONDS",
+        help="Generate each answer again in its window until the windows of a trial last so long "
+        "together; 60 to publish.",
+    ),
+    click.option(
+        "--cooldown",
+        default="none",
+        show_default=True,
+        metavar="none|30s|50C",
+        callback=_cooldown,
+        help="Let the GPU rest before each trial, for a time or until it is so cool.",
     ),
     click.option("--max-hours", type=POSITIVE, metavar="H", help="Wall time of this run."),
     click.option(

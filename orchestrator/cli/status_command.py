@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import existing_out_option
-from orchestrator.units import J_PER_KWH, duration, energy
+from orchestrator.units import J_PER_KWH, duration, energy, plural
 from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
+    from orchestrator.dataset.sessions import Session
     from orchestrator.status import Status, SweepStatus
 
+N_SESSIONS = 8
+"""How many sessions are shown at most."""
 NO_SWEEP = "No sweep has been started in this data set."
 
 
@@ -45,6 +48,10 @@ def status(out: Path, *, as_json: bool) -> None:
             **dataclasses.asdict(current),
             "out": str(current.out),
             "holder": current.holder and current.holder.line(),
+            "sessions": [
+                {**dataclasses.asdict(one), "started_at": one.started_at and str(one.started_at)}
+                for one in current.sessions
+            ],
             "queue": [dataclasses.asdict(job) for job in jobs],
         }
         click.echo(json.dumps(shown))
@@ -60,8 +67,22 @@ def _lines(current: Status) -> Iterator[str]:
         yield NO_SWEEP
     for sweep in current.sweeps:
         yield from _sweep_lines(sweep)
+    yield from _session_lines(current.sessions)
     for line in current.unreadable:
         yield f"left out: {line}"
+
+
+def _session_lines(sessions: tuple[Session, ...]) -> Iterator[str]:
+    """How steady the newest sessions on GPUs are, by their anchors."""
+    for session in sessions[-N_SESSIONS:]:
+        line = f"session {session.session_id} on {session.machine}, {session.model}: "
+        line += f"{plural(session.n_trials, 'trial')}, "
+        if session.drift is None:
+            yield line + "drift unknown before its second anchor"
+        else:
+            spread = 100 * (session.relative_spread or 0.0)
+            drift = f"drift {100 * session.drift:+.1f} %, spread {spread:.1f} %"
+            yield f"{line}{drift} over {session.n_anchors} anchors"
 
 
 def who_runs(current: Status) -> str:

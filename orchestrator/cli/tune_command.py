@@ -14,6 +14,7 @@ from orchestrator.cli.options import run_options, sweep_options
 
 if TYPE_CHECKING:
     from orchestrator.cli.live import Live
+    from orchestrator.cooldown import Cooldown
     from orchestrator.gpu.devices import Gpu
     from orchestrator.sweep.assignments import RunOptions
     from orchestrator.sweep.prepare import Prepared
@@ -37,6 +38,8 @@ def tune(
     max_kwh: float | None,
     max_gpu_hours: float | None,
     accept_drift: bool,
+    min_busy_s: float | None,
+    cooldown: Cooldown,
     **flags: Any,
 ) -> int:
     """Run a sweep with Ray Tune, one trial a configuration, and write the data set.
@@ -62,7 +65,15 @@ def tune(
     from orchestrator.tune.halt import Drained
 
     limits = RunLimits(max_hours or math.inf, max_kwh or math.inf, max_gpu_hours or math.inf)
-    options = RunOptions(rerun, force, accept_drift, execution_timeout_s, limits)
+    options = RunOptions(
+        rerun,
+        force=force,
+        accept_drift=accept_drift,
+        execution_timeout_s=execution_timeout_s,
+        min_busy_s=min_busy_s or 0.0,
+        cooldown=cooldown,
+        limits=limits,
+    )
     gpus = visible_gpus()
     live = Live(gpus, quiet=as_json)
     try:

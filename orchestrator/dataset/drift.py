@@ -77,7 +77,7 @@ def drift(before: Conditions, now: Conditions) -> tuple[str, ...]:
     )
 
 
-class Baseline:
+class StartConditions:
     """The conditions that a sweep started with on each machine.
 
     Where nothing ran yet, they are those of the first process there.

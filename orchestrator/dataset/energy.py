@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.meters import METERS
-from orchestrator.unknowns import quotient
+from orchestrator.unknowns import product, quotient
 
 GPU_ENERGIES = tuple(kind.gpu_energy for kind in METERS.values() if kind.gpu_energy)
 """Columns of the GPU's own energy, the best one first."""
@@ -79,6 +79,26 @@ def energy_per_token_j(row: Mapping[str, Any]) -> float | None:
     return quotient(counted_energy_j(row), row.get("n_new_tokens"))
 
 
+def net_energy_of(row: Mapping[str, Any]) -> float | None:
+    """The energy that counts less the idle power over the window; None: one is unknown."""
+    gross_j, idle_j = counted_energy_j(row), product(row.get("baseline_w"), row.get("window_s"))
+    if gross_j is None or idle_j is None or row.get("energy_basis") not in GPU_ENERGIES:
+        return None
+    return float(gross_j - idle_j)
+
+
+def decode_energy_per_token_of(row: Mapping[str, Any]) -> float | None:
+    """The energy after the first token over the tokens after it; None: unknown, or none came."""
+    gross_j, prefill_j, n_new = (
+        counted_energy_j(row),
+        row.get("prefill_energy_j"),
+        row["n_new_tokens"],
+    )
+    if gross_j is None or prefill_j is None or not n_new or n_new == 1:
+        return None
+    return float((gross_j - prefill_j) / (n_new - 1))
+
+
 def energy_rel_systematic(row: Mapping[str, Any]) -> float | None:
     """Standard uncertainty that all rows of a device share: its sensor's gain.
 
@@ -92,7 +112,9 @@ def energy_rel_statistical(row: Mapping[str, Any]) -> float | None:
 
     Relative. None for models, whose error is unknown.
     """
-    basis, window_s = row.get("energy_basis"), row.get("window_s")
+    basis = row.get("energy_basis")
+    # the window has edges once, however many answers lie in it
+    window_s = product(row.get("window_s"), row.get("n_in_window", 1))
     if basis not in GPU_ENERGIES or not window_s:
         return None
     if basis != GPU_ENERGIES[0]:
@@ -100,17 +122,17 @@ def energy_rel_statistical(row: Mapping[str, Any]) -> float | None:
     elif row.get("counter_look_s") is None:  # an earlier version
         edges_s = RANDOM_EDGE_S
     else:
-        edges_s = _stepped_edges_s(row, float(window_s))
+        edges_s = _stepped_edges_s(row)
     return float(edges_s / window_s)
 
 
-def _stepped_edges_s(row: Mapping[str, Any], window_s: float) -> float:
+def _stepped_edges_s(row: Mapping[str, Any]) -> float:
     """Standard uncertainty of a window's length where both edges are placed at the counter's steps.
 
     Each step lies anywhere between two looks, so its time has a standard uncertainty of a look over
     the root of 12. The closing edge weighs as the load, the opening one as the power before it.
     """
-    load_w = row[GPU_ENERGIES[0]] / window_s
+    load_w = row[GPU_ENERGIES[0]] / row["window_s"]
     return float(
         row["counter_look_s"] / math.sqrt(12) * math.hypot(1, row["power_before_w"] / load_w)
     )

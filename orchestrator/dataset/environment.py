@@ -2,7 +2,44 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from pydantic import AwareDatetime
+
 from orchestrator.nouns import Machine, Noun
+
+GpuStateName = Literal["bare", "context", "loaded"]
+"""No process uses the GPU; one has a context on it; the model is loaded and warm."""
+
+
+class Baseline(Noun):
+    """The idle power of a GPU in one of its states."""
+
+    id: str
+    """Of the session and a number; rows name the one that their net energy leaves out."""
+    state: GpuStateName
+    power_w: float | None
+    """None: no meter gives the GPU's energy."""
+    window_s: float
+    started_at: AwareDatetime
+
+
+class Anchor(Noun):
+    """A text that is always the same, generated between the trials of a session.
+
+    Its energy shows how a session drifts, and how far sessions differ.
+    """
+
+    started_at: AwareDatetime
+    session_trial: int
+    """How many trials of the session had begun before it."""
+    n_new_tokens: int
+    window_s: float
+    energy_j: float | None
+    """None: not measured."""
+    energy_basis: str | None
+    baseline_w: float | None = None
+    """The session's idle power then, model loaded; None: not measured."""
 
 
 class Pilot(Noun):
@@ -35,8 +72,14 @@ class Environment(Noun):
     weights_bytes: int | None = None
     context_length: int | None = None
     memory_tokens: int | None = None
+    load_energy_j: float | None = None
+    """What loading took by the GPU's counter; None: it has none, or it was loaded before."""
     pilot: Pilot | None = None
     """None: the model was too large to be loaded."""
+    baselines: tuple[Baseline, ...] = ()
+    """Idle powers that the session has measured so far."""
+    cooldown_s: float | None = None
+    """How long the GPU rested before the trial (--cooldown); None: it wasn't asked to."""
     power_limit_w: float | None = None
     """What the driver keeps the GPU's power below; None: no GPU, or not told."""
     cpu_model: str | None = None

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from orchestrator.dataset.flags import OF_PROCESS
 from orchestrator.dataset.schema import Execution, TrialRecord
 
 MOST_NEW = 0.05
@@ -22,15 +21,8 @@ ATTENTION_WITH_PLANS = "sdpa"
 """What rows on a GPU say whose attention might build plans."""
 
 
-def with_caveats(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """The records, with a flag on each execution that paid for lengths new to its process."""
-    whole = list(records)
-    new = _paid_for_new_lengths(whole)
-    return [_flagged(record, new[id(record)]) for record in whole]
-
-
-def _paid_for_new_lengths(records: list[TrialRecord]) -> dict[int, set[int]]:
-    """Id of a record -> numbers of the prompts whose answers did."""
+def paid_for_new_lengths(records: Iterable[TrialRecord]) -> dict[int, set[int]]:
+    """Id of a record -> numbers of the prompts whose answers paid for lengths new to a process."""
     of_gpu: dict[tuple[str, str], list[TrialRecord]] = defaultdict(list)
     for record in records:
         columns = record.columns
@@ -61,18 +53,3 @@ def _lengths(execution: Execution) -> set[int]:
         return set()
     first = execution.n_prompt_tokens + 1
     return set(range(first, first + execution.n_new_tokens))
-
-
-def _flagged(record: TrialRecord, prompts: set[int]) -> TrialRecord:
-    """A record with the flag on the executions of some prompts."""
-    if not prompts:
-        return record
-
-    def of(execution: Execution) -> Execution:
-        """An execution, with the flag where it belongs."""
-        if execution.prompt_number not in prompts:
-            return execution
-        flags = tuple(sorted({*execution.warning_flags, *OF_PROCESS}))
-        return execution.model_copy(update={"warning_flags": flags})
-
-    return record.model_copy(update={"executions": [of(one) for one in record.executions]})

@@ -27,6 +27,8 @@ CODECARBON_EDGES_S = 0.4
 H100, and so much is allowed for."""
 RAM_SHARE = 0.20
 """Of the GPU's energy: more for RAM says that a model decides what the whole took."""
+THERMAL_DRIFT_C = 10.0
+"""Hotter silicon leaks more."""
 DISAGREEMENT = 0.10
 """Counter and integrated power see the same GPU by different sensors."""
 
@@ -74,7 +76,7 @@ class Flag:
     of_drift: bool = False
     """Whether an execution gets it that ran under other conditions than its sweep (drift.py)."""
     of_process: bool = False
-    """Whether an execution gets it for what its process did before (first_lengths.py)."""
+    """Whether an execution gets it for what its process did before or after it (caveats.py)."""
     rerun: bool = False
     """Whether `--rerun flagged` measures again: another try may come out better."""
 
@@ -109,6 +111,15 @@ def _meter_disagreement(window: Window) -> bool:
     return any(other_j and abs(other_j - first_j) > DISAGREEMENT * first_j for other_j in others_j)
 
 
+def _thermal_drift(window: Window) -> bool:
+    """Whether the GPU's temperature changed much during the window."""
+    began_c = window.values.get("temperature_begin_c")
+    ended_c = window.values.get("temperature_end_c")
+    if began_c is None or ended_c is None:
+        return False
+    return bool(abs(ended_c - began_c) > THERMAL_DRIFT_C)
+
+
 def _estimated_cpu(window: Window) -> bool:
     """Whether the CPU's energy was not measured by RAPL."""
     measured = window.values.get("cpu_energy_j") is not None
@@ -121,6 +132,9 @@ def _high_ram(window: Window) -> bool:
     gpu_j = known(window.values.get(column) for column in GPU_ENERGIES)
     return bool(ram_j and gpu_j and ram_j / window.pue > RAM_SHARE * gpu_j[0])
 
+
+NEW_LENGTHS, SESSION_DRIFT = "new_lengths", "session_drift"
+"""The flags that are set when records are read."""
 
 FLAGS: dict[str, Flag] = {
     "throttled": Flag(
@@ -135,7 +149,7 @@ FLAGS: dict[str, Flag] = {
         of_window=lambda window: "foreign_load" in window.seen,
         rerun=True,
     ),
-    "new_lengths": Flag(
+    NEW_LENGTHS: Flag(
         "before version 3, on a GPU: the answer reached lengths that were new to its process, and "
         "paid for what attention built for them, up to 1.9 times its energy",
         "left out by default",
@@ -147,6 +161,16 @@ FLAGS: dict[str, Flag] = {
         "doubtful",
         of_window=_meter_disagreement,
         rerun=True,
+    ),
+    SESSION_DRIFT: Flag(
+        "the anchors of its session moved by more than 5 %",
+        "doubtful",
+        of_process=True,
+    ),
+    "thermal_drift": Flag(
+        "the GPU became more than 10 °C hotter or cooler during the window",
+        "doubtful",
+        of_window=_thermal_drift,
     ),
     "window_mismatch": Flag(
         "CodeCarbon saw another energy than the GPU's counter",
@@ -219,10 +243,9 @@ def trial_flags(trial: TrialSum) -> tuple[str, ...]:
 LEFT_OUT = frozenset(n for n, flag in FLAGS.items() if flag.severity == "left out by default")
 DOUBTFUL = LEFT_OUT | {name for name, flag in FLAGS.items() if flag.severity == "doubtful"}
 OF_DRIFT = frozenset(name for name, flag in FLAGS.items() if flag.of_drift)
-OF_PROCESS = frozenset(name for name, flag in FLAGS.items() if flag.of_process)
 RERUN = frozenset(name for name, flag in FLAGS.items() if flag.rerun)
 """Names of the flags whose rows enter no effect, may be wrong, ran under other conditions than
-their sweep, paid for what their process had not done before, or are worth another try."""
+their sweep, or are worth another try."""
 
 
 def describe_flags() -> str:

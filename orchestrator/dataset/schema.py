@@ -22,13 +22,15 @@ from pydantic import AwareDatetime, BaseModel, Field, create_model, model_valida
 from orchestrator.dataset.energy import (
     GPU_ENERGIES,
     TOTAL_ENERGY,
+    decode_energy_per_token_of,
     energy_per_token_j,
     energy_rel_statistical,
     energy_rel_systematic,
     energy_rel_uncertainty,
     host_scope,
+    net_energy_of,
 )
-from orchestrator.dataset.environment import Environment
+from orchestrator.dataset.environment import Anchor, Environment
 from orchestrator.engine import ENGINES, EngineColumns
 from orchestrator.meters import METERS
 from orchestrator.nouns import (
@@ -274,8 +276,16 @@ class GenerationColumns(Noun):
         int | None, Column("tokens generated, end of sequence included", "tokens", "failed")
     ]
     finish_reason: Annotated[str | None, Column("eos or length", null="failed")]
+    n_in_window: Annotated[
+        int,
+        Column(
+            "how often the same answer was generated in its window (--min-busy-s); window_s and "
+            "all energies are the window's over it"
+        ),
+    ] = 1
     window_s: Annotated[
-        float | None, Column("length of the measurement window", "s", "failed before the window")
+        float | None,
+        Column("length of the measurement window, an answer", "s", "failed before the window"),
     ]
     ttft_s: Annotated[
         float | None, Column("time until the first token", "s", "failed or the engine can't tell")
@@ -289,6 +299,29 @@ class GenerationColumns(Noun):
             derived=lambda row: _ratio(row.get("n_new_tokens"), row.get("window_s")),
         ),
     ]
+
+
+class PrefillColumns(Noun):
+    """The energy until the first token, measured for each prompt once a session, on its own."""
+
+    prefill_energy_j: Annotated[
+        float | None,
+        Column(
+            "GPU energy of taking in the prompt and sampling one token, mean of a window of many",
+            "J",
+            "no GPU or it failed",
+        ),
+    ] = None
+    prefill_n_in_window: Annotated[
+        int | None, Column("how many times in that window", null="no GPU or it failed")
+    ] = None
+    prefill_window_s: Annotated[
+        float | None, Column("length of that window", "s", "no GPU or it failed")
+    ] = None
+    prefill_rel_uncertainty: Annotated[
+        float | None,
+        Column("relative expanded uncertainty of prefill_energy_j", "1", "no GPU or it failed"),
+    ] = None
 
 
 class EnergyColumns(Noun):
@@ -320,6 +353,34 @@ class EnergyColumns(Noun):
             derived=energy_per_token_j,
         ),
     ]
+    decode_energy_per_token_j: Annotated[
+        float | None,
+        Column(
+            "energy of energy_basis less prefill_energy_j, over the tokens after the first one",
+            "J",
+            "no GPU, fewer than two tokens or not measured",
+            derived=decode_energy_per_token_of,
+        ),
+    ] = None
+    baseline_id: Annotated[
+        str | None,
+        Column("idle power that net_energy_j leaves out, in trial.json", null="no GPU"),
+    ] = None
+    baseline_w: Annotated[
+        float | None,
+        Column(
+            "that idle power: the session's, model loaded and warm", "W", "no GPU or not measured"
+        ),
+    ] = None
+    net_energy_j: Annotated[
+        float | None,
+        Column(
+            "energy of energy_basis less baseline_w times window_s",
+            "J",
+            "no GPU or not measured",
+            derived=net_energy_of,
+        ),
+    ] = None
     energy_rel_systematic: Annotated[
         float | None,
         Column(
@@ -362,6 +423,7 @@ class TextColumns(Noun):
 class Execution(
     TextColumns,
     EnergyColumns,
+    PrefillColumns,
     MeterColumns,
     GenerationColumns,
     EffectiveColumns,
@@ -457,6 +519,8 @@ class TrialRecord(BaseModel):
     executions: list[Execution]
     codecarbon: list[dict[str, Any]]
     """CodeCarbon's own record of each execution, in the order of `executions`."""
+    anchors: list[Anchor] = []
+    """Anchors of the session that were measured at the trial's beginning and end."""
     sealed_at: AwareDatetime
     files: dict[str, str] = {}
     """SHA-256 of the files beside it."""

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.dataset.caveats import with_caveats
 from orchestrator.dataset.findings import Finding
-from orchestrator.dataset.first_lengths import with_caveats
 from orchestrator.dataset.parquet import read_parquet, table_version, to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths, Stamp, execution_id, stamp
 from orchestrator.dataset.reading import reason_of
@@ -58,6 +58,18 @@ class Trials:
         key = self.key(record)
         self._records.setdefault(key, []).append(record)
         return key
+
+    def take_in_caveats(self) -> list[Key]:
+        """Flag executions for what their processes did; the keys of trials that this changed."""
+        records = self.records()
+        pairs = zip(records, with_caveats(records), strict=True)
+        changed = {id(old): new for old, new in pairs if new is not old}
+        keys = []
+        for key, attempts in self._records.items():
+            if any(id(record) in changed for record in attempts):
+                self._records[key] = [changed.get(id(record), record) for record in attempts]
+                keys.append(key)
+        return keys
 
     def records(self) -> list[TrialRecord]:
         """The records of all sealed trials, every attempt of each."""
@@ -182,6 +194,9 @@ class TableWriter:
         """Write both files as they should be now, with what was judged meanwhile."""
         if judgement_stamps(self._paths) != self._judged:
             self._take_in_judgements(self._rows)
+        # what a session's later anchors say of its earlier trials
+        for key in self.trials.take_in_caveats():
+            self._rows[key] = self.trials.execution_rows(key)
         rows = list(self.rows())
         write_parquet(self._paths.executions, to_table(ExecutionRow, rows))
         summary = (self.trials.summary_row(key, self._rows[key]) for key in sorted(self._rows))
@@ -260,8 +275,9 @@ def gathered(items: Iterable[TrialRecord | str | None]) -> tuple[Trials, list[st
         elif item is not None:
             records.append(item)
     trials = Trials()
-    for record in with_caveats(records):
+    for record in records:
         trials.add(record)
+    trials.take_in_caveats()
     return trials, faults
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from orchestrator import __version__
-from orchestrator.dataset.environment import Environment
+from orchestrator.dataset.environment import Anchor, Environment
 from orchestrator.dataset.json_lines import append_line, whole_lines
 from orchestrator.dataset.parquet import to_table, write_parquet
 from orchestrator.dataset.paths import (
@@ -60,6 +60,8 @@ class Measured(Noun):
     execution: Execution
     codecarbon: dict[str, Any]
     telemetry: tuple[TelemetrySample, ...] = ()
+    anchors: tuple[Anchor, ...] = ()
+    """Measured before it or, after a session's last execution, behind it."""
 
 
 class Origin(Noun):
@@ -208,6 +210,7 @@ def _record(trial: RunningTrial) -> TrialRecord:
         order=trial.order,
         executions=[one.execution for one in measured],
         codecarbon=[one.codecarbon for one in measured],
+        anchors=[anchor for one in measured for anchor in one.anchors],
         sealed_at=datetime.now(UTC).replace(microsecond=0),
     )
 

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
-from orchestrator.gpu.access import GpuAccess
+from orchestrator.gpu.access import GpuAccess, open_gpu, simulated_access
+from orchestrator.gpu.devices import visible_gpus
 from orchestrator.nouns import ERROR_KINDS, Column, Effective, Noun, Setup
 
 
@@ -193,11 +194,15 @@ class EngineKind:
     """One row of the table of engines."""
 
     meaning: str
-    load: Callable[[Setup, str, int | None], Engine]
-    """(setup, model reference, CPU threads) -> engine. It may take minutes.
+    load: Callable[[Setup, str, int | None, GpuAccess | None], Engine]
+    """(setup, model reference, CPU threads, what `gpu` gave) -> engine. It may take minutes.
 
     Raises ModelUnavailableError in one sentence.
     """
+    gpu: Callable[[], GpuAccess | None]
+    """The GPU that an engine of this process will use; nothing is opened on it."""
+    open_context: Callable[[GpuAccess], None]
+    """Make this process's context on that GPU, as loading would."""
     needs_weights: bool
     """Whether the model's weights must be on the machine before a sweep starts."""
     packages: tuple[str, ...]
@@ -213,24 +218,54 @@ class EngineKind:
         return self.options(**options).model_dump(exclude_defaults=True)
 
 
-def _transformers(setup: Setup, model_ref: str, threads: int | None) -> Engine:
+def _transformers(
+    setup: Setup, model_ref: str, threads: int | None, gpu: GpuAccess | None
+) -> Engine:
     """The engine with a real model; importing it here keeps torch out of every other command."""
     from orchestrator.engine.hf import load
 
-    return load(setup, model_ref, threads)
+    return load(setup, model_ref, threads, gpu)
 
 
-def _simulated(setup: Setup, model_ref: str, threads: int | None) -> Engine:
+def _visible_gpu() -> GpuAccess | None:
+    """The first GPU that this process sees; Ray shows a worker its own alone."""
+    gpus = visible_gpus()
+    return open_gpu(gpus[0].uuid) if gpus else None
+
+
+def _open_cuda(_gpu: GpuAccess) -> None:
+    """Make torch's context."""
+    from orchestrator.engine.hf import open_context
+
+    open_context()
+
+
+def _simulated(setup: Setup, model_ref: str, threads: int | None, gpu: GpuAccess | None) -> Engine:
     """The engine without a model."""
     from orchestrator.engine.simulated import SimulatedEngine
 
-    return SimulatedEngine(setup, model_ref, threads)
+    return SimulatedEngine(setup, model_ref, threads, gpu.simulated if gpu else None)
+
+
+def _simulated_gpu() -> GpuAccess:
+    """A GPU that isn't there."""
+    from orchestrator.engine.simulated import device_of_environment
+
+    return simulated_access(device_of_environment())
+
+
+def _open_simulated(gpu: GpuAccess) -> None:
+    """Make the simulated GPU's context."""
+    assert gpu.simulated is not None  # noqa: S101 - the engine's own GPU
+    gpu.simulated.open_context()
 
 
 ENGINES: dict[str, EngineKind] = {
     "transformers": EngineKind(
         "a model by transformers, quantized by bitsandbytes",
         load=_transformers,
+        gpu=_visible_gpu,
+        open_context=_open_cuda,
         needs_weights=True,
         packages=("torch", "transformers", "bitsandbytes", "accelerate"),
         options=TransformersOptions,
@@ -238,6 +273,8 @@ ENGINES: dict[str, EngineKind] = {
     "simulated": EngineKind(
         "no model at all: words drawn at random, to try things out",
         load=_simulated,
+        gpu=_simulated_gpu,
+        open_context=_open_simulated,
         needs_weights=False,
         packages=("simulated",),
     ),

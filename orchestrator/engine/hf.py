@@ -69,8 +69,20 @@ MEMORY_MARGIN = 0.9
 The rest is for activations and for fragmentation."""
 
 
-def load(setup: Setup, model_ref: str, threads: int | None) -> HfEngine:
-    """Find the weights of a model, load and quantize them.
+def open_context() -> None:
+    """Make this process's CUDA context, where torch can."""
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    import torch
+
+    if torch.cuda.is_available():
+        torch.zeros(1, device="cuda")
+        torch.cuda.synchronize()
+
+
+def load(
+    setup: Setup, model_ref: str, threads: int | None, gpu: GpuAccess | None = None
+) -> HfEngine:
+    """Find the weights of a model, load and quantize them; `gpu`: as HfEngine takes it.
 
     Raises ModelUnavailableError, in one sentence, where they can't be loaded or where they aren't
     those that the sweep was planned with.
@@ -85,7 +97,7 @@ def load(setup: Setup, model_ref: str, threads: int | None) -> HfEngine:
             f"{model_ref}: this machine has {weights.revision}, but the sweep was planned with "
             f"{setup.revision}; stage the same weights here with `orchestrator models stage`"
         )
-    return HfEngine(setup, weights, threads)
+    return HfEngine(setup, weights, threads, gpu)
 
 
 @dataclass(frozen=True)
@@ -101,8 +113,14 @@ class SpecialTokens:
 class HfEngine:
     """A causal language model of transformers."""
 
-    def __init__(self, setup: Setup, weights: Weights, threads: int | None) -> None:
-        """Load, quantize and describe a model.
+    def __init__(
+        self,
+        setup: Setup,
+        weights: Weights,
+        threads: int | None,
+        gpu: GpuAccess | None = None,
+    ) -> None:
+        """Load, quantize and describe a model; `gpu`: an access to the GPU, where one is open.
 
         Each step is a method or function of its own, so that an engine with another way to
         generate can share them. Raises ModelUnavailableError (ModelTooLargeError included).
@@ -121,7 +139,9 @@ class HfEngine:
             # cuDNN's attention builds a plan for each length that is new to the process, inside
             # the window that reaches it first: up to 1.9 times the energy (docs/measurement.md)
             torch.backends.cuda.enable_cudnn_sdp(enabled=False)
-            self.gpu = open_gpu(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
+            uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
+            # torch says which GPU it is: another one's energy must never stand in a row
+            self.gpu = gpu if gpu and gpu.gpu.uuid == uuid else open_gpu(uuid)
         dtype = dtype_of(setup.compute_dtype, torch)
         began = time.perf_counter()
         self._load(setup, weights, dtype)

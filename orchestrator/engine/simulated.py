@@ -35,6 +35,19 @@ WORDS = (
 EOS = len(WORDS)
 
 
+def device_of_environment() -> SimulatedGpu:
+    """A device that behaves as the environment says (SimulatedEngine)."""
+    truth = GpuTruth.model_validate_json(os.environ.get("ORCHESTRATOR_SIMULATED_GPU", "{}"))
+    if token_s := _real_token_s():
+        truth = truth.model_copy(update={"new_token_s": token_s})
+    return SimulatedGpu(truth)
+
+
+def _real_token_s() -> float:
+    """How many seconds a token really takes."""
+    return float(os.environ.get("ORCHESTRATOR_SIMULATED_TOKEN_S", "0"))
+
+
 class SimulatedEngine:
     """Draws words from a seeded generator.
 
@@ -52,10 +65,11 @@ class SimulatedEngine:
     ) -> None:
         """`device`: None for one that behaves as the environment says."""
         began = time.perf_counter()
-        self._token_s = float(os.environ.get("ORCHESTRATOR_SIMULATED_TOKEN_S", "0"))
-        self.device = device or self._device_of_environment()
+        self._token_s = _real_token_s()
+        self.device = device or device_of_environment()
         self.gpu: GpuAccess | None = simulated_access(self.device)
         self.device.open_context()
+        self.device.work(self.device.truth.load_s, self.device.truth.load_w)
         time.sleep(float(os.environ.get("ORCHESTRATOR_SIMULATED_LOAD_S", "0")))
         architecture = parse_model(model_ref).architecture
         self.info = EngineInfo(
@@ -71,13 +85,6 @@ class SimulatedEngine:
             load_s=time.perf_counter() - began,
             versions={"simulated": __version__},
         )
-
-    def _device_of_environment(self) -> SimulatedGpu:
-        """A device that behaves as the environment says."""
-        truth = GpuTruth.model_validate_json(os.environ.get("ORCHESTRATOR_SIMULATED_GPU", "{}"))
-        if self._token_s:
-            truth = truth.model_copy(update={"new_token_s": self._token_s})
-        return SimulatedGpu(truth)
 
     def build_shapes(self, longest: int) -> None:
         """Build what the device needs for each length."""

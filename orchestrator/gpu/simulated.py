@@ -23,6 +23,8 @@ COUNTER_START_MJ = 123_456_789
 """What a counter has counted since the driver was loaded."""
 RAMP_STEPS = 16
 """Points in which the mean over a ramp is taken."""
+HEAT_S = 30.0
+"""Time over which power becomes heat."""
 INSTANT_S = 0.001
 """Time over which power counts as that of a moment."""
 SW_THERMAL_SLOWDOWN = 0x20
@@ -56,6 +58,9 @@ class GpuTruth(Noun):
     """Idle with a context; a loaded model draws no more."""
     drift_w_per_hour: float = 0.0
     """How the idle power changes with time, as when the room warms up."""
+    load_s: NonNegativeFloat = 5.0
+    load_w: NonNegativeFloat = 30.0
+    """Loading a model: how long it takes, and what it draws above idle."""
     prompt_token_s: NonNegativeFloat = 0.0002
     prompt_token_j: NonNegativeFloat = 0.03
     """Above idle."""
@@ -86,6 +91,9 @@ class GpuTruth(Noun):
     """Time over which the older power query averages."""
     unpolled: tuple[Span, ...] = ()
     """When polling gets no turn."""
+    cold_c: float = 30.0
+    heat_c_per_w: NonNegativeFloat = 0.1
+    """Temperature: that when no power is drawn, and what each watt of the last half minute adds."""
     throttled: tuple[Span, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
     call_s: NonNegativeFloat = 0.0
@@ -330,8 +338,8 @@ class SimulatedNvml:
         return [SimpleNamespace(nvmlReturn=0, value=value) for _ in ids]
 
     def nvmlDeviceGetTemperature(self, gpu: SimulatedGpu, _sensor: int) -> int:
-        self._ask(gpu, "nvmlDeviceGetTemperature")
-        return 41
+        truth = self._ask(gpu, "nvmlDeviceGetTemperature")
+        return round(truth.cold_c + truth.heat_c_per_w * gpu.power_w(self._now_s(gpu), HEAT_S))
 
     def nvmlDeviceGetClockInfo(self, gpu: SimulatedGpu, kind: int) -> int:
         self._ask(gpu, "nvmlDeviceGetClockInfo")

@@ -121,6 +121,14 @@ class PowerColumns(Noun):
         str | None,
         Column("what the polled power is: instant, average_1s or unknown", null="no GPU"),
     ] = None
+    temperature_begin_c: Annotated[
+        float | None,
+        Column("temperature of the GPU as the window began", "°C", "no GPU, or it doesn't tell"),
+    ] = None
+    temperature_end_c: Annotated[
+        float | None,
+        Column("temperature of the GPU as it ended", "°C", "no GPU, or it doesn't tell"),
+    ] = None
     throttled: Annotated[
         bool | None,
         Column(

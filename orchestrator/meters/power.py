@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.meters import Reading
-from orchestrator.meters.poller import FIELDS
+from orchestrator.meters.poller import FIELDS, SLOW_EVERY_S
 from orchestrator.meters.samples import INTERVAL_S, SampleSource
 from orchestrator.unknowns import known
 
@@ -34,10 +34,13 @@ class PowerMeter:
 
     def reading(self, began_s: float, ended_s: float) -> Reading:
         """Joules by the trapezoid rule, samples and flags of a window."""
-        samples = [
+        # slow fields are read once a second: the temperature at the beginning is of before it
+        seen = [
             dict(zip(FIELDS, sample, strict=True))
-            for sample in self._source.around(began_s, ended_s)
+            for sample in self._source.around(began_s - SLOW_EVERY_S - INTERVAL_S, ended_s)
         ]
+        before = [i for i, one in enumerate(seen) if one["at_s"] <= began_s]
+        samples = seen[before[-1] :] if before else seen
         powers = [(one["at_s"], one["power_w"]) for one in samples if one["power_w"] is not None]
         joules = integrate(powers, began_s, ended_s)
         notes = {}
@@ -48,10 +51,18 @@ class PowerMeter:
         throttled = _is_slowed([one["throttle_reasons"] for one in samples])
         if throttled is None:
             notes["throttled"] = "this GPU doesn't tell whether it slows itself down"
+        begun_c = known(one["temperature_c"] for one in seen if one["at_s"] <= began_s)
+        ended_c = known(one["temperature_c"] for one in seen if one["at_s"] <= ended_s)
         # the poller reads all but power and throttling about once a second: those samples are kept
         kept = [one for one in inside if one["temperature_c"] is not None]
         return Reading(
-            {ENERGY: joules, "power_semantics": self._source.semantics, "throttled": throttled},
+            {
+                ENERGY: joules,
+                "power_semantics": self._source.semantics,
+                "temperature_begin_c": begun_c[-1] if begun_c else None,
+                "temperature_end_c": ended_c[-1] if ended_c else None,
+                "throttled": throttled,
+            },
             notes,
             samples=[one | {"at_s": one["at_s"] - began_s} for one in kept],
             flags=frozenset({"throttled"} if throttled else ()),

@@ -34,16 +34,17 @@ def effective_of(
     context_length: int | None = None,
     memory_tokens: int | None = None,
     beyond_context: bool = False,
+    of_new_tokens: bool = False,
 ) -> Effective:
     """Turn requested into effective values.
 
     temperature < 1e-5, top_p = 0 and top_k = 1 are the same greedy program, in which the other
-    parameters are dormant; top_k = 0 and top_p = 1 are off. max_length counts the prompt: it is
-    raised to one token more than the prompt, and lowered to the context (unless
-    `beyond_context`) and to what memory holds.
+    parameters are dormant; top_k = 0 and top_p = 1 are off. max_length counts the prompt (unless
+    `of_new_tokens`): it is raised to one token more than the prompt, and lowered to the context
+    (unless `beyond_context`) and to what memory holds.
     """
     max_length, limits = _limited(
-        requested.max_length,
+        requested.max_length + (prompt_tokens if of_new_tokens else 0),
         prompt_tokens,
         memory_tokens,
         (None if beyond_context else context_length),

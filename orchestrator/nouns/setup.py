@@ -48,6 +48,8 @@ class Setup(Noun):
     chat_template: Literal["auto", "off"] = "auto"
     length_mode: Literal["natural", "fixed"] = "natural"
     """'fixed' forbids an early end: as many tokens as max_length admits."""
+    length_of: Literal["text", "new tokens"] = "text"
+    """What max_length counts: the whole text with its prompt, or the new tokens alone."""
     beyond_context: bool = False
     use_case: str
     prompts_sha256: str
@@ -64,6 +66,10 @@ class Setup(Noun):
         """What enters hashes: all fields, and the engine's options beside them.
 
         Options at their default are not in `engine_options`. So a new option of an engine
-        changes no hash of a data set that was measured before the option existed.
+        changes no hash of a data set that was measured before the option existed, and neither
+        does a field that came later.
         """
-        return self.model_dump(exclude={"engine_options"}) | self.engine_options
+        left_out = {"engine_options"}
+        if self.length_of == "text":
+            left_out.add("length_of")
+        return self.model_dump(exclude=left_out) | self.engine_options

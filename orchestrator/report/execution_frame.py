@@ -12,14 +12,15 @@ from orchestrator.dataset.flags import LEFT_OUT
 from orchestrator.dataset.parquet import as_list, read_parquet, to_table
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.reading import reason_of
-from orchestrator.dataset.schema import ExecutionRow
+from orchestrator.dataset.schema import ExecutionRow, TrialRecord
+from orchestrator.dataset.sessions import Session, sessions_of
 from orchestrator.dataset.tables import made_anew
 from orchestrator.dataset.upgrades import upgraded_table
 from orchestrator.errors import UserError
 from orchestrator.nouns import PARAMETERS, columns_of
 from orchestrator.report.effects import Effect, effects
 from orchestrator.report.importance import Importance, importances
-from orchestrator.report.sweep_cost import Cost, sweep_cost
+from orchestrator.report.sweep_cost import Cost, cost_of, sealed_records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,11 +56,23 @@ class Data:
         )
 
     @cached_property
+    def records(self) -> tuple[list[TrialRecord], int]:
+        """The sealed trials, and how many can't be read; ([], 0) without the trials' folders."""
+        if self.paths is None:
+            return [], 0
+        return sealed_records(self.paths)
+
+    @cached_property
     def cost(self) -> Cost | None:
         """What the sweep took besides its executions; None without the trials' folders."""
         if self.paths is None:
             return None
-        return sweep_cost(self.paths)
+        return cost_of(*self.records)
+
+    @cached_property
+    def sessions(self) -> list[Session]:
+        """The sessions on GPUs, from their trials' folders."""
+        return sessions_of(self.records[0])
 
     @property
     def evaluated(self) -> bool:

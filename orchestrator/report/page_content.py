@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.dataset.flags import LEFT_OUT
 from orchestrator.dataset.schema import ExecutionRow
+from orchestrator.dataset.sessions import MOST_DRIFT, Session
 from orchestrator.nouns import columns_of
 from orchestrator.report.effects import Effect
 from orchestrator.report.execution_frame import Data
@@ -293,6 +294,39 @@ def _counts(what: str, executions: pd.DataFrame, column: str) -> list[tuple[str,
     ]
 
 
+def session_table(data: Data) -> Table:
+    """How steady each process on a GPU was, and how far two differ, by their anchors."""
+    head = ("session", "GPU", "model", "trials", "anchors", "J/token", "spread", "drift", "idle")
+    note = (
+        "A session is a process from when it loaded its model on. Its anchors are one text, "
+        "generated at its beginning, before every tenth trial and at its end. Spread: standard "
+        "deviation over mean. Drift: last anchor against the first; trials beside one that moved "
+        f"by more than {percent(MOST_DRIFT)} have the flag session_drift. Idle: with the model "
+        "loaded, which net energies leave out."
+    )
+    return Table("sessions", "Sessions", head, tuple(map(_session_row, data.sessions)), note)
+
+
+def _session_row(session: Session) -> tuple[str, ...]:
+    """A session as a row of its table."""
+    return (
+        session.session_id,
+        f"{session.machine}, {session.gpu_name or UNKNOWN}",
+        f"{session.model}, {session.quantization}",
+        f"{session.n_trials:,}",
+        f"{session.n_anchors:,}",
+        number(session.energy_per_token_j),
+        _relative(session.relative_spread),
+        _relative(session.drift),
+        UNKNOWN if session.baseline_w is None else f"{number(session.baseline_w)} W",
+    )
+
+
+def _relative(share: float | None) -> str:
+    """A relative difference in percent with one decimal; n/a where it is unknown."""
+    return UNKNOWN if share is None else f"{100 * share:.1f} %"
+
+
 def cost_table(data: Data) -> Table:
     """What the sweep took: measured windows and everything else."""
     title = "What the sweep itself took"
@@ -303,10 +337,9 @@ def cost_table(data: Data) -> Table:
         return Table("cost", title, head, (), note)
     rows = tuple(_cost_row(part, cost.held_s) for part in cost.parts)
     note = (
-        "From sealed trials, with every attempt. Energy is measured in executions and warm-ups "
-        "only: that of loading and waiting is unknown. A GPU counts as held from the loading of a "
-        "model to the end of the last execution before the next loading. What left no trial "
-        "(such as a model that failed to load) is not recorded."
+        "From sealed trials, with every attempt; the energy of waiting is unknown. A GPU counts as "
+        "held from the loading of a model to the end of the last execution before the next "
+        "loading. What left no trial (such as a model that failed to load) is not recorded."
     )
     if not cost.held_s:
         note += " Without a GPU, the time between executions is unknown."
@@ -377,5 +410,6 @@ def tables(data: Data) -> Sequence[Table]:
         group_table(data),
         repeat_table(data),
         left_out_table(data),
+        session_table(data),
         cost_table(data),
     )

@@ -14,7 +14,7 @@ from orchestrator.dataset.energy import counted_energy_j
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.trial_files import read_trial
-from orchestrator.unknowns import known, sum_of_known
+from orchestrator.unknowns import known, product, sum_of_known
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,18 @@ class _Span:
 
 def sweep_cost(paths: DataSetPaths) -> Cost:
     """The cost of all sealed trials of a data set; trials that can't be read are only counted."""
+    return cost_of(*sealed_records(paths))
+
+
+def sealed_records(paths: DataSetPaths) -> tuple[list[TrialRecord], int]:
+    """All sealed trials of a data set that can be read, and how many can't be."""
     records, n_unreadable = [], 0
     for folder in paths.sealed_trials():
         try:
             records.append(read_trial(folder, paths.root))
         except (OSError, ValueError):
             n_unreadable += 1
-    return cost_of(records, n_unreadable)
+    return records, n_unreadable
 
 
 def cost_of(records: list[TrialRecord], n_unreadable: int = 0) -> Cost:
@@ -82,17 +87,27 @@ def cost_of(records: list[TrialRecord], n_unreadable: int = 0) -> Cost:
     executions: list[_Event] = []
     warm_ups: list[_Event] = []
     loads: list[_Event] = []
+    anchors: list[_Event] = []
     for record in records:
         executions += _executions(record)
+        anchors += [
+            _Event(_on_gpu(record), _known(one.window_s), _known(one.energy_j))
+            for one in record.anchors
+        ]
         # A trial that found its model loaded repeats the figures of the trial that loaded it.
         if _loaded_here(record):
-            loads.append(_Event(_on_gpu(record), _known(record.environment.load_s)))
+            of_load = record.environment
+            loads.append(
+                _Event(_on_gpu(record), _known(of_load.load_s), _known(of_load.load_energy_j))
+            )
             warm_ups += _warm_ups(record)
     parts = [
         _part("executions", executions),
         _part("warm-up of a model", warm_ups),
         _part("loading a model", loads),
     ]
+    if anchors:
+        parts.append(_part("anchors of sessions", anchors))
     held = _held_times_s(records)
     if not held:
         return Cost(tuple(parts), None, len(records), n_unreadable)
@@ -122,7 +137,12 @@ def _executions(record: TrialRecord) -> list[_Event]:
     """The executions of a trial as events."""
     on_gpu = _on_gpu(record)
     return [
-        _Event(on_gpu, _known(execution.window_s), _known(counted_energy_j(vars(execution))))
+        _Event(
+            on_gpu,
+            # an answer may have been generated several times in its window
+            _known(product(execution.window_s, execution.n_in_window)),
+            _known(product(counted_energy_j(vars(execution)), execution.n_in_window)),
+        )
         for execution in record.executions
     ]
 
@@ -171,7 +191,8 @@ def _span(record: TrialRecord) -> _Span | None:
     for execution in record.executions:
         start_s = execution.started_at.timestamp()
         starts_s.append(start_s)
-        ends_s.append(start_s + (_known(execution.window_s) or 0.0))
+        whole_s = _known(product(execution.window_s, execution.n_in_window))
+        ends_s.append(start_s + (whole_s or 0.0))
     loads = _loaded_here(record)
     start_s = min(starts_s)
     if loads:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cooldown import Cooldown
 from orchestrator.dataset.tables import Key
 from orchestrator.evaluate.verdict import learned_figures
 from orchestrator.nouns import Configuration, TrialSpec, digest
 from orchestrator.sweep.budget import RunLimits
+from orchestrator.sweep.estimate import longest_text
 from orchestrator.sweep.prepare import Part, Prepared
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ class RunOptions:
     force: bool = False
     accept_drift: bool = False
     execution_timeout_s: float | None = None
+    min_busy_s: float = 0.0
+    """Windows of a trial last at least so long together: its answers are generated again."""
+    cooldown: Cooldown = field(default_factory=Cooldown)
     limits: RunLimits = field(default_factory=RunLimits)
 
 
@@ -51,8 +56,10 @@ class AssignmentFactory:
             machines=self.prepared.resolved.machines,
             threads=None if self.placement.gpu else max(1, int(self.placement.cpu)),
             n_parallel=self.placement.per_host,
-            longest_length=int(plan.space.parameters.max_length.high),
+            longest_length=longest_text(plan, self.prepared.resolved.models),
             timeout_s=self.options.execution_timeout_s,
+            least_window_s=self.options.min_busy_s / len(plan.prompts(spec.setup.use_case)),
+            cooldown=self.options.cooldown,
             may_not_fit=bool(plan.each),
         )
 

@@ -6,7 +6,7 @@ Token counts are upper bounds: a text may end before max_length.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import psutil
@@ -83,23 +83,51 @@ def _gib(n_bytes: int, digits: int = 1) -> str:
 
 
 def token_bound(
-    requested: Configuration, prompt: str, model: Model, *, beyond_context: bool = False
+    requested: Configuration,
+    prompt: str,
+    model: Model,
+    *,
+    beyond_context: bool = False,
+    of_new_tokens: bool = False,
 ) -> int:
     """The most new tokens a prompt can give; about, since the prompt isn't tokenized.
 
-    `beyond_context`: whether texts may run past the model's context.
+    `beyond_context`: whether texts may run past the model's context. `of_new_tokens`: whether
+    max_length counts new tokens alone.
     """
-    if model.kind == "synthetic":
-        prompt_tokens = len(prompt) + 1
-    else:
-        prompt_tokens = int(len(prompt.split()) * TOKENS_PER_WORD) + TEMPLATE_TOKENS
+    prompt_tokens = _prompt_tokens(prompt, model)
     effective = effective_of(
         requested,
         prompt_tokens=prompt_tokens,
         context_length=model.context_length,
         beyond_context=beyond_context,
+        of_new_tokens=of_new_tokens,
     )
     return effective.max_length - prompt_tokens
+
+
+def _prompt_tokens(prompt: str, model: Model) -> int:
+    """About how many tokens a prompt has."""
+    if model.kind == "synthetic":
+        return len(prompt) + 1
+    return int(len(prompt.split()) * TOKENS_PER_WORD) + TEMPLATE_TOKENS
+
+
+def _counting(setup: Setup) -> dict[str, bool]:
+    """How a setup's lengths count, as `token_bound` takes it."""
+    return {
+        "beyond_context": setup.beyond_context,
+        "of_new_tokens": setup.length_of == "new tokens",
+    }
+
+
+def longest_text(plan: SweepPlan, models: Sequence[Model]) -> int:
+    """Tokens of the longest text that a sweep may ask for; about, with the prompt's tokens."""
+    longest = int(plan.space.parameters.max_length.high)
+    if all(setup.length_of == "text" for setup in plan.setups):
+        return longest
+    prompts = [prompt.text for case in plan.use_cases for prompt in plan.prompts(case.name)]
+    return longest + max(_prompt_tokens(text, model) for text in prompts for model in models)
 
 
 def trial_bound(spec: TrialSpec, numbers: tuple[int, ...], model: Model) -> int:
@@ -107,9 +135,8 @@ def trial_bound(spec: TrialSpec, numbers: tuple[int, ...], model: Model) -> int:
 
     `numbers`: as the prompts of the trial are numbered, from 1.
     """
-    beyond = spec.setup.beyond_context
     bounds = [
-        token_bound(spec.configuration, prompt.text, model, beyond_context=beyond)
+        token_bound(spec.configuration, prompt.text, model, **_counting(spec.setup))
         for prompt in spec.prompts
         if prompt.number in numbers
     ]
@@ -127,9 +154,9 @@ def unasked_bound(
     middle = Configuration.at(plan.space, [0.5] * 4)
     whole = 0
     for (model, use_case), n in n_trials.items():
-        beyond = plan.setup(model, use_case).beyond_context
+        counting = _counting(plan.setup(model, use_case))
         for prompt in plan.prompts(use_case):
-            whole += n * token_bound(middle, prompt.text, models[model], beyond_context=beyond)
+            whole += n * token_bound(middle, prompt.text, models[model], **counting)
     return whole
 
 
@@ -170,7 +197,7 @@ def memory_fit(
     `gpus`: those of this machine. `local`: whether the sweep runs here; on a cluster nobody knows
     here what memory there is.
     """
-    largest = int(plan.space.parameters.max_length.high)
+    largest = longest_text(plan, models)
     dtype_bytes = value_bytes(gpus)
     available = available_bytes(gpus) if local else None
     offload = bool(gpus) and local and any(_offloads(setup) for setup in plan.setups)

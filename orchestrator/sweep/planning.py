@@ -106,6 +106,7 @@ def _setup(resolved: Resolved, model: Model, use_case: UseCase) -> Setup:
         compute_dtype=request.dtype,
         chat_template="off" if request.chat_template == "off" else "auto",
         length_mode="fixed" if request.fixed_length else "natural",
+        length_of="new tokens" if request.max_new_tokens else "text",
         beyond_context=request.beyond_context,
         use_case=use_case.name,
         prompts_sha256=hashlib.sha256("\0".join(use_case.prompts).encode()).hexdigest(),

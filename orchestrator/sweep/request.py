@@ -65,6 +65,7 @@ class Request:
     dtype: str = "auto"
     chat_template: str = "auto"
     fixed_length: bool = False
+    max_new_tokens: bool = False
     beyond_context: bool = False
     engine_options: dict[str, Any] = field(default_factory=dict)
     """Options of engines, those that were given."""

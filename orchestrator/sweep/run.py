@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.dataset.drift import Baseline, conditions, mixed
+from orchestrator.dataset.drift import StartConditions, conditions, mixed
 from orchestrator.dataset.lock import Lock, held
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.recorder import Recorder
@@ -104,7 +104,7 @@ def run_sweep(
     if not prepared.n_missing():
         tables.flush()
         return RunOutcome()
-    baseline = _baseline(prepared, accept=options.accept_drift)
+    start = _start_conditions(prepared, accept=options.accept_drift)
     from orchestrator.tune.session import set_environment
 
     # Ray reads these variables when it is imported, as the modules below do
@@ -123,7 +123,7 @@ def run_sweep(
         recorder = Recorder(
             prepared.paths, tables, lock, give_up=halt.ending, tell=observers.disk_full
         )
-        shared = Shared(prepared, options, recorder, baseline, budget, halt, observers)
+        shared = Shared(prepared, options, recorder, start, budget, halt, observers)
         parts = shared.running_parts(placements)
         run(parts, halt, session, on_drain=observer.draining, on_look=metrics.tell_again)
         return _outcome(prepared, parts, totals, halt)
@@ -157,7 +157,7 @@ class Shared:
     prepared: Prepared
     options: RunOptions
     recorder: Recorder
-    baseline: Baseline
+    start: StartConditions
     budget: Budget
     halt: Halt
     observers: Observers
@@ -182,7 +182,7 @@ class Shared:
         searcher = searcher_of(factory, orders, slots, self._why_not)
         callback = DataSetCallback(
             self.recorder,
-            self.baseline,
+            self.start,
             searcher,
             self.halt,
             self.observers,
@@ -260,7 +260,7 @@ def _last_order(prepared: Prepared) -> int:
     return max((record.spec.order_index for record in prepared.of_sweep()), default=-1)
 
 
-def _baseline(prepared: Prepared, *, accept: bool) -> Baseline:
+def _start_conditions(prepared: Prepared, *, accept: bool) -> StartConditions:
     """The conditions that the sweep started with.
 
     Raises UserError where its trials ran under different conditions already.
@@ -274,7 +274,7 @@ def _baseline(prepared: Prepared, *, accept: bool) -> Baseline:
             "a new data set with --out"
         )
     started_with = {machine: first for machine, (first, *_) in by_machine.items()}
-    return Baseline(started_with, accept=accept)
+    return StartConditions(started_with, accept=accept)
 
 
 def _budget(

@@ -15,7 +15,7 @@ from typing import Any
 
 from ray.tune import Callback, Stopper
 
-from orchestrator.dataset.drift import Baseline, marked
+from orchestrator.dataset.drift import StartConditions, marked
 from orchestrator.dataset.recorder import Recorder
 from orchestrator.dataset.trial_files import Measured, Origin
 from orchestrator.evaluate.verdict import learned_figures
@@ -48,7 +48,7 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
     def __init__(
         self,
         recorder: Recorder,
-        baseline: Baseline,
+        start: StartConditions,
         searcher: SweepSearcher,
         halt: Halt,
         observer: Observer,
@@ -56,7 +56,7 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
         objectives: tuple[str, ...] = (),
     ) -> None:
         self._recorder = recorder
-        self._baseline = baseline
+        self._start = start
         self._searcher = searcher
         self.halt = halt
         self._observer = observer
@@ -154,8 +154,8 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
     def _started(self, trial: StartedTrial, origin: Origin) -> None:
         """Take in where a trial runs; refuse other conditions than the sweep started with."""
         spec = trial.assignment.spec
-        changes = self._baseline.changes(origin)
-        if changes and not self._baseline.accept:
+        changes = self._start.changes(origin)
+        if changes and not self._start.accept:
             self.halt.fatal = self.halt.fatal or (
                 f"sweep {spec.sweep_id} was started on {origin.columns.machine} under other "
                 f"conditions: {'; '.join(changes)}; restore them, start a new data set with --out, "

@@ -126,7 +126,19 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         spec = assignment.spec.model_copy(update={"order_index": next(self._orders)})
         # a copy: the assignment is sent to a worker, and this table grows
         known = dict(self._oom_tokens.get(model_key(spec.setup), {}))
-        return assignment.model_copy(update={"spec": spec, "oom_tokens": known})
+        return assignment.model_copy(
+            update={"spec": spec, "oom_tokens": known, "is_last": self._may_be_last(spec)}
+        )
+
+    def _may_be_last(self, spec: TrialSpec) -> bool:
+        """Whether its worker may get no other trial of this model: fewer are left than workers."""
+        model, slots = spec.setup.model, self._slots()
+        n_left = sum(study.budget for study in self._studies if study.model == model)
+        for other in self._ready:
+            if n_left >= slots:
+                break
+            n_left += other.spec.setup.model == model
+        return n_left == 0 or n_left < slots < math.inf
 
     def again(self, assignment: Assignment) -> None:
         """Hand out what is left of an assignment whose worker was lost."""

@@ -19,14 +19,17 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from pydantic import Field
 from ray import tune
 
 from orchestrator import __version__, host
-from orchestrator.dataset.energy import counted_energy_j
-from orchestrator.dataset.environment import Environment, Pilot
+from orchestrator.baselines import has_moved, measured_baseline
+from orchestrator.cooldown import Cooldown, cooled_down
+from orchestrator.dataset.energy import GPU_ENERGIES, counted_energy_j
+from orchestrator.dataset.environment import Anchor, Baseline, Environment, Pilot
 from orchestrator.dataset.schema import (
     Execution,
     PlaceColumns,
@@ -37,18 +40,28 @@ from orchestrator.dataset.trial_files import Origin
 from orchestrator.engine import ENGINES, Engine, GenerationError
 from orchestrator.engine.too_large import TooLargeEngine
 from orchestrator.errors import ModelTooLargeError, UserError
-from orchestrator.gpu.access import compute_pids, open_gpu, state_of
-from orchestrator.gpu.devices import list_gpus, visible_gpus
+from orchestrator.gpu.access import GpuAccess, compute_pids, state_of
+from orchestrator.gpu.devices import list_gpus
 from orchestrator.gpu.lock import GpuLock, hold_gpu
 from orchestrator.machine_files import detect
-from orchestrator.measure import ExecutionLimits, Instrumented, execute, warm_up
+from orchestrator.measure import (
+    ExecutionLimits,
+    Instrumented,
+    execute,
+    measured_anchor,
+    warm_up,
+)
+from orchestrator.metered import metered
 from orchestrator.meters import METERS, Scene, meters_for
+from orchestrator.meters.counter import CounterMeter
 from orchestrator.nouns import Machine, Noun, Prompt, Setup, TrialSpec, derived_values
 from orchestrator.packages import package_versions
 from orchestrator.unknowns import least_of_known, quotient
 
 HUNG_FACTOR, HUNG_EXTRA_S = 2.0, 60.0
 """An execution is taken for hung after so many times its timeout and so many seconds more."""
+CHECK_EVERY = 10
+"""A session measures an anchor and its idle power before each so many trials."""
 HUNG_LOAD_S = 3600.0
 """A model that isn't loaded and warm after this is taken for hung, where there is a timeout."""
 
@@ -65,11 +78,17 @@ class Assignment(Noun):
     n_parallel: int
     """Trials that may run on one host at once; with GPUs no more than that host has."""
     longest_length: int
-    """The largest max_length that the sweep may ask for."""
+    """Tokens of the longest text that the sweep may ask for."""
     timeout_s: float | None = None
     """Of one execution."""
     oom_tokens: dict[str, int] = Field(default_factory=dict)
     """Machine -> length at which memory ran out before: as much is not tried again."""
+    least_window_s: float = 0.0
+    """An answer is generated again in its window until that has lasted so long."""
+    cooldown: Cooldown = Cooldown()
+    """How the GPU rests before the trial."""
+    is_last: bool = False
+    """Whether its worker may get nothing after it: then it ends with an anchor."""
     may_not_fit: bool = False
     """What a model that doesn't fit in memory here means.
 
@@ -94,9 +113,12 @@ class Loaded:
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     n_trials: int = 0
     """Trials that the session has begun."""
+    load_energy_j: float | None = None
 
 
 _gpu_lock: GpuLock | None = None
+_has_context = False
+"""Whether this process has made a context on its GPU."""
 _loaded: Loaded | None = None
 """One a process, and a process has one GPU."""
 
@@ -108,6 +130,7 @@ def _load_key(setup: Setup, model_ref: str) -> tuple[Setup, str]:
         "prompts_sha256": "",
         "seed": 0,
         "length_mode": "natural",
+        "length_of": "text",
         "beyond_context": False,
     }
     return setup.model_copy(update=free), model_ref
@@ -122,8 +145,11 @@ def loaded_for(assignment: Assignment) -> tuple[Loaded, bool]:
     # before the next model is loaded: both might not fit
     unload()
     machine = _machine(assignment)
-    pids_before = _hold_gpu(assignment)
-    engine = _engine(assignment)
+    session_id = uuid.uuid4().hex[:12]
+    gpu = ENGINES[assignment.spec.setup.engine].gpu()
+    pids_before = _hold_gpu(gpu, assignment)
+    before = _measured_before(gpu, assignment, session_id)
+    engine, load_energy_j = _loaded_engine(gpu, assignment)
     fits = not isinstance(engine, TooLargeEngine)
     n_parallel = assignment.n_parallel
     if engine.gpu is not None and engine.gpu.simulated is None:
@@ -143,10 +169,56 @@ def loaded_for(assignment: Assignment) -> tuple[Loaded, bool]:
         n_parallel=n_parallel,
         country_known=machine.country_iso_code is not None,
         clock=engine.gpu.clock if engine.gpu else time.perf_counter,
+        baselines=before if engine.gpu else [],
     )
     pilot = warm_up(tools, assignment.longest_length) if fits else None
-    _loaded = Loaded(key, tools, machine, pilot)
+    _loaded = Loaded(key, tools, machine, pilot, session_id=session_id)
+    _loaded.load_energy_j = load_energy_j
+    if fits:
+        _measure_idle(_loaded)
     return _loaded, fits
+
+
+def _measured_before(
+    gpu: GpuAccess | None, assignment: Assignment, session_id: str
+) -> list[Baseline]:
+    """The idle powers before and after this process makes its context on the GPU.
+
+    A process that has one keeps it, so both are known of its first model alone.
+    """
+    global _has_context  # noqa: PLW0603 - a process has one context
+    if gpu is None or (_has_context and gpu.simulated is None):
+        return []
+    meters = [CounterMeter(gpu)]
+    bare = measured_baseline(meters, gpu.clock, state="bare", name=f"{session_id}-bare")
+    ENGINES[assignment.spec.setup.engine].open_context(gpu)
+    _has_context = True
+    context = measured_baseline(meters, gpu.clock, state="context", name=f"{session_id}-context")
+    return [bare, context]
+
+
+def _loaded_engine(gpu: GpuAccess | None, assignment: Assignment) -> tuple[Engine, float | None]:
+    """The engine, and the GPU's energy while it was loaded; None: no GPU or no counter."""
+    if gpu is None:
+        return _engine(gpu, assignment), None
+    loading = metered([CounterMeter(gpu)], gpu.clock, partial(_engine, gpu, assignment))
+    return loading.result, loading.reading.values.get(GPU_ENERGIES[0])
+
+
+def _measure_idle(loaded: Loaded) -> None:
+    """Measure the idle power with the model loaded; keep it where it is the first or has moved."""
+    tools = loaded.tools
+    if tools.engine.gpu is None:
+        return
+    of_state = [one for one in tools.baselines if one.state == "loaded"]
+    now = measured_baseline(
+        tools.meters,
+        tools.engine.gpu.clock,
+        state="loaded",
+        name=f"{loaded.session_id}-{len(of_state)}",
+    )
+    if not of_state or has_moved(of_state[-1], now):
+        tools.baselines.append(now)
 
 
 def unload() -> None:
@@ -157,19 +229,17 @@ def unload() -> None:
         _loaded = None
 
 
-def _hold_gpu(assignment: Assignment) -> frozenset[int]:
+def _hold_gpu(access: GpuAccess | None, assignment: Assignment) -> frozenset[int]:
     """Hold the GPU that the engine will use, and list who computes on it already.
 
     Raises UserError naming who holds it.
     """
     global _gpu_lock  # noqa: PLW0603 - held until the process ends
-    gpus = visible_gpus() if ENGINES[assignment.spec.setup.engine].needs_weights else []
-    if not gpus:
+    if access is None or access.simulated is not None:
         return frozenset()
-    gpu = gpus[0]  # Ray shows a worker its own alone
-    if _gpu_lock is None or _gpu_lock.uuid != gpu.uuid:
-        _gpu_lock = hold_gpu(gpu.uuid, f"sweep {assignment.spec.sweep_id}")
-    return compute_pids(open_gpu(gpu.uuid)) or frozenset()
+    if _gpu_lock is None or _gpu_lock.uuid != access.gpu.uuid:
+        _gpu_lock = hold_gpu(access.gpu.uuid, f"sweep {assignment.spec.sweep_id}")
+    return compute_pids(access) or frozenset()
 
 
 def _own_pids(engine: Engine, before: frozenset[int]) -> frozenset[int]:
@@ -178,11 +248,11 @@ def _own_pids(engine: Engine, before: frozenset[int]) -> frozenset[int]:
     return frozenset({os.getpid(), *((now or frozenset()) - before)})
 
 
-def _engine(assignment: Assignment) -> Engine:
+def _engine(gpu: GpuAccess | None, assignment: Assignment) -> Engine:
     """An assignment's engine with its model; one that fails each prompt where that may not fit."""
     setup = assignment.spec.setup
     try:
-        return ENGINES[setup.engine].load(setup, assignment.spec.model_ref, assignment.threads)
+        return ENGINES[setup.engine].load(setup, assignment.spec.model_ref, assignment.threads, gpu)
     except ModelTooLargeError as error:
         if not assignment.may_not_fit:
             raise
@@ -212,7 +282,9 @@ def _versions(engine: Engine) -> dict[str, str]:
     return package_versions(("ray", *of_meters)) | engine.info.versions
 
 
-def _origin(assignment: Assignment, loaded: Loaded, *, loaded_here: bool) -> Origin:
+def _origin(
+    assignment: Assignment, loaded: Loaded, *, loaded_here: bool, cooldown_s: float | None
+) -> Origin:
     """Where and with what a trial runs."""
     info, access = loaded.tools.engine.info, loaded.tools.engine.gpu
     gpu = access.gpu if access else None
@@ -225,7 +297,6 @@ def _origin(assignment: Assignment, loaded: Loaded, *, loaded_here: bool) -> Ori
         session_started_at=loaded.started_at,
         session_trial=loaded.n_trials,
     )
-    loaded.n_trials += 1
     columns = TrialColumns(
         **place.model_dump(),
         **derived_values(SpecColumns, assignment.spec),
@@ -238,6 +309,9 @@ def _origin(assignment: Assignment, loaded: Loaded, *, loaded_here: bool) -> Ori
         versions=_versions(loaded.tools.engine),
         machine=loaded.machine,
         load_s=info.load_s,
+        load_energy_j=loaded.load_energy_j,
+        baselines=tuple(loaded.tools.baselines),
+        cooldown_s=cooldown_s,
         loaded_here=loaded_here,
         weights_bytes=info.weights_bytes,
         context_length=info.context_length,
@@ -284,6 +358,7 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
         self._ready: Loaded | None = None
         self._energy_kwh = self._energy_j = self._counted_energy_j = self._window_s = 0.0
         self._tokens = 0
+        self._anchors: list[Anchor] = []
 
     def step(self) -> dict[str, Any]:
         """Get ready, or run the next prompt."""
@@ -303,8 +378,32 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
             return {"event": "fatal", "message": message, "done": True}
         except UserError as error:
             return {"event": "fatal", "message": str(error), "done": True}
-        origin = _origin(assignment, self._ready, loaded_here=loaded_here)
+        cooldown_s = self._prepare(self._ready, loaded_here=loaded_here)
+        origin = _origin(assignment, self._ready, loaded_here=loaded_here, cooldown_s=cooldown_s)
+        self._ready.n_trials += 1
         return {"event": "ready", "origin": origin.model_dump(mode="json")}
+
+    def _prepare(self, loaded: Loaded, *, loaded_here: bool) -> float | None:
+        """Let the GPU rest, and look at its idle power and an anchor every few trials.
+
+        How long it rested; None where it wasn't asked to.
+        """
+        gpu = loaded.tools.engine.gpu
+        if gpu is None or loaded.pilot is None:
+            return None
+        cooldown_s = cooled_down(self._assignment.cooldown, gpu)
+        if loaded.n_trials % CHECK_EVERY == 0:
+            if not loaded_here:
+                _measure_idle(loaded)
+            self._anchor(loaded)
+        return cooldown_s
+
+    def _anchor(self, loaded: Loaded) -> None:
+        """Measure an anchor; it goes with the next execution that is told."""
+        tools, longest_length = loaded.tools, self._assignment.longest_length
+        anchor = measured_anchor(tools, longest_length, loaded.n_trials)
+        if anchor is not None:
+            self._anchors.append(anchor)
 
     def _run(self, loaded: Loaded, prompt: Prompt) -> dict[str, Any]:
         """Measure one prompt; the result that holds the measurement."""
@@ -313,9 +412,14 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
         elsewhere = assignment.oom_tokens.get(loaded.machine.name)
         oom_tokens = least_of_known([loaded.oom_tokens, elsewhere])
         timeout_s = assignment.timeout_s
-        limits = ExecutionLimits(timeout_s, oom_tokens)
-        with _ended_if_hung(timeout_s and HUNG_FACTOR * timeout_s + HUNG_EXTRA_S):
+        limits = ExecutionLimits(timeout_s, oom_tokens, assignment.least_window_s)
+        hung_s = timeout_s and HUNG_FACTOR * timeout_s + HUNG_EXTRA_S + assignment.least_window_s
+        with _ended_if_hung(hung_s):
             measured = execute(loaded.tools, assignment.spec, prompt, assignment.order, limits)
+            if not self._queue and assignment.is_last and loaded.tools.has_gpu and loaded.pilot:
+                self._anchor(loaded)
+        measured = measured.model_copy(update={"anchors": tuple(self._anchors)})
+        self._anchors = []
         execution = measured.execution
         if execution.error_kind == "oom":
             ran_out_at = execution.effective_max_length

@@ -8,8 +8,8 @@ import pytest
 
 from orchestrator.dataset.drift import (
     DECIDING_PACKAGES,
-    Baseline,
     Conditions,
+    StartConditions,
     conditions,
     drift,
     marked,
@@ -51,17 +51,17 @@ def at(machine: str = "pc", gpu: str | None = None, torch: str = "1.0") -> Origi
 
 def test_a_first_run_has_no_drift() -> None:
     assert conditions([]) == {}
-    assert Baseline().changes(at(torch="9")) == ()
+    assert StartConditions().changes(at(torch="9")) == ()
 
 
 def test_the_first_process_on_a_machine_sets_its_conditions() -> None:
     """Two nodes of one kind that differ would mix measurements in the first run already."""
-    baseline = Baseline({"colab": now(torch="2")})
-    assert baseline.changes(at()) == ()
-    assert baseline.changes(at("other", torch="3")) == ()
-    assert baseline.changes(at("pc", "H100", "1.1")) == ("torch 1.0 -> 1.1", "GPU none -> H100")
-    assert baseline.changes(at()) == (), "what drifted sets nothing"
-    assert baseline.changes(at("colab")) == ("torch 2 -> 1.0",)
+    start = StartConditions({"colab": now(torch="2")})
+    assert start.changes(at()) == ()
+    assert start.changes(at("other", torch="3")) == ()
+    assert start.changes(at("pc", "H100", "1.1")) == ("torch 1.0 -> 1.1", "GPU none -> H100")
+    assert start.changes(at()) == (), "what drifted sets nothing"
+    assert start.changes(at("colab")) == ("torch 2 -> 1.0",)
 
 
 def test_drift_is_marked_in_the_row() -> None:

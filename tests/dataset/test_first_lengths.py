@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.dataset.caveats import with_caveats
 from orchestrator.dataset.environment import Environment
-from orchestrator.dataset.first_lengths import with_caveats
 from orchestrator.dataset.schema import TrialRecord
 from tests import builders
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from orchestrator.dataset import remaining
+from orchestrator.dataset.caveats import with_caveats
 from orchestrator.dataset.drift import marked
-from orchestrator.dataset.first_lengths import with_caveats
 from orchestrator.dataset.flags import (
     DOUBTFUL,
     FLAGS,
@@ -74,11 +74,29 @@ def paid_for_new_lengths() -> tuple[str, ...]:
     return with_caveats([record])[0].executions[0].warning_flags
 
 
+def in_a_drifting_session() -> tuple[str, ...]:
+    """The flags of an answer before an anchor that took 6 % more than the session's first."""
+    record = builders.record(
+        executions=[builders.execution(warning_flags=())],
+        gpu_uuid="GPU-1",
+        attention="sdpa without cudnn",
+        session_id="s",
+        session_trial=0,
+    )
+    anchors = [builders.anchor(100.0, 0), builders.anchor(106.0, 1)]
+    [marked_record] = with_caveats([record.model_copy(update={"anchors": anchors})])
+    return marked_record.executions[0].warning_flags
+
+
 EXAMPLES: dict[str, Callable[[], tuple[str, ...]]] = {
     "throttled": lambda: window_flags(window(seen=frozenset({"throttled"}))),
     "foreign_load": lambda: window_flags(window(seen=frozenset({"foreign_load"}))),
     "new_lengths": paid_for_new_lengths,
     "meter_disagreement": lambda: window_flags(window({"gpu_energy_integrated_j": 89.0})),
+    "session_drift": in_a_drifting_session,
+    "thermal_drift": lambda: window_flags(
+        window({"temperature_begin_c": 50.0, "temperature_end_c": 60.1})
+    ),
     "window_mismatch": lambda: window_flags(window({"gpu_energy_cc_j": 121.0})),
     "too_short": lambda: window_flags(window(window_s=0.99)),
     "drift": drifted,
@@ -115,6 +133,8 @@ def test_without_a_reason_there_is_no_flag() -> None:
         ({"gpu_energy_integrated_j": None}, {}),
         ({"cpu_energy_j": None, "cpu_method": None}, {}),
         ({"gpu_energy_cc_j": 120.0}, {"pue": 1.2}),
+        ({"temperature_begin_c": 50.0, "temperature_end_c": 60.0}, {}),
+        ({"temperature_begin_c": None, "temperature_end_c": 80.0}, {}),
         ({"gpu_energy_cc_j": 109.0}, {}),  # two steps of the counter, 0.1 s each, within 2 s
     ],
 )

@@ -541,6 +541,18 @@ def test_a_trial_that_is_sealed_while_it_is_read_is_no_fault(
     assert (len(found), faults) == (0, [])
 
 
+def test_rows_that_paid_for_new_lengths_are_flagged(paths: DataSetPaths) -> None:
+    """The rule is tested in test_first_lengths.py; here, that the tables follow it."""
+    spec = builders.spec()
+    began = {"loaded_here": True}
+    where = builders.origin(spec, environment=began, gpu_uuid="GPU-1", attention="sdpa")
+    items = [builders.measured(number, of=spec) for number in (1, 2)]
+    builders.seal_trial(paths, spec, items, where)
+    rebuild(paths)
+    flags = written(paths)[0]["warning_flags"].to_pylist()
+    assert ["new_lengths" in of_one for of_one in flags] == [True, False]
+
+
 def test_hidden_folders_are_no_trials(paths: DataSetPaths) -> None:
     spec = builders.spec()
     builders.seal_trial(paths, spec, [builders.measured(1, of=spec)])

@@ -18,7 +18,7 @@ Case = Callable[[pytest.FixtureRequest], Engine]
 
 def without_weights(kind: str) -> Case:
     """An engine that has no model."""
-    return lambda _request: ENGINES[kind].load(builders.setup(engine=kind), "smollm2", 1)
+    return lambda _request: ENGINES[kind].load(builders.setup(engine=kind), "smollm2", 1, None)
 
 
 def tiny(alias: str, quantization: str) -> Case:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from orchestrator.engine import Generated, GenerationError
+from orchestrator.engine import Generated, GenerationError, hf
 from orchestrator.engine.hf import HfEngine, as_it_runs, load
 from orchestrator.engine.weights import Weights
 from orchestrator.errors import ModelUnavailableError
@@ -733,6 +733,28 @@ def test_real_nan_weights_are_a_typed_failure(
     with pytest.raises(GenerationError) as raised:
         subject_of(engine).generate()
     assert raised.value.kind == "nan"
+
+
+def test_on_a_gpu_attention_builds_no_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of cuDNN's cost up to 1.9 times the energy of the first answer of a length."""
+
+    def stop(*_: object) -> None:
+        raise InterruptedError
+
+    gpu = SimpleNamespace(uuid="0a0a0a0a")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _index: gpu)
+    monkeypatch.setattr(hf, "open_gpu", lambda _uuid: None)
+    monkeypatch.setattr(HfEngine, "_load", stop)
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(enabled=True)
+    try:
+        with pytest.raises(InterruptedError):
+            HfEngine(builders.setup(engine="transformers"), cast("Weights", None), 1)
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
 
 
 @pytest.mark.parametrize("cuda", [True, False])

@@ -13,7 +13,9 @@ class NVMLError(Exception):
     pass
 
 
-def nvml(architecture: int | None, capability: tuple[int, int] | None = None) -> SimpleNamespace:
+def nvml(
+    board: str, architecture: int | None, capability: tuple[int, int] | None
+) -> SimpleNamespace:
     """An NVML that knows only what is given."""
 
     def answer(value: object) -> object:
@@ -23,6 +25,7 @@ def nvml(architecture: int | None, capability: tuple[int, int] | None = None) ->
 
     return SimpleNamespace(
         NVMLError=NVMLError,
+        nvmlDeviceGetName=lambda _handle: board,
         nvmlDeviceGetArchitecture=lambda _handle: answer(architecture),
         nvmlDeviceGetCudaComputeCapability=lambda _handle: answer(capability and list(capability)),
     )
@@ -49,4 +52,4 @@ def nvml(architecture: int | None, capability: tuple[int, int] | None = None) ->
 def test_what_power_means(
     board: str, architecture: int | None, capability: tuple[int, int] | None, semantics: str
 ) -> None:
-    assert power_semantics(nvml(architecture, capability), 0) == semantics, board
+    assert power_semantics(nvml(board, architecture, capability), 0) == semantics

@@ -34,6 +34,13 @@ def test_cuda_visible_devices_is_heeded(
     assert [gpu.index for gpu in visible_gpus()] == indices
 
 
+def test_a_slice_of_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-0a0a0a0a")
+    monkeypatch.setattr(devices, "list_gpus", lambda: FOUR)
+    with pytest.raises(UserError, match="names a MIG slice"):
+        visible_gpus()
+
+
 def test_an_empty_one_is_refused_where_there_are_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(devices, "list_gpus", lambda: FOUR)

@@ -379,7 +379,21 @@ def test_the_methods_are_told() -> None:
 
 
 def test_parallel_trials_share_a_given_ram_power() -> None:
-    assert window(Scene(ITALY, n_parallel=4)).holds(10 / 4)
+    taken = window(Scene(ITALY, n_parallel=4))
+    assert taken.holds(10 / 4)
+    assert taken.reading.codecarbon["ram_power"] == 10 / 4
+
+
+def test_parallel_trials_share_a_package_that_rapl_measures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(codecarbon, "CPU_METHODS", {"constant": "rapl", "cpu_load": "rapl"})
+    reading = window(Scene(ITALY, n_parallel=4)).reading
+    package_j = reading.codecarbon["cpu_energy"] * J_PER_KWH
+    assert package_j > 0
+    assert reading.values["cpu_energy_j"] == pytest.approx(package_j / 4)
+    total_j = package_j / 4 + reading.values["ram_energy_j"]
+    assert reading.values["energy_j"] == pytest.approx(total_j)
 
 
 QUARTER = {"CPUS_PER_NODE": "16", "MEM": "quarter"}

@@ -50,6 +50,19 @@ def test_both_edges_are_unbiased(seconds: float, watts: float) -> None:
     assert stdev(off_j) < 0.04 * step_j, "a closing edge anywhere in a step has 0.29"
 
 
+def test_what_lies_before_the_window_is_not_in_it() -> None:
+    """Other meters open between the counter's step and the window."""
+    bench = Bench()
+    bench.meter.begin()
+    bench.gpu.clock.sleep(1.0)
+    began_s = bench.gpu.clock()
+    bench.gpu.work(2.0, 65.0)
+    ended_s = bench.gpu.clock()
+    bench.meter.end()
+    joules = bench.meter.reading(began_s, ended_s).values[ENERGY]
+    assert joules == pytest.approx(bench.gpu.energy_j(began_s, ended_s), rel=0.02)
+
+
 def test_a_window_says_how_it_came_about() -> None:
     reading, _ = Bench().window(0.87, 65.0)
     values = reading.values

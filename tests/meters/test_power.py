@@ -10,7 +10,7 @@ from orchestrator.gpu.access import simulated_access
 from orchestrator.gpu.simulated import GpuTruth, SimulatedGpu
 from orchestrator.meters import Reading
 from orchestrator.meters.power import LONGEST_GAP_S, PowerMeter, integrate
-from orchestrator.meters.samples import sample_source
+from orchestrator.meters.samples import Sample, sample_source
 
 
 def test_integral_of_constant_and_rising_power() -> None:
@@ -91,8 +91,35 @@ def test_throttling_is_seen(spans: tuple[tuple[float, float], ...]) -> None:
 
 
 def test_throttling_of_a_short_window_is_seen() -> None:
-    reading, _ = window(0.05, throttled=((1.2, 1.4),))
+    """A window between two samples has none of its own."""
+    reading, _ = window(0.03, throttled=((1.2, 1.4),))
     assert reading.flags == {"throttled"}
+
+
+class OneMask:
+    """A source of samples that all have one mask of reasons."""
+
+    semantics = "instant"
+
+    def __init__(self, mask: int) -> None:
+        self._mask = mask
+
+    def around(self, began_s: float, ended_s: float) -> list[Sample]:
+        return [
+            (at_s, 100.0, 40, None, None, None, None, self._mask) for at_s in (began_s, ended_s)
+        ]
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("mask", "slowed"),
+    [(0x0, False), (0x1, False), (0x8, True), (0x20, True), (0x40, True), (0x80, True)],
+    ids=["nothing", "idle", "hardware", "heat by software", "heat by hardware", "power supply"],
+)
+def test_what_slows_a_gpu_down(mask: int, slowed: bool) -> None:
+    assert PowerMeter(OneMask(mask)).reading(0.0, 0.5).values["throttled"] is slowed
 
 
 def test_a_gpu_that_does_not_throttle() -> None:

@@ -64,6 +64,8 @@ def test_power_of_a_window(host: Path) -> None:
         assert reading.values == {
             "gpu_energy_integrated_j": pytest.approx(120 * (ended - began), rel=1e-6),
             "power_semantics": "average_1s",
+            "temperature_begin_c": 55,
+            "temperature_end_c": 55,
             "throttled": False,
         }
         assert reading.notes == {}

@@ -246,6 +246,8 @@ def test_models_are_blocks_and_order_is_not_the_design(plan: Plan) -> None:
             range(len(specs)), [getattr(s.configuration, name) for s in specs]
         ).statistic
         assert abs(correlation) < 0.3, name
+    of_one = [s.config_index for s in specs if s.setup.use_case == specs[0].setup.use_case]
+    assert of_one != sorted(of_one)
     assert [
         t.config_index for t in plan(order="design", samples=5, use_cases=("fantasyWorld",)).trials
     ] == [0, 1, 2, 3, 4]

@@ -13,7 +13,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from orchestrator.dataset.drift import Baseline
+from orchestrator.dataset.drift import StartConditions
 from orchestrator.dataset.lock import Lock
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.recorder import Recorder
@@ -106,7 +106,7 @@ class FakeTune:
         assignments: list[Assignment],
         trials: Trials | None = None,
         *,
-        baseline: Baseline | None = None,
+        start: StartConditions | None = None,
         observers: Sequence[Observer] = (),
         objectives: tuple[str, ...] = (),
         **searcher: Any,
@@ -126,7 +126,7 @@ class FakeTune:
         )
         self.callback = DataSetCallback(
             self.recorder,
-            baseline or Baseline(),
+            start or StartConditions(),
             self.searcher,
             self.halt,
             everyone,

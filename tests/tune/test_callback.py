@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.dataset import recorder, tables
-from orchestrator.dataset.drift import Baseline, Conditions
+from orchestrator.dataset.drift import Conditions, StartConditions
 from orchestrator.dataset.lock import Lock
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import Execution
@@ -435,7 +435,7 @@ def test_other_conditions_end_the_sweep_before_a_prompt(
     """Than those of an earlier run, or of another node of the same kind in the first run."""
     run = sweep(
         2,
-        baseline=Baseline(
+        start=StartConditions(
             {"pc": Conditions(versions={"torch": "2.11"}, gpu_name=None)} if started else {}
         ),
     )
@@ -459,7 +459,7 @@ def test_other_conditions_end_the_sweep_before_a_prompt(
 def test_accepted_drift_is_written_into_the_rows(sweep: Sweep, paths: DataSetPaths) -> None:
     run = sweep(
         2,
-        baseline=Baseline(
+        start=StartConditions(
             {"pc": Conditions(versions={"torch": "2.11"}, gpu_name=None)}, accept=True
         ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import pytest
@@ -122,8 +123,40 @@ def test_places_are_numbered_at_handing_out() -> None:
 
 
 def test_an_assignment_is_handed_out_as_it_was_prepared() -> None:
-    prepared = assignment(3)
-    assert assignment_of(SweepSearcher([prepared]).suggest("0")) == prepared
+    prepared, other = assignment(3), assignment(4)
+    assert assignment_of(SweepSearcher([prepared, other]).suggest("0")) == prepared
+
+
+@pytest.mark.parametrize(
+    ("n_trials", "n_slots", "last"),
+    [
+        (3, 1, [False, False, True]),
+        (4, 2, [False, False, True, True]),
+        (1, 4, [True]),
+        (3, math.inf, [False, False, True]),
+    ],
+)
+def test_a_worker_is_told_that_nothing_may_follow(
+    n_trials: int, n_slots: float, last: list[bool]
+) -> None:
+    """One of the last so many trials as there are workers may be its worker's last."""
+    searcher = SweepSearcher(list(map(assignment, range(n_trials))), slots=lambda: n_slots)
+    told = []
+    for number in range(n_trials):
+        told.append(assignment_of(searcher.suggest(str(number))).is_last)
+        searcher.on_trial_complete(str(number))
+    assert told == last
+
+
+def test_the_last_trial_of_a_model_may_be_its_session_s_last() -> None:
+    models = ["llama2", "llama2", "mistral"]
+    trials = [assignment(number, model=model) for number, model in enumerate(models)]
+    searcher = SweepSearcher(trials, slots=lambda: 1)
+    told = []
+    for number in range(3):
+        told.append(assignment_of(searcher.suggest(str(number))).is_last)
+        searcher.on_trial_complete(str(number))
+    assert told == [False, True, True]
 
 
 # --- budgets --------------------------------------------------------------------------------------

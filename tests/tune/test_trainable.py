@@ -7,22 +7,31 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ray.tune import Trainable
 
+from orchestrator.cooldown import Cooldown
 from orchestrator.dataset.environment import Pilot
 from orchestrator.dataset.trial_files import Measured, Origin
 from orchestrator.engine import ENGINES, Engine, GenerationError
 from orchestrator.errors import ModelTooLargeError, UserError
+from orchestrator.gpu.access import GpuAccess
+from orchestrator.gpu.lock import hold_gpu, holder_of_gpu
+from orchestrator.gpu.simulated import GpuTruth, Neighbour
 from orchestrator.measure import ExecutionLimits, execute
+from orchestrator.meters import METERS, Reading, Scene
 from orchestrator.nouns import Prompt, Setup, Slurm
 from orchestrator.tune import trainable
 from orchestrator.tune.trainable import Assignment, Measure
 from tests import builders
+from tests.meters.fake_nvml import host, uuid
 from tests.processes import processes
 from tests.tune.fake_tune import assignment
 
@@ -53,11 +62,22 @@ class Machine:
         monkeypatch.setattr(trainable, "warm_up", self.warm_up)
         kind = ENGINES["simulated"]
 
-        def load(setup: Setup, model_ref: str, threads: int | None) -> Engine:
+        def load(
+            setup: Setup, model_ref: str, threads: int | None, gpu: GpuAccess | None
+        ) -> Engine:
             self.loads.append(model_ref)
-            return kind.load(setup, model_ref, threads)
+            return kind.load(setup, model_ref, threads, gpu)
 
         monkeypatch.setitem(ENGINES, "simulated", dataclasses.replace(kind, load=load))
+
+    def begin(self) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+    def reading(self, _began_s: float, _ended_s: float) -> Reading:
+        return Reading({})
 
     def close(self) -> None:
         self.closed += 1
@@ -260,6 +280,51 @@ def test_a_machine_without_a_file_ends_the_sweep(machine: Machine) -> None:
     assert "there is no clusters/attic.yaml" in result["message"]
 
 
+# --- nobody else on the GPU -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def on_gpu(machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """The worker's engine needs a GPU. There is one, on which process 7 computes already."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(trainable, "_gpu_lock", None)
+    monkeypatch.setattr(trainable, "_has_context", True)
+    kind, real = ENGINES["simulated"], host(300, neighbours=(NEIGHBOUR,))
+    on_real = dataclasses.replace(
+        kind, gpu=real.access, load=lambda *given: kind.load(*given[:3], None)
+    )
+    monkeypatch.setitem(ENGINES, "simulated", on_real)
+    yield
+    if trainable._gpu_lock is not None:
+        trainable._gpu_lock.release()
+
+
+NEIGHBOUR = Neighbour(begins_s=0.0, ends_s=1e9, watts=0.0, pid=7)
+
+
+def test_a_worker_holds_its_gpu(on_gpu: None) -> None:
+    other = hold_gpu(uuid(0), "sweep lhs-1")
+    assert other is not None
+    (result,) = steps(trial(simulated()))
+    assert result["event"] == "fatal"
+    assert "is in use by sweep lhs-1" in result["message"]
+    other.release()
+    assert next(steps(trial(simulated())))["event"] == "ready"
+    assert (holder_of_gpu(uuid(0)) or "").startswith(f"sweep {builders.spec().sweep_id}, ")
+
+
+def test_who_was_on_the_gpu_before_is_a_neighbour(
+    on_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container NVML numbers this process otherwise: it is the one that came with the load."""
+    both = GpuTruth(neighbours=(NEIGHBOUR, NEIGHBOUR.model_copy(update={"pid": 42})))
+    monkeypatch.setenv("ORCHESTRATOR_SIMULATED_GPU", both.model_dump_json(include={"neighbours"}))
+    scenes: list[Scene] = []
+    monkeypatch.setattr(trainable, "meters_for", lambda scene: scenes.append(scene) or [])
+    assert next(steps(trial(simulated())))["event"] == "ready"
+    assert scenes[0].own_pids == {os.getpid(), 42}
+
+
 # --- a process that hangs -------------------------------------------------------------------------
 
 HANGS = """
@@ -306,3 +371,105 @@ def test_a_kernel_that_hangs_ends_its_process(
     ended = "done" not in said
     assert (process.returncode, "Timeout (0:00:00.5" in err) == (1, True) if ended else (0, False)
     assert time.monotonic() - began < hangs_s or not ended
+
+
+# --- what a session measures besides its trials, on a simulated GPU -------------------------------
+
+
+@pytest.fixture
+def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A process of which nothing is replaced but CodeCarbon, which would measure this host."""
+    monkeypatch.setattr(trainable, "list_gpus", list)
+    codecarbon = METERS["codecarbon"]
+    monkeypatch.setitem(
+        METERS, "codecarbon", dataclasses.replace(codecarbon, make=lambda _scene: None)
+    )
+    yield
+    trainable.unload()
+
+
+def run_trials(n: int, **changes: Any) -> tuple[list[Origin], list[list[Measured]]]:
+    """So many trials of one prompt in one session: where they ran, and what they gave."""
+    origins, results = [], []
+    prompts = builders.prompts()[:1]
+    for number in range(n):
+        of = simulated(
+            config_index=number,
+            prompts=prompts,
+            is_last=number == n - 1,
+            longest_length=200,
+            **changes,
+        )
+        ready, *rest = steps(trial(of))
+        origins.append(Origin.model_validate(ready["origin"]))
+        results.append([Measured.model_validate(one["measured"]) for one in rest])
+    return origins, results
+
+
+@pytest.mark.usefixtures("session")
+def test_a_session_has_an_anchor_at_both_ends_and_before_each_tenth_trial() -> None:
+    origins, results = run_trials(12)
+    anchors = [[one.session_trial for one in measured.anchors] for [measured] in results]
+    assert anchors == [[0], *[[]] * 9, [10], [12]]
+    assert [origin.columns.session_trial for origin in origins] == list(range(12))
+    energies_j = [one.energy_j for [measured] in results for one in measured.anchors]
+    assert energies_j == pytest.approx([128 * (1.6 + 75 * 0.025)] * 3, rel=0.01)
+
+
+@pytest.mark.usefixtures("session")
+def test_idle_power_in_three_states_and_the_energy_of_loading(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    truth = '{"bare_w": 50.0, "context_w": 75.0}'
+    monkeypatch.setenv("ORCHESTRATOR_SIMULATED_GPU", truth)
+    [origin], [[measured]] = run_trials(1)
+    environment, execution = origin.environment, measured.execution
+    powers_w = {one.state: one.power_w for one in environment.baselines}
+    assert powers_w == {
+        "bare": pytest.approx(50.0, rel=0.01),
+        "context": pytest.approx(75.0, rel=0.01),
+        "loaded": pytest.approx(75.0, rel=0.01),
+    }
+    assert environment.load_energy_j is not None
+    loaded = environment.baselines[-1]
+    assert (execution.baseline_id, execution.baseline_w) == (loaded.id, loaded.power_w)
+    assert loaded.id.startswith(f"{origin.columns.session_id}-")
+    n_new = execution.n_new_tokens
+    assert n_new is not None
+    n_prompt = execution.n_prompt_tokens
+    assert n_prompt is not None
+    assert execution.net_energy_j == pytest.approx(n_new * 1.6 + n_prompt * 0.03, rel=0.02)
+    first_token_j = n_prompt * (0.03 + 75 * 0.0002) + 1.6 + 75 * 0.025
+    assert execution.prefill_energy_j == pytest.approx(first_token_j, rel=0.02)
+    assert execution.decode_energy_per_token_j == pytest.approx(1.6 + 75 * 0.025, rel=0.02)
+
+
+@pytest.mark.usefixtures("session")
+@pytest.mark.parametrize(("drift_w_per_hour", "n_baselines"), [(0.0, 1), (2000.0, 2)])
+def test_an_idle_power_that_moved_by_a_tenth_is_a_new_baseline(
+    monkeypatch: pytest.MonkeyPatch, drift_w_per_hour: float, n_baselines: int
+) -> None:
+    """Ten trials of 2 to 3 s, an anchor and a prefill take about 40 s."""
+    truth = f'{{"drift_w_per_hour": {drift_w_per_hour}}}'
+    monkeypatch.setenv("ORCHESTRATOR_SIMULATED_GPU", truth)
+    origins, results = run_trials(11)
+    ids = [measured.execution.baseline_id for [measured] in results]
+    session_id = origins[0].columns.session_id
+    assert ids == [f"{session_id}-0"] * 10 + [f"{session_id}-{n_baselines - 1}"]
+    loaded = [one for one in origins[-1].environment.baselines if one.state == "loaded"]
+    assert len(loaded) == n_baselines
+
+
+@pytest.mark.usefixtures("session")
+def test_a_trial_waits_until_the_gpu_is_cool() -> None:
+    [origin], _ = run_trials(1, cooldown=Cooldown(seconds=45.0))
+    assert origin.environment.cooldown_s == 45.0
+
+
+@pytest.mark.usefixtures("session")
+def test_answers_are_generated_again_until_the_window_is_long_enough() -> None:
+    _, [[measured]] = run_trials(1, least_window_s=20.0)
+    execution = measured.execution
+    assert execution.window_s is not None
+    assert execution.n_in_window * execution.window_s >= 20.0
+    assert execution.energy_per_token_j == pytest.approx(1.6 + 75 * 0.025, rel=0.05)

@@ -52,7 +52,7 @@ def measured_rows(out: Path, quantization: str, *, cudnn: bool) -> list[dict[str
     plan = make_plan(resolved)
     plan = plan.with_revisions(staged_revisions(resolved, print))
     spec = next(iter(plan.specs()))
-    engine = ENGINES["transformers"].load(spec.setup, spec.model_ref, None)
+    engine = ENGINES["transformers"].load(spec.setup, spec.model_ref, None, None)
     if cudnn:
         torch.backends.cuda.enable_cudnn_sdp(enabled=True)
     machine, _ = read_machine("pc")
