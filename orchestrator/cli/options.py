@@ -196,6 +196,12 @@ OPTIONS = [
         "--parallel", type=int, metavar="N", help="Trials at once without a GPU. [default: 1]"
     ),
     click.option(
+        "--isolation",
+        type=click.Choice(["gpu", "host"]),
+        help="gpu: a trial on each GPU at once; host: one at a time on a host, whose CPU and RAM "
+        "energy is then its own. [default: the machine's file, else gpu]",
+    ),
+    click.option(
         "--order",
         type=click.Choice(["shuffled", "design"]),
         default="shuffled",

@@ -23,7 +23,13 @@ from pathlib import Path
 from orchestrator.dataset.paths import write_atomically
 from orchestrator.errors import UserError
 from orchestrator.tune.own_cluster import Attachment, attachment, attachment_file
-from orchestrator.tune.session import LOOPBACK, LOOPBACK_ONLY, check_answers, own_token
+from orchestrator.tune.session import (
+    HOST_RESOURCE,
+    LOOPBACK,
+    LOOPBACK_ONLY,
+    check_answers,
+    own_token,
+)
 from orchestrator.tune.temp_folders import end_processes, processes_of, scratch_base
 from orchestrator.yaml_files import short
 
@@ -169,6 +175,7 @@ def _ray_start(flags: list[str], own: Attachment, offer: Offer) -> None:
     command += [
         f"--node-ip-address={own.host}",
         f"--labels=machine={own.machine}",
+        f'--resources={{"{HOST_RESOURCE}": 1}}',
         f"--temp-dir={own.folder}/ray",
         f"--object-store-memory={OBJECT_STORE_BYTES}",
         "--disable-usage-stats",

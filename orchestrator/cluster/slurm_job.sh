@@ -81,7 +81,7 @@ export SRUN_CPUS_PER_TASK=$cpus # srun doesn't take this setting from sbatch
 step=(srun --export=ALL --overlap --ntasks-per-node=1 --kill-on-bad-exit=0 --wait=0)
 # A small object store: only rows travel between nodes, and /tmp and /dev/shm may be memory.
 ray=("${run[@]}" ray start --block --log-color=false --temp-dir="$temp/r"
-  --labels="machine=$label" --num-cpus="$cpus" --num-gpus="${SLURM_GPUS_ON_NODE:-0}"
+  --labels="machine=$label" '--resources={"energy_host": 1}' --num-cpus="$cpus" --num-gpus="${SLURM_GPUS_ON_NODE:-0}"
   --object-store-memory=200000000)
 [ "${SLURM_MEM_PER_NODE:-0}" -eq 0 ] || ray+=(--memory=$((SLURM_MEM_PER_NODE * 1048576 * 9 / 10)))
 

@@ -236,3 +236,12 @@ def _edges_err_to_one_side(row: Mapping[str, Any]) -> bool:
     if row["energy_basis"] == GPU_ENERGIES[0]:
         return row.get("counter_look_s") is None
     return row.get("power_semantics") != "instant"
+
+
+def host_scope(values: Mapping[str, Any], n_parallel: int) -> str:
+    """Whose work the CPU and RAM of a row's host did: exclusive, shared or unknown."""
+    if n_parallel > 1 or values.get("slurm_node") == "part":
+        return "shared"
+    if values.get("slurm_node") == "unknown":
+        return "unknown"
+    return "exclusive"

@@ -87,6 +87,9 @@ class Environment(Noun):
     """How the CPU's frequency is chosen; None: the system doesn't tell, as in most VMs."""
     load_1min: float | None = None
     """The host's load average as the trial began; 1 is one busy CPU."""
+    host_memory_bytes: int | None = None
+    slurm_memory_bytes: int | None = None
+    """What its job was given of that; None: no SLURM job, or not told."""
     driver_version: str | None = None
     """Of the GPU; None: no GPU."""
     cuda_driver_version: int | None = None

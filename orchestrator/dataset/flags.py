@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from orchestrator.dataset.energy import GPU_ENERGIES
+from orchestrator.dataset.energy import GPU_ENERGIES, host_scope
+from orchestrator.unknowns import known
 
 Severity = Literal["told", "doubtful", "left out by default"]
 
@@ -24,6 +25,8 @@ MISMATCH = 0.01
 CODECARBON_EDGES_S = 0.4
 """CodeCarbon's window begins before the counter's and ends after it: by 0.11 to 0.29 s in all on an
 H100, and so much is allowed for."""
+RAM_SHARE = 0.20
+"""Of the GPU's energy: more for RAM says that a model decides what the whole took."""
 THERMAL_DRIFT_C = 10.0
 """Hotter silicon leaks more."""
 DISAGREEMENT = 0.10
@@ -123,6 +126,13 @@ def _estimated_cpu(window: Window) -> bool:
     return measured and window.values.get("cpu_method") != "rapl"
 
 
+def _high_ram(window: Window) -> bool:
+    """Whether the energy that is charged for RAM is large beside the GPU's."""
+    ram_j = window.values.get("ram_energy_j")
+    gpu_j = known(window.values.get(column) for column in GPU_ENERGIES)
+    return bool(ram_j and gpu_j and ram_j / window.pue > RAM_SHARE * gpu_j[0])
+
+
 NEW_LENGTHS, SESSION_DRIFT = "new_lengths", "session_drift"
 """The flags that are set when records are read."""
 
@@ -184,9 +194,15 @@ FLAGS: dict[str, Flag] = {
         of_window=_estimated_cpu,
     ),
     "shared_host": Flag(
-        "other trials could run on the host at the same time",
+        "other trials, or other jobs of SLURM, could run on the host at the same time",
         "told",
-        of_window=lambda window: window.n_parallel > 1,
+        of_window=lambda window: host_scope(window.values, window.n_parallel) != "exclusive",
+    ),
+    "high_ram": Flag(
+        "RAM is charged more than 20 % of the GPU's energy, by CodeCarbon's model or by "
+        "ram_power_w of the machine's file: look at the GPU's energy alone",
+        "told",
+        of_window=_high_ram,
     ),
     "cpu_offload": Flag(
         "layers lay in the host's memory, unquantized: slower than a whole model on the GPU",

@@ -27,6 +27,7 @@ from orchestrator.dataset.energy import (
     energy_rel_statistical,
     energy_rel_systematic,
     energy_rel_uncertainty,
+    host_scope,
     net_energy_of,
 )
 from orchestrator.dataset.environment import Anchor, Environment
@@ -330,8 +331,8 @@ class EnergyColumns(Noun):
         str,
         Column(
             "exclusive: one trial on the host; shared: n_parallel at once (CPU by process time; "
-            "rapl: an equal part)",
-            derived=lambda row: "shared" if row.get("n_parallel", 1) > 1 else "exclusive",
+            "rapl: an equal part), or other jobs of SLURM; unknown: SLURM doesn't tell",
+            derived=lambda row: host_scope(row, row.get("n_parallel", 1)),
         ),
     ]
     n_parallel: Annotated[int, Column("trials that may run on the host at once")]

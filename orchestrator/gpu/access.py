@@ -14,6 +14,8 @@ from orchestrator.gpu.simulated import SimulatedGpu, SimulatedNvml
 
 MIG_ENABLED = 1
 """NVML_DEVICE_MIG_ENABLE."""
+VGPU = 2
+"""NVML_GPU_VIRTUALIZATION_MODE_VGPU. A GPU that is passed through whole has 1, one of a host 0."""
 
 
 class Clock(Protocol):
@@ -92,7 +94,8 @@ def state_of(access: GpuAccess) -> GpuState:
 def open_gpu(uuid: str) -> GpuAccess:
     """A GPU of this host.
 
-    Raises UserError where there is none of that UUID, or where it is cut into MIG slices.
+    Raises UserError where there is none of that UUID, where it is cut into MIG slices, or where it
+    is a virtual machine's part of one.
     """
     nvml, index = library(), index_of(uuid)
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
@@ -102,6 +105,11 @@ def open_gpu(uuid: str) -> GpuAccess:
         raise UserError(
             f"the GPU {uuid} is cut into MIG slices, which have no energy counter of their own: "
             "a measurement would hold all slices; use a whole GPU"
+        )
+    if access.ask(lambda: nvml.nvmlDeviceGetVirtualizationMode(handle)) == VGPU:
+        raise UserError(
+            f"the GPU {uuid} is a vGPU, a part of a GPU that other virtual machines use, too: its "
+            "energy can't be told apart; use a machine to which a whole GPU is passed through"
         )
     return access
 

@@ -361,6 +361,10 @@ class SimulatedNvml:
         self._ask(gpu, "nvmlDeviceGetMigMode")
         return [0, 0]
 
+    def nvmlDeviceGetVirtualizationMode(self, gpu: SimulatedGpu) -> int:
+        self._ask(gpu, "nvmlDeviceGetVirtualizationMode")
+        return 0
+
     def nvmlDeviceGetComputeRunningProcesses(self, gpu: SimulatedGpu) -> list[Any]:
         truth = self._ask(gpu, "nvmlDeviceGetComputeRunningProcesses")
         now_s = self._now_s(gpu)

@@ -7,11 +7,13 @@ good CodeCarbon's models are: CPU and RAM figures carry their method.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, cast
 
+from orchestrator import host
 from orchestrator.meters import Reading, Scene
 from orchestrator.meters.columns import CodeCarbonColumns
 from orchestrator.units import J_PER_KWH
@@ -23,11 +25,17 @@ SHORTEST_S = 0.05
 CPU_METHODS = {"intel_rapl": "rapl", "cpu_load": "cpu_load", "constant": "constant"}
 """CodeCarbon's mode -> our word."""
 
-FIGURES = tuple(
-    name
-    for name in CodeCarbonColumns.model_fields
-    if not name.endswith("_method") and name != "pue"
-)
+SUMS = ("energy_kwh", "energy_j", "emissions_kg")
+"""Columns that lack a part whose energy is unknown, and so are unknown, too."""
+
+MOST_PACKAGE_W = 1000.0
+"""More than any CPU draws: the largest ones on sale are specified for 500 W.
+
+CodeCarbon reads RAPL's counters at a window's edges. At their range, 262 kJ on Intel's CPUs, they
+start again at 0: a window that is long enough for a whole turn has no known energy.
+"""
+
+FIGURES = ("gpu_energy_cc_j", "cpu_energy_j", "ram_energy_j", *SUMS)
 """Its columns that hold an energy or an emission."""
 
 
@@ -39,11 +47,31 @@ class CodeCarbonMeter:
         self._scene = scene
         # CodeCarbon takes only integers (a UUID gives 0 J), and knows no simulated GPU
         self._gpu_index: int | None = None
-        if scene.gpu is not None and scene.gpu.simulated is None:
-            self._gpu_index = scene.gpu.gpu.index
+        self._polls = False
+        """Whether CodeCarbon has to look at the power each second, for want of a counter."""
+        access = scene.gpu
+        if access is not None and access.simulated is None:
+            self._gpu_index = access.gpu.index
+            query = access.nvml.nvmlDeviceGetTotalEnergyConsumption
+            self._polls = access.ask(lambda: query(access.handle)) is None
+        self._slurm_node = host.slurm_node()
+        self._ram_power_w, self._ram_scope = self._ram_of(scene)
         self._tracker: Any = None
         self._stopped: Any = None
         self._began = self._window_s = 0.0
+
+    def _ram_of(self, scene: Scene) -> tuple[float | None, str]:
+        """The power of a trial's part of the host's RAM (None: CodeCarbon's model), and its scope.
+
+        A job that shares its node is not charged for memory that it didn't ask for.
+        """
+        ram_power_w, requested_bytes = scene.machine.ram_power_w, host.slurm_memory_bytes()
+        if ram_power_w is None:
+            return None, "process"
+        part_w = ram_power_w / scene.n_parallel
+        if self._slurm_node == "whole" or requested_bytes is None:
+            return part_w, "node"
+        return part_w * min(1.0, requested_bytes / host.memory_bytes()), "requested"
 
     def begin(self) -> None:
         """Make and start a tracker (a stopped one can't be restarted)."""
@@ -58,7 +86,7 @@ class CodeCarbonMeter:
             project_name=self._scene.project_name,
             gpu_ids=gpu_ids,
             force_cpu_power=machine.cpu_power_w,
-            force_ram_power=quotient(machine.ram_power_w, self._scene.n_parallel),
+            force_ram_power=self._ram_power_w,
             force_carbon_intensity_g_co2e_kwh=machine.carbon_intensity_g_per_kwh,
             pue=machine.pue,
             output_methods=[],
@@ -86,6 +114,11 @@ class CodeCarbonMeter:
             metadata=None,
         )
         self._tracker.start()
+        if not self._polls:
+            # a thread that walks all processes of the host each second (tools/monitor_cost.py):
+            # counters and the process's own time need only the window's edges
+            with contextlib.suppress(AttributeError):  # CodeCarbon's own start failed
+                self._tracker._scheduler_monitor_power.stop()  # noqa: SLF001 - no option for it
         self._began = time.perf_counter()
 
     def end(self) -> None:
@@ -99,8 +132,9 @@ class CodeCarbonMeter:
         data = getattr(self._stopped, "final_emissions_data", None)
         if data is None:
             why = "CodeCarbon measured nothing (its own error was swallowed)"
+            told = {"pue": self._scene.machine.pue, "slurm_node": self._slurm_node}
             unknown = dict.fromkeys(CodeCarbonColumns.model_fields)
-            return Reading(unknown | {"pue": self._scene.machine.pue}, dict.fromkeys(FIGURES, why))
+            return Reading(unknown | told, dict.fromkeys(FIGURES, why))
         # CodeCarbon writes the text "None" for an experiment without an id
         record = asdict(data) | {"experiment_id": None}
         reading = self._of_record(data)
@@ -112,7 +146,8 @@ class CodeCarbonMeter:
 
     def _of_record(self, data: Any) -> Reading:
         """This trial's share of CodeCarbon's record of a window; what it can't know is null."""
-        cpu_method = self._cpu_method(self._stopped)
+        cpu = self._cpu()
+        cpu_method = cpu and CPU_METHODS.get(cpu._mode, str(cpu._mode))  # noqa: SLF001 - see _cpu
         total_kwh, cpu_kwh = data.energy_consumed, data.cpu_energy
         if self._gpu_index is None:
             # asked for no GPU, CodeCarbon takes all: this trial uses none of them
@@ -131,25 +166,55 @@ class CodeCarbonMeter:
             "cpu_method": cpu_method,
             "ram_energy_j": data.ram_energy * J_PER_KWH,
             "ram_method": "constant" if self._scene.machine.ram_power_w else "process_rss",
+            "ram_scope": self._ram_scope,
+            "slurm_node": self._slurm_node,
             "pue": self._scene.machine.pue,
         }
+        notes = self._unknown_parts(data, cpu)
         if self._gpu_index is None:
-            return Reading(values | {"gpu_energy_cc_j": None}, {"gpu_energy_cc_j": "no GPU"})
-        # a GPU is never at 0 W: CodeCarbon could not read it, so its sums lack the GPU, too
-        if data.gpu_energy <= 0:
-            unknown = ("energy_kwh", "energy_j", "emissions_kg", "gpu_energy_cc_j")
-            why = "CodeCarbon read no GPU energy"
-            return Reading(values | dict.fromkeys(unknown), dict.fromkeys(unknown, why))
-        return Reading(values)
+            notes["gpu_energy_cc_j"] = "no GPU"
+        return Reading(values | dict.fromkeys(notes), notes)
 
-    @staticmethod
-    def _cpu_method(tracker: Any) -> str | None:
-        """How the CPU was measured: not in CodeCarbon's record, only in its objects."""
-        for part in getattr(tracker, "_hardware", []):
-            mode = getattr(part, "_mode", None)
-            if mode:  # only CodeCarbon's CPU has one
-                return CPU_METHODS.get(mode, str(mode))
+    def _unknown_parts(self, data: Any, cpu: Any) -> dict[str, str]:
+        """Columns of the energies that CodeCarbon could not read -> why; its sums lack them, too.
+
+        It then gives 0 J: only a CPU whose energy follows from the process's time may have that.
+        """
+        whys: dict[str, str | None] = {}
+        if self._gpu_index is not None and data.gpu_energy <= 0:
+            whys["gpu_energy_cc_j"] = "CodeCarbon read no GPU energy"
+        if data.ram_energy <= 0:
+            whys["ram_energy_j"] = "CodeCarbon read no RAM energy"
+        mode = getattr(cpu, "_mode", None)
+        if mode == "intel_rapl":
+            whys["cpu_energy_j"] = self._why_not_rapl(cpu)
+        if data.cpu_energy <= 0 and mode != "cpu_load":
+            whys["cpu_energy_j"] = "CodeCarbon read no CPU energy"
+        notes: dict[str, str] = {}
+        for column, why in whys.items():
+            if why is not None:
+                notes |= dict.fromkeys((column, *SUMS), why)
+        return notes
+
+    def _why_not_rapl(self, cpu: Any) -> str | None:
+        """Why RAPL's energy of the window isn't known; None where it is."""
+        counters = cpu._intel_interface._rapl_files  # noqa: SLF001 - see _cpu
+        if any(counter.sample_skipped for counter in counters):
+            return "RAPL's counter can't be read, or went backwards"
+        # CodeCarbon's is 0 where it can't be read
+        range_kwh = min((float(one.max_energy_reading) for one in counters), default=0.0)
+        if range_kwh <= 0:
+            return "RAPL's range can't be read: its counter may have gone round"
+        range_kj = range_kwh * J_PER_KWH / 1000
+        if self._window_s * MOST_PACKAGE_W >= range_kj * 1000:
+            return f"RAPL's counter may have gone round in the window, at {range_kj:.0f} kJ"
         return None
+
+    def _cpu(self) -> Any:
+        """CodeCarbon's CPU: how it is measured is not in its record, only in its objects."""
+        parts = cast("list[Any]", getattr(self._stopped, "_hardware", []))
+        # only its CPU has a mode
+        return next((part for part in parts if getattr(part, "_mode", None)), None)
 
     def close(self) -> None:
         """Stop a tracker left open by an error."""

@@ -46,6 +46,22 @@ class CodeCarbonColumns(Noun):
         float | None, Column("RAM energy as CodeCarbon has it: a model", "J", "see notes")
     ] = None
     ram_method: Annotated[str | None, Column("process_rss or constant", null="not measured")] = None
+    ram_scope: Annotated[
+        str | None,
+        Column(
+            "whose memory ram_energy_j is of: process; node: the whole host's; requested: the "
+            "SLURM job's part of it (node and requested: an equal part for each of n_parallel)",
+            null="not measured, or before version 3",
+        ),
+    ] = None
+    slurm_node: Annotated[
+        str | None,
+        Column(
+            "what the SLURM job had of the host's CPUs: whole, part (other jobs may use the rest) "
+            "or unknown",
+            null="no SLURM job, or before version 3",
+        ),
+    ] = None
     pue: Annotated[
         float | None,
         Column(

@@ -65,8 +65,15 @@ class Machine(Noun):
     cpu_power_w: float | None = Field(default=None, gt=0)
     """Nominal power of a CPU that CodeCarbon doesn't know. If it is given, RAPL is not used."""
     ram_power_w: float | None = Field(default=None, gt=0)
+    """Power of all memory of a machine, in place of CodeCarbon's model.
+
+    A trial is charged its part: of the memory that its SLURM job asked for, and of the trials that
+    may run at once.
+    """
     parallel_trials: int | None = Field(default=None, ge=1)
     """How many trials at once on one machine without a GPU; with GPUs it is one a GPU."""
+    isolation: Literal["gpu", "host"] = "gpu"
+    """What a trial has for itself: its GPU, or the whole host with the energy of CPU and RAM."""
     gpu_memory_gib: float | None = Field(default=None, gt=0)
     """Of one GPU. In a cluster a kind of machine that can't hold the model gets no trials."""
     profile: Profile = Profile()

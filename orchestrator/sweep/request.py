@@ -75,6 +75,7 @@ class Request:
     machine: str | None = None
     country: str | None = None
     parallel: int | None = None
+    isolation: str | None = None
     order: str = "shuffled"
     shard: str | None = None
     out: Path = Path("measurements")
@@ -110,6 +111,10 @@ class Resolved:
     """Which part of the plan is run; None: all of it."""
     notes: tuple[str, ...]
     """What a person should know before it starts."""
+
+    def isolation_of(self, machine: str | None) -> str:
+        """What trials on a kind of machine don't share: gpu or host. None: whichever is free."""
+        return self.machines.get(machine or self.machine.name, self.machine).isolation
 
 
 @dataclass(frozen=True)
@@ -195,6 +200,7 @@ def resolve_request(
     fullest = max(len(use_case.prompts) for use_case in given.use_cases)
     scale = _scaled(request, machine, given.space, given.ranges, fullest)
     _check_shard(given.shard, given.sampler, given.space, scale.samples)
+    _check_parallel(request, machine)
     _check_size(scale.samples, len(models), len(given.use_cases), request.repeats)
     space = _narrowed(given.space, scale.ranges)
     _check_labels(cluster_machines, given.machines)
@@ -320,6 +326,15 @@ def _check_machine(request: Request) -> None:
         )
 
 
+def _check_parallel(request: Request, machine: Machine) -> None:
+    """Raise UserError for several trials at once where each is to have a host for itself."""
+    if machine.isolation == "host" and (request.parallel or 1) > 1:
+        raise UserError(
+            f"--parallel {request.parallel}: with isolation host one trial at a time runs on a "
+            "host; leave it out, or give --isolation gpu"
+        )
+
+
 def _machine_of(request: Request, gpu_names: list[str]) -> tuple[Machine, Path]:
     """The machine that is named, or the one that this seems to be, with its file."""
     name = request.machine
@@ -329,7 +344,14 @@ def _machine_of(request: Request, gpu_names: list[str]) -> tuple[Machine, Path]:
     if request.country is not None:
         code = country(request.country, "--country")
         machine = machine.model_copy(update={"country_iso_code": code})
-    return machine, path
+    return _isolated(machine, request), path
+
+
+def _isolated(machine: Machine, request: Request) -> Machine:
+    """The machine with the isolation that was asked for, if any: trial.json holds what ran."""
+    if request.isolation is None:
+        return machine
+    return machine.model_copy(update={"isolation": request.isolation})
 
 
 def _machines_of_nodes(request: Request) -> dict[str, Machine]:
@@ -339,7 +361,7 @@ def _machines_of_nodes(request: Request) -> dict[str, Machine]:
     """
     if not request.address:
         return {}
-    return {name: read_machine(name)[0] for name in names("clusters")}
+    return {name: _isolated(read_machine(name)[0], request) for name in names("clusters")}
 
 
 def _use_case(name: str) -> tuple[UseCase, Path]:

@@ -204,7 +204,14 @@ def _placements(prepared: Prepared, session: Session) -> list[Placement]:
     plan, resolved = prepared.plan, prepared.resolved
     small = () if plan.each else too_small(plan, resolved)
     return [
-        placement_of(session, resolved.parallel, part.machine, small) for part in prepared.parts
+        placement_of(
+            session,
+            resolved.parallel,
+            part.machine,
+            small,
+            one_a_host=resolved.isolation_of(part.machine) == "host",
+        )
+        for part in prepared.parts
     ]
 
 

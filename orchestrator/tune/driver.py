@@ -17,7 +17,7 @@ from orchestrator.errors import UserError
 from orchestrator.tune.callback import DataSetCallback, TakingInStopper
 from orchestrator.tune.halt import Halt
 from orchestrator.tune.searcher import SweepSearcher
-from orchestrator.tune.session import Node, Session, living_nodes
+from orchestrator.tune.session import HOST_RESOURCE, Node, Session, living_nodes
 from orchestrator.tune.trainable import Measure
 from orchestrator.unknowns import known
 
@@ -41,6 +41,8 @@ class Placement:
     """Only on nodes with this label `machine`; None: on any."""
     without: tuple[str, ...] = ()
     """Labels of nodes that get none."""
+    one_a_host: bool = False
+    """Whether no two trials run on a host at once (--isolation host)."""
 
     def takes(self, node: Node) -> bool:
         """Whether such a trial may run on a node."""
@@ -51,11 +53,17 @@ class Placement:
     def room(self, nodes: Sequence[Node]) -> int:
         """How many such trials nodes hold at once, at least one: without a node they wait."""
         mine = [node for node in nodes if self.takes(node)]
+        if self.one_a_host:
+            return max(1, sum(self._fits_alone(node) for node in mine))
         if self.gpu:
             return max(1, sum(node.gpus for node in mine))
         # rounded, since 9 / (9 / 7) is a little below 7
         shares = [int(round(node.cpus / self.cpu, 6)) for node in mine]
         return max(1, sum(min(self.per_host, share) for share in shares))
+
+    def _fits_alone(self, node: Node) -> bool:
+        """Whether a node can run one such trial and keep others off."""
+        return node.isolates and node.gpus >= self.gpu and node.cpus >= self.cpu
 
     def bundles(self) -> tune.PlacementGroupFactory:
         """What a trial asks of a node, in the form that Tune takes."""
@@ -67,13 +75,22 @@ class Placement:
         if wanted:
             selector = [{"machine": wanted}]
         bundle = {"CPU": self.cpu, "GPU": self.gpu}
+        if self.one_a_host:
+            bundle[HOST_RESOURCE] = 1
         return tune.PlacementGroupFactory([bundle], bundle_label_selector=selector)
 
 
 def placement_of(
-    session: Session, parallel: int, machine: str | None, small: tuple[str, ...] = ()
+    session: Session,
+    parallel: int,
+    machine: str | None,
+    small: tuple[str, ...] = (),
+    *,
+    one_a_host: bool = False,
 ) -> Placement:
     """How trials are placed: one a GPU; without GPUs `parallel` trials share a node's CPUs.
+
+    Or `one_a_host`, whatever GPUs and CPUs that has.
 
     Where nodes are labelled, only those of `machine` count (None: all but those that are too
     `small`). All trials of one Tuner must ask for the same, so the smallest node decides.
@@ -98,7 +115,20 @@ def placement_of(
             f"a model doesn't fit on {listed}, and the cluster has nothing else; choose a smaller "
             "model"
         )
-    return dataclasses.replace(_placement(nodes, parallel), label=label, without=small)
+    placement = _placement(nodes, 1 if one_a_host else parallel)
+    placement = dataclasses.replace(placement, label=label, without=small)
+    return _alone(placement, nodes) if one_a_host else placement
+
+
+def _alone(placement: Placement, nodes: list[Node]) -> Placement:
+    """The same with one trial a host. Raises UserError where no node can keep others off."""
+    if not any(node.isolates for node in nodes):
+        raise UserError(
+            f"--isolation host: no node of the cluster offers Ray's resource {HOST_RESOURCE}; "
+            "start its nodes with `orchestrator cluster start` and `orchestrator cluster join`"
+        )
+    alone = dataclasses.replace(placement, per_host=1, one_a_host=True)
+    return dataclasses.replace(alone, at_once=alone.room(nodes))
 
 
 def _placement(nodes: list[Node], parallel: int) -> Placement:

@@ -58,6 +58,10 @@ by the host's, and most ports listen on all interfaces.
 
 LOOPBACK = "127.0.0.1"
 
+HOST_RESOURCE = "energy_host"
+"""A resource of which a node offers one, so that trials that ask for it (--isolation host) never
+run on a host at once."""
+
 ANSWER_S = 5.0
 """A cluster whose port doesn't answer within this time counts as dead."""
 
@@ -81,6 +85,8 @@ class Node:
     alive: bool = True
     metrics: str | None = None
     """HOST:PORT of the node's metrics for Prometheus; None where it exports none."""
+    isolates: bool = False
+    """Whether it offers HOST_RESOURCE, as those do that this program started."""
 
     def can_run(self) -> bool:
         """Whether it lives and offers anything to a trial; a head may offer nothing."""
@@ -189,6 +195,7 @@ def _start(scratch: Path, n_gpus: int) -> str | None:
             # each trial asks for a CPU, even where there are fewer CPUs than GPUs
             num_cpus=max(os.cpu_count() or 1, n_gpus, 1),
             num_gpus=n_gpus,
+            resources={HOST_RESOURCE: 1},
             include_dashboard=dashboard_available(),
             dashboard_host="127.0.0.1",
             log_to_driver=False,
@@ -264,6 +271,7 @@ def _node(described: dict[str, Any]) -> Node:
         host=host,
         alive=described["Alive"],
         metrics=metrics,
+        isolates=resources.get(HOST_RESOURCE, 0) >= 1,
     )
 
 

@@ -321,6 +321,8 @@ def _origin(
         cpu_model=host.cpu_model(),
         cpu_governor=host.cpu_governor(),
         load_1min=host.load_1min(),
+        host_memory_bytes=host.memory_bytes(),
+        slurm_memory_bytes=host.slurm_memory_bytes(),
         **(asdict(state_of(access)) if access else {}),
     )
     return Origin(columns=columns, environment=environment)

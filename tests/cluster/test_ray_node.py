@@ -90,7 +90,8 @@ def test_a_head_listens_on_loopback_and_asks_for_a_token(
         "--head", f"--port={port}", "--include-dashboard=true",
         "--dashboard-host=127.0.0.1", "--dashboard-port=8267",
         "--node-ip-address=127.0.0.1",
-        "--labels=machine=pc", "--object-store-memory=200000000", "--disable-usage-stats",
+        "--labels=machine=pc", '--resources={"energy_host": 1}',
+        "--object-store-memory=200000000", "--disable-usage-stats",
     ]  # fmt: skip
     environment = ray.environments[-1]
     assert environment["RAY_AUTH_MODE"] == "token"

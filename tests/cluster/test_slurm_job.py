@@ -132,8 +132,8 @@ def test_what_ray_and_the_driver_are_told(
     assert {"HF_HUB_OFFLINE=1", "RAY_AUTH_MODE=token", "SRUN_CPUS_PER_TASK=8", "600"} <= told
     nodes = [line for line in commands.calls("ray") if line.startswith("start")]
     shared = (
-        "--labels=machine=mine --num-cpus=8 --num-gpus=2 --object-store-memory=200000000 "
-        "--memory=943718400"
+        '--labels=machine=mine --resources={"energy_host": 1} --num-cpus=8 --num-gpus=2 '
+        "--object-store-memory=200000000 --memory=943718400"
     )
     assert len(nodes) == 2
     assert all(shared in line and "--node-ip-address=10.77.0.11" in line for line in nodes)

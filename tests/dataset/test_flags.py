@@ -47,6 +47,21 @@ def window(values: dict[str, Any] | None = None, **changes: Any) -> Window:
     return Window(values=readings | (values or {}), **(known | changes))
 
 
+@pytest.mark.parametrize(
+    ("ram_w", "gpu_w", "pue", "flagged"),
+    [(38, 137, 1.0, True), (10, 137, 1.0, False), (30, 137, 1.0, True), (30, 137, 1.2, False)],
+)
+def test_ram_beside_the_gpu(ram_w: float, gpu_w: float, pue: float, flagged: bool) -> None:
+    """38 W beside 137 W is what CodeCarbon's model of a whole node's RAM gave on an H100."""
+    energies = {
+        "ram_energy_j": 10.0 * ram_w,
+        "gpu_energy_counter_j": 10.0 * gpu_w,
+        "gpu_energy_integrated_j": 10.0 * gpu_w,
+        "gpu_energy_cc_j": 10.0 * gpu_w * pue,
+    }
+    assert ("high_ram" in window_flags(window(energies, pue=pue))) == flagged
+
+
 def drifted() -> tuple[str, ...]:
     """The flags of an execution that ran under other conditions than its sweep."""
     return marked(builders.execution(warning_flags=()), ("torch 1 -> 2",)).warning_flags
@@ -87,6 +102,7 @@ EXAMPLES: dict[str, Callable[[], tuple[str, ...]]] = {
     "drift": drifted,
     "estimated_cpu": lambda: window_flags(window({"cpu_method": "cpu_load"})),
     "shared_host": lambda: window_flags(window(n_parallel=2)),
+    "high_ram": lambda: window_flags(window({"ram_energy_j": 20.1})),
     "cpu_offload": lambda: window_flags(window(offload_fraction=0.01)),
     "no_country": lambda: window_flags(window(country_known=False)),
     "unshuffled": lambda: window_flags(window(order="design")),

@@ -9,19 +9,22 @@ import inspect
 import math
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from orchestrator.meters import Reading, Scene, codecarbon
 from orchestrator.meters.codecarbon import CodeCarbonMeter
 from orchestrator.nouns import Machine
 from orchestrator.units import J_PER_KWH
-from tests.meters import closed
+from tests.meters import closed, powercap
 from tests.meters.fake_nvml import host, installed, uuid
+from tests.meters.powercap import RANGE_UJ, Powercap
 
 ITALY = Machine(
     name="test",
@@ -271,6 +274,25 @@ def test_every_option_is_given_explicitly(monkeypatch: pytest.MonkeyPatch) -> No
 # --- failures -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("counter", [None, "linear", "absent"])
+def test_nothing_of_codecarbon_runs_within_a_window(
+    counter: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread walks all processes each second. Only a GPU without a counter needs it."""
+    from codecarbon import emissions_tracker
+
+    calls: list[Any] = []
+
+    def monitor(tracker: Any) -> None:
+        calls.append(tracker)
+
+    monkeypatch.setattr(emissions_tracker.BaseEmissionsTracker, "_monitor_power", monitor)
+    nvml = host() if counter is None else host(300, counter=counter)
+    with installed(nvml, codecarbon=True):
+        window(Scene(ITALY, nvml.access() if nvml.gpus else None), 1.2)
+    assert len(calls) == (counter == "absent")
+
+
 @pytest.mark.parametrize("method", ["__init__", "start", "stop"])
 def test_where_codecarbon_fails_every_energy_is_none_with_a_reason(
     method: str, monkeypatch: pytest.MonkeyPatch
@@ -374,10 +396,134 @@ def test_parallel_trials_share_a_package_that_rapl_measures(
     assert reading.values["energy_j"] == pytest.approx(total_j)
 
 
+QUARTER = {"CPUS_PER_NODE": "16", "MEM": "quarter"}
+
+
+@pytest.mark.parametrize(
+    ("job", "n_parallel", "watts", "told"),
+    [
+        ({}, 1, 10.0, ("node", None)),
+        (QUARTER, 1, 2.5, ("requested", "part")),
+        (QUARTER, 2, 1.25, ("requested", "part")),
+        (QUARTER | {"CPUS_PER_NODE": "64"}, 1, 10.0, ("node", "whole")),
+        ({"CPUS_PER_NODE": "16"}, 1, 10.0, ("node", "part")),
+    ],
+)
+def test_a_job_is_charged_for_the_ram_that_it_asked_for(
+    job: dict[str, str],
+    n_parallel: int,
+    watts: float,
+    told: tuple[str, str | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    if job:
+        monkeypatch.setenv("SLURM_JOB_ID", "1")
+        monkeypatch.setenv("SLURM_JOB_CPUS_PER_NODE", job["CPUS_PER_NODE"])
+    if "MEM" in job:
+        quarter_mb = psutil.virtual_memory().total // 4 // 2**20
+        monkeypatch.setenv("SLURM_MEM_PER_NODE", str(quarter_mb))
+    taken = window(Scene(ITALY, n_parallel=n_parallel))
+    assert taken.holds(watts)
+    assert (taken.reading.values["ram_scope"], taken.reading.values["slurm_node"]) == told
+
+
+def test_codecarbon_s_own_model_of_ram_is_of_the_process() -> None:
+    assert window(Scene(ANYWHERE)).reading.values["ram_scope"] == "process"
+
+
 def test_the_pue_multiplies_every_part() -> None:
     taken = window(Scene(ITALY.model_copy(update={"pue": 1.5})))
     assert taken.holds(15.0)
     assert taken.reading.codecarbon["pue"] == 1.5
+
+
+# --- RAPL -----------------------------------------------------------------------------------------
+
+
+def rapl_window(
+    tree: Powercap, scene: Scene, work: Callable[[], None], seconds: float = 10.0
+) -> Reading:
+    """A window of so many seconds by the meter's clock, on a host with RAPL."""
+    ticks = SimpleNamespace(perf_counter=iter([100.0, 100.0 + seconds]).__next__)
+    with powercap.installed(tree), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codecarbon, "time", ticks)
+        meter = CodeCarbonMeter(scene)
+        meter.begin()
+        time.sleep(0.06)  # CodeCarbon looks at the real clock
+        work()
+        return closed(meter)
+
+
+@pytest.mark.parametrize("start_uj", [1_000_000, RANGE_UJ - 5])
+def test_rapl_is_read_though_its_counter_goes_round(start_uj: int, tmp_path: Path) -> None:
+    tree = Powercap(tmp_path, starts_uj=(start_uj,))
+    reading = rapl_window(tree, Scene(ANYWHERE), lambda: tree.use(100.0))
+    values = reading.values
+    assert values["cpu_method"] == "rapl"
+    assert values["cpu_energy_j"] == pytest.approx(100.0, rel=1e-6)
+    assert values["energy_j"] == pytest.approx(100.0 + values["ram_energy_j"])
+    assert reading.notes == {"gpu_energy_cc_j": "no GPU"}
+
+
+def test_packages_are_added_and_trials_get_equal_parts(tmp_path: Path) -> None:
+    """What four trials of a host are charged adds up to what it used."""
+    tree = Powercap(tmp_path, starts_uj=(5_000_000, 90_000_000))
+
+    def work() -> None:
+        tree.use(100.0)
+        tree.use(60.0, package=1)
+
+    reading = rapl_window(tree, Scene(ANYWHERE, n_parallel=4), work)
+    assert 4 * reading.values["cpu_energy_j"] == pytest.approx(160.0, rel=1e-6)
+    assert reading.values["energy_j"] == pytest.approx(40.0 + reading.values["ram_energy_j"])
+
+
+RANGE, COUNTER = "max_energy_range_uj", "energy_uj"
+ROUND = "RAPL's counter may have gone round in the window, at 262 kJ"
+GONE = "RAPL's counter can't be read, or went backwards"
+
+
+@pytest.mark.parametrize(
+    ("hidden", "joules", "seconds", "why"),
+    [
+        (None, 312e3, 600.0, ROUND),  # looked like 50 kJ
+        (None, 10.0, 262.2, ROUND),
+        (None, 10.0, 262.1, None),
+        # where CodeCarbon sees that it can't tell it gives 0 J
+        (RANGE, -0.5, 10.0, GONE),
+        (COUNTER, 10.0, 10.0, GONE),
+        (RANGE, 10.0, 10.0, "RAPL's range can't be read: its counter may have gone round"),
+    ],
+)
+def test_what_rapl_doesn_t_tell_is_none_with_a_reason(
+    hidden: str | None, joules: float, seconds: float, why: str | None, tmp_path: Path
+) -> None:
+    tree = Powercap(tmp_path, starts_uj=(1_000_000, 90_000_000))
+    if hidden == RANGE:
+        tree.hide(RANGE)
+
+    def work() -> None:
+        tree.use(joules)
+        tree.use(20.0, package=1)  # the other package can be read: the sum is unknown all the same
+        if hidden == COUNTER:
+            tree.hide(COUNTER)
+
+    reading = rapl_window(tree, Scene(ANYWHERE), work, seconds)
+    lost = ("cpu_energy_j", "energy_kwh", "energy_j", "emissions_kg")
+    if why is None:
+        assert reading.values["cpu_energy_j"] == pytest.approx(joules + 20.0)
+        return
+    assert {name: reading.values[name] for name in lost} == dict.fromkeys(lost)
+    assert reading.notes == dict.fromkeys(lost, why) | {"gpu_energy_cc_j": "no GPU"}
+    assert reading.values["ram_energy_j"] > 0, "what is known stays"
+
+
+def test_no_cpu_energy_is_unknown_unless_it_follows_from_the_process_s_time(tmp_path: Path) -> None:
+    tree = Powercap(tmp_path)
+    reading = rapl_window(tree, Scene(ANYWHERE), lambda: None)
+    assert reading.values["cpu_energy_j"] is None
+    assert reading.notes["energy_j"] == "CodeCarbon read no CPU energy"
 
 
 # --- GPUs -----------------------------------------------------------------------------------------

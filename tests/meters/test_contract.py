@@ -25,7 +25,12 @@ from orchestrator.gpu.access import open_gpu
 from orchestrator.gpu.devices import Gpu, index_of, list_gpus
 from orchestrator.meters import METERS, Meter, Reading, Scene, codecarbon, meters_for
 from orchestrator.meters.codecarbon import CodeCarbonMeter
-from orchestrator.meters.columns import CounterColumns, NeighbourColumns, PowerColumns
+from orchestrator.meters.columns import (
+    CodeCarbonColumns,
+    CounterColumns,
+    NeighbourColumns,
+    PowerColumns,
+)
 from orchestrator.meters.counter import CounterMeter
 from orchestrator.meters.neighbours import NeighbourMeter
 from orchestrator.meters.power import PowerMeter
@@ -89,17 +94,7 @@ class Case:
     clock: Callable[[], float] = time.perf_counter
 
 
-CODECARBON = {
-    "energy_kwh",
-    "energy_j",
-    "emissions_kg",
-    "cpu_energy_j",
-    "cpu_method",
-    "ram_energy_j",
-    "ram_method",
-    "gpu_energy_cc_j",
-    "pue",
-}
+CODECARBON = set(CodeCarbonColumns.model_fields)
 COUNTER = set(CounterColumns.model_fields)
 COUNTER_ENERGY = "gpu_energy_counter_j"
 
@@ -133,6 +128,7 @@ def codecarbon_case(nvml: FakeNvml | None, seconds: float, unknown: set[str]) ->
             patch.setattr(
                 codecarbon, "SHORTEST_S", 60.0
             )  # a busy host can make any window longer than 0.05 s
+        unknown = unknown | {"slurm_node"}
         yield Case(lambda: CodeCarbonMeter(scene), work, CODECARBON, unknown)
 
 
@@ -188,7 +184,7 @@ CASES: dict[str, Callable[[], Any]] = {
         {"energy_kwh", "energy_j", "emissions_kg", "gpu_energy_cc_j"},
     ),
     "codecarbon, window too short for it": lambda: codecarbon_case(
-        host(300), 0.0, CODECARBON - {"cpu_method", "ram_method", "pue"}
+        host(300), 0.0, CODECARBON - {"cpu_method", "ram_method", "ram_scope", "pue"}
     ),
     "counter, linear": lambda: nvml_case("linear", set()),
     "counter, stepped": lambda: nvml_case("stepped", set()),

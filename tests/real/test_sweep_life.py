@@ -6,6 +6,7 @@ Resume, extension, cut-offs, Ctrl-C, failures, private Ray.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -203,6 +204,31 @@ def test_parallel_trials_share_the_host_and_say_so(
         for execution in record.executions:
             assert (execution.scope, execution.n_parallel) == ("shared", 2)
             assert "shared_host" in execution.warning_flags
+
+
+@pytest.mark.parametrize(
+    ("flags", "n_parallel", "overlap"),
+    [(("--parallel", "4"), 4, True), (("--isolation", "host"), 1, False)],
+)
+def test_trials_of_a_host_overlap_unless_each_has_it_for_itself(
+    flags: tuple[str, ...],
+    n_parallel: int,
+    overlap: bool,
+    orchestrator: Orchestrator,
+    trials: Callable[[Path], list[TrialRecord]],
+) -> None:
+    few = "--space", "uniform", "--samples", "4", "--use-case", "fantasyWorld", "--prompts", "2"
+    orchestrator.tune(*few, *flags, "--engine", "simulated", ORCHESTRATOR_SIMULATED_TOKEN_S="0.01")
+    windows = []
+    for record in trials(orchestrator.folder / "measurements"):
+        executions = record.executions
+        assert {one.n_parallel for one in executions} == {n_parallel}
+        assert {one.scope for one in executions} == {"shared" if overlap else "exclusive"}
+        windows.append((executions[0].started_at, executions[-1].started_at))
+    windows.sort()
+    pairs = list(itertools.pairwise(windows))
+    assert len(pairs) == 3
+    assert any(later[0] < earlier[1] for earlier, later in pairs) == overlap
 
 
 def test_what_a_person_reads_in_a_log(orchestrator: Orchestrator) -> None:

@@ -385,6 +385,25 @@ def test_a_country_in_a_file_is_checked_too(tmp_path: Path) -> None:
         resolve(machine="home")
 
 
+def test_isolation_is_the_flag_s_else_the_machine_s(tmp_path: Path) -> None:
+    assert resolve().isolation_of(None) == "gpu"
+    assert resolve(isolation="host").isolation_of("cpu") == "host"
+    (tmp_path / "clusters").mkdir()
+    text = "name: lone\naccelerator: gpu\nisolation: host\n"
+    (tmp_path / "clusters" / "lone.yaml").write_text(text)
+    assert resolve(machine="lone").isolation_of(None) == "host"
+    assert resolve(machine="lone", isolation="gpu").isolation_of("lone") == "gpu"
+    for flags in ({"isolation": "host"}, {"machine": "lone"}):
+        with pytest.raises(UserError, match="--parallel 2: with isolation host one trial at a"):
+            resolve(parallel=2, **flags)
+
+
+def test_isolation_changes_no_id() -> None:
+    """It is how a trial ran, as its rows say, and not what is measured."""
+    plans = [make_plan(resolve(isolation=given)) for given in (None, "gpu", "host")]
+    assert len({plan.id for plan in plans}) == 1
+
+
 @pytest.mark.parametrize("key", ["pue", "cpu_power_w", "ram_power_w", "carbon_intensity_g_per_kwh"])
 @pytest.mark.parametrize("value", [".inf", ".nan", "'inf'", "1e999", "'1e999'"])
 def test_a_machine_has_finite_numbers(tmp_path: Path, key: str, value: str) -> None:

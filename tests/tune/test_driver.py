@@ -89,6 +89,23 @@ def test_unequal_cpus_are_refused_since_nobody_would_know_how_many_trials_share_
         placement_of(session(Node(32, 0), Node(4, 0), Node(4, 0)), 1, None)
 
 
+def test_a_trial_may_have_a_host_for_itself() -> None:
+    def alone(*nodes: Node, label: str | None = None) -> Placement:
+        return placement_of(session(*nodes), 3, label, one_a_host=True)
+
+    gpus, cpus = Node(16, 4, isolates=True), Node(8, 0, isolates=True)
+    assert alone(cpus) == Placement(8, 0, 1, 1, one_a_host=True), "all CPUs, whatever --parallel"
+    assert alone(gpus, gpus, cpus) == Placement(1, 1, 2, 1, one_a_host=True)
+    assert alone(gpus, Node(16, 4)).at_once == 1, "the second one can't keep others off"
+    assert alone(gpus).room([gpus, gpus, Node(16, 4), cpus]) == 2
+    assert alone(gpus).bundles().required_resources == {"CPU": 1, "GPU": 1, "energy_host": 1}
+    shared = placement_of(session(gpus), 3, None)
+    assert shared == Placement(1, 1, 4, 4)
+    assert shared.bundles().required_resources == {"CPU": 1, "GPU": 1}
+    with pytest.raises(UserError, match="--isolation host: no node of the cluster offers"):
+        alone(Node(16, 4))
+
+
 # --- the end --------------------------------------------------------------------------------------
 
 FULL = OSError(errno.ENOSPC, "No space left", "/data/executions.jsonl")
