@@ -34,6 +34,17 @@ def test_the_idle_power_before_and_with_a_context(*, has_counter: bool) -> None:
     assert context.window_s == pytest.approx(5.0)
 
 
+def test_averaged_power_has_forgotten_the_work_before_it() -> None:
+    """A GPU without a counter that tells its mean power of the last second alone."""
+    device = SimulatedGpu(GpuTruth(has_counter=False, has_instant_power=False, architecture=8))
+    gpu = simulated_access(device)
+    device.open_context()
+    device.work(3.0, 300.0)
+    meter = PowerMeter(sample_source(gpu))
+    loaded = measured_baseline([meter], gpu.clock, state="loaded", name="s-0")
+    assert loaded.power_w == pytest.approx(75.0, rel=0.01)
+
+
 def test_without_any_meter_it_is_unknown() -> None:
     gpu = simulated_access(SimulatedGpu(GpuTruth(has_counter=False)))
     assert measured_baseline([CounterMeter(gpu)], gpu.clock, state="bare", name="s").power_w is None

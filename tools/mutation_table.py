@@ -279,8 +279,8 @@ MUTATIONS = (
         "ram-not-shared",
         "trials side by side each get their part of the RAM's power",
         CODECARBON,
-        "quotient(machine.ram_power_w, self._scene.n_parallel)",
-        "machine.ram_power_w",
+        "part_w = ram_power_w / scene.n_parallel",
+        "part_w = ram_power_w",
         (OF_CODECARBON + "test_parallel_trials_share_a_given_ram_power",),
     ),
     Mutation(
@@ -370,7 +370,7 @@ MUTATIONS = (
         "orchestrator/gpu/access.py",
         "if mode is not None and mode[0] == MIG_ENABLED:",
         "if False:",
-        ("tests/gpu/test_access.py::test_a_gpu_that_is_cut_into_slices_is_refused",),
+        ("tests/gpu/test_access.py::test_a_part_of_a_gpu_is_refused",),
     ),
     Mutation(
         "mig-slice-named",
@@ -428,5 +428,79 @@ MUTATIONS = (
         "with_caveats(records)",
         "records",
         ("tests/dataset/test_tables.py::test_rows_that_paid_for_new_lengths_are_flagged",),
+    ),
+    # --- sessions, idle power and prefill ---------------------------------------------------------
+    Mutation(
+        "idle-not-left-out",
+        "net energy leaves out the idle power",
+        ENERGY,
+        "gross_j - idle_j",
+        "gross_j",
+        ("tests/test_measure.py::test_net_energy_leaves_out_the_newest_idle_power",),
+    ),
+    Mutation(
+        "first-baseline-for-ever",
+        "an idle power that moved by a tenth is a new baseline",
+        "orchestrator/baselines.py",
+        "MOVED = 0.10",
+        "MOVED = 10.0",
+        ("tests/test_baselines.py::test_ten_percent_make_a_new_one",),
+    ),
+    Mutation(
+        "idle-right-after-work",
+        "idle power is measured after a rest",
+        "orchestrator/baselines.py",
+        "    clock.sleep(SETTLE_S)\n",
+        "",
+        ("tests/test_baselines.py::test_averaged_power_has_forgotten_the_work_before_it",),
+    ),
+    Mutation(
+        "prefill-of-the-window",
+        "prefill is the mean over the answers of its window",
+        MEASURE,
+        "prefill_energy_j=energy_j / outcome.n_in_window",
+        "prefill_energy_j=energy_j",
+        (
+            "tests/test_measure.py::test_the_prefill_is_measured_once_a_session_and_before_the_window",
+        ),
+    ),
+    Mutation(
+        "energy-of-all-answers",
+        "energies are of one answer, however many lie in the window",
+        MEASURE,
+        "quotient(value, outcome.n_in_window) if name in ENERGIES else value",
+        "value",
+        (
+            "tests/test_measure.py::test_an_answer_is_generated_again_until_its_window_is_long_enough",
+        ),
+    ),
+    Mutation(
+        "edges-once-an-answer",
+        "a window has its edges once, however many answers lie in it",
+        ENERGY,
+        'product(row.get("window_s"), row.get("n_in_window", 1))',
+        'row.get("window_s")',
+        ("tests/test_measure.py::test_several_answers_have_the_window_s_edges_once",),
+    ),
+    Mutation(
+        "no-closing-anchor",
+        "a session ends with an anchor",
+        TRAINABLE,
+        "if not self._queue and assignment.is_last and",
+        "if False and",
+        (
+            "tests/tune/test_trainable.py::"
+            "test_a_session_has_an_anchor_at_both_ends_and_before_each_tenth_trial",
+        ),
+    ),
+    Mutation(
+        "drift-not-flagged",
+        "trials beside an anchor that moved are doubtful",
+        "orchestrator/dataset/sessions.py",
+        "MOST_DRIFT = 0.05",
+        "MOST_DRIFT = 5.0",
+        (
+            "tests/dataset/test_sessions.py::test_the_trials_beside_an_anchor_that_moved_are_doubtful",
+        ),
     ),
 )

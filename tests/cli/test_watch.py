@@ -236,6 +236,7 @@ def of(*sweeps: SweepStatus, **changes: object) -> Status:
         "holder": None,
         "alive": False,
         "sweeps": sweeps,
+        "sessions": (),
         "unreadable": (),
     }
     return Status(**(values | changes))  # type: ignore[arg-type]

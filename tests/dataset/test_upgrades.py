@@ -154,6 +154,8 @@ def test_the_environment_of_version_1_is_kept(path: Path) -> None:
     old, record = content_of(path), read_trial(path.parent)
     now = record.environment.model_dump(mode="json")
     semantics = old["environment"].pop("power_semantics")
+    # since then a machine has got the field `isolation`
+    assert now["machine"].pop("isolation") == "gpu"
     for name, value in old["environment"].items():
         assert now[name] == value, name
     assert {one.power_semantics for one in record.executions} == {semantics}
