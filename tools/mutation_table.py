@@ -17,6 +17,7 @@ TRAINABLE = "orchestrator/tune/trainable.py"
 
 KNOWN_TRUTH = "tests/test_known_truth.py::"
 OF_CODECARBON = "tests/meters/test_codecarbon.py::"
+OF_TRAINABLE = "tests/tune/test_trainable.py::"
 UNTRUSTED = (
     "tests/meters/test_counter.py::test_a_counter_that_can_t_be_trusted_is_null_with_its_reason"
 )
@@ -488,10 +489,7 @@ MUTATIONS = (
         TRAINABLE,
         "if not self._queue and assignment.is_last and",
         "if False and",
-        (
-            "tests/tune/test_trainable.py::"
-            "test_a_session_has_an_anchor_at_both_ends_and_before_each_tenth_trial",
-        ),
+        (OF_TRAINABLE + "test_a_session_has_an_anchor_at_both_ends_and_before_each_tenth_trial",),
     ),
     Mutation(
         "drift-not-flagged",
