@@ -45,8 +45,12 @@ from orchestrator.units import plural
 DEPTH_OF_PARTIAL = 5
 """Parts of an unfinished trial's path: machine, model, strategy, use case and its own folder."""
 REBUILD = "rebuild it with `orchestrator summarize`"
+DIFFERENCES = {"net_energy_j", "decode_energy_per_token_j", "counter_rest_j"}
+"""Of a short window such a difference of two energies may lie below 0, within its uncertainty."""
 NOT_NEGATIVE = tuple(
-    name for name, _, column in columns_of(Execution) if column.unit in {"s", "J", "kWh", "kg"}
+    name
+    for name, _, column in columns_of(Execution)
+    if column.unit in {"s", "J", "kWh", "kg"} and name not in DIFFERENCES
 )
 """Columns of an execution that must be 0 or more: times, energies, emissions."""
 

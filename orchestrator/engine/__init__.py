@@ -199,14 +199,14 @@ class EngineKind:
 
     Raises ModelUnavailableError in one sentence.
     """
-    gpu: Callable[[], GpuAccess | None]
-    """The GPU that an engine of this process will use; nothing is opened on it."""
-    open_context: Callable[[GpuAccess], None]
-    """Make this process's context on that GPU, as loading would."""
     needs_weights: bool
     """Whether the model's weights must be on the machine before a sweep starts."""
     packages: tuple[str, ...]
     """Packages whose version may change a text, its time or its energy."""
+    gpu: Callable[[], GpuAccess | None] = lambda: None
+    """The GPU that an engine of this process will use; nothing is opened on it. None: the CPU."""
+    open_context: Callable[[GpuAccess], None] = lambda _gpu: None
+    """Make this process's context on that GPU, as loading would."""
     options: type[EngineOptions] = EngineOptions
     """Its options (`EngineOptions`: none).
 
