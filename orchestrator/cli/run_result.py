@@ -84,7 +84,7 @@ def _print_records(live: Live, prepared: Prepared, totals: Totals) -> None:
     live.say(_totals_line(totals))
     live.say(totals.energies.now().explained())
     if flags := sorted({flag for row in rows for flag in row["warning_flags"]}):
-        live.say(f"Flags: {', '.join(flags)} (see docs/method.md)")
+        live.say(f"Flags: {', '.join(flags)} (see docs/measurement.md)")
     below = f"<model>/{prepared.plan.strategy}/<use case>/"
     live.say(f"Trials: {paths.root}/{rows[0]['machine']}/{below}")
     live.say(f"Tables: {paths.executions}, {paths.summary}")

@@ -102,7 +102,7 @@ def _reasons(rows: pd.DataFrame, kept: pd.DataFrame, flags: set[str]) -> list[st
     """Everything that speaks against a trial's number, one sentence each."""
     reasons = [f"{name}: {flag.meaning}" for name, flag in FLAGS.items() if name in flags]
     # a flag that an earlier version of this program set
-    reasons += [f"{flag}: see docs/method.md" for flag in sorted(flags - FLAGS.keys())]
+    reasons += [f"{flag}: see docs/measurement.md" for flag in sorted(flags - FLAGS.keys())]
     if len(kept) and (kept["energy_basis"] == TOTAL_ENERGY).all():
         reasons.append(
             "without a GPU, the energy is CodeCarbon's estimate for CPU and RAM, with no known "

@@ -1,6 +1,6 @@
 """docs/example: the shortened data set that the documentation shows agrees with itself.
 
-Its tables hold 44 trials, of which only two have their folders there.
+Its tables hold 37 trials, of which only two have their folders there.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from tests.version_1.frozen import executions_in, rows_of
 DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLE = DOCS / "example"
 TRIALS = {
-    "gpu/smollm2/latinHypercubeSampling/creativeStorytelling/0000-b1b18f853b5b-r1",
-    "gpu/smollm2/latinHypercubeSampling/danceCoreography/0001-43fb11b7bbe4-r1",
+    "gpu/smollm2/latinHypercubeSampling/creativeStorytelling/0000-efc2153f43d9-r1",
+    "gpu/smollm2/latinHypercubeSampling/danceCoreography/0001-9d74f3f97e95-r1",
 }
 """The trials whose folders lie beside the tables."""
 
@@ -41,14 +41,14 @@ def test_its_files_are_few_and_unchanged() -> None:
 
 def test_its_tables_say_what_they_are() -> None:
     """Each table can be read, names its schema's version, and tells each column's meaning."""
-    counts = {"executions": 220, "summary": 44, "verdicts": 220}
+    counts = {"executions": 185, "summary": 37, "verdicts": 185}
     for name, count in counts.items():
         table = read_parquet(EXAMPLE / f"{name}.parquet")
         assert table.num_rows == count, name
         assert b"schema_version" in table.schema.metadata
         assert all(field.metadata[b"meaning"] for field in table.schema)
     executions = executions_in(EXAMPLE)
-    assert len(executions) == 220
+    assert len(executions) == 185
     judged = {row["execution"] for row in rows_of(EXAMPLE / "verdicts.parquet")}
     assert judged == set(executions)
 
@@ -63,9 +63,11 @@ def test_its_two_folders_are_rows_of_its_tables(
     assert caller(capsys)("summarize", "--out", str(copy)).code == 0
     of_folders, of_all = executions_in(copy), executions_in(EXAMPLE)
     assert {name.split("#")[0] for name in of_folders} == TRIALS
-    assert of_folders == {name: row for name, row in of_all.items() if name in of_folders}
+    # its session's anchors, which the flag session_drift comes of, lie in folders that aren't here
+    for name, row in of_folders.items():
+        assert row | {"warning_flags": None} == of_all[name] | {"warning_flags": None}
     assert len(of_folders) == 10
-    sums = ("n_executions", "n_usable", "n_new_tokens", "energy_j", "energy_per_usable_j", "flags")
+    sums = ("n_executions", "n_usable", "n_new_tokens", "energy_j", "energy_per_usable_j")
     summaries = {row["config_hash"]: row for row in rows_of(EXAMPLE / "summary.parquet")}
     for row in rows_of(copy / "summary.parquet"):
         whole = summaries[row["config_hash"]]
@@ -81,11 +83,11 @@ def test_its_pages_say_what_the_data_say() -> None:
     n_usable = sum(row["usable"] for row in rows)
     per_usable = f"{counted_energy_j / n_usable:.0f} J"
     for figure in (str(len(rows)), f"{counted_energy_j / 3600:.1f} Wh", per_usable):
-        assert f"<b>{figure}</b>" in report
+        assert f"<b>{figure}" in report
     assert f"A usable answer costs {per_usable}." in text
     for page in (text, card):
-        assert "220 executions" in page
-        assert "fd20c40" in page, "where the other folders are"
+        assert "185 executions" in page
+        assert "6f755c9" in page, "where the other folders are"
     linked = re.findall(r"\]\(example/(gpu/[^)]+)\)", text)
     assert set(linked) == TRIALS
 
