@@ -65,7 +65,7 @@ def test_its_two_folders_are_rows_of_its_tables(
     assert {name.split("#")[0] for name in of_folders} == TRIALS
     # its session's anchors, which the flag session_drift comes of, lie in folders that aren't here
     for name, row in of_folders.items():
-        assert row | {"warning_flags": None} == of_all[name] | {"warning_flags": None}
+        assert row | {"flags": None} == of_all[name] | {"flags": None}
     assert len(of_folders) == 10
     sums = ("n_executions", "n_usable", "n_new_tokens", "energy_j", "energy_per_usable_j")
     summaries = {row["config_hash"]: row for row in rows_of(EXAMPLE / "summary.parquet")}
