@@ -12,7 +12,7 @@ from orchestrator.dataset.flags import TrialSum, trial_flags
 from orchestrator.dataset.gross_energy import energy_row
 from orchestrator.dataset.schema import Execution, TrialColumns, TrialRecord
 from orchestrator.nouns import Column, Noun, derived_values
-from orchestrator.unknowns import known, mean_of_known, quotient, sum_of_all
+from orchestrator.unknowns import known, mean_of_known, product, quotient, sum_of_all
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,10 @@ class TrialGroup:
 
     def flags(self) -> tuple[str, ...]:
         """Flags of any execution, and those of the whole trial."""
-        of_trial = trial_flags(TrialSum(busy_s=_total(self.ok, "window_s")))
+        # an answer may have been generated several times in its window
+        executions = [one.execution for one in self.ok]
+        windows_s = known(product(one.window_s, one.n_in_window) for one in executions)
+        of_trial = trial_flags(TrialSum(busy_s=sum(windows_s)))
         of_executions = [flag for one in self.chosen for flag in one.execution.warning_flags]
         return tuple(sorted({*of_executions, *of_trial}))
 

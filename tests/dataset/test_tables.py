@@ -399,15 +399,17 @@ def test_without_an_ok_execution_nothing_is_zero_that_is_unknown() -> None:
     assert {row[name] for name in unknown} == {None}
 
 
-@pytest.mark.parametrize(("window_s", "short"), [(29.9, True), (30.0, False)])
-def test_a_short_trial_is_flagged(window_s: float, short: bool) -> None:
+@pytest.mark.parametrize(
+    ("window_s", "n_in_window", "short"), [(29.9, 1, True), (30.0, 1, False), (3.0, 10, False)]
+)
+def test_a_short_trial_is_flagged(window_s: float, n_in_window: int, short: bool) -> None:
+    """All answers in a window count, not one of them."""
     assert SHORT_TRIAL_S == 60.0
     spec = builders.spec()
-    row = summary(
-        builders.record(
-            spec, executions=[builders.execution(n, of=spec, window_s=window_s) for n in (1, 2)]
-        )
-    )
+    executions = [
+        builders.execution(n, of=spec, window_s=window_s, n_in_window=n_in_window) for n in (1, 2)
+    ]
+    row = summary(builders.record(spec, executions=executions))
     assert ("short_trial" in row["warning_flags"]) == short
 
 
