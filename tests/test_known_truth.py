@@ -66,11 +66,15 @@ class Process:
 
 
 def test_two_hundred_sweeps_recover_the_energy_and_their_intervals_cover() -> None:
+    """A fifth of them have a neighbour for a while: the rows that it is in are left out."""
     draw = random.Random(3)
     off, covered, covered_alone, covered_sums = [], [], [], []
+    n_left_out = 0
+    neighbour = Neighbour(begins_s=12.0, ends_s=22.0, watts=200.0)
     for seed in range(SWEEPS):
         gain = 0.95 + 0.1 * (seed + 0.5) / SWEEPS  # each part of its range equally often
         process = Process(
+            neighbours=(neighbour,) if seed % 5 == 0 else (),
             seed=seed,
             gain=gain,
             drift_w_per_hour=draw.gauss(0, 5),
@@ -83,6 +87,9 @@ def test_two_hundred_sweeps_recover_the_energy_and_their_intervals_cover() -> No
         rows = []
         for _ in range(5):
             execution, own_j = process.answer(round(draw.uniform(60, 400)))
+            if not LEFT_OUT.isdisjoint(execution.warning_flags):
+                n_left_out += 1
+                continue
             counter_j = execution.gpu_energy_counter_j
             assert counter_j is not None
             assert execution.energy_rel_uncertainty is not None
@@ -96,6 +103,7 @@ def test_two_hundred_sweeps_recover_the_energy_and_their_intervals_cover() -> No
         assert of_sum is not None
         covered_sums.append(abs(measured_j * gain / true_j - 1) <= of_sum)
         off.append(measured_j / true_j - 1)
+    assert n_left_out > SWEEPS / 5
     assert abs(mean(off)) < 0.005
     assert max(map(abs, off)) < 0.01
     assert 0.92 <= mean(covered) <= 0.98

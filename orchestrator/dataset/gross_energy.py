@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.dataset.energy import EnergySum, counted_energy_j, energy_name
+from orchestrator.gpu.simulated import SIMULATED_UUID
 from orchestrator.units import energy, number, plural
 
 if TYPE_CHECKING:
@@ -32,11 +33,14 @@ class BasisEnergy:
     energy_rel_uncertainty: float | None
     """None: a model's error is not known."""
     n_executions: int
+    is_simulated: bool = False
+    """Whether it is of a GPU that isn't there."""
 
     @property
     def name(self) -> str:
-        """What was measured: 'GPU energy (counter)'."""
-        return energy_name(self.energy_basis)
+        """What was measured: 'GPU energy (counter)', or 'SIMULATED GPU energy (counter)'."""
+        name = energy_name(self.energy_basis)
+        return f"SIMULATED {name}" if self.is_simulated else name
 
     def text(self) -> str:
         """'34.3 Wh ± 4.8 %'."""
@@ -95,7 +99,8 @@ class EnergyTotals:
     """Adds up energies, an execution at a time."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, EnergySum] = defaultdict(EnergySum)
+        self._sums: dict[tuple[str, bool], EnergySum] = defaultdict(EnergySum)
+        """By basis, and whether the GPU was a simulated one."""
         self._n_unmeasured = 0
 
     def add(self, row: Mapping[str, Any]) -> None:
@@ -103,13 +108,14 @@ class EnergyTotals:
         if counted_energy_j(row) is None:
             self._n_unmeasured += 1
         else:
-            self._sums[row["energy_basis"]].add(row)
+            is_simulated = str(row.get("gpu_uuid")).startswith(SIMULATED_UUID)
+            self._sums[row["energy_basis"], is_simulated].add(row)
 
     def now(self) -> GrossEnergy:
         """The sums so far."""
         sums = (
-            BasisEnergy(basis, one.energy_j, one.rel_uncertainty(), one.n)
-            for basis, one in self._sums.items()
+            BasisEnergy(basis, one.energy_j, one.rel_uncertainty(), one.n, is_simulated)
+            for (basis, is_simulated), one in self._sums.items()
         )
         return GrossEnergy(tuple(sorted(sums, key=lambda one: one.name)), self._n_unmeasured)
 

@@ -19,6 +19,8 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from orchestrator.nouns import Noun
 
+SIMULATED_UUID = "SIMULATED-"
+"""How the UUID of a GPU begins that isn't there."""
 COUNTER_START_MJ = 123_456_789
 """What a counter has counted since the driver was loaded."""
 RAMP_STEPS = 16
@@ -122,7 +124,7 @@ class SimulatedGpu:
     """One device: its truth, its clock and the work that it did."""
 
     truth: GpuTruth = field(default_factory=GpuTruth)
-    uuid: str = "SIMULATED-0"
+    uuid: str = f"{SIMULATED_UUID}0"
     seed: int = 0
     clock: SimulatedClock = field(default_factory=SimulatedClock)
     context_from_s: float = math.inf

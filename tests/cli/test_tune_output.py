@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.cli.live import Live
 from orchestrator.cli.run_result import as_json, print_result
-from orchestrator.dataset.gross_energy import COVERAGE, GROSS, NO_ERROR
+from orchestrator.dataset.gross_energy import COVERAGE, GROSS, NO_ERROR, gross_energy
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.tables import Trials
 from orchestrator.sweep.planning import make_plan
@@ -79,6 +79,7 @@ def test_the_result_for_a_machine_tells_both() -> None:
                 "counted_energy_j": 200.0,
                 "energy_rel_uncertainty": pytest.approx(0.0553, rel=1e-3),
                 "n_executions": 2,
+                "is_simulated": False,
             },
         ),
         "n_unmeasured": 0,
@@ -98,3 +99,24 @@ def test_a_line_a_trial_where_there_is_no_terminal(
     both = f"{MODEL} 20 J ± unknown and GPU energy (counter) 100 J ± 5.4 %"
     (line,) = capsys.readouterr().out.splitlines()
     assert line.endswith(f": 30 tokens, {both} (1 execution not measured)")
+
+
+def test_energies_of_a_simulated_gpu_are_named_so() -> None:
+    """They are never added to measured ones, nor taken for them."""
+    text = gross_energy(
+        {**row, "energy_rel_systematic": 0.03, "energy_rel_statistical": 0.001}
+        for row in (
+            {
+                "energy_basis": "gpu_energy_counter_j",
+                "gpu_energy_counter_j": 100.0,
+                "gpu_uuid": "GPU-1",
+            },
+            {
+                "energy_basis": "gpu_energy_counter_j",
+                "gpu_energy_counter_j": 50.0,
+                "gpu_uuid": "SIMULATED-0",
+            },
+        )
+    ).text()
+    assert "GPU energy (counter) 100 J" in text
+    assert "SIMULATED GPU energy (counter) 50 J" in text
