@@ -361,8 +361,8 @@ MUTATIONS = (
         "neighbours-taken-for-own",
         "who was on the GPU before the model is no part of this process",
         TRAINABLE,
-        "*((now or frozenset()) - before)",
-        "*(now or frozenset())",
+        "(now or frozenset()) - before",
+        "now or frozenset()",
         ("tests/tune/test_trainable.py::test_who_was_on_the_gpu_before_is_a_neighbour",),
     ),
     Mutation(

@@ -70,13 +70,17 @@ The rest is for activations and for fragmentation."""
 
 
 def open_context() -> None:
-    """Make this process's CUDA context, where torch can."""
+    """Make this process's CUDA context, where torch can.
+
+    Where it can't, as on a GPU that is full, loading the model says it in its own words.
+    """
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     import torch
 
     if torch.cuda.is_available():
-        torch.zeros(1, device="cuda")
-        torch.cuda.synchronize()
+        with contextlib.suppress(RuntimeError):
+            torch.zeros(1, device="cuda")
+            torch.cuda.synchronize()
 
 
 def load(

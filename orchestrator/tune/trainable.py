@@ -119,6 +119,8 @@ class Loaded:
 _gpu_lock: GpuLock | None = None
 _has_context = False
 """Whether this process has made a context on its GPU."""
+_nvml_pids: frozenset[int] = frozenset()
+"""This process as NVML numbers it, from when it made its context on."""
 _loaded: Loaded | None = None
 """One a process, and a process has one GPU."""
 
@@ -243,9 +245,14 @@ def _hold_gpu(access: GpuAccess | None, assignment: Assignment) -> frozenset[int
 
 
 def _own_pids(engine: Engine, before: frozenset[int]) -> frozenset[int]:
-    """This process as NVML knows it: in a container its number is another one."""
+    """This process as NVML knows it: in a container its number is another one.
+
+    It is the one that came with the context, which stays from the first model on.
+    """
+    global _nvml_pids  # noqa: PLW0603 - a process has one context
     now = compute_pids(engine.gpu) if engine.gpu else None
-    return frozenset({os.getpid(), *((now or frozenset()) - before)})
+    _nvml_pids |= (now or frozenset()) - before
+    return _nvml_pids | {os.getpid()}
 
 
 def _engine(gpu: GpuAccess | None, assignment: Assignment) -> Engine:

@@ -289,6 +289,7 @@ def on_gpu(machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(trainable, "_gpu_lock", None)
     monkeypatch.setattr(trainable, "_has_context", True)
+    monkeypatch.setattr(trainable, "_nvml_pids", frozenset())
     kind, real = ENGINES["simulated"], host(300, neighbours=(NEIGHBOUR,))
     on_real = dataclasses.replace(
         kind, gpu=real.access, load=lambda *given: kind.load(*given[:3], None)
@@ -323,6 +324,20 @@ def test_who_was_on_the_gpu_before_is_a_neighbour(
     monkeypatch.setattr(trainable, "meters_for", lambda scene: scenes.append(scene) or [])
     assert next(steps(trial(simulated())))["event"] == "ready"
     assert scenes[0].own_pids == {os.getpid(), 42}
+
+
+def test_with_a_second_model_this_process_is_still_itself(
+    on_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its context stays, so its number in NVML is there before the second model is loaded."""
+    both = GpuTruth(neighbours=(NEIGHBOUR, NEIGHBOUR.model_copy(update={"pid": 42})))
+    monkeypatch.setenv("ORCHESTRATOR_SIMULATED_GPU", both.model_dump_json(include={"neighbours"}))
+    scenes: list[Scene] = []
+    monkeypatch.setattr(trainable, "meters_for", lambda scene: scenes.append(scene) or [])
+    assert next(steps(trial(simulated())))["event"] == "ready"
+    monkeypatch.setattr(trainable, "_hold_gpu", lambda *_given: frozenset({7, 42}))
+    assert next(steps(trial(simulated(setup={"model": "other"}))))["event"] == "ready"
+    assert [scene.own_pids for scene in scenes] == [{os.getpid(), 42}] * 2
 
 
 # --- a process that hangs -------------------------------------------------------------------------
