@@ -125,7 +125,7 @@ MUTATIONS = (
         "idle-before-counted",
         "power between the opening step and the window belongs to no window",
         COUNTER,
-        " - idle_w * (began_s - opened.at_s)",
+        " - (before_w or 0.0) * (began_s - opened.at_s)",
         "",
         ("tests/meters/test_counter.py::test_what_lies_before_the_window_is_not_in_it",),
     ),

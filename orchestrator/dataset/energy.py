@@ -146,12 +146,12 @@ def _stepped_edges_s(row: Mapping[str, Any]) -> float:
     """Standard uncertainty of a window's length where both edges are placed at the counter's steps.
 
     Each step lies anywhere between two looks, so its time has a standard uncertainty of a look over
-    the root of 12. The closing edge weighs as the load, the opening one as the power before it.
+    the root of 12. The closing edge weighs as the load, the opening one as the power before it, and
+    as the load where that is unknown.
     """
     load_w = row[GPU_ENERGIES[0]] / row["window_s"]
-    return float(
-        row["counter_look_s"] / math.sqrt(12) * math.hypot(1, row["power_before_w"] / load_w)
-    )
+    before_w = load_w if row["power_before_w"] is None else row["power_before_w"]
+    return float(row["counter_look_s"] / math.sqrt(12) * math.hypot(1, before_w / load_w))
 
 
 def energy_rel_uncertainty(row: Mapping[str, Any]) -> float | None:

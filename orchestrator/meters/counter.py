@@ -14,6 +14,7 @@ from typing import NamedTuple
 from orchestrator.gpu.access import GpuAccess
 from orchestrator.meters import Reading
 from orchestrator.meters.columns import CounterColumns
+from orchestrator.unknowns import quotient
 
 USUAL_PERIOD_S = 0.1
 """Between two steps, where it couldn't be measured."""
@@ -111,8 +112,9 @@ class CounterMeter:
         # what the counter showed at the end is the energy of the last step before it was read
         last_step_s = min(self._ended_s, step.at_s - period_s)
         load_w = steps_j / max(last_step_s - opened.at_s, period_s)
-        idle_w = (opened.shown_mj - opened.before_mj) / 1000 / period_s
-        rest_j = load_w * (ended_s - last_step_s) - idle_w * (began_s - opened.at_s)
+        # None where the counter stood still before the window: then no step was waited for
+        before_w = quotient((opened.shown_mj - opened.before_mj) or None, 1000 * period_s)
+        rest_j = load_w * (ended_s - last_step_s) - (before_w or 0.0) * (began_s - opened.at_s)
         return Reading(
             {
                 ENERGY: steps_j + rest_j,
@@ -120,8 +122,9 @@ class CounterMeter:
                 "counter_steps": n_steps - 1,
                 "counter_period_s": period_s,
                 "counter_look_s": max(opened.look_s, step.look_s),
-                "power_before_w": idle_w,
-            }
+                "power_before_w": before_w,
+            },
+            {} if before_w is not None else {"power_before_w": "the energy counter stood still"},
         )
 
     def _unknown(self, why: str) -> Reading:

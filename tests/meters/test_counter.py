@@ -50,6 +50,16 @@ def test_both_edges_are_unbiased(seconds: float, watts: float) -> None:
     assert stdev(off_j) < 0.04 * step_j, "a closing edge anywhere in a step has 0.29"
 
 
+def test_a_counter_that_stands_still_before_the_window_tells_no_power_before_it() -> None:
+    """One that moves each second isn't waited for: 0 W would pass for a measurement."""
+    bench = Bench(counter_step_s=1.0)
+    bench.gpu.clock.sleep(10.2 - bench.gpu.clock())
+    reading, _ = bench.window(5.35, 65.0)  # from 10.5 s on, and the next step is at 16 s
+    assert reading.values[ENERGY] is not None
+    assert reading.values["power_before_w"] is None
+    assert reading.notes == {"power_before_w": "the energy counter stood still"}
+
+
 def test_what_lies_before_the_window_is_not_in_it() -> None:
     """Other meters open between the counter's step and the window."""
     bench = Bench()
