@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from orchestrator.gpu.access import Clock
-from orchestrator.meters import Meter, Reading, Scene, joined, meters_for
+from orchestrator.metered import metered
+from orchestrator.meters import Meter, Reading, Scene, meters_for
 from orchestrator.meters.power import ENERGY
 from orchestrator.unknowns import quotient
 
@@ -53,12 +54,6 @@ def running_meters(scene: Scene, clock: Clock) -> Iterator[list[Meter]]:
 
 
 def rest(meters: list[Meter], clock: Clock, window_s: float) -> Rest:
-    """Open a window in all meters, wait, and close it: the outermost opens first."""
-    for meter in meters:
-        meter.begin()
-    began_s = clock()
-    clock.sleep(window_s)
-    ended_s = clock()
-    for meter in reversed(meters):
-        meter.end()
-    return Rest(joined([meter.reading(began_s, ended_s) for meter in meters]), ended_s - began_s)
+    """What all meters give of a time in which this program waits."""
+    waited = metered(meters, clock, lambda: clock.sleep(window_s))
+    return Rest(waited.reading, waited.window_s)

@@ -107,13 +107,14 @@ class Loaded:
     machine: Machine
     pilot: Pilot | None
     """None where the model doesn't fit in memory."""
+    session_id: str
+    load_energy_j: float | None
+    """What loading took by the GPU's counter; None: no GPU or no counter."""
     oom_tokens: int | None = None
     """Shortest length at which memory ran out in this process."""
-    session_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     n_trials: int = 0
     """Trials that the session has begun."""
-    load_energy_j: float | None = None
 
 
 _gpu_lock: GpuLock | None = None
@@ -174,8 +175,7 @@ def loaded_for(assignment: Assignment) -> tuple[Loaded, bool]:
         baselines=before if engine.gpu else [],
     )
     pilot = warm_up(tools, assignment.longest_length) if fits else None
-    _loaded = Loaded(key, tools, machine, pilot, session_id=session_id)
-    _loaded.load_energy_j = load_energy_j
+    _loaded = Loaded(key, tools, machine, pilot, session_id, load_energy_j)
     if fits:
         _measure_idle(_loaded)
     return _loaded, fits

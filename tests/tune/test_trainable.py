@@ -314,26 +314,26 @@ def test_a_worker_holds_its_gpu(on_gpu: None) -> None:
     assert (holder_of_gpu(uuid(0)) or "").startswith(f"sweep {builders.spec().sweep_id}, ")
 
 
-def test_who_was_on_the_gpu_before_is_a_neighbour(
-    on_gpu: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In a container NVML numbers this process otherwise: it is the one that came with the load."""
+@pytest.fixture
+def scenes(on_gpu: None, monkeypatch: pytest.MonkeyPatch) -> list[Scene]:
+    """What the meters are told, on a GPU where NVML lists the neighbour and this process as 42."""
     both = GpuTruth(neighbours=(NEIGHBOUR, NEIGHBOUR.model_copy(update={"pid": 42})))
     monkeypatch.setenv("ORCHESTRATOR_SIMULATED_GPU", both.model_dump_json(include={"neighbours"}))
-    scenes: list[Scene] = []
-    monkeypatch.setattr(trainable, "meters_for", lambda scene: scenes.append(scene) or [])
+    told: list[Scene] = []
+    monkeypatch.setattr(trainable, "meters_for", lambda scene: told.append(scene) or [])
+    return told
+
+
+def test_who_was_on_the_gpu_before_is_a_neighbour(scenes: list[Scene]) -> None:
+    """In a container NVML numbers this process otherwise: it is the one that came with the load."""
     assert next(steps(trial(simulated())))["event"] == "ready"
     assert scenes[0].own_pids == {os.getpid(), 42}
 
 
 def test_with_a_second_model_this_process_is_still_itself(
-    on_gpu: None, monkeypatch: pytest.MonkeyPatch
+    scenes: list[Scene], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its context stays, so its number in NVML is there before the second model is loaded."""
-    both = GpuTruth(neighbours=(NEIGHBOUR, NEIGHBOUR.model_copy(update={"pid": 42})))
-    monkeypatch.setenv("ORCHESTRATOR_SIMULATED_GPU", both.model_dump_json(include={"neighbours"}))
-    scenes: list[Scene] = []
-    monkeypatch.setattr(trainable, "meters_for", lambda scene: scenes.append(scene) or [])
     assert next(steps(trial(simulated())))["event"] == "ready"
     monkeypatch.setattr(trainable, "_hold_gpu", lambda *_given: frozenset({7, 42}))
     assert next(steps(trial(simulated(setup={"model": "other"}))))["event"] == "ready"
