@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
-from orchestrator.dataset.reading import file_sha256, read_text
+from orchestrator.dataset.reading import file_sha256
+from orchestrator.outside_files import read_text
 
 LINE_ENDS = {"n": "\n", "r": "\r"}
 """The letter after a backslash in an escaped name -> the character that it stands for."""

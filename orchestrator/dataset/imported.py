@@ -17,8 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 from orchestrator.dataset.flags import Severity
 from orchestrator.dataset.parquet import to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
-from orchestrator.dataset.reading import read_text
 from orchestrator.nouns import Column, Noun
+from orchestrator.outside_files import read_text
 
 IMPORT_FLAGS: dict[str, tuple[str, Severity]] = {
     "imported": ("made without this program; on every row", "told"),

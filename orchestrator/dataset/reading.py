@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import stat
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-SIZE_LIMIT_BYTES = 256 * 2**20
-"""Largest text file that is read: ten texts of 10,000 tokens are 1 MiB."""
+from orchestrator.outside_files import open_regular, read_text
 
 NOT_AS_WRITTEN = (KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 """What code raises that takes a file's content for what its version writes, and meets another."""
@@ -41,27 +39,9 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def file_sha256(path: Path) -> str:
-    """Hash of a file's bytes."""
-    with path.open("rb") as stream:
+    """Hash of a file's bytes. Raises OSError, or ValueError where it is no regular file."""
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def read_text(path: Path, errors: str = "strict") -> str:
-    """A text file of a data set.
-
-    Raises OSError, or ValueError where it is a pipe, too large, or not UTF-8.
-    """
-    status = path.stat()
-    if stat.S_ISFIFO(status.st_mode):
-        raise ValueError(f"{path.name}: is a pipe, reading it would wait for ever")
-    size = status.st_size
-    if size > SIZE_LIMIT_BYTES:
-        limit = f"{SIZE_LIMIT_BYTES // 2**20} MiB that is read"
-        raise ValueError(f"{path.name}: {size / 2**20:.0f} MiB, more than the {limit}")
-    try:
-        return path.read_bytes().decode("utf-8", errors)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path.name}: not UTF-8 at byte {error.start}") from error
 
 
 def list_in(content: dict[str, Any], name: str) -> list[Any]:

@@ -36,7 +36,6 @@ from orchestrator.dataset.reading import (
     first_fault,
     list_in,
     read_object,
-    read_text,
     reason_of,
 )
 from orchestrator.dataset.schema import (
@@ -49,6 +48,7 @@ from orchestrator.dataset.schema import (
 from orchestrator.dataset.trial_texts import emissions_csv, output_txt
 from orchestrator.dataset.upgrades import upgraded_record, upgraded_running
 from orchestrator.nouns import Noun, TrialSpec
+from orchestrator.outside_files import read_text
 
 DERIVED_FILES = ("emissions.csv", "output.txt", "telemetry.parquet")
 """Beside trial.json, which holds their hashes."""

@@ -19,6 +19,7 @@ from orchestrator.dataset.json_lines import append_line, whole_lines
 from orchestrator.dataset.parquet import as_list, read_parquet, to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.nouns import Column, Noun
+from orchestrator.outside_files import read_text
 
 REASONS = (
     "empty",
@@ -170,7 +171,7 @@ def read_decisions(paths: DataSetPaths) -> list[Decision]:
     if not paths.reviews.exists():
         return []
     decisions = []
-    for number, line in whole_lines(paths.reviews.read_text(encoding="utf-8", errors="replace")):
+    for number, line in whole_lines(read_text(paths.reviews, errors="replace")):
         try:
             decisions.append(Decision.model_validate_json(line))
         except ValidationError as error:

@@ -21,11 +21,12 @@ from orchestrator.dataset.imported import (
     write_provenance,
 )
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
-from orchestrator.dataset.reading import SIZE_LIMIT_BYTES, file_sha256, reason_of
+from orchestrator.dataset.reading import file_sha256, reason_of
 from orchestrator.errors import UserError
 from orchestrator.importer.emissions_files import Emissions, read_emissions
 from orchestrator.importer.imported_rows import Destination, imported_rows
 from orchestrator.importer.output_files import split_texts
+from orchestrator.outside_files import read_bytes
 
 LEVELS = ("machine", "model", "strategy", "use_case")
 TABLES = ("emissions*.csv", "emissions*.bak")
@@ -234,7 +235,7 @@ def _read(folder: _Folder, destination: Destination) -> _Read:
     for name in (*folder.tables, *folder.texts):
         path = folder.path / name
         try:
-            data = _content(path)
+            data = read_bytes(path)
             if name in folder.tables:
                 tables[name] = read_emissions(data)
             else:
@@ -255,18 +256,11 @@ def _read(folder: _Folder, destination: Destination) -> _Read:
     return _Read(rows, faults, [*tables, *texts])
 
 
-def _content(path: Path) -> bytes:
-    """A file's bytes. Raises ValueError where it is too large, OSError where it can't be read."""
-    if path.stat().st_size > SIZE_LIMIT_BYTES:
-        raise ValueError(f"is larger than {SIZE_LIMIT_BYTES // 2**20} MiB")
-    return path.read_bytes()
-
-
 def _write(paths: DataSetPaths, result: Import, known: dict[str, ImportedFile]) -> None:
     """Copy the new files, record where they come from, and rebuild imported.parquet."""
     for path, file in result.new.items():
         if not (paths.imports / path).exists():  # an interrupted import may have copied it
-            write_atomically(paths.imports / path, file.read_bytes())
+            write_atomically(paths.imports / path, read_bytes(file))
     # after the copies: an entry without its file would be a fault of the data set
     if result.entries:
         write_provenance(paths, [*known.values(), *result.entries])

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from orchestrator.dataset.parquet import arrow_schema, to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
-from orchestrator.dataset.reading import SIZE_LIMIT_BYTES, content_sha256, file_sha256
+from orchestrator.dataset.reading import content_sha256, file_sha256
 from orchestrator.dataset.schema import (
     SCHEMA_VERSION,
     ExecutionRow,
@@ -50,6 +50,7 @@ from orchestrator.dataset.trial_texts import (
     output_txt,
 )
 from orchestrator.nouns import Noun, TrialSpec, columns_of
+from orchestrator.outside_files import SIZE_LIMIT_BYTES
 from tests import builders
 
 REPORT_TABLE_1 = """
@@ -557,7 +558,7 @@ def test_deep_nesting_is_a_value_error(paths: DataSetPaths, sealed: Path, name: 
 def test_an_oversized_file_is_not_read(sealed: Path) -> None:
     with (sealed / "trial.json").open("r+b") as stream:
         stream.truncate(SIZE_LIMIT_BYTES + 1)  # sparse
-    with pytest.raises(ValueError, match="256 MiB, more than the 256 MiB that is read"):
+    with pytest.raises(ValueError, match="256 MiB, more than the 256 MiB that are read"):
         read_trial(sealed)
 
 
