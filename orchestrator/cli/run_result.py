@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from rich.table import Table
@@ -11,11 +13,13 @@ from rich.table import Table
 from orchestrator.cli.live import Live
 from orchestrator.dataset.gross_energy import per_token
 from orchestrator.dataset.remaining import by_kind
+from orchestrator.dataset.tables import Key
+from orchestrator.evaluate.verdict import learned_figures
 from orchestrator.nouns import ANCHOR
 from orchestrator.sweep.prepare import Prepared
 from orchestrator.sweep.run import RunOutcome
 from orchestrator.sweep.totals import Totals
-from orchestrator.units import duration, energy, number
+from orchestrator.units import duration, energy, number, plural
 
 ROWS = 20
 """Trials shown; the rest is in summary.parquet."""
@@ -85,9 +89,40 @@ def _print_records(live: Live, prepared: Prepared, totals: Totals) -> None:
     live.say(totals.energies.now().explained())
     if flags := sorted({flag for row in rows for flag in row["warning_flags"]}):
         live.say(f"Flags: {', '.join(flags)} (see docs/measurement.md)")
+    if learned := _learned(prepared, keys):
+        live.say(learned)
     below = f"<model>/{prepared.plan.strategy}/<use case>/"
     live.say(f"Trials: {paths.root}/{rows[0]['machine']}/{below}")
     live.say(f"Tables: {paths.executions}, {paths.summary}")
+
+
+def _learned(prepared: Prepared, keys: Iterable[Key]) -> str | None:
+    """From how many trials a sampler that learns could not learn, and why; None where from all."""
+    resolved = prepared.resolved
+    objectives = resolved.sampler.objectives(resolved.sampler_options)
+    told, unknown = 0, Counter[str]()
+    for key in keys if objectives else ():
+        spec = prepared.trials.attempts(key)[0].spec
+        # neither is told to the study
+        if spec.strategy == ANCHOR or spec.repeat > 1:
+            continue
+        told += 1
+        figures = learned_figures(prepared.trials, key, objectives)
+        unknown.update(name for name in objectives if figures.get(name) is None)
+    if not unknown:
+        return None
+    name, n_unknown = unknown.most_common(1)[0]
+    sampler = resolved.space.sampler
+    if n_unknown == told:
+        return (
+            f"The sampler {sampler} learned nothing: {name} is unknown for each of "
+            f"{plural(told, 'trial')}, so their configurations are no better than random ones; "
+            "`orchestrator doctor` tells what this machine can measure"
+        )
+    return (
+        f"The sampler {sampler} learned from {told - n_unknown} of {plural(told, 'trial')}: "
+        f"{name} is unknown for the others"
+    )
 
 
 def _totals_line(totals: Totals) -> str:

@@ -23,20 +23,28 @@ MODEL = "CPU+RAM energy (CodeCarbon's model)"
 UNMEASURED = {"energy_basis": None, "energy_j": None, "energy_per_token_j": None}
 
 
-def ended(*rows: dict[str, Any]) -> tuple[Prepared, RunOutcome]:
+def ended(*rows: dict[str, Any], space: str = "lhs") -> tuple[Prepared, RunOutcome]:
     """A run of one trial with these executions."""
-    spec = builders.spec()
-    executions = [builders.execution(n, of=spec, **row) for n, row in enumerate(rows, 1)]
-    record = builders.record(spec, executions=executions, gpu_uuid="GPU-1")
+    return ended_trials(rows, space=space)
+
+
+def ended_trials(*of_trial: tuple[dict[str, Any], ...], space: str) -> tuple[Prepared, RunOutcome]:
+    """A run of trials with these executions each."""
     trials, outcome = Trials(), RunOutcome()
-    trials.add(record)
-    for execution in executions:
-        outcome.totals.execution_recorded(spec, builders.origin(spec, gpu_uuid="GPU-1"), execution)
-    outcome.totals.trial_sealed(record)
+    for index, rows in enumerate(of_trial):
+        spec = builders.spec(config_index=index)
+        executions = [builders.execution(n, of=spec, **row) for n, row in enumerate(rows, 1)]
+        record = builders.record(spec, executions=executions, gpu_uuid="GPU-1")
+        trials.add(record)
+        origin = builders.origin(spec, gpu_uuid="GPU-1")
+        for execution in executions:
+            outcome.totals.execution_recorded(spec, origin, execution)
+        outcome.totals.trial_sealed(record)
     prepared = SimpleNamespace(
         paths=DataSetPaths(Path("measurements")),
         plan=SimpleNamespace(id="lhs-1", strategy="latinHypercubeSampling"),
         trials=trials,
+        resolved=resolve_request(Request(space=space, engine="simulated"), []),
         n_done=0,
         n_failed=dict,
     )
@@ -67,6 +75,42 @@ def test_the_closing_lines(
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert total in lines
     assert lines[1].endswith(of_trial)
+
+
+@pytest.mark.parametrize(
+    ("space", "of_trial", "said"),
+    [
+        (
+            "optuna",
+            [(UNMEASURED,), (UNMEASURED,)],
+            (
+                "The sampler optuna learned nothing: energy_per_token_j is unknown for each of 2 "
+                "trials, so their configurations are no better than random ones; `orchestrator doctor` "
+                "tells what this machine can measure"
+            ),
+        ),
+        (
+            "optuna",
+            [({},), (UNMEASURED,), ({},)],
+            (
+                "The sampler optuna learned from 2 of 3 trials: energy_per_token_j is unknown for the "
+                "others"
+            ),
+        ),
+        ("optuna", [({},)], None),
+        ("lhs", [(UNMEASURED,)], None),
+    ],
+)
+def test_a_sampler_that_could_not_learn_is_told(
+    space: str,
+    of_trial: list[tuple[dict[str, Any], ...]],
+    said: str | None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    prepared, outcome = ended_trials(*of_trial, space=space)
+    print_result(Live([]), prepared, outcome)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "sampler" in line] == ([said] if said else [])
 
 
 def test_the_result_for_a_machine_tells_both() -> None:
