@@ -5,11 +5,12 @@ model once and generates the same texts from the same seeds. Both have the same 
 The texts must be equal. Rounds take turns in what comes first. For a machine without a GPU, on
 which nothing else runs.
 
-    python -m tools.in_window_speed [ROUNDS]
+    python -m tools.in_window_speed --rounds 10
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -24,9 +25,8 @@ from typing import Any
 
 import psutil
 
-MODEL = "smollm2"
 SWEEP = (
-    *("tune", "--engine", "transformers", "--model", MODEL, "--machine", "cpu"),
+    *("tune", "--engine", "transformers", "--machine", "cpu"),
     *("--quantization", "none", "--fixed-length"),
     *("--space", "lhs", "--samples", "2", "--prompts", "3", "--range", "max_length=100:101"),
     *("--use-case", "fantasyWorld"),
@@ -46,41 +46,48 @@ class Speed:
     """Of the processes that measured."""
 
 
-def main(n_rounds: int) -> None:
-    """Print a row for each of at least two rounds, and the ratios."""
-    folder = Path(tempfile.mkdtemp(prefix="speed-"))
-    plan = folder / "plan"
-    _sweep(plan)  # stages the model, too, and gives the loop its configurations
+def main() -> None:
+    """Print a row for each round, and the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=10, help="at least two")
+    parser.add_argument("--model", default="smollm2")
+    options = parser.parse_args()
+    compare(options.rounds, options.model)
+
+
+def compare(n_rounds: int, model: str) -> None:
+    """Run the rounds and print them; ends with a sentence where the two sides' texts differ."""
     ratios, niceness = [], set[int]()
-    print(
-        "| round | first | loop, tokens/s | sweep, tokens/s | sweep / loop |\n|---|---|---|---|---|"
-    )
-    for number in range(n_rounds):
-        sides = [lambda n=number: _sweep(folder / str(n)), lambda: _loop(plan)]
-        sweep_first = number % 2 == 0
-        if not sweep_first:
-            sides.reverse()
-        results = [side() for side in sides]
-        if not sweep_first:
-            results.reverse()
-        sweep, loop = results
-        if sweep.texts != loop.texts:
-            sys.exit("the two sides wrote different texts")
-        niceness.update(sweep.niceness)
-        ratios.append(sweep.tokens_per_s / loop.tokens_per_s)
-        first = "sweep" if sweep_first else "loop"
-        speeds = f"{loop.tokens_per_s:.2f} | {sweep.tokens_per_s:.2f} | {ratios[-1]:.3f}"
-        print(f"| {number + 1} | {first} | {speeds} |", flush=True)
-    mean, error = statistics.mean(ratios), statistics.stdev(ratios) / n_rounds**0.5
-    print(
-        f"\nmean {mean:.3f} ± {error:.3f} (standard error), median {statistics.median(ratios):.3f}"
-    )
+    print("| round | first | loop, tokens/s | sweep, tokens/s | sweep / loop |")
+    print("|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory(prefix="speed-") as name:
+        folder = Path(name)
+        plan = folder / "plan"
+        _sweep(plan, model)  # stages the model, too, and gives the loop its configurations
+        for number in range(n_rounds):
+            if number % 2 == 0:
+                first = "sweep"
+                sweep = _sweep(folder / str(number), model)
+                loop = _loop(plan, model)
+            else:
+                first = "loop"
+                loop = _loop(plan, model)
+                sweep = _sweep(folder / str(number), model)
+            if sweep.texts != loop.texts:
+                sys.exit("the two sides wrote different texts")
+            niceness.update(sweep.niceness)
+            ratios.append(sweep.tokens_per_s / loop.tokens_per_s)
+            speeds = f"{loop.tokens_per_s:.2f} | {sweep.tokens_per_s:.2f} | {ratios[-1]:.3f}"
+            print(f"| {number + 1} | {first} | {speeds} |", flush=True)
+    mean, median = statistics.mean(ratios), statistics.median(ratios)
+    error = statistics.stdev(ratios) / n_rounds**0.5
+    print(f"\nmean {mean:.3f} ± {error:.3f} (standard error), median {median:.3f}")
     print(f"niceness of the processes that measured: {sorted(niceness)}; texts equal")
 
 
-def _sweep(folder: Path) -> Speed:
+def _sweep(folder: Path, model: str) -> Speed:
     """Run the sweep into a new folder."""
-    command = [sys.executable, "-m", "orchestrator", *SWEEP, "--out", str(folder)]
+    command = [sys.executable, "-m", "orchestrator", *SWEEP, "--model", model, "--out", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     niceness = set[int]()
     while process.poll() is None:
@@ -104,16 +111,16 @@ def _niceness_of_workers() -> set[int]:
     return found
 
 
-def _loop(plan: Path) -> Speed:
+def _loop(plan: Path, model: str) -> Speed:
     """Run the bare loop over the executions of a data set, in a process of its own."""
-    command = [sys.executable, "-m", "tools.in_window_speed", "loop", str(plan)]
+    command = [sys.executable, "-m", "tools.in_window_speed", "loop", str(plan), model]
     # as the sweep's processes have it: threads that wait don't spin
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "TQDM_DISABLE": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return Speed(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def loop(plan: Path) -> None:
+def loop(plan: Path, model_name: str) -> None:
     """Generate each text of a data set once more, and print tokens/s and the texts' hash."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -123,17 +130,22 @@ def loop(plan: Path) -> None:
 
     rows = _rows(plan)
     torch.set_num_threads(rows[0]["threads"])
-    folder = resolve(parse_model(MODEL)).path
+    folder = resolve(parse_model(model_name)).path
     tokenizer = AutoTokenizer.from_pretrained(folder)
     dtype = getattr(torch, rows[0]["compute_dtype"])
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
 
     def generate(row: dict[str, Any]) -> tuple[str, int]:
         """The text of a row and its number of tokens."""
-        message = [{"role": "user", "content": row["prompt_text"]}]
-        ids = tokenizer.apply_chat_template(
-            message, add_generation_prompt=True, return_tensors="pt", return_dict=True
-        )["input_ids"]
+        text = row["prompt_text"]
+        if row["chat_template"]:
+            message = [{"role": "user", "content": text}]
+            text = tokenizer.apply_chat_template(
+                message, tokenize=False, add_generation_prompt=True
+            )
+        # a template has written the special tokens already
+        encoded = tokenizer(text, return_tensors="pt", add_special_tokens=not row["chat_template"])
+        ids = encoded["input_ids"]
         torch.manual_seed(row["seed"])
         with torch.inference_mode():
             output = model.generate(
@@ -175,6 +187,6 @@ def _hash_of(texts: list[str]) -> str:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["loop"]:
-        loop(Path(sys.argv[2]))
+        loop(Path(sys.argv[2]), sys.argv[3])
     else:
-        main(max(2, int(sys.argv[1])) if len(sys.argv) > 1 else 10)
+        main()

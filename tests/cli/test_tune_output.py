@@ -85,16 +85,16 @@ def test_the_closing_lines(
             [(UNMEASURED,), (UNMEASURED,)],
             (
                 "The sampler optuna learned nothing: energy_per_token_j is unknown for each of 2 "
-                "trials, so their configurations are no better than random ones; `orchestrator doctor` "
-                "tells what this machine can measure"
+                "trials, so their configurations are no better than random ones; `orchestrator "
+                "doctor` tells what this machine can measure"
             ),
         ),
         (
             "optuna",
             [({},), (UNMEASURED,), ({},)],
             (
-                "The sampler optuna learned from 2 of 3 trials: energy_per_token_j is unknown for the "
-                "others"
+                "The sampler optuna learned from 2 of 3 trials: energy_per_token_j is unknown for "
+                "the others"
             ),
         ),
         ("optuna", [({},)], None),
