@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from orchestrator.dataset.checksums import differing
 from orchestrator.dataset.findings import Finding
-from orchestrator.dataset.imported import read_provenance
+from orchestrator.dataset.imported import read_left_out, read_provenance
 from orchestrator.dataset.paths import DataSetPaths, execution_id
 from orchestrator.dataset.reading import file_sha256, reason_of
 from orchestrator.dataset.tables import Trials
@@ -71,6 +71,14 @@ def _import_findings(paths: DataSetPaths) -> Iterator[Finding]:
             yield Finding("error", at, "is missing; import it again")
         elif file_sha256(copy) != item.sha256:
             yield Finding("error", at, "was edited after it was imported (its hash differs)")
+    try:
+        n_left_out = len(read_left_out(paths))
+    except (OSError, ValueError) as error:
+        yield Finding("error", f"{paths.imports.name}/{paths.left_out.name}", reason_of(error))
+        return
+    if n_left_out:
+        what = f"lists {plural(n_left_out, 'row')} or files that could not be imported"
+        yield Finding("warning", f"{paths.imports.name}/{paths.left_out.name}", what)
     if files and not paths.imported.exists():
         what = "is missing; import the same folder again to rebuild it"
         yield Finding("error", paths.imported.name, what)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,14 +12,15 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.exit_codes import FAULTS
-from orchestrator.cli.options import check_data_set, out_option
-from orchestrator.units import plural
+from orchestrator.cli.options import out_option
+from orchestrator.units import energy, plural
 
 if TYPE_CHECKING:
+    from orchestrator.dataset.imported import LeftOut
     from orchestrator.importer.import_tree import Import
 
-SHOWN = 50
-"""Most faults that are printed; --json has all."""
+LINES_SHOWN = 5
+"""Most line numbers that are printed of one fault of a file; left-out.csv has all."""
 
 
 @click.command("import")
@@ -32,15 +35,19 @@ SHOWN = 50
 @click.option(
     "--dry-run", is_flag=True, help="Only show what would be imported and what would be left out."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the counts and faults as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print counts and what was left out as JSON.")
 def import_(*, source: Path, out: Path, dry_run: bool, as_json: bool, **levels: str | None) -> int:
     """Copy measurements made with CodeCarbon alone into a data set.
 
     FOLDER holds MACHINE/MODEL/STRATEGY/USE_CASE/.../ with an emissions.csv, and output.txt if
-    there is one, of any version of CodeCarbon. The files are copied unchanged to imported/, and
-    their rows go to imported.parquet, apart from what this program measured; what is unknown is
-    null. Nothing is overwritten, and files that were imported before are skipped. Rows that
-    can't be read are listed with file and line; the exit code is then 3.
+    there is one, of any version of CodeCarbon. The files are copied to imported/, and their rows
+    go to imported.parquet, apart from what this program measured; what is unknown is null. Each
+    file is read by one rule (encoding, separator, decimal sign), which is printed. A measurement
+    that several files hold counts once.
+
+    The same command again adds what is new: a file that has grown replaces its copy, and a
+    different file of the same name gets a number. Rows and files that can't be read are listed
+    with their reason, all of them in imported/left-out.csv; the exit code is then 3.
 
     \b
     Example:
@@ -52,7 +59,7 @@ def import_(*, source: Path, out: Path, dry_run: bool, as_json: bool, **levels: 
     from orchestrator.importer.import_tree import import_tree
     from orchestrator.yaml_files import printable
 
-    check_data_set(source, "")
+    _check_source(source)
     check_folder(out)
     named = {name: value for name, value in levels.items() if value is not None}
     try:
@@ -64,44 +71,110 @@ def import_(*, source: Path, out: Path, dry_run: bool, as_json: bool, **levels: 
     if as_json:
         click.echo(json.dumps(_as_json(result)))
     else:
-        for fault in result.faults[:SHOWN]:
-            click.echo(printable(f"left out: {fault}"), err=True)
-        if len(result.faults) > SHOWN:
-            click.echo(f"... and {len(result.faults) - SHOWN} more (--json has all)", err=True)
+        for line in _notices(result):
+            click.echo(printable(line), err=True)
         for line in _lines(result, out, dry_run=dry_run):
-            click.echo(line)
-    if result.faults:
+            click.echo(printable(line))
+    if result.left_out:
         return FAULTS
     return 0
 
 
-def _flags(result: Import) -> list[str]:
-    """Every flag that a new row carries, sorted."""
-    flags: set[str] = set()
+def _check_source(source: Path) -> None:
+    """Raise UserError where the source is no folder."""
+    from orchestrator.errors import UserError
+
+    try:
+        is_folder, is_file = source.is_dir(), source.is_file()
+    except OSError:  # a name that no system takes
+        is_folder = is_file = False
+    if is_file:
+        raise UserError(
+            f"{source}: is a file; name its folder: `orchestrator import "
+            f"{shlex.quote(str(source.parent))} --machine NAME --model NAME --strategy NAME "
+            "--use-case NAME`"
+        )
+    if not is_folder:
+        raise UserError(
+            f"{source}: no such folder; name one with machine/model/strategy/useCase below it"
+        )
+
+
+def _notices(result: Import) -> Iterator[str]:
+    """What was left out, a line for each file and reason, and what was passed over."""
+    groups: dict[tuple[str, str], list[LeftOut]] = defaultdict(list)
+    for item in result.left_out:
+        groups[item.source, item.reason].append(item)
+    for (source, reason), items in sorted(groups.items()):
+        found = f" ({items[0].found!r})" if items[0].found else ""
+        lines = [str(item.line) for item in items if item.line]
+        if len(items) == 1:
+            place = f":{lines[0]}" if lines else ""
+            yield f"left out: {source}{place}: {reason}{found}"
+            continue
+        shown = ", ".join(lines[:LINES_SHOWN])
+        more = ", ..." if len(lines) > LINES_SHOWN else ""
+        first = f"; first{found}" if found else ""
+        yield f"left out: {source}: {len(items)} lines ({shown}{more}): {reason}{first}"
+    for path, why in sorted(result.passed_over.items()):
+        yield f"passed over: {path}: {why}"
+
+
+def _flags(result: Import) -> dict[str, int]:
+    """Flag -> new rows that carry it, sorted."""
+    flags: Counter[str] = Counter()
     for row in result.rows:
         flags.update(row.warning_flags)
-    return sorted(flags)
+    return dict(sorted(flags.items()))
 
 
 def _as_json(result: Import) -> dict[str, object]:
     """What `import --json` prints."""
+    from orchestrator.dataset.imported import energy_once_j
+
+    energy_j, n_added = energy_once_j(result.rows)
     return {
         "files": len(result.new),
         "identical": result.identical,
+        "grown": result.grown,
+        "renamed": result.renamed,
         "rows": len(result.rows),
+        "same": result.n_same,
+        "energy_once_j": energy_j,
+        "energy_once_rows": n_added,
+        "readings": dict(sorted(result.readings.items())),
         "flags": _flags(result),
-        "faults": result.faults,
+        "left_out": [item.model_dump() for item in result.left_out],
+        "passed_over": result.passed_over,
     }
 
 
 def _lines(result: Import, out: Path, *, dry_run: bool) -> Iterator[str]:
     """What `import` prints for a person when it is done."""
+    from orchestrator.dataset.imported import energy_once_j
+
     done = "imported to"
     if dry_run:
         done = "would be imported to"
     new = f"{plural(len(result.rows), 'measurement')} of {plural(len(result.new), 'file')}"
     yield f"{new} {done} {out}; {plural(result.identical, 'file')} skipped as imported before"
+    for reading, count in sorted(result.readings.items()):
+        yield f"read as {reading}: {plural(count, 'file')}"
+    if result.n_same:
+        yield f"{plural(result.n_same, 'row')} repeat a measurement of another row, and don't count"
+    for path in result.grown:
+        yield f"imported/{path}: has grown; it replaces the copy, all of which it holds"
+    for path in result.renamed:
+        yield f"imported/{path}: got a number, since a different file was imported before"
     if result.rows:
         with_text = sum(row.output_text is not None for row in result.rows)
-        flags = ", ".join(_flags(result))
+        flags = ", ".join(f"{name} ({count:,})" for name, count in _flags(result).items())
         yield f"{with_text} of them with a text; flags: {flags} (see docs/publish.md)"
+        energy_j, n_added = energy_once_j(result.rows)
+        yield (
+            f"energy that can be added up: {energy(energy_j)} of {plural(n_added, 'row')}; "
+            f"{len(result.rows) - n_added:,} may stand in others or have none"
+        )
+    if result.left_out:
+        listed = "" if dry_run else "; imported/left-out.csv has all"
+        yield f"left out: {len(result.left_out):,} rows or files{listed}"

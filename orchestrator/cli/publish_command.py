@@ -20,12 +20,17 @@ if TYPE_CHECKING:
     from orchestrator.dataset.findings import Finding
     from orchestrator.dataset.paths import DataSetPaths
     from orchestrator.dataset.tables import Trials
+    from orchestrator.errors import UserError
     from orchestrator.publish.publication import Publication
+    from orchestrator.publish.scan import Scanner
 
 SHOWN = 50
 """Most findings that are printed; --json has all."""
 SPDX = ("CC-BY-4.0", "CC-BY-SA-4.0", "CC0-1.0", "ODbL-1.0")
-ACCEPTABLE = ("e_mail", "home_path", "ip_address", "own_name", "password")
+ACCEPTABLE = (
+    "coordinates", "e_mail", "home_path", "host_name", "ip_address", "own_name", "password", "path",
+    "user_name",
+)  # fmt: skip
 """Rules of the scan that give false alarms. Tokens and keys of a known form can't be accepted."""
 
 
@@ -60,6 +65,11 @@ ACCEPTABLE = ("e_mail", "home_path", "ip_address", "own_name", "password")
     type=click.Choice(ACCEPTABLE),
     help="Ignore matches of this rule: they become warnings. Repeatable.",
 )
+@click.option(
+    "--remove-private",
+    is_flag=True,
+    help="Remove what the scan finds from the copies of imported tables.",
+)
 @click.option("--check", is_flag=True, help="Only check; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print findings and files as JSON.")
 def publish(
@@ -69,15 +79,20 @@ def publish(
     authors: tuple[str, ...],
     spdx: str,
     accept: tuple[str, ...],
+    remove_private: bool,
     check: bool,
     as_json: bool,
 ) -> int:
     """Prepare a data set for publication: data card, citation, checksums.
 
     Writes a data card, Croissant metadata, citation, licence and checksums into it. The data set is
-    validated first, and scanned for tokens, keys, addresses and names that reveal who measured
-    where. If either finds an error, nothing is written and the exit code is 3. Measured files are
-    never changed. Nothing is uploaded: the command for that is printed.
+    validated first, and scanned for tokens, keys, addresses, coordinates and names that reveal who
+    measured where. If either finds an error, nothing is written and the exit code is 3. Measured
+    files are never changed. Nothing is uploaded: the command for that is printed.
+
+    --remove-private changes the copies of imported tables (imported/): coordinates become empty,
+    names and paths become `removed-...`. imported.parquet is made anew from them, and
+    imported/import.json keeps the hash of each original and names the columns.
 
     \b
     Example:
@@ -89,8 +104,12 @@ def publish(
     publication = _publication(title, authors, spdx)
     _refuse_running(out)
     paths = DataSetPaths(out)
-    if not check:
-        renew(paths)  # the data card describes the columns of the present version
+    removed: dict[str, list[str]] = {}
+    if remove_private:
+        removed = _remove_private(paths, accept, check=check)
+    if not check:  # the data card describes the columns of the present version
+        renew(paths)
+        _renew_imported(paths)
     trials, findings = _findings(paths, accept)
     errors = sum(finding.severity == "error" for finding in findings)
     files: list[Path] = []
@@ -101,9 +120,13 @@ def publish(
             "findings": list(map(asdict, findings)),
             "files": [file.name for file in files],
             "written": bool(files) and not check,
+            "removed": removed,
         }
         click.echo(json.dumps(result))
     else:
+        for path, columns in removed.items():
+            done = "would be removed" if check else "removed"
+            click.echo(printable(f"{done} from imported/{path}: {', '.join(columns)}"))
         for line in _lines(out, findings, files, errors, check=check, anonymous=not authors):
             click.echo(line)
     if errors:
@@ -150,18 +173,62 @@ def _files(
         ) from error
 
 
+def _scanner(paths: DataSetPaths, accepted: tuple[str, ...]) -> Scanner:
+    """What is looked for in a data set."""
+    from orchestrator.publish.scan import Scanner, names_here
+
+    folder_names: set[str] = set()
+    for folder in paths.use_case_folders():
+        folder_names.update(folder.relative_to(paths.root).parts)
+    return Scanner(names_here(folder_names), frozenset(accepted))
+
+
+def _remove_private(
+    paths: DataSetPaths, accepted: tuple[str, ...], *, check: bool
+) -> dict[str, list[str]]:
+    """Copy of an imported table -> columns in which something was removed. Raises UserError."""
+    from orchestrator.importer.import_tree import renew_imported
+    from orchestrator.publish.private_cells import remove_private
+
+    try:
+        removed = remove_private(paths, _scanner(paths, accepted), check=check)
+        if paths.provenance.exists() and not check:
+            renew_imported(paths)
+    except (OSError, ValueError) as error:
+        raise _unreadable_import(paths, error) from error
+    return removed
+
+
+def _renew_imported(paths: DataSetPaths) -> None:
+    """Make imported.parquet anew where an earlier version wrote it. Raises UserError."""
+    from orchestrator.importer.import_tree import renew_earlier
+
+    try:
+        renew_earlier(paths)
+    except (OSError, ValueError) as error:
+        raise _unreadable_import(paths, error) from error
+
+
+def _unreadable_import(paths: DataSetPaths, error: OSError | ValueError) -> UserError:
+    """What to say where the imported files can't be read or written."""
+    from orchestrator.dataset.reading import reason_of
+    from orchestrator.errors import UserError
+
+    where = getattr(error, "filename", None) or paths.imports
+    return UserError(
+        f"{where}: can't be read or written ({reason_of(error)}); `orchestrator validate` says more"
+    )
+
+
 def _findings(paths: DataSetPaths, accepted: tuple[str, ...]) -> tuple[Trials, list[Finding]]:
     """The trials, and what `validate` and the scan for private content find, errors first."""
     from orchestrator.check.validation import validate
-    from orchestrator.publish.scan import Scanner, names_here, scan
+    from orchestrator.publish.scan import scan
 
     trials, findings = validate(paths.root)
     # publishing writes the checksums anew, so old ones that differ are no fault
     findings = [finding for finding in findings if finding.where != paths.checksums.name]
-    folder_names: set[str] = set()
-    for folder in paths.use_case_folders():
-        folder_names.update(folder.relative_to(paths.root).parts)
-    findings += scan(paths, Scanner(names_here(folder_names), frozenset(accepted)))
+    findings += scan(paths, _scanner(paths, accepted))
     return trials, sorted(findings)
 
 
@@ -181,6 +248,7 @@ def _lines(
         yield f"... and {len(findings) - SHOWN} more (--json has all)"
     if errors:
         yield f"not published: {plural(errors, 'error')}"
+        yield from _advice(findings)
         return
     names = ", ".join(file.name for file in files)
     if check:
@@ -193,4 +261,16 @@ def _lines(
         yield (
             f"Upload: hf upload ORG/NAME {shlex.quote(str(out))} . --repo-type dataset "
             '--exclude ".*" --exclude "*/.*"'
+        )
+
+
+def _advice(findings: list[Finding]) -> Iterator[str]:
+    """What can be done about private content, by where it stands."""
+    private = [one for one in findings if one.severity == "error" and "holds " in one.what]
+    if any(one.where.startswith("imported/") for one in private):
+        yield "--remove-private removes it from the copies of imported tables"
+    if any(one.where.endswith("/trial.json") for one in private):
+        yield (
+            "a trial.json is sealed and stays as it is: say --accept RULE if it may be published, "
+            "or move the trial's folder out of the data set and measure it again without that name"
         )

@@ -8,6 +8,8 @@ value is unknown, and no sum of summary.parquet includes them.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Iterable
 from typing import Annotated
@@ -19,6 +21,7 @@ from orchestrator.dataset.parquet import to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
 from orchestrator.nouns import Column, Noun
 from orchestrator.outside_files import read_text
+from orchestrator.unknowns import known
 
 IMPORT_FLAGS: dict[str, tuple[str, Severity]] = {
     "imported": ("made without this program; on every row", "told"),
@@ -41,6 +44,26 @@ IMPORT_FLAGS: dict[str, tuple[str, Severity]] = {
         "several rows of one run, whose later ones may contain the earlier ones: add none up",
         "doubtful",
     ),
+    "contains_tasks": (
+        "the total of a run whose tasks are rows, too: add up the tasks or the total",
+        "told",
+    ),
+    "overlapping": (
+        "another run on the same machine at the same time, whose energy it may have: add none up",
+        "doubtful",
+    ),
+    "copies_differ": (
+        "another file has this measurement with another energy: numbers may have been changed",
+        "doubtful",
+    ),
+    "zero_cpu_energy": (
+        "the CPU's energy is 0, as where its counter can't be read: null, and not in the total",
+        "doubtful",
+    ),
+    "not_a_configuration": (
+        "a column named like a hyperparameter holds what none can be: null here, see notes",
+        "told",
+    ),
     "energy_sum_differs": (
         "CPU, GPU and RAM don't add up to the total within 1 %: numbers may have been changed",
         "doubtful",
@@ -54,7 +77,10 @@ IMPORT_FLAGS: dict[str, tuple[str, Severity]] = {
         "doubtful",
     ),
 }
-"""Flag of imported.parquet -> (meaning, severity); importer/imported_rows.py sets each."""
+"""Flag of imported.parquet -> (meaning, severity); imported_rows.py and measurements.py of the
+importer set them."""
+COUNTED_ELSEWHERE = frozenset({"contains_tasks", "same_run_id", "overlapping"})
+"""Flags of rows whose energy may stand in other rows, too: no sum may have them."""
 
 
 def describe_import_flags() -> str:
@@ -84,7 +110,13 @@ class ImportedRow(Noun):
         ),
     ]
     project_name: Annotated[str | None, Column("as CodeCarbon wrote it", null="none")]
-    run_id: Annotated[str | None, Column("as CodeCarbon wrote it", null="none")]
+    run_id: Annotated[
+        str | None,
+        Column("as CodeCarbon wrote it; its version 1 named it experiment_id", null="none"),
+    ]
+    task_name: Annotated[
+        str | None, Column("task within the run, in CodeCarbon's task mode", null="no task")
+    ] = None
     max_length: Annotated[
         float | None, Column("requested, where the csv has such a column", "tokens", "not recorded")
     ]
@@ -103,13 +135,20 @@ class ImportedRow(Noun):
     ]
     energy_j: Annotated[float | None, Column("the same in joules", "J", "not measured, see notes")]
     gpu_energy_cc_j: Annotated[
-        float | None, Column("GPU energy by CodeCarbon", "J", "no GPU or not measured, see notes")
+        float | None,
+        Column("GPU energy by CodeCarbon", "J", "no GPU, not recorded or not measured, see notes"),
     ]
     cpu_energy_j: Annotated[
-        float | None, Column("CPU energy by CodeCarbon, by an unknown method", "J", "not recorded")
+        float | None,
+        Column(
+            "CPU energy by CodeCarbon, by an unknown method",
+            "J",
+            "not recorded or not measured, see notes",
+        ),
     ]
     ram_energy_j: Annotated[
-        float | None, Column("RAM energy by CodeCarbon: a model", "J", "not recorded")
+        float | None,
+        Column("RAM energy by CodeCarbon: a model", "J", "not recorded or not measured, see notes"),
     ]
     emissions_kg: Annotated[
         float | None, Column("CodeCarbon's emissions, CO2 equivalent", "kg", "not recorded")
@@ -135,12 +174,38 @@ class ImportedFile(Noun):
     path: str
     """The copy's path, relative to imported/."""
     sha256: str
+    """Of the copy."""
     source: str
     """The original's path, from the name of the imported folder on.
 
     The path to that folder is left out, since it may contain private names."""
     imported_at: str
     imported_by: str
+    reading: str | None = None
+    """How a table was read: encoding, separator, decimal sign. None: no table, or not recorded."""
+    original_sha256: str | None = None
+    """Of the file as it was imported, where private content was removed from the copy since."""
+    removed: tuple[str, ...] = ()
+    """Columns in which private content was removed from the copy."""
+
+
+class LeftOut(Noun):
+    """A line of left-out.csv: a row, or a whole file, that could not be imported."""
+
+    source: str
+    """The file's path, from the name of the imported folder on."""
+    line: int | None
+    """None: the whole file."""
+    reason: str
+    found: str
+    """What stands there; "" where it can't be shown."""
+    copy_path: str
+    """The file's copy, relative to imported/; "" where the file was not copied."""
+
+    @property
+    def order(self) -> tuple[str, int, str]:
+        """Lines of left-out.csv stand in this order."""
+        return self.source, self.line or 0, self.reason
 
 
 _FILES = TypeAdapter(list[ImportedFile])
@@ -169,3 +234,40 @@ def write_provenance(paths: DataSetPaths, files: Iterable[ImportedFile]) -> None
 def write_imported(paths: DataSetPaths, rows: Iterable[ImportedRow]) -> None:
     """Replace imported.parquet by these rows, in one step."""
     write_parquet(paths.imported, to_table(ImportedRow, (row.model_dump() for row in rows)))
+
+
+def energy_once_j(rows: Iterable[ImportedRow]) -> tuple[float, int]:
+    """(energy in J, number of rows) of the rows that can be added up.
+
+    Those whose energy is not known, or may stand in other rows, too, are left out.
+    """
+    once = [row for row in rows if not COUNTED_ELSEWHERE & set(row.warning_flags)]
+    energies_j = known(row.energy_j for row in once)
+    return sum(energies_j), len(energies_j)
+
+
+def read_left_out(paths: DataSetPaths) -> list[LeftOut]:
+    """The lines of left-out.csv; empty where everything could be imported.
+
+    Raises OSError where it can't be read, and ValueError where this program didn't write it.
+    """
+    if not paths.left_out.exists():
+        return []
+    lines = csv.DictReader(io.StringIO(read_text(paths.left_out), newline=""))
+    try:
+        return [LeftOut.model_validate({**line, "line": line["line"] or None}) for line in lines]
+    except (ValidationError, KeyError, TypeError, csv.Error) as error:
+        raise ValueError("isn't a list of left-out rows as this program writes it") from error
+
+
+def write_left_out(paths: DataSetPaths, items: Iterable[LeftOut]) -> None:
+    """Replace left-out.csv, in one step; without items there is none."""
+    ordered = sorted(set(items), key=lambda item: item.order)
+    if not ordered:
+        paths.left_out.unlink(missing_ok=True)
+        return
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(LeftOut.model_fields), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(item.model_dump() for item in ordered)
+    write_atomically(paths.left_out, out.getvalue().encode())

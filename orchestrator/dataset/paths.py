@@ -98,6 +98,11 @@ class DataSetPaths:
         return self.imports / "import.json"
 
     @property
+    def left_out(self) -> Path:
+        """Rows and files that could not be imported, each with its reason."""
+        return self.imports / "left-out.csv"
+
+    @property
     def imported(self) -> Path:
         """Derived from those copies: a row a measurement."""
         return self.root / "imported.parquet"

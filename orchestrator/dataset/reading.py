@@ -38,6 +38,11 @@ def read_object(path: Path) -> dict[str, Any]:
     return content
 
 
+def bytes_sha256(data: bytes) -> str:
+    """Hash of bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def file_sha256(path: Path) -> str:
     """Hash of a file's bytes. Raises OSError, or ValueError where it is no regular file."""
     with open_regular(path) as stream:

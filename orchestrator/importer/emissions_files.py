@@ -7,10 +7,12 @@ such a file with semicolons between the cells.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+from orchestrator.dataset.delimited import DELIMITERS, Delimited, Record, read_delimited
+from orchestrator.importer.decimal_sign import SIGNS, DecimalRule, decimal_rule, read_number
 
 ALIASES = {"run-id": "run_id"}
 """Another spelling of a column's name -> CodeCarbon's. Upper and lower case don't matter."""
@@ -22,6 +24,10 @@ NUMBERS = (
     "max_length", "top_p", "top_k", "temperature",
 )  # fmt: skip
 """Columns that are read as numbers; none of them can be below 0."""
+NOTHING = ("none", "nan", "null", "na", "n/a", "<na>")
+"""What Python and pandas write where there is no value, in lower case."""
+LONGEST_CELL = 40
+"""Most characters of a cell that a reason shows."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,22 @@ class EmissionsRow:
     """Column -> value, for the columns in NUMBERS."""
     texts: dict[str, str]
     """Column -> value, for all other columns."""
+    unread: dict[str, str]
+    """Column -> why its cell, which isn't empty, holds no value."""
+    columns: frozenset[str]
+    """All columns that the file has for this row."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A row that can't be read."""
+
+    line: int
+    """Line of the file, from 1; 0: the whole file."""
+    reason: str
+    """The same for all rows that have this fault."""
+    found: str
+    """What stands there instead; "" where it can't be shown."""
 
 
 @dataclass(frozen=True)
@@ -46,66 +68,48 @@ class Emissions:
     """The rows that could be read."""
     n_rows: int
     """Number of rows, unreadable ones included."""
-    faults: tuple[tuple[int, str], ...]
-    """(line, what is wrong) of each unreadable row."""
+    faults: tuple[Fault, ...]
+    reading: str
+    """How the whole file was read: encoding, what separates its cells, decimal sign."""
+
+
+class _UnreadableError(ValueError):
+    """A row can't be read; the arguments are a fault's reason and what was found."""
 
 
 def read_emissions(data: bytes) -> Emissions:
     """Read a file. Raises ValueError with one sentence where it is no emissions.csv."""
-    csv.field_size_limit(2**24)
-    text = _decoded(data)
-    if "\0" in text:
-        raise ValueError("holds zero bytes; it is no text file")
-    delimiter = _delimiter(text)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    table = read_delimited(data)
+    places = list(_rows(table))
+    rule = decimal_rule(_number_cells(places), table.delimiter)
+    rows, faults = [], []
+    for number, (names, record) in enumerate(places, 1):
+        try:
+            rows.append(_row(number, names, record, rule))
+        except _UnreadableError as error:
+            reason, found = error.args
+            faults.append(Fault(record.line, reason, found))
+    reading = f"{table.encoding}, {DELIMITERS[table.delimiter]}, {SIGNS[rule.sign]}"
+    return Emissions(tuple(rows), len(places), tuple(faults), reading)
+
+
+def _rows(table: Delimited) -> Iterator[tuple[list[str], Record]]:
+    """(names of the columns, record) for each row; raises ValueError for a wrong header.
+
+    A header may stand again further down, where a file was appended, and may name other columns.
+    """
     names: list[str] = []
-    rows, faults, n_rows = [], [], 0
-    cells: list[str]
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            break
-        except csv.Error as error:
-            faults.append((line, f"is no row of a CSV file ({error})"))
+    for record in table.records:
+        if record.is_blank:
             continue
-        if not any(cell.strip() for cell in cells):
+        named = list(map(_name, record.cells))
+        if not record.fault and (not names or set(NEEDED) <= set(named)):
+            _check_header(named)
+            names = named
             continue
-        if not names:
-            names = list(map(_name, cells))
-            _check_header(names)
-            continue
-        if list(map(_name, cells)) == names:  # the header of a second file that was appended
-            continue
-        n_rows += 1
-        try:
-            numbers, texts = _values(names, cells, decimal_comma=delimiter != ",")
-        except ValueError as error:
-            faults.append((line, str(error)))
-            continue
-        rows.append(EmissionsRow(n_rows, line, numbers, texts))
+        yield names, record
     if not names:
         raise ValueError("is empty")
-    return Emissions(tuple(rows), n_rows, tuple(faults))
-
-
-def _decoded(data: bytes) -> str:
-    """The text of a file in UTF-8, or in what Excel writes: UTF-16 or Windows-1252."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16", "replace")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", "replace")
-
-
-def _delimiter(text: str) -> str:
-    """Comma, semicolon or tab: whichever the header has most of."""
-    for line in text.splitlines():
-        if line.strip():
-            return max(",;\t", key=line.count)
-    return ","
 
 
 def _name(cell: str) -> str:
@@ -126,43 +130,60 @@ def _check_header(names: list[str]) -> None:
             raise ValueError(f"has two columns {name}; remove one")
 
 
-def _values(
-    names: list[str], cells: list[str], *, decimal_comma: bool
-) -> tuple[dict[str, float], dict[str, str]]:
-    """The numbers and the texts of a row, by column. Raises ValueError saying what is wrong."""
-    if len(cells) != len(names):
-        raise ValueError(
-            f"has {len(cells)} cells under {len(names)} columns; complete the row or remove it"
+def _number_cells(places: list[tuple[list[str], Record]]) -> Iterator[list[str]]:
+    """Of each row that is complete the cells that should be numbers."""
+    for names, record in places:
+        if len(record.cells) == len(names):
+            cells = zip(names, record.cells, strict=True)
+            yield [cell.strip() for name, cell in cells if name in NUMBERS]
+
+
+def _row(number: int, names: list[str], record: Record, rule: DecimalRule) -> EmissionsRow:
+    """One row. Raises _UnreadableError."""
+    if record.fault:
+        raise _UnreadableError(record.fault, "")
+    if len(record.cells) != len(names):
+        raise _UnreadableError(
+            "has more or fewer cells than there are columns; complete the row or remove it",
+            f"{len(record.cells)} cells under {len(names)} columns",
         )
-    numbers, texts = {}, {}
-    for name, cell in zip(names, cells, strict=True):
-        value = cell.strip()
-        if not value or not name:
-            continue
-        if name in NUMBERS:
-            numbers[name] = _number(name, value, decimal_comma=decimal_comma)
+    cells = zip(names, map(str.strip, record.cells), strict=True)
+    filled = {name: cell for name, cell in cells if name and cell}
+    numbers: dict[str, float] = {}
+    texts: dict[str, str] = {}
+    unread: dict[str, str] = {}
+    for name, cell in filled.items():
+        if cell.lower() in NOTHING and name not in NEEDED:
+            unread[name] = f"the csv says {cell!r}"
+        elif name not in NUMBERS:
+            texts[name] = cell
         else:
-            texts[name] = value
+            _add_number(numbers, unread, name, cell, rule)
     for name in NEEDED:
         if name not in numbers:
-            raise ValueError(f"{name} is empty")
-    return numbers, texts
+            raise _UnreadableError(f"{name}: is empty", "")
+    return EmissionsRow(number, record.line, numbers, texts, unread, frozenset(names))
 
 
-def _number(name: str, value: str, *, decimal_comma: bool) -> float:
-    """A finite number >= 0. Raises ValueError for anything else, also for "1.234,5".
+def _add_number(
+    numbers: dict[str, float], unread: dict[str, str], name: str, cell: str, rule: DecimalRule
+) -> None:
+    """Add a cell to the numbers, or why it is none to `unread`.
 
-    `decimal_comma`: the cells are not separated by commas, so a comma is the decimal point.
+    Raises _UnreadableError for a needed column's.
     """
-    plain = value
-    if decimal_comma and value.count(",") == 1 and "." not in value:
-        plain = value.replace(",", ".")
     try:
-        number = float(plain)
-    except ValueError:
-        raise ValueError(
-            f"{name}: {value[:40]!r} is no number; export it without thousands separators"
-        ) from None
-    if not math.isfinite(number) or number < 0 or "_" in plain:  # float() takes "1_000"
-        raise ValueError(f"{name}: {value[:40]} must be a number of 0 or more")
+        numbers[name] = _number(cell, rule)
+    except ValueError as error:
+        shown = cell[:LONGEST_CELL]
+        if name in NEEDED:
+            raise _UnreadableError(f"{name}: {error}", shown) from None
+        unread[name] = f"the csv says {shown!r}, which {error}"
+
+
+def _number(value: str, rule: DecimalRule) -> float:
+    """A finite number >= 0. Raises ValueError saying what it is instead."""
+    number = read_number(value, rule)
+    if not math.isfinite(number) or number < 0:
+        raise ValueError("must be 0 or more, and finite")
     return number

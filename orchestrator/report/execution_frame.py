@@ -86,6 +86,11 @@ def read_data(paths: DataSetPaths) -> Data:
     Raises UserError where the table is missing, can't be read, or a newer program wrote it.
     """
     path, remedy = paths.executions, "`orchestrator summarize` makes it anew"
+    if not path.exists() and paths.imported.exists() and not paths.sealed_trials():
+        raise UserError(
+            f"{paths.root}: holds imported measurements only, which are in imported.parquet; "
+            "the report shows what `orchestrator tune` measures"
+        )
     try:
         table = read_parquet(path)
         frame = upgraded_table(path.name, table)

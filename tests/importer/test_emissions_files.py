@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.dataset.trial_texts import CODECARBON_FIELDS
-from orchestrator.importer.emissions_files import NUMBERS, read_emissions
+from orchestrator.importer.emissions_files import NOTHING, NUMBERS, Fault, read_emissions
 from tests import builders
 
 numbers = st.floats(min_value=0, max_value=1e12)
 cells = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20).filter(
-    lambda text: text == text.strip()
+    lambda text: text == text.strip() and text.lower() not in NOTHING
 )
 
 
@@ -33,6 +33,7 @@ def rows(draw: st.DrawFn) -> tuple[list[str], list[dict[str, float | str]]]:
         {name: draw(numbers if name in NUMBERS else cells) for name in names}
         for _ in range(draw(st.integers(min_value=1, max_value=4)))
     ]
+    values[0]["duration"] = 0.5  # shows the decimal sign of the file
     return names, values
 
 
@@ -63,6 +64,7 @@ def test_round_trip(
         )
     read = read_emissions(out.getvalue().encode(encoding))
     assert read.faults == ()
+    assert read.reading.startswith(encoding.replace("utf", "UTF").replace("-sig", " with byte"))
     assert [row.numbers | row.texts for row in read.rows] == values
 
 
@@ -75,44 +77,40 @@ def test_any_bytes_are_read_or_refused_in_a_sentence(data: bytes) -> None:
 
 
 HEADER = "duration,energy_consumed,gpu_model"
+CELLS = "has more or fewer cells than there are columns; complete the row or remove it"
+QUOTE = "has a quote that isn't closed, or that stands within a cell"
 
 
 @pytest.mark.parametrize(
-    ("row", "says"),
+    ("row", "reason", "found"),
     [
+        ("1,2", CELLS, "2 cells under 3 columns"),
+        ("1,2,x,y", CELLS, "4 cells under 3 columns"),
+        ("1,,x", "energy_consumed: is empty", ""),
+        ("1,-2,x", "energy_consumed: must be 0 or more, and finite", "-2"),
+        ("1,nan,x", "energy_consumed: is no number", "nan"),
+        ("inf,2,x", "duration: is no number", "inf"),
+        ("1e999,2,x", "duration: must be 0 or more, and finite", "1e999"),
+        ("1_0,2,x", "duration: is no number", "1_0"),
+        ("12 s,2,x", "duration: is no number", "12 s"),
+        ('"1,5",2,x', "duration: has no decimal point, as the file's numbers have", "1,5"),
         (
-            "1,2",
-            "has 2 cells under 3 columns; complete the row or remove it",
+            '"1,500",2,x',
+            "duration: may have decimals or thousands; write it without a separator",
+            "1,500",
         ),
-        (
-            "1,2,x,y",
-            "has 4 cells under 3 columns; complete the row or remove it",
-        ),
-        ("1,,x", "energy_consumed is empty"),
-        ("1,-2,x", "energy_consumed: -2 must be a number of 0 or more"),
-        ("1,nan,x", "energy_consumed: nan must be a number of 0 or more"),
-        ("inf,2,x", "duration: inf must be a number of 0 or more"),
-        ("1_0,2,x", "duration: 1_0 must be a number of 0 or more"),
-        ("one,2,x", "duration: 'one' is no number; export it without thousands separators"),
-        ('"1,5",2,x', "duration: '1,5' is no number; export it without thousands separators"),
+        ('1,2,"x', QUOTE, ""),
+        ("1,2,\0\0", "holds zero bytes, as a crash leaves them", ""),
     ],
 )
-def test_a_bad_row_is_listed_and_loses_no_other(row: str, says: str) -> None:
-    read = read_emissions(f"{HEADER}\n1,2,a\n{row}\n\n3,4,b\n".encode())
-    assert read.faults == ((3, says),)
+def test_a_bad_row_is_listed_and_loses_no_other(row: str, reason: str, found: str) -> None:
+    read = read_emissions(f"{HEADER}\n1.5,2,a\n{row}\n\n3,4,b\n".encode())
+    assert read.faults == (Fault(3, reason, found),)
     assert [(one.number, one.line, one.texts["gpu_model"]) for one in read.rows] == [
         (1, 2, "a"),
         (3, 5, "b"),
     ]
     assert read.n_rows == 3
-
-
-def test_a_decimal_comma_with_thousands_is_refused_not_guessed() -> None:
-    read = read_emissions(b"duration;energy_consumed\n1.234,5;0,5\n1234,5;0,5\n")
-    assert read.faults == (
-        (2, "duration: '1.234,5' is no number; export it without thousands separators"),
-    )
-    assert read.rows[0].numbers == {"duration": 1234.5, "energy_consumed": 0.5}
 
 
 def test_joined_files_and_old_encodings() -> None:
@@ -126,7 +124,7 @@ def test_joined_files_and_old_encodings() -> None:
         (b"", "is empty"),
         (b"a,b\n1,2\n", "has no column duration and energy_consumed"),
         (b"duration,energy_consumed,duration\n", "has two columns duration"),
-        (b"duration,energy_consumed\n\0", "holds zero bytes"),
+        (b"\0\0\0\0", "is empty"),
     ],
 )
 def test_what_is_no_emissions_csv(data: bytes, says: str) -> None:

@@ -27,13 +27,18 @@ ROW = {
     "country_iso_code": "ITA", "region": "lazio", "gpu_count": 1, "gpu_model": "1 x GTX 1650 Ti",
     "tracking_mode": "machine",
 }  # fmt: skip
+CELLS = "has more or fewer cells than there are columns; complete the row or remove it"
+NO_TABLE = (
+    "has no column duration and energy_consumed; its first line must name CodeCarbon's columns"
+)
 PLACE = "pc/llama2/uniformSampling/fantasyWorld"
 
 
 def table(*changes: dict[str, Any], separator: str = ",", more: tuple[str, ...] = ()) -> str:
     lines = [separator.join([*NAMES, *more])]
     for number, change in enumerate(changes):
-        row = {**ROW, "run_id": f"r{number}", "cpu_power": 40 + number, **change}
+        own = {"run_id": f"r{number}", "cpu_power": 40 + number}
+        row = {**ROW, **own, "timestamp": f"2024-05-01T10:{2 * number:02}:00", **change}
         lines.append(separator.join(str(row.get(name, "")) for name in (*CODECARBON_FIELDS, *more)))
     return "\n".join(lines) + "\n"
 
@@ -51,7 +56,7 @@ def old(tmp_path: Path) -> Path:
     write(tmp_path / "old" / PLACE, table({}, {}, {}), "Output: a\nOutput: b\nOutput: c\n")
     write(
         tmp_path / "old" / "colab/mistral/latinHypercubeSampling/danceCoreography/run 1",
-        table({}),
+        table({"run_id": "dance", "timestamp": "2024-05-02T10:00:00"}),
         "A dance.",
     )
     return tmp_path / "old"
@@ -86,9 +91,9 @@ def test_the_documented_layout(
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("4 measurements of 4 files imported")
     assert tree(old) == source
-    assert {
-        name: data for name, data in tree(paths.imports).items() if name != "import.json"
-    } == source
+    copied = tree(paths.imports)
+    assert copied.pop("import.json")
+    assert copied == source
     dance, first, second, _ = rows(paths)
     levels = ("machine", "model", "strategy", "use_case", "run")
     assert [dance[name] for name in levels] == [
@@ -121,7 +126,7 @@ def test_again_changes_nothing_and_more_is_added(
     before = tree(paths.root)
     assert call(*arguments).out.startswith("0 measurements of 0 files imported")
     assert tree(paths.root) == before
-    write(old / "pc/mistral/uniformSampling/fantasyWorld", table({}))
+    write(old / "pc/mistral/uniformSampling/fantasyWorld", table({"run_id": "another"}))
     assert call(*arguments).out.startswith("1 measurement of 1 file imported")
     assert len(rows(paths)) == 5
 
@@ -135,16 +140,74 @@ def test_a_dry_run_writes_nothing(
     assert not paths.root.exists()
 
 
-def test_nothing_is_overwritten(
+def test_a_different_file_of_the_same_name_gets_a_number_and_stops_nothing(
     old: Path, paths: DataSetPaths, call: Callable[..., Outcome]
 ) -> None:
-    call("import", str(old), "--out", str(paths.root))
-    before = tree(paths.root)
+    arguments = ("import", str(old), "--out", str(paths.root))
+    call(*arguments)
+    before = tree(paths.imports)
     write(old / PLACE, table({"duration": 7}))
-    done = call("import", str(old), "--out", str(paths.root))
-    assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "a different file was imported to" in done.err
-    assert tree(paths.root) == before
+    write(old / "pc/mistral/uniformSampling/fantasyWorld", table({"run_id": "another"}))
+    done = call(*arguments)
+    assert done.code == 0
+    assert done.out.startswith("2 measurements of 2 files imported")
+    assert f"imported/{PLACE}/emissions_2.csv: got a number" in done.out
+    after = tree(paths.imports)
+    assert {name: after[name] for name in before if name != "import.json"} == {
+        name: data for name, data in before.items() if name != "import.json"
+    }
+    assert call(*arguments).out.startswith("0 measurements of 0 files imported")
+    assert tree(paths.imports) == after
+    assert call("validate", "--out", str(paths.root)).code == 0
+
+
+@pytest.mark.parametrize("with_columns", [False, True])
+def test_a_file_that_has_grown_replaces_its_copy(
+    old: Path, paths: DataSetPaths, call: Callable[..., Outcome], *, with_columns: bool
+) -> None:
+    arguments = ("import", str(old), "--out", str(paths.root))
+    call(*arguments)
+    first = (old / PLACE / "emissions.csv").read_text()
+    grown = table({}, {}, {}, {}, {}, more=("wue",) if with_columns else ())
+    write(old / PLACE, grown, "Output: a\nOutput: b\nOutput: c\nOutput: d\nOutput: e\n")
+    ids = {row["execution"] for row in rows(paths)}
+    done = call(*arguments)
+    assert done.out.startswith("2 measurements of 2 files imported")
+    assert f"imported/{PLACE}/emissions.csv: has grown" in done.out
+    assert (paths.imports / PLACE / "emissions.csv").read_text() == grown
+    assert ids < {row["execution"] for row in rows(paths)}
+    assert rows(paths)[-1]["output_text"] == "e"
+    assert call("validate", "--out", str(paths.root)).code == 0
+    # an older state of the file has nothing new
+    (old / PLACE / "emissions.csv").write_text(first)
+    after = tree(paths.root)
+    assert call(*arguments).out.startswith("0 measurements of 0 files imported")
+    assert tree(paths.root) == after
+
+
+def test_a_copy_that_is_gone_is_restored(
+    old: Path, paths: DataSetPaths, call: Callable[..., Outcome]
+) -> None:
+    arguments = ("import", str(old), "--out", str(paths.root))
+    call(*arguments)
+    copy = paths.imports / PLACE / "emissions.csv"
+    content = copy.read_bytes()
+    copy.unlink()
+    assert "is missing; import it again" in call("validate", "--out", str(paths.root)).out
+    call(*arguments)
+    assert copy.read_bytes() == content
+    assert call("validate", "--out", str(paths.root)).code == 0
+
+
+def test_a_copy_that_can_no_longer_be_read_loses_nothing_else(
+    old: Path, paths: DataSetPaths, call: Callable[..., Outcome]
+) -> None:
+    arguments = ("import", str(old), "--out", str(paths.root))
+    call(*arguments)
+    (paths.imports / PLACE / "emissions.csv").write_text("a,b\n1,2\n")
+    done = call(*arguments)
+    assert (done.code, [row["run_id"] for row in rows(paths)]) == (3, ["dance"])
+    assert f"left out: old/{PLACE}/emissions.csv: {NO_TABLE}" in done.err
 
 
 def test_an_interrupted_import_is_resumed(
@@ -165,13 +228,10 @@ def test_bad_rows_and_files_lose_nothing_else(
     file.write_text(file.read_text() + "cut,here\n")
     write(old / "pc/llama2/uniformSampling/other", "a,b\n1,2\n")
     done = call("import", str(old), "--out", str(paths.root))
-    no_table = (
-        "has no column duration and energy_consumed; its first line must name CodeCarbon's columns"
-    )
     assert done.code == 3
     assert done.err.splitlines() == [
-        f"left out: {file}:5: has 2 cells under 29 columns; complete the row or remove it",
-        f"left out: {old}/pc/llama2/uniformSampling/other/emissions.csv: {no_table}",
+        f"left out: old/{PLACE}/emissions.csv:5: {CELLS} ('2 cells under 29 columns')",
+        f"left out: old/pc/llama2/uniformSampling/other/emissions.csv: {NO_TABLE}",
     ]
     assert len(rows(paths)) == 4
     assert rows(paths)[1]["output_text"] is None, "three texts for four rows: nobody knows whose"
@@ -272,6 +332,7 @@ def test_what_is_no_tree_of_codecarbon(
     for source, code, says in [
         ("missing", 2, "no such folder"),
         ("empty", 2, "holds no emissions.csv"),
+        ("empty", 2, "empty/emissions.csv: is a link; put a copy there instead"),
         ("ours", 3, "is a trial of this program; take it over with `orchestrator merge`"),
     ]:
         done = call("import", str(tmp_path / source), "--out", str(paths.root))
@@ -281,13 +342,3 @@ def test_what_is_no_tree_of_codecarbon(
         "lies in the data set itself"
         in call("import", str(paths.imports), "--out", str(paths.root)).err
     )
-
-
-def test_backups_of_codecarbon_are_measurements_too(
-    old: Path, paths: DataSetPaths, call: Callable[..., Outcome]
-) -> None:
-    shutil.copy(old / PLACE / "emissions.csv", old / PLACE / "emissions.csv.bak")
-    call("import", str(old), "--out", str(paths.root))
-    imported = [row for row in rows(paths) if row["machine"] == "pc"]
-    assert len(imported) == 6
-    assert {row["output_text"] for row in imported} == {None}, "one output.txt for two tables"

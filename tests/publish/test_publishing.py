@@ -30,7 +30,7 @@ from orchestrator.publish.card_figures import Content, content_of
 from orchestrator.publish.licences import LICENCES, TERMS, UNKNOWN, licence_of_texts
 from orchestrator.publish.publication import Publication
 from orchestrator.publish.publishing import citation
-from orchestrator.publish.scan import RULES
+from orchestrator.publish.scan import COLUMN_RULES, RULES
 from tests import builders
 from tests.check.test_plausibility import verdict
 from tests.commandline import Outcome, caller
@@ -331,7 +331,7 @@ def test_licences_of_texts() -> None:
 
 def test_tables_of_the_command_line_are_the_modules() -> None:
     assert tuple(LICENCES) == SPDX
-    assert set(ACCEPTABLE) <= RULES.keys() | {"own_name"}
+    assert set(ACCEPTABLE) <= RULES.keys() | COLUMN_RULES.keys() | {"own_name", "path"}
 
 
 def test_bibtex_holds_any_title() -> None:

@@ -76,11 +76,67 @@ def test_in_other_files(paths: DataSetPaths, rule: str) -> None:
     assert {f.severity for f in scan(paths, accepting)} == {"warning"}
 
 
+@pytest.mark.parametrize("name", ["NOTES.txt", "mine.csv"])
+def test_in_utf_16(paths: DataSetPaths, name: str) -> None:
+    (paths.root / name).write_bytes("a,b\n1,/home/ada/x\n".encode("utf-16"))
+    assert {f.what.rpartition("(")[2] for f in scan(paths, SCANNER)} >= {"home_path)"}
+
+
 def test_passwords_as_json_keys(paths: DataSetPaths) -> None:
     (paths.root / "settings.json").write_text(
         json.dumps({"token": "aslkdjf93", "nested": {"api_key": "lkjsdf0934"}})
     )
     assert len(scan(paths, SCANNER)) == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "rule"),
+    [
+        ("longitude", 9.18951, "coordinates"),
+        ("lat", "45.46", "coordinates"),
+        ("hostname", "ada-pc", "host_name"),
+        ("username", "lovelace", "user_name"),
+    ],
+)
+def test_names_and_places_in_json_and_in_any_table(
+    paths: DataSetPaths, key: str, value: object, rule: str
+) -> None:
+    (paths.root / "settings.json").write_text(json.dumps({"nested": [{key: value}]}))
+    (paths.root / "mine.csv").write_text(f"a,{key.upper()}\n1,{value}\n")
+    assert [(f.where, f.what.partition(":")[0]) for f in scan(paths, SCANNER)] == [
+        ("mine.csv", key.upper()),
+        ("settings.json", key),
+    ]
+    assert {f.what.rpartition("(")[2] for f in scan(paths, SCANNER)} == {f"{rule})"}
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        ("longitude", "9"),
+        ("longitude", "-9.0"),
+        ("latitude", "None"),
+        ("latitude", ""),
+        ("host", "abcdef012345"),
+        ("hostname", "localhost"),
+        ("slurm_node", "whole"),
+        ("gpu_model", "2 x A100/PCIe"),
+        ("os", "/"),
+        ("note", "https://example.org/a/b"),
+        ("user", "removed-user_name"),
+    ],
+)
+def test_cells_that_tell_nothing(paths: DataSetPaths, column: str, cell: str) -> None:
+    (paths.root / "mine.csv").write_text(f"a,{column}\n1,{cell}\n")
+    assert scan(paths, SCANNER) == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/data/ada/x", "D:\\ada\\x", "\\\\server\\ada\\x", "/scratch/a b/x"]
+)
+def test_paths_in_tables(paths: DataSetPaths, path: str) -> None:
+    (paths.root / "mine.csv").write_text(f"a,note\n1,{path}\n")
+    assert [f.what for f in scan(paths, SCANNER)] == ["note: holds a path (path)"]
 
 
 @pytest.mark.parametrize(
