@@ -9,7 +9,7 @@ import sys
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.sweep_plan import SweepPlan, read_plan
 from orchestrator.engine import ENGINES
-from orchestrator.engine.weights import expected_revision, locate
+from orchestrator.engine.weights import checked, expected_revision, locate
 from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import Model
 from orchestrator.sweep.prepare import Say
@@ -43,6 +43,24 @@ def staged_revisions(resolved: Resolved, say: Say) -> dict[str, str]:
     return {model.label: staged_weights(model, say) for model in resolved.models}
 
 
+def checked_files(resolved: Resolved, say: Say) -> dict[str, dict[str, str]]:
+    """Label of a model -> file -> SHA-256, of weights that are on this machine and unaltered.
+
+    Raises ModelUnavailableError, in one sentence, where a file was altered, removed or added.
+    """
+    if not ENGINES[resolved.request.engine].needs_weights:
+        return {}
+    files = {}
+    for model in resolved.models:
+        weights = locate(model, say)
+        # random weights have no original: each version of torch may draw them differently
+        if weights is not None:
+            checked_sha256 = checked(model, weights, say).sha256
+            if model.kind != "synthetic":
+                files[model.label] = checked_sha256
+    return files
+
+
 def _own_revisions(resolved: Resolved) -> dict[str, str]:
     """An engine without weights: its name stands for them."""
     return {model.label: resolved.request.engine for model in resolved.models}
@@ -53,7 +71,7 @@ def staged_weights(model: Model, say: Say) -> str:
 
     Raises ModelUnavailableError with the last lines of what staging said.
     """
-    weights = locate(model)
+    weights = locate(model, say)
     if weights:
         return weights.revision
     say(f"{model.label}: not on this machine yet, staging it")

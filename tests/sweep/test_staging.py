@@ -24,7 +24,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Label of a model -> revision of its weights on this machine; empty until a test fills it."""
     revisions: dict[str, str] = {}
 
-    def locate(model: Model) -> Weights | None:
+    def locate(model: Model, _say: Any = None) -> Weights | None:
         revision = revisions.get(model.label)
         return Weights(Path("weights"), revision, "cache") if revision else None
 
