@@ -169,6 +169,6 @@ def _verified(model: Model, weights: Weights) -> dict[str, Any]:
 def _line_of(verified: dict[str, Any]) -> str:
     """What `verify` prints of a model."""
     if verified["problem"]:
-        return f"{verified['name']}: {verified['problem']}"
+        return str(verified["problem"])
     n_files = len(verified["sha256"])
     return f"{verified['name']}: sound, {n_files} files ({verified['revision']})"

@@ -63,7 +63,7 @@ def make_plan(resolved: Resolved) -> SweepPlan:
             resolved.samples,
             seed=request.seed,
             options=resolved.sampler_options,
-            where=str(resolved.space_file),
+            where=resolved.space_file,
         )
     # anchors show drift over a long sweep; a short one would pay more for them than they tell
     anchor = Configuration.at(space, [0.5] * 4) if len(points) >= ANCHOR_FROM else None
