@@ -22,7 +22,8 @@ from typing import Any
 import pytest
 
 from orchestrator.engine import random_weights, weights
-from orchestrator.engine.weights import Weights, cache_folder, expected_revision, locate, resolve
+from orchestrator.engine.cache import cache_folder
+from orchestrator.engine.weights import Weights, checked, expected_revision, locate, resolve
 from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import KNOWN, Model, Wheel, parse_model
 from tests.engine import fake_hub
@@ -379,6 +380,46 @@ def test_what_was_downloaded_is_found_offline(
     assert resolve(model) == replace(fetched, origin="cache")
     assert expected_revision(model) == f"hub:{SHA}"
     assert len(hub.requests) == n_requests
+
+
+def test_what_was_altered_is_fetched_anew_and_nothing_else(
+    hub: FakeHub, places: SimpleNamespace
+) -> None:
+    """Of the commit that is here, also where the hub's branch has moved on."""
+    model = parse_model("org/model")
+    fetched = checked(model, resolve(model))
+    weights_file = fetched.path / "model.safetensors"
+    weights_file.resolve().write_bytes(b"zeroes!" * 100)
+    located = locate(model)
+    assert located is not None
+    with pytest.raises(
+        ModelUnavailableError,
+        match=r"^model\.safetensors of org--model isn't the hub's file any more \(sha256 .* "
+        r"fetch it anew with `orchestrator models stage org/model --again`, or name another model$",
+    ):
+        checked(model, located)
+    hub.requests.clear()
+    assert checked(model, resolve(model, again=True)) == fetched
+    assert weights_file.read_bytes() == FILES["model.safetensors"]
+    downloads = [path for method, path, _ in hub.requests if method == "GET" and "resolve" in path]
+    assert downloads == [f"/org/model/resolve/{SHA}/model.safetensors"]
+
+
+def test_altered_files_stay_where_the_hub_can_t_be_reached(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    model = parse_model("org/model")
+    weights_file = resolve(model).path / "model.safetensors"
+    weights_file.resolve().write_bytes(b"zeroes!" * 100)
+    hub.fault = "error"
+    with pytest.raises(ModelUnavailableError):
+        resolve(model, again=True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelUnavailableError, match="must be fetched anew, and HF_HUB_OFFLINE"):
+        resolve(model, again=True)
+    assert weights_file.read_bytes() == b"zeroes!" * 100
 
 
 @pytest.fixture
