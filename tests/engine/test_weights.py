@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.engine import hub as hub_of_models
 from orchestrator.engine import random_weights, weights
 from orchestrator.engine.cache import cache_folder
 from orchestrator.engine.weights import Weights, checked, expected_revision, locate, resolve
@@ -482,7 +483,7 @@ def test_a_repository_without_safetensors(hub: FakeHub) -> None:
 def test_a_hub_that_talks_nonsense(
     hub: FakeHub, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "HUB_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(hub_of_models, "HUB_TIMEOUT_S", 2.0)
     hub.fault = fault
     assert refused(parse_model("org/model")).startswith(
         "org--model (org/model): the hub can't be reached ("
@@ -490,8 +491,8 @@ def test_a_hub_that_talks_nonsense(
 
 
 def test_a_hub_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert weights.HUB_TIMEOUT_S < 10
-    monkeypatch.setattr(weights, "HUB_TIMEOUT_S", 0.5)
+    assert hub_of_models.HUB_TIMEOUT_S < 10
+    monkeypatch.setattr(hub_of_models, "HUB_TIMEOUT_S", 0.5)
     with fake_hub.silent() as address:
         fake_hub.use(address, monkeypatch)
         began = time.perf_counter()
@@ -504,7 +505,7 @@ def test_a_gated_hub_that_stops_answering_is_given_up_as_soon(
     hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both questions together have the time of one."""
-    monkeypatch.setattr(weights, "HUB_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(hub_of_models, "HUB_TIMEOUT_S", 1.0)
     hub.gated = True
     answer = hub.answer
 
@@ -520,7 +521,7 @@ def test_a_gated_hub_that_stops_answering_is_given_up_as_soon(
 
 def test_a_name_that_never_resolves(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look-up of a name has no time-out of its own."""
-    monkeypatch.setattr(weights, "HUB_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(hub_of_models, "HUB_TIMEOUT_S", 0.3)
     fake_hub.use("http://hub.invalid", monkeypatch)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: time.sleep(3))
     began = time.perf_counter()
@@ -786,6 +787,7 @@ def test_a_second_process_that_was_faster_wins(
 FILLER = """
 import os, sys, time
 from pathlib import Path
+from orchestrator.engine import hub as hub_of_models
 from orchestrator.engine import random_weights, weights
 from orchestrator.models import parse_model
 meeting = Path(sys.argv[2])
