@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import threading
@@ -33,9 +34,9 @@ def cached_snapshot(model: Model) -> Path | None:
     somebody cleaned up, so config, tokenizer and all weights must be there.
     """
     commit = model.revision or "main"
-    named = _ref(model)
-    if named.is_file():
-        commit = read_text(named, limit_bytes=100).strip()
+    # there is none of a commit, and of what was never fetched
+    with contextlib.suppress(OSError, ValueError):
+        commit = read_text(_ref(model), limit_bytes=100).strip()
     snapshot = _hub_folder(model) / SNAPSHOTS / commit
     parts = weight_files(snapshot)
     tokenizers = ("tokenizer.json", "tokenizer.model", "vocab.json")
