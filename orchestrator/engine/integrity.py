@@ -69,12 +69,12 @@ def loaded_files(folder: Path) -> dict[str, Path]:
     except OSError as error:
         raise ModelUnavailableError(f"{folder}: can't be read ({error.strerror})") from error
     # an index may name parts in other folders
-    parts = [folder / name for name in sorted(weight_files(folder))]
-    for part in parts:
-        if not Path(os.path.normpath(part)).is_relative_to(folder):
-            raise ModelUnavailableError(
-                f"{folder}: its index names weights outside the folder; keep them inside"
-            )
+    names = sorted(weight_files(folder))
+    if any(Path(name).is_absolute() or ".." in Path(name).parts for name in names):
+        raise ModelUnavailableError(
+            f"{folder}: its index names weights outside the folder; keep them inside"
+        )
+    parts = [folder / name for name in names]
     paths = [path for path in (*beside, *templates, *parts) if path.exists() and not path.is_dir()]
     return {os.path.relpath(path, folder): path for path in paths}
 
@@ -284,8 +284,14 @@ def _by_name(files: dict[str, HashedFile]) -> dict[str, str]:
 
 
 def _record_path(folder: Path) -> Path:
-    """Where the record of a model's folder is kept."""
-    whole = hashlib.sha256(os.fsencode(folder)).hexdigest()
+    """Where the record of a model's folder is kept.
+
+    Of a folder in the cache it is the same wherever the cache was moved or copied to.
+    """
+    place = folder
+    if folder.is_relative_to(cache_folder()):
+        place = folder.relative_to(cache_folder())
+    whole = hashlib.sha256(os.fsencode(place)).hexdigest()
     return cache_folder() / "hashes" / f"{folder.name}-{whole[:12]}.json"
 
 

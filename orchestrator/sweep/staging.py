@@ -16,10 +16,14 @@ from orchestrator.sweep.prepare import Say
 from orchestrator.sweep.request import Resolved
 
 
-def known_revisions(resolved: Resolved, plan: SweepPlan) -> dict[str, str]:
+def known_revisions(
+    resolved: Resolved, plan: SweepPlan, say: Say = lambda _line: None
+) -> dict[str, str]:
     """Revision of each model's weights by its label, as far as it is known without network.
 
-    A sweep that was started says its own. Raises UserError for a plan that can't be read.
+    A sweep that was started says its own. `say` gets a line where hashing takes long.
+
+    Raises UserError for a plan that can't be read.
     """
     if not ENGINES[resolved.request.engine].needs_weights:
         return _own_revisions(resolved)
@@ -27,7 +31,7 @@ def known_revisions(resolved: Resolved, plan: SweepPlan) -> dict[str, str]:
     setups = read_plan(path).setups if path.exists() else ()
     of_sweep = {setup.model: setup.revision for setup in setups}
     return {
-        model.label: expected_revision(model) or of_sweep.get(model.label, "not staged yet")
+        model.label: expected_revision(model, say) or of_sweep.get(model.label, "not staged yet")
         for model in resolved.models
     }
 

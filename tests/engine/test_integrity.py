@@ -387,6 +387,22 @@ def test_a_cache_that_can_t_be_written_costs_time_alone(folder: Path, cache: Pat
     assert check(folder) == check(folder)
 
 
+def test_a_cache_that_was_copied_still_knows_what_came(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = parse_model(REFS["llama2"])
+    resolve(model)
+    copy = tmp_path / "copy"
+    shutil.copytree(cache, copy)
+    monkeypatch.setenv("ORCHESTRATOR_CACHE", str(copy))
+    located = locate(model)
+    assert located is not None
+    checked(model, located)
+    change("tokenizer.json")(located.path)
+    with pytest.raises(ModelUnavailableError, match="has changed since it was made on"):
+        checked(model, located)
+
+
 def test_a_record_that_is_no_json_is_made_anew(folder: Path, cache: Path) -> None:
     hashes = check(folder)
     (record,) = (cache / "hashes").iterdir()

@@ -56,22 +56,22 @@ def test_an_engine_without_weights_names_itself(
     simulated = sweep_of(tmp_path, engine="simulated")
     monkeypatch.setattr(subprocess, "run", refused)
     expected = {"simulated-smollm2": "simulated"}
-    assert known_revisions(simulated, make_plan(simulated)) == expected
+    assert known_revisions(simulated, make_plan(simulated), refused) == expected
     assert staged_revisions(simulated, refused) == expected
 
 
 def test_weights_on_this_machine_are_known(resolved: Resolved, here: dict[str, str]) -> None:
     here["smollm2"] = "gguf:1"
-    assert known_revisions(resolved, make_plan(resolved)) == {"smollm2": "gguf:1"}
+    assert known_revisions(resolved, make_plan(resolved), refused) == {"smollm2": "gguf:1"}
 
 
 @pytest.mark.usefixtures("here")
 def test_a_sweep_that_was_started_says_its_revision(resolved: Resolved) -> None:
     plan = make_plan(resolved)
-    assert known_revisions(resolved, plan) == {"smollm2": "not staged yet"}
+    assert known_revisions(resolved, plan, refused) == {"smollm2": "not staged yet"}
     before = plan.with_revisions({"smollm2": "hub:2"})
     write_plan(before, DataSetPaths(resolved.request.out).sweep(plan.id))
-    assert known_revisions(resolved, plan) == {"smollm2": "hub:2"}
+    assert known_revisions(resolved, plan, refused) == {"smollm2": "hub:2"}
 
 
 def test_what_is_here_is_not_fetched(
