@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestrator.errors import UserError
 from orchestrator.nouns import Machine
-from orchestrator.yaml_files import read
+from orchestrator.yaml_files import located, read
 
 KIND = "clusters"
 
@@ -23,9 +23,9 @@ def read_machine(name: str) -> tuple[Machine, Path]:
     machine, path = read(KIND, name, Machine)
     for key, value in machine:
         if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{path}: $.{key}: must be a finite number")
+            raise UserError(f"{located(path, (key,))}: must be a finite number")
     if machine.country_iso_code is not None:
-        country(machine.country_iso_code, f"{path}: $.country_iso_code")
+        country(machine.country_iso_code, located(path, ("country_iso_code",)))
     return machine, path
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from orchestrator.check.folders import validate_folders
-from orchestrator.dataset.drift import conditions, mixed
+from orchestrator.dataset.drift import conditions, mixed, mixed_weights
 from orchestrator.dataset.lock import held
 from orchestrator.dataset.paths import DataSetPaths, make_folder, sync_folder, write_atomically
 from orchestrator.dataset.remaining import finished_of, n_missing, relevant
@@ -168,9 +168,10 @@ def _planned(sides: list[Side], target: Side, *, accept_drift: bool) -> Merge:
     trials = Trials()
     for _, record in taken.values():
         trials.add(record)
-    # on one kind of machine all trials of a sweep must have the same conditions
-    if not accept_drift:
-        for plan in plans.values():
+    for plan in plans.values():
+        conflicts += _of_other_weights(plan, trials)
+        # on one kind of machine all trials of a sweep must have the same conditions
+        if not accept_drift:
             conflicts += _drifted(plan, trials)
     n_more = len(conflicts) - SHOWN
     if n_more > 0:
@@ -270,6 +271,15 @@ def _drifted(plan: SweepPlan, trials: Trials) -> list[str]:
     ]
 
 
+def _of_other_weights(plan: SweepPlan, trials: Trials) -> list[str]:
+    """A message for each file of weights in which a sweep's trials differ."""
+    return [
+        f"sweeps/{plan.id}.json: its trials were measured with several weights of {change}; "
+        "leave one of the data sets out"
+        for change in mixed_weights(plan.model_sha256, relevant(plan, trials.records()))
+    ]
+
+
 def _joined(one: SweepPlan, other: SweepPlan) -> SweepPlan | None:
     """The larger of two plans of one sweep; None where their weights differ.
 
@@ -277,9 +287,10 @@ def _joined(one: SweepPlan, other: SweepPlan) -> SweepPlan | None:
     """
     if _hashes(one) != _hashes(other):
         return None
-    larger = max(one, other, key=_size)
+    smaller, larger = sorted((one, other), key=_size)
     return larger.model_copy(
         update={
+            "model_sha256": {**smaller.model_sha256, **larger.model_sha256},
             "machine": one.machine if one.machine == other.machine else None,
             "each": tuple(sorted({*one.each, *other.each})),
             "created_at": min(one.created_at, other.created_at),

@@ -2,171 +2,35 @@
 
 Look-up: a path (it has a separator or ends in .yaml), then `<working folder>/<kind>/<name>.yaml`,
 then the copy that came with the package. Doesn't know what the files mean: the nouns check
-themselves.
+themselves; strict_yaml.py says what YAML is read.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML
-from ruamel.yaml.composer import Composer
-from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent
-from ruamel.yaml.nodes import MappingNode, ScalarNode
-from ruamel.yaml.resolver import VersionedResolver
+from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from orchestrator.errors import UserError
 from orchestrator.nouns import Noun
+from orchestrator.outside_files import read_text
+from orchestrator.strict_yaml import strict_yaml
 
 N = TypeVar("N", bound=Noun)
 
 SIZE_LIMIT_BYTES = 2 * 2**20
 """No file a person writes is larger; more is a mistake (a data file named by accident)."""
-MOST_VALUES = 20_000
-"""Keys and values in a file: the time to read it grows with them, to half a minute for 2 MiB."""
-LONGEST_NUMBER = 40
-"""Digits and signs: floats have 17 digits, and the longest range ends at 10000."""
 MOST_FAULTS, LONGEST_WORD = 50, 300
 """Lines of faults that are told, and characters of a file's text in each: more help nobody."""
-
-
-class _Composer(Composer):
-    """Composes nodes, and refuses what a file of settings doesn't need.
-
-    Aliases (few lines of them unfold into billions of values), more values than a person writes,
-    numbers that YAML 1.1 reads as other ones (base 60, octal) or that have thousands of digits, and
-    escapes for characters that no file or hash can hold.
-    """
-
-    def __init__(self, loader: Any = None) -> None:
-        super().__init__(loader=loader)
-        self.warn_double_anchors = False  # without aliases an anchor means nothing
-        self._n_values = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        """A node; refuses an alias, and one value too many."""
-        event = self.parser.peek_event()
-        if isinstance(event, AliasEvent):
-            raise _refused("aliases (*name) are not supported; write the value out", event)
-        self._n_values += 1
-        if self._n_values > MOST_VALUES:
-            problem = f"more than {MOST_VALUES:,} values; this is not a file of settings"
-            raise _refused(problem, event)
-        return super().compose_node(parent, index)
-
-    def compose_scalar_node(self, anchor: Any) -> Any:
-        """A scalar; refuses characters that are no text, and odd numbers."""
-        node = super().compose_scalar_node(anchor)
-        if bad := _NO_TEXT.search(node.value):
-            raise _refused(f"the character {bad[0]!r} can't stand in a text", node)
-        if not node.style:  # without quotes
-            _check_number(node)
-        return node
-
-
-class _Constructor(SafeConstructor):
-    """Constructs values, and refuses what would be read in silence as something else.
-
-    Keys that are no words, a key given twice, merging by <<, and values that don't have the type
-    that their tag names. Tags for bytes and sets are unknown: a set has another order in each
-    process.
-    """
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        """A mapping whose keys are all texts."""
-        pairs = node.value if isinstance(node, MappingNode) else ()
-        for key_node, _ in pairs:
-            _check_key(key_node)
-        return super().construct_mapping(node, deep)
-
-    def check_mapping_key(
-        self, node: Any, key_node: Any, mapping: Any, key: Any, value: Any
-    ) -> bool:
-        """Refuse a key that is given twice; True: take this pair."""
-        del node, value
-        if key in mapping:
-            raise _refused(f"the key {key!r} is given twice", key_node)
-        return True
-
-    def construct_non_recursive_object(self, node: Any, tag: str | None = None) -> Any:
-        """A value, or a fault with line and column where ruamel.yaml raises errors without them."""
-        try:
-            return super().construct_non_recursive_object(node, tag)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            # how ruamel.yaml fails on a tag such as `!!int ""`, and on the date 2001-13-01
-            problem = "a value doesn't have the type that its !! tag names"
-            if str(node.tag) == _TAG + "timestamp" and isinstance(error, ValueError):
-                problem = str(error)
-            raise _refused(problem, node) from error
-
-    def construct_yaml_timestamp(self, node: Any, values: Any = None) -> Any:
-        """A time; ruamel.yaml itself fails on a text tagged as one."""
-        if not self.timestamp_regexp.match(node.value):
-            raise TypeError(node.value)
-        return super().construct_yaml_timestamp(node, values)
-
-
-class _Resolver(VersionedResolver):
-    """Reads every file as YAML 1.2, also one whose %YAML line names 1.1: yes and no are words."""
-
-    processing_version = (1, 2)
-
-
-_TAG = "tag:yaml.org,2002:"
-for _name in ("binary", "set", "omap", "pairs"):
-    _Constructor.add_constructor(_TAG + _name, _Constructor.construct_undefined)
-_Constructor.add_constructor(_TAG + "timestamp", _Constructor.construct_yaml_timestamp)
-
-_BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
-_OCTAL = re.compile(r"[-+]?0[0-9_]+")
-_NO_TEXT = re.compile(r"[\0\ud800-\udfff]")
-"""NUL, and halves of a surrogate pair.
-
-YAML's escapes can write them. UTF-8 can't, or the hash of prompts would be ambiguous.
-"""
-
-
-def _check_number(node: Any) -> None:
-    """Refuse a number that is too long, or that YAML 1.1 and 1.2 read differently."""
-    text, kind = node.value, str(node.tag)
-    if _BASE_60.fullmatch(text):
-        short_text = text[:LONGEST_NUMBER]
-        raise _refused(f"{short_text} is a number in base 60 to YAML; put a text in quotes", node)
-    if kind not in (_TAG + "int", _TAG + "float"):
-        return
-    if len(text) > LONGEST_NUMBER:
-        raise _refused(f"a number of {len(text):,} characters; at most {LONGEST_NUMBER}", node)
-    if _OCTAL.fullmatch(text):
-        raise _refused(
-            f"{text} begins with 0, which makes it octal to some programs; leave the 0 out", node
-        )
-
-
-def _check_key(node: Any) -> None:
-    """Refuse a key that isn't a text."""
-    if not isinstance(node, ScalarNode):
-        raise _refused("a key must be one word", node)
-    kind = str(node.tag).removeprefix(_TAG)
-    if kind == "merge":
-        raise _refused("merging by << is not supported; write the keys out", node)
-    if kind in ("int", "float"):
-        raise _refused(
-            f"the key {short(node.value)} is a number; decimals have a point (0.1, not 0,1)", node
-        )
-
-
-def _refused(problem: str, at: Any) -> ConstructorError:
-    """A fault with its place in the file."""
-    return ConstructorError(None, None, problem, at.start_mark)
 
 
 def packaged_folder(kind: str) -> Path:
@@ -239,49 +103,105 @@ def _is_file(path: Path) -> bool:
 def load_yaml(path: Path) -> Any:
     """Parse one file as YAML 1.2. Raises UserError naming file, line, column and fault."""
     try:
-        if path.stat().st_size > SIZE_LIMIT_BYTES:
-            raise UserError(
-                f"{path}: larger than {SIZE_LIMIT_BYTES // 2**20} MiB; "
-                "this is not a file of settings"
-            )
-        return _parsed(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+        return strict_yaml().load(read_text(path, limit_bytes=SIZE_LIMIT_BYTES))
     except OSError as error:
         raise UserError(f"{path}: can't be read: {error.strerror}") from error
     except RecursionError as error:
         raise UserError(f"{path}: nested too deeply to be a file of settings") from error
     except MarkedYAMLError as error:
-        mark, where = error.problem_mark, ""
-        if mark:
-            where = f" line {mark.line + 1}, column {mark.column + 1}"
-        raise UserError(f"{path}:{where} is not valid YAML: {short(error.problem)}") from error
+        where = _at(path, error.problem_mark)
+        raise UserError(f"{where}: is not valid YAML: {short(error.problem)}") from error
     except YAMLError as error:
         problem = str(error).partition("\n")[0]
         raise UserError(f"{path}: is not valid YAML: {short(problem)}") from error
+    except ValueError as error:  # of read_text, which names the file
+        why = str(error).removeprefix(f"{path.name}: ")
+        limit = f"{SIZE_LIMIT_BYTES // 2**20} MiB"
+        raise UserError(f"{path}: {why}; give a text in UTF-8 of at most {limit}") from error
 
 
-def _parsed(text: str) -> Any:
-    """The values of a YAML text."""
-    yaml = YAML(typ="safe", pure=True)
-    yaml.Composer = _Composer
-    yaml.Constructor = _Constructor
-    yaml.Resolver = _Resolver
-    return yaml.load(text)
+def _at(path: Path, mark: Any) -> str:
+    """A place in a file as `file:line:column`; without a mark the file alone."""
+    if mark is None:
+        return str(path)
+    return f"{path}:{mark.line + 1}:{mark.column + 1}"
+
+
+def located(where: Path | str, steps: Sequence[int | str], *, key: bool = False) -> str:
+    """Where a value stands, for a person: `spaces/mine.yaml:12:7: $.parameters.top_p.high`.
+
+    `where`: the file, or a text such as a flag, which has no lines. `steps`: the keys and indexes
+    that lead to the value. `key`: the place of its key, not of the value itself.
+    """
+    return _located(where, _composed(where), steps, key=key)
+
+
+def _located(where: Path | str, node: Any, steps: Sequence[int | str], *, key: bool) -> str:
+    """As `located`; `node`: what `_composed` gave."""
+    mark = _mark(node, steps, key=key)
+    if isinstance(where, Path) and mark is not None:
+        where = _at(where, mark)
+    return f"{where}: ${''.join(map(_step, steps))}"
+
+
+def _composed(where: Path | str) -> Any:
+    """The outermost node of a file; None: no file, or it has changed since it was read.
+
+    The file is read once more for its lines, since only one with a fault needs them.
+    """
+    if not isinstance(where, Path):
+        return None
+    try:
+        return strict_yaml().compose(read_text(where, limit_bytes=SIZE_LIMIT_BYTES))
+    except (OSError, ValueError, RecursionError, YAMLError):
+        return None
+
+
+def _mark(node: Any, steps: Sequence[int | str], *, key: bool) -> Any:
+    """The mark of a value below a node; of the last step that is there, where it is missing."""
+    mark = None if node is None else node.start_mark
+    for step in steps:
+        below = _below(node, step)
+        if below is None:
+            break
+        key_node, node = below
+        # ruamel.yaml takes what comes next for the place of a value that is left out
+        is_empty = isinstance(node, ScalarNode) and not node.value and not node.style
+        mark = (key_node if key or is_empty else node).start_mark
+    return mark
+
+
+def _below(node: Any, step: int | str) -> tuple[Any, Any] | None:
+    """The nodes of a key and of its value (of an item: twice itself); None: not there."""
+    if isinstance(node, MappingNode):
+        pairs = [pair for pair in node.value if pair[0].value == step]
+        return pairs[0] if pairs else None
+    if isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.value):
+        return node.value[step], node.value[step]
+    return None
 
 
 def faults(
-    error: ValidationError, model: type[BaseModel], where: str, root: str = "$"
+    error: ValidationError,
+    model: type[BaseModel],
+    where: Path | str,
+    root: tuple[str, ...] = (),
 ) -> list[str]:
-    """One line a fault, each with its path in the file: `file: $.parameters.top_p.high: ...`.
+    """One line a fault, each with its place: `file:12:7: $.parameters.top_p.high: ...`.
 
-    `model`: what the file should hold, for the names of its keys. `where`: the file. `root`: path
-    of the part of it that was checked.
+    `model`: what the file should hold, for the names of its keys. `where`: as of `located`.
+    `root`: the keys that lead to the part of it that was checked.
     """
-    lines = []
+    lines: list[str] = []
+    node = _composed(where)
     for item in error.errors(include_url=False, include_context=False):
-        path = root + "".join(map(_step, item["loc"]))
-        lines += [f"{where}: {path}: {line}" for line in _message(item, model).splitlines()]
+        # "[key]" is pydantic's mark for a fault of the key before it
+        of_key = item["type"] == "extra_forbidden" or "[key]" in item["loc"]
+        steps = (*root, *(step for step in item["loc"] if step != "[key]"))
+        # finding a place takes time, and no more faults than these are told
+        if len(lines) < MOST_FAULTS:
+            place = _located(where, node, steps, key=of_key)
+        lines += [f"{place}: {line}" for line in _message(item, model).splitlines()]
     return lines
 
 
@@ -289,8 +209,6 @@ def _step(part: int | str) -> str:
     """A part of a fault's path: an index, or a key, which may be any text."""
     if isinstance(part, int):
         return f"[{part}]"
-    if part == "[key]":  # pydantic's mark for a fault of the key before it
-        return ""
     return f".{printable(short(part))}"
 
 
@@ -301,7 +219,37 @@ def _message(item: ErrorDetails, model: type[BaseModel]) -> str:
     if item["type"] == "extra_forbidden":
         *path, key = item["loc"]
         return f"there is no such key: {nearest(str(key), _keys(model, path))}"
-    return str(item["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
+    message = str(item["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
+    if item["type"] in WANTED:
+        message += f", not {_as_written(item['input'])}{_advice(item['type'], item['input'])}"
+    return message
+
+
+WANTED = ("float_type", "int_type", "bool_type", "string_type")
+"""Pydantic's names of faults where a value has another type."""
+
+
+def _as_written(value: Any) -> str:
+    """A value that has another type than is wanted, as it stands in the file."""
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    if isinstance(value, str):
+        return printable(short(repr(value)))
+    return short(json.dumps(value))
+
+
+def _advice(wanted: str, value: Any) -> str:
+    """What to write instead; '' where nothing is near."""
+    if wanted == "bool_type":
+        return "; write true or false"
+    if wanted == "string_type" and not isinstance(value, dict | list):
+        return "; put a text in quotes"
+    if isinstance(value, str) and _COMMA.fullmatch(value):
+        return "; decimals have a point (0.1, not 0,1)"
+    return ""
+
+
+_COMMA = re.compile(r"[-+]?[0-9]+,[0-9]+")
 
 
 def short(text: str) -> str:
@@ -334,17 +282,18 @@ def _keys(model: Any, path: Iterable[int | str]) -> list[str]:
     return list(getattr(model, "model_fields", {}))
 
 
-def parse(model: type[N], value: Any, where: str, root: str = "$") -> N:
+def parse(model: type[N], value: Any, where: Path | str, root: tuple[str, ...] = ()) -> N:
     """Build a noun from parsed data. Raises UserError with all faults at once.
 
-    `where`: the file. `root`: path of `value` in it. At most MOST_FAULTS faults are told.
+    `where`: as of `located`. `root`: the keys that lead to `value` in it. At most MOST_FAULTS
+    faults are told.
     """
     if not isinstance(value, dict):
-        raise UserError(
-            f"{where}: {root}: must be a mapping of keys to values, not {type(value).__name__}"
-        )
+        kind = type(value).__name__
+        raise UserError(f"{located(where, root)}: must be a mapping of keys to values, not {kind}")
     try:
-        return model.model_validate({str(k): v for k, v in value.items()})
+        # as JSON, since pydantic is strict there (no "1" and no true for a number) and has lists
+        return model.model_validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         lines = faults(error, model, where, root)
         n_more = len(lines) - MOST_FAULTS
@@ -366,9 +315,9 @@ def read(kind: str, name: str, model: type[N]) -> tuple[N, Path]:
         # a file that is found by one name and calls itself another would be two spaces to a reader
         if by_name(name) and value.get("name", path.stem) != path.stem:
             raise UserError(
-                f"{path}: $.name: is {short(repr(value['name']))}, "
+                f"{located(path, ('name',))}: is {short(repr(value['name']))}, "
                 f"but the file is found as {path.stem}; leave the key out"
             )
         # the name stands in folders and tables, so it must be there
         value = {"name": path.stem, **value}
-    return parse(model, value, str(path)), path
+    return parse(model, value, path), path

@@ -55,10 +55,15 @@ def run(
     text: str = "",
     whole: bool = True,
     torch: str = "2.11",
+    weights: str = "a",
 ) -> Path:
     """Measure some prompts of a trial; its folder."""
     paths = DataSetPaths(root)
-    origin = builders.origin(spec, machine=machine, environment={"versions": {"torch": torch}})
+    environment = {
+        "versions": {"torch": torch},
+        "model_sha256": {"model.safetensors": weights * 64},
+    }
+    origin = builders.origin(spec, machine=machine, environment=environment)
     for number in prompts or [p.number for p in spec.prompts]:
         words = text or f"{machine} {spec.config_index} {number}"
         append(
@@ -257,6 +262,12 @@ def other_conditions(a: Path, b: Path) -> None:
     run(b, spec, "pc", torch="9.9")
 
 
+def altered_weights(_a: Path, b: Path) -> None:
+    """Of the same revision; on another machine, where conditions may differ."""
+    *_, spec = plan_of(4).specs()
+    run(b, spec, "colab", weights="b")
+
+
 def edited_trial(_a: Path, b: Path) -> None:
     (file,) = b.glob("*/*/*/*/*/trial.json")
     file.write_text(file.read_text().replace("colab 1 1", "much better"))
@@ -311,6 +322,13 @@ def edited_plan(_a: Path, b: Path) -> None:
                 r"give one of the machines"
             ),
         ),
+        (
+            altered_weights,
+            (
+                r"its trials were measured with several weights of smollm2: model\.safetensors "
+                r"sha256 \w{8}\.\.\. is now sha256 \w{8}\.\.\.; leave one of the data sets out"
+            ),
+        ),
         (edited_trial, r"/b: colab/\S+: trial.json: was edited after it was written"),
         (edited_text, r"/b: colab/\S+: output.txt: was edited after it was written"),
         (other_version, r"/b: colab/\S+: trial.json: was written with version 99 of its format"),
@@ -345,6 +363,32 @@ def test_conditions_that_differ_are_mixed_when_asked(data_set: Make, tmp_path: P
     assert [f.what.rpartition(": ")[2] for f in told] == ["torch 2.11 -> 9.9"]
     with pytest.raises(UserError, match="different conditions"):
         merge([a, b], tmp_path / "new", quiet)
+
+
+def test_several_weights_in_one_sweep_are_an_error_of_validate(
+    data_set: Make, tmp_path: Path
+) -> None:
+    out = data_set("all", (0, "pc"), plan=plan_of(4, None))
+    altered_weights(tmp_path, out)
+    rebuild(DataSetPaths(out))
+    (told,) = (f for f in validate(out)[1] if "weights" in f.what)
+    assert told.severity == "error"
+    assert told.what == (
+        "trials were measured with several weights of one model: smollm2: "
+        "model.safetensors sha256 aaaaaaaa... is now sha256 bbbbbbbb..."
+    )
+
+
+def test_a_plan_keeps_the_hashes_that_only_the_smaller_one_has(
+    data_set: Make, tmp_path: Path
+) -> None:
+    files = {"smollm2": {"model.safetensors": "a" * 64}}
+    first = data_set("first", (0, "pc"), plan=plan_of(1).with_model_files(files))
+    second = data_set("second", (1, "pc"), plan=plan_of(4))
+    merge([first, second], tmp_path / "all", quiet)
+    (file,) = (tmp_path / "all" / "sweeps").iterdir()
+    plan = read_plan(file)
+    assert (plan.samples, plan.model_sha256) == (4, files)
 
 
 def test_all_conflicts_are_told_up_to_a_bound(

@@ -373,10 +373,10 @@ def test_whole_quantization_record() -> None:
     ("prompts", "said"),
     [
         ((), "at least 1 item"),
-        (("a", " \n"), r"prompts\[1\] is empty"),
+        (("a", " \n"), r"prompts\.1\n  is empty"),
         (
             ("a", "b", "a", "a"),
-            r"prompts\[2\] repeats prompts\[0\]\nprompts\[3\] repeats prompts\[0\]",
+            r"(?s)prompts\.2\n  repeats prompts\[0\].*prompts\.3\n  repeats prompts\[0\]",
         ),
     ],
 )

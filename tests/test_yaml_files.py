@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,20 @@ from hypothesis import strategies as st
 
 from orchestrator import yaml_files as reader
 from orchestrator.errors import UserError
-from orchestrator.nouns import Machine, Parameters, Space, UseCase
-from orchestrator.yaml_files import find, load_yaml, names, packaged_folder, printable, read
+from orchestrator.evaluate.rules import Rules
+from orchestrator.nouns import Machine, Noun, Parameters, Space, UseCase
+from orchestrator.samplers import LhsOptions, sampler_of
+from orchestrator.yaml_files import (
+    find,
+    load_yaml,
+    names,
+    packaged_folder,
+    parse,
+    printable,
+    read,
+)
 
-MISTAGGED = ("!!bool maybe", '!!int ""', '!!float ""', "!!timestamp soon", "!!int +")
+MISTAGGED = ("!!bool maybe", '!!int ""', '!!float ""', "!!int +")
 """On these ruamel.yaml fails with errors that are none of YAML's."""
 
 
@@ -110,9 +121,9 @@ def test_all_faults_of_a_file_each_with_its_path() -> None:
         "$.parameters.top_k",
         "$.parameters.temperature",
     ]
-    assert lines[1] == "mine.yaml: $.parameters.top_p: low 1 is above high 0"
-    assert lines[3] == "mine.yaml: $.parameters.temperature: is missing"
-    assert all(line.startswith("mine.yaml: $") for line in lines)
+    assert lines[1] == "mine.yaml:4:10: $.parameters.top_p: low 1 is above high 0"
+    assert lines[3] == "mine.yaml:3:3: $.parameters.temperature: is missing"
+    assert all(line.startswith("mine.yaml:") for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +133,7 @@ def test_all_faults_of_a_file_each_with_its_path() -> None:
         ("", "must be a mapping"),
         (
             "name: a\nname: b\nprompts: [x]\n",
-            "line 2, column 1 is not valid YAML: the key 'name' is given twice",
+            ":2:1: is not valid YAML: the key 'name' is given twice",
         ),
         ("prompts: [x\n", "is not valid YAML"),
         (b"prompts: ['\xff']\n", "not UTF-8"),
@@ -136,34 +147,37 @@ def test_all_faults_of_a_file_each_with_its_path() -> None:
         ("prompts: !mine%0Aown x\n", "could not determine a constructor for the tag '!mine\\nown'"),
         (
             "prompts: [a]\n---\nprompts: [b]\n",
-            "line 2, column 1 is not valid YAML: but found another document",
+            ":2:1: is not valid YAML: but found another document",
         ),
         ('"a\\nb": 1\nprompts: [x]\n', "$.a\\nb: there is no such key"),
         ('"\\x1b[31m": 1\nprompts: [x]\n', "$.\\x1b[31m: there is no such key"),
         (
             'prompts: ["\\ud800"]\n',
-            "line 1, column 11 is not valid YAML: the character '\\ud800' can't stand in a text",
+            ":1:11: is not valid YAML: the character '\\ud800' can't stand in a text",
         ),
         (
             'prompts:\n  - "a\\0b"\n',
-            "line 2, column 5 is not valid YAML: the character '\\x00' can't stand in a text",
+            ":2:5: is not valid YAML: the character '\\x00' can't stand in a text",
         ),
         (
             "a: 1\n<<: {name: x}\n",
-            "line 2, column 1 is not valid YAML: merging by << is not supported",
+            ":2:1: is not valid YAML: merging by << is not supported",
         ),
         *(
             (f"prompts: [{tagged}]\n", "a value doesn't have the type that its !! tag names")
             for tagged in MISTAGGED
         ),
-        ("prompts: [2001-13-01]\n", "month must be in 1..12"),
+        (
+            "prompts: [!!timestamp 2001-01-01]\n",
+            "could not determine a constructor for the tag 'tag:yaml.org,2002:timestamp'",
+        ),
         (
             "prompts: [" + "1" * 5000 + "]\n",
-            "line 1, column 11 is not valid YAML: a number of 5,000 characters; at most 40",
+            ":1:11: is not valid YAML: a number of 5,000 characters; at most 40",
         ),
         (
             "prompts: [0x" + "f" * 5000 + "]\n",
-            "line 1, column 11 is not valid YAML: a number of 5,002 characters; at most 40",
+            ":1:11: is not valid YAML: a number of 5,002 characters; at most 40",
         ),
         (
             "prompts: [1" + ":5" * 500 + "]\n",
@@ -186,26 +200,23 @@ def test_all_faults_of_a_file_each_with_its_path() -> None:
             "prompts: !!omap [a: b]\n",
             "could not determine a constructor for the tag 'tag:yaml.org,2002:omap'",
         ),
-        ("? {a: b}\n: c\n", "line 1, column 3 is not valid YAML: a key must be one word"),
+        ("? {a: b}\n: c\n", ":1:3: is not valid YAML: a key must be one word"),
         (
             "prompts: ['" + "a" * 100_001 + "']\n",
-            "$: prompts[0] has 100,001 characters, more than 100,000",
+            "$.prompts[0]: has 100,001 characters, more than 100,000",
         ),
         (
             "prompts: &a [*a]\n",
-            (
-                "line 1, column 14 is not valid YAML: "
-                "aliases (*name) are not supported; write the value out"
-            ),
+            (":1:14: is not valid YAML: aliases (*name) are not supported; write the value out"),
         ),
-        (b"\xfe\xff\x00a", "not UTF-8 at byte 0; save it as UTF-8"),
+        (b"\xfe\xff\x00a", "not UTF-8 at byte 0; give a text in UTF-8 of at most 2 MiB"),
     ],
     ids=itertools.count(),
 )
 def test_files_that_are_wrong(text: str | bytes, said: str) -> None:
     lines = fault(text)
     assert said in " ".join(lines) or "nested too deeply" in lines[0]
-    assert all(line.startswith("mine.yaml: ") and line.isprintable() for line in lines)
+    assert all(line.startswith("mine.yaml:") and line.isprintable() for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +227,7 @@ def test_few_lines_that_would_unfold_into_billions_of_values(line: str, column: 
     for before, here in itertools.pairwise("abcdefghijklmnopqrst"):
         text += line.format(here=here, nine=", ".join([f"*{before}"] * 9)) + "\n"
     assert fault(text)[0] == (
-        f"mine.yaml: line 2, column {column} is not valid YAML: "
+        f"mine.yaml:2:{column}: is not valid YAML: "
         "aliases (*name) are not supported; write the value out"
     )
 
@@ -234,35 +245,155 @@ parameters:
 """
 
 
+NO_NUMBER = "mine.yaml:9:10: $.parameters.top_p.low: must be a valid number, not "
+NOT_VALID = "is not valid YAML: "
+
+
 @pytest.mark.parametrize(
     ("pair", "said"),
     [
-        ("low: yes", "$.parameters.top_p.low: must be a valid number"),
-        ("low: no", "$.parameters.top_p.low: must be a valid number"),
-        ("low: true", "$.parameters.top_p.low: must be a valid number"),
-        ("low: 0,1", "$.parameters.top_p.low: must be a valid number"),
+        ("low: yes", f"{NO_NUMBER}'yes'"),
+        ("low: no", f"{NO_NUMBER}'no'"),
+        ("low: true", f"{NO_NUMBER}true"),
+        ("low: 0,1", f"{NO_NUMBER}'0,1'; decimals have a point (0.1, not 0,1)"),
+        ('low: "0.1"', f"{NO_NUMBER}'0.1'"),
+        ("low: 2001-01-01", f"{NO_NUMBER}'2001-01-01'"),
+        ("low: [0]", f"{NO_NUMBER}a list"),
+        ("low: {x: 1}", f"{NO_NUMBER}a mapping"),
+        ("low:", "mine.yaml:9:5: $.parameters.top_p.low: must be a valid number, not null"),
+        ("low: .nan", "mine.yaml:9:10: $.parameters.top_p.low: must be a finite number"),
         (
             "low: 0150",
             (
-                "line 9, column 10 is not valid YAML: 0150 begins with 0, "
+                f"mine.yaml:9:10: {NOT_VALID}0150 begins with 0, "
                 "which makes it octal to some programs; leave the 0 out"
             ),
         ),
-        ("low: -007", "-007 begins with 0"),
-        ("low: 1:30", "line 9, column 10 is not valid YAML: 1:30 is a number in base 60"),
+        (
+            "low: -007",
+            (
+                f"mine.yaml:9:10: {NOT_VALID}-007 begins with 0, "
+                "which makes it octal to some programs; leave the 0 out"
+            ),
+        ),
+        (
+            "low: 1:30",
+            f"mine.yaml:9:10: {NOT_VALID}1:30 is a number in base 60 to YAML; put a text in quotes",
+        ),
         (
             "range: {low: 0,1}",
             (
-                "line 9, column 20 is not valid YAML: the key 1 is a number; "
+                f"mine.yaml:9:20: {NOT_VALID}the key 1 is a number; "
                 "decimals have a point (0.1, not 0,1)"
             ),
         ),
     ],
 )
 def test_values_that_other_programs_read_as_numbers(pair: str, said: str) -> None:
-    (line,) = fault(AXIS.format(pair=pair), Space)
-    assert line.startswith("mine.yaml: ")
-    assert said in line
+    assert fault(AXIS.format(pair=pair), Space) == (said,)
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "said"),
+    [
+        (
+            "prompts: [x]\nlanguage: false\n",
+            UseCase,
+            "mine.yaml:2:11: $.language: must be a valid string, not false; put a text in quotes",
+        ),
+        (
+            "prompts:\n  - Dance.\n  - 12\n",
+            UseCase,
+            "mine.yaml:3:5: $.prompts[1]: must be a valid string, not 12; put a text in quotes",
+        ),
+        ("prompts:\n- Dance.\n- ''\n", UseCase, "mine.yaml:3:3: $.prompts[1]: is empty"),
+        (
+            "prompts:\n- A.\n- B.\n- A.\n",
+            UseCase,
+            "mine.yaml:4:3: $.prompts[2]: repeats prompts[0]",
+        ),
+        (
+            "prompts: [x]\nprompt:\n  - y\n",
+            UseCase,
+            (
+                "mine.yaml:2:1: $.prompt: there is no such key: did you mean prompts? "
+                "Known: name, description, language, prompts"
+            ),
+        ),
+        (
+            "accelerator: cpu\npue: true\n",
+            Machine,
+            "mine.yaml:2:6: $.pue: must be a valid number, not true",
+        ),
+        (
+            "accelerator: cpu\nparallel_trials: true\n",
+            Machine,
+            "mine.yaml:2:18: $.parallel_trials: must be a valid integer, not true",
+        ),
+        (
+            "accelerator: cpu\nprofile:\n  ranges:\n    top_p: [0.1, yes]\n",
+            Machine,
+            "mine.yaml:4:18: $.profile.ranges.top_p[1]: must be a valid number, not 'yes'",
+        ),
+        (
+            "accelerator: cpu\nprofile:\n  ranges:\n    top: [0, 1]\n",
+            Machine,
+            (
+                "mine.yaml:4:5: $.profile.ranges.top: "
+                "must be 'max_length', 'top_p', 'top_k' or 'temperature'"
+            ),
+        ),
+        (
+            "version: 1\nlimits:\n  n_words: {at_least: true, good: 20}\n",
+            Rules,
+            "mine.yaml:3:23: $.limits.n_words.at_least: must be a valid number, not true",
+        ),
+        (
+            "scramble: no\n",
+            LhsOptions,
+            "mine.yaml:1:11: $.scramble: must be a valid boolean, not 'no'; write true or false",
+        ),
+    ],
+    ids=itertools.count(),
+)
+def test_each_fault_of_a_file_has_its_line_and_column(
+    text: str, model: type[Noun], said: str
+) -> None:
+    Path("mine.yaml").write_text(text)
+    value = load_yaml(Path("mine.yaml"))
+    if "name" in model.model_fields:
+        value["name"] = "mine"
+    with pytest.raises(UserError) as raised:
+        parse(model, value, Path("mine.yaml"))
+    assert raised.value.lines == (said,)
+
+
+def test_options_of_a_space_have_their_lines_too() -> None:
+    """They are checked apart from the file, once the sampler is known."""
+    text = "name: mine\nsampler: lhs\noptions:\n  strength: 3\n"
+    Path("mine.yaml").write_text(text)
+    space, _ = read("search_spaces", "lhs", Space)
+    faulty = space.model_copy(update={"options": {"strength": 3}})
+    with pytest.raises(UserError, match=r"^mine\.yaml:4:13: \$\.options\.strength: must be 1 or"):
+        sampler_of(faulty, Path("mine.yaml"))
+
+
+def test_a_file_that_is_gone_once_its_fault_is_told_has_no_lines() -> None:
+    with pytest.raises(UserError, match=r"^gone\.yaml: \$\.prompts: is missing$"):
+        parse(UseCase, {"name": "gone"}, Path("gone.yaml"))
+    with pytest.raises(UserError, match=r"^--range: \$\.prompts: is missing$"):
+        parse(UseCase, {"name": "gone"}, "--range")
+
+
+def test_a_date_is_a_text() -> None:
+    Path("mine.yaml").write_text("a: 2001-01-01\nb: 2001-13-01\n")
+    assert load_yaml(Path("mine.yaml")) == {"a": "2001-01-01", "b": "2001-13-01"}
+
+
+def test_a_pipe_is_no_file_of_settings() -> None:
+    os.mkfifo("pipe.yaml")
+    with pytest.raises(UserError, match=r"^pipe\.yaml: is a pipe, not a file; give a text in "):
+        load_yaml(Path("pipe.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -320,7 +451,7 @@ def test_a_file_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_huge_file_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "SIZE_LIMIT_BYTES", 10)
-    assert "larger than" in fault("prompts: [aaaaaaaaaaaaaaa]\n")[0]
+    assert "more than the 0 MiB that are read" in fault("prompts: [aaaaaaaaaaaaaaa]\n")[0]
 
 
 def test_a_folder_is_no_file() -> None:
@@ -384,7 +515,7 @@ def test_whatever_tree_stands_in_a_file_each_fault_is_a_line(tree: dict[object, 
         except UserError as error:
             assert error.lines
             assert all(
-                line.startswith("tree.yaml: ") and line == printable(line) for line in error.lines
+                line.startswith("tree.yaml:") and line == printable(line) for line in error.lines
             ), error.lines
 
 

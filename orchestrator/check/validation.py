@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.check.folders import validate_folders
-from orchestrator.dataset.drift import conditions, mixed
+from orchestrator.dataset.drift import conditions, mixed, mixed_weights
 from orchestrator.dataset.findings import Finding
 from orchestrator.dataset.lock import LOCK_FILE, holder_of, seems_alive
 from orchestrator.dataset.paths import DataSetPaths
@@ -60,7 +60,11 @@ def _completeness(plan: SweepPlan, trials: Trials) -> list[Finding]:
             "retry with `tune --rerun failed`"
         )
         findings.append(Finding("warning", where, what))
-    for change in mixed(conditions(relevant(plan, trials.records()))):
+    counting = relevant(plan, trials.records())
+    for change in mixed_weights(plan.model_sha256, counting):
+        what = f"trials were measured with several weights of one model: {change}"
+        findings.append(Finding("error", where, what))
+    for change in mixed(conditions(counting)):
         what = f"measured under different conditions, which no flag of a row tells: {change}"
         findings.append(Finding("warning", where, what))
     return findings

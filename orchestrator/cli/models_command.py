@@ -1,4 +1,4 @@
-"""`models`: list the known models, and fetch one before it is needed."""
+"""`models`: list the known models, fetch one before it is needed, and check what is here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.cli.exit_codes import FAULTS
+
 if TYPE_CHECKING:
     from orchestrator.engine.weights import Weights
     from orchestrator.models import Model
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def models() -> None:
-    """List the known models, or stage one (download its weights)."""
+    """List the known models, stage one (download its weights), or verify the staged ones."""
 
 
 @models.command("list")
@@ -68,18 +70,105 @@ def _row(model: Model, weights: Weights | None) -> dict[str, Any]:
 
 @models.command()
 @click.argument("name")
-def stage(name: str) -> None:
+@click.option(
+    "--again", is_flag=True, help="Fetch anew what is here already, where files were altered."
+)
+def stage(name: str, *, again: bool) -> None:
     """Download a model's weights, check and cache them, for example before an offline run.
 
     \b
-    Example:
+    Examples:
       orchestrator models stage mistral
+      orchestrator models stage smollm2 --again
     """  # noqa: D301 - click wants the character
     import os
 
     os.environ.setdefault("TQDM_DISABLE", "1")
-    from orchestrator.engine.weights import resolve
+    from orchestrator.engine.weights import checked, resolve
     from orchestrator.models import parse_model
 
-    weights = resolve(parse_model(name), click.echo)
+    model = parse_model(name)
+    weights = checked(model, resolve(model, click.echo, again=again), click.echo)
     click.echo(f"{name}: {weights.revision} in {weights.path}")
+
+
+@models.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def verify(names: tuple[str, ...], *, as_json: bool) -> int:
+    """Read the files of staged models whole, and tell which aren't what they were.
+
+    Without a name all models are verified that are on this machine. Exit codes: 0 all are sound, 2
+    usage error (a named model that isn't here included), 3 files were altered, removed or added.
+
+    \b
+    Examples:
+      orchestrator models verify
+      orchestrator models verify mistral smollm2
+    """  # noqa: D301 - click wants the character
+    found = [_verified(model, weights) for model, weights in _staged(names)]
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        for each in found:
+            click.echo(_line_of(each))
+        if not found:
+            click.echo("no model is on this machine")
+    return 0 if all(each["sound"] for each in found) else FAULTS
+
+
+def _staged(names: tuple[str, ...]) -> list[tuple[Model, Weights]]:
+    """The named models with their weights; without names all whose weights are here.
+
+    Raises UserError for a name that is none, or whose weights aren't on this machine.
+    """
+    from orchestrator.engine.integrity import recorded_refs
+    from orchestrator.engine.weights import locate
+    from orchestrator.errors import UserError
+    from orchestrator.models import KNOWN, parse_model
+
+    staged = []
+    for name in names or dict.fromkeys([*KNOWN, *recorded_refs()]):
+        try:
+            model = parse_model(name)
+            weights = locate(model)
+        except UserError:
+            if names:
+                raise
+            continue  # a folder that was used once and is gone
+        if weights is not None:
+            staged.append((model, weights))
+        elif names:
+            raise UserError(
+                f"{name}: its weights aren't on this machine; "
+                f"fetch them with `orchestrator models stage {name}`"
+            )
+    return staged
+
+
+def _verified(model: Model, weights: Weights) -> dict[str, Any]:
+    """A model as JSON: whether its files are sound, and what is wrong with them if not."""
+    from orchestrator.engine.weights import checked
+    from orchestrator.errors import ModelUnavailableError
+
+    row: dict[str, Any] = {
+        "name": model.ref,
+        "revision": weights.revision,
+        "path": str(weights.path),
+        "sound": True,
+        "problem": None,
+        "sha256": {},
+    }
+    try:
+        row["sha256"] = checked(model, weights, anew=True).sha256
+    except ModelUnavailableError as error:
+        row |= {"sound": False, "problem": str(error)}
+    return row
+
+
+def _line_of(verified: dict[str, Any]) -> str:
+    """What `verify` prints of a model."""
+    if verified["problem"]:
+        return str(verified["problem"])
+    n_files = len(verified["sha256"])
+    return f"{verified['name']}: sound, {n_files} files ({verified['revision']})"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from orchestrator.units import plural
-from orchestrator.yaml_files import printable
+from orchestrator.yaml_files import located, printable
 
 if TYPE_CHECKING:
     from orchestrator.cluster.ray_node import Offer
@@ -184,7 +184,7 @@ def _offer(
 
     own, path = read_machine(machine or detect([gpu.name for gpu in visible_gpus()]))
     if ports is None:
-        port_flags(own.listen.ports, f"{path}: $.listen.ports:")  # checks them
+        port_flags(own.listen.ports, f"{located(path, ('listen', 'ports'))}:")  # checks them
     return Offer(own.name, host or own.listen.host, ports or own.listen.ports, cpus, gpus)
 
 

@@ -35,7 +35,8 @@ def plan(*, as_json: bool, **flags: Any) -> None:
     gpus = visible_gpus()
     resolved = resolved_request(request, gpus)
     drawn = make_plan(resolved)
-    prepared = prepare(resolved, drawn.with_revisions(known_revisions(resolved, drawn)))
+    revisions = known_revisions(resolved, drawn, lambda line: click.echo(line, err=True))
+    prepared = prepare(resolved, drawn.with_revisions(revisions))
     if as_json:
         content = prepared.plan.model_dump(mode="json")
         click.echo(json.dumps({**content, "missing_executions": prepared.n_missing()}))

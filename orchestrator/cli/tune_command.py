@@ -99,7 +99,7 @@ def _run(
     from orchestrator.dataset.folder_checks import check_writable
     from orchestrator.sweep.planning import make_plan
     from orchestrator.sweep.run import opened, run_sweep
-    from orchestrator.sweep.staging import staged_revisions
+    from orchestrator.sweep.staging import checked_files, staged_revisions
     from orchestrator.tune.halt import Halt, signals_to
 
     resolved = resolved_request(request, gpus)
@@ -108,7 +108,8 @@ def _run(
     check_plan_file(request.out, drawn.id)
     halt = Halt()
     with signals_to(halt):
-        plan = drawn.with_revisions(staged_revisions(resolved, live.say))
+        staged = drawn.with_revisions(staged_revisions(resolved, live.say))
+        plan = staged.with_model_files(checked_files(resolved, live.say))
         with opened(resolved, plan, options, live.say) as (prepared, lock):
             try:
                 return prepared, run_sweep(prepared, lock, options, halt=halt, observer=live)

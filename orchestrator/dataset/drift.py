@@ -77,16 +77,74 @@ def drift(before: Conditions, now: Conditions) -> tuple[str, ...]:
     )
 
 
+def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Files of a model whose hashes differ, each as 'config.json sha256 12ab... is now 34cd...'.
+
+    `before`, `now`: file -> SHA-256; {}: not recorded. [] where nothing differs, or one isn't
+    recorded.
+    """
+    if not before or not now:
+        return []
+    lines = []
+    for name in sorted({*before, *now}):
+        old, new = before.get(name), now.get(name)
+        if old != new:
+            lines.append(f"{name} {_short_hash(old)} is now {_short_hash(new)}")
+    return lines
+
+
+def _short_hash(sha256: str | None) -> str:
+    """The start of a hash, or that there is none."""
+    return "not there" if sha256 is None else f"sha256 {sha256[:8]}..."
+
+
+def other_weights(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Files of weights that differ, as `changed_files` says it.
+
+    A model's other files have no say here: each version of transformers writes them its own way
+    when it converts a model, and that version is compared by itself.
+    """
+    return changed_files(_weights_in(before), _weights_in(now))
+
+
+def _weights_in(files: Mapping[str, str]) -> dict[str, str]:
+    """The files of weights among a model's files."""
+    return {name: sha256 for name, sha256 in files.items() if name.endswith(".safetensors")}
+
+
+def mixed_weights(
+    of_plan: Mapping[str, Mapping[str, str]], records: Iterable[TrialRecord]
+) -> list[str]:
+    """Models of which trials were measured with several weights, each with the files that differ.
+
+    `of_plan`: model -> file -> SHA-256, what the sweep was started with.
+    """
+    known = {model: dict(files) for model, files in of_plan.items()}
+    lines: dict[str, None] = {}  # a list in which each line stands once
+    for record in records:
+        model, now = record.spec.setup.model, record.environment.model_sha256
+        for change in other_weights(known.get(model, {}), now):
+            lines[f"{model}: {change}"] = None
+        if not known.get(model):
+            known[model] = now
+    return list(lines)
+
+
 class StartConditions:
-    """The conditions that a sweep started with on each machine.
+    """The conditions that a sweep started with on each machine, and its weights on all of them.
 
     Where nothing ran yet, they are those of the first process there.
     """
 
     def __init__(
-        self, started_with: Mapping[str, Conditions] = MappingProxyType({}), *, accept: bool = False
+        self,
+        started_with: Mapping[str, Conditions] = MappingProxyType({}),
+        model_sha256: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+        *,
+        accept: bool = False,
     ) -> None:
         self._started_with = dict(started_with)
+        self._model_sha256 = dict(model_sha256)
         self.accept = accept
         """Go on under other conditions, and say so in the rows."""
 
@@ -94,6 +152,11 @@ class StartConditions:
         """How a process differs from what the sweep started with on its machine."""
         now = _conditions_of(origin.environment, origin.columns)
         return drift(self._started_with.setdefault(origin.columns.machine, now), now)
+
+    def other_weights(self, model: str, origin: Origin) -> list[str]:
+        """Files of weights of a process that aren't those the sweep started with."""
+        now = origin.environment.model_sha256
+        return other_weights(self._model_sha256.setdefault(model, now), now)
 
 
 def marked(execution: Execution, changes: tuple[str, ...]) -> Execution:

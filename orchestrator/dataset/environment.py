@@ -70,6 +70,8 @@ class Environment(Noun):
     loaded_here: bool = False
     """Whether the model was loaded for this trial, the first of its process."""
     weights_bytes: int | None = None
+    model_sha256: dict[str, str] = {}
+    """File of the model -> SHA-256, of all that loading reads; {}: not recorded, or no model."""
     context_length: int | None = None
     memory_tokens: int | None = None
     load_energy_j: float | None = None

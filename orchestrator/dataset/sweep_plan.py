@@ -65,6 +65,8 @@ class SweepPlan(Noun):
     """Kinds of machine of which each runs all trials; (): `machine` says it."""
     models: dict[str, str]
     """Label -> what stands after --model."""
+    model_sha256: dict[str, dict[str, str]] = {}
+    """Label -> file -> SHA-256, as they were when the sweep was started; {}: not recorded."""
     use_cases: tuple[UseCase, ...]
     setups: tuple[Setup, ...]
     """One a model and use case."""
@@ -174,6 +176,10 @@ class SweepPlan(Noun):
             setup.model_copy(update={"revision": revisions[setup.model]}) for setup in self.setups
         )
         return self.model_copy(update={"setups": setups})
+
+    def with_model_files(self, sha256: Mapping[str, Mapping[str, str]]) -> SweepPlan:
+        """The plan with the hashes of each model's files, by its label."""
+        return self.model_copy(update={"model_sha256": {k: dict(v) for k, v in sha256.items()}})
 
 
 def write_plan(plan: SweepPlan, path: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from orchestrator.dataset.folder_checks import check_folder
 from orchestrator.doctor.checks import Check, Level
-from orchestrator.engine.weights import cache_folder, reach_hub
+from orchestrator.engine.cache import cache_folder
+from orchestrator.engine.hub import reach_hub
 from orchestrator.errors import UserError
 from orchestrator.nouns import Machine
 from orchestrator.packages import package_versions

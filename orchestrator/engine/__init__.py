@@ -97,6 +97,8 @@ class EngineInfo(Noun):
     """Tokens whose key-value cache fits in the memory left after loading; None: unknown."""
     load_s: float = 0.0
     weights_bytes: int | None = None
+    model_sha256: dict[str, str] = {}
+    """File of the model -> SHA-256; {}: none, as of the simulated engine."""
     versions: dict[str, str] = {}
     """Package -> version."""
 

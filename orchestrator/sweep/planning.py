@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import __version__
+from orchestrator.dataset.drift import changed_files, mixed_weights, other_weights
+from orchestrator.dataset.remaining import relevant
 from orchestrator.dataset.sweep_plan import PLAN_VERSION, PlannedTrial, SweepPlan, read_plan
+from orchestrator.dataset.tables import Trials
 from orchestrator.errors import UserError
 from orchestrator.models import Model
 from orchestrator.nouns import (
@@ -38,6 +41,9 @@ ANCHOR_FROM, ANCHOR_EVERY = 10, 10
 """A design has anchors from so many configurations on; they stand this far apart."""
 
 
+OTHER_WEIGHTS_REMEDY = "stage the first weights again, or start a new data set with --out"
+
+
 def make_plan(resolved: Resolved) -> SweepPlan:
     """Draw the design and list the trials; the weights' revisions come later (with_revisions).
 
@@ -57,7 +63,7 @@ def make_plan(resolved: Resolved) -> SweepPlan:
             resolved.samples,
             seed=request.seed,
             options=resolved.sampler_options,
-            where=str(resolved.space_file),
+            where=resolved.space_file,
         )
     # anchors show drift over a long sweep; a short one would pay more for them than they tell
     anchor = Configuration.at(space, [0.5] * 4) if len(points) >= ANCHOR_FROM else None
@@ -284,10 +290,28 @@ def check_same_weights(old: SweepPlan, new: SweepPlan) -> None:
     """
     before = {setup.model: setup.revision for setup in old.setups}
     for setup in new.setups:
-        revision = before.get(setup.model, setup.revision)
+        model = setup.model
+        files = old.model_sha256.get(model, {}), new.model_sha256.get(model, {})
+        revision = before.get(model, setup.revision)
         if revision != setup.revision:
+            changes = changed_files(*files)
+            which = f" ({'; '.join(changes)})" if changes else ""
             raise UserError(
-                f"sweep {new.id} was started with {setup.model} {revision} and would go on with "
-                f"{setup.revision}; stage the first weights again, or start a new data set with "
-                "--out"
+                f"sweep {new.id} was started with {model} {revision} and would go on with "
+                f"{setup.revision}{which}; {OTHER_WEIGHTS_REMEDY}"
             )
+        if changes := other_weights(*files):
+            raise UserError(
+                f"sweep {new.id} was started with other weights of {model}: {'; '.join(changes)}; "
+                f"{OTHER_WEIGHTS_REMEDY}"
+            )
+
+
+def check_trials_weights(plan: SweepPlan, trials: Trials) -> None:
+    """Refuse to add to trials that other weights measured. Raises UserError naming the files."""
+    changes = mixed_weights(plan.model_sha256, relevant(plan, trials.records()))
+    if changes:
+        raise UserError(
+            f"sweep {plan.id}: trials that count for it were measured with other weights: "
+            f"{'; '.join(changes)}; {OTHER_WEIGHTS_REMEDY}"
+        )

@@ -20,7 +20,7 @@ from orchestrator.dataset.tables import Trials, read_all
 from orchestrator.errors import UserError
 from orchestrator.nouns import TrialSpec
 from orchestrator.sweep.estimate import too_small, trial_bound, unasked_bound
-from orchestrator.sweep.planning import check_same_weights, neighbours
+from orchestrator.sweep.planning import check_same_weights, check_trials_weights, neighbours
 from orchestrator.sweep.request import Resolved
 
 Say = Callable[[str], None]
@@ -143,6 +143,7 @@ def prepare(resolved: Resolved, plan: SweepPlan, rerun: tuple[str, ...] = ()) ->
     if faults:
         remedy = "can't be read as a trial; restore it or move it out of the data set"
         raise UserError(*(f"{paths.root}/{fault}: {remedy}" for fault in faults))
+    check_trials_weights(plan, trials)
     # a sweep that is resumed has its note from its first run
     beside = [] if before else neighbours(plan, paths.sweeps)
     return Prepared(

@@ -387,7 +387,7 @@ def _labelled(model: Model, engine: str) -> Model:
 def _space(name: str) -> tuple[Space, Path, SamplerKind, Noun]:
     """A space, its file, its sampler and the sampler's options."""
     space, path = read("search_spaces", name, Space)
-    return space, path, *sampler_of(space, str(path))
+    return space, path, *sampler_of(space, path)
 
 
 def _check_flags(request: Request, profile: Profile, gpu_names: list[str]) -> None:

@@ -274,7 +274,7 @@ def _start_conditions(prepared: Prepared, *, accept: bool) -> StartConditions:
             "a new data set with --out"
         )
     started_with = {machine: first for machine, (first, *_) in by_machine.items()}
-    return StartConditions(started_with, accept=accept)
+    return StartConditions(started_with, prepared.plan.model_sha256, accept=accept)
 
 
 def _budget(

@@ -9,17 +9,21 @@ import sys
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.sweep_plan import SweepPlan, read_plan
 from orchestrator.engine import ENGINES
-from orchestrator.engine.weights import expected_revision, locate
+from orchestrator.engine.weights import checked, expected_revision, locate
 from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import Model
 from orchestrator.sweep.prepare import Say
 from orchestrator.sweep.request import Resolved
 
 
-def known_revisions(resolved: Resolved, plan: SweepPlan) -> dict[str, str]:
+def known_revisions(
+    resolved: Resolved, plan: SweepPlan, say: Say = lambda _line: None
+) -> dict[str, str]:
     """Revision of each model's weights by its label, as far as it is known without network.
 
-    A sweep that was started says its own. Raises UserError for a plan that can't be read.
+    A sweep that was started says its own. `say` gets a line where hashing takes long.
+
+    Raises UserError for a plan that can't be read.
     """
     if not ENGINES[resolved.request.engine].needs_weights:
         return _own_revisions(resolved)
@@ -27,7 +31,7 @@ def known_revisions(resolved: Resolved, plan: SweepPlan) -> dict[str, str]:
     setups = read_plan(path).setups if path.exists() else ()
     of_sweep = {setup.model: setup.revision for setup in setups}
     return {
-        model.label: expected_revision(model) or of_sweep.get(model.label, "not staged yet")
+        model.label: expected_revision(model, say) or of_sweep.get(model.label, "not staged yet")
         for model in resolved.models
     }
 
@@ -43,6 +47,24 @@ def staged_revisions(resolved: Resolved, say: Say) -> dict[str, str]:
     return {model.label: staged_weights(model, say) for model in resolved.models}
 
 
+def checked_files(resolved: Resolved, say: Say) -> dict[str, dict[str, str]]:
+    """Label of a model -> file -> SHA-256, of weights that are on this machine and unaltered.
+
+    Raises ModelUnavailableError, in one sentence, where a file was altered, removed or added.
+    """
+    if not ENGINES[resolved.request.engine].needs_weights:
+        return {}
+    files = {}
+    for model in resolved.models:
+        weights = locate(model, say)
+        # random weights have no original: each version of torch may draw them differently
+        if weights is not None:
+            checked_sha256 = checked(model, weights, say).sha256
+            if model.kind != "synthetic":
+                files[model.label] = checked_sha256
+    return files
+
+
 def _own_revisions(resolved: Resolved) -> dict[str, str]:
     """An engine without weights: its name stands for them."""
     return {model.label: resolved.request.engine for model in resolved.models}
@@ -53,7 +75,7 @@ def staged_weights(model: Model, say: Say) -> str:
 
     Raises ModelUnavailableError with the last lines of what staging said.
     """
-    weights = locate(model)
+    weights = locate(model, say)
     if weights:
         return weights.revision
     say(f"{model.label}: not on this machine yet, staging it")

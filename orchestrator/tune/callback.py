@@ -154,6 +154,14 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
     def _started(self, trial: StartedTrial, origin: Origin) -> None:
         """Take in where a trial runs; refuse other conditions than the sweep started with."""
         spec = trial.assignment.spec
+        weights = self._start.other_weights(spec.setup.model, origin)
+        if weights:
+            self.halt.fatal = self.halt.fatal or (
+                f"sweep {spec.sweep_id} was started with other weights of {spec.setup.model} than "
+                f"{origin.columns.machine} has: {'; '.join(weights)}; stage the same ones there "
+                f"with `orchestrator models stage {spec.model_ref} --again`"
+            )
+            return
         changes = self._start.changes(origin)
         if changes and not self._start.accept:
             self.halt.fatal = self.halt.fatal or (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from orchestrator.engine.weights import cache_folder
+from orchestrator.engine.cache import cache_folder
 from orchestrator.nouns import Noun
 
 

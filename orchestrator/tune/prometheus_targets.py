@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from orchestrator.dataset.lock import try_flock
-from orchestrator.engine.weights import cache_folder
+from orchestrator.engine.cache import cache_folder
 from orchestrator.tune.session import Node
 from orchestrator.tune.temp_folders import SCRATCH
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.weights import cache_folder
+from orchestrator.engine.cache import cache_folder
 from orchestrator.errors import UserError
 from orchestrator.tune.own_cluster import attachment
 from orchestrator.tune.temp_folders import remove_orphans, scratch_base, scratch_folder

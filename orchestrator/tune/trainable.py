@@ -321,6 +321,7 @@ def _origin(
         cooldown_s=cooldown_s,
         loaded_here=loaded_here,
         weights_bytes=info.weights_bytes,
+        model_sha256=info.model_sha256,
         context_length=info.context_length,
         memory_tokens=info.memory_tokens,
         pilot=loaded.pilot,

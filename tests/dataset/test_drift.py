@@ -10,10 +10,13 @@ from orchestrator.dataset.drift import (
     DECIDING_PACKAGES,
     Conditions,
     StartConditions,
+    changed_files,
     conditions,
     drift,
     marked,
     mixed,
+    mixed_weights,
+    other_weights,
 )
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.trial_files import Origin
@@ -138,3 +141,53 @@ def test_records_without_such_fields_are_read() -> None:
     assert conditions([builders.record(environment={})])["pc"] == [
         Conditions(versions={}, gpu_name=None)
     ]
+
+
+# --- weights --------------------------------------------------------------------------------------
+
+SOUND = {"config.json": "c" * 64, "model.safetensors": "a" * 64}
+ZEROED = SOUND | {"model.safetensors": "b" * 64}
+CHANGE = "model.safetensors sha256 aaaaaaaa... is now sha256 bbbbbbbb..."
+
+
+def test_files_that_differ_are_told() -> None:
+    assert changed_files(SOUND, SOUND) == []
+    assert changed_files(SOUND, ZEROED) == [CHANGE]
+    assert changed_files(SOUND, {"model.safetensors": "a" * 64}) == [
+        "config.json sha256 cccccccc... is now not there"
+    ]
+
+
+def test_what_was_not_recorded_is_no_difference() -> None:
+    assert changed_files({}, SOUND) == changed_files(SOUND, {}) == []
+
+
+def test_only_weights_have_to_be_the_same_on_all_machines() -> None:
+    """Each version of transformers writes a converted model's config.json its own way."""
+    assert other_weights(SOUND, SOUND | {"config.json": "d" * 64}) == []
+    assert other_weights(SOUND, ZEROED) == [CHANGE]
+
+
+def with_weights(order: int, files: dict[str, str], machine: str = "pc") -> TrialRecord:
+    return record(order, machine=machine, environment={"model_sha256": files})
+
+
+def test_trials_of_other_weights_are_told_on_whatever_machine() -> None:
+    sound, zeroed = with_weights(0, SOUND), with_weights(1, ZEROED, "colab")
+    unknown = with_weights(2, {})
+    assert mixed_weights({}, [unknown, sound, unknown]) == []
+    assert mixed_weights({}, [unknown, sound, zeroed, zeroed]) == [f"smollm2: {CHANGE}"]
+    assert mixed_weights({"smollm2": SOUND}, [zeroed]) == [f"smollm2: {CHANGE}"]
+    assert mixed_weights({"mistral": SOUND}, [zeroed]) == []
+
+
+def test_a_process_with_other_weights_than_the_sweep_s_or_the_first_process() -> None:
+    sound = builders.origin(environment={"model_sha256": SOUND})
+    zeroed = builders.origin(environment={"model_sha256": ZEROED})
+    start = StartConditions({}, {"smollm2": SOUND}, accept=True)
+    assert start.other_weights("smollm2", sound) == []
+    assert start.other_weights("smollm2", zeroed) == [CHANGE]
+    start = StartConditions()
+    assert start.other_weights("smollm2", sound) == []
+    assert start.other_weights("smollm2", zeroed) == [CHANGE]
+    assert start.other_weights("mistral", zeroed) == []

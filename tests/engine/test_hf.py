@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -15,8 +16,9 @@ import torch
 
 from orchestrator.engine import Generated, GenerationError, hf
 from orchestrator.engine.hf import HfEngine, as_it_runs, load
-from orchestrator.engine.weights import Weights
+from orchestrator.engine.weights import Weights, resolve
 from orchestrator.errors import ModelUnavailableError
+from orchestrator.models import parse_model
 from orchestrator.nouns import effective_of
 from tests import builders
 from tests.engine.conftest import REFS
@@ -433,6 +435,28 @@ def one_sentence(error: pytest.ExceptionInfo[ModelUnavailableError]) -> str:
     assert "\n" not in line
     assert len(line) < 700
     return line
+
+
+def test_a_worker_refuses_altered_weights_and_says_the_hashes_of_others(
+    folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cache on another machine may be altered, too; a folder's trials say what was in it."""
+    monkeypatch.setenv("ORCHESTRATOR_CACHE", str(tmp_path / "cache"))
+    setup = builders.setup(quantization="none", revision="")
+    made = resolve(parse_model(REFS["llama2"]))
+    with (made.path / "tokenizer.json").open("a") as tokenizer:
+        tokenizer.write(" ")
+    with pytest.raises(ModelUnavailableError) as raised:
+        load(setup.model_copy(update={"revision": made.revision}), REFS["llama2"], 1)
+    line = one_sentence(raised)
+    assert line.startswith("tokenizer.json of synthetic-llama2-")
+    assert "has changed since it was made on " in line
+    own = resolve(parse_model(str(folder())))
+    engine = load(setup.model_copy(update={"revision": own.revision}), str(own.path), 1)
+    weights = (own.path / "model.safetensors").read_bytes()
+    sha256 = engine.info.model_sha256["model.safetensors"]
+    assert sha256 == hashlib.sha256(weights).hexdigest()
+    assert set(engine.info.model_sha256) >= {"config.json", "tokenizer.json"}
 
 
 def test_load_takes_only_the_planned_revision(

@@ -21,8 +21,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.engine import hub as hub_of_models
 from orchestrator.engine import random_weights, weights
-from orchestrator.engine.weights import Weights, cache_folder, expected_revision, locate, resolve
+from orchestrator.engine.cache import cache_folder
+from orchestrator.engine.weights import Weights, checked, expected_revision, locate, resolve
 from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import KNOWN, Model, Wheel, parse_model
 from tests.engine import fake_hub
@@ -381,6 +383,46 @@ def test_what_was_downloaded_is_found_offline(
     assert len(hub.requests) == n_requests
 
 
+def test_what_was_altered_is_fetched_anew_and_nothing_else(
+    hub: FakeHub, places: SimpleNamespace
+) -> None:
+    """Of the commit that is here, also where the hub's branch has moved on."""
+    model = parse_model("org/model")
+    fetched = checked(model, resolve(model))
+    weights_file = fetched.path / "model.safetensors"
+    weights_file.resolve().write_bytes(b"zeroes!" * 100)
+    located = locate(model)
+    assert located is not None
+    with pytest.raises(
+        ModelUnavailableError,
+        match=r"^model\.safetensors of org--model isn't the hub's file any more \(sha256 .* "
+        r"fetch it anew with `orchestrator models stage org/model --again`, or name another model$",
+    ):
+        checked(model, located)
+    hub.requests.clear()
+    assert checked(model, resolve(model, again=True)) == fetched
+    assert weights_file.read_bytes() == FILES["model.safetensors"]
+    downloads = [path for method, path, _ in hub.requests if method == "GET" and "resolve" in path]
+    assert downloads == [f"/org/model/resolve/{SHA}/model.safetensors"]
+
+
+def test_altered_files_stay_where_the_hub_can_t_be_reached(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    model = parse_model("org/model")
+    weights_file = resolve(model).path / "model.safetensors"
+    weights_file.resolve().write_bytes(b"zeroes!" * 100)
+    hub.fault = "error"
+    with pytest.raises(ModelUnavailableError):
+        resolve(model, again=True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelUnavailableError, match="must be fetched anew, and HF_HUB_OFFLINE"):
+        resolve(model, again=True)
+    assert weights_file.read_bytes() == b"zeroes!" * 100
+
+
 @pytest.fixture
 def no_network_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def block() -> None:
@@ -441,7 +483,7 @@ def test_a_repository_without_safetensors(hub: FakeHub) -> None:
 def test_a_hub_that_talks_nonsense(
     hub: FakeHub, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "HUB_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(hub_of_models, "HUB_TIMEOUT_S", 2.0)
     hub.fault = fault
     assert refused(parse_model("org/model")).startswith(
         "org--model (org/model): the hub can't be reached ("
@@ -449,8 +491,8 @@ def test_a_hub_that_talks_nonsense(
 
 
 def test_a_hub_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert weights.HUB_TIMEOUT_S < 10
-    monkeypatch.setattr(weights, "HUB_TIMEOUT_S", 0.5)
+    assert hub_of_models.HUB_TIMEOUT_S < 10
+    monkeypatch.setattr(hub_of_models, "HUB_TIMEOUT_S", 0.5)
     with fake_hub.silent() as address:
         fake_hub.use(address, monkeypatch)
         began = time.perf_counter()
@@ -463,7 +505,7 @@ def test_a_gated_hub_that_stops_answering_is_given_up_as_soon(
     hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both questions together have the time of one."""
-    monkeypatch.setattr(weights, "HUB_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(hub_of_models, "HUB_TIMEOUT_S", 1.0)
     hub.gated = True
     answer = hub.answer
 
@@ -479,7 +521,7 @@ def test_a_gated_hub_that_stops_answering_is_given_up_as_soon(
 
 def test_a_name_that_never_resolves(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look-up of a name has no time-out of its own."""
-    monkeypatch.setattr(weights, "HUB_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(hub_of_models, "HUB_TIMEOUT_S", 0.3)
     fake_hub.use("http://hub.invalid", monkeypatch)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: time.sleep(3))
     began = time.perf_counter()
@@ -745,6 +787,7 @@ def test_a_second_process_that_was_faster_wins(
 FILLER = """
 import os, sys, time
 from pathlib import Path
+from orchestrator.engine import hub as hub_of_models
 from orchestrator.engine import random_weights, weights
 from orchestrator.models import parse_model
 meeting = Path(sys.argv[2])

@@ -357,9 +357,9 @@ def test_a_broken_machine_file_stops_only_clusters(tmp_path: Path) -> None:
     (tmp_path / "clusters").mkdir()
     (tmp_path / "clusters" / "attic.yaml").write_text("accelerator: steam\n")
     assert resolve().machine.name == "cpu"
-    with pytest.raises(UserError, match=r"attic.yaml: \$.accelerator"):
+    with pytest.raises(UserError, match=r"attic.yaml:1:14: \$.accelerator"):
         resolve(address="127.0.0.1:6379")
-    with pytest.raises(UserError, match=r"attic.yaml: \$.accelerator"):
+    with pytest.raises(UserError, match=r"attic.yaml:1:14: \$.accelerator"):
         resolve(machine="attic")
 
 
@@ -373,7 +373,7 @@ def test_a_file_says_no_other_name_than_its_own(tmp_path: Path, kind: str, flag:
     )
     (tmp_path / kind / "mine.yaml").write_text(content)
     with pytest.raises(
-        UserError, match=r"mine.yaml: \$.name: is 'other', but the file is found as mine"
+        UserError, match=r"mine.yaml:1:7: \$.name: is 'other', but the file is found as mine"
     ):
         resolve(**{flag: "mine" if flag == "machine" else ("mine",)})
 
@@ -381,7 +381,9 @@ def test_a_file_says_no_other_name_than_its_own(tmp_path: Path, kind: str, flag:
 def test_a_country_in_a_file_is_checked_too(tmp_path: Path) -> None:
     (tmp_path / "clusters").mkdir()
     (tmp_path / "clusters" / "home.yaml").write_text("accelerator: cpu\ncountry_iso_code: XXX\n")
-    with pytest.raises(UserError, match=r"home.yaml: \$.country_iso_code: XXX is no ISO 3166-1"):
+    with pytest.raises(
+        UserError, match=r"home.yaml:2:19: \$.country_iso_code: XXX is no ISO 3166-1"
+    ):
         resolve(machine="home")
 
 
@@ -408,7 +410,7 @@ def test_isolation_changes_no_id() -> None:
 @pytest.mark.parametrize("value", [".inf", ".nan", "'inf'", "1e999", "'1e999'"])
 def test_a_machine_has_finite_numbers(tmp_path: Path, key: str, value: str) -> None:
     (tmp_path / "lab.yaml").write_text(f"accelerator: cpu\n{key}: {value}\n")
-    with pytest.raises(UserError, match=rf"^lab\.yaml: \$\.{key}: must be "):
+    with pytest.raises(UserError, match=rf"^lab\.yaml:2:\d+: \$\.{key}: must be "):
         resolve(machine="lab.yaml")
 
 

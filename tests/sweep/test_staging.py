@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.sweep_plan import write_plan
+from orchestrator.dataset.sweep_plan import SweepPlan, read_plan, write_plan
 from orchestrator.engine.weights import Weights
-from orchestrator.errors import ModelUnavailableError
+from orchestrator.errors import ModelUnavailableError, UserError
 from orchestrator.models import Model
 from orchestrator.sweep import staging
 from orchestrator.sweep.planning import make_plan
+from orchestrator.sweep.prepare import prepare
 from orchestrator.sweep.request import Request, Resolved, resolve_request
-from orchestrator.sweep.staging import known_revisions, staged_revisions
+from orchestrator.sweep.staging import checked_files, known_revisions, staged_revisions
+from tests import builders
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Label of a model -> revision of its weights on this machine; empty until a test fills it."""
     revisions: dict[str, str] = {}
 
-    def locate(model: Model) -> Weights | None:
+    def locate(model: Model, _say: Any = None) -> Weights | None:
         revision = revisions.get(model.label)
         return Weights(Path("weights"), revision, "cache") if revision else None
 
@@ -54,22 +56,22 @@ def test_an_engine_without_weights_names_itself(
     simulated = sweep_of(tmp_path, engine="simulated")
     monkeypatch.setattr(subprocess, "run", refused)
     expected = {"simulated-smollm2": "simulated"}
-    assert known_revisions(simulated, make_plan(simulated)) == expected
+    assert known_revisions(simulated, make_plan(simulated), refused) == expected
     assert staged_revisions(simulated, refused) == expected
 
 
 def test_weights_on_this_machine_are_known(resolved: Resolved, here: dict[str, str]) -> None:
     here["smollm2"] = "gguf:1"
-    assert known_revisions(resolved, make_plan(resolved)) == {"smollm2": "gguf:1"}
+    assert known_revisions(resolved, make_plan(resolved), refused) == {"smollm2": "gguf:1"}
 
 
 @pytest.mark.usefixtures("here")
 def test_a_sweep_that_was_started_says_its_revision(resolved: Resolved) -> None:
     plan = make_plan(resolved)
-    assert known_revisions(resolved, plan) == {"smollm2": "not staged yet"}
+    assert known_revisions(resolved, plan, refused) == {"smollm2": "not staged yet"}
     before = plan.with_revisions({"smollm2": "hub:2"})
     write_plan(before, DataSetPaths(resolved.request.out).sweep(plan.id))
-    assert known_revisions(resolved, plan) == {"smollm2": "hub:2"}
+    assert known_revisions(resolved, plan, refused) == {"smollm2": "hub:2"}
 
 
 def test_what_is_here_is_not_fetched(
@@ -117,3 +119,84 @@ def test_weights_that_can_not_be_fetched_are_an_error(
     with pytest.raises(ModelUnavailableError) as raised:
         staged_revisions(resolved, lambda _line: None)
     assert raised.value.lines == lines
+
+
+# --- altered weights ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model of the user's own, with weights of 64 MiB."""
+    monkeypatch.setenv("ORCHESTRATOR_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name in ("config.json", "tokenizer.json"):
+        (folder / name).write_text("{}")
+    with (folder / "model.safetensors").open("wb") as weights:
+        weights.truncate(2**26)
+    return folder
+
+
+def planned(resolved: Resolved) -> SweepPlan:
+    """The plan as `tune` makes it."""
+
+    def quiet(_line: str) -> None:
+        """Hear nothing."""
+
+    plan = make_plan(resolved).with_revisions(staged_revisions(resolved, quiet))
+    return plan.with_model_files(checked_files(resolved, quiet))
+
+
+def test_the_plan_says_the_hashes_of_all_files(own_folder: Path, tmp_path: Path) -> None:
+    plan = planned(sweep_of(tmp_path / "out", models=(str(own_folder),)))
+    assert set(plan.model_sha256["mine"]) == {"config.json", "tokenizer.json", "model.safetensors"}
+    path = DataSetPaths(tmp_path / "out").sweep(plan.id)
+    write_plan(plan, path)
+    assert read_plan(path) == plan
+
+
+def test_a_sweep_goes_on_with_the_same_files_and_not_with_altered_ones(
+    own_folder: Path, tmp_path: Path
+) -> None:
+    resolved = sweep_of(tmp_path / "out", models=(str(own_folder),))
+    first = planned(resolved)
+    write_plan(first, DataSetPaths(tmp_path / "out").sweep(first.id))
+    assert prepare(resolved, planned(resolved)).before == first
+    with (own_folder / "model.safetensors").open("r+b") as weights:
+        weights.seek(2**25)
+        weights.write(b"!")
+    with pytest.raises(UserError) as raised:
+        prepare(resolved, planned(resolved))
+    (line,) = raised.value.lines
+    assert line.startswith(f"sweep {first.id} was started with mine local:")
+    assert "(model.safetensors sha256 " in line
+    assert line.endswith("; stage the first weights again, or start a new data set with --out")
+
+
+def test_the_same_revision_with_other_weights_is_refused(
+    resolved: Resolved, tmp_path: Path
+) -> None:
+    """As when weights were altered before anybody had hashed them."""
+    plan = make_plan(resolved).with_revisions({"smollm2": "gguf:1"})
+    before = plan.with_model_files({"smollm2": {"model.safetensors": "a" * 64}})
+    write_plan(before, DataSetPaths(tmp_path).sweep(plan.id))
+    with pytest.raises(UserError, match=r"other weights of smollm2: model.safetensors sha256 aaaa"):
+        prepare(resolved, plan.with_model_files({"smollm2": {"model.safetensors": "b" * 64}}))
+    assert prepare(resolved, plan).before == before, "not recorded is no difference"
+
+
+def test_trials_that_other_weights_measured_are_not_added_to(
+    resolved: Resolved, tmp_path: Path
+) -> None:
+    """Also where the plan doesn't say the hashes, as an earlier version's."""
+    plan = make_plan(resolved).with_revisions({"smollm2": "gguf:1"})
+    write_plan(plan, DataSetPaths(tmp_path).sweep(plan.id))
+    spec = next(plan.specs())
+    origin = builders.origin(spec, environment={"model_sha256": {"model.safetensors": "a" * 64}})
+    builders.seal_trial(DataSetPaths(tmp_path), spec, [builders.measured(1, of=spec)], origin)
+    with pytest.raises(UserError, match=r"trials that count for it were measured with other"):
+        prepare(resolved, plan.with_model_files({"smollm2": {"model.safetensors": "b" * 64}}))
+
+
+def test_an_engine_without_weights_has_no_files(tmp_path: Path) -> None:
+    assert checked_files(sweep_of(tmp_path, engine="simulated"), refused) == {}

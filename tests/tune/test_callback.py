@@ -456,6 +456,26 @@ def test_other_conditions_end_the_sweep_before_a_prompt(
     assert rows_of(paths) == ([] if started else [(0, 1, 1), (0, 2, 1)])
 
 
+@pytest.mark.parametrize("accept", [True, False])
+def test_a_worker_with_other_weights_ends_the_sweep_before_a_prompt(
+    sweep: Sweep, paths: DataSetPaths, accept: bool
+) -> None:
+    """Also with --accept-drift: rows of other weights would be those of another model."""
+    weights = {"model.safetensors": "a" * 64}
+    run = sweep(2, start=StartConditions({}, {"smollm2": weights}, accept=accept))
+    trial = run.start(loading=True)
+    run.ready(trial, environment={"model_sha256": {"model.safetensors": "b" * 64}})
+    assert run.halt.fatal
+    assert (
+        "was started with other weights of smollm2 than pc has: model.safetensors sha256 "
+        "aaaaaaaa... is now sha256 bbbbbbbb...; stage the same ones there with "
+        "`orchestrator models stage smollm2 --again`"
+    ) in run.halt.fatal
+    assert trial.trial_id not in run.live, "its worker begins none"
+    run.callback.close()
+    assert rows_of(paths) == []
+
+
 def test_accepted_drift_is_written_into_the_rows(sweep: Sweep, paths: DataSetPaths) -> None:
     run = sweep(
         2,
