@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.sweep.prepare import Prepared
     from orchestrator.sweep.request import Request
     from orchestrator.sweep.run import RunOutcome
+    from orchestrator.tune.halt import Halt
 
 
 @click.command()
@@ -56,13 +57,17 @@ def tune(
       orchestrator tune --space lhs --rerun oom --rerun timeout
       orchestrator tune --space lhs --max-hours 23.5 --execution-timeout 600
     """  # noqa: D301 - click wants the character
-    from orchestrator.cli import run_result
-    from orchestrator.cli.live import Live
-    from orchestrator.gpu.devices import visible_gpus
-    from orchestrator.sweep.assignments import RunOptions
-    from orchestrator.sweep.budget import RunLimits
-    from orchestrator.sweep.request import Request
-    from orchestrator.tune.halt import Drained
+    from orchestrator.tune.halt import Drained, Halt, held_back, signals_to
+
+    with held_back():
+        import numpy as np  # noqa: F401 - its threads would take signals that are for this one
+
+        from orchestrator.cli import run_result
+        from orchestrator.cli.live import Live
+        from orchestrator.gpu.devices import visible_gpus
+        from orchestrator.sweep.assignments import RunOptions
+        from orchestrator.sweep.budget import RunLimits
+        from orchestrator.sweep.request import Request
 
     limits = RunLimits(max_hours or math.inf, max_kwh or math.inf, max_gpu_hours or math.inf)
     options = RunOptions(
@@ -74,25 +79,28 @@ def tune(
         cooldown=cooldown,
         limits=limits,
     )
-    gpus = visible_gpus()
-    live = Live(gpus, quiet=as_json)
-    try:
-        prepared, outcome = _run(Request(**flags), options, gpus, live)
-    except Drained as drained:
-        click.echo(
-            f"Drained ({drained}) before anything was started; the same command resumes it.",
-            err=as_json,
-        )
-        return DRAINED
-    if as_json:
-        click.echo(json.dumps(run_result.as_json(prepared, outcome)))
-    else:
-        run_result.print_result(live, prepared, outcome)
+    halt = Halt()
+    with signals_to(halt):
+        gpus = visible_gpus()
+        live = Live(gpus, quiet=as_json)
+        try:
+            prepared, outcome = _run(Request(**flags), options, gpus, live, halt)
+        except Drained as drained:
+            click.echo(
+                f"Drained ({drained}) before anything was started; the same command resumes it.",
+                err=as_json,
+            )
+            return DRAINED
+        halt.over = True
+        if as_json:
+            click.echo(json.dumps(run_result.as_json(prepared, outcome)))
+        else:
+            run_result.print_result(live, prepared, outcome)
     return exit_code(outcome, prepared)
 
 
 def _run(
-    request: Request, options: RunOptions, gpus: list[Gpu], live: Live
+    request: Request, options: RunOptions, gpus: list[Gpu], live: Live, halt: Halt
 ) -> tuple[Prepared, RunOutcome]:
     """Plan a sweep, fetch its weights and run what is missing. Raises UserError and Drained."""
     from orchestrator.cli.sweep_request import resolved_request
@@ -100,20 +108,17 @@ def _run(
     from orchestrator.sweep.planning import make_plan
     from orchestrator.sweep.run import opened, run_sweep
     from orchestrator.sweep.staging import staged_revisions
-    from orchestrator.tune.halt import Halt, signals_to
 
     resolved = resolved_request(request, gpus)
     check_writable(request.out)
     drawn = make_plan(resolved)  # an impossible design is told before weights are fetched for it
     check_plan_file(request.out, drawn.id)
-    halt = Halt()
-    with signals_to(halt):
-        plan = drawn.with_revisions(staged_revisions(resolved, live.say))
-        with opened(resolved, plan, options, live.say) as (prepared, lock):
-            try:
-                return prepared, run_sweep(prepared, lock, options, halt=halt, observer=live)
-            finally:
-                live.finished()
+    plan = drawn.with_revisions(staged_revisions(resolved, live.say))
+    with opened(resolved, plan, options, live.say) as (prepared, lock):
+        try:
+            return prepared, run_sweep(prepared, lock, options, halt=halt, observer=live)
+        finally:
+            live.finished()
 
 
 def exit_code(outcome: RunOutcome, prepared: Prepared) -> int:
