@@ -28,9 +28,10 @@ NAMES = {
 
 PREFIXES = (
     *("LC_", "LD_", "PYTHON", "XDG_", "MALLOC_", "ORCHESTRATOR_"),
-    *("CUDA_", "NVIDIA_", "NCCL_", "CUBLAS_", "CUDNN_", "HIP_", "ROCR_", "HSA_"),
+    *("CUDA_", "NVIDIA_", "CUBLAS_", "CUDNN_", "HIP_", "ROCR_", "HSA_"),
     *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "NUMEXPR_", "BLIS_", "VECLIB_"),
-    *("TORCH", "PYTORCH_", "TRITON_", "TRANSFORMERS_", "BNB_", "BITSANDBYTES_", "ACCELERATE_"),
+    *("TORCH_", "TORCHINDUCTOR_", "PYTORCH_", "TRITON_", "TRANSFORMERS_"),
+    *("BNB_", "BITSANDBYTES_", "ACCELERATE_"),
     *("SLURM_", "RAY_", "TUNE_"),
 )
 """Variables that begin so are kept, unless a part of their name says that they hold a secret."""
