@@ -310,6 +310,8 @@ def _fit(
         for thread in threads:
             thread.start()
     _wait(threads, parts, halt, on_drain, on_look)
+    if errors:
+        _look(parts, halt)  # it may be that Ray died a moment ago
     return next(iter(errors), None)
 
 

@@ -115,6 +115,7 @@ class Sweep:
         cache = os.environ.get("ORCHESTRATOR_TEST_CACHE") if self.real else None
         own = {
             "CHAOS_FOLDER": str(self.folder),
+            "ORCHESTRATOR_KEEP_ENV": "CHAOS_FOLDER",
             "ORCHESTRATOR_CACHE": cache or str(self.folder / "cache"),
             "ORCHESTRATOR_SIMULATED_TOKEN_S": str(TOKEN_S),
             "HF_HUB_OFFLINE": "1",
