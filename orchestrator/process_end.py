@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import NoReturn
 
@@ -13,7 +15,8 @@ DRAINED = 75
 INTERRUPTED = 130
 """Ctrl-C: 128 + SIGINT, as shells report it."""
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+TAKEN = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, *TAKEN)
 
 _hangs = False
 
@@ -41,6 +44,28 @@ def at_first_signal() -> None:
         # nohup: a closed terminal is no reason
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handle)
+    _take_in_a_thread()
+
+
+def _take_in_a_thread() -> None:
+    """Let one thread take the signals of the whole process and call Python's handlers.
+
+    Ray puts handlers of its own in place of Python's when it starts, and the system's, which end
+    the process, when it ends. Signals that each thread blocks never reach those.
+    """
+    main = threading.main_thread().ident
+    assert main is not None  # noqa: S101 - it runs
+
+    def take() -> None:
+        """Have the main thread call the handler, at once where a system call waits."""
+        while True:
+            _thread.interrupt_main(signal.Signals(signal.sigwait(TAKEN)))
+            signal.pthread_kill(main, signal.SIGURG)
+
+    signal.signal(signal.SIGURG, lambda _number, _frame: None)
+    # threads and processes that are started from here on block them, too
+    signal.pthread_sigmask(signal.SIG_BLOCK, TAKEN)
+    threading.Thread(target=take, name="signals", daemon=True).start()
 
 
 def end(code: int) -> NoReturn:

@@ -21,7 +21,6 @@ from orchestrator.sweep.estimate import Figures
 from orchestrator.sweep.prepare import Prepared
 from orchestrator.sweep.run import RunObserver
 from orchestrator.sweep.totals import Totals
-from orchestrator.tune.halt import held_back
 from orchestrator.units import duration
 from orchestrator.unknowns import known
 from orchestrator.yaml_files import printable
@@ -77,8 +76,7 @@ class Live(RunObserver):
             self.say(f"Watch from elsewhere: orchestrator watch --address {session.metrics}")
         self._progress.add_task("", total=self.prepared.n_missing(), counts="", figures="")
         if self.console.is_terminal:
-            with held_back():  # its thread gets no signals
-                self._progress.start()
+            self._progress.start()
         self._show("loading the model")
 
     def _dashboard(self, session: Session) -> str:

@@ -57,17 +57,13 @@ def tune(
       orchestrator tune --space lhs --rerun oom --rerun timeout
       orchestrator tune --space lhs --max-hours 23.5 --execution-timeout 600
     """  # noqa: D301 - click wants the character
-    from orchestrator.tune.halt import Drained, Halt, held_back, signals_to
-
-    with held_back():
-        import numpy as np  # noqa: F401 - its threads would take signals that are for this one
-
-        from orchestrator.cli import run_result
-        from orchestrator.cli.live import Live
-        from orchestrator.gpu.devices import visible_gpus
-        from orchestrator.sweep.assignments import RunOptions
-        from orchestrator.sweep.budget import RunLimits
-        from orchestrator.sweep.request import Request
+    from orchestrator.cli import run_result
+    from orchestrator.cli.live import Live
+    from orchestrator.gpu.devices import visible_gpus
+    from orchestrator.sweep.assignments import RunOptions
+    from orchestrator.sweep.budget import RunLimits
+    from orchestrator.sweep.request import Request
+    from orchestrator.tune.halt import Drained, Halt, signals_to
 
     limits = RunLimits(max_hours or math.inf, max_kwh or math.inf, max_gpu_hours or math.inf)
     options = RunOptions(

@@ -15,7 +15,7 @@ from ray import tune
 from orchestrator.dataset.recorder import DISK_IS_FULL
 from orchestrator.errors import UserError
 from orchestrator.tune.callback import DataSetCallback, TakingInStopper
-from orchestrator.tune.halt import Halt, held_back
+from orchestrator.tune.halt import Halt
 from orchestrator.tune.searcher import SweepSearcher
 from orchestrator.tune.session import HOST_RESOURCE, Node, Session, head_answers, living_nodes
 from orchestrator.tune.trainable import Measure
@@ -306,9 +306,8 @@ def _fit(
     threads = [
         threading.Thread(target=fit, args=(tuner,), name="tune", daemon=True) for tuner in tuners
     ]
-    with held_back():  # this thread gets the signals
-        for thread in threads:
-            thread.start()
+    for thread in threads:
+        thread.start()
     _wait(threads, parts, halt, on_drain, on_look)
     if errors:
         _look(parts, halt)  # it may be that Ray died a moment ago
