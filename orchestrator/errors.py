@@ -21,3 +21,10 @@ class ModelUnavailableError(UserError):
 
 class ModelTooLargeError(ModelUnavailableError):
     """The weights of a model don't fit in a machine's memory; on another they may."""
+
+
+class TryAgainError(UserError):
+    """What may go well the next time, such as a Ray that started too slowly.
+
+    The command line exits with 75.
+    """

@@ -15,7 +15,7 @@ from orchestrator import __version__
 from orchestrator.cli.cluster_command import cluster
 from orchestrator.cli.doctor_command import doctor
 from orchestrator.cli.evaluate_command import evaluate
-from orchestrator.cli.exit_codes import INTERRUPTED, USER_ERROR
+from orchestrator.cli.exit_codes import DRAINED, INTERRUPTED, USER_ERROR
 from orchestrator.cli.import_command import import_
 from orchestrator.cli.merge_command import merge
 from orchestrator.cli.models_command import models
@@ -29,7 +29,7 @@ from orchestrator.cli.terminal import lasting_streams
 from orchestrator.cli.tune_command import tune
 from orchestrator.cli.validate_command import validate
 from orchestrator.cli.watch_command import watch
-from orchestrator.errors import UserError
+from orchestrator.errors import TryAgainError, UserError
 from orchestrator.yaml_files import printable
 
 
@@ -75,6 +75,8 @@ def main(arguments: list[str] | None = None) -> None:
     with lasting_streams():
         try:
             code = cli.main(args=arguments, prog_name="orchestrator", standalone_mode=False)
+        except TryAgainError as error:
+            fail(error.lines, DRAINED)
         except UserError as error:
             fail(error.lines)
         except click.exceptions.NoArgsIsHelpError as error:
@@ -102,8 +104,8 @@ def _usage_error(error: click.ClickException) -> str:
     return f"{context.command_path}: {message}"
 
 
-def fail(lines: tuple[str, ...]) -> None:
-    """Print user errors, one a line, and exit with USER_ERROR."""
+def fail(lines: tuple[str, ...], code: int = USER_ERROR) -> None:
+    """Print user errors, one a line, and exit with a code."""
     for line in lines:
         click.echo(f"error: {printable(line)}", err=True)
-    sys.exit(USER_ERROR)
+    sys.exit(code)

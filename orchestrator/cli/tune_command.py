@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.sweep.prepare import Prepared
     from orchestrator.sweep.request import Request
     from orchestrator.sweep.run import RunOutcome
+    from orchestrator.tune.halt import Halt
 
 
 @click.command()
@@ -62,7 +63,7 @@ def tune(
     from orchestrator.sweep.assignments import RunOptions
     from orchestrator.sweep.budget import RunLimits
     from orchestrator.sweep.request import Request
-    from orchestrator.tune.halt import Drained
+    from orchestrator.tune.halt import Drained, Halt, signals_to
 
     limits = RunLimits(max_hours or math.inf, max_kwh or math.inf, max_gpu_hours or math.inf)
     options = RunOptions(
@@ -74,25 +75,28 @@ def tune(
         cooldown=cooldown,
         limits=limits,
     )
-    gpus = visible_gpus()
-    live = Live(gpus, quiet=as_json)
-    try:
-        prepared, outcome = _run(Request(**flags), options, gpus, live)
-    except Drained as drained:
-        click.echo(
-            f"Drained ({drained}) before anything was started; the same command resumes it.",
-            err=as_json,
-        )
-        return DRAINED
-    if as_json:
-        click.echo(json.dumps(run_result.as_json(prepared, outcome)))
-    else:
-        run_result.print_result(live, prepared, outcome)
+    halt = Halt()
+    with signals_to(halt):
+        gpus = visible_gpus()
+        live = Live(gpus, quiet=as_json)
+        try:
+            prepared, outcome = _run(Request(**flags), options, gpus, live, halt)
+        except Drained as drained:
+            click.echo(
+                f"Drained ({drained}) before anything was started; the same command resumes it.",
+                err=as_json,
+            )
+            return DRAINED
+        halt.over = True
+        if as_json:
+            click.echo(json.dumps(run_result.as_json(prepared, outcome)))
+        else:
+            run_result.print_result(live, prepared, outcome)
     return exit_code(outcome, prepared)
 
 
 def _run(
-    request: Request, options: RunOptions, gpus: list[Gpu], live: Live
+    request: Request, options: RunOptions, gpus: list[Gpu], live: Live, halt: Halt
 ) -> tuple[Prepared, RunOutcome]:
     """Plan a sweep, fetch its weights and run what is missing. Raises UserError and Drained."""
     from orchestrator.cli.sweep_request import resolved_request
@@ -100,21 +104,18 @@ def _run(
     from orchestrator.sweep.planning import make_plan
     from orchestrator.sweep.run import opened, run_sweep
     from orchestrator.sweep.staging import checked_files, staged_revisions
-    from orchestrator.tune.halt import Halt, signals_to
 
     resolved = resolved_request(request, gpus)
     check_writable(request.out)
     drawn = make_plan(resolved)  # an impossible design is told before weights are fetched for it
     check_plan_file(request.out, drawn.id)
-    halt = Halt()
-    with signals_to(halt):
-        staged = drawn.with_revisions(staged_revisions(resolved, live.say))
-        plan = staged.with_model_files(checked_files(resolved, live.say))
-        with opened(resolved, plan, options, live.say) as (prepared, lock):
-            try:
-                return prepared, run_sweep(prepared, lock, options, halt=halt, observer=live)
-            finally:
-                live.finished()
+    staged = drawn.with_revisions(staged_revisions(resolved, live.say))
+    plan = staged.with_model_files(checked_files(resolved, live.say))
+    with opened(resolved, plan, options, live.say) as (prepared, lock):
+        try:
+            return prepared, run_sweep(prepared, lock, options, halt=halt, observer=live)
+        finally:
+            live.finished()
 
 
 def exit_code(outcome: RunOutcome, prepared: Prepared) -> int:

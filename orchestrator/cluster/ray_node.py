@@ -23,10 +23,10 @@ from pathlib import Path
 from orchestrator.dataset.paths import write_atomically
 from orchestrator.errors import UserError
 from orchestrator.tune.own_cluster import Attachment, attachment, attachment_file
+from orchestrator.tune.ray_environment import LOOPBACK_ONLY, RAY_DEFAULTS, needed
 from orchestrator.tune.session import (
     HOST_RESOURCE,
     LOOPBACK,
-    LOOPBACK_ONLY,
     check_answers,
     own_token,
 )
@@ -192,6 +192,7 @@ def _ray_start(flags: list[str], own: Attachment, offer: Offer) -> None:
             text=True,
             timeout=START_S,
             check=False,
+            start_new_session=True,  # a signal to this process's group is not for Ray
         )
         if done.returncode != 0:
             reason = _reason(done.stderr + done.stdout)
@@ -204,16 +205,12 @@ def _ray_start(flags: list[str], own: Attachment, offer: Offer) -> None:
 
 
 def _environment(own: Attachment) -> dict[str, str]:
-    """Environment variables for `ray start`."""
-    fixed = {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(own_token()),
-        "RAY_USAGE_STATS_ENABLED": "0",
-    }
+    """Environment variables for `ray start`, which no secret of the user's is among."""
+    fixed = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(own_token())}
     if own.host == LOOPBACK:
         fixed |= LOOPBACK_ONLY
     # the user may change how nodes are checked, but not that the cluster asks for a token
-    return HEALTH_CHECK | dict(os.environ) | fixed
+    return HEALTH_CHECK | RAY_DEFAULTS | needed(os.environ) | fixed
 
 
 def _reason(output: str) -> str:

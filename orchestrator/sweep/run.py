@@ -27,6 +27,7 @@ from orchestrator.sweep.estimate import too_small
 from orchestrator.sweep.prepare import Part, Prepared, Say, prepare
 from orchestrator.sweep.request import Resolved
 from orchestrator.sweep.totals import Totals
+from orchestrator.tune.leftovers import remove_leftovers
 from orchestrator.tune.observers import Observer, Observers
 from orchestrator.unknowns import known
 
@@ -69,8 +70,9 @@ def opened(
 ) -> Iterator[tuple[Prepared, Lock]]:
     """Hold the data set, seal what an interruption left in it, and find what is missing.
 
-    Raises UserError.
+    What a killed run left of its Ray ends, though nothing may be missing. Raises UserError.
     """
+    remove_leftovers()
     if resolved.request.address is not None:
         from orchestrator.tune.session import check_answers
 
@@ -141,12 +143,10 @@ def _session_for(resolved: Resolved, halt: Halt) -> Iterator[Session]:
 
     halt.under_way = True
     with (
-        signals_to(halt) as install,
+        signals_to(halt),
         ray_session(resolved.request.address, _own_gpus(resolved)) as session,
         announced(session.nodes),
     ):
-        # once more: Ray's start put a handler of its own in place of ours
-        install()
         yield session
 
 

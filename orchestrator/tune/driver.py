@@ -17,7 +17,7 @@ from orchestrator.errors import UserError
 from orchestrator.tune.callback import DataSetCallback, TakingInStopper
 from orchestrator.tune.halt import Halt
 from orchestrator.tune.searcher import SweepSearcher
-from orchestrator.tune.session import HOST_RESOURCE, Node, Session, living_nodes
+from orchestrator.tune.session import HOST_RESOURCE, Node, Session, head_answers, living_nodes
 from orchestrator.tune.trainable import Measure
 from orchestrator.unknowns import known
 
@@ -309,6 +309,8 @@ def _fit(
     for thread in threads:
         thread.start()
     _wait(threads, parts, halt, on_drain, on_look)
+    if errors:
+        _look(parts, halt)  # it may be that Ray died a moment ago
     return next(iter(errors), None)
 
 
@@ -355,10 +357,15 @@ def _why_draining(halt: Halt) -> str | None:
 
 
 def _look(parts: Sequence[RunningPart], halt: Halt) -> None:
-    """Give work to nodes that joined; end where our own node died, since no worker can be had then.
+    """Give work to nodes that joined; end where the cluster's head or our own node died.
 
-    Ray itself doesn't tell: trials that wait for a worker would wait for ever.
+    No worker can be had then, and Ray itself doesn't tell: trials that wait for one would wait for
+    ever.
     """
+    if not head_answers():
+        halt.drain("Ray's head died")
+        halt.at_once = True
+        return
     nodes, own_lives = living_nodes()
     for part in parts:
         part.slots.n = part.placement.room(nodes)

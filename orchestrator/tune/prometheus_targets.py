@@ -13,11 +13,14 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.dataset.lock import try_flock
 from orchestrator.engine.cache import cache_folder
-from orchestrator.tune.session import Node
 from orchestrator.tune.temp_folders import SCRATCH
+
+if TYPE_CHECKING:
+    from orchestrator.tune.session import Node
 
 LOG = logging.getLogger(__name__)
 
@@ -50,7 +53,6 @@ def _file(addresses: list[str]) -> Iterator[None]:
     """Keep a file with these addresses, removed at the end."""
     folder = targets_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    _remove_orphans(folder)
     beside, path = folder / f".{SCRATCH}{os.getpid()}.tmp", folder / f"{SCRATCH}{os.getpid()}.json"
     with beside.open("w", encoding="utf-8") as stream:
         # locked before it gets its name, so that other runs don't take it for an orphan. On a file
@@ -66,9 +68,10 @@ def _file(addresses: list[str]) -> Iterator[None]:
                 path.unlink()
 
 
-def _remove_orphans(folder: Path) -> None:
+def remove_orphans() -> None:
     """Remove the files of this host's sweeps that were killed: their locks ended with them."""
-    for path in folder.glob(f"{SCRATCH}*.json"):
+    folder = targets_folder()
+    for path in (*folder.glob(f"{SCRATCH}*.json"), *folder.glob(f".{SCRATCH}*.tmp")):
         with contextlib.suppress(OSError), path.open("r+") as stream:
             if try_flock(stream.fileno()):
                 path.unlink()

@@ -7,20 +7,29 @@ asks for a token, and keeps its files in a folder of its own that is removed at 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import os
 import secrets
-import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator import process_end
 from orchestrator.engine.cache import cache_folder
-from orchestrator.errors import UserError
+from orchestrator.errors import TryAgainError, UserError
+from orchestrator.tune.halt import held_back
+from orchestrator.tune.leftovers import remove_leftovers
 from orchestrator.tune.own_cluster import attachment
-from orchestrator.tune.temp_folders import remove_orphans, scratch_base, scratch_folder
+from orchestrator.tune.ray_environment import LOOPBACK_ONLY, RAY_DEFAULTS, only_needed
+from orchestrator.tune.temp_folders import (
+    end_processes,
+    scratch_base,
+    scratch_folder,
+)
 from orchestrator.unknowns import known
 
 DASHBOARD_PACKAGES = (
@@ -33,8 +42,7 @@ DASHBOARD_PACKAGES = (
 )
 """Packages that the dashboard needs and that come with `ray[default]`, but not with `ray[tune]`."""
 
-ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
+ENVIRONMENT = RAY_DEFAULTS | {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_DEDUP_LOGS": "0",
@@ -49,27 +57,17 @@ ENVIRONMENT = {
 }
 """Environment variables of Ray and Tune, where the user hasn't set them."""
 
-LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""Makes Ray bind every port, that of the metrics too, to 127.0.0.1.
-
-Ray does so on systems on which it has no clusters. Elsewhere it replaces a node's address 127.0.0.1
-by the host's, and most ports listen on all interfaces.
-"""
-
 LOOPBACK = "127.0.0.1"
 
 HOST_RESOURCE = "energy_host"
 """A resource of which a node offers one, so that trials that ask for it (--isolation host) never
 run on a host at once."""
 
+OWN_TOKEN = ("RAY_AUTH_TOKEN",)
+"""Holds the token of a cluster that the user names, for this process only."""
+
 ANSWER_S = 5.0
 """A cluster whose port doesn't answer within this time counts as dead."""
-
-FOR_THE_DRIVER = {signal.SIGUSR1, signal.SIGHUP}
-"""Signals that are meant for the driver, but that reach all processes of a job or a terminal.
-
-Ray's processes must survive them while the driver drains.
-"""
 
 
 @dataclass(frozen=True)
@@ -108,19 +106,6 @@ class Session:
     """Tune's scratch folder, removed at the end."""
 
 
-@contextlib.contextmanager
-def _kept_from_children(signals: set[signal.Signals]) -> Iterator[None]:
-    """Block signals. Processes that are started meanwhile, and their own, never get them.
-
-    A signal that comes meanwhile reaches this process at the end.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def dashboard_available() -> bool:
     """Whether the packages of Ray's dashboard are installed."""
     with contextlib.suppress(ModuleNotFoundError):
@@ -152,21 +137,20 @@ def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
     """Start a private Ray with `n_gpus` GPUs, or attach to the cluster at an address.
 
     At the end the private Ray is shut down, or the cluster left. Raises UserError where the address
-    doesn't answer.
+    doesn't answer, and TryAgainError where the private Ray doesn't start in time.
     """
-    remove_orphans()
-    with scratch_folder() as scratch:
+    remove_leftovers()
+    with scratch_folder() as scratch, only_needed(besides=() if address is None else OWN_TOKEN):
         token_file = None
         if address is None:
             token_file = own_token()
             # RAY_AUTH_MODE isn't set here, where it could come too late: ray.init() turns tokens on
             # for a private Ray
             os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file)
-        import ray
-
         _override_ray()
         try:
-            dashboard = _start(scratch, n_gpus) if address is None else _attach(address)
+            with held_back():
+                dashboard = _start(scratch, n_gpus) if address is None else _attach(address)
             yield Session(
                 nodes=tuple(living_nodes()[0]),
                 dashboard=dashboard,
@@ -175,7 +159,10 @@ def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
                 storage=scratch / "tune",
             )
         finally:
-            ray.shutdown()
+            with held_back():
+                _end()
+                if address is None:
+                    end_processes(scratch)
 
 
 def _dashboard_url(host_and_port: str | None) -> str | None:
@@ -186,10 +173,14 @@ def _dashboard_url(host_and_port: str | None) -> str | None:
 
 
 def _start(scratch: Path, n_gpus: int) -> str | None:
-    """Start a private Ray; returns the URL of its dashboard, None where it has none."""
-    import ray
+    """Start a private Ray; returns the URL of its dashboard, None where it has none.
 
-    with _kept_from_children(FOR_THE_DRIVER):
+    Raises TryAgainError where Ray doesn't start in its time, half a minute a step.
+    """
+    import ray
+    import ray._private.worker
+
+    try:
         context = ray.init(
             address="local",
             # each trial asks for a CPU, even where there are fewer CPUs than GPUs
@@ -199,26 +190,72 @@ def _start(scratch: Path, n_gpus: int) -> str | None:
             include_dashboard=dashboard_available(),
             dashboard_host="127.0.0.1",
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level="CRITICAL",
             object_store_memory=200 * 2**20,  # only rows travel through it, never weights
             _temp_dir=str(scratch / "ray"),
             _node_ip_address="127.0.0.1",
         )
+    except Exception as error:  # Ray raises plain Exception for a timeout
+        reason = str(error).strip().partition("\n")[0]
+        raise TryAgainError(
+            f"Ray didn't start ({reason}); nothing was run, so try the same command again when "
+            "the host is less busy"
+        ) from error
+    # Ray ends its processes one after the other, and waits a second for each that blocks SIGTERM
+    ray._private.worker._global_node.kill_all_processes = lambda **_: end_processes(scratch)  # noqa: SLF001
     return _dashboard_url(context.dashboard_url)
 
 
+def head_answers() -> bool:
+    """Whether the head of the cluster takes connections.
+
+    Ray's own calls wait a minute for a dead head, and then end the process.
+    """
+    import ray
+
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    return _answers(host.strip("[]"), int(port))
+
+
+def _answers(host: str, port: int) -> bool:
+    """Whether a port takes connections within ANSWER_S."""
+    try:
+        socket.create_connection((host, port), timeout=ANSWER_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def _end() -> None:
+    """Leave Ray; a private one ends. One whose head died is only left behind: nothing answers."""
+    import ray
+
+    if not ray.is_initialized():
+        return
+    if head_answers():
+        ray.shutdown()
+    else:
+        # on exit, too, Ray waits for the head
+        process_end.will_hang()
+
+
 def _override_ray() -> None:
-    """Switch off two things that Ray does and that no setting switches off.
+    """Change three things that Ray does and that no setting changes.
 
     It prints the last log lines of a worker or node that died, whatever the log level; the callback
-    says that in one line. And it handles SIGTERM, so that this signal, while Ray starts, would end
-    the process with an exit code of Ray's.
+    says that in one line. It handles SIGTERM, so that this signal, while Ray starts, would end
+    the process with an exit code of Ray's. And its processes share the driver's process group, so
+    that they get its signals: each is to have a session of its own. (What a batch system sends to
+    every process of a job, they never get: `held_back`.)
     """
+    import ray._private.services
     import ray._private.utils
     import ray._private.worker
 
     ray._private.worker.print_to_stdstream = lambda *_arguments, **_options: None  # noqa: SLF001
     ray._private.utils.set_sigterm_handler = lambda _handler: None  # noqa: SLF001
+    own_session = functools.partial(subprocess.Popen, start_new_session=True)
+    ray._private.services.ConsolePopen = own_session  # noqa: SLF001
 
 
 def own_token() -> Path:
@@ -304,7 +341,11 @@ def living_nodes() -> tuple[list[Node], bool]:
 
     own = ray.get_runtime_context().get_node_id()
     alive = [node for node in ray.nodes() if node["Alive"]]
-    return [_node(node) for node in alive], any(node["NodeID"] == own for node in alive)
+    own_lives = any(
+        node["NodeID"] == own and _answers(node["NodeManagerAddress"], node["NodeManagerPort"])
+        for node in alive
+    )  # the head takes a quarter of a minute to notice
+    return [_node(node) for node in alive], own_lives
 
 
 def _own_metrics() -> str | None:

@@ -21,6 +21,9 @@ from orchestrator.dataset.lock import try_flock
 KILL_S = 5.0
 """How long to wait for killed processes to end."""
 
+ROUNDS = 3
+"""How often processes of a Ray are looked for, at most."""
+
 SCRATCH_BASE_LENGTH = 12
 """Longest path of a folder for temporary files.
 
@@ -62,12 +65,18 @@ def processes_of(folder: Path) -> list[psutil.Process]:
 
 
 def end_processes(folder: Path) -> None:
-    """Kill the processes of the Ray whose files lie in a folder; Ray holds nothing worth saving."""
-    processes = processes_of(folder)
-    for process in processes:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    psutil.wait_procs(processes, timeout=KILL_S)
+    """Kill the processes of the Ray whose files lie in a folder; Ray holds nothing worth saving.
+
+    Once more while there are any: some may be started meanwhile.
+    """
+    for _ in range(ROUNDS):
+        processes = processes_of(folder)
+        if not processes:
+            return
+        for process in processes:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(processes, timeout=KILL_S)
 
 
 @contextlib.contextmanager

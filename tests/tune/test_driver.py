@@ -208,6 +208,8 @@ def test_which_end_is_told(
                 raise fitted
 
     monkeypatch.setattr("ray.tune.Tuner", Tuner)
+    monkeypatch.setattr(driver, "head_answers", lambda: True)
+    monkeypatch.setattr(driver, "living_nodes", lambda: ([], True))
     callback = Played(error, closing, **halted)
     where = Session(nodes=(), dashboard=None, token_file=None, metrics=None, storage=tmp_path)
 
@@ -221,3 +223,27 @@ def test_which_end_is_told(
         with pytest.raises(told[0], match=told[1]):
             run()
     assert callback.closed == 2, "what ran is sealed on every machine, however it ended"
+
+
+@pytest.mark.parametrize("head", [True, False])
+def test_what_tune_raises_since_ray_died_is_a_drain(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, head: bool
+) -> None:
+    class Tuner:
+        """Tune's, whose Ray died."""
+
+        def __init__(self, *_: object, **_more: object) -> None:
+            pass
+
+        def fit(self) -> None:
+            raise RuntimeError
+
+    monkeypatch.setattr("ray.tune.Tuner", Tuner)
+    monkeypatch.setattr(driver, "head_answers", lambda: head)
+    monkeypatch.setattr(driver, "living_nodes", lambda: ([], False))
+    callback = Played(None, None)
+    where = Session(nodes=(), dashboard=None, token_file=None, metrics=None, storage=tmp_path)
+    part = driver.RunningPart(None, callback, Placement(1, 0, 1, 1), driver.Slots(1))
+    driver.run([part], callback.halt, where, on_drain=lambda *_: None)
+    assert callback.halt.draining == ("Ray's node died" if head else "Ray's head died")
+    assert callback.closed == 1

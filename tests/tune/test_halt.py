@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import inspect
 import os
 import signal
@@ -13,7 +14,15 @@ from collections.abc import Iterator
 import pytest
 import ray
 
-from orchestrator.tune.halt import DRAIN_SIGNALS, Drained, Halt, signals_to
+from orchestrator.tune.halt import (
+    DRAIN_SIGNALS,
+    PATIENCE_S,
+    SAME_S,
+    Drained,
+    Halt,
+    held_back,
+    signals_to,
+)
 from orchestrator.tune.session import _override_ray
 from tests.processes import Start, heard, processes
 
@@ -86,16 +95,42 @@ def test_a_signal_drains(number: signal.Signals, halt: Halt) -> None:
     assert (halt.draining, halt.at_once, halt.interrupted) == (number.name, False, False)
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Its only item is the time by time.monotonic()."""
+    now_s = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now_s[0])
+    return now_s
+
+
 @pytest.mark.parametrize("first", DRAIN_SIGNALS)
 @pytest.mark.parametrize("second", [signal.SIGUSR1, signal.SIGTERM])
 def test_a_second_signal_stops_at_once(
-    first: signal.Signals, second: signal.Signals, halt: Halt
+    first: signal.Signals, second: signal.Signals, halt: Halt, clock: list[float]
 ) -> None:
     halt.signalled(first)
     assert not halt.stop_all()
+    clock[0] += SAME_S
     halt.signalled(second)
     assert halt.stop_all()
     assert (halt.draining, halt.interrupted) == (first.name, False)
+
+
+@pytest.mark.parametrize("number", DRAIN_SIGNALS)
+def test_a_signal_that_comes_again_in_a_moment_is_no_second_one(
+    number: signal.Signals, halt: Halt, clock: list[float]
+) -> None:
+    """`timeout` sends it to the driver, and then to its process group."""
+    halt.signalled(number)
+    clock[0] += 0.9 * SAME_S
+    halt.signalled(number)
+    assert (halt.draining, halt.at_once) == (number.name, False)
+
+
+def test_another_signal_in_the_same_moment_is_a_second_one(halt: Halt) -> None:
+    halt.signalled(signal.SIGUSR1)
+    halt.signalled(signal.SIGTERM)
+    assert halt.at_once
 
 
 def test_a_closing_terminal_may_send_its_signal_twice(halt: Halt) -> None:
@@ -113,12 +148,31 @@ def test_the_first_signal_after_a_budget_s_end_stops_nothing_at_once(halt: Halt)
     assert halt.at_once
 
 
-def test_ctrl_c_stops_at_once_and_a_second_one_is_python_s(halt: Halt) -> None:
+def test_ctrl_c_stops_at_once_and_where_that_hangs_it_is_python_s(
+    halt: Halt, clock: list[float]
+) -> None:
     halt.signalled(signal.SIGINT)
     assert halt.stop_all()
     assert (halt.interrupted, halt.draining) == (True, None)
+    clock[0] += PATIENCE_S
+    for number in (signal.SIGINT, *DRAIN_SIGNALS):
+        halt.signalled(number)
+    clock[0] += 0.1
+    halt.signalled(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
         halt.signalled(signal.SIGINT)
+    halt.signalled(signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, *DRAIN_SIGNALS])
+def test_what_is_being_ended_is_not_disturbed(number: signal.Signals) -> None:
+    """Whatever comes while locks are released and folders removed."""
+    halt = Halt()
+    with pytest.raises((KeyboardInterrupt, Drained)):
+        halt.signalled(number)
+    for other in (signal.SIGINT, *DRAIN_SIGNALS):
+        halt.signalled(other)
+    assert (halt.draining, halt.at_once) == (None, False)
 
 
 def test_ctrl_c_while_draining_stops_at_once(halt: Halt) -> None:
@@ -152,7 +206,33 @@ def test_ray_s_own_handler_stays_out() -> None:
     ray._private.utils.set_sigterm_handler(lambda *_: None)
     assert signal.getsignal(signal.SIGTERM) is before
     assert "_private.utils.set_sigterm_handler" in inspect.getsource(ray._private.worker.init)
+    assert "process = ConsolePopen(" in inspect.getsource(ray._private.services.start_ray_process)
     assert "print_to_stdstream" in inspect.getsource(ray._private.worker)
+
+
+@pytest.mark.usefixtures("default_signals")
+def test_a_handler_that_a_library_replaces_stands_again() -> None:
+    """Ray replaces it in C, which Python doesn't see, when it starts and when it ends."""
+    libc = ctypes.CDLL(None)
+    halt = Halt()
+    halt.under_way = True
+    with signals_to(halt):
+        with held_back():
+            libc.signal(signal.SIGTERM, 0)  # SIG_DFL
+            # to this thread: a library's thread that is older would take it, and end the process
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+            assert halt.draining is None
+        assert halt.draining == "SIGTERM"
+
+
+def test_what_is_started_meanwhile_never_gets_the_signals() -> None:
+    with held_back():
+        started = subprocess.run(["cat", "/proc/self/status"], capture_output=True, check=True)
+    (blocked,) = [
+        line.split()[1] for line in started.stdout.decode().splitlines() if "SigBlk" in line
+    ]
+    for number in DRAIN_SIGNALS:
+        assert int(blocked, 16) & 1 << number - 1
 
 
 def test_off_the_main_thread_there_are_no_handlers() -> None:
@@ -173,7 +253,9 @@ def test_off_the_main_thread_there_are_no_handlers() -> None:
 
 DRIVER = """
 import signal, sys, time
+from orchestrator.tune import halt as module
 from orchestrator.tune.halt import Halt, signals_to
+module.PATIENCE_S = 0.1
 halt = Halt()
 halt.running = lambda: 1
 halt.under_way = "early" not in sys.argv
@@ -212,6 +294,7 @@ def test_a_process_drains_then_stops_then_ends(driver: Start) -> None:
     process.send_signal(signal.SIGTERM)
     assert heard(process) == "SIGUSR1 True False"
     process.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     process.wait(20)
     assert process.returncode in (1, -signal.SIGINT), (

@@ -19,6 +19,7 @@ from orchestrator.dataset.energy import energy_basis
 from orchestrator.dataset.lock import Lock
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.tune import prometheus_targets as targets
+from orchestrator.tune.leftovers import remove_leftovers
 from orchestrator.tune.metrics import BUCKETS, METRICS, Metrics
 from orchestrator.tune.prometheus_targets import announced, targets_folder
 from orchestrator.tune.session import Node
@@ -286,13 +287,12 @@ def test_it_is_taken_away_after_an_error_and_after_a_kill() -> None:
         raise KeyError
     left, foreign = targets_folder() / f"{SCRATCH}1.json", targets_folder() / "orch-another-1.json"
     living = targets_folder() / f"{SCRATCH}2.json"
-    for path in (left, foreign, living):
+    half = targets_folder() / f".{SCRATCH}3.tmp"
+    for path in (left, foreign, living, half):
         path.write_text("[]")
     with living.open() as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        with announced(NODES):
-            assert not left.exists()
-            assert len(list(targets_folder().iterdir())) == 3
+        remove_leftovers()
         assert sorted(targets_folder().iterdir()) == sorted([foreign, living])
 
 
