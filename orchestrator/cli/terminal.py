@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+import click
 from rich.console import Console
 from rich.text import Text
 
@@ -91,6 +92,11 @@ def console(*, quiet: bool = False) -> Console:
     if terminal.is_terminal:
         return terminal
     return Console(quiet=quiet, highlight=False, width=LOG_WIDTH)
+
+
+def say(line: str) -> None:
+    """Print a line, which may hold untrusted text, on standard error."""
+    click.echo(printable(line), err=True)
 
 
 def literal(line: str, style: str = "") -> Text:

@@ -20,7 +20,12 @@ from typing import Any
 from orchestrator.engine.weights import cache_folder
 from orchestrator.errors import UserError
 from orchestrator.tune.own_cluster import attachment
-from orchestrator.tune.temp_folders import remove_orphans, scratch_base, scratch_folder
+from orchestrator.tune.temp_folders import (
+    remove_orphans,
+    scratch_base,
+    scratch_folder,
+    temporary_files_in,
+)
 from orchestrator.unknowns import known
 
 DASHBOARD_PACKAGES = (
@@ -189,7 +194,7 @@ def _start(scratch: Path, n_gpus: int) -> str | None:
     """Start a private Ray; returns the URL of its dashboard, None where it has none."""
     import ray
 
-    with _kept_from_children(FOR_THE_DRIVER):
+    with _kept_from_children(FOR_THE_DRIVER), temporary_files_in(scratch / "t"):
         context = ray.init(
             address="local",
             # each trial asks for a CPU, even where there are fewer CPUs than GPUs

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from orchestrator.dataset.lock import try_flock
+from orchestrator.gpu.lock import HOST_TEMP
 
 KILL_S = 5.0
 """How long to wait for killed processes to end."""
@@ -98,6 +99,24 @@ def scratch_folder() -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def temporary_files_in(folder: Path) -> Iterator[None]:
+    """Let processes that are started meanwhile, and their own, put temporary files into a folder.
+
+    Ray kills its dashboard, which then leaves a pymp-* folder, and torch makes one in every worker.
+    """
+    folder.mkdir()
+    before = os.environ.get("TMPDIR")
+    os.environ[HOST_TEMP] = tempfile.gettempdir()
+    os.environ["TMPDIR"] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ["TMPDIR"]
+        if before is not None:
+            os.environ["TMPDIR"] = before
 
 
 def _works_in(process: psutil.Process, folder: Path) -> bool:
