@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,13 +26,13 @@ def content(root: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def sealed(paths: DataSetPaths) -> Iterator[Path]:
+def sealed(paths: DataSetPaths) -> Path:
     """A sealed trial, beside a plan's folder and an import."""
     spec = builders.spec()
     builders.seal_trial(paths, spec, [builders.measured(1, of=spec)])
     paths.sweeps.mkdir()
     (paths.imports / "pc" / "llama2").mkdir(parents=True)
-    yield paths.trial("pc", spec)
+    return paths.trial("pc", spec)
 
 
 def places(paths: DataSetPaths, sealed: Path) -> tuple[Path, ...]:
