@@ -15,6 +15,8 @@ from rich.text import Text
 
 from orchestrator.yaml_files import printable
 
+LONGEST_LINE = 1000
+"""Most characters of a line on standard error, which may repeat what was typed or a file says."""
 LOG_WIDTH = 120
 """Columns of the output where it is no terminal but, for example, a log file."""
 
@@ -95,8 +97,19 @@ def console(*, quiet: bool = False) -> Console:
 
 
 def say(line: str) -> None:
-    """Print a line, which may hold untrusted text, on standard error."""
-    click.echo(printable(line), err=True)
+    """Print a line, which may hold untrusted text of any length, on standard error."""
+    click.echo(shortened(printable(line)), err=True)
+
+
+def shortened(line: str) -> str:
+    """A line of at most LONGEST_LINE characters, whose middle is left out where it is longer.
+
+    What is wrong stands at its end, and where at its beginning.
+    """
+    if len(line) <= LONGEST_LINE:
+        return line
+    half = LONGEST_LINE // 2 - 30
+    return f"{line[:half]} ... ({len(line) - 2 * half:,} characters) ... {line[-half:]}"
 
 
 def literal(line: str, style: str = "") -> Text:

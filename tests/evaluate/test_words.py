@@ -74,7 +74,9 @@ def test_another_script_is_none_of_the_languages() -> None:
     assert language_of(words_of("世界 мы 龙")) == (None, None)
 
 
-WORDS = sorted({*words_of(" ".join((ENGLISH, FRENCH, ITALIAN, GIBBERISH))), "Köln", "rome", "ʼeau"})
+WORDS = sorted(
+    {*words_of(f"{ENGLISH} {FRENCH} {ITALIAN} {GIBBERISH}"), "Köln", "rome", "\u02bceau"}
+)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -105,6 +107,6 @@ def test_the_language_is_that_of_the_largest_share(seed: int) -> None:
 def test_only_so_many_words_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_LOOKED_UP", 3)
     monkeypatch.setattr(module, "_LOOKED_UP", defaultdict(dict))
-    for word in ("winter", "qvest", "storm", "zorbed", "winter"):
+    for word in ("winter", "xqzzk", "storm", "kzzqx", "winter"):
         assert is_known(word, "en") == (word in ("winter", "storm"))
         assert len(module._LOOKED_UP["en"]) <= 3
