@@ -108,15 +108,16 @@ def temporary_files_in(folder: Path) -> Iterator[None]:
     Ray kills its dashboard, which then leaves a pymp-* folder, and torch makes one in every worker.
     """
     folder.mkdir()
-    before = os.environ.get("TMPDIR")
-    os.environ[HOST_TEMP] = tempfile.gettempdir()
-    os.environ["TMPDIR"] = str(folder)
+    variables = {HOST_TEMP: tempfile.gettempdir(), "TMPDIR": str(folder)}
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        del os.environ["TMPDIR"]
-        if before is not None:
-            os.environ["TMPDIR"] = before
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
 
 
 def _works_in(process: psutil.Process, folder: Path) -> bool:

@@ -35,4 +35,4 @@ def test_others_files_go_into_the_folder_but_for_the_locks_of_gpus(
         ).stdout.split()
     assert said == [str(tmp_path / "t"), str(ours)]
     assert os.environ.get("TMPDIR") == (tempfile.gettempdir() if before else None)
-    monkeypatch.delenv("ORCHESTRATOR_HOST_TEMP", raising=False)
+    assert "ORCHESTRATOR_HOST_TEMP" not in os.environ
