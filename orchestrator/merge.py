@@ -8,13 +8,13 @@ often they are merged. Trials of earlier schema versions are copied as they are.
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from orchestrator.check.folders import validate_folders
 from orchestrator.dataset.drift import conditions, mixed, mixed_weights
+from orchestrator.dataset.leftovers import alone
 from orchestrator.dataset.lock import held
 from orchestrator.dataset.paths import DataSetPaths, make_folder, sync_folder, write_atomically
 from orchestrator.dataset.remaining import finished_of, n_missing, relevant
@@ -28,6 +28,7 @@ from orchestrator.nouns import digest
 
 SHOWN = 20
 """At most so many conflicts are shown."""
+MERGES = "merges data sets there"
 
 
 @dataclass
@@ -115,7 +116,8 @@ def merge(
         if dry_run:
             return planned
     try:
-        with held(out, say):
+        # no table is written meanwhile: verdicts that are added now would be overwritten
+        with held(out, say, MERGES), alone(DataSetPaths(out), say, MERGES):
             planned = _planned(sides, _side(out), accept_drift=accept_drift)
             _write(planned)
     except OSError as error:
@@ -320,8 +322,6 @@ def _weights(plan: SweepPlan) -> str:
 def _write(merged: Merge) -> None:
     """Copy trials, each whole by one rename; then the plans, then the tables."""
     paths = DataSetPaths(merged.out)
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(paths.merging)  # of a merge that was interrupted
     for source in merged.sources:
         for place in source.new:
             _copy(source.root / place, merged.out / place, paths.merging / place.name)

@@ -16,10 +16,13 @@ from orchestrator.dataset.tables import Trials
 from orchestrator.units import plural
 
 
-def validate(out: Path) -> tuple[Trials, list[Finding]]:
-    """Every readable trial of a data set, and all findings, errors first. Changes nothing."""
+def validate(out: Path, *, alone: bool = False) -> tuple[Trials, list[Finding]]:
+    """Every readable trial of a data set, and all findings, errors first. Changes nothing.
+
+    `alone`: the caller knows that no sweep runs there; it may hold the data set itself.
+    """
     paths = DataSetPaths(out)
-    holder = holder_of(out)
+    holder = None if alone else holder_of(out)
     alive = holder is not None and seems_alive(out, holder)
     trials, findings = validate_folders(paths, running=alive is True)
     if holder and alive is None:

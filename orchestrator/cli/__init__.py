@@ -25,12 +25,11 @@ from orchestrator.cli.report_command import plot, report
 from orchestrator.cli.review_command import review
 from orchestrator.cli.status_command import status
 from orchestrator.cli.summarize_command import summarize
-from orchestrator.cli.terminal import lasting_streams
+from orchestrator.cli.terminal import lasting_streams, say
 from orchestrator.cli.tune_command import tune
 from orchestrator.cli.validate_command import validate
 from orchestrator.cli.watch_command import watch
 from orchestrator.errors import TryAgainError, UserError
-from orchestrator.yaml_files import printable
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -107,5 +106,5 @@ def _usage_error(error: click.ClickException) -> str:
 def fail(lines: tuple[str, ...], code: int = USER_ERROR) -> None:
     """Print user errors, one a line, and exit with a code."""
     for line in lines:
-        click.echo(f"error: {printable(line)}", err=True)
+        say(f"error: {line}")
     sys.exit(code)

@@ -11,6 +11,7 @@ import click
 
 from orchestrator.cli.exit_codes import FAULTS
 from orchestrator.cli.options import existing_out_option
+from orchestrator.cli.terminal import say
 from orchestrator.units import plural
 
 if TYPE_CHECKING:
@@ -75,7 +76,6 @@ def evaluate(
     from orchestrator.evaluate.evaluation import evaluate as run
     from orchestrator.evaluate.rules import PACKAGED, read_rules
     from orchestrator.tune.parallel_map import spread
-    from orchestrator.yaml_files import printable
 
     if print_rules:
         click.echo((rules_file or PACKAGED).read_text(encoding="utf-8"), nl=False)
@@ -86,10 +86,10 @@ def evaluate(
         embedding=embedding,
         judge=_judge(judge_url, judge_model),
         spread=spread,
-        say=lambda line: click.echo(printable(line), err=True),
+        say=say,
     )
     for line in (*(f"left out: {fault}" for fault in result.faults), *result.notes):
-        click.echo(printable(line), err=True)
+        say(line)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(result)))
     else:

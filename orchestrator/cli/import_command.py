@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 from collections import Counter, defaultdict
@@ -13,7 +14,9 @@ import click
 
 from orchestrator.cli.exit_codes import FAULTS
 from orchestrator.cli.options import out_option
+from orchestrator.cli.terminal import say
 from orchestrator.units import energy, plural
+from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
     from orchestrator.dataset.imported import LeftOut
@@ -57,13 +60,13 @@ def import_(*, source: Path, out: Path, dry_run: bool, as_json: bool, **levels: 
     from orchestrator.dataset.paths import DataSetPaths
     from orchestrator.errors import UserError
     from orchestrator.importer.import_tree import import_tree
-    from orchestrator.yaml_files import printable
 
     _check_source(source)
     check_folder(out)
     named = {name: value for name, value in levels.items() if value is not None}
     try:
-        result = import_tree(source, DataSetPaths(out), named, dry_run=dry_run)
+        with _writing(out, dry_run=dry_run):
+            result = import_tree(source, DataSetPaths(out), named, dry_run=dry_run)
     except OSError as error:
         raise UserError(
             f"{error.filename or out}: can't be read or written ({error.strerror}); import again"
@@ -72,12 +75,34 @@ def import_(*, source: Path, out: Path, dry_run: bool, as_json: bool, **levels: 
         click.echo(json.dumps(_as_json(result)))
     else:
         for line in _notices(result):
-            click.echo(printable(line), err=True)
+            say(line)
         for line in _lines(result, out, dry_run=dry_run):
             click.echo(printable(line))
     if result.left_out:
         return FAULTS
     return 0
+
+
+@contextlib.contextmanager
+def _writing(out: Path, *, dry_run: bool) -> Iterator[None]:
+    """Be the only writer of the data set; a dry run writes nothing. Raises OSError.
+
+    Where nothing was imported no new folder stays.
+    """
+    from orchestrator.dataset.leftovers import alone
+    from orchestrator.dataset.paths import DataSetPaths
+
+    if dry_run:
+        yield
+        return
+    is_new = not out.exists()
+    try:
+        with alone(DataSetPaths(out), say, "imports there"):
+            yield
+    finally:
+        if is_new:
+            with contextlib.suppress(OSError):  # it holds what was imported
+                out.rmdir()
 
 
 def _check_source(source: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import check_data_set, out_option
+from orchestrator.cli.terminal import say
 from orchestrator.units import plural
 from orchestrator.yaml_files import printable
 
@@ -52,7 +53,7 @@ def merge(
     result = merge_data_sets(
         sources,
         out,
-        lambda line: click.echo(printable(line), err=True),
+        say,
         dry_run=dry_run,
         accept_drift=accept_drift,
     )

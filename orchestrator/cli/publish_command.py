@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import click
 
 from orchestrator.cli.exit_codes import FAULTS
 from orchestrator.cli.options import existing_out_option
+from orchestrator.cli.terminal import say
 from orchestrator.units import plural
 from orchestrator.yaml_files import printable
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.publish.publication import Publication
     from orchestrator.publish.scan import Scanner
 
+PUBLISHES = "publishes it"
 SHOWN = 50
 """Most findings that are printed; --json has all."""
 SPDX = ("CC-BY-4.0", "CC-BY-SA-4.0", "CC0-1.0", "ODbL-1.0")
@@ -99,22 +102,20 @@ def publish(
       orchestrator publish --out measurements --author "Ada Lovelace <0000-0002-1825-0097>"
     """  # noqa: D301 - click wants the character
     from orchestrator.dataset.paths import DataSetPaths
-    from orchestrator.dataset.tables import renew
 
     publication = _publication(title, authors, spdx)
-    _refuse_running(out)
     paths = DataSetPaths(out)
     removed: dict[str, list[str]] = {}
-    if remove_private:
-        removed = _remove_private(paths, accept, check=check)
-    if not check:  # the data card describes the columns of the present version
-        renew(paths)
-        _renew_imported(paths)
-    trials, findings = _findings(paths, accept)
-    errors = sum(finding.severity == "error" for finding in findings)
-    files: list[Path] = []
-    if not errors:
-        files = _files(paths, trials, publication, check=check)
+    with _standing_still(paths, check=check):
+        if remove_private:
+            removed = _remove_private(paths, accept, check=check)
+        if not check:
+            _renew_imported(paths)
+        trials, findings = _findings(paths, accept)
+        errors = sum(finding.severity == "error" for finding in findings)
+        files: list[Path] = []
+        if not errors:
+            files = _files(paths, trials, publication, check=check)
     if as_json:
         result = {
             "findings": list(map(asdict, findings)),
@@ -147,30 +148,60 @@ def _publication(title: str, authors: tuple[str, ...], spdx: str) -> Publication
 
 
 def _refuse_running(out: Path) -> None:
-    """Raise UserError where a sweep runs in the data set: its files still change."""
+    """Raise UserError where somebody adds to the data set: its files still change."""
     from orchestrator.dataset.lock import holder_of, seems_alive
     from orchestrator.errors import UserError
 
     holder = holder_of(out)
     if holder and seems_alive(out, holder):
+        raise UserError(f"--out {out}: {holder.line()} {holder.doing}; publish when it is done")
+
+
+@contextlib.contextmanager
+def _standing_still(paths: DataSetPaths, *, check: bool) -> Iterator[None]:
+    """Keep all others from writing: what was checked must be what the checksums are of.
+
+    With `check` nothing is written, the locks included. Raises UserError where a sweep runs there
+    or the folder can't be written.
+    """
+    from orchestrator.dataset.leftovers import alone
+    from orchestrator.dataset.lock import held
+    from orchestrator.dataset.tables import renew
+
+    if check:
+        _refuse_running(paths.root)
+        yield
+        return
+    with (
+        _as_user_error(paths),
+        held(paths.root, say, PUBLISHES),
+        alone(paths, say, PUBLISHES),
+    ):
+        renew(paths)  # the data card describes the columns of the present version
+        yield
+
+
+@contextlib.contextmanager
+def _as_user_error(paths: DataSetPaths) -> Iterator[None]:
+    """Raise UserError for what the system refuses."""
+    from orchestrator.errors import UserError
+
+    try:
+        yield
+    except OSError as error:
         raise UserError(
-            f"--out {out}: {holder.line()} is running a sweep there; publish when it is done"
-        )
+            f"{error.filename or paths.root}: can't be read or written ({error.strerror})"
+        ) from error
 
 
 def _files(
     paths: DataSetPaths, trials: Trials, publication: Publication, *, check: bool
 ) -> list[Path]:
     """The files of the publication, written unless `check`. Raises UserError."""
-    from orchestrator.errors import UserError
     from orchestrator.publish.publishing import publish as write
 
-    try:
+    with _as_user_error(paths):
         return write(paths, trials, publication, check=check)
-    except OSError as error:
-        raise UserError(
-            f"{error.filename or paths.root}: can't be read or written ({error.strerror})"
-        ) from error
 
 
 def _scanner(paths: DataSetPaths, accepted: tuple[str, ...]) -> Scanner:
@@ -225,7 +256,7 @@ def _findings(paths: DataSetPaths, accepted: tuple[str, ...]) -> tuple[Trials, l
     from orchestrator.check.validation import validate
     from orchestrator.publish.scan import scan
 
-    trials, findings = validate(paths.root)
+    trials, findings = validate(paths.root, alone=True)
     # publishing writes the checksums anew, so old ones that differ are no fault
     findings = [finding for finding in findings if finding.where != paths.checksums.name]
     findings += scan(paths, _scanner(paths, accepted))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import check_data_set, existing_out_option, out_option
+from orchestrator.cli.terminal import say
 
 if TYPE_CHECKING:
     from orchestrator.report.page_content import Table
@@ -89,11 +90,26 @@ def report(
         target, text = file or paths.report, page(data, out.resolve().name)
         if exports:
             shown = tables(data)
-    size = _write(target, text)
+    size = _write_page(target, text, out)
     click.echo(f"{target}: {size / 1e6:.1f} MB; open it in a browser")
     for target in exports:
         _write(target, EXPORTS[target.suffix.lower()](shown))
         click.echo(str(target))
+
+
+def _write_page(target: Path, text: str, out: Path) -> int:
+    """Write the page and return its size in bytes. Raises UserError where it can't be written."""
+    from orchestrator.dataset.lock import writing
+    from orchestrator.errors import UserError
+
+    if not target.resolve().is_relative_to(out.resolve()):
+        return _write(target, text)
+    try:
+        # publishing takes the hash of what lies in the data set
+        with writing(out, say):
+            return _write(target, text)
+    except OSError as error:
+        raise UserError(f"{out}: can't be written ({error.strerror})") from error
 
 
 def _write(target: Path, text: str) -> int:

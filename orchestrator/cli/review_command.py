@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import sys
-import tempfile
 import webbrowser
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import existing_out_option
+from orchestrator.cli.terminal import say
 from orchestrator.units import plural
 
 if TYPE_CHECKING:
@@ -58,13 +58,14 @@ def review(*, out: Path, reviewer: str | None, port: int, no_browser: bool) -> N
     from orchestrator.errors import UserError
     from orchestrator.review.review_queue import Queue
     from orchestrator.review.review_server import ReviewServer, serve
+    from orchestrator.tune.temp_folders import remove_orphans, scratch_folder
     from orchestrator.yaml_files import printable
 
     paths = DataSetPaths(out)
     name = _reviewer(reviewer)
     trials, faults = read_all(paths)
     for fault in faults:
-        click.echo(printable(f"left out: {fault}"), err=True)
+        say(f"left out: {fault}")
     queue = Queue(paths, trials, name)
     if not queue.items:
         raise UserError(f"--out {out}: holds no text to review; run `orchestrator tune` first")
@@ -76,10 +77,11 @@ def review(*, out: Path, reviewer: str | None, port: int, no_browser: bool) -> N
         texts = plural(len(queue.items), "text")
         click.echo(f"{texts} to review as {printable(name)}: {address}\nStop with Ctrl-C.")
         if not no_browser:
-            _open(address, Path(folder))
+            _open(address, folder)
 
     server = ReviewServer(queue, token).application()
-    with tempfile.TemporaryDirectory(prefix="review-") as folder:
+    remove_orphans()  # a killed review leaves its folder, too
+    with scratch_folder() as folder:
         asyncio.run(_until_stopped(lambda ended: serve(server, port, ready, ended)))
     _sum_up(paths, queue)
 
@@ -128,8 +130,7 @@ async def _until_stopped(serving: Callable[[asyncio.Event], Awaitable[None]]) ->
 
 
 def _sum_up(paths: DataSetPaths, queue: Queue) -> None:
-    """Say what was decided, and rebuild the tables with it unless a running sweep will."""
-    from orchestrator.dataset.lock import holder_of, seems_alive
+    """Say what was decided, and rebuild the tables with it."""
     from orchestrator.dataset.tables import rebuild
     from orchestrator.errors import UserError
 
@@ -143,13 +144,9 @@ def _sum_up(paths: DataSetPaths, queue: Queue) -> None:
         f"{plural(len(decisions), 'text')} decided: "
         f"{kept} kept, {discarded} discarded, {taken_back} taken back"
     )
-    holder = holder_of(paths.root)
-    if holder and seems_alive(paths.root, holder):
-        click.echo("A sweep is running there; it takes the decisions into the tables.")
-        return
     click.echo("Rebuilding the tables ...")
     try:
-        rebuild(paths)
+        rebuild(paths, say)
     except OSError as error:
         what = f"{error.filename or paths.root}: can't be written ({error.strerror})"
         raise UserError(

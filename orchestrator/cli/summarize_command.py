@@ -9,6 +9,7 @@ import click
 
 from orchestrator.cli.exit_codes import FAULTS
 from orchestrator.cli.options import existing_out_option
+from orchestrator.cli.terminal import say
 from orchestrator.units import plural
 
 
@@ -27,17 +28,16 @@ def summarize(out: Path, *, as_json: bool) -> int:
     from orchestrator.dataset.paths import DataSetPaths
     from orchestrator.dataset.tables import rebuild
     from orchestrator.errors import UserError
-    from orchestrator.yaml_files import printable
 
     paths = DataSetPaths(out)
     try:
-        executions, trials, faults = rebuild(paths)
+        executions, trials, faults = rebuild(paths, say)
     except OSError as error:
         raise UserError(
             f"{error.filename or out}: can't be read or written ({error.strerror})"
         ) from error
     for fault in faults:
-        click.echo(printable(f"left out: {fault}"), err=True)
+        say(f"left out: {fault}")
     if as_json:
         click.echo(json.dumps({"executions": executions, "trials": trials, "left_out": faults}))
     else:

@@ -9,11 +9,14 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+import click
 from rich.console import Console
 from rich.text import Text
 
 from orchestrator.yaml_files import printable
 
+LONGEST_LINE = 1000
+"""Most characters of a line on standard error, which may repeat what was typed or a file says."""
 LOG_WIDTH = 120
 """Columns of the output where it is no terminal but, for example, a log file."""
 
@@ -91,6 +94,22 @@ def console(*, quiet: bool = False) -> Console:
     if terminal.is_terminal:
         return terminal
     return Console(quiet=quiet, highlight=False, width=LOG_WIDTH)
+
+
+def say(line: str) -> None:
+    """Print a line, which may hold untrusted text of any length, on standard error."""
+    click.echo(shortened(printable(line)), err=True)
+
+
+def shortened(line: str) -> str:
+    """A line of at most LONGEST_LINE characters, whose middle is left out where it is longer.
+
+    What is wrong stands at its end, and where at its beginning.
+    """
+    if len(line) <= LONGEST_LINE:
+        return line
+    half = LONGEST_LINE // 2 - 30
+    return f"{line[:half]} ... ({len(line) - 2 * half:,} characters) ... {line[-half:]}"
 
 
 def literal(line: str, style: str = "") -> Text:

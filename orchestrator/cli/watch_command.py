@@ -26,7 +26,8 @@ CPU_SHARE = 0.05
 @click.option(
     "--address",
     metavar="HOST:PORT",
-    help="Read the sweep's metrics at this address, which `tune` prints, instead of its folder.",
+    help="Read the sweep's metrics at this address, which `tune` prints, instead of its folder. "
+    "One that gives no answer within 10 s counts as gone.",
 )
 @click.option(
     "--interval",

@@ -35,8 +35,13 @@ def published_files(root: Path) -> list[str]:
 
 def write_checksums(paths: DataSetPaths) -> None:
     """Write the hash of every published file into checksums.sha256."""
-    lines = [_line(file_sha256(paths.root / name), name) for name in published_files(paths.root)]
-    write_atomically(paths.checksums, "".join(lines).encode())
+    hashes = {name: file_sha256(paths.root / name) for name in published_files(paths.root)}
+    write_atomically(paths.checksums, checksum_lines(hashes))
+
+
+def checksum_lines(hashes: dict[str, str]) -> bytes:
+    """The content of a file of checksums; `hashes`: file -> hash."""
+    return "".join(_line(sha256, name) for name, sha256 in hashes.items()).encode()
 
 
 def _line(sha256: str, name: str) -> str:
@@ -49,15 +54,15 @@ def _line(sha256: str, name: str) -> str:
     return f"{mark}{sha256}  {escaped}\n"
 
 
-def read_checksums(paths: DataSetPaths) -> dict[str, str]:
-    """File -> hash; empty where nothing was published.
+def read_checksums(checksums: Path) -> dict[str, str]:
+    """File -> hash, as a file of checksums says; empty where it is missing.
 
     Raises OSError where the file can't be read, and ValueError naming a line that is not valid.
     """
-    if not paths.checksums.exists():
+    if not checksums.exists():
         return {}
     hashes = {}
-    for number, line in enumerate(read_text(paths.checksums).split("\n"), 1):
+    for number, line in enumerate(read_text(checksums).split("\n"), 1):
         if not line:
             continue
         parts = _LINE.fullmatch(line)
@@ -77,7 +82,7 @@ def differing(paths: DataSetPaths) -> list[str]:
     """
     root = paths.root.resolve()
     wrong = []
-    for name, sha256 in read_checksums(paths).items():
+    for name, sha256 in read_checksums(paths.checksums).items():
         path = root / name
         # A line may name a file outside the data set, which nobody here may read.
         is_inside = path.resolve().is_relative_to(root)

@@ -1,4 +1,4 @@
-"""Files of JSON objects, one a line, to which one writer adds: executions, decisions, judgements.
+"""Files of JSON objects, one a line, to which writers add: executions, decisions, judgements.
 
 An interruption (a kill, a full disk, a power failure) may leave a torn last line. A reader passes
 it over, and the next line that is added takes its place. A last line that lacks only its newline
@@ -7,6 +7,8 @@ is whole: it counts, and it stays.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -23,6 +25,10 @@ def append_line(path: Path, line: str) -> None:
     """
     new = not path.exists()
     with path.open("a+b") as stream:
+        # another reviewer's line that is being written must not be taken for a torn one
+        with contextlib.suppress(OSError):  # some file systems know no such locks
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        stream.seek(0, os.SEEK_END)
         if stream.tell():
             stream.seek(-1, os.SEEK_END)
             if stream.read(1) != b"\n":

@@ -1,4 +1,12 @@
-"""The lock of a data set, so that only one sweep at a time writes into it.
+"""The two locks of a data set, so that no writer undoes what another one wrote.
+
+- `held`: who adds trials and plans (a sweep, a merge) or needs that nobody does (publishing). It is
+  held for as long as a sweep runs, so a second one is refused.
+- `writing`: whoever writes files that are made from others (tables, verdicts, imports, the data
+  card). It is held only from reading the newest state to having written, so others wait for it.
+
+Who needs both takes `held` first. Files to which lines are only added need neither
+(json_lines.py).
 
 A data set may lie on a file system that several hosts share, so there are two mechanisms. flock
 ends with its process, but on some file systems it has no effect between hosts (some set-ups of
@@ -13,6 +21,7 @@ recent heartbeat for alive.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -24,36 +33,54 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
-from pydantic import ValidationError
+from pydantic import Field
 
 from orchestrator.dataset.paths import make_folder
 from orchestrator.errors import UserError
 from orchestrator.nouns import Noun
+from orchestrator.outside_files import read_bytes
 
 LOCK_FILE = ".tune.lock"
+WRITE_LOCK_FILE = ".write.lock"
 BEAT_S = 10.0
 """The holder touches the lock file once in this time."""
 STALE_S = 45.0
 """A lock of another host is taken over if its heartbeat doesn't move for this long."""
-
+WAIT_S = 1800.0
+"""How long a writer waits for another one, which may be importing or publishing much."""
+LAST_WAIT_S = 5.0
+"""The same for a writer that was asked to end."""
+POLL_S = 0.1
+SWEEPS = "runs a sweep there"
+WRITES = "writes tables there"
 
 LONGEST_LOCK_BYTES = 4096
-"""Of a longer lock file only this part is read."""
+"""A longer lock file is none of this program's."""
 
 
 class Holder(Noun):
     """The process that holds a data set, as the lock file names it."""
 
     host: str
-    pid: int
+    pid: int = Field(ge=1, lt=2**31)
     process: str
     """Distinguishes the process from a later one with the same number."""
     since: str
     """UTC, in ISO 8601."""
+    doing: str = SWEEPS
+    """What it holds the data set for."""
 
     def line(self) -> str:
         """One line for a person."""
         return f"process {self.pid} on {self.host} since {self.since}"
+
+
+class BusyError(OSError):
+    """Another process writes there, and was waited for as long as makes sense."""
+
+
+class _TakenError(Exception):
+    """Another process has a lock; says which, and what it does."""
 
 
 class Lock:
@@ -74,7 +101,7 @@ class Lock:
         It doesn't if the folder was removed or replaced, or if another host took the lock over, as
         it may after this one was suspended for long.
         """
-        return _is(self._path, self._handle) and holder_of(self._path.parent) == self._mine
+        return _is(self._path, self._handle) and _named_in(self._path) == self._mine
 
     def _beats(self) -> None:
         """Touch the lock file until the lock is released."""
@@ -97,9 +124,14 @@ def holder_of(out: Path) -> Holder | None:
 
     For verbs that only read.
     """
+    return _named_in(out / LOCK_FILE)
+
+
+def _named_in(path: Path) -> Holder | None:
+    """The holder that a lock file names; None: there is none, or it names nobody."""
     try:
-        return Holder.model_validate_json((out / LOCK_FILE).read_bytes()[:LONGEST_LOCK_BYTES])
-    except (OSError, ValidationError):
+        return Holder.model_validate_json(read_bytes(path, LONGEST_LOCK_BYTES))
+    except (OSError, ValueError):
         return None
 
 
@@ -139,33 +171,94 @@ def _process(pid: int) -> str | None:
 
 
 @contextlib.contextmanager
-def held(out: Path, say: Callable[[str], None]) -> Iterator[Lock]:
+def held(out: Path, say: Callable[[str], None], doing: str = SWEEPS) -> Iterator[Lock]:
     """Hold a data set while the context is open.
 
-    It may watch a lock of another host for STALE_S, and then tells so by `say`. Raises UserError
-    naming the holder where another process holds the data set, and OSError where its folder can't
-    be written.
+    It may watch a lock of another host for STALE_S, and then tells so by `say`. `doing`: what
+    others are told that this process does there. Raises UserError naming the holder where another
+    process holds the data set, and OSError where its folder can't be written.
     """
     make_folder(out)
-    lock = _take(out, say)
+    try:
+        lock = _take(out / LOCK_FILE, doing, say)
+    except _TakenError as taken:
+        raise UserError(
+            f"--out {out}: {taken}; wait for it, stop it, or name another folder"
+        ) from None
     try:
         yield lock
     finally:
         lock.release()
 
 
-def _take(out: Path, say: Callable[[str], None]) -> Lock:
-    """Take the lock. Raises as `held` does."""
-    path = out / LOCK_FILE
+@contextlib.contextmanager
+def writing(
+    out: Path,
+    say: Callable[[str], None],
+    doing: str = WRITES,
+    *,
+    wait: bool = True,
+    give_up: Callable[[], bool] = lambda: False,
+) -> Iterator[None]:
+    """Be the only one who writes a data set's derived files while the context is open.
+
+    Waits for another writer, which `say` hears once: at most WAIT_S, with `give_up` LAST_WAIT_S,
+    and not at all without `wait`. Raises BusyError naming that writer when the time is over, and
+    other OSErrors where the folder can't be written.
+    """
+    make_folder(out)
+    lock = _awaited(out / WRITE_LOCK_FILE, doing, say, wait=wait, give_up=give_up)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _awaited(
+    path: Path, doing: str, say: Callable[[str], None], *, wait: bool, give_up: Callable[[], bool]
+) -> Lock:
+    """The lock of this file, once its holder lets go. Raises as `writing` does."""
+    told: list[str] = []
+
+    def say_once(line: str) -> None:
+        """Say the first line only: the lock is looked at again and again."""
+        if not told:
+            say(line)
+        told.append(line)
+
+    began_s = time.monotonic()
+    while True:
+        try:
+            # to watch another host's lock would be to wait
+            if not wait:
+                _refuse_foreign(path)
+            return _take(path, doing, say_once)
+        except _TakenError as taken:
+            waited_s = time.monotonic() - began_s
+            if not wait or waited_s > WAIT_S or (give_up() and waited_s > LAST_WAIT_S):
+                raise BusyError(errno.EBUSY, str(taken), str(path.parent)) from None
+            say_once(f"{path.parent}: {taken}; waiting for it")
+        time.sleep(POLL_S)
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raise _TakenError where a lock file names a holder on another host, dead or alive."""
+    holder = _named_in(path)
+    if holder is not None and holder.host != socket.gethostname():
+        raise _TakenError(f"{holder.line()} {holder.doing}")
+
+
+def _take(path: Path, doing: str, say: Callable[[str], None]) -> Lock:
+    """Take a lock. Raises _TakenError where another process has it, and OSError."""
     while True:
         # O_NOFOLLOW: a link here would have another file touched, locked and emptied.
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             # where the file system knows no locks, the holder's file decides
             locked = try_flock(handle) is not False
-            _refuse_living(out, locked=locked, say=say)
+            _refuse_living(path, locked=locked, say=say)
             if _is(path, handle):
-                return Lock(path, handle, _written(handle))
+                return Lock(path, handle, _written(handle, doing))
         except BaseException:
             with contextlib.suppress(OSError):
                 os.close(handle)
@@ -174,13 +267,14 @@ def _take(out: Path, say: Callable[[str], None]) -> Lock:
         os.close(handle)
 
 
-def _written(handle: int) -> Holder:
+def _written(handle: int, doing: str) -> Holder:
     """Write this process into the lock file."""
     mine = Holder(
         host=socket.gethostname(),
         pid=os.getpid(),
         process=_process(os.getpid()) or "",
         since=datetime.now(UTC).isoformat(timespec="seconds"),
+        doing=doing,
     )
     # In place, since a new file would not have the flock of this one.
     os.ftruncate(handle, 0)
@@ -198,28 +292,25 @@ def _is(path: Path, handle: int) -> bool:
         return False
 
 
-def _refuse_living(out: Path, *, locked: bool, say: Callable[[str], None]) -> None:
-    """Raise UserError where another process holds the data set.
+def _refuse_living(path: Path, *, locked: bool, say: Callable[[str], None]) -> None:
+    """Raise _TakenError where another process has the lock of this file.
 
     `locked`: whether this process has the flock.
     """
-    holder = holder_of(out)
+    holder = _named_in(path)
     # the flock alone is not enough: some file systems keep it to one host
-    if locked and (holder is None or not _is_alive(out, holder, say)):
+    if locked and (holder is None or not _is_alive(path, holder, say)):
         return
-    who = "another process"
-    if holder is not None:
-        who = holder.line()
-    raise UserError(
-        f"--out {out}: {who} runs a sweep there; wait for it, stop it, or name another folder"
-    )
+    if holder is None:
+        raise _TakenError(f"another process {SWEEPS if path.name == LOCK_FILE else WRITES}")
+    raise _TakenError(f"{holder.line()} {holder.doing}")
 
 
-def _is_alive(out: Path, holder: Holder, say: Callable[[str], None]) -> bool:
+def _is_alive(path: Path, holder: Holder, say: Callable[[str], None]) -> bool:
     """Whether a holder is alive. Watches its heartbeat if it is on another host."""
     if holder.host == socket.gethostname():
         return _lives(holder)
-    return _moves(out / LOCK_FILE, holder, say)
+    return _moves(path, holder, say)
 
 
 def try_flock(handle: int) -> bool | None:

@@ -13,8 +13,6 @@ PARTIAL_SUFFIX = ".partial"
 WORKING_FILES = ("executions.jsonl", "spec.json")
 """Of a running trial; a sealed one has trial.json instead."""
 MERGING = ".merging"
-TEMPORARY = ".*.tmp"
-"""Files being written; what an interruption leaves of them is worth nothing."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +86,11 @@ class DataSetPaths:
         return self.root / "checksums.sha256"
 
     @property
+    def publishing(self) -> Path:
+        """Hashes of the files that are just being published; an interruption leaves it."""
+        return self.root / ".publishing.sha256"
+
+    @property
     def imports(self) -> Path:
         """Copies of files that were measured without this program."""
         return self.root / "imported"
@@ -154,17 +157,6 @@ class DataSetPaths:
             and not folder.is_symlink()
             and folder.resolve().is_relative_to(self.root.resolve())
         )
-
-    def leftovers(self) -> list[Path]:
-        """Files that an interruption left and nothing needs.
-
-        Half-written ones, and those of a running trial in a sealed one.
-        """
-        files = [p for place in (self.root, self.sweeps) for p in place.glob(TEMPORARY)]
-        for folder in self.sealed_trials():
-            for pattern in (TEMPORARY, *WORKING_FILES):
-                files += folder.glob(pattern)
-        return files
 
 
 def execution_id(machine: str, spec: TrialSpec, prompt: int) -> str:

@@ -6,13 +6,14 @@ waits for room: what was measured is worth more than time. Doesn't know Ray.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from orchestrator.dataset.lock import Lock
+from orchestrator.dataset.lock import BusyError, Lock, writing
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.tables import TableWriter
@@ -26,6 +27,7 @@ DISK_WAIT_S = 1800.0
 DISK_POLL_S = 2.0
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 WAITING = "paused until there is room (what was finished is kept)"
+OUTDATED = "the tables lack the last trials; `orchestrator summarize` makes them anew"
 GIVEN_UP = "nobody made room, so what waited to be written is run again"
 
 
@@ -43,7 +45,8 @@ class Recorder:
     ) -> None:
         """`give_up`: whether waiting for room makes no sense any more.
 
-        `tell` hears once that the disk is full, and once that waiting ended without room.
+        `tell` hears once that the disk is full, once that waiting ended without room, and of other
+        writers that are waited for.
         """
         self.paths = paths
         self.tables = tables
@@ -80,12 +83,28 @@ class Recorder:
         """
         _, record = self.written(lambda: seal(self.paths, machine, spec))
         self.tables.add(record)
-        self.written(self.tables.follow)
+        # while another process writes the tables, they follow with a later trial or at the end
+        with contextlib.suppress(BusyError):
+            self.written(lambda: self._write_tables(self.tables.follow, wait=False))
         return record
 
     def flush(self) -> None:
-        """Write both tables as they should be now. Raises OSError."""
-        self.written(self.tables.flush)
+        """Write both tables as they should be now, after whoever writes them just now.
+
+        A sweep that is to end waits only shortly, and tells that they are out of date. Raises
+        OSError.
+        """
+        try:
+            self.written(lambda: self._write_tables(self.tables.flush, wait=True))
+        except BusyError as error:
+            if not self._give_up():
+                raise
+            self._tell(f"{self.paths.root}: {error.strerror}: {OUTDATED}")
+
+    def _write_tables(self, write: Callable[[], None], *, wait: bool) -> None:
+        """Write tables while no other process does. Raises OSError."""
+        with writing(self.paths.root, self._tell, wait=wait, give_up=self._give_up):
+            write()
 
     def written(self, write: Callable[[], T]) -> T:
         """What `write` gives, once there is room on the disk. Raises OSError."""

@@ -7,12 +7,13 @@ their number: a file is rewritten only after its rows have grown by a tenth, and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.dataset.caveats import with_caveats
 from orchestrator.dataset.findings import Finding
+from orchestrator.dataset.leftovers import alone
 from orchestrator.dataset.parquet import read_parquet, table_version, to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths, Stamp, execution_id, stamp
 from orchestrator.dataset.reading import reason_of
@@ -191,7 +192,10 @@ class TableWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write both files as they should be now, with what was judged meanwhile."""
+        """Write both files as they should be now, with what was judged meanwhile.
+
+        Only inside `writing`, and with all trials that are sealed by then: nobody's rows are lost.
+        """
         if judgement_stamps(self._paths) != self._judged:
             self._take_in_judgements(self._rows)
         # what a session's later anchors say of its earlier trials
@@ -314,10 +318,16 @@ def renew(paths: DataSetPaths) -> None:
         writer.flush()
 
 
-def rebuild(paths: DataSetPaths) -> tuple[int, int, list[str]]:
-    """Write both tables from the folders alone. Gives (executions, trials, faults)."""
-    trials, faults = read_all(paths)
-    writer = TableWriter(paths, trials)
-    writer.flush()
+def rebuild(
+    paths: DataSetPaths, say: Callable[[str], None] = lambda _line: None
+) -> tuple[int, int, list[str]]:
+    """Write both tables from the folders alone, while no other process writes them.
+
+    `say` hears who is waited for. Gives (executions, trials, faults). Raises OSError.
+    """
+    with alone(paths, say):
+        trials, faults = read_all(paths)
+        writer = TableWriter(paths, trials)
+        writer.flush()
     faults += writer.faults
     return len(list(writer.rows())), len(trials), faults

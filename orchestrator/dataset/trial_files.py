@@ -227,7 +227,7 @@ def seal(paths: DataSetPaths, machine: str, spec: TrialSpec) -> tuple[Path, Tria
 def seal_left(paths: DataSetPaths) -> list[TrialRecord]:
     """Seal every interrupted trial with the executions that it has.
 
-    Trials without any and half-written files are removed. No sweep may be running here.
+    Trials without any are removed. No sweep may be running here.
 
     Raises OSError or ValueError for a folder that can't be read, naming it.
     """
@@ -242,8 +242,6 @@ def seal_left(paths: DataSetPaths) -> list[TrialRecord]:
             raise ValueError(
                 f"{folder}: can't be read as a running trial: {reason_of(error)}"
             ) from error
-    for rest in paths.leftovers():
-        rest.unlink(missing_ok=True)
     return records
 
 

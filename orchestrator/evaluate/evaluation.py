@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.dataset.gross_energy import GrossEnergy, gross_energy
+from orchestrator.dataset.leftovers import alone
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.tables import TableWriter, read_all
 from orchestrator.dataset.verdicts import Verdict, read_verdicts, text_sha256, write_verdicts
@@ -78,13 +79,8 @@ def evaluate(
     the data set can't be read or written.
     """
     paths = DataSetPaths(out)
-    trials, faults = read_all(paths)
-    try:
-        before = read_verdicts(paths)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{paths.verdicts}: can't be read. Remove it: `evaluate` makes it anew"
-        ) from error
+    trials, _ = read_all(paths)
+    before = _verdicts(paths)
     texts = list(texts_of(trials))
     model = None
     if embedding:
@@ -105,27 +101,50 @@ def evaluate(
     if judge:
         new, unanswered = judge.asked(new, paths)
         notes += unanswered
-    # Verdicts on texts that are no longer there are dropped.
-    verdicts = {
-        text.execution: before[text.execution] for text in texts if text.execution in before
-    }
     judge_texts = functools.partial(
         verdicts_on, rules=rules, embedding_model=model_name, judge=judge_name
     )
-    for chunk in _in_chunks(new, judge_texts, spread):
-        verdicts.update((verdict.execution, verdict) for verdict in chunk)
+    judged = [verdict for chunk in _in_chunks(new, judge_texts, spread) for verdict in chunk]
     try:
-        write_verdicts(paths, verdicts.values())
-        writer = TableWriter(paths, trials)
-        writer.flush()
+        with alone(paths, say):
+            writer, faults = _write(paths, judged)
     except OSError as error:
         raise UserError(
             f"{error.filename or out}: can't be written ({error.strerror}); "
             "no existing file was lost"
         ) from error
-    notes += _mixture(verdicts.values())
-    all_faults = (*faults, *writer.faults)
-    return _evaluation(list(writer.rows()), len(new), len(texts), all_faults, tuple(notes))
+    notes += _mixture(writer.trials.judgements.verdicts.values())
+    return _evaluation(list(writer.rows()), len(new), len(texts), tuple(faults), tuple(notes))
+
+
+def _verdicts(paths: DataSetPaths) -> dict[str, Verdict]:
+    """The verdicts that the data set has, by execution. Raises UserError."""
+    try:
+        return read_verdicts(paths)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{paths.verdicts}: can't be read. Remove it: `evaluate` makes it anew"
+        ) from error
+
+
+def _write(paths: DataSetPaths, judged: list[Verdict]) -> tuple[TableWriter, list[str]]:
+    """Add verdicts to those that are there, and make the tables anew.
+
+    Judging took a while: trials and verdicts are those that are there now. Gives the tables and a
+    line for each file that can't be read. Raises OSError or UserError.
+    """
+    trials, faults = read_all(paths)
+    hashes = {text.execution: text_sha256(text.text) for text in texts_of(trials)}
+    verdicts = _verdicts(paths)
+    for verdict in judged:
+        # a sweep may have measured an execution once more, and another evaluation judged that
+        if hashes.get(verdict.execution) == verdict.text_sha256:
+            verdicts[verdict.execution] = verdict
+    # verdicts on texts that are no longer there are dropped
+    write_verdicts(paths, (one for name, one in verdicts.items() if name in hashes))
+    writer = TableWriter(paths, trials)
+    writer.flush()
+    return writer, faults + writer.faults
 
 
 def _load_embedding(name: str) -> Embedding:

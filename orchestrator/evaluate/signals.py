@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from orchestrator.evaluate.words import language_of, lemma, share_known, words_of
+from orchestrator.evaluate.words import language_of, lemma, lowest_share_known, words_of
 from orchestrator.unknowns import least_of_known
 
 WINDOW_WORDS = 100
@@ -33,17 +33,18 @@ def signals_of(text: str, prompt: str) -> dict[str, Any]:
     """
     words = words_of(text)
     lower = [word.lower() for word in words]
-    windows = list(_windows(words))
+    windows = list(_windows(len(words)))
     language = prompt_language(prompt)
     reads_like, language_share = language_of(words[:WINDOW_WORDS])
     first = lower[:WINDOW_WORDS]
+    parts = [lower[window] for window in windows]
     return {
         "n_words": len(words),
         "distinct_1": distinct(first, 1),
-        "distinct_2": least_of_known(distinct(window, 2) for window in _windows(lower)),
+        "distinct_2": least_of_known(distinct(window, 2) for window in parts),
         "distinct_3": distinct(first, 3),
-        "zlib_ratio": least_of_known(_compressed(" ".join(window)) for window in windows),
-        "dictionary_share": _dictionary_share(windows, language),
+        "zlib_ratio": least_of_known(_compressed(" ".join(words[window])) for window in windows),
+        "dictionary_share": _dictionary_share(words, windows, language),
         "language": reads_like,
         "language_share": language_share,
         "echo_ratio": _echo(lower, prompt),
@@ -53,11 +54,11 @@ def signals_of(text: str, prompt: str) -> dict[str, Any]:
     }
 
 
-def _dictionary_share(windows: list[Sequence[str]], language: str | None) -> float | None:
+def _dictionary_share(words: list[str], windows: list[slice], language: str | None) -> float | None:
     """The lowest share of known words in a window; None where the language is unknown."""
     if language is None:
         return None
-    return least_of_known(share_known(window, language) for window in windows)
+    return lowest_share_known(words, language, windows)
 
 
 @lru_cache(maxsize=10_000)
@@ -79,7 +80,7 @@ def distinct(words: Sequence[str], n: int) -> float | None:
 
 def _grams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
     """All runs of n words, in order."""
-    return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+    return list(zip(*(words[i:] for i in range(n)), strict=False))
 
 
 def repeat_run(words: Sequence[str]) -> int:
@@ -87,31 +88,31 @@ def repeat_run(words: Sequence[str]) -> int:
 
     Phrases have 1 to LONGEST_PERIOD words. A text without words gives 0.
     """
+    import numpy as np
+
     longest = min(1, len(words))
+    numbers = {word: number for number, word in enumerate(set(words))}
+    text = np.array([numbers[word] for word in words])
     for period in range(1, min(LONGEST_PERIOD, len(words) // 2) + 1):
-        # The number of words up to here that equal the word one period before them.
-        same = 0
-        for here, before in zip(words[period:], words, strict=False):
-            if here != before:
-                same = 0
-                continue
-            same += 1
-            if same >= period:
-                longest = max(longest, same // period + 1)
+        # a byte a word: whether it equals the word one period before it
+        equal = (text[period:] == text[:-period]).tobytes()
+        if b"\1" * period in equal:
+            same = max(map(len, equal.split(b"\0")))
+            longest = max(longest, same // period + 1)
     return longest
 
 
-def _windows(words: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Windows of WINDOW_WORDS words; a shorter text is one window.
+def _windows(n_words: int) -> Iterator[slice]:
+    """Windows of WINDOW_WORDS words of a text; a shorter text is one window.
 
     Each begins half a window after the one before it, and the last ends with the text.
     """
-    if not words:
+    if not n_words:
         return
     # the last window is a full one, too: shares of a short rest would not compare
-    last = max(0, len(words) - WINDOW_WORDS)
+    last = max(0, n_words - WINDOW_WORDS)
     for start in (*range(0, last, WINDOW_WORDS // 2), last):
-        yield words[start : start + WINDOW_WORDS]
+        yield slice(start, start + WINDOW_WORDS)
 
 
 def _compressed(text: str) -> float:
@@ -125,8 +126,14 @@ def _echo(words: Sequence[str], prompt: str) -> float | None:
     grams = _grams(words, ECHO_WORDS)
     if not grams:
         return None
-    of_prompt = set(_grams([word.lower() for word in words_of(prompt)], ECHO_WORDS))
+    of_prompt = _phrases(prompt)
     return sum(gram in of_prompt for gram in grams) / len(grams)
+
+
+@lru_cache(maxsize=10_000)
+def _phrases(prompt: str) -> frozenset[tuple[str, ...]]:
+    """A prompt's runs of ECHO_WORDS words; cached, since many texts answer one prompt."""
+    return frozenset(_grams([word.lower() for word in words_of(prompt)], ECHO_WORDS))
 
 
 def _overlap(words: Sequence[str], prompt: str, language: str | None) -> float | None:

@@ -5,10 +5,14 @@ Dictionaries are those of simplemma. Each is loaded when its language is first n
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+
+from orchestrator.unknowns import least_of_known
 
 LANGUAGES = ("en", "it", "fr", "de", "es")
 """They are tried in this order, and the first one in which nearly all words are known is taken.
@@ -22,6 +26,11 @@ LIKELY = 0.5
 
 SHORT = 2
 """Parts of at most this many letters are not looked up: 's, ll, d', sì, où."""
+
+MOST_LOOKED_UP = 50_000
+"""So many words of a language are remembered."""
+_LOOKED_UP: defaultdict[str, dict[str, bool]] = defaultdict(dict)
+"""Language -> word -> whether it is known."""
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")  # noqa: RUF001 - the typographic apostrophe stands in texts
 
@@ -50,24 +59,30 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFC", text))
 
 
-@lru_cache(maxsize=200_000)
 def is_known(word: str, language: str) -> bool:
     """Whether a lower-case word is in a language's dictionary.
 
     Of contractions and elisions, each part must be known.
     """
-    return all(_part_is_known(part, language) for part in word.replace("’", "'").split("'"))  # noqa: RUF001
+    looked_up = _LOOKED_UP[language]
+    found = looked_up.get(word)
+    if found is None:
+        parts = word.replace("’", "'").split("'")  # noqa: RUF001
+        found = all(_part_is_known(part, language) for part in parts)
+        # noise has no end of words; lru_cache would take longer to forget them one by one
+        if len(looked_up) >= MOST_LOOKED_UP:
+            looked_up.clear()
+        looked_up[word] = found
+    return found
 
 
 def _part_is_known(part: str, language: str) -> bool:
     """Whether a word without a hyphen is one of the language."""
-    import simplemma
-
     # In another script, two characters may be a whole word, which these languages don't have.
     is_latin = part < "\u0250"
     if len(part) <= SHORT and is_latin:
         return True
-    if simplemma.is_known(part, lang=language) or part in _invariant(language):
+    if _stands_in_dictionary(part, language) or part in _invariant(language):
         return True
     if language != "it":
         return False
@@ -79,7 +94,32 @@ def _part_is_known(part: str, language: str) -> bool:
     verb = clitic[1]
     if verb.endswith("r"):
         verb += "e"
-    return bool(simplemma.is_known(verb, lang=language))
+    return _stands_in_dictionary(verb, language)
+
+
+def _stands_in_dictionary(part: str, language: str) -> bool:
+    """Whether a lower-case word is in simplemma's dictionary, written small or as a name."""
+    # other forms of accents and apostrophes are for is_known() alone, which takes much longer
+    if not part.isascii():
+        return _is_known_to_simplemma(part, language)
+    dictionary = _dictionary(language)
+    return dictionary.get(part) is not None or dictionary.get(part.capitalize()) is not None
+
+
+@lru_cache
+def _dictionary(language: str) -> Mapping[str, str]:
+    """Simplemma's dictionary of a language: word -> base form."""
+    from simplemma.strategies import DEFAULT_DICTIONARY_FACTORY
+
+    dictionary: Mapping[str, str] = DEFAULT_DICTIONARY_FACTORY.get_dictionary(language)
+    return dictionary
+
+
+def _is_known_to_simplemma(part: str, language: str) -> bool:
+    """Whether simplemma knows a word, in any form of writing."""
+    import simplemma
+
+    return bool(simplemma.is_known(part, lang=language))
 
 
 @lru_cache
@@ -101,13 +141,28 @@ def share_known(words: Sequence[str], language: str) -> float | None:
 
     Capitalised words, which may be names, count only where there are few others.
     """
-    common = [word for word in words if word[0].islower()]
-    judged = words
-    if len(common) >= len(words) / 4:
-        judged = common
-    if not judged:
+    return lowest_share_known(words, language, [slice(None)])
+
+
+def lowest_share_known(
+    words: Sequence[str], language: str, windows: Iterable[slice]
+) -> float | None:
+    """The lowest `share_known` of some windows of the words, each word looked up once."""
+    lower = [word.lower() for word in words]
+    known = [is_known(word, language) for word in lower]
+    common = [word[0].islower() for word in words]
+    shares = [_share(common[window], known[window]) for window in windows]
+    return least_of_known(shares)
+
+
+def _share(common: list[bool], known: list[bool]) -> float | None:
+    """The share of known words among the common ones or, where these are few, among all."""
+    if not known:
         return None
-    return sum(is_known(word.lower(), language) for word in judged) / len(judged)
+    n_common = sum(common)
+    if n_common < len(known) / 4:
+        return sum(known) / len(known)
+    return sum(itertools.compress(known, common)) / n_common
 
 
 def language_of(words: Sequence[str]) -> tuple[str | None, float | None]:
@@ -115,17 +170,31 @@ def language_of(words: Sequence[str]) -> tuple[str | None, float | None]:
 
     (None, None) where that share is below LIKELY.
     """
-    best: tuple[float, str] | None = None
+    common = [word for word in words if word[0].islower()]
+    judged = words
+    if len(common) >= len(words) / 4:
+        judged = common
+    lower = [word.lower() for word in judged]
+    best: tuple[str | None, float | None] = (None, None)
     for language in LANGUAGES:
-        share = share_known(words, language)
-        if share is None:
-            return None, None
-        if best is None or share > best[0]:
-            best = (share, language)
-        if share >= SURE:
+        least = best[1] or LIKELY
+        share = _share_if(lower, language, least)
+        if share is not None and (best[1] is None or share > best[1]):
+            best = (language, share)
+        if share is not None and share >= SURE:
             break
-    assert best is not None  # noqa: S101 - LANGUAGES isn't empty
-    share, language = best
-    if share < LIKELY:
-        return None, None
-    return language, share
+    return best
+
+
+def _share_if(words: list[str], language: str, least: float) -> float | None:
+    """The share of lower-case words that are known; None without words, or if it is below `least`.
+
+    It ends as soon as that is sure, since looking up what no dictionary has takes longest.
+    """
+    n_unknown = 0
+    for word in words:
+        if not is_known(word, language):
+            n_unknown += 1
+            if (len(words) - n_unknown) / len(words) < least:
+                return None
+    return (len(words) - n_unknown) / len(words) if words else None

@@ -18,6 +18,8 @@ from orchestrator.errors import UserError
 
 OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 LONGEST_BYTES = 1000
+HOST_TEMP = "ORCHESTRATOR_HOST_TEMP"
+"""The variable that names the host's temporary folder to processes that have one of their own."""
 
 
 class GpuLock:
@@ -36,7 +38,9 @@ class GpuLock:
 
 def lock_file(uuid: str) -> Path:
     """The file of a GPU's lock."""
-    return Path(tempfile.gettempdir(), f"llm-energy-orchestrator-{uuid}.lock")
+    # workers have a temporary folder of their own
+    folder = os.environ.get(HOST_TEMP, tempfile.gettempdir())
+    return Path(folder, f"llm-energy-orchestrator-{uuid}.lock")
 
 
 def hold_gpu(uuid: str, purpose: str) -> GpuLock | None:

@@ -6,10 +6,11 @@ date in the files is that of the newest measurement.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
-from orchestrator.dataset.checksums import read_checksums, write_checksums
+from orchestrator.dataset.checksums import checksum_lines, read_checksums, write_checksums
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
 from orchestrator.dataset.reading import file_sha256
 from orchestrator.dataset.tables import Trials
@@ -43,28 +44,48 @@ def publish(
     }
     _check_unedited(paths, files)
     if not check:
-        for path, text in files.items():
-            write_atomically(path, text.encode())
-        write_checksums(paths)
+        _write(paths, {path: text.encode() for path, text in files.items()})
     return [*files, paths.checksums]
+
+
+def _write(paths: DataSetPaths, files: dict[Path, bytes]) -> None:
+    """Write the files and the checksums of everything. Raises OSError.
+
+    Between the two the checksums don't fit. So the hashes of what is about to be written stand in a
+    hidden file meanwhile: whoever goes on after an interruption knows what this program wrote.
+    """
+    hashes = {path.name: hashlib.sha256(data).hexdigest() for path, data in files.items()}
+    write_atomically(paths.publishing, checksum_lines(hashes))
+    for path, data in files.items():
+        write_atomically(path, data)
+    write_checksums(paths)
+    paths.publishing.unlink()
 
 
 def _check_unedited(paths: DataSetPaths, files: dict[Path, str]) -> None:
     """Raise UserError for a file that this program didn't write or that was edited since."""
-    try:
-        published = read_checksums(paths)
-    except ValueError:
-        published = {}
+    known = [_hashes(paths.checksums), _hashes(paths.publishing)]
     for path, text in files.items():
-        if not path.exists() or published.get(path.name) == file_sha256(path):
+        if not path.exists():
+            continue
+        sha256 = file_sha256(path)
+        if any(hashes.get(path.name) == sha256 for hashes in known):
             continue
         present = path.read_bytes()
-        # an unpublished file that holds just this text was written by an interrupted run
+        # a file that holds just this text loses nothing
         if present != text.encode() and not present.startswith(PLACEHOLDER.encode()):
             raise UserError(
                 f"{path}: was written or edited by hand; remove it, "
                 "or rename it (for example to NOTES.md, which is published too)"
             )
+
+
+def _hashes(checksums: Path) -> dict[str, str]:
+    """File -> hash, as a file of checksums says; empty where it says none that can be read."""
+    try:
+        return read_checksums(checksums)
+    except ValueError:
+        return {}
 
 
 def citation(publication: Publication, content: Content) -> str:

@@ -21,6 +21,7 @@ from orchestrator.nouns import PARAMETERS, columns_of
 from orchestrator.report.effects import Effect, effects
 from orchestrator.report.importance import Importance, importances
 from orchestrator.report.sweep_cost import Cost, cost_of, sealed_records
+from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,6 +112,7 @@ def data_of(executions: pd.DataFrame, paths: DataSetPaths | None = None) -> Data
     import numpy as np
 
     frame = executions.copy()
+    _make_visible(frame)
     basis = frame["energy_basis"]
     frame["counted_energy_j"] = np.nan
     for name in basis.dropna().unique():
@@ -136,6 +138,21 @@ def data_of(executions: pd.DataFrame, paths: DataSetPaths | None = None) -> Data
         frame["measured"]
     )
     return Data(all=frame, kept=frame[frame["measured"] & ~left_out].copy(), paths=paths)
+
+
+def _make_visible(frame: pd.DataFrame) -> None:
+    """Spell out what a terminal or the writing direction would obey, in every text of a table.
+
+    Charts, tables and warnings show names of machines, models and the like.
+    """
+    for name in frame.columns:
+        # texts are of kind "O" in every version of pandas
+        if frame[name].dtype.kind != "O":
+            continue
+        texts = [value for value in frame[name].unique() if isinstance(value, str)]
+        spelled_out = {text: printable(text) for text in texts if not text.isprintable()}
+        if spelled_out:
+            frame[name] = frame[name].map(lambda value, to=spelled_out: to.get(value, value))
 
 
 ENERGY_COLUMNS = [

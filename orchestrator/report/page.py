@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings as warnings_module
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from markupsafe import Markup
 
 from orchestrator import __version__
 from orchestrator.dataset.gross_energy import COVERAGE, GROSS, uncertainty
@@ -34,6 +37,7 @@ from orchestrator.report.page_content import (
 from orchestrator.report.style import RC
 from orchestrator.report.trust import trial_cards
 from orchestrator.units import number, plural
+from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,7 +64,9 @@ def write_figure(figure: Figure, target: Path | io.BytesIO, kind: str) -> None:
 
     # None leaves out the date, which would differ each time.
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[kind]
-    with rc_context(RC):
+    with rc_context(RC), warnings_module.catch_warnings():
+        # a letter that no font has is a box in the chart; the warning would print it, too
+        warnings_module.filterwarnings("ignore", message=r"Glyph .* missing from")
         figure.savefig(target, format=kind, metadata=metadata, dpi=150)
 
 
@@ -108,7 +114,11 @@ def _rendered(**parts: object) -> str:
     from jinja2 import Environment, StrictUndefined
 
     template = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_visible,
     ).from_string(TEMPLATE.read_text(encoding="utf-8"))
     text: str = template.render(
         version=__version__,
@@ -120,6 +130,16 @@ def _rendered(**parts: object) -> str:
         **parts,
     )
     return text
+
+
+def _visible(value: object) -> object:
+    """A value as the page shows it.
+
+    Of untrusted text, what a terminal or the writing direction would obey is spelled out.
+    """
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "\n".join(map(printable, value.split("\n")))
 
 
 def sections(data: Data) -> list[Section]:

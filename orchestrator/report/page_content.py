@@ -29,6 +29,10 @@ UNKNOWN = "n/a"
 """What is shown for a figure that is unknown."""
 
 
+MOST_REASONS = 100
+"""So many kinds of failures, reasons or flags are listed."""
+
+
 @dataclass(frozen=True)
 class Table:
     """A table whose cells are texts, as they are shown."""
@@ -303,11 +307,20 @@ def left_out_table(data: Data) -> Table:
 
 
 def _counts(what: str, executions: pd.DataFrame, column: str) -> list[tuple[str, ...]]:
-    """A row for each value of a column, with the executions that have it."""
-    return [
+    """A row for each value of a column, with the executions that have it.
+
+    Of more than MOST_REASONS values, which no version of this program gives, the rarest are left
+    out.
+    """
+    numbers = executions[column].value_counts()
+    often = numbers.nlargest(MOST_REASONS).index
+    rows: list[tuple[str, ...]] = [
         (what, str(why), f"{len(some):,}", gross_energy(energy_rows(some)).figure())
-        for why, some in executions.groupby(column, sort=True)
+        for why, some in executions[executions[column].isin(often)].groupby(column, sort=True)
     ]
+    if len(numbers) > MOST_REASONS:
+        rows.append((what, f"and {len(numbers) - MOST_REASONS:,} more", "", ""))
+    return rows
 
 
 def session_table(data: Data) -> Table:

@@ -30,6 +30,10 @@ TRIAL_KEY = (
 """Columns that tell which trial an execution belongs to."""
 
 
+MOST_OTHERS = 20
+"""So many flags that this version doesn't have are named."""
+
+
 @dataclass(frozen=True)
 class TrialCard:
     """One trial, as the report shows it."""
@@ -102,7 +106,10 @@ def _reasons(rows: pd.DataFrame, kept: pd.DataFrame, flags: set[str]) -> list[st
     """Everything that speaks against a trial's number, one sentence each."""
     reasons = [f"{name}: {flag.meaning}" for name, flag in FLAGS.items() if name in flags]
     # a flag that an earlier version of this program set
-    reasons += [f"{flag}: see docs/measurement.md" for flag in sorted(flags - FLAGS.keys())]
+    others = sorted(flags - FLAGS.keys())
+    reasons += [f"{flag}: see docs/measurement.md" for flag in others[:MOST_OTHERS]]
+    if len(others) > MOST_OTHERS:
+        reasons.append(f"and {len(others) - MOST_OTHERS:,} more flags")
     if len(kept) and (kept["energy_basis"] == TOTAL_ENERGY).all():
         reasons.append(
             "without a GPU, the energy is CodeCarbon's estimate for CPU and RAM, with no known "

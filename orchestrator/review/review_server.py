@@ -2,8 +2,9 @@
 
 The address contains a random token, so that neither another user of the machine nor another page
 in the browser can read texts or write decisions. Requests under another host name are refused:
-by DNS rebinding, a foreign page could reach this server under its own name. One server serves one
-reviewer; several servers may run on one data set.
+by DNS rebinding, a foreign page could reach this server under its own name. So are those of other
+pages, even with the token, which may have leaked. One server serves one reviewer; several servers
+may run on one data set.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ HOSTS = ("127.0.0.1", "localhost")
 """Names under which the page may be requested.
 
 Their port isn't checked, since a tunnel to the machine may end at another one."""
+OWN_SITES = ("same-origin", "none")
+"""What browsers say in Sec-Fetch-Site of requests of the page itself, or of a typed address."""
 PAGE_FILES = {
     "": ("index.html", "text/html"),
     "review.js": ("review.js", "text/javascript"),
@@ -87,6 +90,8 @@ class ReviewServer:
         """Refuse other hosts and other tokens, before anything else of a request is read."""
         if request.host.partition(":")[0] not in HOSTS:
             return _refused(403, "this review page has no other name than 127.0.0.1 and localhost")
+        if _is_of_another_page(request):
+            return _refused(403, "only the review page itself may ask")
         # compare_digest() takes the same time wherever two tokens differ, so none can be guessed.
         given = request.path.removeprefix("/").partition("/")[0]
         if not secrets.compare_digest(given.encode(errors="replace"), self._token.encode()):
@@ -151,6 +156,19 @@ class ReviewServer:
     def _details(self, item: Item) -> web.Response:
         """The answer with all that the page shows of one text."""
         return web.json_response(view.details(self._queue, item))
+
+
+def _is_of_another_page(request: web.Request) -> bool:
+    """Whether the browser says that a page of another origin sent a request.
+
+    Programs that are no browsers say nothing. A browser may be led to the page from anywhere: the
+    file that opens it is of another origin, too.
+    """
+    origin = request.headers.get("Origin")
+    if origin is not None and origin.partition("://")[2] != request.host:
+        return True
+    opens = request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate"
+    return not opens and request.headers.get("Sec-Fetch-Site", "none") not in OWN_SITES
 
 
 def _refused(status: int, why: str) -> web.Response:

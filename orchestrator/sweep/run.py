@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.dataset.drift import StartConditions, conditions, mixed
-from orchestrator.dataset.lock import Lock, held
+from orchestrator.dataset.leftovers import alone
+from orchestrator.dataset.lock import Lock, held, writing
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.recorder import Recorder
 from orchestrator.dataset.remaining import relevant
@@ -84,6 +85,8 @@ def opened(
                 seal_left(paths)
             except ValueError as error:
                 raise UserError(f"{error}; restore it or move it out of the data set") from error
+            with alone(paths, say):
+                pass  # only to remove what killed writers left
             yield prepare(resolved, plan, options.rerun), lock
     except (ConnectionError, TimeoutError):
         raise  # Ray's, not the disk's
@@ -99,12 +102,15 @@ def run_sweep(
 
     Raises UserError; KeyboardInterrupt passes with all finished kept.
     """
-    _keep_plan(prepared)
+    root = prepared.paths.root
+    with writing(root, observer.disk_full):
+        _keep_plan(prepared)
     observer.planned(prepared)
     tables = TableWriter(prepared.paths, prepared.trials)
     # the tables are made anew all the same: an interruption may have left old ones
     if not prepared.n_missing():
-        tables.flush()
+        with writing(root, observer.disk_full):
+            tables.flush()
         return RunOutcome()
     start = _start_conditions(prepared, accept=options.accept_drift)
     from orchestrator.tune.session import set_environment

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import http.client
 import math
-import urllib.error
+import threading
 import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from orchestrator.errors import UserError
 
 PREFIX = "ray_orchestrator_"
 ANSWER_S = 10.0
-"""How long a page may take to arrive."""
+"""How long a page may take to arrive, all in all."""
 LARGEST_BYTES = 64 * 2**20
 """Most that is read of a page; a node with many workers has some 100 KiB."""
 
@@ -73,17 +73,30 @@ def read_page(address: str) -> str:
             f"--address {address}: must be HOST:PORT, "
             "as `tune` prints it after 'Watch from elsewhere'"
         )
-    # without a proxy, which is there for the internet and can't reach a node
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with direct.open(f"http://{host}:{port}/metrics", timeout=ANSWER_S) as answer:
-            return str(answer.read(LARGEST_BYTES).decode("utf-8", "replace"))
-    except (OSError, urllib.error.URLError, http.client.HTTPException, ValueError) as error:
-        why = getattr(error, "reason", None) or error
+    pages: list[str] = []
+    why: object = f"no whole page within {ANSWER_S:.0f} s"
+
+    def fetch() -> None:
+        """Put the page into `pages`, or the reason why there is none into `why`."""
+        nonlocal why
+        # without a proxy, which is there for the internet and can't reach a node
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with direct.open(f"http://{host}:{port}/metrics", timeout=ANSWER_S) as answer:
+                pages.append(answer.read(LARGEST_BYTES).decode("utf-8", "replace"))
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            why = getattr(error, "reason", None) or error
+
+    # a timeout of a socket is none of the whole: a host may send a byte now and then for ever
+    fetching = threading.Thread(target=fetch, daemon=True)
+    fetching.start()
+    fetching.join(ANSWER_S)
+    if not pages:
         raise UserError(
             f"--address {address}: no metrics there ({why}); "
             "each run has a new port, which `tune` prints"
-        ) from error
+        )
+    return pages[0]
 
 
 def sweeps_of(page: str, address: str) -> list[RunningSweep]:

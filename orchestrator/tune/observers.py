@@ -31,7 +31,7 @@ class Observer:
         """A worker or its node died during a trial, or a step raised."""
 
     def disk_full(self, line: str) -> None:
-        """Results wait for room on the disk, or are given up; told once each."""
+        """Results wait for room on the disk or for another writer, or are given up; told once."""
 
 
 class Observers(Observer):

@@ -29,6 +29,7 @@ from orchestrator.tune.temp_folders import (
     end_processes,
     scratch_base,
     scratch_folder,
+    temporary_files_in,
 )
 from orchestrator.unknowns import known
 
@@ -181,20 +182,21 @@ def _start(scratch: Path, n_gpus: int) -> str | None:
     import ray._private.worker
 
     try:
-        context = ray.init(
-            address="local",
-            # each trial asks for a CPU, even where there are fewer CPUs than GPUs
-            num_cpus=max(os.cpu_count() or 1, n_gpus, 1),
-            num_gpus=n_gpus,
-            resources={HOST_RESOURCE: 1},
-            include_dashboard=dashboard_available(),
-            dashboard_host="127.0.0.1",
-            log_to_driver=False,
-            logging_level="CRITICAL",
-            object_store_memory=200 * 2**20,  # only rows travel through it, never weights
-            _temp_dir=str(scratch / "ray"),
-            _node_ip_address="127.0.0.1",
-        )
+        with temporary_files_in(scratch / "t"):
+            context = ray.init(
+                address="local",
+                # each trial asks for a CPU, even where there are fewer CPUs than GPUs
+                num_cpus=max(os.cpu_count() or 1, n_gpus, 1),
+                num_gpus=n_gpus,
+                resources={HOST_RESOURCE: 1},
+                include_dashboard=dashboard_available(),
+                dashboard_host="127.0.0.1",
+                log_to_driver=False,
+                logging_level="CRITICAL",
+                object_store_memory=200 * 2**20,  # only rows travel through it, never weights
+                _temp_dir=str(scratch / "ray"),
+                _node_ip_address="127.0.0.1",
+            )
     except Exception as error:  # Ray raises plain Exception for a timeout
         reason = str(error).strip().partition("\n")[0]
         raise TryAgainError(

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from orchestrator.dataset.lock import try_flock
+from orchestrator.gpu.lock import HOST_TEMP
 
 KILL_S = 5.0
 """How long to wait for killed processes to end."""
@@ -107,6 +108,25 @@ def scratch_folder() -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def temporary_files_in(folder: Path) -> Iterator[None]:
+    """Let processes that are started meanwhile, and their own, put temporary files into a folder.
+
+    Ray kills its dashboard, which then leaves a pymp-* folder, and torch makes one in every worker.
+    """
+    folder.mkdir()
+    variables = {HOST_TEMP: tempfile.gettempdir(), "TMPDIR": str(folder)}
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
 
 
 def _works_in(process: psutil.Process, folder: Path) -> bool:

@@ -107,13 +107,18 @@ def test_decide_and_end(running: Running, data: DataSetPaths) -> None:
     assert read_parquet(data.summary).to_pylist()[0]["n_discarded"] == 1
 
 
-def test_beside_a_sweep_the_tables_are_its_own(running: Running, data: DataSetPaths) -> None:
+def test_beside_a_sweep_the_decisions_stand_in_the_tables(
+    running: Running, data: DataSetPaths
+) -> None:
+    """What the sweep has sealed meanwhile, too."""
     running.decide(0, "discard")
     with lock.held(data.root, print):
+        second = builders.spec(config_index=1)
+        builders.seal_trial(data, second, [builders.measured(1, of=second)])
         code, out, _ = running.end(signal.SIGTERM)
-    assert code == 0
-    assert "A sweep is running there" in out
-    assert not data.executions.exists()
+    assert (code, "Rebuilding the tables" in out) == (0, True)
+    usable = read_parquet(data.executions).column("usable").to_pylist()
+    assert usable == [False, None, None, None]
 
 
 def test_nothing_decided_changes_nothing(running: Running, data: DataSetPaths) -> None:

@@ -6,12 +6,15 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
 from orchestrator.cli.plan_view import takes
+from orchestrator.cli.terminal import LONGEST_LINE, shortened
 from orchestrator.sweep.estimate import Figures
 from orchestrator.units import duration
+from tests.commandline import Outcome
 
 
 def test_what_so_many_tokens_take() -> None:
@@ -68,3 +71,23 @@ def test_a_program_goes_on_when_nobody_can_read_it_and_ends_with_its_own_code(go
     assert process.wait(20) == 75
     assert os.read(ours, 100) == b"went on"
     os.close(ours)
+
+
+@pytest.mark.parametrize("length", [900, 1000, 1001, 100_000])
+def test_no_line_on_standard_error_is_longer_than_a_thousand(length: int) -> None:
+    line = "from " + "x" * (length - 8) + " to"
+    short = shortened(line)
+    assert len(short) <= LONGEST_LINE
+    assert (short == line) == (length <= LONGEST_LINE)
+    assert short.startswith("from xxx")
+    assert short.endswith("xxx to")
+
+
+def test_an_error_does_not_repeat_a_long_argument(call: Callable[..., Outcome]) -> None:
+    """Also where each character of it takes several to be spelled out."""
+    for word in ("x" * 100_000, "\x1b" * 100_000):
+        for arguments in (("plan", "--space", word), (word,), ("report", "--out", word)):
+            done = call(*arguments)
+            assert done.code == 2
+            assert "\x1b" not in done.err
+            assert max(map(len, done.err.splitlines())) <= LONGEST_LINE

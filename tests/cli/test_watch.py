@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import itertools
+import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +31,7 @@ from orchestrator.status import LastTrial, Status, StatusReader, SweepStatus, st
 from orchestrator.sweep.planning import make_plan
 from orchestrator.sweep.request import Request, resolve_request
 from orchestrator.sweep.staging import known_revisions
+from orchestrator.tune import metrics_page
 from orchestrator.tune.metrics_page import sweeps_of
 from tests import builders
 from tests.golden_files import golden
@@ -356,3 +360,28 @@ def test_an_address_where_nothing_answers_is_a_user_error(
         main(["watch", "--address", "127.0.0.1:1"])
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith("error: --address 127.0.0.1:1: no metrics there")
+
+
+def test_an_address_that_sends_a_byte_now_and_then_is_given_up(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte comes before its socket's time is over; the page never does."""
+    monkeypatch.setattr(metrics_page, "ANSWER_S", 0.5)
+    ended = threading.Event()
+
+    def trickle() -> None:
+        connection, _ = listening.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+            while not ended.wait(0.05):
+                connection.sendall(b"#")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=trickle)
+        thread.start()
+        with pytest.raises(SystemExit) as left:
+            main(["watch", "--address", f"127.0.0.1:{listening.getsockname()[1]}"])
+        ended.set()
+        thread.join()
+    assert left.value.code == 2
+    assert "no metrics there (no whole page within 0 s)" in capsys.readouterr().err

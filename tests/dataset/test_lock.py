@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -18,7 +19,15 @@ import psutil
 import pytest
 
 from orchestrator.dataset import lock as module
-from orchestrator.dataset.lock import LOCK_FILE, Holder, held, holder_of, seems_alive
+from orchestrator.dataset.lock import (
+    LOCK_FILE,
+    BusyError,
+    Holder,
+    held,
+    holder_of,
+    seems_alive,
+    writing,
+)
 from orchestrator.errors import UserError
 from tests.processes import Start, heard, processes
 
@@ -448,3 +457,104 @@ def test_a_holder_is_what_was_written(out: Path) -> None:
 
 def test_times_leave_several_beats_before_a_lock_is_stale() -> None:
     assert module.STALE_S >= 3 * module.BEAT_S
+
+
+# --- the lock of those who write tables -----------------------------------------------------------
+
+
+def test_a_writer_waits_and_tells_once(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    waits = threading.Event()
+
+    def say(line: str) -> None:
+        said.append(line)
+        waits.set()
+
+    def second() -> None:
+        with writing(out, say):
+            order.append("second")
+
+    order: list[str] = []
+    monkeypatch.setattr(module, "POLL_S", 0.001)
+    thread = threading.Thread(target=second)
+    with writing(out, quiet, "imports there"):
+        thread.start()
+        assert waits.wait(60)
+        time.sleep(0.05)
+        order.append("first")
+    thread.join(60)
+    assert order == ["first", "second"]
+    assert len(said) == 1
+    assert said[0].startswith(f"{out}: process {os.getpid()} on {socket.gethostname()} since 20")
+    assert said[0].endswith(" imports there; waiting for it")
+    assert list(out.iterdir()) == []
+
+
+def test_the_two_locks_do_not_exclude_each_other(out: Path) -> None:
+    with held(out, quiet), writing(out, quiet):
+        assert holder_of(out) is not None
+    with writing(out, quiet), held(out, quiet):
+        pass
+    assert list(out.iterdir()) == []
+
+
+def test_a_writer_s_patience_ends(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAIT_S", 0.0)
+    with (
+        writing(out, quiet, "publishes it"),
+        pytest.raises(BusyError, match="publishes it") as raised,
+        writing(out, quiet),
+    ):
+        pass
+    assert (raised.value.errno, raised.value.filename) == (errno.EBUSY, str(out))
+
+
+def test_who_does_not_wait_does_not_watch_another_host(out: Path) -> None:
+    forge(out).rename(out / module.WRITE_LOCK_FILE)
+    began = time.monotonic()
+    with (
+        pytest.raises(BusyError, match="process 4711 on elsewhere"),
+        writing(out, quiet, wait=False),
+    ):
+        pass
+    assert time.monotonic() - began < module.STALE_S / 10
+
+
+def test_another_host_s_dead_writer_is_watched_then_replaced(out: Path, impatient: float) -> None:
+    forge(out).rename(out / module.WRITE_LOCK_FILE)
+    said: list[str] = []
+    with writing(out, said.append):
+        pass
+    assert len(said) == 1
+    assert "watching for up to" in said[0]
+
+
+def test_a_killed_writer_is_not_waited_for(start: Start, out: Path) -> None:
+    code = HOLD.replace("import held", "import writing").replace("with held", "with writing")
+    with processes(code, stdin=subprocess.PIPE) as begin:
+        first = begin(str(out))
+        assert heard(first) == "ready"
+        tell(first)
+        assert heard(first) == "held"
+        first.kill()
+        first.wait(20)
+    said: list[str] = []
+    with writing(out, said.append):
+        pass
+    assert said == []
+
+
+@pytest.mark.parametrize("pid", [-1, 0, 2**31, 2**70])
+def test_a_number_that_no_process_has_names_nobody(out: Path, pid: int) -> None:
+    forge(out, host=socket.gethostname(), pid=pid)
+    assert holder_of(out) is None
+    with held(out, quiet) as lock:
+        assert lock.held()
+
+
+def test_a_pipe_in_place_of_the_file_is_not_read(out: Path) -> None:
+    out.mkdir()
+    os.mkfifo(out / LOCK_FILE)
+    assert holder_of(out) is None
+    with pytest.raises(OSError, match="Invalid argument"), held(out, quiet):
+        pass

@@ -22,6 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchestrator.dataset.leftovers import alone
 from orchestrator.dataset.parquet import arrow_schema, to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
 from orchestrator.dataset.reading import content_sha256, file_sha256
@@ -353,7 +354,8 @@ def test_killed_anywhere_in_sealing(
     assert record.executions == [item.execution for item in items]
     assert read_trial(sealed) == record
     if reopened:
-        seal_left(paths)
+        with alone(paths, print):
+            pass
         assert {p.name for p in sealed.iterdir()} == {"emissions.csv", "output.txt", "trial.json"}
     assert rebuild(paths) == (3, 1, [])
 
@@ -633,19 +635,6 @@ def test_a_torn_first_line_leaves_nothing(paths: DataSetPaths) -> None:
     assert not folder.exists()
 
 
-def test_half_written_files_are_swept_away(paths: DataSetPaths, sealed: Path) -> None:
-    before = tree(paths.root)
-    folder = begun(paths, builders.spec(config_index=1), 1)
-    paths.sweeps.mkdir()
-    for place in (paths.root, paths.sweeps, sealed, folder):
-        (place / ".table.parquet.0123abcd.tmp").write_bytes(b"half")
-    (paths.root / ".mine").write_bytes(b"")
-    seal_left(paths)
-    names = {p.name for p in paths.root.rglob(".*")}
-    assert names == {".mine"}, "what isn't ours stays"
-    assert {name: content for name, content in tree(paths.root).items() if name in before} == before
-
-
 def test_nothing_is_appended_to_a_folder_that_was_removed(paths: DataSetPaths) -> None:
     spec = builders.spec()
     folder = begun(paths, spec, 1)
@@ -745,7 +734,8 @@ def test_a_disk_that_is_full_after_the_rename_unseals_nothing(
         patch.setattr(Path, "unlink", no_room)
         target, record = seal(paths, "pc", spec)
     assert read_trial(target) == record
-    seal_left(paths)
+    with alone(paths, print):
+        pass
     assert sorted(p.name for p in target.iterdir()) == ["emissions.csv", "output.txt", "trial.json"]
 
 

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import random
 import unicodedata
+from collections import defaultdict
 
 import pytest
+import simplemma
 
+from orchestrator.evaluate import words as module
 from orchestrator.evaluate.rules import read_rules
 from orchestrator.evaluate.verdict import Text, verdict_on
-from orchestrator.evaluate.words import is_known, language_of, words_of
+from orchestrator.evaluate.words import (
+    LANGUAGES,
+    LIKELY,
+    SURE,
+    _stands_in_dictionary,
+    is_known,
+    language_of,
+    share_known,
+    words_of,
+)
+from tests.evaluate.texts import ENGLISH, FRENCH, GIBBERISH
 
 ITALIAN = (
     "La città di Verona era già sveglia quando Lucia aprì la finestra. Non c'era più nessuno "
@@ -58,3 +72,41 @@ def test_good_italian_is_far_from_the_limit_however_its_accents_are_written() ->
 
 def test_another_script_is_none_of_the_languages() -> None:
     assert language_of(words_of("世界 мы 龙")) == (None, None)
+
+
+WORDS = sorted(
+    {*words_of(f"{ENGLISH} {FRENCH} {ITALIAN} {GIBBERISH}"), "Köln", "rome", "\u02bceau"}
+)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_word_is_known_where_simplemma_knows_it(language: str) -> None:
+    """Words in ASCII are looked up in its dictionary without it."""
+    for word in (word.lower() for word in WORDS):
+        known = bool(simplemma.is_known(word, lang=language))
+        assert _stands_in_dictionary(word, language) == known, word
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_language_is_that_of_the_largest_share(seed: int) -> None:
+    """Words are looked up only until it is clear that a language isn't taken."""
+    draw = random.Random(seed)
+    words = [draw.choice(WORDS) for _ in range(draw.randint(0, 30))]
+    best: tuple[str | None, float | None] = (None, None)
+    for language in LANGUAGES:
+        share = share_known(words, language)
+        if share is not None and share > (best[1] or 0.0):
+            best = (language, share)
+        if share is not None and share >= SURE:
+            break
+    if best[1] is None or best[1] < LIKELY:
+        best = (None, None)
+    assert language_of(words) == best
+
+
+def test_only_so_many_words_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_LOOKED_UP", 3)
+    monkeypatch.setattr(module, "_LOOKED_UP", defaultdict(dict))
+    for word in ("winter", "xqzzk", "storm", "kzzqx", "winter"):
+        assert is_known(word, "en") == (word in ("winter", "storm"))
+        assert len(module._LOOKED_UP["en"]) <= 3

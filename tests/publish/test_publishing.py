@@ -313,10 +313,9 @@ def test_user_errors(paths: DataSetPaths, call: Callable[..., Outcome], tmp_path
         done = call("publish", "--out", str(paths.root), *arguments)
         assert (done.code, done.err.count("\n")) == (2, 1), arguments
     with held(paths.root, print):
-        assert (
-            "is running a sweep there; publish when it is done"
-            in call("publish", "--out", str(paths.root)).err
-        )
+        assert "runs a sweep there; wait for it" in call("publish", "--out", str(paths.root)).err
+        checked = call("publish", "--out", str(paths.root), "--check")
+        assert "runs a sweep there; publish when it is done" in checked.err
 
 
 def test_licences_of_texts() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html.parser
 import io
 import math
@@ -23,7 +24,13 @@ from orchestrator.nouns import columns_of
 from orchestrator.report.charts import CHARTS, MOST_POINTS, front, thinned
 from orchestrator.report.execution_frame import data_of, read_data
 from orchestrator.report.page import page, write_figure
-from orchestrator.report.page_content import headline, left_out_table, tables, warnings
+from orchestrator.report.page_content import (
+    MOST_REASONS,
+    headline,
+    left_out_table,
+    tables,
+    warnings,
+)
 from orchestrator.report.trust import trial_cards
 from tests import builders
 from tests.commandline import exit_code
@@ -326,3 +333,45 @@ def test_a_table_that_is_missing_or_older_is_told(out: Path) -> None:
     with pytest.raises(UserError, match=r"executions\.parquet: can't be read"):
         read_data(paths)
     assert "output_text" in arrow_schema(ExecutionRow).names
+
+
+def test_nothing_that_a_terminal_or_the_writing_direction_obeys_is_in_the_page(
+    recwarn: pytest.WarningsRecorder, tmp_path: Path
+) -> None:
+    """Neither in its text nor in its charts, nor on the way in a warning of matplotlib's."""
+    evil = "a\x1b]0;title\x07\u202eb"
+    frame = judged(executions(Truth(), 0, points=12, prompts=2, use_cases=2)).assign(
+        machine=evil, model=evil, warning_flags=evil
+    )
+    text = page(data_of(frame), evil)
+    figures = [
+        base64.b64decode(part.partition('"')[0]).decode()
+        for part in text.split("data:image/svg+xml;base64,")[1:]
+    ]
+    assert len(figures) > 3
+    for shown in (text, *figures):
+        assert not {"\x1b", "\x07", "\u202e"} & set(shown)
+    assert "a\\x1b]0;title\\x07\\u202eb" in text
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+
+
+def test_a_letter_without_a_font_prints_no_warning(recwarn: pytest.WarningsRecorder) -> None:
+    frame = executions(Truth(), 0, points=12, prompts=2, use_cases=1).assign(machine="\u0f04")
+    page(data_of(frame), "x")
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+
+
+def test_no_end_of_flags_has_an_end_in_the_page() -> None:
+    frame = executions(Truth(), 0, points=12, prompts=2, use_cases=1).astype(
+        {"warning_flags": object}
+    )
+    frame.loc[0, "warning_flags"] = ";".join(f"flag{number}" for number in range(100_000))
+    frame.loc[:5, "warning_flags"] = frame.loc[:5, "warning_flags"].str.cat(["drift"] * 6, sep=";")
+    data = data_of(frame)
+    rows = [row for row in left_out_table(data).rows if row[0] == "flagged"]
+    assert len(rows) == MOST_REASONS + 1
+    assert [row[2] for row in rows if row[1] == "drift"] == ["6"], "the frequent ones stay"
+    n_flags = data.all["warning_flags"].explode().nunique()
+    assert rows[-1][1] == f"and {n_flags - MOST_REASONS:,} more"
+    (first,) = [card for card in trial_cards(data) if any("more flags" in why for why in card.why)]
+    assert len(first.why) < 50

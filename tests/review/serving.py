@@ -131,15 +131,19 @@ def ask(
     *,
     token: str = TOKEN,
     host: str | None = None,
+    headers: dict[str, str] | None = None,
     method: str | None = None,
 ) -> tuple[int, str, http.client.HTTPMessage]:
     """Status, text and headers."""
     port = urlsplit(address).port
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     content = body if isinstance(body, str | None) else json.dumps(body)
-    headers = {"Host": host if host is not None else f"127.0.0.1:{port}"}
+    own = {"Host": host if host is not None else f"127.0.0.1:{port}"}
     connection.request(
-        method or ("GET" if body is None else "POST"), f"/{token}/{path}", content, headers
+        method or ("GET" if body is None else "POST"),
+        f"/{token}/{path}",
+        content,
+        own | (headers or {}),
     )
     answer = connection.getresponse()
     text = answer.read().decode()

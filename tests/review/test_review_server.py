@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -50,6 +50,47 @@ def test_other_hosts_are_refused(address: str, of: Queue, tmp_path: Path, host: 
 @pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1:8080", "localhost"])
 def test_a_tunnels_end_is_let_in(address: str, host: str) -> None:
     assert ask(address, "list", host=host)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "http://[evil"},
+        {"Origin": "null"},
+        {"Origin": ""},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"},
+    ],
+)
+def test_other_pages_are_refused_even_with_the_token(
+    address: str, of: Queue, tmp_path: Path, headers: dict[str, str]
+) -> None:
+    for path, body in (("list", None), ("review.js", None), ("decision", asked(of))):
+        assert ask(address, path, body, headers=headers)[0] == 403
+    assert read_decisions(DataSetPaths(tmp_path)) == []
+
+
+def test_another_page_s_form_is_refused(address: str, of: Queue, tmp_path: Path) -> None:
+    """It makes the browser leave for here, which only reading may do."""
+    headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert ask(address, "decision", asked(of), headers=headers)[0] == 403
+    assert read_decisions(DataSetPaths(tmp_path)) == []
+
+
+def test_the_page_and_whoever_opens_it_are_let_in(address: str, of: Queue) -> None:
+    own = {"Origin": f"http://{urlsplit(address).netloc}", "Sec-Fetch-Site": "same-origin"}
+    assert ask(address, "decision", asked(of), headers=own)[0] == 200
+    led_by_a_file = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert ask(address, "", headers=led_by_a_file)[0] == 200
+    assert ask(address, "", headers={"Sec-Fetch-Site": "none"})[0] == 200
+
+
+def test_behind_a_tunnel_the_origin_is_the_tunnel_s_end(address: str, of: Queue) -> None:
+    headers = {"Origin": "http://localhost:8080", "Sec-Fetch-Site": "same-origin"}
+    assert ask(address, "decision", asked(of), host="localhost:8080", headers=headers)[0] == 200
 
 
 @pytest.mark.parametrize(

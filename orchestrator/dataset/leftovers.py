@@ -1,0 +1,58 @@
+"""What killed programs left in a data set: removed by the next one that writes there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from orchestrator.dataset.lock import WRITES, writing
+from orchestrator.dataset.paths import WORKING_FILES, DataSetPaths
+
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+"""Names that `write_atomically` gives to files that it hasn't finished."""
+
+
+@contextlib.contextmanager
+def alone(paths: DataSetPaths, say: Callable[[str], None], doing: str = WRITES) -> Iterator[None]:
+    """Be the only writer of derived files, as `writing`, without what killed writers left.
+
+    Raises OSError.
+    """
+    with writing(paths.root, say, doing):
+        _remove_leftovers(paths)
+        yield
+
+
+def _remove_leftovers(paths: DataSetPaths) -> None:
+    """Remove half-written files, those of a running trial in a sealed one, and half-copied trials.
+
+    None of them belongs to a program that lives, since all write them inside `writing`. Unfinished
+    trials stay as they are. Raises OSError.
+    """
+    for file in _leftovers(paths):
+        file.unlink(missing_ok=True)
+    if _is_inside(paths, paths.merging):
+        shutil.rmtree(paths.merging)
+
+
+def _leftovers(paths: DataSetPaths) -> Iterator[Path]:
+    """Files that nothing needs."""
+    folders = [paths.root, paths.sweeps]
+    folders += [Path(folder) for folder, _, _ in os.walk(paths.imports)]
+    trials = paths.sealed_trials()
+    for folder in (*folders, *trials):
+        if _is_inside(paths, folder):
+            yield from (path for path in folder.glob(".*.tmp") if TEMPORARY.fullmatch(path.name))
+    # a sealing that was interrupted after its rename
+    for folder in trials:
+        if _is_inside(paths, folder):
+            yield from (folder / name for name in WORKING_FILES)
+
+
+def _is_inside(paths: DataSetPaths, folder: Path) -> bool:
+    """Whether a folder is there and no link leads out of the data set on the way to it."""
+    return folder.is_dir() and folder.resolve().is_relative_to(paths.root.resolve())
