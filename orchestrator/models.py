@@ -15,6 +15,7 @@ from pydantic import PositiveInt
 
 from orchestrator.errors import UserError
 from orchestrator.nouns import Noun, Quantization
+from orchestrator.outside_files import read_text
 from orchestrator.yaml_files import nearest, short
 
 
@@ -320,7 +321,7 @@ def architecture_of(folder: Path) -> Architecture | None:
     Without sizes nobody knows how much memory the model takes.
     """
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads(read_text(folder / "config.json"))
         sizes = {name: config[name] for name in Architecture.model_fields if name in config}
         family = config.get("model_type")
         if family not in ("llama", "mistral"):  # others with the same sizes take the same memory

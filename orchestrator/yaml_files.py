@@ -26,6 +26,7 @@ from ruamel.yaml.resolver import VersionedResolver
 
 from orchestrator.errors import UserError
 from orchestrator.nouns import Noun
+from orchestrator.outside_files import read_text
 
 N = TypeVar("N", bound=Noun)
 
@@ -236,17 +237,19 @@ def _is_file(path: Path) -> bool:
         raise UserError(f"{path}: can't be read: {error.strerror}") from error
 
 
+def _text_of(path: Path) -> str:
+    """A file's text. Raises OSError, or UserError where it is no text file of a fitting size."""
+    try:
+        return read_text(path, limit_bytes=SIZE_LIMIT_BYTES)
+    except ValueError as error:
+        why = str(error).removeprefix(f"{path.name}: ")
+        raise UserError(f"{path}: {why}; give a file of settings, saved as UTF-8") from error
+
+
 def load_yaml(path: Path) -> Any:
     """Parse one file as YAML 1.2. Raises UserError naming file, line, column and fault."""
     try:
-        if path.stat().st_size > SIZE_LIMIT_BYTES:
-            raise UserError(
-                f"{path}: larger than {SIZE_LIMIT_BYTES // 2**20} MiB; "
-                "this is not a file of settings"
-            )
-        return _parsed(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+        return _parsed(_text_of(path))
     except OSError as error:
         raise UserError(f"{path}: can't be read: {error.strerror}") from error
     except RecursionError as error:

@@ -20,7 +20,7 @@ from orchestrator.dataset.caveats import with_caveats
 from orchestrator.dataset.findings import Finding
 from orchestrator.dataset.flags import NEW_LENGTHS
 from orchestrator.dataset.parquet import read_parquet, table_version, to_table
-from orchestrator.dataset.paths import PARTIAL_SUFFIX, DataSetPaths
+from orchestrator.dataset.paths import PARTIAL_SUFFIX, DataSetPaths, leads_into, names_in
 from orchestrator.dataset.reading import file_sha256, reason_of
 from orchestrator.dataset.schema import (
     SCHEMA_VERSION,
@@ -178,8 +178,7 @@ def _file_faults(folder: Path, record: TrialRecord) -> Iterator[str]:
             yield f"{name}: is missing"
         elif file_sha256(file) != sha256:
             yield f"{name}: was edited after it was written (its hash differs)"
-    names = {path.name for path in folder.iterdir()}
-    for name in sorted(names - record.files.keys() - {"trial.json"}):
+    for name in sorted(set(names_in(folder)) - record.files.keys() - {"trial.json"}):
         yield f"{name}: was not written by this program"
 
 
@@ -224,18 +223,21 @@ def _status_faults(execution: Execution) -> Iterator[str]:
 
 def _leftovers(paths: DataSetPaths, *, running: bool) -> Iterator[Finding]:
     """Links that lead out of the data set, and what interrupted programs left behind."""
-    # the data set itself may be reached by a link
-    root = paths.root.resolve()
-    for folder, names, files in os.walk(paths.root):
+    closed: list[OSError] = []
+    for folder, names, files in os.walk(paths.root, onerror=closed.append):
         for name in sorted([*names, *files]):
             path = Path(folder) / name
             where = path.relative_to(paths.root).as_posix()
-            if path.is_symlink() and not path.resolve().is_relative_to(root):
-                yield Finding("error", where, "a link out of the data set; it is not followed")
+            if path.is_symlink() and not leads_into(path, paths.root):
+                what = "a link out of the data set, or one that leads nowhere; it is not followed"
+                yield Finding("error", where, what)
                 continue
             what = _leftover(paths, path, running=running)
             if what:
                 yield Finding("warning", where, what)
+    for error in closed:
+        where = Path(error.filename).relative_to(paths.root).as_posix()
+        yield Finding("error", where, f"a folder that can't be read ({error.strerror})")
 
 
 def _leftover(paths: DataSetPaths, path: Path, *, running: bool) -> str:

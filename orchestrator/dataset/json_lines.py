@@ -13,20 +13,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.dataset.paths import sync_folder
+from orchestrator.outside_files import open_for_appending
 
 
 def append_line(path: Path, line: str) -> None:
     """Add a line to a file, which is made where it is missing.
 
     Line and folder entry are on the disk when this returns. Raises OSError where they can't be
-    written; what was written of the line until then is torn.
+    written or the path leads to no file of its own; what was written of the line until then is
+    torn.
     """
     new = not path.exists()
-    with path.open("a+b") as stream:
-        if stream.tell():
+    with open_for_appending(path) as stream:
+        if stream.seek(0, os.SEEK_END):
             stream.seek(-1, os.SEEK_END)
             if stream.read(1) != b"\n":
-                written = path.read_bytes()
+                stream.seek(0)
+                written = stream.read()
                 end_of_lines = written.rfind(b"\n") + 1
                 if _is_whole(written[end_of_lines:]):
                     stream.write(b"\n")

@@ -24,11 +24,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
-from pydantic import ValidationError
 
 from orchestrator.dataset.paths import make_folder
 from orchestrator.errors import UserError
 from orchestrator.nouns import Noun
+from orchestrator.outside_files import first_bytes
 
 LOCK_FILE = ".tune.lock"
 BEAT_S = 10.0
@@ -98,8 +98,8 @@ def holder_of(out: Path) -> Holder | None:
     For verbs that only read.
     """
     try:
-        return Holder.model_validate_json((out / LOCK_FILE).read_bytes()[:LONGEST_LOCK_BYTES])
-    except (OSError, ValidationError):
+        return Holder.model_validate_json(first_bytes(out / LOCK_FILE, LONGEST_LOCK_BYTES))
+    except (OSError, ValueError):
         return None
 
 

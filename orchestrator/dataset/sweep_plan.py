@@ -216,7 +216,7 @@ def read_plan(path: Path) -> SweepPlan:
 def read_plans(paths: DataSetPaths) -> tuple[list[SweepPlan], list[Finding]]:
     """The plans of a data set, and those that can't be read."""
     plans, findings = [], []
-    for path in sorted(paths.sweeps.glob("[!.]*.json")):
+    for path in paths.plans():
         where = path.relative_to(paths.root).as_posix()
         try:
             plan = read_plan(path)

@@ -25,6 +25,7 @@ from orchestrator.dataset.paths import (
     PARTIAL_SUFFIX,
     WORKING_FILES,
     DataSetPaths,
+    leads_into,
     make_folder,
     sync_folder,
     write_atomically,
@@ -295,7 +296,7 @@ def read_trial(folder: Path, root: Path | None = None) -> TrialRecord:
     or it was edited.
     """
     # a published data set must not make its reader read other files
-    if root is not None and not (folder / "trial.json").resolve().is_relative_to(root.resolve()):
+    if root is not None and not leads_into(folder / "trial.json", root):
         raise ValueError("a link out of the data set")
     content = read_object(folder / "trial.json")
     try:

@@ -41,6 +41,7 @@ from orchestrator.errors import ModelTooLargeError, ModelUnavailableError
 from orchestrator.gpu.access import GpuAccess, open_gpu
 from orchestrator.models import architecture_of, parse_model
 from orchestrator.nouns import Effective, Quantization, Setup
+from orchestrator.outside_files import read_text
 from orchestrator.packages import package_versions
 
 PACKAGES = ("torch", "transformers", "bitsandbytes", "accelerate")
@@ -588,9 +589,7 @@ def quantized_as_requested(folder: Path, requested: Any, *, offloads: bool = Fal
     Raises ValueError if they are quantized otherwise than requested, since transformers would
     silently keep their own quantization.
     """
-    own = json.loads((folder / "config.json").read_text(encoding="utf-8")).get(
-        "quantization_config"
-    )
+    own = json.loads(read_text(folder / "config.json")).get("quantization_config")
     if own is None:
         return False
     wanted = {}

@@ -28,6 +28,7 @@ from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.verdicts import now, text_sha256
 from orchestrator.errors import UserError
 from orchestrator.evaluate.verdict import Text
+from orchestrator.outside_files import read_text
 
 TIMEOUT_S = 60.0
 TRIES = 3
@@ -131,7 +132,7 @@ class Judge:
         known: dict[tuple[str, str], float] = {}
         if not paths.judgements.exists():
             return known
-        text = paths.judgements.read_text(encoding="utf-8", errors="replace")
+        text = read_text(paths.judgements, errors="replace")
         for _, line in whole_lines(text):
             try:
                 kept = json.loads(line)

@@ -6,7 +6,7 @@ Units stand in the names: `_j` joules, `_kwh` kilowatt hours, `_s` seconds, `_w`
 from orchestrator.nouns.base import Noun, digest
 from orchestrator.nouns.column import Column, columns_of, derived_values
 from orchestrator.nouns.effective import GREEDY_BELOW_TEMPERATURE, Effective, effective_of
-from orchestrator.nouns.machine import Listening, Machine, Profile
+from orchestrator.nouns.machine import MACHINE_NAME, Listening, Machine, Profile
 from orchestrator.nouns.outcome import ERROR_KINDS, STATUSES
 from orchestrator.nouns.setup import QUANTIZATIONS, Quantization, Setup
 from orchestrator.nouns.slurm_settings import ModuleName, NodePath, Slurm, SlurmName
@@ -33,6 +33,7 @@ __all__ = [
     "KINDS",
     "LONGEST_PROMPT",
     "Listening",
+    "MACHINE_NAME",
     "Machine",
     "ModuleName",
     "NodePath",

@@ -14,6 +14,7 @@ from orchestrator.dataset.paths import DataSetPaths, write_atomically
 from orchestrator.dataset.reading import file_sha256
 from orchestrator.dataset.tables import Trials
 from orchestrator.errors import UserError
+from orchestrator.outside_files import read_bytes
 from orchestrator.publish.card import card
 from orchestrator.publish.card_figures import Content, content_of
 from orchestrator.publish.croissant import croissant
@@ -58,7 +59,7 @@ def _check_unedited(paths: DataSetPaths, files: dict[Path, str]) -> None:
     for path, text in files.items():
         if not path.exists() or published.get(path.name) == file_sha256(path):
             continue
-        present = path.read_bytes()
+        present = read_bytes(path)
         # an unpublished file that holds just this text was written by an interrupted run
         if present != text.encode() and not present.startswith(PLACEHOLDER.encode()):
             raise UserError(

@@ -22,6 +22,7 @@ from orchestrator.dataset.checksums import published_files
 from orchestrator.dataset.findings import Finding, Severity
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.reading import reason_of
+from orchestrator.outside_files import read_text
 
 RULES = {
     # huggingface.co/docs/hub/security-tokens
@@ -116,8 +117,8 @@ class Scanner:
         error.
         """
         try:
-            content = path.read_bytes().decode("utf-8", "replace")
-        except OSError as error:
+            content = read_text(path, errors="replace")
+        except (OSError, ValueError) as error:
             return {Finding("error", where, f"can't be scanned: {reason_of(error)}")}
         findings = set()
         for place, text, by_model in _parts(path, content):

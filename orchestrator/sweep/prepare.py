@@ -144,7 +144,7 @@ def prepare(resolved: Resolved, plan: SweepPlan, rerun: tuple[str, ...] = ()) ->
         remedy = "can't be read as a trial; restore it or move it out of the data set"
         raise UserError(*(f"{paths.root}/{fault}: {remedy}" for fault in faults))
     # a sweep that is resumed has its note from its first run
-    beside = [] if before else neighbours(plan, paths.sweeps)
+    beside = [] if before else neighbours(plan, paths)
     return Prepared(
         resolved=resolved,
         plan=plan,
