@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from orchestrator.dataset.paths import DataSetPaths, make_folder
-from orchestrator.nouns import Noun
+from orchestrator.nouns import Count, MomentText, Noun
 from orchestrator.outside_files import open_for_appending, open_regular
 
 MOST_JOBS = 50
@@ -30,9 +30,9 @@ class JobNote(Noun):
     job: str = Field(pattern=r"^[0-9]{1,19}$")
     after: str | None
     """The job whose sweep it resumes; None for the first job of a chain."""
-    link: int
+    link: Count
     """How many jobs of its chain come before it."""
-    submitted_at: str
+    submitted_at: MomentText
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from orchestrator.dataset.flags import Severity
 from orchestrator.dataset.parquet import to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
-from orchestrator.nouns import Column, Noun
+from orchestrator.nouns import Column, MomentText, Noun, PathBelow
 from orchestrator.outside_files import read_text
 
 IMPORT_FLAGS: dict[str, tuple[str, Severity]] = {
@@ -132,14 +132,14 @@ class ImportedRow(Noun):
 class ImportedFile(Noun):
     """An entry of import.json: where a copied file below imported/ came from."""
 
-    path: str
+    path: PathBelow
     """The copy's path, relative to imported/."""
     sha256: str
     source: str
     """The original's path, from the name of the imported folder on.
 
     The path to that folder is left out, since it may contain private names."""
-    imported_at: str
+    imported_at: MomentText
     imported_by: str
 
 

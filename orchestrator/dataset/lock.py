@@ -27,7 +27,7 @@ import psutil
 
 from orchestrator.dataset.paths import make_folder
 from orchestrator.errors import UserError
-from orchestrator.nouns import Noun
+from orchestrator.nouns import MomentText, Noun, ProcessId
 from orchestrator.outside_files import first_bytes
 
 LOCK_FILE = ".tune.lock"
@@ -45,10 +45,10 @@ class Holder(Noun):
     """The process that holds a data set, as the lock file names it."""
 
     host: str
-    pid: int
+    pid: ProcessId
     process: str
     """Distinguishes the process from a later one with the same number."""
-    since: str
+    since: MomentText
     """UTC, in ISO 8601."""
 
     def line(self) -> str:

@@ -48,7 +48,7 @@ from orchestrator.dataset.schema import (
 )
 from orchestrator.dataset.trial_texts import emissions_csv, output_txt
 from orchestrator.dataset.upgrades import upgraded_record, upgraded_running
-from orchestrator.nouns import Noun, TrialSpec
+from orchestrator.nouns import Fact, Noun, TrialSpec
 from orchestrator.outside_files import read_text
 
 DERIVED_FILES = ("emissions.csv", "output.txt", "telemetry.parquet")
@@ -59,7 +59,7 @@ class Measured(Noun):
     """What a worker sends for one prompt."""
 
     execution: Execution
-    codecarbon: dict[str, Any]
+    codecarbon: dict[str, Fact]
     telemetry: tuple[TelemetrySample, ...] = ()
     anchors: tuple[Anchor, ...] = ()
     """Measured before it or, after a session's last execution, behind it."""

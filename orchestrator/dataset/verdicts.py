@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from orchestrator.dataset.json_lines import append_line, whole_lines
 from orchestrator.dataset.parquet import as_list, read_parquet, to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.nouns import Column, Noun
+from orchestrator.nouns import Amount, Column, Count, MomentText, Noun, Real
 from orchestrator.outside_files import read_text
 
 REASONS = (
@@ -37,47 +37,47 @@ REASONS = (
 class Signals(Noun):
     """What was measured on a text."""
 
-    n_words: Annotated[int, Column("words of the text")]
+    n_words: Annotated[Count, Column("words of the text")]
     distinct_1: Annotated[
-        float | None, Column("share of different words, first 100 words", "1", "no words")
+        Amount | None, Column("share of different words, first 100 words", "1", "no words")
     ]
     distinct_2: Annotated[
-        float | None,
+        Amount | None,
         Column("share of different word pairs, worst 100 words", "1", "fewer than 2 words"),
     ]
     distinct_3: Annotated[
-        float | None,
+        Amount | None,
         Column("share of different word triples, first 100 words", "1", "fewer than 3 words"),
     ]
     zlib_ratio: Annotated[
-        float | None, Column("compressed over plain size, worst 100 words", "1", "no words")
+        Amount | None, Column("compressed over plain size, worst 100 words", "1", "no words")
     ]
     dictionary_share: Annotated[
-        float | None, Column("share of words known in the prompt's language", "1", "no words")
+        Amount | None, Column("share of words known in the prompt's language", "1", "no words")
     ]
     language: Annotated[
         str | None, Column("language it reads like, ISO 639-1", null="can't be told")
     ]
     language_share: Annotated[
-        float | None, Column("share of words known in that language", "1", "can't be told")
+        Amount | None, Column("share of words known in that language", "1", "can't be told")
     ]
     echo_ratio: Annotated[
-        float | None,
+        Amount | None,
         Column("share of its word 5-grams that stand in the prompt", "1", "fewer than 5 words"),
     ]
     max_repeat_run: Annotated[
-        int, Column("longest direct succession of the same words or phrase, in repetitions")
+        Count, Column("longest direct succession of the same words or phrase, in repetitions")
     ]
     prompt_overlap: Annotated[
-        float | None,
+        Amount | None,
         Column("share of the prompt's content words found in it", "1", "the prompt has none"),
     ]
     similarity: Annotated[
-        float | None,
+        Real | None,
         Column("cosine of the embeddings of prompt and text", "1", "no embedding model was used"),
     ]
     judge_score: Annotated[
-        float | None, Column("the judge's score", "1", "no judge was asked, or it gave no score")
+        Amount | None, Column("the judge's score", "1", "no judge was asked, or it gave no score")
     ]
 
 
@@ -91,7 +91,7 @@ class Verdict(Signals):
     usable: Annotated[bool, Column("whether the rules find the text usable")]
     reasons: Annotated[tuple[str, ...], Column("why not: " + ", ".join(REASONS))]
     quality: Annotated[
-        float,
+        Amount,
         Column(
             "0 (far beyond a threshold) to 1 (far from all of them); see docs/evaluation.md", "1"
         ),
@@ -112,7 +112,7 @@ class Decision(Noun):
     reviewer: str
     decision: Literal["keep", "discard", "undecided"]
     note: str = ""
-    at: str
+    at: MomentText
     """UTC, ISO 8601, with microseconds: `now()`."""
 
 

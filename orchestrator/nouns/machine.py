@@ -12,6 +12,7 @@ from orchestrator.nouns.space import KINDS, Parameter
 
 MACHINE_NAME = r"^[a-z0-9][a-z0-9_-]{0,31}$"
 """What a kind of machine may be called."""
+MachineName = Annotated[str, Field(pattern=MACHINE_NAME)]
 
 
 class Profile(Noun):
@@ -58,7 +59,7 @@ class Machine(Noun):
     Its name is a level of the data set's folders, and the label `machine` of a Ray node.
     """
 
-    name: str = Field(pattern=MACHINE_NAME)
+    name: MachineName
     description: str = ""
     accelerator: Literal["gpu", "cpu"]
     country_iso_code: str | None = Field(default=None, pattern=r"^[A-Z]{3}$")
