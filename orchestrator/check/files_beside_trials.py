@@ -67,10 +67,14 @@ def _import_findings(paths: DataSetPaths) -> Iterator[Finding]:
     for item in files:
         copy = paths.imports / item.path
         at = f"{paths.imports.name}/{item.path}"
-        if not copy.is_file():
-            yield Finding("error", at, "is missing; import it again")
-        elif file_sha256(copy) != item.sha256:
-            yield Finding("error", at, "was edited after it was imported (its hash differs)")
+        try:
+            if not copy.exists():
+                yield Finding("error", at, "is missing; import it again")
+            elif file_sha256(copy) != item.sha256:
+                yield Finding("error", at, "was edited after it was imported (its hash differs)")
+        except (OSError, ValueError) as error:
+            why = reason_of(error).removeprefix(f"{copy.name}: ")
+            yield Finding("error", at, f"can't be read: {why}")
     if files and not paths.imported.exists():
         what = "is missing; import the same folder again to rebuild it"
         yield Finding("error", paths.imported.name, what)

@@ -44,7 +44,7 @@ class Anchor(Noun):
 class Pilot(Noun):
     """What the last warm-up generation showed: time and energy of a sweep are foreseen from it."""
 
-    tokens_per_s: Amount
+    tokens_per_s: Amount | None
     energy_j_per_token: Amount | None
     energy_basis: EnergyBasis | None
     warm_up_s: Seconds

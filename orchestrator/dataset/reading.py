@@ -59,7 +59,10 @@ def list_in(content: dict[str, Any], name: str) -> list[Any]:
 def first_fault(error: ValidationError) -> str:
     """Where a record differs from the schema, and how."""
     item = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    return f"{'.'.join(map(str, item['loc']))}: {item['msg']}"
+    what = item["msg"].removeprefix("Value error, ")
+    if not item["loc"]:  # a fault of the whole, as a prompt that the trial doesn't have
+        return what
+    return f"{'.'.join(map(str, item['loc']))}: {what}"
 
 
 def reason_of(error: Exception) -> str:
