@@ -62,8 +62,10 @@ def read_bytes(path: Path, limit_bytes: int = SIZE_LIMIT_BYTES) -> bytes:
     """
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
-        # a file of /proc says 0, and a file may grow meanwhile: so the limit holds for reading, too
-        content = stream.read(limit_bytes + 1)
+        content = b""
+        if size <= limit_bytes:
+            # a file of /proc says 0, and one may grow meanwhile: the limit holds for reading, too
+            content = stream.read(limit_bytes + 1)
     if max(size, len(content)) > limit_bytes:
         raise ValueError(
             f"{path.name}: {size / 2**20:,.0f} MiB, more than the {limit_bytes / 2**20:,.0f} MiB "

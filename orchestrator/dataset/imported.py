@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from orchestrator.dataset.flags import Severity
 from orchestrator.dataset.parquet import to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
+from orchestrator.dataset.reading import first_fault, parsed
 from orchestrator.nouns import Column, MomentText, Noun, PathBelow
 from orchestrator.outside_files import read_text
 
@@ -154,9 +155,10 @@ def read_provenance(paths: DataSetPaths) -> list[ImportedFile]:
     if not paths.provenance.exists():
         return []
     try:
-        return _FILES.validate_python(json.loads(read_text(paths.provenance)))
-    except (ValidationError, RecursionError) as error:
-        raise ValueError("isn't a list of imported files as this program writes it") from error
+        return _FILES.validate_python(parsed(read_text(paths.provenance), ""))
+    except ValidationError as error:
+        why = f"isn't a list of imported files as this program writes it ({first_fault(error)})"
+        raise ValueError(why) from error
 
 
 def write_provenance(paths: DataSetPaths, files: Iterable[ImportedFile]) -> None:

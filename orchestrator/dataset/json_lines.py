@@ -7,12 +7,12 @@ is whole: it counts, and it stays.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.dataset.paths import sync_folder
+from orchestrator.dataset.reading import parsed
 from orchestrator.outside_files import open_for_appending
 
 
@@ -31,7 +31,7 @@ def append_line(path: Path, line: str) -> None:
                 stream.seek(0)
                 written = stream.read()
                 end_of_lines = written.rfind(b"\n") + 1
-                if _is_whole(written[end_of_lines:]):
+                if _is_whole(written[end_of_lines:].decode("utf-8", "replace")):
                     stream.write(b"\n")
                 else:
                     stream.truncate(end_of_lines)
@@ -52,10 +52,10 @@ def whole_lines(text: str) -> Iterator[tuple[int, str]]:
         yield len(lines) + 1, last
 
 
-def _is_whole(line: str | bytes) -> bool:
+def _is_whole(line: str) -> bool:
     """Whether what stands after the last newline is a whole line: no part of an object is JSON."""
     try:
-        json.loads(line)
-    except (ValueError, RecursionError):
+        parsed(line, "")
+    except ValueError:
         return False
     return True

@@ -36,6 +36,7 @@ from orchestrator.dataset.reading import (
     file_sha256,
     first_fault,
     list_in,
+    parsed,
     read_object,
     reason_of,
 )
@@ -132,22 +133,22 @@ def _read_partial(folder: Path) -> RunningTrial:
     """A running trial of the present or an earlier version; raises what its content makes fail."""
     path = folder / "executions.jsonl"
     text = read_text(path, errors="replace") if path.exists() else ""
-    lines = [_json(line) for _, line in whole_lines(text)]
-    head, written = upgraded_running(
-        "spec.json", read_object(folder / "spec.json"), [line for line in lines if line is not None]
-    )
+    as_written = read_object(folder / "spec.json")
+    head, _ = upgraded_running("spec.json", as_written, [])
     spec = TrialSpec.model_validate(head["spec"])
-    executions = [line["execution"] for line in written]
-    if unknown := unknown_columns(head["origin"] | {"executions": executions}):
-        # sealing would write it without them
-        raise ValueError(
-            f"spec.json: a newer version of the program has begun this trial (it wrote "
-            f"{', '.join(unknown)}, which version {__version__} doesn't know); resume it with that "
-            "version"
-        )
+    _refuse_newer(head["origin"] | {"executions": []})
     measured: dict[int, Measured] = {}
-    for line in written:
-        item = Measured.model_validate(line)
+    # line by line: what a file of many small values takes is gone again with its line
+    for number, line in whole_lines(text):
+        content = _json(line)
+        if content is None:
+            continue
+        try:
+            [new] = upgraded_running("spec.json", as_written, [content])[1]
+            _refuse_newer(head["origin"] | {"executions": [new["execution"]]})
+            item = Measured.model_validate(new)
+        except ValidationError as error:
+            raise ValueError(f"{path.name}: line {number}: {first_fault(error)}") from error
         measured.setdefault(item.execution.prompt_number, item)
     return RunningTrial(
         spec,
@@ -155,6 +156,16 @@ def _read_partial(folder: Path) -> RunningTrial:
         head["order"],
         list(measured.values()),
     )
+
+
+def _refuse_newer(content: dict[str, Any]) -> None:
+    """Raise ValueError for what a newer version wrote: sealing would write it without that."""
+    if unknown := unknown_columns(content):
+        raise ValueError(
+            f"spec.json: a newer version of the program has begun this trial (it wrote "
+            f"{', '.join(unknown)}, which version {__version__} doesn't know); resume it with that "
+            "version"
+        )
 
 
 def unknown_columns(content: dict[str, Any]) -> tuple[str, ...]:
@@ -185,10 +196,13 @@ def _with_known(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _json(line: str) -> Any:
-    """What a line holds; None where it is torn, which early versions let stand."""
+    """What a line holds; None where it is torn, which early versions let stand.
+
+    Raises ValueError where it holds more than any line of this program.
+    """
     try:
-        return json.loads(line)
-    except ValueError:
+        return parsed(line, "executions.jsonl")
+    except json.JSONDecodeError:
         return None
 
 

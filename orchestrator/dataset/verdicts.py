@@ -13,11 +13,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import ValidationError
-
 from orchestrator.dataset.json_lines import append_line, whole_lines
 from orchestrator.dataset.parquet import as_list, read_parquet, to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.reading import NOT_AS_WRITTEN, parsed, reason_of
 from orchestrator.nouns import Amount, Column, Count, MomentText, Noun, Real
 from orchestrator.outside_files import read_text
 
@@ -146,9 +145,15 @@ def read_verdicts(paths: DataSetPaths) -> dict[str, Verdict]:
     if not paths.verdicts.exists():
         return {}
     verdicts = {}
-    for row in read_parquet(paths.verdicts).to_pylist():
-        row["reasons"] = as_list(row["reasons"])
-        verdicts[row["execution"]] = Verdict.model_validate(row)
+    try:
+        table = read_parquet(paths.verdicts).select(list(Verdict.model_fields))
+        # bit by bit: rows of Python objects take ten times the table's memory
+        for batch in table.to_batches(max_chunksize=10_000):
+            for row in batch.to_pylist():
+                row["reasons"] = as_list(row["reasons"])
+                verdicts[row["execution"]] = Verdict.model_validate(row)
+    except NOT_AS_WRITTEN as error:
+        raise ValueError("isn't a table of verdicts as this program writes it") from error
     return verdicts
 
 
@@ -173,10 +178,11 @@ def read_decisions(paths: DataSetPaths) -> list[Decision]:
     decisions = []
     for number, line in whole_lines(read_text(paths.reviews, errors="replace")):
         try:
-            decisions.append(Decision.model_validate_json(line))
-        except ValidationError as error:
+            decisions.append(Decision.model_validate(parsed(line, paths.reviews.name)))
+        except ValueError as error:
             raise ValueError(
-                f"{paths.reviews.name}: line {number} is no decision of a reviewer"
+                f"{paths.reviews.name}: line {number} is no decision of a reviewer "
+                f"({reason_of(error)})"
             ) from error
     return decisions
 

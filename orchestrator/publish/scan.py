@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import getpass
 import io
-import json
 import re
 import socket
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from typing import Any
 from orchestrator.dataset.checksums import published_files
 from orchestrator.dataset.findings import Finding, Severity
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.reading import reason_of
+from orchestrator.dataset.reading import TooManyValuesError, parsed, reason_of
 from orchestrator.outside_files import read_text
 
 RULES = {
@@ -121,7 +120,11 @@ class Scanner:
         except (OSError, ValueError) as error:
             return {Finding("error", where, f"can't be scanned: {reason_of(error)}")}
         findings = set()
-        for place, text, by_model in _parts(path, content):
+        try:
+            parts = list(_parts(path, content))
+        except TooManyValuesError as error:
+            return {Finding("error", where, f"can't be scanned: {reason_of(error)}")}
+        for place, text, by_model in parts:
             for rule, what in self.matches(text):
                 severity: Severity = "error"
                 # a model makes up addresses and passwords, and the user may know a match to be
@@ -187,7 +190,9 @@ def _document(text: str) -> Iterator[tuple[str, str, bool]]:
     if not text:
         return
     try:
-        yield from _values(json.loads(text))
+        yield from _values(parsed(text, ""))
+    except TooManyValuesError:
+        raise
     except (ValueError, RecursionError):
         yield "", text, False
 
