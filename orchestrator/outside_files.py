@@ -62,16 +62,20 @@ def read_bytes(path: Path, limit_bytes: int = SIZE_LIMIT_BYTES) -> bytes:
     """
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
-        content = b""
-        if size <= limit_bytes:
-            # a file of /proc says 0, and one may grow meanwhile: the limit holds for reading, too
-            content = stream.read(limit_bytes + 1)
-    if max(size, len(content)) > limit_bytes:
-        raise ValueError(
-            f"{path.name}: {size / 2**20:,.0f} MiB, more than the {limit_bytes / 2**20:,.0f} MiB "
-            "that are read"
-        )
+        check_size(path, size, limit_bytes)
+        # a file of /proc says 0, and one may grow meanwhile: so the limit holds for reading, too
+        content = stream.read(limit_bytes + 1)
+    check_size(path, len(content), limit_bytes)
     return content
+
+
+def check_size(path: Path, size_bytes: int, limit_bytes: int) -> None:
+    """Raise ValueError where a file is larger than the limit."""
+    if size_bytes > limit_bytes:
+        raise ValueError(
+            f"{path.name}: {size_bytes / 2**20:,.0f} MiB, more than the "
+            f"{limit_bytes / 2**20:,.0f} MiB that are read"
+        )
 
 
 def read_text(path: Path, errors: str = "strict", limit_bytes: int = SIZE_LIMIT_BYTES) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from orchestrator.dataset.checksums import differing
 from orchestrator.dataset.findings import Finding
-from orchestrator.dataset.imported import read_provenance
+from orchestrator.dataset.imported import ImportedRow, read_provenance
+from orchestrator.dataset.parquet import arrow_schema, read_parquet
 from orchestrator.dataset.paths import DataSetPaths, execution_id
 from orchestrator.dataset.reading import file_sha256, reason_of
 from orchestrator.dataset.tables import Trials
@@ -75,9 +76,26 @@ def _import_findings(paths: DataSetPaths) -> Iterator[Finding]:
         except (OSError, ValueError) as error:
             why = reason_of(error).removeprefix(f"{copy.name}: ")
             yield Finding("error", at, f"can't be read: {why}")
-    if files and not paths.imported.exists():
-        what = "is missing; import the same folder again to rebuild it"
+    if files and (fault := _imported_fault(paths)):
+        what = f"{fault}; import the same folder again to rebuild it"
         yield Finding("error", paths.imported.name, what)
+
+
+def _imported_fault(paths: DataSetPaths) -> str:
+    """What is wrong with imported.parquet; "" where it is a table as this program writes it."""
+    try:
+        present = read_parquet(paths.imported).schema
+    except FileNotFoundError:
+        return "is missing"
+    except (OSError, ValueError) as error:
+        return f"can't be read ({reason_of(error)})"
+    for wanted in arrow_schema(ImportedRow):
+        if wanted.name not in present.names:
+            if ImportedRow.model_fields[wanted.name].is_required():
+                return f"lacks the column {wanted.name}"
+        elif present.field(wanted.name).type != wanted.type:
+            return f"{wanted.name}: holds other values than {wanted.type}"
+    return ""
 
 
 def _checksum_findings(paths: DataSetPaths) -> Iterator[Finding]:

@@ -40,6 +40,7 @@ from orchestrator.nouns import (
     generation_seed,
 )
 from orchestrator.units import plural
+from orchestrator.yaml_files import short
 
 DEPTH_OF_PARTIAL = 5
 """Parts of an unfinished trial's path: machine, model, strategy, use case and its own folder."""
@@ -181,7 +182,8 @@ def _disagreements(record: TrialRecord) -> Iterator[str]:
     for name, value in derived_values(SpecColumns, record.spec).items():
         column = getattr(record.columns, name)
         if column != value:
-            yield f"{name}: is {column!r}, but its specification gives {value!r}"
+            is_, gives = short(repr(column)), short(repr(value))
+            yield f"{name}: is {is_}, but its specification gives {gives}"
 
 
 def _execution_faults(spec: TrialSpec, execution: Execution) -> Iterator[str]:

@@ -107,9 +107,19 @@ def write_parquet(path: Path, table: pa.Table) -> None:
 def read_parquet(path: Path) -> pa.Table:
     """A table of a data set.
 
-    Raises OSError where it can't be read, and ValueError (Arrow's included) where it is no regular
-    file, damaged, or larger than any that this program writes.
+    Raises OSError where it can't be read, and ValueError where it is no regular file, damaged, or
+    larger than any that this program writes.
     """
+    import pyarrow as pa
+
+    try:
+        return _read_parquet(path)
+    except pa.ArrowException as error:  # of which some are ValueErrors and some are not
+        raise ValueError(f"{path.name}: {str(error).partition(chr(10))[0]}") from error
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    """As `read_parquet`, with Arrow's own errors."""
     import pyarrow.parquet as pq
 
     with open_regular(path) as stream:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.outside_files import open_regular, read_text
+from orchestrator.outside_files import check_size, open_regular, read_text
 
 JSON_LIMIT_BYTES = 128 * 2**20
 """Largest file of one JSON object: a hundred texts of 10,000 tokens are 10 MiB."""
+HASHED_LIMIT_BYTES = 2 * 2**30
+"""Largest file that is hashed: some seconds."""
 MOST_VALUES = 2_000_000
 """In one JSON value; the largest plan, of 200,000 trials, has 1.4 million."""
-NOT_AS_WRITTEN = (KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+NOT_AS_WRITTEN = (KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What code raises that takes a file's content for what its version writes, and meets another."""
 
 
@@ -59,8 +62,13 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def file_sha256(path: Path) -> str:
-    """Hash of a file's bytes. Raises OSError, or ValueError where it is no regular file."""
+    """Hash of a file's bytes.
+
+    Raises OSError, or ValueError where it is no regular file or larger than any of a data set: a
+    file that is all hole may say any size.
+    """
     with open_regular(path) as stream:
+        check_size(path, os.fstat(stream.fileno()).st_size, HASHED_LIMIT_BYTES)
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -467,7 +467,7 @@ class Execution(
 _DERIVED_FROM_ROW = [
     (name, column.derived)
     for name, _, column in columns_of(Execution)
-    if column.derived is not None
+    if column.derived is not None and name not in EffectiveColumns.model_fields
 ]
 """Columns of an execution that follow from its other columns, with their functions."""
 

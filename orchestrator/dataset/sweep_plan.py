@@ -231,9 +231,9 @@ def read_plan(path: Path) -> SweepPlan:
     try:
         content = read_object(path)
         written = content["plan"]
+        plan = SweepPlan.model_validate(upgraded_plan(path.name, written, PLAN_VERSION))
         # of the plan as it was written, before any upgrade
         whole = content["sha256"] == digest(written, 64)
-        plan = SweepPlan.model_validate(upgraded_plan(path.name, written, PLAN_VERSION))
     except OSError as error:
         raise UserError(f"{path}: can't be read: {error.strerror}") from error
     except NewerVersionError as error:

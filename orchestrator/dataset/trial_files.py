@@ -174,18 +174,25 @@ def unknown_columns(content: dict[str, Any]) -> tuple[str, ...]:
     A newer program, or one with a meter of its own, has written them. `content`: of trial.json, or
     what stands in its place while a trial runs.
     """
-    names = content["columns"].keys() - TrialColumns.model_fields.keys()
-    names |= content["environment"].keys() - Environment.model_fields.keys()
-    for execution in list_in(content, "executions"):
-        names |= execution.keys() - Execution.model_fields.keys()
+    parts: list[tuple[Any, type[Noun]]] = [
+        (content["columns"], TrialColumns),
+        (content["environment"], Environment),
+        *((one, Execution) for one in list_in(content, "executions")),
+    ]
+    names: set[str] = set()
+    for values, model in parts:
+        if isinstance(values, dict):  # the model tells of anything else
+            names |= values.keys() - model.model_fields.keys()
     return tuple(sorted(names))
 
 
 def _with_known(content: dict[str, Any]) -> dict[str, Any]:
     """A trial's content without the columns and facts that this program doesn't have."""
 
-    def known(values: dict[str, Any], model: type[Noun]) -> dict[str, Any]:
-        """The values that are fields of a model."""
+    def known(values: Any, model: type[Noun]) -> Any:
+        """The values that are fields of a model; what are no fields' values at all, as it is."""
+        if not isinstance(values, dict):
+            return values
         return {name: value for name, value in values.items() if name in model.model_fields}
 
     return content | {

@@ -244,7 +244,7 @@ def verbs(out: Path) -> dict[str, tuple[str, ...]]:
         "merge": ("merge", str(out), "--out", str(beside / "merged"), "--dry-run"),
         "merge into": ("merge", str(beside / "base"), *at, "--dry-run"),
         "report": ("report", *at, "--file", str(beside / "report.html")),
-        "plot": ("plot", "design", *at, "--file", str(beside / "chart.svg")),
+        "plot": ("plot", "energy-length", *at, "--file", str(beside / "chart.svg")),
         "review": ("review", *at, "--reviewer", "eve", "--no-browser"),
         "import": ("import", str(beside / "old"), *at),
         "evaluate": ("evaluate", *at),
@@ -302,7 +302,9 @@ def fault_of(arguments: tuple[str, ...]) -> str:
 
 # --- changes of values ----------------------------------------------------------------------------
 
+MISSING = object()
 VALUES: dict[str, Any] = {
+    "missing": MISSING,
     "null": None,
     "true": True,
     "zero": 0,
@@ -351,7 +353,10 @@ def changed(content: Any, at: tuple[Any, ...], value: Any) -> Any:
     inner = whole
     for key in at[:-1]:
         inner = inner[key]
-    inner[at[-1]] = value
+    if value is MISSING:
+        del inner[at[-1]]
+    else:
+        inner[at[-1]] = value
     return whole
 
 
@@ -522,7 +527,7 @@ def table_cases(root: Path) -> Iterator[Case]:
         "bytes": (b"\xff", pa.binary()),
         "booleans": (True, pa.bool_()),
         "times": (0, pa.timestamp("ns")),
-        "late times": (2**62, pa.timestamp("s", tz="UTC")),
+        "late times": (2**62, pa.timestamp("us", tz="UTC")),
     }
     for path in sorted(root.glob("*.parquet")):
         file = path.name
