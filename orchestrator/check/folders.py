@@ -214,7 +214,8 @@ def _leftovers(paths: DataSetPaths, *, running: bool) -> Iterator[Finding]:
         for name in sorted([*names, *files]):
             path = Path(folder) / name
             where = path.relative_to(paths.root).as_posix()
-            if path.is_symlink() and not leads_into(path, paths.root):
+            # Path.is_symlink() raises in a folder that may be listed but not entered
+            if os.path.islink(path) and not leads_into(path, paths.root):  # noqa: PTH114
                 what = "a link out of the data set, or one that leads nowhere; it is not followed"
                 yield Finding("error", where, what)
                 continue

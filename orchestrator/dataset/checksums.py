@@ -28,7 +28,11 @@ def published_files(root: Path) -> list[str]:
         names[:] = [name for name in names if not name.startswith(".")]
         for name in files:
             path = Path(folder) / name
-            if not name.startswith(".") and path.is_file() and not path.is_symlink():
+            try:
+                is_published = path.is_file() and not path.is_symlink()
+            except OSError as error:
+                raise unreadable(path.parent, error) from error
+            if is_published and not name.startswith("."):
                 published.append(path.relative_to(root).as_posix())
     # no file can hold its own hash
     return sorted(set(published) - {DataSetPaths(root).checksums.name})

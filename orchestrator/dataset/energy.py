@@ -112,7 +112,7 @@ def decode_energy_per_token_of(row: Mapping[str, Any]) -> float | None:
     gross_j, prefill_j, n_new = (
         counted_energy_j(row),
         row.get("prefill_energy_j"),
-        row["n_new_tokens"],
+        row.get("n_new_tokens"),
     )
     if gross_j is None or prefill_j is None or not n_new or n_new == 1:
         return None

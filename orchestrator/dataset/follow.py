@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.dataset.paths import PARTIAL_SUFFIX, DataSetPaths, Stamp, names_in, stamp
+from orchestrator.dataset.paths import PARTIAL_SUFFIX, DataSetPaths, Stamp, holds, names_in, stamp
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.tables import Trials, gathered, read_running, read_sealed
 
@@ -98,7 +98,7 @@ class Follower:
         }
         new_trial = False
         for name in names - folder.sealed.keys():
-            if (path / name / "trial.json").exists():
+            if holds(path / name, "trial.json"):
                 folder.sealed[name] = read_sealed(self._paths, path / name)
                 new_trial = True
             else:

@@ -145,7 +145,7 @@ class DataSetPaths:
     def sealed_trials(self) -> list[Path]:
         """Folders of all sealed trials, sorted. Raises as `names_in`."""
         folders = [inner for folder in self.use_case_folders() for inner in _folders_in(folder)]
-        return sorted(folder for folder in folders if _holds(folder, "trial.json"))
+        return sorted(folder for folder in folders if holds(folder, "trial.json"))
 
     def partial_trials(self) -> list[Path]:
         """Folders of all unfinished trials, sorted. Links are left out: this program makes none.
@@ -202,7 +202,7 @@ def _is_folder(path: Path) -> bool:
     return status is not None and stat.S_ISDIR(status.st_mode)
 
 
-def _holds(folder: Path, name: str) -> bool:
+def holds(folder: Path, name: str) -> bool:
     """Whether a folder holds a file of that name. Raises as `names_in`."""
     return _status(folder / name) is not None
 

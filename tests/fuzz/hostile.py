@@ -1,7 +1,4 @@
-"""A data set with every file that there can be, and hostile changes of each.
-
-`python -m tests.fuzz.hostile FOLDER` applies all of them and prints what each verb did wrong.
-"""
+"""A data set with every file that there can be, and hostile changes of each."""
 
 from __future__ import annotations
 
@@ -11,7 +8,6 @@ import io
 import json
 import os
 import shutil
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -285,12 +281,8 @@ def fault_of(arguments: tuple[str, ...]) -> str:
         at = f"{Path((own or [place])[-1].filename).name}:{(own or [place])[-1].lineno}"
         return f"{type(error).__name__}: {str(error)[:200]} at {at}"
     took_s = time.monotonic() - began_s
-    if code not in EXIT_CODES:
-        return f"exit code {code}"
-    if took_s > LONGEST_S:
-        return f"took {took_s:.0f} s"
-    if "Traceback" in said:
-        return f"traceback: {said[-300:]}"
+    if code not in EXIT_CODES or took_s > LONGEST_S or "Traceback" in said:
+        return f"exit code {code} after {took_s:.0f} s: {said[-300:]}"
     long = [line for line in said.split("\n") if len(line) > 2000]
     if long and "--json" not in arguments:
         return f"a line of {len(long[0])} characters: {long[0][:80]}"
@@ -572,7 +564,7 @@ def table_cases(root: Path) -> Iterator[Case]:
         yield case(
             file,
             "5000 columns",
-            lambda t: pa.table({f"c{i}": [1] for i in range(5000)}),
+            lambda _: pa.table({f"c{i}": [1] for i in range(5000)}),
         )
 
 
