@@ -129,6 +129,8 @@ def _read_parquet(path: Path) -> pa.Table:
         stream.seek(0)
         # Arrow decodes names only when they are asked for: those of a damaged file must fail here
         schema = pq.read_schema(stream)
+        if len(set(schema.names)) < len(schema.names):
+            raise ValueError(f"{path.name}: has two columns of one name")
         texts = [field.name for field in schema if _is_text(field.type)]
         stream.seek(0)
         # a text that many rows share stands in the file once: only so can it be weighed first

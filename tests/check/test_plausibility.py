@@ -266,9 +266,8 @@ def test_imported_files_that_were_edited_or_lost(paths: DataSetPaths) -> None:
     copy.unlink()
     assert found(paths) == ["error: imported/pc/emissions.csv: is missing; import it again"]
     paths.provenance.write_text("{}")
-    assert found(paths) == [
-        "error: imported/import.json: isn't a list of imported files as this program writes it"
-    ]
+    (said,) = found(paths)
+    assert said.startswith("error: imported/import.json: isn't a list of imported files")
 
 
 def test_checksums_of_a_published_data_set(paths: DataSetPaths) -> None:

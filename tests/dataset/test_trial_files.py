@@ -556,7 +556,7 @@ def test_deep_nesting_is_a_value_error(paths: DataSetPaths, sealed: Path, name: 
 def test_an_oversized_file_is_not_read(sealed: Path) -> None:
     with (sealed / "trial.json").open("r+b") as stream:
         stream.truncate(SIZE_LIMIT_BYTES + 1)  # sparse
-    with pytest.raises(ValueError, match="256 MiB, more than the 256 MiB that are read"):
+    with pytest.raises(ValueError, match="256 MiB, more than the 128 MiB that are read"):
         read_trial(sealed)
 
 
