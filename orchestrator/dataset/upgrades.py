@@ -131,6 +131,8 @@ def _check_values(frame: pd.DataFrame) -> None:
         if field.name not in frame:
             continue
         column = frame[field.name]
+        if not field.nullable and column.isna().any():
+            raise ValueError(f"{field.name}: is null, which it never is")
         # a time would pass for a number
         is_time = pa.types.is_timestamp(field.type)
         try:
