@@ -11,10 +11,12 @@ import hashlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from orchestrator.dataset.energy import (
     counted_energy_j,
@@ -155,8 +157,29 @@ def measured_window(
         error=result if isinstance(result, GenerationError) else None,
         window_s=done.window_s,
         n_in_window=n_in_window,
-        reading=done.reading,
+        reading=_possible(done.reading),
     )
+
+
+def _possible(reading: Reading) -> Reading:
+    """The reading with None, and a note, for what its column can't hold: NaN, an energy below 0.
+
+    A meter that fails in such a way must not take the text and the other meters' values with it.
+    """
+    values, notes = dict(reading.values), dict(reading.notes)
+    try:
+        MeterColumns.model_validate(values)
+    except ValidationError as error:
+        for fault in error.errors(include_url=False):
+            column = str(fault["loc"][0])
+            if column in MeterColumns.model_fields:
+                values[column] = None
+                notes[column] = f"the meter gave {fault['input']!r}: {fault['msg']}"
+    facts = {
+        name: None if isinstance(fact, float) and not math.isfinite(fact) else fact
+        for name, fact in reading.codecarbon.items()
+    }
+    return replace(reading, values=values, notes=notes, codecarbon=facts)
 
 
 def warm_up(tools: Instrumented, longest_length: int) -> Pilot:
@@ -186,7 +209,7 @@ def warm_up(tools: Instrumented, longest_length: int) -> Pilot:
         energies.append(counted_energy_j({**outcome.reading.values, "energy_basis": basis}))
     n_new = _n_new(outcome)
     return Pilot(
-        tokens_per_s=n_new / outcome.window_s if outcome.window_s else math.inf,
+        tokens_per_s=quotient(n_new, outcome.window_s),
         energy_j_per_token=quotient(energies[-1], n_new),
         energy_basis=basis,
         warm_up_s=tools.clock() - began_s,

@@ -25,6 +25,7 @@ from orchestrator.dataset.trial_files import DERIVED_FILES
 from orchestrator.dataset.verdicts import Decision, Verdict, append_decision, write_verdicts
 from orchestrator.errors import UserError
 from orchestrator.nouns import digest
+from orchestrator.outside_files import read_bytes
 
 SHOWN = 20
 """At most so many conflicts are shown."""
@@ -341,7 +342,7 @@ def _copy(source: Path, target: Path, staged: Path) -> None:
     for name in (*DERIVED_FILES, "trial.json"):
         # telemetry is there only where there is a GPU
         with contextlib.suppress(FileNotFoundError):
-            write_atomically(staged / name, (source / name).read_bytes())
+            write_atomically(staged / name, read_bytes(source / name))
     make_folder(target.parent)
     staged.rename(target)
     sync_folder(target.parent)

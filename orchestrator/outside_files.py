@@ -5,9 +5,10 @@ Any path may lead to a pipe that never ends, to a device, or to more than fits i
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from io import BufferedReader
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
 
 SIZE_LIMIT_BYTES = 256 * 2**20
@@ -20,13 +21,37 @@ def open_regular(path: Path) -> BufferedReader:
     Raises OSError where it can't be opened, and ValueError with one sentence where it is no regular
     file.
     """
+    return os.fdopen(_opened(path, os.O_RDONLY), "rb")
+
+
+def open_for_appending(path: Path) -> BufferedRandom:
+    """Open a file for reading and for adding to its end; it is made where it is missing.
+
+    Raises OSError where it can't be opened, is no regular file, or is a link: what is added would
+    stand in another file.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    try:
+        return os.fdopen(_opened(path, flags), "a+b")
+    except ValueError as error:
+        raise OSError(errno.EINVAL, str(error).removeprefix(f"{path.name}: "), str(path)) from error
+
+
+def _opened(path: Path, flags: int) -> int:
+    """The handle of a regular file. Raises as `open_regular` does."""
     # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    handle = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     mode = os.fstat(handle).st_mode
     if not stat.S_ISREG(mode):
         os.close(handle)
         raise ValueError(f"{path.name}: is {_kind(mode)}, not a file")
-    return os.fdopen(handle, "rb")
+    return handle
+
+
+def first_bytes(path: Path, n_bytes: int) -> bytes:
+    """The beginning of a file that should be short. Raises as `open_regular` does."""
+    with open_regular(path) as stream:
+        return stream.read(n_bytes)
 
 
 def read_bytes(path: Path, limit_bytes: int = SIZE_LIMIT_BYTES) -> bytes:
@@ -37,14 +62,20 @@ def read_bytes(path: Path, limit_bytes: int = SIZE_LIMIT_BYTES) -> bytes:
     """
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
-        # a file of /proc says 0, and a file may grow meanwhile: so the limit holds for reading, too
+        check_size(path, size, limit_bytes)
+        # a file of /proc says 0, and one may grow meanwhile: so the limit holds for reading, too
         content = stream.read(limit_bytes + 1)
-    if max(size, len(content)) > limit_bytes:
-        raise ValueError(
-            f"{path.name}: {size / 2**20:,.0f} MiB, more than the {limit_bytes / 2**20:,.0f} MiB "
-            "that are read"
-        )
+    check_size(path, len(content), limit_bytes)
     return content
+
+
+def check_size(path: Path, size_bytes: int, limit_bytes: int) -> None:
+    """Raise ValueError where a file is larger than the limit."""
+    if size_bytes > limit_bytes:
+        raise ValueError(
+            f"{path.name}: {size_bytes / 2**20:,.0f} MiB, more than the "
+            f"{limit_bytes / 2**20:,.0f} MiB that are read"
+        )
 
 
 def read_text(path: Path, errors: str = "strict", limit_bytes: int = SIZE_LIMIT_BYTES) -> str:

@@ -142,7 +142,7 @@ class StatusReader:
     def _read_plans(self) -> bool:
         """Read the plans where one has changed; whether one has."""
         times = []
-        for path in sorted(self._paths.sweeps.glob("[!.]*.json")):
+        for path in self._paths.plans():
             with contextlib.suppress(OSError):
                 stat = path.stat()
                 times.append((path.name, stat.st_mtime_ns, stat.st_ino))

@@ -100,10 +100,19 @@ def _is_file(path: Path) -> bool:
         raise UserError(f"{path}: can't be read: {error.strerror}") from error
 
 
+def _text_of(path: Path) -> str:
+    """A file's text. Raises OSError, or UserError where it is no text file of a fitting size."""
+    try:
+        return read_text(path, limit_bytes=SIZE_LIMIT_BYTES)
+    except ValueError as error:
+        why = str(error).removeprefix(f"{path.name}: ")
+        raise UserError(f"{path}: {why}; give a file of settings, saved as UTF-8") from error
+
+
 def load_yaml(path: Path) -> Any:
     """Parse one file as YAML 1.2. Raises UserError naming file, line, column and fault."""
     try:
-        return strict_yaml().load(read_text(path, limit_bytes=SIZE_LIMIT_BYTES))
+        return strict_yaml().load(_text_of(path))
     except OSError as error:
         raise UserError(f"{path}: can't be read: {error.strerror}") from error
     except RecursionError as error:
@@ -114,10 +123,6 @@ def load_yaml(path: Path) -> Any:
     except YAMLError as error:
         problem = str(error).partition("\n")[0]
         raise UserError(f"{path}: is not valid YAML: {short(problem)}") from error
-    except ValueError as error:  # of read_text, which names the file
-        why = str(error).removeprefix(f"{path.name}: ")
-        limit = f"{SIZE_LIMIT_BYTES // 2**20} MiB"
-        raise UserError(f"{path}: {why}; give a text in UTF-8 of at most {limit}") from error
 
 
 def _at(path: Path, mark: Any) -> str:

@@ -285,7 +285,8 @@ def seal_trial(
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 """Any text but lone surrogates, which no tokenizer gives and UTF-8 can't hold."""
 
-finite = st.floats(allow_nan=False, allow_infinity=False)
+amounts = st.just(0.0) | st.floats(min_value=1e-9, max_value=1e9)
+finite = st.floats(min_value=-1e9, max_value=1e9)
 joules = st.none() | st.floats(min_value=1e-9, max_value=1e9)
 
 
@@ -334,12 +335,12 @@ def executions(draw: st.DrawFn, of: TrialSpec, prompt: int) -> Execution:
     energy_j = draw(joules)
     values: dict[str, Any] = {
         "seed": draw(st.integers(0, 2**63 - 1)),
-        "window_s": draw(st.floats(min_value=0, max_value=1e5)),
+        "window_s": draw(st.just(0.0) | st.floats(min_value=1e-9, max_value=1e5)),
         "energy_j": energy_j,
         "energy_kwh": None if energy_j is None else energy_j / 3.6e6,
         "gpu_energy_counter_j": draw(joules),
         "gpu_energy_integrated_j": draw(joules),
-        "energy_rel_uncertainty": draw(st.none() | finite),
+        "energy_rel_uncertainty": draw(st.none() | amounts),
         "n_new_tokens": draw(st.integers(1, 10000)),
         "warning_flags": tuple(
             sorted(draw(st.sets(st.sampled_from(["too_short", "throttled", "shared_host"]))))
@@ -360,7 +361,7 @@ def records(draw: st.DrawFn) -> TrialRecord:
     environment = Environment(
         python=draw(st.none() | texts),
         versions=draw(st.dictionaries(texts, texts, max_size=3)),
-        load_s=draw(st.none() | finite),
+        load_s=draw(st.none() | amounts),
         loaded_here=draw(st.booleans()),
         weights_bytes=draw(st.none() | st.integers(0, 2**62)),
         drift=tuple(draw(st.lists(texts, max_size=2))),
@@ -379,7 +380,7 @@ def records(draw: st.DrawFn) -> TrialRecord:
 def telemetry(draw: st.DrawFn) -> TelemetrySample:
     """Any row of telemetry."""
     names = ("power_w", "temperature_c", "sm_clock_mhz", "memory_clock_mhz", "utilization")
-    values: dict[str, Any] = {name: draw(st.none() | finite) for name in names}
+    values: dict[str, Any] = {name: draw(st.none() | amounts) for name in names}
     masks = {
         name: draw(st.none() | st.integers(0, 2**62))
         for name in ("memory_used_bytes", "throttle_reasons")

@@ -29,6 +29,7 @@ from orchestrator.measure import (
     WARM_UP_TOKENS,
     ExecutionLimits,
     Instrumented,
+    _possible,
     execute,
     measured_anchor,
     measured_window,
@@ -1067,3 +1068,16 @@ def test_a_model_partly_in_the_host_s_memory_flags_its_rows(fraction: float, fla
 def test_a_prompt_that_is_not_of_the_trial_is_measured_as_given() -> None:
     row = execute(tools(), builders.spec(), Prompt(number=9, text="one two"), "shuffled").execution
     assert (row.prompt_number, row.n_prompt_tokens) == (9, 2)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("cpu_energy_j", -1.0), ("cpu_energy_j", math.nan), ("gpu_energy_counter_j", math.inf)],
+)
+def test_what_a_meter_gives_and_no_column_can_hold_is_null_with_a_note(
+    column: str, value: float
+) -> None:
+    reading = _possible(Reading({column: value, "ram_energy_j": 5.0}, codecarbon={"a": math.inf}))
+    assert reading.values == {column: None, "ram_energy_j": 5.0}
+    assert reading.notes[column].startswith(f"the meter gave {value!r}: Input should be")
+    assert reading.codecarbon == {"a": None}

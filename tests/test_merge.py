@@ -213,7 +213,7 @@ PLANS = st.none() | st.builds(
     plan_of,
     st.integers(1, 4),
     st.sampled_from(["pc", "colab", None]),
-    created_at=st.sampled_from(["2025", "2026"]),
+    created_at=st.sampled_from(["2025-01-01T00:00:00+00:00", "2026-01-01T00:00:00+00:00"]),
 )
 
 

@@ -160,7 +160,7 @@ def test_narrowing_replaces_the_ranges_it_names_and_checks_them() -> None:
         ({"temprature": (0, 1)}, "Input should be"),
         ({"max_length": (250, 100)}, "max_length: low 250 is above high 100"),
         ({"max_length": (100.5, 250)}, "max_length: an int parameter needs whole numbers"),
-        ({"top_p": (0, float("inf"))}, "top_p: Input should be a finite number"),
+        ({"top_p": (0, float("inf"))}, "top_p.*\n.*Input should be a finite number"),
     ],
 )
 def test_a_profile_checks_its_ranges_where_its_file_is_named(

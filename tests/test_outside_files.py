@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import socket
 from pathlib import Path
 
 import pytest
 
-from orchestrator.outside_files import open_regular, read_bytes, read_text
+import orchestrator
+from orchestrator.outside_files import open_for_appending, open_regular, read_bytes, read_text
 
 
 def test_a_file_is_read_whole(tmp_path: Path) -> None:
@@ -75,3 +77,80 @@ def test_what_is_not_utf_8_is_told_with_its_place(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not UTF-8 at byte 3"):
         read_text(file)
     assert read_text(file, errors="replace") == "abc�"
+
+
+def test_a_line_is_added_to_regular_files_only(tmp_path: Path) -> None:
+    with open_for_appending(tmp_path / "lines") as stream:
+        stream.write(b"one\n")
+    with open_for_appending(tmp_path / "lines") as stream:
+        stream.write(b"two\n")
+    assert (tmp_path / "lines").read_bytes() == b"one\ntwo\n"
+    (tmp_path / "link").symlink_to("lines")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="symbolic links"):
+        open_for_appending(tmp_path / "link")
+    with pytest.raises(OSError, match="is a pipe, not a file"):
+        open_for_appending(tmp_path / "pipe")
+
+
+def test_a_file_that_is_a_hole_is_not_read_to_its_limit(tmp_path: Path) -> None:
+    (tmp_path / "hole").touch()
+    os.truncate(tmp_path / "hole", 2**40)
+    with pytest.raises(ValueError, match="hole: 1,048,576 MiB, more than"):
+        read_bytes(tmp_path / "hole")
+
+
+# --- nobody opens files elsewhere -----------------------------------------------------------------
+
+READERS = {
+    "read_text",
+    "read_bytes",
+    "open",
+    "read_table",
+    "ParquetFile",
+    "fdopen",
+    "glob",
+    "rglob",
+}
+ALLOWED = {
+    "orchestrator/outside_files.py": "the one place",
+    "orchestrator/dataset/paths.py": "writes; its files are temporary and new",
+    "orchestrator/dataset/lock.py": "/proc, and the lock file by its handle",
+    "orchestrator/dataset/parquet.py": "reads what outside_files opened",
+    "orchestrator/doctor/powercap.py": "/sys",
+    "orchestrator/host.py": "/proc and /sys",
+    "orchestrator/gpu/lock.py": "locks, which are never read",
+    "orchestrator/cli/terminal.py": "/dev/null",
+    "orchestrator/cli/review_command.py": "a browser",
+    "orchestrator/cluster/slurm.py": "a file of the package",
+    "orchestrator/cluster/ray_node.py": "a new file of this user",
+    "orchestrator/report/page.py": "a file of the package",
+    "orchestrator/review/review_server.py": "files of the package",
+    "orchestrator/evaluate/judge.py": "an address",
+    "orchestrator/tune/metrics_page.py": "an address",
+    "orchestrator/tune/prometheus_targets.py": "this program's own files in this user's folder",
+    "orchestrator/tune/session.py": "a new file of this user",
+    "orchestrator/tune/temp_folders.py": "folders of Ray's own files",
+    "orchestrator/engine/weights.py": "weights, whose reader has tests of its own",
+    "orchestrator/importer/import_tree.py": "names of files that outside_files opens",
+    "orchestrator/yaml_files.py": "names of files that outside_files opens",
+}
+"""File -> why it may open or list files by other means."""
+
+
+def test_files_of_others_are_opened_in_one_place() -> None:
+    package = Path(orchestrator.__file__).parent
+    elsewhere, needed = [], set()
+    for path in sorted(package.rglob("*.py")):
+        where = path.relative_to(package.parent).as_posix()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            called = node.func
+            method = isinstance(called, ast.Attribute) and called.attr in READERS
+            if method or (isinstance(called, ast.Name) and called.id == "open"):
+                needed.add(where)
+                if where not in ALLOWED:
+                    elsewhere.append(f"{where}:{node.lineno}")
+    assert elsewhere == [], "open it by outside_files, or say in ALLOWED why not"
+    assert ALLOWED.keys() - needed == set(), "they open nothing any more"

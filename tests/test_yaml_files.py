@@ -209,7 +209,7 @@ def test_all_faults_of_a_file_each_with_its_path() -> None:
             "prompts: &a [*a]\n",
             (":1:14: is not valid YAML: aliases (*name) are not supported; write the value out"),
         ),
-        (b"\xfe\xff\x00a", "not UTF-8 at byte 0; give a text in UTF-8 of at most 2 MiB"),
+        (b"\xfe\xff\x00a", "not UTF-8 at byte 0; give a file of settings, saved as UTF-8"),
     ],
     ids=itertools.count(),
 )
@@ -451,7 +451,7 @@ def test_a_file_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_huge_file_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "SIZE_LIMIT_BYTES", 10)
-    assert "more than the 0 MiB that are read" in fault("prompts: [aaaaaaaaaaaaaaa]\n")[0]
+    assert "that are read; give a file of settings" in fault("prompts: [aaaaaaaaaaaaaaa]\n")[0]
 
 
 def test_a_folder_is_no_file() -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from orchestrator.dataset.checksums import differing
 from orchestrator.dataset.findings import Finding
-from orchestrator.dataset.imported import read_left_out, read_provenance
+from orchestrator.dataset.imported import ImportedRow, read_left_out, read_provenance
+from orchestrator.dataset.parquet import arrow_schema, read_parquet
 from orchestrator.dataset.paths import DataSetPaths, execution_id
 from orchestrator.dataset.reading import file_sha256, reason_of
 from orchestrator.dataset.tables import Trials
@@ -67,10 +68,14 @@ def _import_findings(paths: DataSetPaths) -> Iterator[Finding]:
     for item in files:
         copy = paths.imports / item.path
         at = f"{paths.imports.name}/{item.path}"
-        if not copy.is_file():
-            yield Finding("error", at, "is missing; import it again")
-        elif file_sha256(copy) != item.sha256:
-            yield Finding("error", at, "was edited after it was imported (its hash differs)")
+        try:
+            if not copy.exists():
+                yield Finding("error", at, "is missing; import it again")
+            elif file_sha256(copy) != item.sha256:
+                yield Finding("error", at, "was edited after it was imported (its hash differs)")
+        except (OSError, ValueError) as error:
+            why = reason_of(error).removeprefix(f"{copy.name}: ")
+            yield Finding("error", at, f"can't be read: {why}")
     try:
         n_left_out = len(read_left_out(paths))
     except (OSError, ValueError) as error:
@@ -79,9 +84,26 @@ def _import_findings(paths: DataSetPaths) -> Iterator[Finding]:
     if n_left_out:
         what = f"lists {plural(n_left_out, 'row')} or files that could not be imported"
         yield Finding("warning", f"{paths.imports.name}/{paths.left_out.name}", what)
-    if files and not paths.imported.exists():
-        what = "is missing; import the same folder again to rebuild it"
+    if files and (fault := _imported_fault(paths)):
+        what = f"{fault}; import the same folder again to rebuild it"
         yield Finding("error", paths.imported.name, what)
+
+
+def _imported_fault(paths: DataSetPaths) -> str:
+    """What is wrong with imported.parquet; "" where it is a table as this program writes it."""
+    try:
+        present = read_parquet(paths.imported).schema
+    except FileNotFoundError:
+        return "is missing"
+    except (OSError, ValueError) as error:
+        return f"can't be read ({reason_of(error)})"
+    for wanted in arrow_schema(ImportedRow):
+        if wanted.name not in present.names:
+            if ImportedRow.model_fields[wanted.name].is_required():
+                return f"lacks the column {wanted.name}"
+        elif present.field(wanted.name).type != wanted.type:
+            return f"{wanted.name}: holds other values than {wanted.type}"
+    return ""
 
 
 def _checksum_findings(paths: DataSetPaths) -> Iterator[Finding]:

@@ -75,10 +75,12 @@ def evaluate(
     """  # noqa: D301 - click wants the character
     from orchestrator.evaluate.evaluation import evaluate as run
     from orchestrator.evaluate.rules import PACKAGED, read_rules
+    from orchestrator.outside_files import read_text
     from orchestrator.tune.parallel_map import spread
 
     if print_rules:
-        click.echo((rules_file or PACKAGED).read_text(encoding="utf-8"), nl=False)
+        read_rules(rules_file)  # what can't be rules is told, not printed
+        click.echo(read_text(rules_file or PACKAGED), nl=False)
         return 0
     result = run(
         out,

@@ -108,8 +108,9 @@ class Live(RunObserver):
                 f"{columns.model} loaded in {environment.load_s or 0:.1f} s {where}, "
                 f"warmed up in {pilot.warm_up_s:.1f} s"
             )
-            figures = Figures(pilot.tokens_per_s, pilot.energy_j_per_token, "a pilot")
-            self.say(f"Takes {takes(self._bound, figures, self._at_once)}")
+            if pilot.tokens_per_s is not None:
+                figures = Figures(pilot.tokens_per_s, pilot.energy_j_per_token, "a pilot")
+                self.say(f"Takes {takes(self._bound, figures, self._at_once)}")
         self._show("running")
 
     def execution_recorded(self, spec: TrialSpec, origin: Origin, execution: Execution) -> None:

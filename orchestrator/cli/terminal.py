@@ -7,6 +7,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
+from io import TextIOWrapper
 from typing import Any, TextIO
 
 import click
@@ -82,6 +83,9 @@ def lasting_streams() -> Iterator[None]:
             (sys.stderr, contextlib.redirect_stderr),
         ):
             if stream is not None:
+                if isinstance(stream, TextIOWrapper):
+                    # a name or a sign that the locale's encoding lacks is spelled out, not an error
+                    stream.reconfigure(errors="backslashreplace")
                 lasting = _Lasting(stream)
                 stack.enter_context(redirected(lasting))
                 stack.callback(lasting.end)

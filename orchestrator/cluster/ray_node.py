@@ -22,6 +22,7 @@ from pathlib import Path
 
 from orchestrator.dataset.paths import write_atomically
 from orchestrator.errors import UserError
+from orchestrator.outside_files import first_bytes
 from orchestrator.tune.own_cluster import Attachment, attachment, attachment_file
 from orchestrator.tune.ray_environment import LOOPBACK_ONLY, RAY_DEFAULTS, needed
 from orchestrator.tune.session import (
@@ -260,7 +261,7 @@ def _answers(host: str, port: int) -> bool:
 def _take_token(token: Path) -> None:
     """Replace this user's token by the cluster's. Raises UserError where the file holds none."""
     try:
-        text = token.read_text(encoding="ascii").strip()
+        text = first_bytes(token, 4096).decode("ascii").strip()
     except (OSError, ValueError) as error:
         raise UserError(
             f"--token-file {token}: can't be read; copy the token file that `cluster start` names"

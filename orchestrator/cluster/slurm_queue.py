@@ -13,7 +13,8 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from orchestrator.dataset.paths import DataSetPaths, make_folder
-from orchestrator.nouns import Noun
+from orchestrator.nouns import Count, MomentText, Noun
+from orchestrator.outside_files import open_for_appending, open_regular
 
 MOST_JOBS = 50
 """Only this many of the newest jobs are looked up in the queue."""
@@ -29,9 +30,9 @@ class JobNote(Noun):
     job: str = Field(pattern=r"^[0-9]{1,19}$")
     after: str | None
     """The job whose sweep it resumes; None for the first job of a chain."""
-    link: int
+    link: Count
     """How many jobs of its chain come before it."""
-    submitted_at: str
+    submitted_at: MomentText
 
 
 @dataclass(frozen=True)
@@ -60,18 +61,18 @@ def note(out: Path, job: str) -> None:
     line = JobNote(
         job=job, after=None, link=0, submitted_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     )
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-    with os.fdopen(handle, "w") as stream:
-        stream.write(json.dumps(line.model_dump()) + "\n")
+    # several writers add lines here: none may look for another's torn one
+    with open_for_appending(path) as stream:
+        stream.write(json.dumps(line.model_dump()).encode() + b"\n")
 
 
 def noted(out: Path) -> list[str]:
     """Numbers of the newest jobs that were recorded, oldest first; malformed lines are skipped."""
     try:
-        with DataSetPaths(out).slurm_jobs.open("rb") as stream:
+        with open_regular(DataSetPaths(out).slurm_jobs) as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - MOST_BYTES))
             lines = stream.read().splitlines()
-    except OSError:
+    except (OSError, ValueError):
         return []
     jobs: dict[str, None] = {}
     for line in lines:

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from orchestrator.dataset.paths import DataSetPaths, write_atomically
+from orchestrator.dataset.paths import DataSetPaths, leads_into, unreadable, write_atomically
 from orchestrator.dataset.reading import file_sha256
 from orchestrator.outside_files import read_text
 
@@ -19,18 +19,28 @@ _LINE = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.+)")
 def published_files(root: Path) -> list[str]:
     """The paths of all files of a published data set, relative to its folder and sorted.
 
-    Hidden files and folders, links and checksums.sha256 itself are not among them.
+    Hidden files and folders, links and checksums.sha256 itself are not among them. Raises
+    UserError where a folder can't be read.
     """
     published: list[str] = []
-    for folder, names, files in os.walk(root):
+    for folder, names, files in os.walk(root, onerror=_refuse):
         # os.walk() goes only into the folders that are left in this list.
         names[:] = [name for name in names if not name.startswith(".")]
         for name in files:
             path = Path(folder) / name
-            if not name.startswith(".") and path.is_file() and not path.is_symlink():
+            try:
+                is_published = path.is_file() and not path.is_symlink()
+            except OSError as error:
+                raise unreadable(path.parent, error) from error
+            if is_published and not name.startswith("."):
                 published.append(path.relative_to(root).as_posix())
     # no file can hold its own hash
     return sorted(set(published) - {DataSetPaths(root).checksums.name})
+
+
+def _refuse(error: OSError) -> None:
+    """Raise what os.walk() would pass over: files would be missing without a word."""
+    raise unreadable(Path(error.filename), error) from error
 
 
 def write_checksums(paths: DataSetPaths) -> None:
@@ -80,12 +90,10 @@ def differing(paths: DataSetPaths) -> list[str]:
 
     Raises OSError or ValueError where checksums.sha256 can't be read.
     """
-    root = paths.root.resolve()
     wrong = []
     for name, sha256 in read_checksums(paths.checksums).items():
-        path = root / name
+        path = paths.root / name
         # A line may name a file outside the data set, which nobody here may read.
-        is_inside = path.resolve().is_relative_to(root)
-        if not is_inside or not path.is_file() or file_sha256(path) != sha256:
+        if not leads_into(path, paths.root) or not path.is_file() or file_sha256(path) != sha256:
             wrong.append(name)
     return wrong

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from orchestrator.meters import METERS
+from orchestrator.nouns import one_of
 from orchestrator.unknowns import product, quotient
 
 GPU_ENERGIES = tuple(kind.gpu_energy for kind in METERS.values() if kind.gpu_energy)
@@ -23,6 +24,9 @@ ENERGY_NAMES = {
     TOTAL_ENERGY: "CPU+RAM energy (CodeCarbon's model)",
 }
 """Value of `energy_basis` -> what a person reads where that energy is shown."""
+
+EnergyBasis = Annotated[str, one_of((*GPU_ENERGIES, TOTAL_ENERGY))]
+"""A column whose energy counts."""
 
 SENSOR_LIMIT = 0.05
 """Bounds of a GPU sensor's relative gain error, common to all rows of a device.
@@ -108,7 +112,7 @@ def decode_energy_per_token_of(row: Mapping[str, Any]) -> float | None:
     gross_j, prefill_j, n_new = (
         counted_energy_j(row),
         row.get("prefill_energy_j"),
-        row["n_new_tokens"],
+        row.get("n_new_tokens"),
     )
     if gross_j is None or prefill_j is None or not n_new or n_new == 1:
         return None

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.dataset.paths import PARTIAL_SUFFIX, DataSetPaths, Stamp, stamp
+from orchestrator.dataset.paths import PARTIAL_SUFFIX, DataSetPaths, Stamp, holds, names_in, stamp
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.tables import Trials, gathered, read_running, read_sealed
 
@@ -74,10 +74,7 @@ class Follower:
         now = stamp(path)
         if now is None or (folder.settled and now[0] == folder.time_ns):
             return False
-        try:
-            names = {entry.name for entry in path.iterdir()}
-        except OSError:  # it is being removed
-            return False
+        names = set(names_in(path))
         before = (set(folder.sealed), set(folder.running))
         # the time from before the listing: a change during it is seen at the next look
         folder.time_ns = now[0]
@@ -101,7 +98,7 @@ class Follower:
         }
         new_trial = False
         for name in names - folder.sealed.keys():
-            if (path / name / "trial.json").exists():
+            if holds(path / name, "trial.json"):
                 folder.sealed[name] = read_sealed(self._paths, path / name)
                 new_trial = True
             else:

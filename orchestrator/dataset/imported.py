@@ -19,7 +19,8 @@ from pydantic import TypeAdapter, ValidationError
 from orchestrator.dataset.flags import Severity
 from orchestrator.dataset.parquet import to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
-from orchestrator.nouns import Column, Noun
+from orchestrator.dataset.reading import first_fault, parsed
+from orchestrator.nouns import Column, MomentText, Noun, PathBelow
 from orchestrator.outside_files import read_text
 from orchestrator.unknowns import known
 
@@ -171,7 +172,7 @@ class ImportedRow(Noun):
 class ImportedFile(Noun):
     """An entry of import.json: where a copied file below imported/ came from."""
 
-    path: str
+    path: PathBelow
     """The copy's path, relative to imported/."""
     sha256: str
     """Of the copy."""
@@ -179,7 +180,7 @@ class ImportedFile(Noun):
     """The original's path, from the name of the imported folder on.
 
     The path to that folder is left out, since it may contain private names."""
-    imported_at: str
+    imported_at: MomentText
     imported_by: str
     reading: str | None = None
     """How a table was read: encoding, separator, decimal sign. None: no table, or not recorded."""
@@ -219,9 +220,10 @@ def read_provenance(paths: DataSetPaths) -> list[ImportedFile]:
     if not paths.provenance.exists():
         return []
     try:
-        return _FILES.validate_python(json.loads(read_text(paths.provenance)))
-    except (ValidationError, RecursionError) as error:
-        raise ValueError("isn't a list of imported files as this program writes it") from error
+        return _FILES.validate_python(parsed(read_text(paths.provenance), ""))
+    except ValidationError as error:
+        why = f"isn't a list of imported files as this program writes it ({first_fault(error)})"
+        raise ValueError(why) from error
 
 
 def write_provenance(paths: DataSetPaths, files: Iterable[ImportedFile]) -> None:

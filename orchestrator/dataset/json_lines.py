@@ -9,32 +9,34 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.dataset.paths import sync_folder
+from orchestrator.dataset.reading import parsed
+from orchestrator.outside_files import open_for_appending
 
 
 def append_line(path: Path, line: str) -> None:
     """Add a line to a file, which is made where it is missing.
 
     Line and folder entry are on the disk when this returns. Raises OSError where they can't be
-    written; what was written of the line until then is torn.
+    written or the path leads to no file of its own; what was written of the line until then is
+    torn.
     """
     new = not path.exists()
-    with path.open("a+b") as stream:
+    with open_for_appending(path) as stream:
         # another reviewer's line that is being written must not be taken for a torn one
         with contextlib.suppress(OSError):  # some file systems know no such locks
             fcntl.flock(stream, fcntl.LOCK_EX)
-        stream.seek(0, os.SEEK_END)
-        if stream.tell():
+        if stream.seek(0, os.SEEK_END):
             stream.seek(-1, os.SEEK_END)
             if stream.read(1) != b"\n":
-                written = path.read_bytes()
+                stream.seek(0)
+                written = stream.read()
                 end_of_lines = written.rfind(b"\n") + 1
-                if _is_whole(written[end_of_lines:]):
+                if _is_whole(written[end_of_lines:].decode("utf-8", "replace")):
                     stream.write(b"\n")
                 else:
                     stream.truncate(end_of_lines)
@@ -55,10 +57,10 @@ def whole_lines(text: str) -> Iterator[tuple[int, str]]:
         yield len(lines) + 1, last
 
 
-def _is_whole(line: str | bytes) -> bool:
+def _is_whole(line: str) -> bool:
     """Whether what stands after the last newline is a whole line: no part of an object is JSON."""
     try:
-        json.loads(line)
-    except (ValueError, RecursionError):
+        parsed(line, "")
+    except ValueError:
         return False
     return True

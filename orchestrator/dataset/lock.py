@@ -33,12 +33,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
-from pydantic import Field
 
 from orchestrator.dataset.paths import make_folder
 from orchestrator.errors import UserError
-from orchestrator.nouns import Noun
-from orchestrator.outside_files import read_bytes
+from orchestrator.nouns import MomentText, Noun, ProcessId
+from orchestrator.outside_files import first_bytes
 
 LOCK_FILE = ".tune.lock"
 WRITE_LOCK_FILE = ".write.lock"
@@ -62,10 +61,10 @@ class Holder(Noun):
     """The process that holds a data set, as the lock file names it."""
 
     host: str
-    pid: int = Field(ge=1, lt=2**31)
+    pid: ProcessId
     process: str
     """Distinguishes the process from a later one with the same number."""
-    since: str
+    since: MomentText
     """UTC, in ISO 8601."""
     doing: str = SWEEPS
     """What it holds the data set for."""
@@ -130,7 +129,7 @@ def holder_of(out: Path) -> Holder | None:
 def _named_in(path: Path) -> Holder | None:
     """The holder that a lock file names; None: there is none, or it names nobody."""
     try:
-        return Holder.model_validate_json(read_bytes(path, LONGEST_LOCK_BYTES))
+        return Holder.model_validate_json(first_bytes(path, LONGEST_LOCK_BYTES))
     except (OSError, ValueError):
         return None
 

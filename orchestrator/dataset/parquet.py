@@ -15,10 +15,13 @@ from orchestrator import __version__
 from orchestrator.dataset.paths import write_atomically
 from orchestrator.dataset.schema import SCHEMA_VERSION
 from orchestrator.nouns import Noun, columns_of
+from orchestrator.outside_files import open_regular
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+MOST_ROWS, MOST_COLUMNS, MOST_BYTES = 1_000_000, 1_000, 512 * 2**20
+"""Of a table that is read: a million executions are two years of one GPU."""
 SEPARATOR = ";"
 """Between the entries of a list that stands in one cell."""
 
@@ -102,13 +105,67 @@ def write_parquet(path: Path, table: pa.Table) -> None:
 
 
 def read_parquet(path: Path) -> pa.Table:
-    """A table of a data set. Raises OSError, or Arrow's ValueError, where it can't be read."""
+    """A table of a data set.
+
+    Raises OSError where it can't be read, and ValueError where it is no regular file, damaged, or
+    larger than any that this program writes.
+    """
+    import pyarrow as pa
+
+    try:
+        return _read_parquet(path)
+    except pa.ArrowException as error:  # of which some are ValueErrors and some are not
+        raise ValueError(f"{path.name}: {str(error).partition(chr(10))[0]}") from error
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    """As `read_parquet`, with Arrow's own errors."""
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path, partitioning=None)
-    # Arrow decodes names only when they are asked for: those of a damaged file must fail here
-    _ = table.column_names
-    return table
+    with open_regular(path) as stream:
+        about = pq.ParquetFile(stream).metadata
+        n_bytes = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
+        _check_size(path, about.num_rows, about.num_columns, n_bytes)
+        stream.seek(0)
+        # Arrow decodes names only when they are asked for: those of a damaged file must fail here
+        schema = pq.read_schema(stream)
+        if len(set(schema.names)) < len(schema.names):
+            raise ValueError(f"{path.name}: has two columns of one name")
+        texts = [field.name for field in schema if _is_text(field.type)]
+        stream.seek(0)
+        # a text that many rows share stands in the file once: only so can it be weighed first
+        table = pq.ParquetFile(stream, read_dictionary=texts).read()
+    n_bytes = table.nbytes + sum(_n_bytes_of_texts(table[name]) for name in texts)
+    _check_size(path, table.num_rows, table.num_columns, n_bytes)
+    return table.cast(schema)
+
+
+def _check_size(path: Path, n_rows: int, n_columns: int, n_bytes: int) -> None:
+    """Raise ValueError for a table that is larger than any that this program writes."""
+    if n_rows > MOST_ROWS or n_columns > MOST_COLUMNS or n_bytes > MOST_BYTES:
+        raise ValueError(
+            f"{path.name}: {n_rows:,} rows, {n_columns:,} columns and {n_bytes / 2**20:,.0f} MiB, "
+            f"of which at most {MOST_ROWS:,}, {MOST_COLUMNS:,} and {MOST_BYTES / 2**20:,.0f} MiB "
+            "are read"
+        )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    """Whether a column holds texts or bytes."""
+    import pyarrow as pa
+
+    return any(kind == one for one in (pa.string(), pa.binary()))
+
+
+def _n_bytes_of_texts(column: pa.ChunkedArray) -> int:
+    """What a column of texts takes once each row has its own."""
+    import pyarrow.compute as pc
+
+    n_bytes = 0
+    for chunk in column.chunks:
+        lengths = pc.binary_length(chunk.dictionary).take(chunk.indices)
+        n_bytes += pc.sum(lengths).as_py() or 0
+    return n_bytes
 
 
 def table_version(table: pa.Table) -> int | None:

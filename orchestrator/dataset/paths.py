@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import stat
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.nouns import TrialSpec
+from orchestrator.errors import UserError
+from orchestrator.nouns import MACHINE_NAME, TrialSpec
 
 PARTIAL_SUFFIX = ".partial"
 WORKING_FILES = ("executions.jsonl", "spec.json")
@@ -132,31 +136,105 @@ class DataSetPaths:
         """A trial that runs: a hidden folder beside the sealed ones, renamed at the end."""
         return self.use_case_folder(machine, spec) / f".{spec.folder()}{PARTIAL_SUFFIX}"
 
+    def plans(self) -> list[Path]:
+        """All plans of sweeps, sorted. Raises as `names_in`."""
+        names = names_in(self.sweeps)
+        return [self.sweeps / n for n in names if n.endswith(".json") and not n.startswith(".")]
+
     def use_case_folders(self) -> list[Path]:
-        """All folders that may hold trials of a use case, sorted."""
-        return sorted(p for p in self.root.glob("*/*/*/*") if p.is_dir())
+        """All folders that may hold trials of a use case, sorted. Raises as `names_in`."""
+        # folders that are no machine's may be anybody's, as lost+found of a disk is
+        machines = [name for name in names_in(self.root) if re.fullmatch(MACHINE_NAME, name)]
+        folders = [self.root / name for name in machines if _is_folder(self.root / name)]
+        for _level in ("model", "strategy", "use case"):
+            folders = [inner for folder in folders for inner in _folders_in(folder)]
+        return sorted(folders)
 
     def sealed_trials(self) -> list[Path]:
-        """Folders of all sealed trials, sorted."""
-        return sorted(
-            p.parent
-            for p in self.root.glob("*/*/*/*/*/trial.json")
-            if not p.parent.name.startswith(".")
-        )
+        """Folders of all sealed trials, sorted. Raises as `names_in`."""
+        folders = [inner for folder in self.use_case_folders() for inner in _folders_in(folder)]
+        return sorted(folder for folder in folders if holds(folder, "trial.json"))
 
     def partial_trials(self) -> list[Path]:
-        """Folders of all unfinished trials, sorted. Links are left out: this program makes none."""
-        return sorted(
-            p for p in self.root.glob(f"*/*/*/*/.*{PARTIAL_SUFFIX}") if self.is_partial(p)
-        )
+        """Folders of all unfinished trials, sorted. Links are left out: this program makes none.
+
+        Raises as `names_in`.
+        """
+        found = []
+        for folder in self.use_case_folders():
+            for name in names_in(folder):
+                hidden = name.startswith(".") and name.endswith(PARTIAL_SUFFIX)
+                if hidden and self.is_partial(folder / name):
+                    found.append(folder / name)
+        return sorted(found)
 
     def is_partial(self, folder: Path) -> bool:
         """Whether a folder is an unfinished trial: no link, nor one on its way out of here."""
-        return (
-            folder.is_dir()
-            and not folder.is_symlink()
-            and folder.resolve().is_relative_to(self.root.resolve())
-        )
+        return not folder.is_symlink() and _is_folder(folder) and leads_into(folder, self.root)
+
+
+def names_in(folder: Path) -> list[str]:
+    """The names in a folder, sorted; none where it isn't there, or no folder.
+
+    Raises UserError where it can't be read: what it holds would be taken for missing, and a table
+    or a plan made without it.
+    """
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):  # it may have been renamed meanwhile
+        return []
+    except OSError as error:
+        raise unreadable(folder, error) from error
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    """The folders in a folder, without hidden ones. Raises as `names_in`."""
+    inner = [folder / name for name in names_in(folder) if not name.startswith(".")]
+    return [path for path in inner if _is_folder(path)]
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a path leads to a folder. Raises as `names_in`, of the folder that it is in."""
+    status = _status(path)
+    return status is not None and stat.S_ISDIR(status.st_mode)
+
+
+def holds(folder: Path, name: str) -> bool:
+    """Whether a folder holds a file of that name. Raises as `names_in`."""
+    return _status(folder / name) is not None
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """What the system says of a path; None: there is nothing, or a link that leads nowhere.
+
+    Raises UserError where the folder that it is in can't be searched.
+    """
+    try:
+        return path.stat()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None
+        raise unreadable(path.parent, error) from error
+
+
+def unreadable(folder: Path, error: OSError) -> UserError:
+    """What to tell of a folder that the system keeps closed."""
+    return UserError(
+        f"{folder}: can't be read ({error.strerror}), and what it holds must not be taken for "
+        "missing; let this user read it, or move it away"
+    )
+
+
+def leads_into(path: Path, root: Path) -> bool:
+    """Whether a path lies in a folder once all links are followed; a loop of links leads nowhere.
+
+    Not by Path.resolve(), which raises another error for a loop in each version of Python.
+    """
+    try:
+        end = os.path.realpath(path, strict=True)
+    except OSError:
+        return False
+    return Path(end).is_relative_to(os.path.realpath(root))
 
 
 def execution_id(machine: str, spec: TrialSpec, prompt: int) -> str:

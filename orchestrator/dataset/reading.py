@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.outside_files import open_regular, read_text
+from orchestrator.outside_files import check_size, open_regular, read_text
 
-NOT_AS_WRITTEN = (KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+JSON_LIMIT_BYTES = 128 * 2**20
+"""Largest file of one JSON object: a hundred texts of 10,000 tokens are 10 MiB."""
+HASHED_LIMIT_BYTES = 2 * 2**30
+"""Largest file that is hashed: some seconds."""
+MOST_VALUES = 2_000_000
+"""In one JSON value; the largest plan, of 200,000 trials, has 1.4 million."""
+NOT_AS_WRITTEN = (KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What code raises that takes a file's content for what its version writes, and meets another."""
 
 
@@ -26,13 +33,29 @@ def content_sha256(content: dict[str, Any]) -> str:
     ).hexdigest()
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """A file's JSON object. Raises OSError, or ValueError where this program didn't write it."""
+class TooManyValuesError(ValueError):
+    """A JSON text holds more than any file of this program."""
+
+
+def parsed(text: str, name: str) -> Any:
+    """A JSON value. `name`: of the file, for messages.
+
+    Raises ValueError where it is none, and TooManyValuesError before it is parsed: millions of
+    empty lists take 20 times the memory of their text.
+    """
+    if sum(text.count(mark) for mark in "[{,") > MOST_VALUES:
+        raise TooManyValuesError(f"{name}: holds more than {MOST_VALUES:,} values")
     try:
-        content = json.loads(read_text(path))
+        content = json.loads(text)
         json.dumps(content)  # a little deeper than it can be read it can't be hashed
     except RecursionError as error:
-        raise ValueError(f"{path.name}: nested too deeply for a file of this program") from error
+        raise ValueError(f"{name}: nested too deeply for a file of this program") from error
+    return content
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A file's JSON object. Raises OSError, or ValueError where this program didn't write it."""
+    content = parsed(read_text(path, limit_bytes=JSON_LIMIT_BYTES), path.name)
     if not isinstance(content, dict):
         raise ValueError(f"{path.name}: holds no JSON object")  # noqa: TRY004 - the file is wrong
     return content
@@ -44,8 +67,13 @@ def bytes_sha256(data: bytes) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """Hash of a file's bytes. Raises OSError, or ValueError where it is no regular file."""
+    """Hash of a file's bytes.
+
+    Raises OSError, or ValueError where it is no regular file or larger than any of a data set: a
+    file that is all hole may say any size.
+    """
     with open_regular(path) as stream:
+        check_size(path, os.fstat(stream.fileno()).st_size, HASHED_LIMIT_BYTES)
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -64,7 +92,10 @@ def list_in(content: dict[str, Any], name: str) -> list[Any]:
 def first_fault(error: ValidationError) -> str:
     """Where a record differs from the schema, and how."""
     item = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    return f"{'.'.join(map(str, item['loc']))}: {item['msg']}"
+    what = item["msg"].removeprefix("Value error, ")
+    if not item["loc"]:  # a fault of the whole, as a prompt that the trial doesn't have
+        return what
+    return f"{'.'.join(map(str, item['loc']))}: {what}"
 
 
 def reason_of(error: Exception) -> str:

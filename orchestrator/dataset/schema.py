@@ -15,13 +15,14 @@ History of SCHEMA_VERSION
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, Field, create_model, model_validator
+from pydantic import BaseModel, Field, create_model, model_validator
 
 from orchestrator.dataset.energy import (
     GPU_ENERGIES,
     TOTAL_ENERGY,
+    EnergyBasis,
     decode_energy_per_token_of,
     energy_per_token_j,
     energy_rel_statistical,
@@ -35,11 +36,23 @@ from orchestrator.engine import ENGINES, EngineColumns
 from orchestrator.meters import METERS
 from orchestrator.nouns import (
     ERROR_KINDS,
+    SOUND,
     STATUSES,
+    Amount,
     Column,
+    Count,
+    Fact,
+    FolderName,
+    MachineName,
+    Moment,
     Noun,
+    Number,
+    Real,
+    Seconds,
     TrialSpec,
+    Whole,
     columns_of,
+    one_of,
 )
 
 if TYPE_CHECKING:
@@ -57,10 +70,10 @@ class SpecColumns(Noun):
     """What a trial's specification says of it; each column is derived from a TrialSpec."""
 
     model: Annotated[
-        str, Column("model, as in the folder's name", derived=lambda spec: spec.setup.model)
+        FolderName, Column("model, as in the folder's name", derived=lambda spec: spec.setup.model)
     ]
     strategy: Annotated[
-        str,
+        FolderName,
         Column(
             "sampling strategy, as in the folder's name; 'anchor': the repeated reference "
             "configuration",
@@ -68,10 +81,10 @@ class SpecColumns(Noun):
         ),
     ]
     use_case: Annotated[
-        str, Column("use case of the prompts", derived=lambda spec: spec.setup.use_case)
+        FolderName, Column("use case of the prompts", derived=lambda spec: spec.setup.use_case)
     ]
     config_index: Annotated[
-        int,
+        Count,
         Column(
             "number of the configuration in its design, from 0",
             derived=lambda spec: spec.config_index,
@@ -82,14 +95,14 @@ class SpecColumns(Noun):
         Column("hash of configuration and setup", derived=lambda spec: spec.config_hash()),
     ]
     repeat: Annotated[
-        int,
+        Number,
         Column(
             "repetition of the configuration, from 1, each with its own generation seeds",
             derived=lambda spec: spec.repeat,
         ),
     ]
     attempt: Annotated[
-        int,
+        Number,
         Column(
             "1, and one more each time the trial was resumed: after an interruption, a lost "
             "worker or a rerun",
@@ -101,7 +114,7 @@ class SpecColumns(Noun):
         Column("sweep that asked for it: sweeps/<id>.json", derived=lambda spec: spec.sweep_id),
     ]
     order_index: Annotated[
-        int,
+        Count,
         Column(
             "place in the order in which the sweep's trials were handed out, over all its runs, "
             "from 0",
@@ -109,7 +122,7 @@ class SpecColumns(Noun):
         ),
     ]
     max_length: Annotated[
-        int,
+        Count,
         Column(
             "requested limit of prompt and new tokens together",
             "tokens",
@@ -117,21 +130,21 @@ class SpecColumns(Noun):
         ),
     ]
     top_p: Annotated[
-        float,
+        Real,
         Column(
             "requested nucleus; 0 = greedy, 1 = off",
             derived=lambda spec: spec.configuration.top_p,
         ),
     ]
     top_k: Annotated[
-        int,
+        Count,
         Column(
             "requested number of candidates; 0 = off, 1 = greedy",
             derived=lambda spec: spec.configuration.top_k,
         ),
     ]
     temperature: Annotated[
-        float,
+        Real,
         Column(
             "requested temperature; 0 = greedy",
             derived=lambda spec: spec.configuration.temperature,
@@ -142,7 +155,7 @@ class SpecColumns(Noun):
         Column("nf4, fp4, int8 or none", derived=lambda spec: spec.setup.quantization.name),
     ]
     bits: Annotated[
-        int | None,
+        Count | None,
         Column(
             "bits a weight of the quantized matrices",
             "bit",
@@ -165,14 +178,14 @@ class SpecColumns(Noun):
         ),
     ]
     batch_size: Annotated[
-        int, Column("prompts generated at once", derived=lambda spec: spec.setup.batch_size)
+        Number, Column("prompts generated at once", derived=lambda spec: spec.setup.batch_size)
     ]
 
 
 class PlaceColumns(Noun):
     """Where a trial ran, and in which session."""
 
-    machine: Annotated[str, Column("kind of machine it ran on, as in clusters/")]
+    machine: Annotated[MachineName, Column("kind of machine it ran on, as in clusters/")]
     host: Annotated[str, Column("hash of the host's name")]
     gpu_name: Annotated[str | None, Column("name of the GPU", null="no GPU")] = None
     country_iso_code: Annotated[
@@ -190,10 +203,10 @@ class PlaceColumns(Noun):
         ),
     ] = None
     session_started_at: Annotated[
-        AwareDatetime | None, Column("when that was, UTC", null="before version 3")
+        Moment | None, Column("when that was, UTC", null="before version 3")
     ] = None
     session_trial: Annotated[
-        int | None,
+        Count | None,
         Column("number of the trial in its session, from 0", null="before version 3"),
     ] = None
 
@@ -207,18 +220,18 @@ class EffectiveColumns(Noun):
     """The effective configuration; each column is derived from an Effective."""
 
     effective_max_length: Annotated[
-        int, Column("limit that ran", "tokens", derived=lambda ran: ran.max_length)
+        Count, Column("limit that ran", "tokens", derived=lambda ran: ran.max_length)
     ]
     effective_do_sample: Annotated[bool, Column("false: greedy", derived=lambda ran: ran.do_sample)]
     effective_temperature: Annotated[
-        float | None,
+        Real | None,
         Column("temperature that ran", null="greedy", derived=lambda ran: ran.temperature),
     ]
     effective_top_p: Annotated[
-        float | None, Column("nucleus that ran", null="greedy", derived=lambda ran: ran.top_p)
+        Real | None, Column("nucleus that ran", null="greedy", derived=lambda ran: ran.top_p)
     ]
     effective_top_k: Annotated[
-        int | None,
+        Count | None,
         Column("candidates that ran, 0 = off", null="greedy", derived=lambda ran: ran.top_k),
     ]
     dormant: Annotated[
@@ -242,18 +255,22 @@ else:
     )
 
 
+Status = Annotated[str, one_of(STATUSES)]
+ErrorKind = Annotated[str, one_of(ERROR_KINDS)]
+
+
 class PromptColumns(Noun):
     """Which prompt it was, and how it ended."""
 
-    prompt_number: Annotated[int, Column("number of the prompt in its use case, from 1")]
+    prompt_number: Annotated[Number, Column("number of the prompt in its use case, from 1")]
     prompt_sha256: Annotated[str, Column("hash of the prompt's text")]
-    seed: Annotated[int, Column("seed of the generation")]
-    started_at: Annotated[AwareDatetime, Column("start of the window, UTC")]
+    seed: Annotated[Whole, Column("seed of the generation")]
+    started_at: Annotated[Moment, Column("start of the window, UTC")]
     status: Annotated[
-        str, Column("; ".join(f"{name}: {meaning}" for name, meaning in STATUSES.items()))
+        Status, Column("; ".join(f"{name}: {meaning}" for name, meaning in STATUSES.items()))
     ]
     error_kind: Annotated[
-        str | None,
+        ErrorKind | None,
         Column(
             "; ".join(f"{name}: {meaning}" for name, meaning in ERROR_KINDS.items()),
             null="status is ok",
@@ -269,29 +286,29 @@ class GenerationColumns(Noun):
 
     beyond_context: Annotated[bool, Column("whether the text ran past the model's context")]
     n_prompt_tokens: Annotated[
-        int | None,
+        Count | None,
         Column("tokens of the prompt, template included", "tokens", "failed before encoding"),
     ]
     n_new_tokens: Annotated[
-        int | None, Column("tokens generated, end of sequence included", "tokens", "failed")
+        Count | None, Column("tokens generated, end of sequence included", "tokens", "failed")
     ]
     finish_reason: Annotated[str | None, Column("eos or length", null="failed")]
     n_in_window: Annotated[
-        int,
+        Number,
         Column(
             "how often the same answer was generated in its window (--min-busy-s); window_s and "
             "all energies are the window's over it"
         ),
     ] = 1
     window_s: Annotated[
-        float | None,
+        Seconds | None,
         Column("length of the measurement window, an answer", "s", "failed before the window"),
     ]
     ttft_s: Annotated[
-        float | None, Column("time until the first token", "s", "failed or the engine can't tell")
+        Seconds | None, Column("time until the first token", "s", "failed or the engine can't tell")
     ]
     tokens_per_s: Annotated[
-        float | None,
+        Amount | None,
         Column(
             "new tokens over window",
             "1/s",
@@ -305,7 +322,7 @@ class PrefillColumns(Noun):
     """The energy until the first token, measured for each prompt once a session, on its own."""
 
     prefill_energy_j: Annotated[
-        float | None,
+        Amount | None,
         Column(
             "GPU energy of taking in the prompt and sampling one token, mean of a window of many",
             "J",
@@ -313,13 +330,13 @@ class PrefillColumns(Noun):
         ),
     ] = None
     prefill_n_in_window: Annotated[
-        int | None, Column("how many times in that window", null="no GPU or it failed")
+        Number | None, Column("how many times in that window", null="no GPU or it failed")
     ] = None
     prefill_window_s: Annotated[
-        float | None, Column("length of that window", "s", "no GPU or it failed")
+        Seconds | None, Column("length of that window", "s", "no GPU or it failed")
     ] = None
     prefill_rel_uncertainty: Annotated[
-        float | None,
+        Amount | None,
         Column("relative expanded uncertainty of prefill_energy_j", "1", "no GPU or it failed"),
     ] = None
 
@@ -335,9 +352,9 @@ class EnergyColumns(Noun):
             derived=lambda row: host_scope(row, row.get("n_parallel", 1)),
         ),
     ]
-    n_parallel: Annotated[int, Column("trials that may run on the host at once")]
+    n_parallel: Annotated[Number, Column("trials that may run on the host at once")]
     energy_basis: Annotated[
-        str | None,
+        EnergyBasis | None,
         Column(
             f"the column whose energy counts: {', without one '.join(GPU_ENERGIES)}; "
             f"no GPU: {TOTAL_ENERGY}",
@@ -345,7 +362,7 @@ class EnergyColumns(Noun):
         ),
     ]
     energy_per_token_j: Annotated[
-        float | None,
+        Amount | None,
         Column(
             "energy of energy_basis over n_new_tokens",
             "J",
@@ -354,7 +371,7 @@ class EnergyColumns(Noun):
         ),
     ]
     decode_energy_per_token_j: Annotated[
-        float | None,
+        Real | None,
         Column(
             "energy of energy_basis less prefill_energy_j, over the tokens after the first one",
             "J",
@@ -367,13 +384,13 @@ class EnergyColumns(Noun):
         Column("idle power that net_energy_j leaves out, in trial.json", null="no GPU"),
     ] = None
     baseline_w: Annotated[
-        float | None,
+        Amount | None,
         Column(
             "that idle power: the session's, model loaded and warm", "W", "no GPU or not measured"
         ),
     ] = None
     net_energy_j: Annotated[
-        float | None,
+        Real | None,
         Column(
             "energy of energy_basis less baseline_w times window_s",
             "J",
@@ -382,7 +399,7 @@ class EnergyColumns(Noun):
         ),
     ] = None
     energy_rel_systematic: Annotated[
-        float | None,
+        Amount | None,
         Column(
             "relative standard uncertainty that all rows of a device share: its sensor's gain",
             "1",
@@ -391,7 +408,7 @@ class EnergyColumns(Noun):
         ),
     ]
     energy_rel_statistical: Annotated[
-        float | None,
+        Amount | None,
         Column(
             "relative standard uncertainty of this row alone: the edges of its window",
             "1",
@@ -400,7 +417,7 @@ class EnergyColumns(Noun):
         ),
     ]
     energy_rel_uncertainty: Annotated[
-        float | None,
+        Amount | None,
         Column(
             "relative expanded uncertainty: 95 % of errors are smaller (factors 1.65 and 1.75)",
             "1",
@@ -450,7 +467,7 @@ class Execution(
 _DERIVED_FROM_ROW = [
     (name, column.derived)
     for name, _, column in columns_of(Execution)
-    if column.derived is not None
+    if column.derived is not None and name not in EffectiveColumns.model_fields
 ]
 """Columns of an execution that follow from its other columns, with their functions."""
 
@@ -458,26 +475,26 @@ _DERIVED_FROM_ROW = [
 class TelemetrySample(Noun):
     """A row of a trial's telemetry.parquet: the GPU's state, ten times a second in a window."""
 
-    prompt_number: Annotated[int, Column("number of the prompt whose window it was")]
-    at_s: Annotated[float, Column("time since the window's start", "s")]
-    power_w: Annotated[float | None, Column("power", "W", "refused by the GPU")]
+    prompt_number: Annotated[Number, Column("number of the prompt whose window it was")]
+    at_s: Annotated[Real, Column("time since the window's start", "s")]
+    power_w: Annotated[Amount | None, Column("power", "W", "refused by the GPU")]
     temperature_c: Annotated[
-        float | None, Column("temperature of the GPU", "°C", "refused by the GPU")
+        Real | None, Column("temperature of the GPU", "°C", "refused by the GPU")
     ]
     sm_clock_mhz: Annotated[
-        float | None, Column("clock of the multiprocessors", "MHz", "refused by the GPU")
+        Amount | None, Column("clock of the multiprocessors", "MHz", "refused by the GPU")
     ]
     memory_clock_mhz: Annotated[
-        float | None, Column("clock of the memory", "MHz", "refused by the GPU")
+        Amount | None, Column("clock of the memory", "MHz", "refused by the GPU")
     ]
     utilization: Annotated[
-        float | None, Column("share of time in which a kernel ran", "%", "refused by the GPU")
+        Amount | None, Column("share of time in which a kernel ran", "%", "refused by the GPU")
     ]
     memory_used_bytes: Annotated[
-        int | None, Column("memory in use on the GPU", "B", "refused by the GPU")
+        Whole | None, Column("memory in use on the GPU", "B", "refused by the GPU")
     ]
     throttle_reasons: Annotated[
-        int | None,
+        Whole | None,
         Column("NVML's bit mask of reasons for lower clocks", null="refused by the GPU"),
     ]
 
@@ -497,7 +514,9 @@ class JudgedColumns(Noun):
     ]
     usable: Annotated[bool | None, Column("verdict on the text", null="not evaluated")]
     reasons: Annotated[tuple[str, ...] | None, Column("why not usable", null="not evaluated")]
-    quality: Annotated[float | None, Column("0 to 1; see docs/evaluation.md", "1", "not evaluated")]
+    quality: Annotated[
+        Amount | None, Column("0 to 1; see docs/evaluation.md", "1", "not evaluated")
+    ]
     decided_by: Annotated[
         str | None, Column("whose word `usable` is: rules or review", null="not evaluated")
     ]
@@ -510,24 +529,35 @@ class ExecutionRow(JudgedColumns, Execution, TrialColumns):
 class TrialRecord(BaseModel):
     """trial.json: the truth about a trial, from which all else is derived."""
 
+    model_config = SOUND
+
     schema_version: int
     columns: TrialColumns
     spec: TrialSpec
     environment: Environment
     order: str
     """Whether the sweep's trials ran shuffled or in the order of the design."""
-    executions: list[Execution]
-    codecarbon: list[dict[str, Any]]
+    executions: list[Execution] = Field(min_length=1)
+    codecarbon: list[dict[str, Fact]]
     """CodeCarbon's own record of each execution, in the order of `executions`."""
     anchors: list[Anchor] = []
     """Anchors of the session that were measured at the trial's beginning and end."""
-    sealed_at: AwareDatetime
-    files: dict[str, str] = {}
+    sealed_at: Moment
+    files: dict[FolderName, str] = {}
     """SHA-256 of the files beside it."""
     sha256: str = ""
     """Of the content but for this field: it shows an edit by hand."""
     unknown_columns: tuple[str, ...] = Field((), exclude=True)
     """What was read and left out, since this program doesn't have it: a newer one wrote it."""
+
+    @model_validator(mode="after")
+    def _of_its_prompts(self) -> Self:
+        """Refuse executions of prompts that the trial doesn't have."""
+        numbers = {prompt.number for prompt in self.spec.prompts}
+        for execution in self.executions:
+            if execution.prompt_number not in numbers:
+                raise ValueError(f"prompt {execution.prompt_number} is none of the trial's prompts")
+        return self
 
 
 def _ratio(part: float | None, whole: float | None) -> float | None:

@@ -12,63 +12,73 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
 
 from orchestrator.dataset.findings import Finding
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
-from orchestrator.dataset.reading import read_object
+from orchestrator.dataset.reading import NOT_AS_WRITTEN, read_object, reason_of
 from orchestrator.dataset.upgrades import NewerVersionError, upgraded_plan
 from orchestrator.errors import UserError
 from orchestrator.nouns import (
     ANCHOR,
     Configuration,
+    Count,
+    FolderName,
+    MachineName,
+    MomentText,
     Noun,
+    Number,
     Prompt,
     Setup,
     Space,
     TrialSpec,
     UseCase,
+    Whole,
     digest,
 )
 from orchestrator.samplers.quality import DesignQuality
 
 PLAN_VERSION = 2
+MOST_TRIALS = 200_000
+"""Over all models, use cases and repeats: planning them takes a minute and a gigabyte."""
 
 
 class PlannedTrial(Noun):
     """One trial of a plan, without what the plan says once."""
 
-    strategy: str
-    model: str
-    use_case: str
-    config_index: int
-    repeat: int
+    strategy: FolderName
+    model: FolderName
+    use_case: FolderName
+    config_index: Count
+    repeat: Number
 
 
 class SweepPlan(Noun):
     """sweeps/<id>.json."""
 
-    plan_version: int
-    id: str
+    plan_version: Number
+    id: FolderName
     space: Space
-    strategy: str
-    seed: int
-    samples: int
+    strategy: FolderName
+    seed: Whole
+    samples: Number
     """Configurations a model and use case: the design's, or the budget of one that learns."""
-    repeats: int
-    n_prompts: int | None
+    repeats: Number
+    n_prompts: Number | None
     """The first so many prompts of each use case; None: all."""
     order: Literal["shuffled", "design"]
-    machine: str | None
+    machine: MachineName | None
     """None: whatever node a trial runs on."""
-    each: tuple[str, ...] = ()
+    each: tuple[MachineName, ...] = ()
     """Kinds of machine of which each runs all trials; (): `machine` says it."""
-    models: dict[str, str]
+    models: dict[FolderName, str]
     """Label -> what stands after --model."""
     model_sha256: dict[str, dict[str, str]] = {}
     """Label -> file -> SHA-256, as they were when the sweep was started; {}: not recorded."""
     use_cases: tuple[UseCase, ...]
-    setups: tuple[Setup, ...]
+    setups: tuple[Setup, ...] = Field(min_length=1)
     """One a model and use case."""
     points: tuple[Configuration, ...]
     """The design; empty for a sampler that learns, which is asked as the sweep goes."""
@@ -77,7 +87,31 @@ class SweepPlan(Noun):
     trials: tuple[PlannedTrial, ...]
     """In the order of execution; those of a sampler that learns are proposed later."""
     written_by: str
-    created_at: str
+    created_at: MomentText
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        """Refuse parts that name what the plan doesn't have: its trials couldn't be put together.
+
+        And a plan that is larger than any that this program makes.
+        """
+        use_cases = {use_case.name for use_case in self.use_cases}
+        pairs = {(setup.model, setup.use_case) for setup in self.setups}
+        for model, use_case in pairs:
+            if model not in self.models or use_case not in use_cases:
+                raise ValueError(f"setups: {model} on {use_case} is not planned")
+        for number, trial in enumerate(self.trials):
+            if (trial.model, trial.use_case) not in pairs:
+                raise ValueError(f"trials.{number}: {trial.model} on {trial.use_case} has no setup")
+            if trial.strategy == ANCHOR:
+                known = self.anchor is not None
+            else:
+                known = trial.config_index < len(self.points)
+            if not known:
+                raise ValueError(f"trials.{number}: its configuration is missing")
+        if self.n_trials() > MOST_TRIALS * len(self.kinds()):
+            raise ValueError(f"has more than {MOST_TRIALS:,} trials")
+        return self
 
     def prompts(self, use_case: str) -> tuple[Prompt, ...]:
         """The prompts of a use case that this plan runs."""
@@ -203,15 +237,15 @@ def read_plan(path: Path) -> SweepPlan:
     try:
         content = read_object(path)
         written = content["plan"]
+        plan = SweepPlan.model_validate(upgraded_plan(path.name, written, PLAN_VERSION))
         # of the plan as it was written, before any upgrade
         whole = content["sha256"] == digest(written, 64)
-        plan = SweepPlan.model_validate(upgraded_plan(path.name, written, PLAN_VERSION))
     except OSError as error:
         raise UserError(f"{path}: can't be read: {error.strerror}") from error
     except NewerVersionError as error:
         raise UserError(f"{path.parent}/{error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        why = "not a sweep's plan any more (edited by hand?)"
+    except (ValueError, *NOT_AS_WRITTEN) as error:
+        why = f"not a sweep's plan any more ({reason_of(error).removeprefix(f'{path.name}: ')})"
         raise UserError(f"{path}: {why}; {remedy}") from error
     if not whole:
         why = "was edited by hand (its hash differs)"
@@ -222,7 +256,7 @@ def read_plan(path: Path) -> SweepPlan:
 def read_plans(paths: DataSetPaths) -> tuple[list[SweepPlan], list[Finding]]:
     """The plans of a data set, and those that can't be read."""
     plans, findings = [], []
-    for path in sorted(paths.sweeps.glob("[!.]*.json")):
+    for path in paths.plans():
         where = path.relative_to(paths.root).as_posix()
         try:
             plan = read_plan(path)

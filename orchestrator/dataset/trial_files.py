@@ -25,6 +25,7 @@ from orchestrator.dataset.paths import (
     PARTIAL_SUFFIX,
     WORKING_FILES,
     DataSetPaths,
+    leads_into,
     make_folder,
     sync_folder,
     write_atomically,
@@ -35,6 +36,7 @@ from orchestrator.dataset.reading import (
     file_sha256,
     first_fault,
     list_in,
+    parsed,
     read_object,
     reason_of,
 )
@@ -47,7 +49,7 @@ from orchestrator.dataset.schema import (
 )
 from orchestrator.dataset.trial_texts import emissions_csv, output_txt
 from orchestrator.dataset.upgrades import upgraded_record, upgraded_running
-from orchestrator.nouns import Noun, TrialSpec
+from orchestrator.nouns import Fact, Noun, TrialSpec
 from orchestrator.outside_files import read_text
 
 DERIVED_FILES = ("emissions.csv", "output.txt", "telemetry.parquet")
@@ -58,7 +60,7 @@ class Measured(Noun):
     """What a worker sends for one prompt."""
 
     execution: Execution
-    codecarbon: dict[str, Any]
+    codecarbon: dict[str, Fact]
     telemetry: tuple[TelemetrySample, ...] = ()
     anchors: tuple[Anchor, ...] = ()
     """Measured before it or, after a session's last execution, behind it."""
@@ -131,22 +133,22 @@ def _read_partial(folder: Path) -> RunningTrial:
     """A running trial of the present or an earlier version; raises what its content makes fail."""
     path = folder / "executions.jsonl"
     text = read_text(path, errors="replace") if path.exists() else ""
-    lines = [_json(line) for _, line in whole_lines(text)]
-    head, written = upgraded_running(
-        "spec.json", read_object(folder / "spec.json"), [line for line in lines if line is not None]
-    )
+    as_written = read_object(folder / "spec.json")
+    head, _ = upgraded_running("spec.json", as_written, [])
     spec = TrialSpec.model_validate(head["spec"])
-    executions = [line["execution"] for line in written]
-    if unknown := unknown_columns(head["origin"] | {"executions": executions}):
-        # sealing would write it without them
-        raise ValueError(
-            f"spec.json: a newer version of the program has begun this trial (it wrote "
-            f"{', '.join(unknown)}, which version {__version__} doesn't know); resume it with that "
-            "version"
-        )
+    _refuse_newer(head["origin"] | {"executions": []})
     measured: dict[int, Measured] = {}
-    for line in written:
-        item = Measured.model_validate(line)
+    # line by line: what a file of many small values takes is gone again with its line
+    for number, line in whole_lines(text):
+        content = _json(line)
+        if content is None:
+            continue
+        try:
+            [new] = upgraded_running("spec.json", as_written, [content])[1]
+            _refuse_newer(head["origin"] | {"executions": [new["execution"]]})
+            item = Measured.model_validate(new)
+        except ValidationError as error:
+            raise ValueError(f"{path.name}: line {number}: {first_fault(error)}") from error
         measured.setdefault(item.execution.prompt_number, item)
     return RunningTrial(
         spec,
@@ -156,24 +158,41 @@ def _read_partial(folder: Path) -> RunningTrial:
     )
 
 
+def _refuse_newer(content: dict[str, Any]) -> None:
+    """Raise ValueError for what a newer version wrote: sealing would write it without that."""
+    if unknown := unknown_columns(content):
+        raise ValueError(
+            f"spec.json: a newer version of the program has begun this trial (it wrote "
+            f"{', '.join(unknown)}, which version {__version__} doesn't know); resume it with that "
+            "version"
+        )
+
+
 def unknown_columns(content: dict[str, Any]) -> tuple[str, ...]:
     """Columns and facts of a trial that this program doesn't have, sorted.
 
     A newer program, or one with a meter of its own, has written them. `content`: of trial.json, or
     what stands in its place while a trial runs.
     """
-    names = content["columns"].keys() - TrialColumns.model_fields.keys()
-    names |= content["environment"].keys() - Environment.model_fields.keys()
-    for execution in list_in(content, "executions"):
-        names |= execution.keys() - Execution.model_fields.keys()
+    parts: list[tuple[Any, type[Noun]]] = [
+        (content["columns"], TrialColumns),
+        (content["environment"], Environment),
+        *((one, Execution) for one in list_in(content, "executions")),
+    ]
+    names: set[str] = set()
+    for values, model in parts:
+        if isinstance(values, dict):  # the model tells of anything else
+            names |= values.keys() - model.model_fields.keys()
     return tuple(sorted(names))
 
 
 def _with_known(content: dict[str, Any]) -> dict[str, Any]:
     """A trial's content without the columns and facts that this program doesn't have."""
 
-    def known(values: dict[str, Any], model: type[Noun]) -> dict[str, Any]:
-        """The values that are fields of a model."""
+    def known(values: Any, model: type[Noun]) -> Any:
+        """The values that are fields of a model; what are no fields' values at all, as it is."""
+        if not isinstance(values, dict):
+            return values
         return {name: value for name, value in values.items() if name in model.model_fields}
 
     return content | {
@@ -184,10 +203,13 @@ def _with_known(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _json(line: str) -> Any:
-    """What a line holds; None where it is torn, which early versions let stand."""
+    """What a line holds; None where it is torn, which early versions let stand.
+
+    Raises ValueError where it holds more than any line of this program.
+    """
     try:
-        return json.loads(line)
-    except ValueError:
+        return parsed(line, "executions.jsonl")
+    except json.JSONDecodeError:
         return None
 
 
@@ -293,7 +315,7 @@ def read_trial(folder: Path, root: Path | None = None) -> TrialRecord:
     or it was edited.
     """
     # a published data set must not make its reader read other files
-    if root is not None and not (folder / "trial.json").resolve().is_relative_to(root.resolve()):
+    if root is not None and not leads_into(folder / "trial.json", root):
         raise ValueError("a link out of the data set")
     content = read_object(folder / "trial.json")
     try:

@@ -10,13 +10,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.dataset.energy import (
+    GPU_ENERGIES,
+    TOTAL_ENERGY,
     energy_rel_statistical,
     energy_rel_systematic,
     energy_rel_uncertainty,
 )
-from orchestrator.dataset.parquet import SEPARATOR, table_version
+from orchestrator.dataset.parquet import SEPARATOR, arrow_schema, table_version
 from orchestrator.dataset.reading import NOT_AS_WRITTEN, list_in, reason_of
 from orchestrator.dataset.schema import SCHEMA_VERSION, ExecutionRow
+from orchestrator.nouns import ERROR_KINDS, STATUSES
+from orchestrator.nouns.bounds import LARGEST
 from orchestrator.unknowns import product, quotient
 
 if TYPE_CHECKING:
@@ -41,6 +45,14 @@ class NewerVersionError(ValueError):
             f"{name}: was written with version {version} of its format, this program reads up to "
             f"version {known}; update llm-energy-orchestrator"
         )
+
+
+KNOWN: dict[str, set[str | None]] = {
+    "status": {*STATUSES},
+    "error_kind": {*ERROR_KINDS, None},
+    "energy_basis": {*GPU_ENERGIES, TOTAL_ENERGY, None},
+}
+"""Columns of executions.parquet that hold these texts only."""
 
 
 def _version_of(name: str, content: Json, key: str, known: int) -> int:
@@ -103,7 +115,37 @@ def upgraded_table(name: str, table: pa.Table) -> pd.DataFrame:
     for column, field in ExecutionRow.model_fields.items():
         if column not in frame and not field.is_required():
             frame[column] = field.get_default(call_default_factory=True)
+    _check_values(frame)
     return frame
+
+
+def _check_values(frame: pd.DataFrame) -> None:
+    """Raise ValueError naming a column that holds what no trial's file may hold.
+
+    A table is derived, so it is read without the models. Its types are those of the schema, and its
+    numbers such as can be added and divided.
+    """
+    import pyarrow as pa
+
+    for field in arrow_schema(ExecutionRow):
+        if field.name not in frame:
+            continue
+        column = frame[field.name]
+        if not field.nullable and column.isna().any():
+            raise ValueError(f"{field.name}: is null, which it never is")
+        # a time would pass for a number
+        is_time = pa.types.is_timestamp(field.type)
+        try:
+            if (column.dtype.kind == "M") != is_time and column.notna().any():
+                raise TypeError("one of both is a time")  # noqa: TRY301 - told as those below
+            values = pa.Array.from_pandas(column, type=field.type)
+        except (pa.ArrowException, ValueError, TypeError) as error:
+            raise ValueError(f"{field.name}: holds other values than {field.type}") from error
+        if pa.types.is_floating(field.type) and not (column.dropna().abs() <= LARGEST).all():
+            raise ValueError(f"{field.name}: holds a number beyond {LARGEST:g}")
+        known = KNOWN.get(field.name)
+        if known is not None and (strange := sorted(set(values.unique().to_pylist()) - known)):
+            raise ValueError(f"{field.name}: holds {strange[0]!r}")
 
 
 # --- version 1 -> 2 -------------------------------------------------------------------------

@@ -13,12 +13,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import ValidationError
-
 from orchestrator.dataset.json_lines import append_line, whole_lines
 from orchestrator.dataset.parquet import as_list, read_parquet, to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.nouns import Column, Noun
+from orchestrator.dataset.reading import NOT_AS_WRITTEN, parsed, reason_of
+from orchestrator.nouns import Amount, Column, Count, MomentText, Noun, Real
 from orchestrator.outside_files import read_text
 
 REASONS = (
@@ -37,47 +36,47 @@ REASONS = (
 class Signals(Noun):
     """What was measured on a text."""
 
-    n_words: Annotated[int, Column("words of the text")]
+    n_words: Annotated[Count, Column("words of the text")]
     distinct_1: Annotated[
-        float | None, Column("share of different words, first 100 words", "1", "no words")
+        Amount | None, Column("share of different words, first 100 words", "1", "no words")
     ]
     distinct_2: Annotated[
-        float | None,
+        Amount | None,
         Column("share of different word pairs, worst 100 words", "1", "fewer than 2 words"),
     ]
     distinct_3: Annotated[
-        float | None,
+        Amount | None,
         Column("share of different word triples, first 100 words", "1", "fewer than 3 words"),
     ]
     zlib_ratio: Annotated[
-        float | None, Column("compressed over plain size, worst 100 words", "1", "no words")
+        Amount | None, Column("compressed over plain size, worst 100 words", "1", "no words")
     ]
     dictionary_share: Annotated[
-        float | None, Column("share of words known in the prompt's language", "1", "no words")
+        Amount | None, Column("share of words known in the prompt's language", "1", "no words")
     ]
     language: Annotated[
         str | None, Column("language it reads like, ISO 639-1", null="can't be told")
     ]
     language_share: Annotated[
-        float | None, Column("share of words known in that language", "1", "can't be told")
+        Amount | None, Column("share of words known in that language", "1", "can't be told")
     ]
     echo_ratio: Annotated[
-        float | None,
+        Amount | None,
         Column("share of its word 5-grams that stand in the prompt", "1", "fewer than 5 words"),
     ]
     max_repeat_run: Annotated[
-        int, Column("longest direct succession of the same words or phrase, in repetitions")
+        Count, Column("longest direct succession of the same words or phrase, in repetitions")
     ]
     prompt_overlap: Annotated[
-        float | None,
+        Amount | None,
         Column("share of the prompt's content words found in it", "1", "the prompt has none"),
     ]
     similarity: Annotated[
-        float | None,
+        Real | None,
         Column("cosine of the embeddings of prompt and text", "1", "no embedding model was used"),
     ]
     judge_score: Annotated[
-        float | None, Column("the judge's score", "1", "no judge was asked, or it gave no score")
+        Amount | None, Column("the judge's score", "1", "no judge was asked, or it gave no score")
     ]
 
 
@@ -91,7 +90,7 @@ class Verdict(Signals):
     usable: Annotated[bool, Column("whether the rules find the text usable")]
     reasons: Annotated[tuple[str, ...], Column("why not: " + ", ".join(REASONS))]
     quality: Annotated[
-        float,
+        Amount,
         Column(
             "0 (far beyond a threshold) to 1 (far from all of them); see docs/evaluation.md", "1"
         ),
@@ -112,7 +111,7 @@ class Decision(Noun):
     reviewer: str
     decision: Literal["keep", "discard", "undecided"]
     note: str = ""
-    at: str
+    at: MomentText
     """UTC, ISO 8601, with microseconds: `now()`."""
 
 
@@ -146,9 +145,15 @@ def read_verdicts(paths: DataSetPaths) -> dict[str, Verdict]:
     if not paths.verdicts.exists():
         return {}
     verdicts = {}
-    for row in read_parquet(paths.verdicts).to_pylist():
-        row["reasons"] = as_list(row["reasons"])
-        verdicts[row["execution"]] = Verdict.model_validate(row)
+    try:
+        table = read_parquet(paths.verdicts).select(list(Verdict.model_fields))
+        # bit by bit: rows of Python objects take ten times the table's memory
+        for batch in table.to_batches(max_chunksize=10_000):
+            for row in batch.to_pylist():
+                row["reasons"] = as_list(row["reasons"])
+                verdicts[row["execution"]] = Verdict.model_validate(row)
+    except NOT_AS_WRITTEN as error:
+        raise ValueError("isn't a table of verdicts as this program writes it") from error
     return verdicts
 
 
@@ -173,10 +178,11 @@ def read_decisions(paths: DataSetPaths) -> list[Decision]:
     decisions = []
     for number, line in whole_lines(read_text(paths.reviews, errors="replace")):
         try:
-            decisions.append(Decision.model_validate_json(line))
-        except ValidationError as error:
+            decisions.append(Decision.model_validate(parsed(line, paths.reviews.name)))
+        except ValueError as error:
             raise ValueError(
-                f"{paths.reviews.name}: line {number} is no decision of a reviewer"
+                f"{paths.reviews.name}: line {number} is no decision of a reviewer "
+                f"({reason_of(error)})"
             ) from error
     return decisions
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from orchestrator.gpu.access import GpuAccess, open_gpu, simulated_access
 from orchestrator.gpu.devices import visible_gpus
-from orchestrator.nouns import ERROR_KINDS, Column, Effective, Noun, Setup
+from orchestrator.nouns import ERROR_KINDS, Amount, Column, Count, Effective, Noun, Setup
 
 
 class GenerationError(Exception):
@@ -81,10 +81,10 @@ class EngineColumns(Noun):
     attention: Annotated[str, Column("implementation of attention")] = "none"
     cache: Annotated[str, Column("kind of key-value cache")] = "none"
     offload_fraction: Annotated[
-        float,
+        Amount,
         Column("share of the weights' bytes outside the GPU (--cpu-offload); not quantized", "1"),
     ] = 0.0
-    threads: Annotated[int | None, Column("CPU threads of the engine", null="on a GPU")] = None
+    threads: Annotated[Count | None, Column("CPU threads of the engine", null="on a GPU")] = None
     gpu_uuid: Annotated[str | None, Column("identity of the GPU", null="no GPU")] = None
 
 

@@ -25,9 +25,11 @@ from typing import Any
 
 from orchestrator.dataset.json_lines import append_line, whole_lines
 from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.reading import parsed
 from orchestrator.dataset.verdicts import now, text_sha256
 from orchestrator.errors import UserError
 from orchestrator.evaluate.verdict import Text
+from orchestrator.outside_files import read_text
 
 TIMEOUT_S = 60.0
 TRIES = 3
@@ -131,15 +133,17 @@ class Judge:
         known: dict[tuple[str, str], float] = {}
         if not paths.judgements.exists():
             return known
-        text = paths.judgements.read_text(encoding="utf-8", errors="replace")
+        text = read_text(paths.judgements, errors="replace")
         for _, line in whole_lines(text):
             try:
-                kept = json.loads(line)
+                kept = parsed(line, paths.judgements.name)
                 if (kept["judge"], kept["template"]) != (self.model, TEMPLATE_SHA256):
                     continue
                 if kept["score"] is not None:
-                    known[kept["execution"], kept["text_sha256"]] = float(kept["score"])
-            except (ValueError, LookupError, TypeError):
+                    score = float(kept["score"])
+                    if 0 <= score <= 1:
+                        known[kept["execution"], kept["text_sha256"]] = score
+            except (ValueError, LookupError, TypeError, OverflowError):
                 continue
         return known
 

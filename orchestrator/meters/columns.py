@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from orchestrator.nouns import Column, Noun
+from orchestrator.nouns import Amount, Column, Count, Noun, Real, Seconds
 
 
 class NeighbourColumns(Noun):
     """Who else was on the GPU."""
 
     n_foreign_processes: Annotated[
-        int | None,
+        Count | None,
         Column(
             "other processes that computed on the GPU before or after the window",
             null="no GPU, or it doesn't tell",
@@ -23,27 +23,27 @@ class CodeCarbonColumns(Noun):
     """What CodeCarbon gives of a window."""
 
     energy_kwh: Annotated[
-        float | None,
+        Amount | None,
         Column("CodeCarbon's total of CPU, GPU and RAM, times the PUE", "kWh", "see notes"),
     ] = None
-    energy_j: Annotated[float | None, Column("energy_kwh in joules", "J", "see notes")] = None
+    energy_j: Annotated[Amount | None, Column("energy_kwh in joules", "J", "see notes")] = None
     emissions_kg: Annotated[
-        float | None,
+        Amount | None,
         Column("CO2 equivalent of energy_kwh by CodeCarbon's carbon intensity", "kg", "see notes"),
     ] = None
     gpu_energy_cc_j: Annotated[
-        float | None,
+        Amount | None,
         Column("GPU energy as CodeCarbon has it, times the PUE", "J", "no GPU, see notes"),
     ] = None
     cpu_energy_j: Annotated[
-        float | None,
+        Amount | None,
         Column("CPU energy by CodeCarbon; of a shared package an equal part", "J", "see notes"),
     ] = None
     cpu_method: Annotated[
         str | None, Column("rapl (measured), cpu_load or constant (models)", null="not measured")
     ] = None
     ram_energy_j: Annotated[
-        float | None, Column("RAM energy as CodeCarbon has it: a model", "J", "see notes")
+        Amount | None, Column("RAM energy as CodeCarbon has it: a model", "J", "see notes")
     ] = None
     ram_method: Annotated[str | None, Column("process_rss or constant", null="not measured")] = None
     ram_scope: Annotated[
@@ -63,7 +63,7 @@ class CodeCarbonColumns(Noun):
         ),
     ] = None
     pue: Annotated[
-        float | None,
+        Amount | None,
         Column(
             "what CodeCarbon's energies are multiplied by for the building's own use",
             "1",
@@ -76,10 +76,11 @@ class CounterColumns(Noun):
     """What the GPU's energy counter gives."""
 
     gpu_energy_counter_j: Annotated[
-        float | None, Column("GPU energy by NVML's counter", "J", "no GPU or no counter, see notes")
+        Amount | None,
+        Column("GPU energy by NVML's counter", "J", "no GPU or no counter, see notes"),
     ] = None
     counter_rest_j: Annotated[
-        float | None,
+        Real | None,
         Column(
             "part of it between the counter's steps and the window's two edges",
             "J",
@@ -87,10 +88,10 @@ class CounterColumns(Noun):
         ),
     ] = None
     counter_steps: Annotated[
-        int | None, Column("steps of the counter in the window", null="no GPU or no counter")
+        Count | None, Column("steps of the counter in the window", null="no GPU or no counter")
     ] = None
     counter_look_s: Annotated[
-        float | None,
+        Seconds | None,
         Column(
             "time between two looks at the counter around a step: how sharply it is seen",
             "s",
@@ -98,7 +99,7 @@ class CounterColumns(Noun):
         ),
     ] = None
     power_before_w: Annotated[
-        float | None,
+        Amount | None,
         Column(
             "mean power of the GPU in the counter's step before the window: idle, model loaded",
             "W",
@@ -106,7 +107,7 @@ class CounterColumns(Noun):
         ),
     ] = None
     counter_period_s: Annotated[
-        float | None, Column("time between two of them", "s", "no GPU or no counter")
+        Seconds | None, Column("time between two of them", "s", "no GPU or no counter")
     ] = None
 
 
@@ -114,7 +115,7 @@ class PowerColumns(Noun):
     """What polled power of the GPU gives."""
 
     gpu_energy_integrated_j: Annotated[
-        float | None,
+        Amount | None,
         Column("GPU energy by integrated power", "J", "no GPU or no samples, see notes"),
     ] = None
     power_semantics: Annotated[
@@ -122,11 +123,11 @@ class PowerColumns(Noun):
         Column("what the polled power is: instant, average_1s or unknown", null="no GPU"),
     ] = None
     temperature_begin_c: Annotated[
-        float | None,
+        Real | None,
         Column("temperature of the GPU as the window began", "°C", "no GPU, or it doesn't tell"),
     ] = None
     temperature_end_c: Annotated[
-        float | None,
+        Real | None,
         Column("temperature of the GPU as it ended", "°C", "no GPU, or it doesn't tell"),
     ] = None
     throttled: Annotated[

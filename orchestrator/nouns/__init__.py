@@ -3,10 +3,25 @@
 Units stand in the names: `_j` joules, `_kwh` kilowatt hours, `_s` seconds, `_w` watts, `_bytes`.
 """
 
-from orchestrator.nouns.base import Noun, digest
+from orchestrator.nouns.base import SOUND, Noun, digest
+from orchestrator.nouns.bounds import (
+    Amount,
+    Count,
+    Fact,
+    FolderName,
+    Moment,
+    MomentText,
+    Number,
+    PathBelow,
+    ProcessId,
+    Real,
+    Seconds,
+    Whole,
+    one_of,
+)
 from orchestrator.nouns.column import Column, columns_of, derived_values
 from orchestrator.nouns.effective import GREEDY_BELOW_TEMPERATURE, Effective, effective_of
-from orchestrator.nouns.machine import Listening, Machine, Profile
+from orchestrator.nouns.machine import MACHINE_NAME, Listening, Machine, MachineName, Profile
 from orchestrator.nouns.outcome import ERROR_KINDS, STATUSES
 from orchestrator.nouns.setup import QUANTIZATIONS, Quantization, Setup
 from orchestrator.nouns.slurm_settings import ModuleName, NodePath, Slurm, SlurmName
@@ -23,6 +38,19 @@ from orchestrator.nouns.trial import ANCHOR, TrialKey, TrialSpec, generation_see
 from orchestrator.nouns.use_case import LONGEST_PROMPT, Prompt, UseCase
 
 __all__ = [
+    "Amount",
+    "Count",
+    "Fact",
+    "FolderName",
+    "Moment",
+    "MomentText",
+    "Number",
+    "PathBelow",
+    "ProcessId",
+    "Real",
+    "Seconds",
+    "Whole",
+    "one_of",
     "ANCHOR",
     "Column",
     "Configuration",
@@ -33,6 +61,9 @@ __all__ = [
     "KINDS",
     "LONGEST_PROMPT",
     "Listening",
+    "MACHINE_NAME",
+    "MachineName",
+    "SOUND",
     "Machine",
     "ModuleName",
     "NodePath",

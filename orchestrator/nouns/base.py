@@ -8,11 +8,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+SOUND = ConfigDict(allow_inf_nan=False, str_max_length=2**24)
+"""Numbers are finite; texts are Unicode (which pydantic checks where their length is limited)."""
+
 
 class Noun(BaseModel):
     """Base of all values: frozen, and no unknown key passes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", **SOUND)
 
 
 def digest(value: Any, length: int = 12) -> str:

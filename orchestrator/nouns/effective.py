@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.nouns.base import Noun
+from orchestrator.nouns.bounds import Count, Real
 from orchestrator.nouns.space import Configuration
 
 GREEDY_BELOW_TEMPERATURE = 1e-5
@@ -12,11 +13,11 @@ GREEDY_BELOW_TEMPERATURE = 1e-5
 class Effective(Noun):
     """What really runs for a configuration, once limits and dormant parameters are resolved."""
 
-    max_length: int
+    max_length: Count
     do_sample: bool
-    temperature: float | None
-    top_p: float | None
-    top_k: int | None
+    temperature: Real | None
+    top_p: Real | None
+    top_k: Count | None
     dormant: tuple[str, ...]
     """Parameters whose value changes nothing under this configuration."""
     limits: tuple[str, ...]

@@ -10,6 +10,10 @@ from orchestrator.nouns.base import Noun
 from orchestrator.nouns.slurm_settings import Slurm
 from orchestrator.nouns.space import KINDS, Parameter
 
+MACHINE_NAME = r"^[a-z0-9][a-z0-9_-]{0,31}$"
+"""What a kind of machine may be called."""
+MachineName = Annotated[str, Field(pattern=MACHINE_NAME)]
+
 
 class Profile(Noun):
     """What a kind of machine changes in the defaults; flags given by the user beat it."""
@@ -55,7 +59,7 @@ class Machine(Noun):
     Its name is a level of the data set's folders, and the label `machine` of a Ray node.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
+    name: MachineName
     description: str = ""
     accelerator: Literal["gpu", "cpu"]
     country_iso_code: str | None = Field(default=None, pattern=r"^[A-Z]{3}$")

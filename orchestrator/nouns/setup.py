@@ -7,16 +7,17 @@ from typing import Any, Literal, Self
 from pydantic import model_validator
 
 from orchestrator.nouns.base import Noun
+from orchestrator.nouns.bounds import Count, Fact, FolderName, Number, Real, Whole
 
 
 class Quantization(Noun):
     """The whole bitsandbytes record; two records that differ anywhere never share a config hash."""
 
     name: str
-    bits: int | None
+    bits: Count | None
     quant_type: str | None = None
     double_quant: bool | None = None
-    int8_threshold: float | None = None
+    int8_threshold: Real | None = None
 
 
 QUANTIZATIONS = {
@@ -30,28 +31,28 @@ QUANTIZATIONS = {
 class Setup(Noun):
     """What besides the configuration decides an execution; part of the config hash."""
 
-    seed: int
+    seed: Whole
     """The sweep's seed: every generation's seed is derived from it."""
-    model: str
+    model: FolderName
     revision: str
     """Where the weights come from and which they are.
 
     'hub:<commit>', 'gguf:<sha256>', 'local:<fingerprint>' or 'random:...'.
     """
     engine: str
-    engine_options: dict[str, bool | int | float | str] = {}
+    engine_options: dict[str, Fact] = {}
     """The options of the engine that are not at their default, by name (engine/__init__.py)."""
     quantization: Quantization
     compute_dtype: str = "auto"
     """As requested; 'auto' is resolved for the device, and the trial records what ran."""
-    batch_size: int = 1
+    batch_size: Number = 1
     chat_template: Literal["auto", "off"] = "auto"
     length_mode: Literal["natural", "fixed"] = "natural"
     """'fixed' forbids an early end: as many tokens as max_length admits."""
     length_of: Literal["text", "new tokens"] = "text"
     """What max_length counts: the whole text with its prompt, or the new tokens alone."""
     beyond_context: bool = False
-    use_case: str
+    use_case: FolderName
     prompts_sha256: str
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from orchestrator.nouns.base import Noun
+from orchestrator.nouns.bounds import Count, FolderName, Real
 
 PARAMETERS = ("max_length", "top_p", "top_k", "temperature")
 """The four swept hyperparameters, in the order of the report; the axes of every design."""
@@ -105,7 +106,7 @@ class Space(Noun):
     """The ranges of the four hyperparameters and the sampler that draws from them."""
 
     name: str
-    sampler: str
+    sampler: FolderName
     options: dict[str, Any] = {}
     parameters: Parameters
 
@@ -120,10 +121,10 @@ class Space(Noun):
 class Configuration(Noun):
     """One point of the space: the requested values."""
 
-    max_length: int
-    top_p: float
-    top_k: int
-    temperature: float
+    max_length: Count
+    top_p: Real
+    top_k: Count
+    temperature: Real
 
     @classmethod
     def at(cls, space: Space, point: list[float]) -> Configuration:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from orchestrator.nouns.base import Noun, digest
+from orchestrator.nouns.bounds import Count, FolderName, Number
 from orchestrator.nouns.setup import Setup
 from orchestrator.nouns.space import Configuration
 from orchestrator.nouns.use_case import Prompt
@@ -26,17 +29,17 @@ TrialKey = tuple[str, str, str, str, int]
 class TrialSpec(Noun):
     """One trial as it is scheduled: a configuration on the prompts of a use case, on one GPU."""
 
-    sweep_id: str
-    strategy: str
-    config_index: int
+    sweep_id: FolderName
+    strategy: FolderName
+    config_index: Count
     """Number of the configuration in its design, from 0; of an anchor always 0."""
-    repeat: int
-    attempt: int = 1
-    order_index: int
+    repeat: Number
+    attempt: Number = 1
+    order_index: Count
     """Place in the order in which the sweep's trials are handed out, from 0."""
     configuration: Configuration
     setup: Setup
-    prompts: tuple[Prompt, ...]
+    prompts: tuple[Prompt, ...] = Field(min_length=1)
     """The prompts that this attempt has to run."""
     model_ref: str
     """How a worker finds the weights: what the user wrote after --model."""

@@ -6,6 +6,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from orchestrator.nouns.base import Noun
+from orchestrator.nouns.bounds import Number
 
 LONGEST_PROMPT = 100_000
 """Characters: several times the context of the models that are known here; more is a mistake."""
@@ -44,5 +45,5 @@ class UseCase(Noun):
 class Prompt(Noun):
     """One prompt of a use case, numbered from 1."""
 
-    number: int
+    number: Number
     text: str

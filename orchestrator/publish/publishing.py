@@ -15,6 +15,7 @@ from orchestrator.dataset.paths import DataSetPaths, write_atomically
 from orchestrator.dataset.reading import file_sha256
 from orchestrator.dataset.tables import Trials
 from orchestrator.errors import UserError
+from orchestrator.outside_files import read_bytes
 from orchestrator.publish.card import card
 from orchestrator.publish.card_figures import Content, content_of
 from orchestrator.publish.croissant import croissant
@@ -71,7 +72,7 @@ def _check_unedited(paths: DataSetPaths, files: dict[Path, str]) -> None:
         sha256 = file_sha256(path)
         if any(hashes.get(path.name) == sha256 for hashes in known):
             continue
-        present = path.read_bytes()
+        present = read_bytes(path)
         # a file that holds just this text loses nothing
         if present != text.encode() and not present.startswith(PLACEHOLDER.encode()):
             raise UserError(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import codecs
 import getpass
-import json
 import re
 import socket
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from orchestrator.dataset.checksums import published_files
 from orchestrator.dataset.delimited import Record, read_delimited
 from orchestrator.dataset.findings import Finding, Severity
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.reading import reason_of
+from orchestrator.dataset.reading import TooManyValuesError, parsed, reason_of
 from orchestrator.outside_files import read_bytes
 
 RULES = {
@@ -176,7 +175,11 @@ class Scanner:
             found = self._in_table(data)
             return {self._finding(where, *match, by_model=by_model) for match in found}
         findings = set()
-        for place, text, by_model in _parts(path, _decoded(data)):
+        try:
+            parts = list(_parts(path, _decoded(data)))
+        except TooManyValuesError as error:
+            return {Finding("error", where, f"can't be scanned: {reason_of(error)}")}
+        for place, text, by_model in parts:
             matches = chain(self.matches(text), column_matches(place, text.partition("=")[2]))
             for rule, what in matches:
                 findings.add(self._finding(where, place, rule, what, by_model=by_model))
@@ -293,7 +296,9 @@ def _document(text: str) -> Iterator[tuple[str, str, bool]]:
     if not text:
         return
     try:
-        yield from _values(json.loads(text))
+        yield from _values(parsed(text, ""))
+    except TooManyValuesError:
+        raise
     except (ValueError, RecursionError):
         yield "", text, False
 

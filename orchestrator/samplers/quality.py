@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from orchestrator.nouns import PARAMETERS, Configuration, Noun, Space, effective_of
+from orchestrator.nouns import PARAMETERS, Configuration, Count, Noun, Real, Space, effective_of
 
 
 class DesignQuality(Noun):
     """The quality of a design, as the plan prints it and the sweep's file stores it."""
 
-    points: int
+    points: Count
     """The number of configurations."""
-    effective: int
+    effective: Count
     """The number of different configurations once limits and dormant parameters are resolved."""
-    discrepancy: float | None
+    discrepancy: Real | None
     """The centered L2 discrepancy in the unit cube (scipy.stats.qmc.discrepancy); 0 is best.
 
     Null for one point, or if no axis varies."""
-    coverage: dict[str, float]
+    coverage: dict[str, Real]
     """Axis -> the share of its equal strata that have a point.
 
     There are as many strata as points, or as values if an integer axis has fewer. A Latin

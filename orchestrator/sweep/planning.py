@@ -11,11 +11,11 @@ import contextlib
 import hashlib
 from collections import defaultdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from orchestrator import __version__
 from orchestrator.dataset.drift import changed_files, mixed_weights, other_weights
+from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.remaining import relevant
 from orchestrator.dataset.sweep_plan import PLAN_VERSION, PlannedTrial, SweepPlan, read_plan
 from orchestrator.dataset.tables import Trials
@@ -223,7 +223,7 @@ def _with_anchors(plan: SweepPlan, model: str, block: list[PlannedTrial]) -> lis
     return result
 
 
-def neighbours(plan: SweepPlan, sweeps: Path) -> list[str]:
+def neighbours(plan: SweepPlan, paths: DataSetPaths) -> list[str]:
     """A sentence for each other sweep in the data set that differs only in what a file says.
 
     A file was edited between two runs, or the design can't grow and was asked for with another
@@ -231,7 +231,7 @@ def neighbours(plan: SweepPlan, sweeps: Path) -> list[str]:
     left out.
     """
     notes = []
-    for path in sorted(sweeps.glob("[!.]*.json")):
+    for path in paths.plans():
         # a broken plan is told by `validate`; it must not keep another sweep from starting
         with contextlib.suppress(UserError, RecursionError):
             other = read_plan(path)

@@ -145,7 +145,7 @@ def prepare(resolved: Resolved, plan: SweepPlan, rerun: tuple[str, ...] = ()) ->
         raise UserError(*(f"{paths.root}/{fault}: {remedy}" for fault in faults))
     check_trials_weights(plan, trials)
     # a sweep that is resumed has its note from its first run
-    beside = [] if before else neighbours(plan, paths.sweeps)
+    beside = [] if before else neighbours(plan, paths)
     return Prepared(
         resolved=resolved,
         plan=plan,

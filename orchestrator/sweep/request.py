@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from orchestrator.dataset.sweep_plan import MOST_TRIALS
 from orchestrator.engine import ENGINES, flag_of
 from orchestrator.errors import UserError
 from orchestrator.machine_files import country, detect, read_machine
@@ -41,8 +42,6 @@ T = TypeVar("T")
 DEFAULT_SAMPLES = 20
 MOST_SAMPLES = 20_000
 """More is a mistake: at a minute a trial it is a fortnight on one GPU."""
-MOST_TRIALS = 200_000
-"""Over all models, use cases and repeats: planning them takes a minute and a gigabyte."""
 GPU_MODEL, CPU_MODEL = "llama2", "smollm2"
 ANY, EACH = "any", "each"
 """--machine for a cluster: a trial runs on whichever is free, or every kind runs all of them."""

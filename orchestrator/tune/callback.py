@@ -19,6 +19,7 @@ from orchestrator.dataset.drift import StartConditions, marked
 from orchestrator.dataset.recorder import Recorder
 from orchestrator.dataset.trial_files import Measured, Origin
 from orchestrator.evaluate.verdict import learned_figures
+from orchestrator.outside_files import read_text
 from orchestrator.tune.halt import Halt
 from orchestrator.tune.observers import Observer
 from orchestrator.tune.retry import may_be_retried, rest_of
@@ -240,8 +241,8 @@ class TakingInStopper(Stopper):  # type: ignore[misc]  # ray has no types
 
 def _reason(trial: Any) -> str:
     """The error that Tune wrote down for a trial, on one line."""
-    with contextlib.suppress(OSError, TypeError):
-        text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+    with contextlib.suppress(OSError, TypeError, ValueError):
+        text = read_text(Path(trial.error_file), errors="replace")
         lines = text.strip().splitlines()
         # a traceback ends with its error; logs of Ray may follow
         named = [line for line in lines if "Error: " in line]

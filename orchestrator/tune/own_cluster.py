@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from orchestrator.engine.cache import cache_folder
 from orchestrator.nouns import Noun
+from orchestrator.outside_files import first_bytes
 
 
 class Attachment(Noun):
@@ -35,6 +34,6 @@ def attachment_file() -> Path:
 def attachment() -> Attachment | None:
     """The node that was recorded, whether or not it is alive; None where there is none."""
     try:
-        return Attachment.model_validate_json(attachment_file().read_bytes()[:4096])
-    except (OSError, ValidationError):
+        return Attachment.model_validate_json(first_bytes(attachment_file(), 4096))
+    except (OSError, ValueError):
         return None

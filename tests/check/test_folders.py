@@ -173,12 +173,18 @@ def test_files_beside_are_hashed(paths: DataSetPaths, name: str) -> None:
         ),
         (
             lambda c: c["executions"][0].update(prompt_number=77),
-            "prompt 77: is none of the trial's prompts",
+            "trial.json: prompt 77 is none of the trial's prompts",
         ),
         (lambda c: c["executions"][1].update(c["executions"][0]), "prompt 1: occurs twice"),
-        (lambda c: c["executions"][0].update(energy_j=-1.0), "energy_j: -1.0 must be 0 or more"),
+        (
+            lambda c: c["executions"][0].update(energy_j=-1.0),
+            "executions.0.energy_j: Input should be greater than or equal to 0",
+        ),
         (lambda c: c["executions"][0].update(output_text=None), "is ok but has no text"),
-        (lambda c: c["executions"][0].update(status="perfect"), "status 'perfect'"),
+        (
+            lambda c: c["executions"][0].update(status="perfect"),
+            "executions.0.status: String",
+        ),
         (lambda c: c["codecarbon"].pop(), "2 CodeCarbon records for 3 executions"),
     ],
 )

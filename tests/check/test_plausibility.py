@@ -248,7 +248,11 @@ def test_imported_files_that_were_edited_or_lost(paths: DataSetPaths) -> None:
     copy = paths.imports / "pc" / "emissions.csv"
     copy.parent.mkdir(parents=True)
     copy.write_text("duration,energy_consumed\n1,1\n")
-    by = {"source": "old/emissions.csv", "imported_at": "2026-01-02", "imported_by": "me"}
+    by = {
+        "source": "old/emissions.csv",
+        "imported_at": "2026-01-02T00:00:00+00:00",
+        "imported_by": "me",
+    }
     write_provenance(paths, [ImportedFile(path="pc/emissions.csv", sha256=file_sha256(copy), **by)])
     assert found(paths) == [
         "error: imported.parquet: is missing; import the same folder again to rebuild it"
@@ -262,9 +266,8 @@ def test_imported_files_that_were_edited_or_lost(paths: DataSetPaths) -> None:
     copy.unlink()
     assert found(paths) == ["error: imported/pc/emissions.csv: is missing; import it again"]
     paths.provenance.write_text("{}")
-    assert found(paths) == [
-        "error: imported/import.json: isn't a list of imported files as this program writes it"
-    ]
+    (said,) = found(paths)
+    assert said.startswith("error: imported/import.json: isn't a list of imported files")
 
 
 def test_checksums_of_a_published_data_set(paths: DataSetPaths) -> None:

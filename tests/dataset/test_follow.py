@@ -137,8 +137,8 @@ def test_two_thousand_trials_are_read_once(
     monkeypatch.setattr(Path, "iterdir", lambda self: listed.append(self) or iterdir(self))
     for _ in range(3):
         assert not follower.look()
-    assert (len(read), listed) == (2000, [])
+    assert (len(read), folder in listed) == (2000, False)
     (folder / "2000-r1").mkdir()
     (folder / "2000-r1" / "trial.json").touch()
     assert follower.look()
-    assert (read[2000:], listed) == (["2000-r1"], [folder])
+    assert (read[2000:], listed.count(folder)) == (["2000-r1"], 1)

@@ -79,6 +79,9 @@ def holding(start: Start, out: Path) -> subprocess.Popen[str]:
     return process
 
 
+SINCE = "2026-01-02T03:04:05+00:00"
+
+
 def forge(out: Path, **changes: Any) -> Path:
     """The file of a holder that is not this process, without the system's lock."""
     out.mkdir(parents=True, exist_ok=True)
@@ -451,8 +454,8 @@ def test_another_host_lives_for_verbs_that_only_read_while_it_beats(out: Path) -
 
 
 def test_a_holder_is_what_was_written(out: Path) -> None:
-    forge(out, host="h", pid=1, process="boot 2", since="s")
-    assert holder_of(out) == Holder(host="h", pid=1, process="boot 2", since="s")
+    forge(out, host="h", pid=1, process="boot 2", since=SINCE)
+    assert holder_of(out) == Holder(host="h", pid=1, process="boot 2", since=SINCE)
 
 
 def test_times_leave_several_beats_before_a_lock_is_stale() -> None:

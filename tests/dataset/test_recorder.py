@@ -125,9 +125,10 @@ def test_tables_that_wait_are_written_in_the_end(
 ) -> None:
     """Those of a large data set are written once a tenth is new."""
     monkeypatch.setattr(tables, "FRESH_ROWS", 0)
-    record(recorder, *range(1, 21))
-    recorder.seal("pc", SPEC)
-    second = SPEC.model_copy(update={"repeat": 2})
+    first = builders.spec(prompts=builders.prompts(f"Prompt {n}." for n in range(20)))
+    record(recorder, *range(1, 21), spec=first)
+    recorder.seal("pc", first)
+    second = first.model_copy(update={"repeat": 2})
     record(recorder, 1, spec=second)
     recorder.seal("pc", second)
     assert pq.read_table(paths.executions).num_rows == 20

@@ -20,7 +20,6 @@ def trial(
     """A trial of a session, with anchors as (joules, trials that had begun)."""
     record = builders.record(
         builders.spec(config_index=number),
-        executions=[],
         session_id=session,
         session_started_at=BEGAN,
         session_trial=number,

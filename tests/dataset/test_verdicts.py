@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,7 +106,9 @@ def test_a_line_that_is_no_decision_is_named(tmp_path: Path) -> None:
     append_decision(paths, decision("keep"))
     with paths.reviews.open("a") as stream:
         stream.write('{"execution": 1}\n')
-    with pytest.raises(ValueError, match=r"^reviews\.jsonl: line 2 is no decision of a reviewer$"):
+    with pytest.raises(
+        ValueError, match=r"^reviews\.jsonl: line 2 is no decision of a reviewer \(execution: "
+    ):
         read_decisions(paths)
 
 
@@ -258,3 +262,13 @@ def test_unreadable_judgements_are_a_fault_that_costs_only_themselves(tmp_path: 
         ("error", "verdicts.parquet"),
         ("error", "reviews.jsonl"),
     ]
+
+
+@pytest.mark.parametrize("columns", [{"a": [1]}, {"execution": ["x"], "reasons": [5]}])
+def test_another_table_under_the_name_of_the_verdicts(
+    paths: DataSetPaths, columns: dict[str, list[object]]
+) -> None:
+    paths.root.mkdir()
+    pq.write_table(pa.table(columns), paths.verdicts)
+    with pytest.raises(ValueError, match="isn't a table of verdicts as this program writes it"):
+        read_verdicts(paths)

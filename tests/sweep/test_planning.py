@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from scipy.stats import spearmanr
 
+from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.sweep_plan import SweepPlan, read_plan, write_plan
 from orchestrator.errors import UserError
 from orchestrator.nouns import ANCHOR, PARAMETERS
@@ -346,19 +347,19 @@ def test_what_was_edited_between_two_runs_is_named(plan: Plan, tmp_path: Path) -
         {"use_cases": ("fantasyWorld",)},
     ):
         assert (
-            neighbours(plan("lhs", **{"ranges": (), "samples": 9, **other}), tmp_path / "sweeps")
+            neighbours(plan("lhs", **{"ranges": (), "samples": 9, **other}), DataSetPaths(tmp_path))
             == []
         ), "asked for on purpose"
-    assert neighbours(old, tmp_path / "sweeps") == []
-    assert neighbours(plan("lhs", ranges=(), seed=5), tmp_path / "sweeps") == [], (
+    assert neighbours(old, DataSetPaths(tmp_path)) == []
+    assert neighbours(plan("lhs", ranges=(), seed=5), DataSetPaths(tmp_path)) == [], (
         "another seed is asked for on purpose"
     )
-    (note,) = neighbours(plan("lhs", ranges=("top_k=5:50",)), tmp_path / "sweeps")
+    (note,) = neighbours(plan("lhs", ranges=("top_k=5:50",)), DataSetPaths(tmp_path))
     said = f"sweep {old.id} in this data set differs in top_k (0..100 -> 5..50)"
     assert note == f"{said}: this is a new sweep beside it"
-    (note,) = neighbours(plan("lhs", ranges=(), samples=9), tmp_path / "sweeps")
+    (note,) = neighbours(plan("lhs", ranges=(), samples=9), DataSetPaths(tmp_path))
     assert "differs in samples (8 -> 9)" in note
     (tmp_path / "prompts").mkdir()
     (tmp_path / "prompts" / "fantasyWorld.yaml").write_text("prompts: [Something else.]\n")
-    (note,) = neighbours(plan("lhs", ranges=()), tmp_path / "sweeps")
+    (note,) = neighbours(plan("lhs", ranges=()), DataSetPaths(tmp_path))
     assert "differs in prompts of fantasyWorld:" in note

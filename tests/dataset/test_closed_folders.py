@@ -1,0 +1,123 @@
+"""A folder of a data set that the system keeps closed is never taken for an empty one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.tables import rebuild
+from orchestrator.errors import UserError
+from tests import builders
+from tests.commandline import Outcome
+
+NOBODY = 65534
+PLAN = ("--space", "sobol", "--engine", "simulated", "--model", "smollm2", "--samples", "2")
+
+Call = Callable[..., Outcome]
+
+
+@pytest.fixture
+def whole(paths: DataSetPaths) -> DataSetPaths:
+    """A data set of one trial, with its tables."""
+    spec = builders.spec()
+    builders.seal_trial(paths, spec, [builders.measured(p.number, of=spec) for p in spec.prompts])
+    paths.sweeps.mkdir()
+    rebuild(paths)
+    return paths
+
+
+@pytest.fixture
+def closed(whole: DataSetPaths, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Closes a folder for this process, also where it is root's."""
+
+    def close(folder: Path) -> None:
+        iterdir, stat = Path.iterdir, Path.stat
+
+        def refuse(path: Path) -> None:
+            if path == folder:
+                raise PermissionError(13, "Permission denied", str(path))
+
+        def closed_iterdir(self: Path) -> object:
+            refuse(self)
+            return iterdir(self)
+
+        def closed_stat(self: Path, **named: bool) -> os.stat_result:
+            refuse(self.parent)
+            return stat(self, **named)
+
+        monkeypatch.setattr(Path, "iterdir", closed_iterdir)
+        monkeypatch.setattr(Path, "stat", closed_stat)
+
+    return close
+
+
+@pytest.mark.parametrize("level", range(6))
+@pytest.mark.parametrize(
+    "verb", [("status",), ("validate",), ("summarize",), ("evaluate",), ("plan", *PLAN)]
+)
+def test_every_verb_names_the_folder(
+    whole: DataSetPaths,
+    closed: Callable[[Path], None],
+    call: Call,
+    level: int,
+    verb: tuple[str, ...],
+) -> None:
+    """From the data set's own folder down to a trial's."""
+    trial = whole.trial("pc", builders.spec())
+    folder = [trial, *trial.parents][5 - level]
+    before = whole.executions.read_bytes()
+    closed(folder)
+    done = call(*verb, "--out", str(whole.root))
+    assert done.code == 2
+    assert f"error: {folder}: can't be read (Permission denied)" in done.err
+    assert whole.executions.read_bytes() == before
+
+
+def test_plans_that_cannot_be_listed_are_not_no_plans(
+    whole: DataSetPaths, closed: Callable[[Path], None]
+) -> None:
+    closed(whole.sweeps)
+    with pytest.raises(UserError, match="sweeps: can't be read"):
+        whole.plans()
+
+
+def test_what_is_no_machine_of_the_data_set_may_be_closed(
+    whole: DataSetPaths, closed: Callable[[Path], None]
+) -> None:
+    """As lost+found is on a disk of its own."""
+    (whole.root / "lost+found").mkdir()
+    closed(whole.root / "lost+found")
+    assert len(whole.sealed_trials()) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+@pytest.mark.parametrize("mode", [0o000, 0o111, 0o444])
+def test_an_ordinary_user_is_told(whole: DataSetPaths, tmp_path: Path, mode: int) -> None:
+    folder = whole.use_case_folders()[0]
+    for path in (tmp_path, *tmp_path.parents):
+        if path.stat().st_mode & 0o005 != 0o005:
+            path.chmod(0o755)  # pytest's folders are their owner's alone
+    folder.chmod(mode)
+    code = (
+        "import os, sys; os.setuid(int(sys.argv[1]))\n"
+        "from pathlib import Path\n"
+        "from orchestrator.dataset.paths import DataSetPaths\n"
+        "from orchestrator.errors import UserError\n"
+        "try: print(DataSetPaths(Path(sys.argv[2])).sealed_trials())\n"
+        "except UserError as error: print(error)\n"
+    )
+    # imported as root: the other user may not be able to read the program
+    code = "import orchestrator.dataset.paths, orchestrator.errors\n" + code
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(NOBODY), str(whole.root)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "can't be read (Permission denied)" in done.stdout
