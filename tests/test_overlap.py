@@ -287,7 +287,7 @@ def test_two_imports_come_one_after_the_other(
 ) -> None:
     """Else the second would write import.json without the entries of the first."""
     for name in ("one", "two"):
-        write(tmp_path / name / PLACE / name, table({}))
+        write(tmp_path / name / PLACE / name, table({"run_id": name}))
     waits = threading.Event()
 
     def second() -> None:

@@ -21,7 +21,7 @@ from orchestrator.sweep.estimate import Figures
 from orchestrator.sweep.prepare import Prepared
 from orchestrator.sweep.run import RunObserver
 from orchestrator.sweep.totals import Totals
-from orchestrator.units import duration
+from orchestrator.units import duration, plural
 from orchestrator.unknowns import known
 from orchestrator.yaml_files import printable
 
@@ -160,10 +160,12 @@ class Live(RunObserver):
 
     def draining(self, why: str, running: int) -> None:
         """Nothing more is started."""
-        self.say(
-            f"{why}: nothing more is started, {running} running prompts finish (a second signal "
-            "stops at once)"
-        )
+        line = f"{why}: nothing more is started"
+        if running:
+            line += (
+                f", {plural(running, 'running prompt')} to finish (a second signal stops at once)"
+            )
+        self.say(line)
         self._show("draining")
 
     def finished(self) -> None:

@@ -65,8 +65,10 @@ def report(
     from orchestrator.report.execution_frame import read_data
     from orchestrator.report.page import comparison_page, page
     from orchestrator.report.page_content import tables
+    from orchestrator.report.style import keep_fonts_in_cache
     from orchestrator.report.table_export import EXPORTS
 
+    keep_fonts_in_cache()
     if folders:
         for folder in folders:
             check_data_set(folder, "--compare ")
@@ -147,8 +149,10 @@ def plot(*, name: str | None, out: Path, file: Path | None) -> None:
     from orchestrator.report.charts import CHARTS
     from orchestrator.report.execution_frame import read_data
     from orchestrator.report.page import write_figure
+    from orchestrator.report.style import keep_fonts_in_cache
     from orchestrator.yaml_files import nearest
 
+    keep_fonts_in_cache()
     if name is None:
         for known, chart in CHARTS.items():
             click.echo(f"{known:<16}{chart.title}")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+
+from orchestrator.engine.cache import cache_folder
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """The palette of Okabe and Ito (2008) without its yellow, which is hard to see on white paper."""
@@ -20,6 +23,14 @@ RC = {
     "figure.constrained_layout.use": True,
 }
 """Settings of matplotlib under which every chart is drawn."""
+
+
+def keep_fonts_in_cache() -> None:
+    """Let matplotlib keep its list of fonts in this program's cache folder, not in ~/.config.
+
+    Call it before matplotlib is imported. A folder that the user chose stays.
+    """
+    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
 
 
 def looks(names: Iterable[str]) -> dict[str, tuple[str, str]]:

@@ -195,8 +195,8 @@ def run(
 ) -> None:
     """Run until all searchers end or `halt` says so. What runs then is sealed with what it has.
 
-    `on_drain` hears once why nothing more is started, and how many prompts still run; `on_look` is
-    called every LOOK_S.
+    `on_drain` hears once why nothing more is started, and how many prompts are to finish;
+    `on_look` is called every LOOK_S.
 
     Raises UserError where the sweep can't go on or the data set can't be written, and
     KeyboardInterrupt after a Ctrl-C.
@@ -341,7 +341,7 @@ def _wait(
         why = _why_draining(halt)
         if why and not told:
             told = True
-            on_drain(why, halt.running())
+            on_drain(why, 0 if halt.at_once else halt.running())
         if halt.stop_all():
             stop_by = min(stop_by, time.monotonic() + STOP_S)
 

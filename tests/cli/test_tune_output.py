@@ -164,3 +164,21 @@ def test_energies_of_a_simulated_gpu_are_named_so() -> None:
     ).text()
     assert "GPU energy (counter) 100 J" in text
     assert "SIMULATED GPU energy (counter) 50 J" in text
+
+
+@pytest.mark.parametrize(
+    ("running", "said"),
+    [
+        (0, "SIGTERM: nothing more is started"),
+        (
+            2,
+            "SIGTERM: nothing more is started, 2 running prompts to finish (a second signal stops "
+            "at once)",
+        ),
+    ],
+)
+def test_a_drain_says_what_is_to_finish(
+    running: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Live([]).draining("SIGTERM", running)
+    assert capsys.readouterr().out.splitlines()[0] == said

@@ -66,7 +66,7 @@ def test_a_job_that_is_ended_drains(orchestrator: Orchestrator, trials: Trials, 
         driver.send_signal(signal.SIGTERM)
         os.killpg(driver.pid, signal.SIGTERM)
     said = ended(driver, 75)
-    assert "SIGTERM: nothing more is started, 1 running prompts finish" in said
+    assert "SIGTERM: nothing more is started, 1 running prompt to finish" in said
     left = re.search(r"Drained in [\d.]+ s \(SIGTERM\): (\d) executions are left", said)
     assert left, said
     assert before < len(keys(trials(out))) == 6 - int(left[1]), "the running prompt was finished"

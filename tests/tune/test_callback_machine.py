@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from orchestrator.check.folders import validate_folders
+from orchestrator.dataset.leftovers import alone
 from orchestrator.dataset.lock import LOCK_FILE, held
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.remaining import FinishedExecutions
@@ -74,6 +75,8 @@ class SweepLife(RuleBasedStateMachine):
         self.n_drivers += 1
         lock = self.stack.enter_context(held(self.paths.root, lambda _line: None))
         seal_left(self.paths)
+        with alone(self.paths, lambda _line: None):
+            pass  # only to remove what killed writers left
         trials, faults = read_all(self.paths)
         assert faults == []
         finished = FinishedExecutions(trials, "pc")
