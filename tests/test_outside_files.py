@@ -131,8 +131,9 @@ ALLOWED = {
     "orchestrator/tune/prometheus_targets.py": "this program's own files in this user's folder",
     "orchestrator/tune/session.py": "a new file of this user",
     "orchestrator/tune/temp_folders.py": "folders of Ray's own files",
+    "orchestrator/engine/cache.py": "names in this program's own cache",
+    "orchestrator/engine/integrity.py": "names of files that outside_files opens",
     "orchestrator/engine/weights.py": "weights, whose reader has tests of its own",
-    "orchestrator/importer/import_tree.py": "names of files that outside_files opens",
     "orchestrator/yaml_files.py": "names of files that outside_files opens",
 }
 """File -> why it may open or list files by other means."""

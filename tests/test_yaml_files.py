@@ -392,7 +392,7 @@ def test_a_date_is_a_text() -> None:
 
 def test_a_pipe_is_no_file_of_settings() -> None:
     os.mkfifo("pipe.yaml")
-    with pytest.raises(UserError, match=r"^pipe\.yaml: is a pipe, not a file; give a text in "):
+    with pytest.raises(UserError, match=r"^pipe\.yaml: is a pipe, not a file; give a file of "):
         load_yaml(Path("pipe.yaml"))
 
 

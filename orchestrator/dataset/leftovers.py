@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from orchestrator.dataset.lock import WRITES, writing
-from orchestrator.dataset.paths import WORKING_FILES, DataSetPaths
+from orchestrator.dataset.paths import WORKING_FILES, DataSetPaths, leads_into, names_in
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 """Names that `write_atomically` gives to files that it hasn't finished."""
@@ -31,7 +31,7 @@ def _remove_leftovers(paths: DataSetPaths) -> None:
     """Remove half-written files, those of a running trial in a sealed one, and half-copied trials.
 
     None of them belongs to a program that lives, since all write them inside `writing`. Unfinished
-    trials stay as they are. Raises OSError.
+    trials stay as they are. Raises OSError, and UserError where a folder can't be read.
     """
     for file in _leftovers(paths):
         file.unlink(missing_ok=True)
@@ -46,7 +46,7 @@ def _leftovers(paths: DataSetPaths) -> Iterator[Path]:
     trials = paths.sealed_trials()
     for folder in (*folders, *trials):
         if _is_inside(paths, folder):
-            yield from (path for path in folder.glob(".*.tmp") if TEMPORARY.fullmatch(path.name))
+            yield from (folder / name for name in names_in(folder) if TEMPORARY.fullmatch(name))
     # a sealing that was interrupted after its rename
     for folder in trials:
         if _is_inside(paths, folder):
@@ -55,4 +55,4 @@ def _leftovers(paths: DataSetPaths) -> Iterator[Path]:
 
 def _is_inside(paths: DataSetPaths, folder: Path) -> bool:
     """Whether a folder is there and no link leads out of the data set on the way to it."""
-    return folder.is_dir() and folder.resolve().is_relative_to(paths.root.resolve())
+    return folder.is_dir() and leads_into(folder, paths.root)

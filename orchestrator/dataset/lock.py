@@ -100,7 +100,11 @@ class Lock:
         It doesn't if the folder was removed or replaced, or if another host took the lock over, as
         it may after this one was suspended for long.
         """
-        return _is(self._path, self._handle) and _named_in(self._path) == self._mine
+        try:
+            there = _is(self._path, self._handle)
+        except OSError:  # nobody can write there now
+            return False
+        return there and _named_in(self._path) == self._mine
 
     def _beats(self) -> None:
         """Touch the lock file until the lock is released."""
@@ -284,10 +288,10 @@ def _written(handle: int, doing: str) -> Holder:
 
 
 def _is(path: Path, handle: int) -> bool:
-    """Whether a path still leads to this open file."""
+    """Whether a path still leads to this open file. Raises OSError where the system won't tell."""
     try:
         return os.path.samestat(path.stat(), os.fstat(handle))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 

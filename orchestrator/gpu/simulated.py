@@ -84,8 +84,10 @@ class GpuTruth(Noun):
     counter_lag_s: NonNegativeFloat = 0.0
     """How old the energy is that the counter shows."""
     has_counter: bool = True
-    counter_frozen_from_s: float = math.inf
-    counter_resets_at_s: float = math.inf
+    counter_frozen_from_s: float | None = None
+    """None: never."""
+    counter_resets_at_s: float | None = None
+    """None: never."""
     gain: PositiveFloat = 1.0
     """What every sensor of the device shows for a true 1."""
     has_instant_power: bool = True
@@ -321,10 +323,13 @@ class SimulatedNvml:
         now_s = self._now_s(gpu)
         # a little more, since a sum of steps may lie just below the step that it stands for
         steps = math.floor((now_s - truth.counter_lag_s) / truth.counter_step_s + 1e-9)
-        shown_s = min(steps * truth.counter_step_s, truth.counter_frozen_from_s)
+        shown_s = steps * truth.counter_step_s
+        if truth.counter_frozen_from_s is not None:
+            shown_s = min(shown_s, truth.counter_frozen_from_s)
         joules = gpu.energy_j(0.0, shown_s)
-        if now_s >= truth.counter_resets_at_s:
-            return round(gpu.energy_j(truth.counter_resets_at_s, shown_s) * truth.gain * 1000)
+        reset_s = truth.counter_resets_at_s
+        if reset_s is not None and now_s >= reset_s:
+            return round(gpu.energy_j(reset_s, shown_s) * truth.gain * 1000)
         return COUNTER_START_MJ + round(joules * truth.gain * 1000)
 
     def nvmlDeviceGetPowerUsage(self, gpu: SimulatedGpu) -> int:

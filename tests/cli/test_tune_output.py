@@ -172,13 +172,20 @@ def test_energies_of_a_simulated_gpu_are_named_so() -> None:
         (0, "SIGTERM: nothing more is started"),
         (
             2,
-            "SIGTERM: nothing more is started, 2 running prompts to finish (a second signal stops "
-            "at once)",
+            (
+                "SIGTERM: nothing more is started, 2 running prompts to finish (a second signal "
+                "stops at once)"
+            ),
         ),
     ],
 )
 def test_a_drain_says_what_is_to_finish(
-    running: int, said: str, capsys: pytest.CaptureFixture[str]
+    running: int,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    Live([]).draining("SIGTERM", running)
+    live = Live([])
+    monkeypatch.setattr(live, "_show", lambda _doing: None)  # a bar, of a sweep that began
+    live.draining("SIGTERM", running)
     assert capsys.readouterr().out.splitlines()[0] == said

@@ -93,15 +93,10 @@ def test_energy_that_is_unknown_is_counted_not_zero() -> None:
     "environment",
     [
         {},
-        {
-            "loaded_here": True,
-            "load_s": float("nan"),
-            "pilot": PILOT | {"warm_up_s": -1, "warm_up_energy_j": float("inf")},
-        },
-        {"loaded_here": True, "load_s": 1e400},
+        {"loaded_here": True},
     ],
 )
-def test_an_environment_of_nonsense_is_unknown(environment: dict[str, Any]) -> None:
+def test_an_environment_without_figures_is_unknown(environment: dict[str, Any]) -> None:
     cost = cost_of([trial("10:00:00", environment=environment)])
     assert cost.held_s == pytest.approx(2)
     of_model = [part for part in cost.parts if part.name != "executions"]
