@@ -79,7 +79,7 @@ def cluster(orchestrator: Orchestrator) -> Iterator[tuple[str, ...]]:
     orchestrator.run("cluster", "stop")
 
 
-@pytest.fixture(params=["private", "attached"])
+@pytest.fixture(params=["private", pytest.param("attached", marks=pytest.mark.slow)])
 def running(orchestrator: Orchestrator, request: pytest.FixtureRequest) -> Iterator[Running]:
     with contextlib.ExitStack() as stack:
         flags: tuple[str, ...] = ()
@@ -95,7 +95,6 @@ def running(orchestrator: Orchestrator, request: pytest.FixtureRequest) -> Itera
             driver.communicate()
 
 
-@pytest.mark.slow
 def test_no_secret_reaches_ray(running: Running) -> None:
     pids = running.pids()
     assert len(pids) > 5

@@ -50,9 +50,10 @@ def ended(driver: subprocess.Popen[str], code: int) -> str:
     return said
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("default_signals")
-@pytest.mark.parametrize("to", ["the driver and its group", "every process"])
+@pytest.mark.parametrize(
+    "to", ["the driver and its group", pytest.param("every process", marks=pytest.mark.slow)]
+)
 def test_a_job_that_is_ended_drains(orchestrator: Orchestrator, trials: Trials, to: str) -> None:
     """`timeout` signals the driver and then its group; systemd and SLURM every process of a job."""
     out = orchestrator.folder / "measurements"
