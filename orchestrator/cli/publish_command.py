@@ -111,7 +111,7 @@ def publish(
             removed = _remove_private(paths, accept, check=check)
         if not check:
             _renew_imported(paths)
-        trials, findings = _findings(paths, accept)
+        trials, findings = _findings(paths, accept, alone=not check)
         errors = sum(finding.severity == "error" for finding in findings)
         files: list[Path] = []
         if not errors:
@@ -251,12 +251,17 @@ def _unreadable_import(paths: DataSetPaths, error: OSError | ValueError) -> User
     )
 
 
-def _findings(paths: DataSetPaths, accepted: tuple[str, ...]) -> tuple[Trials, list[Finding]]:
-    """The trials, and what `validate` and the scan for private content find, errors first."""
+def _findings(
+    paths: DataSetPaths, accepted: tuple[str, ...], *, alone: bool
+) -> tuple[Trials, list[Finding]]:
+    """The trials, and what `validate` and the scan for private content find, errors first.
+
+    `alone`: this process holds the data set.
+    """
     from orchestrator.check.validation import validate
     from orchestrator.publish.scan import scan
 
-    trials, findings = validate(paths.root, alone=True)
+    trials, findings = validate(paths.root, alone=alone)
     # publishing writes the checksums anew, so old ones that differ are no fault
     findings = [finding for finding in findings if finding.where != paths.checksums.name]
     findings += scan(paths, _scanner(paths, accepted))

@@ -5,6 +5,7 @@ Lists become texts joined by ";", since pandas, SQL and CSV take texts everywher
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MOST_ROWS, MOST_COLUMNS, MOST_BYTES = 1_000_000, 1_000, 512 * 2**20
-"""Of a table that is read: a million executions are two years of one GPU."""
+"""Of a table that is read, however small its file."""
+LEAST_ROW_BYTES, MOST_COMPRESSED = 10, 40
+"""A larger table is read, too, if each row takes so many bytes of its file, and the file unfolds to
+so many times its size at most: rows hold hashes, and texts shrink to a third."""
 SEPARATOR = ";"
 """Between the entries of a list that stands in one cell."""
 
@@ -125,7 +129,9 @@ def _read_parquet(path: Path) -> pa.Table:
     with open_regular(path) as stream:
         about = pq.ParquetFile(stream).metadata
         n_bytes = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
-        _check_size(path, about.num_rows, about.num_columns, n_bytes)
+        # of the disk: a file that is all hole may say any size
+        file_bytes = os.fstat(stream.fileno()).st_blocks * 512
+        _check_size(path, file_bytes, about.num_rows, about.num_columns, n_bytes)
         stream.seek(0)
         # Arrow decodes names only when they are asked for: those of a damaged file must fail here
         schema = pq.read_schema(stream)
@@ -136,17 +142,22 @@ def _read_parquet(path: Path) -> pa.Table:
         # a text that many rows share stands in the file once: only so can it be weighed first
         table = pq.ParquetFile(stream, read_dictionary=texts).read()
     n_bytes = table.nbytes + sum(_n_bytes_of_texts(table[name]) for name in texts)
-    _check_size(path, table.num_rows, table.num_columns, n_bytes)
+    _check_size(path, file_bytes, table.num_rows, table.num_columns, n_bytes)
     return table.cast(schema)
 
 
-def _check_size(path: Path, n_rows: int, n_columns: int, n_bytes: int) -> None:
-    """Raise ValueError for a table that is larger than any that this program writes."""
-    if n_rows > MOST_ROWS or n_columns > MOST_COLUMNS or n_bytes > MOST_BYTES:
+def _check_size(path: Path, file_bytes: int, n_rows: int, n_columns: int, n_bytes: int) -> None:
+    """Raise ValueError for a table that is larger than any that this program writes.
+
+    `file_bytes`: what its file takes on the disk. `n_bytes`: what the table takes in memory.
+    """
+    most_rows = max(MOST_ROWS, file_bytes // LEAST_ROW_BYTES)
+    most_bytes = max(MOST_BYTES, file_bytes * MOST_COMPRESSED)
+    if n_rows > most_rows or n_columns > MOST_COLUMNS or n_bytes > most_bytes:
         raise ValueError(
             f"{path.name}: {n_rows:,} rows, {n_columns:,} columns and {n_bytes / 2**20:,.0f} MiB, "
-            f"of which at most {MOST_ROWS:,}, {MOST_COLUMNS:,} and {MOST_BYTES / 2**20:,.0f} MiB "
-            "are read"
+            f"of which at most {most_rows:,}, {MOST_COLUMNS:,} and {most_bytes / 2**20:,.0f} MiB "
+            "are read of so small a file"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ HASHED_LIMIT_BYTES = 2 * 2**30
 """Largest file that is hashed: some seconds."""
 MOST_VALUES = 2_000_000
 """In one JSON value; the largest plan, of 200,000 trials, has 1.4 million."""
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+"""A text within JSON."""
 NOT_AS_WRITTEN = (KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What code raises that takes a file's content for what its version writes, and meets another."""
 
@@ -43,7 +46,8 @@ def parsed(text: str, name: str) -> Any:
     Raises ValueError where it is none, and TooManyValuesError before it is parsed: millions of
     empty lists take 20 times the memory of their text.
     """
-    if sum(text.count(mark) for mark in "[{,") > MOST_VALUES:
+    # a model may write a text of commas alone
+    if _n_marks(text) > MOST_VALUES and _n_marks(_STRING.sub("", text)) > MOST_VALUES:
         raise TooManyValuesError(f"{name}: holds more than {MOST_VALUES:,} values")
     try:
         content = json.loads(text)
@@ -51,6 +55,11 @@ def parsed(text: str, name: str) -> Any:
     except RecursionError as error:
         raise ValueError(f"{name}: nested too deeply for a file of this program") from error
     return content
+
+
+def _n_marks(text: str) -> int:
+    """How many characters that precede a value stand in a JSON text, those in its texts too."""
+    return sum(text.count(mark) for mark in "[{,")
 
 
 def read_object(path: Path) -> dict[str, Any]:

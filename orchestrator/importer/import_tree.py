@@ -6,6 +6,7 @@ files are copied to imported/; imported.parquet and left-out.csv are made from t
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -100,7 +101,8 @@ def import_tree(
         destination = _destination(folder.below, levels)
         if isinstance(destination, str):
             _leave_out_folder(result, folder, destination)
-        elif (folder.path / "trial.json").exists():
+        # Path.exists() raises where a folder can be listed, but not entered
+        elif os.path.exists(folder.path / "trial.json"):  # noqa: PTH110
             what = "its folder is a trial of this program; take it over with `orchestrator merge`"
             _leave_out_folder(result, folder, what)
         else:

@@ -63,7 +63,7 @@ def folders_of(
 
 def _why_passed_over(path: Path, *, is_folder: bool) -> str:
     """Why something in a tree that may hold measurements is not looked at; "" where it is."""
-    if path.is_symlink():
+    if os.path.islink(path):  # noqa: PTH114 - Path's raises where a folder can't be entered
         if is_folder or is_one(path.name, ("*.csv", *TABLES, *TEXTS)):
             return "is a link; put a copy there instead"
         return ""

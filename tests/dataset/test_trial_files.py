@@ -562,6 +562,21 @@ def test_an_oversized_file_is_not_read(sealed: Path) -> None:
         read_trial(sealed)
 
 
+def test_a_text_of_commas_alone_is_read(
+    paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model may loop; only what stands outside of texts are values."""
+    spec = builders.spec(prompts=builders.prompts(["Hello?"]))
+    commas = builders.measured(1, of=spec, output_text=',[{\\"' * 1000)
+    builders.seal_trial(paths, spec, [commas])
+    folder = paths.trial("pc", spec)
+    monkeypatch.setattr("orchestrator.dataset.reading.MOST_VALUES", 900)
+    assert read_trial(folder).executions[0].output_text == ',[{\\"' * 1000
+    monkeypatch.setattr("orchestrator.dataset.reading.MOST_VALUES", 50)
+    with pytest.raises(ValueError, match="holds more than 50 values"):
+        read_trial(folder)
+
+
 def test_a_pipe_is_not_waited_for(sealed: Path) -> None:
     (sealed / "trial.json").unlink()
     os.mkfifo(sealed / "trial.json")

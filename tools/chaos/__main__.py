@@ -148,6 +148,8 @@ def run_until_complete(sweep: Sweep, arguments: list[str], cluster: Cluster | No
         struck = sweep.faults[before:]
         sweep.codes.append(code)
         allowed = {0}.union(*(EXIT_CODES.get(fault, set()) for fault in struck))
+        if verbs.HOLDERS.intersection(sweep.beside):
+            allowed.add(verbs.REFUSED)
         if code not in allowed:
             raise BrokenPromiseError(f"a run ended with {code} after {struck}; the log tells more")
         check_unchanged(sweep)
@@ -176,9 +178,11 @@ def run_once(sweep: Sweep, arguments: list[str], faults: list[str], cluster: Clu
         )
     began = time.monotonic()
     beside = []
+    sweep.beside.clear()
     for fault in faults:
         if draw.random() < 0.5:
             verb = draw.choice(list(verbs.VERBS))
+            sweep.beside.append(verb)
             beside.append((verb, verbs.start(sweep, verb)))
         if draw.random() < 0.25:  # while it starts
             wait_until(driver, time.monotonic() + draw.uniform(0, 9))

@@ -41,6 +41,8 @@ class Sweep:
     """Those that were caused."""
     verbs: Counter[str] = field(default_factory=Counter)
     """Other verbs: how often each was killed, and how it ended beside a run."""
+    beside: list[str] = field(default_factory=list)
+    """Verbs that were started beside the last run."""
     runs: int = 0
     executions: int = 0
     codes: list[int] = field(default_factory=list)

@@ -30,6 +30,8 @@ VERBS = {
     "review": ("--reviewer", "ada", "--no-browser"),
 }
 """Each verb that writes, and its arguments."""
+HOLDERS = {"merge", "publish"}
+"""Verbs that hold the data set, so that a run which begins meanwhile is refused."""
 IN_ORDER = ("merge", "import", "evaluate", "summarize", "publish")
 """As a person runs them when a sweep is complete."""
 LONGEST_S = 60.0

@@ -1,0 +1,47 @@
+"""Tables that are read, and those that would take more memory than their file lets expect."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator.dataset import parquet
+from orchestrator.dataset.parquet import read_parquet
+
+
+def test_a_small_file_of_many_rows_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"a": pa.array([1] * 1_000_001)}), file)
+    with pytest.raises(ValueError, match=r"table.parquet: 1,000,001 rows, 1 columns"):
+        read_parquet(file)
+
+
+def test_a_text_that_all_rows_share_is_weighed_for_each(tmp_path: Path) -> None:
+    file = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"a": ["x" * 2**20] * 513}), file)
+    assert file.stat().st_size < 2**20
+    with pytest.raises(ValueError, match=r"table.parquet: 513 rows.*at most .* 512 MiB are read"):
+        read_parquet(file)
+
+
+def test_many_columns_are_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "table.parquet"
+    pq.write_table(pa.table({f"c{n}": [1] for n in range(1001)}), file)
+    with pytest.raises(ValueError, match="1,001 columns"):
+        read_parquet(file)
+
+
+def test_a_large_table_in_a_large_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep of long texts: what it holds stands in its file."""
+    monkeypatch.setattr(parquet, "MOST_ROWS", 10)
+    monkeypatch.setattr(parquet, "MOST_BYTES", 1000)
+    file = tmp_path / "table.parquet"
+    texts = [secrets.token_hex(500) for _ in range(100)]
+    pq.write_table(pa.table({"text": texts}), file, compression="zstd")
+    assert read_parquet(file)["text"].to_pylist() == texts
