@@ -1,4 +1,4 @@
-"""Speed within windows of a sweep's trials beside a bare loop: what is measured must not wait for others.
+"""Speed within the windows of a sweep beside a bare loop: it should be the same.
 
 A round is a short sweep, and a loop of plain transformers in a process of its own, which loads the
 model once and generates the same texts from the same seeds. Both have the same number of threads.
