@@ -28,6 +28,7 @@ from orchestrator.tune.ray_environment import LOOPBACK_ONLY, RAY_DEFAULTS, neede
 from orchestrator.tune.session import (
     HOST_RESOURCE,
     LOOPBACK,
+    answers,
     check_answers,
     own_token,
 )
@@ -48,6 +49,8 @@ OBJECT_STORE_BYTES = 200_000_000
 """Enough, since only rows travel through Ray's object store, never weights."""
 DASHBOARD_PORT = 8265
 """Ray's default; if another Ray on this host uses it, the next free port is taken."""
+FREE_S = 1.0
+"""A port that doesn't answer within this time counts as free."""
 START_S = 120.0
 """How long `ray start` may take; it gives up by itself after half a minute a step."""
 FIXED_PORTS = (
@@ -85,7 +88,7 @@ def start(offer: Offer, port: int) -> Attachment:
     """
     host = offer.host or LOOPBACK
     _refuse_second_node()
-    if _answers(host, port):
+    if answers(host, port, FREE_S):
         raise UserError(
             f"--port {port}: another program listens at {host}:{port}; choose another port"
         )
@@ -102,7 +105,7 @@ def start(offer: Offer, port: int) -> Attachment:
 def _dashboard_port() -> int:
     """The first free port from Ray's default on; the default itself if 100 are taken."""
     for port in range(DASHBOARD_PORT, DASHBOARD_PORT + 100):
-        if not _answers(LOOPBACK, port):
+        if not answers(LOOPBACK, port, FREE_S):
             return port
     return DASHBOARD_PORT
 
@@ -249,13 +252,6 @@ def _own_address(address: str) -> str:
     host, _, port = address.rpartition(":")
     with socket.create_connection((host.strip("[]"), int(port)), timeout=5) as reached:
         return str(reached.getsockname()[0])
-
-
-def _answers(host: str, port: int) -> bool:
-    """Whether a program listens there."""
-    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
-        return True
-    return False
 
 
 def _take_token(token: Path) -> None:

@@ -6,13 +6,12 @@ date in the files is that of the newest measurement.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from orchestrator.dataset.checksums import checksum_lines, read_checksums, write_checksums
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
-from orchestrator.dataset.reading import file_sha256
+from orchestrator.dataset.reading import bytes_sha256, file_sha256
 from orchestrator.dataset.tables import Trials
 from orchestrator.errors import UserError
 from orchestrator.outside_files import read_bytes
@@ -55,7 +54,7 @@ def _write(paths: DataSetPaths, files: dict[Path, bytes]) -> None:
     Between the two the checksums don't fit. So the hashes of what is about to be written stand in a
     hidden file meanwhile: whoever goes on after an interruption knows what this program wrote.
     """
-    hashes = {path.name: hashlib.sha256(data).hexdigest() for path, data in files.items()}
+    hashes = {path.name: bytes_sha256(data) for path, data in files.items()}
     write_atomically(paths.publishing, checksum_lines(hashes))
     for path, data in files.items():
         write_atomically(path, data)

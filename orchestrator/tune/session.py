@@ -217,13 +217,13 @@ def head_answers() -> bool:
 
     host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
     # asked twice: a busy host may miss a call
-    return any(_answers(host.strip("[]"), int(port)) for _ in range(2))
+    return any(answers(host.strip("[]"), int(port)) for _ in range(2))
 
 
-def _answers(host: str, port: int) -> bool:
-    """Whether a port takes connections within ANSWER_S."""
+def answers(host: str, port: int, within_s: float = ANSWER_S) -> bool:
+    """Whether a port takes connections within a time."""
     try:
-        socket.create_connection((host, port), timeout=ANSWER_S).close()
+        socket.create_connection((host, port), timeout=within_s).close()
     except OSError:
         return False
     return True
@@ -345,7 +345,7 @@ def living_nodes() -> tuple[list[Node], bool]:
     own = ray.get_runtime_context().get_node_id()
     alive = [node for node in ray.nodes() if node["Alive"]]
     own_lives = any(
-        node["NodeID"] == own and _answers(node["NodeManagerAddress"], node["NodeManagerPort"])
+        node["NodeID"] == own and answers(node["NodeManagerAddress"], node["NodeManagerPort"])
         for node in alive
     )  # the head takes a quarter of a minute to notice
     return [_node(node) for node in alive], own_lives

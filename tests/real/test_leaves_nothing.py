@@ -129,13 +129,18 @@ def place(tmp_path: Path) -> Iterator[Place]:
     shutil.rmtree(temporary, ignore_errors=True)
 
 
-def test_a_whole_use_leaves_nothing_behind(place: Place) -> None:
-    place.run(*SWEEP)
-    assert place.left() == []
+def make_other_data(place: Place) -> None:
+    """What `merge` and `import` take."""
     place.run(*OTHER_SWEEP)
     old = place.root / "work" / "old" / "pc" / "llama2" / "greedy" / "fantasyWorld"
     old.mkdir(parents=True)
     (old / "emissions.csv").write_text(EMISSIONS)
+
+
+def test_a_whole_use_leaves_nothing_behind(place: Place) -> None:
+    place.run(*SWEEP)
+    assert place.left() == []
+    make_other_data(place)
     for verb in VERBS:
         place.run(*verb)
         assert place.left() == [], verb
@@ -144,10 +149,7 @@ def test_a_whole_use_leaves_nothing_behind(place: Place) -> None:
 @pytest.mark.slow
 def test_killed_verbs_leave_nothing_behind_after_a_rerun(place: Place) -> None:
     place.run(*SWEEP)
-    place.run(*OTHER_SWEEP)
-    old = place.root / "work" / "old" / "pc" / "llama2" / "greedy" / "fantasyWorld"
-    old.mkdir(parents=True)
-    (old / "emissions.csv").write_text(EMISSIONS)
+    make_other_data(place)
     for verb in VERBS:
         process = place.start(*verb)
         # most verbs take about as long: some are killed while they write
