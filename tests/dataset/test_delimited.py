@@ -6,7 +6,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from orchestrator.dataset.delimited import CODECS, DELIMITERS, read_delimited, written
@@ -15,6 +15,14 @@ cells = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
 tables = st.integers(2, 4).flatmap(
     lambda n: st.lists(st.lists(cells, min_size=n, max_size=n), min_size=1, max_size=5)
 )
+
+
+def is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 @given(tables, st.sampled_from(sorted(DELIMITERS)), st.sampled_from(sorted(CODECS)))
@@ -27,6 +35,8 @@ def test_what_is_written_is_read_and_written_again(
         rows.append(["è"] * len(rows[0]))
     text = "".join(written(row, delimiter) + "\r\n" for row in rows)
     data = text.encode(CODECS[encoding])
+    if encoding == "Windows-1252":  # the bytes of "à" and two fixed spaces are a letter in UTF-8
+        assume(not any(is_utf8(line) for line in data.split(b"\n") if not line.isascii()))
     table = read_delimited(data)
     assert [list(record.cells) for record in table.records] == rows
     assert (table.encoding, table.delimiter) == (encoding, delimiter)
