@@ -22,6 +22,7 @@ from orchestrator import process_end
 from orchestrator.engine.cache import cache_folder
 from orchestrator.errors import TryAgainError, UserError
 from orchestrator.tune.halt import held_back
+from orchestrator.tune.head_guard import head_guarded
 from orchestrator.tune.leftovers import remove_leftovers
 from orchestrator.tune.own_cluster import attachment
 from orchestrator.tune.ray_environment import LOOPBACK_ONLY, RAY_DEFAULTS, only_needed
@@ -149,21 +150,22 @@ def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
             # for a private Ray
             os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file)
         _override_ray()
-        try:
-            with held_back():
-                dashboard = _start(scratch, n_gpus) if address is None else _attach(address)
-            yield Session(
-                nodes=tuple(living_nodes()[0]),
-                dashboard=dashboard,
-                token_file=token_file,
-                metrics=_own_metrics(),
-                storage=scratch / "tune",
-            )
-        finally:
-            with held_back():
-                _end()
-                if address is None:
-                    end_processes(scratch)
+        with head_guarded(scratch) if address is None else contextlib.nullcontext():
+            try:
+                with held_back():
+                    dashboard = _start(scratch, n_gpus) if address is None else _attach(address)
+                yield Session(
+                    nodes=tuple(living_nodes()[0]),
+                    dashboard=dashboard,
+                    token_file=token_file,
+                    metrics=_own_metrics(),
+                    storage=scratch / "tune",
+                )
+            finally:
+                with held_back():
+                    _end()
+                    if address is None:
+                        end_processes(scratch)
 
 
 def _dashboard_url(host_and_port: str | None) -> str | None:
