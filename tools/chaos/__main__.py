@@ -38,6 +38,8 @@ DRAIN_LIMIT_S = 30.0
 def main() -> None:
     """Run the sweeps, print a row for each and the totals."""
     options = _options()
+    # under nohup, drivers would rightly ignore it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     began, totals, beside = time.monotonic(), Counter[str](), Counter[str]()
     drained: list[float] = []
     made = Path(tempfile.mkdtemp(prefix="chaos-"))
