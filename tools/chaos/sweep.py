@@ -90,7 +90,7 @@ class Sweep:
         """SHA-256 of every finished file, by its path in the data set."""
         files = [
             p
-            for p in self.out.glob("*/*/*/*/[!.]*/*")
+            for p in self.out.glob("*/*/*/*/[!.]*/[!.]*")
             if p.is_file() and p.name not in ("executions.jsonl", "spec.json")
         ]
         return {
