@@ -44,8 +44,26 @@ PLOT_KINDS = ("pdf", "svg", "png")
     metavar="A B",
     help="Compare two data sets instead, over the configurations that both measured.",
 )
+@click.option(
+    "--all-pairs",
+    is_flag=True,
+    help="With --compare: also compare groups of unlike model or quantization.",
+)
+@click.option(
+    "--with-left-out",
+    is_flag=True,
+    help="Also use executions whose flags leave them out by default (docs/data-dictionary.md).",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON; write no page.")
 def report(
-    *, out: Path, file: Path | None, exports: tuple[Path, ...], folders: tuple[Path, Path] | None
+    *,
+    out: Path,
+    file: Path | None,
+    exports: tuple[Path, ...],
+    folders: tuple[Path, Path] | None,
+    all_pairs: bool,
+    with_left_out: bool,
+    as_json: bool,
 ) -> None:
     """Write one HTML file that shows what was measured.
 
@@ -63,6 +81,7 @@ def report(
     from orchestrator.errors import UserError
     from orchestrator.report.compare import compare, names_of, ratio_table, setup_table
     from orchestrator.report.execution_frame import read_data
+    from orchestrator.report.findings import findings_json
     from orchestrator.report.page import comparison_page, page
     from orchestrator.report.page_content import tables
     from orchestrator.report.style import keep_fonts_in_cache
@@ -83,12 +102,17 @@ def report(
     shown: Sequence[Table] = ()
     if folders:
         a, b = (DataSetPaths(folder) for folder in folders)
-        comparison = compare(read_data(a), read_data(b))
+        comparison = compare(
+            *(read_data(one, with_left_out=with_left_out) for one in (a, b)), all_pairs=all_pairs
+        )
         target, text = file or Path("compare.html"), comparison_page(comparison, *names_of(a, b))
         shown = (ratio_table(comparison), setup_table(comparison))
     else:
         paths = DataSetPaths(out)
-        data = read_data(paths)
+        data = read_data(paths, with_left_out=with_left_out)
+        if as_json:
+            click.echo(findings_json(data))
+            return
         target, text = file or paths.report, page(data, out.resolve().name)
         if exports:
             shown = tables(data)

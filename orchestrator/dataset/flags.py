@@ -158,7 +158,7 @@ FLAGS: dict[str, Flag] = {
     ),
     "meter_disagreement": Flag(
         "two meters of the GPU differ by more than 10 %",
-        "doubtful",
+        "left out by default",
         of_window=_meter_disagreement,
         rerun=True,
     ),
@@ -174,7 +174,7 @@ FLAGS: dict[str, Flag] = {
     ),
     "window_mismatch": Flag(
         "CodeCarbon saw another energy than the GPU's counter",
-        "doubtful",
+        "left out by default",
         of_window=_window_mismatch,
         rerun=True,
     ),
@@ -185,7 +185,7 @@ FLAGS: dict[str, Flag] = {
     ),
     "drift": Flag(
         "other versions or another GPU than the sweep was started with (--accept-drift)",
-        "doubtful",
+        "left out by default",
         of_drift=True,
     ),
     "estimated_cpu": Flag(

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.nouns import PARAMETERS
-from orchestrator.report.effects import Effect
+from orchestrator.report.effects import AT_EQUAL_LENGTH, ENERGY, Effect
 from orchestrator.report.execution_frame import Data
-from orchestrator.report.importance import Importance
 from orchestrator.report.style import RC, looks
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def energy_by_length(data: Data) -> Figure | None:
 
 def effects_chart(data: Data) -> Figure | None:
     """Change of energy over each hyperparameter's range, overall and at equal length."""
-    overall, at_equal_length = data.effects
+    overall, at_equal_length = data.effects[ENERGY], data.effects[AT_EQUAL_LENGTH]
     return _intervals(
         {
             "overall": [_effect_interval(effect) for effect in overall],
@@ -97,21 +96,6 @@ def effects_chart(data: Data) -> Figure | None:
         xlabel="change of an answer's energy from lowest to highest value (%)",
         ylabel="hyperparameter (see table for units)",
         line_at=0,
-    )
-
-
-def importance_chart(data: Data) -> Figure | None:
-    """Share of the variance between configurations that each hyperparameter explains."""
-    of_energy, of_token = data.importances
-    return _intervals(
-        {
-            "of an answer's energy": [_importance_interval(one) for one in of_energy],
-            "of J/token": [_importance_interval(one) for one in of_token],
-        },
-        xlabel="share of the variance between configurations (%)",
-        ylabel="hyperparameter (see table)",
-        hollow="may be chance",
-        xlim=(-2, 102),
     )
 
 
@@ -130,15 +114,8 @@ def _effect_interval(effect: Effect) -> _Interval | None:
     """An effect in percent with its interval; None where it isn't known."""
     if effect.known is None:
         return None
-    return _Interval(*effect.known)
-
-
-def _importance_interval(one: Importance) -> _Interval | None:
-    """An importance in percent with its interval; None where it isn't known."""
-    if one.known is None:
-        return None
-    share, lower, upper = one.known
-    return _Interval(100 * share, 100 * lower, 100 * upper, one.clear)
+    value, lower, upper = (100 * (one - 1) for one in effect.known)
+    return _Interval(value, lower, upper)
 
 
 def _intervals(
@@ -480,7 +457,6 @@ def pairs_chart(pairs: Mapping[str, pd.DataFrame]) -> Figure | None:
 CHARTS: dict[str, Chart] = {
     "energy-length": Chart("Energy against length", energy_by_length),
     "effects": Chart("Effect of each hyperparameter", effects_chart, table="effects"),
-    "importance": Chart("Importance of each hyperparameter", importance_chart, table="importance"),
     "parallel": Chart("From hyperparameters to energy and quality", parallel),
     "side-by-side": Chart(
         "Machines, models, quantizations, use cases", side_by_side, table="groups"

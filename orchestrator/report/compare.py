@@ -1,12 +1,10 @@
 """Compare two data sets, A and B: how each was measured, and how they differ where they overlap.
 
-A pair is one prompt under one configuration (the values of the four hyperparameters) that both
-data sets measured. Groups (machine, model, quantization) that have the same name in both data
-sets are compared with each other; each other group of A is compared with each other group of B.
-
-A ratio is that of the geometric means over the pairs. Its interval comes from the pairs'
-logarithms, clustered by configuration, as in effects.py. Energies that were measured by
-different meters give no ratio.
+Groups (machine, model, quantization) of the same model and quantization are compared with each
+other, on the same machine where both have it; the others only on request, or where nothing else
+can be compared. What both measured is compared pair by pair (pairs.py). Groups that have no pair
+are compared by the model of the effects, with its assumptions (`adjusted`). Energies that were
+measured by different meters give no ratio.
 """
 
 from __future__ import annotations
@@ -18,32 +16,35 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from orchestrator.dataset.drift import conditions
-from orchestrator.dataset.energy import TOTAL_ENERGY
+from orchestrator.dataset.energy import SENSOR_REL, TOTAL_ENERGY
 from orchestrator.dataset.gross_energy import gross_energy
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.tables import read_all
 from orchestrator.nouns import PARAMETERS
-from orchestrator.report.effects import CONFIDENCE
+from orchestrator.report.configuration_means import configuration_means
+from orchestrator.report.effects import LEAST_POINTS as LEAST_OF_MODEL
+from orchestrator.report.effects import Axis, Model, axis
 from orchestrator.report.execution_frame import Data, energy_rows
 from orchestrator.report.page_content import Table, warnings
+from orchestrator.report.pairs import (
+    LEAST_POINTS,
+    LEAST_SESSIONS,
+    OF_A_METER,
+    RATIOS,
+    TWO_GAINS,
+    USABLE,
+    Change,
+    configuration,
+    pairs_of,
+    ratio,
+    session_error,
+    share_change,
+)
+from orchestrator.units import plural
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RATIOS = {
-    "energy_per_token_j": "J/token",
-    "counted_energy_j": "energy of an answer",
-    "n_new_tokens": "new tokens",
-    "tokens_per_s": "tokens/s",
-}
-"""Columns of which ratios are given, with their names in the report."""
-OF_A_METER = ("energy_per_token_j", "counted_energy_j")
-"""Columns that can be compared only where both data sets used the same meter."""
-USABLE = "usable"
-PAIR_KEY = ["configuration", "use_case", "prompt_sha256"]
-"""Columns that are equal in the two executions of a pair."""
-LEAST_POINTS = 5
-"""With fewer matched configurations than this, no interval is given."""
 SETUP = (
     "machine",
     "gpu_name",
@@ -68,24 +69,8 @@ SETUP = (
 MOST_VALUES = 6
 """A cell of the table of setups lists at most this many values."""
 UNKNOWN_CELL = "n/a"
-
-
-@dataclass(frozen=True)
-class Change:
-    """The change from A to B: a ratio, or for usable texts the difference of the two shares."""
-
-    value: float
-    lower: float | None
-    upper: float | None
-    """The 95 % interval is `lower` to `upper`; both are None with fewer than LEAST_POINTS
-    configurations."""
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """(lower, upper); None where there are too few configurations."""
-        if self.lower is None or self.upper is None:
-            return None
-        return self.lower, self.upper
+MEASUREMENT = ["host", "started_at", "use_case", "prompt_sha256", "counted_energy_j"]
+"""Columns in which only one and the same measurement is equal in two data sets."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +80,7 @@ class Match:
     a: str
     b: str
     pairs: pd.DataFrame
-    """One row a pair. Each column of RATIOS occurs twice, with the suffixes _a and _b."""
+    """As `pairs_of` gives them; empty where the two are compared by the model."""
     same_meter: bool
     same_model: bool
     changes: Mapping[str, Change]
@@ -106,53 +91,147 @@ class Match:
         """The number of configurations that both groups measured."""
         return int(self.pairs["configuration"].nunique())
 
+    @property
+    def is_adjusted(self) -> bool:
+        """Whether nothing is matched, and the model of the effects stands in."""
+        return self.pairs.empty
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two data sets and all their matches that have pairs."""
+    """Two data sets and all their matches that can be compared."""
 
     a: Data
     b: Data
     matches: tuple[Match, ...]
+    n_same: int = 0
+    """Executions that are in both: one measurement, not two. They are in no match."""
+    n_not_compared: int = 0
+    """Pairs of groups of unlike model or quantization, which `all_pairs` adds."""
 
 
-def compare(a: Data, b: Data) -> Comparison:
+def compare(a: Data, b: Data, *, all_pairs: bool = False) -> Comparison:
     """Match the groups of two data sets and compute their changes.
 
-    Matches without pairs are left out.
+    `all_pairs`: also groups of unlike models or quantizations.
     """
-    groups_a, groups_b = set(a.all["group"]), set(b.all["group"])
-    to_compare = [(group, group) for group in sorted(groups_a & groups_b)]
-    # The other groups are compared crosswise, e.g. nf4 of A with none of B.
-    to_compare += product(sorted(groups_a - groups_b), sorted(groups_b - groups_a))
-    matches = [_match(a, b, group_a, group_b) for group_a, group_b in to_compare]
-    return Comparison(a, b, tuple(match for match in matches if len(match.pairs)))
+    known = [one.answers[MEASUREMENT].dropna(subset=["started_at"]) for one in (a, b)]
+    same = known[0].merge(known[1], on=MEASUREMENT)
+    a, b = (_without(data, same) for data in (a, b))
+    alike, unlike = _groups_to_compare(a.answers, b.answers)
+    if not alike or all_pairs:
+        alike, unlike = [*alike, *unlike], []
+    matches = [_match(a, b, *groups) for groups in alike]
+    kept = tuple(match for match in matches if match is not None)
+    return Comparison(a, b, kept, n_same=len(same.drop_duplicates()), n_not_compared=len(unlike))
 
 
-def _match(a: Data, b: Data, group_a: str, group_b: str) -> Match:
-    """Compare a group of one data set with a group of the other."""
-    kept_a = a.kept[a.kept["group"] == group_a]
-    kept_b = b.kept[b.kept["group"] == group_b]
-    meters_a, meters_b = _meters(kept_a), _meters(kept_b)
+def _without(data: Data, same: pd.DataFrame) -> Data:
+    """A data set without the answers that stand in the other one, too."""
+    if same.empty:
+        return data
+    marked = data.answers.merge(same.drop_duplicates(), how="left", indicator="side")
+    is_own = (marked["side"] == "left_only").to_numpy()
+    return Data(all=data.all, answers=data.answers[is_own], paths=data.paths)
+
+
+def _groups_to_compare(
+    a: pd.DataFrame, b: pd.DataFrame
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Pairs of groups of one model and quantization, and all others.
+
+    Where both data sets have such a group on one machine, only that pair is of the first kind.
+    """
+    columns = ["group", "machine", "model", "quantization"]
+    groups_a, groups_b = (frame[columns].drop_duplicates().to_dict("records") for frame in (a, b))
+    names_a, names_b = ({one["group"] for one in groups} for groups in (groups_a, groups_b))
+    alike, unlike = [], []
+    for one, other in product(groups_a, groups_b):
+        pair = (str(one["group"]), str(other["group"]))
+        is_like = all(one[name] == other[name] for name in ("model", "quantization"))
+        has_its_own = pair[0] in names_b or pair[1] in names_a
+        if is_like and (pair[0] == pair[1] or not has_its_own):
+            alike.append(pair)
+        else:
+            unlike.append(pair)
+    return sorted(alike), sorted(unlike)
+
+
+def _match(a: Data, b: Data, group_a: str, group_b: str) -> Match | None:
+    """Compare a group of one data set with a group of the other; None where nothing is known."""
+    answers_a = a.answers[a.answers["group"] == group_a]
+    answers_b = b.answers[b.answers["group"] == group_b]
+    meters_a, meters_b = _meters(answers_a), _meters(answers_b)
     # A group that changed its meter half-way has energies that can't be compared even with itself.
     same_meter = meters_a == meters_b and len(meters_a) == 1
-    pairs = _pairs(_geometric_means(kept_a), _geometric_means(kept_b))
-    changes = {}
+    # tokens and speed need no meter
+    names = [name for name in RATIOS if same_meter or name not in OF_A_METER]
+    same_devices = set(answers_a["gpu_uuid"]) == set(answers_b["gpu_uuid"])
+    pairs = pairs_of(answers_a, answers_b)
     if len(pairs):
-        for name in RATIOS:
-            # tokens and speed need no meter
-            if same_meter or name not in OF_A_METER:
-                changes[name] = _ratio(pairs, name)
-    usable = _usable_change(_judged(a, group_a), _judged(b, group_b))
+        changes = {name: ratio(pairs, name, same_devices=same_devices) for name in names}
+    else:
+        changes = adjusted(answers_a, answers_b, names, same_devices=same_devices)
+    usable = share_change(_judged(answers_a), _judged(answers_b))
     if usable is not None:
         changes[USABLE] = usable
-    same_model = set(kept_a["model"]) == set(kept_b["model"])
+    if not changes:
+        return None
+    same_model = set(answers_a["model"]) == set(answers_b["model"])
     return Match(group_a, group_b, pairs, same_meter, same_model, changes)
 
 
-def _judged(data: Data, group: str) -> pd.DataFrame:
-    """The executions of a group whose text has a verdict, discarded ones included."""
-    return data.all[(data.all["group"] == group) & data.all[USABLE].notna()]
+def adjusted(
+    a: pd.DataFrame, b: pd.DataFrame, names: list[str], *, same_devices: bool
+) -> dict[str, Change]:
+    """Ratios B/A of columns of RATIOS between answers that share prompts, not configurations.
+
+    The model of effects.py, with one more column that says whose a configuration is. It assumes
+    that each hyperparameter does the same in both. Empty where too few configurations are there.
+    """
+    import numpy as np
+    import pandas as pd
+
+    both = pd.concat([a.assign(side="A"), b.assign(side="B")], ignore_index=True)
+    both["point"] = both["side"] + " " + both["point"].astype(str)
+    if min(one["point"].nunique() for one in (a, b)) < LEAST_OF_MODEL:
+        return {}
+    is_shared = both["prompt_sha256"].isin(set(a["prompt_sha256"]) & set(b["prompt_sha256"]))
+    both = both[is_shared]
+    changes = {}
+    for name in names if len(both) else []:
+        values = pd.Series(np.log(both[name].to_numpy(float)), index=both.index)
+        table = configuration_means(both, {"value": values}, ("use_case", "prompt_sha256"))
+        is_b = np.array([point.startswith("B") for point in table.index])
+        everything, nowhere = np.ones(len(table), bool), np.zeros(len(table))
+        side = Axis(everything, is_b, nowhere, 2, ((0.0, 0.0), (1.0, 1.0)))
+        axes = {**{one: axis(table, one) for one in PARAMETERS}, "side": side}
+        model = Model(table, axes, at_equal_length=False)
+        found = model.difference("side")
+        if found is None:
+            continue
+        session = both.groupby("point")["session_id"].first().loc[table.index]
+        rest = pd.Series(model.rest(), index=table.index).groupby(session.to_numpy()).mean()
+        of_b = rest.index.isin(set(session[is_b]))
+        changes[name] = _adjusted_change(found[0], rest[~of_b], rest[of_b], name, same_devices)
+    return changes
+
+
+def _adjusted_change(
+    value: float, rest_a: pd.Series, rest_b: pd.Series, name: str, same_devices: bool
+) -> Change:
+    """A ratio from the model, with an interval from what it leaves of the sessions' means."""
+    error = session_error(rest_a, rest_b)
+    if error is None:
+        return Change(math.exp(value), note=f"fewer than {LEAST_SESSIONS} sessions on a side")
+    if name in OF_A_METER and not same_devices:
+        error = math.hypot(error, TWO_GAINS * SENSOR_REL)
+    return Change(math.exp(value), math.exp(value - error), math.exp(value + error))
+
+
+def _judged(answers: pd.DataFrame) -> pd.DataFrame:
+    """The answers whose text has a verdict, discarded ones included."""
+    return answers[answers[USABLE].notna()]
 
 
 def _meters(executions: pd.DataFrame) -> set[tuple[str, str]]:
@@ -166,89 +245,40 @@ def _meters(executions: pd.DataFrame) -> set[tuple[str, str]]:
     return set(zip(executions["energy_basis"], methods, strict=True))
 
 
-def _means(executions: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Arithmetic means of `columns` over the repeats of each prompt under each configuration."""
-    frame = executions[["use_case", "prompt_sha256", *columns]]
-    frame = frame.assign(configuration=_configuration(executions))
-    # `usable` is True, False or null: as a float, its mean is a share.
-    frame = frame.astype(dict.fromkeys(columns, float))
-    means: pd.DataFrame = frame.groupby(PAIR_KEY, dropna=False)[columns].mean().reset_index()
-    return means
-
-
-def _geometric_means(executions: pd.DataFrame) -> pd.DataFrame:
-    """Geometric means of RATIOS over the repeats of each prompt under each configuration."""
-    import numpy as np
-
-    columns = list(RATIOS)
-    # Energies are skewed, and ratios of geometric means don't depend on which side is A.
-    logarithms = executions.copy()
-    logarithms[columns] = np.log(executions[columns].astype(float))
-    means = _means(logarithms, columns)
-    means[columns] = np.exp(means[columns])
-    return means
-
-
-def _configuration(executions: pd.DataFrame) -> pd.Series:
-    """The four requested values as one text, so that they can be compared across groups."""
-    text = executions["max_length"].astype(str)
-    for name in PARAMETERS[1:]:
-        text = text + " " + executions[name].astype(str)
-    return text
-
-
-def _pairs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """The configurations that both have, a row each, with columns `_a` and `_b`."""
-    return a.merge(b, on=PAIR_KEY, suffixes=("_a", "_b"))
-
-
-def _ratio(pairs: pd.DataFrame, name: str) -> Change:
-    """B over A, for one column of RATIOS."""
-    import numpy as np
-
-    logarithms = np.log(pairs[f"{name}_b"]) - np.log(pairs[f"{name}_a"])
-    change = _mean_change(logarithms, pairs["configuration"])
-    ratio = math.exp(change.value)
-    if change.interval is None:
-        return Change(ratio, None, None)
-    return Change(ratio, *map(math.exp, change.interval))
-
-
-def _usable_change(judged_a: pd.DataFrame, judged_b: pd.DataFrame) -> Change | None:
-    """Share of usable texts in B minus that in A; None where no text was judged in both."""
-    shares = _pairs(_means(judged_a, [USABLE]), _means(judged_b, [USABLE]))
-    if not len(shares):
-        return None
-    differences = shares[f"{USABLE}_b"] - shares[f"{USABLE}_a"]
-    return _mean_change(differences, shares["configuration"])
-
-
-def _mean_change(differences: pd.Series, clusters: pd.Series) -> Change:
-    """The mean of `differences` with its 95 % interval, clustered by `clusters`."""
-    import numpy as np
-    import statsmodels.api as sm
-
-    value = float(differences.mean())
-    codes = clusters.astype("category").cat.codes.to_numpy()
-    # a clustered error needs some clusters to be of any use
-    if len(set(codes)) < LEAST_POINTS:
-        return Change(value, None, None)
-    # A model that has only a constant: its estimate is the mean, with a clustered error.
-    fit = sm.OLS(differences.to_numpy(float), np.ones(len(differences))).fit(
-        cov_type="cluster", cov_kwds={"groups": codes, "use_correction": True}, use_t=True
-    )
-    lower, upper = fit.conf_int(1 - CONFIDENCE)[0]
-    return Change(value, float(lower), float(upper))
-
-
 def comparison_warnings(comparison: Comparison) -> list[str]:
     """What a reader must know before any number of a comparison."""
     lines = [f"A: {line}" for line in warnings(comparison.a)]
     lines += [f"B: {line}" for line in warnings(comparison.b)]
+    if comparison.n_same:
+        lines.append(
+            f"{plural(comparison.n_same, 'execution')} of A and B are one and the same "
+            "measurement: they are compared with nothing. Compare what was measured apart."
+        )
     if not comparison.matches:
         lines.append(
-            "A and B have no prompt under the same configuration: "
-            "nothing is compared except how they were measured."
+            "A and B have no prompt under the same configuration, and too few configurations for "
+            "a model: nothing is compared except how they were measured."
+        )
+    if any(match.is_adjusted for match in comparison.matches):
+        lines.append(
+            "Ratios marked 'by model' are of unlike configurations. They assume that each "
+            "hyperparameter does the same in A and in B, and hold for prompts that both have. "
+            "Give both sweeps the same --space, --samples and --seed to compare pair by pair."
+        )
+    few = sorted(
+        {change.note for match in comparison.matches for change in match.changes.values()} - {""}
+    )
+    if few:
+        lines.append(
+            f"Some ratios have no interval ({'; '.join(few)}): nobody can tell whether these "
+            "differ from 1. Each run of `orchestrator tune` is a session: run it with --repeats "
+            "1, again with --repeats 2, and with --repeats 3, on both sides."
+        )
+    if comparison.n_not_compared:
+        n = plural(comparison.n_not_compared, "pair")
+        lines.append(
+            f"{n} of groups of unlike model or quantization are not compared: --all-pairs adds "
+            "them."
         )
     for match in comparison.matches:
         if not match.same_meter:
@@ -297,6 +327,8 @@ def ratio_table(comparison: Comparison) -> Table:
             change = match.changes.get(name)
             ratios.append(UNKNOWN_CELL if change is None else _times(change))
         n_points, n_pairs = f"{match.n_points:,}", f"{len(match.pairs):,}"
+        if match.is_adjusted:
+            n_points, n_pairs = "by model", "by model"
         usable = _points(match.changes.get(USABLE))
         rows.append((match.a, match.b, n_points, n_pairs, *ratios, usable))
     head = (
@@ -308,9 +340,10 @@ def ratio_table(comparison: Comparison) -> Table:
         "usable, B - A",
     )
     note = (
-        "Ratios of geometric means over the prompts and configurations that both measured, without "
-        "failed and discarded answers, with 95 % intervals clustered by configuration (given from "
-        f"{LEAST_POINTS} configurations on). n/a: unequal meters, or not evaluated."
+        "Ratios of geometric means over the prompts and configurations that both measured, of all "
+        "answers that ended, usable or not, with 95 % intervals. Those of energies and speeds hold "
+        f"over sessions and sensors, and are given from {LEAST_SESSIONS} sessions a side and "
+        f"{LEAST_POINTS} configurations on. n/a: unequal meters, or not evaluated."
     )
     return Table("ratios", "What both measured", head, tuple(rows), note)
 
@@ -334,7 +367,7 @@ def setup_table(comparison: Comparison) -> Table:
         a, b = setup_a.get(name, "none"), setup_b.get(name, "none")
         rows.append((name, a, b, _mark(a, b)))
     all_a, all_b = comparison.a.all, comparison.b.all
-    rows.append(_overlap("configurations", _configuration(all_a), _configuration(all_b)))
+    rows.append(_overlap("configurations", configuration(all_a), configuration(all_b)))
     rows.append(_overlap("prompts", all_a["prompt_sha256"], all_b["prompt_sha256"]))
     return Table("setup", "How they were measured", ("", "A", "B", ""), tuple(rows))
 

@@ -1,195 +1,353 @@
-"""The effect of each hyperparameter on an answer's energy: overall, and at equal length.
+"""What each hyperparameter does to an answer: the upper half of its values against the lower.
 
-It is estimated by a linear model of the logarithm of an execution's energy on the four
-hyperparameters, by least squares (statsmodels). Each group (machine, model, quantization) and
-each use case has a level of its own. Executions of one configuration share its deviations, so
-standard errors are clustered by configuration (Liang & Zeger 1986), with the small-sample
-correction and the t distribution with clusters - 1 degrees of freedom (Cameron & Miller 2015,
-section VI).
+The effect of a hyperparameter is the change from the mean of the configurations in the lower half
+of its values to the mean of those in the upper half, the others held at their means. That is the
+same question whatever the curve in between: a line, a step, a saturation.
 
-A hyperparameter that makes the text longer costs energy for this reason alone. With `adjusted`,
-the model also has the logarithm of the new tokens, its square (energy is about a + b * tokens,
-which is no power of the length) and the prompt's tokens: what remains is the effect at equal
-length.
+Each configuration has one value (configuration_means.py), and a linear model is fitted to them
+(least squares, statsmodels): for each hyperparameter a step between its halves, and powers of the
+values' ranks as far as they are needed (forward selection by F tests). The steps make the
+difference between halves unbiased whatever the curve; the powers only take what the curve explains
+out of the noise. Intervals are those of Student's t with the configurations less the columns as
+degrees of freedom, where a chosen column counts more than once, since choosing fits the noise, too
+(Friedman 1991, "Multivariate adaptive regression splines", section 3.6). tools/coverage checks how
+often these intervals hold the truth.
 
-top_p, top_k and temperature do nothing in greedy executions: there they are set to their mean,
-and greedy executions have a level of their own. top_k = 0 means that top_k is off: it counts as
-larger than the largest value, not as smaller than the smallest.
+At equal length, the model also has the mean logarithm of the new tokens, its square, higher powers
+that are needed, and a slope of each hyperparameter, since the length follows it: what a
+hyperparameter does to energy by longer texts is no effect there.
+
+top_p, top_k and temperature do nothing in greedy configurations: these have a level of their own
+and are in no half.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.nouns import DOMAIN, PARAMETERS
+from orchestrator.nouns import ANCHOR, DOMAIN, PARAMETERS
+from orchestrator.report.configuration_means import configuration_means
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CONFIDENCE = 0.95
-LEAST_POINTS = 10
+LEAST_POINTS = 12
 """With fewer configurations than this, four effects and their errors can't be separated."""
+LEAST_AT_EQUAL_LENGTH = 15
+"""The same beside the length, which takes columns of its own."""
+LEAST_FREE = 4
+"""Degrees of freedom that the noise keeps: no column is added that leaves fewer."""
+HIGHEST_POWER = 5
+LENGTHS = {"length": 1, "length2": 2, "length3": 3, "length4": 4}
+"""Columns of a table of configurations: means of powers of the new tokens' logarithm. Energy is
+about a + b * tokens, which is no power of the length, so the first two are always in a model."""
+NEEDED_P = 0.01
+"""A column is needed if its F test has a smaller p."""
+CHOSEN_COUNTS = 2.5
+"""How many degrees of freedom a chosen column takes; one that isn't chosen takes 1."""
+LARGEST = 700.0
+"""The largest logarithm of a ratio that a float can hold."""
+LEAST_SPREAD = 1e-9
+"""Values whose range is below this differ by rounding only."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Something of an answer that a hyperparameter may change."""
+
+    name: str
+    of: str
+    """Which answers: "all" that ended, or "usable" ones."""
+    is_ratio: bool
+    """Whether a change is a ratio; else a difference of shares."""
+    at_equal_length: bool = False
+
+
+ENERGY = Outcome("energy of an answer", "all", is_ratio=True)
+AT_EQUAL_LENGTH = Outcome("energy at equal length", "all", is_ratio=True, at_equal_length=True)
+OF_USABLE = Outcome("energy of a usable answer", "usable", is_ratio=True)
+LENGTH = Outcome("new tokens", "all", is_ratio=True)
+USABLE = Outcome("usable answers", "all", is_ratio=False)
+OUTCOMES = (ENERGY, AT_EQUAL_LENGTH, OF_USABLE, LENGTH, USABLE)
+OF_EVALUATED = (OF_USABLE, USABLE)
+"""Outcomes that only data whose texts were evaluated have."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """The change of an answer's energy from a hyperparameter's lowest to its highest value."""
+    """The change of an outcome from the lower to the upper half of a hyperparameter's values."""
 
     parameter: str
-    adjusted: bool
-    """Whether this is the effect at equal length of the text."""
-    low: float
-    high: float
-    percent: float | None
-    """None where it is unknown; `note` says why."""
-    lower: float | None
-    upper: float | None
+    outcome: Outcome
+    value: float | None
+    """A ratio (1: no change) or a difference of shares (0: none); None where it is unknown."""
+    lower: float | None = None
+    upper: float | None = None
     """The 95 % interval is `lower` to `upper`; both are None where it is unknown."""
     note: str = ""
+    """Why it is unknown."""
+    halves: tuple[tuple[float, float], tuple[float, float]] | None = None
+    """Least and largest value of the lower and of the upper half."""
 
     @property
     def known(self) -> tuple[float, float, float] | None:
-        """(percent, lower, upper); None where the effect is unknown."""
-        if self.percent is None or self.lower is None or self.upper is None:
+        """(value, lower, upper); None where the effect is unknown."""
+        if self.value is None or self.lower is None or self.upper is None:
             return None
-        return self.percent, self.lower, self.upper
+        return self.value, self.lower, self.upper
+
+    @property
+    def nothing(self) -> float:
+        """The value that means no change."""
+        return 1.0 if self.outcome.is_ratio else 0.0
 
     @property
     def clear(self) -> bool:
-        """Whether the interval excludes 0, so that chance alone hardly explains the effect."""
+        """Whether the interval excludes no change, so that chance alone hardly explains it."""
         if self.known is None:
             return False
         _, lower, upper = self.known
-        return lower > 0 or upper < 0
+        return lower > self.nothing or upper < self.nothing
+
+    def within(self, margin: float) -> bool:
+        """Whether the interval leaves out every change of `margin` or more, a share: 0.1 is 10 %.
+
+        This is the test of equivalence (Schuirmann 1987) at 2.5 % a side.
+        """
+        if self.known is None:
+            return False
+        _, lower, upper = self.known
+        if self.outcome.is_ratio:
+            return lower > 1 / (1 + margin) and upper < 1 + margin
+        return lower > -margin and upper < margin
 
 
-def effects(kept: pd.DataFrame, *, adjusted: bool) -> list[Effect]:
-    """The effect of each hyperparameter, from the executions in execution_frame.Data.kept.
+@dataclass(frozen=True)
+class Axis:
+    """A hyperparameter over the configurations of a table."""
 
-    `adjusted`: at equal length of the text. The order is that of PARAMETERS. An effect that can't
-    be estimated has None and a note.
+    counts: Any
+    """Which configurations it does anything in; shape (configurations,), bool."""
+    in_upper: Any
+    """Which are in the upper half of its values."""
+    rank: Any
+    """Rank of its value among those that count, from -0.5 to 0.5; 0 elsewhere."""
+    n_values: int
+    """How many different values there are."""
+    halves: tuple[tuple[float, float], tuple[float, float]]
+
+
+def effects(answers: pd.DataFrame, outcome: Outcome) -> list[Effect]:
+    """The effect of each hyperparameter on an outcome, in the order of PARAMETERS.
+
+    `answers`: rows of execution_frame.Data.answers. An effect that can't be estimated has None and
+    a note.
     """
     import numpy as np
-    import statsmodels.api as sm
 
-    axes = {name: _axis(kept, name) for name in PARAMETERS}
-    n_points = kept["point"].nunique() if len(kept) else 0
-    if n_points < LEAST_POINTS:
-        why = f"{n_points} configurations are too few: {LEAST_POINTS} are needed"
-        return [_unknown(kept, name, why, adjusted=adjusted) for name in PARAMETERS]
-    varied = [name for name, axis in axes.items() if axis is not None]
-    design = _design(kept, {name: axes[name] for name in varied}, adjusted=adjusted)
-    _, clusters = np.unique(kept["point"].to_numpy(), return_inverse=True)
-    fit = sm.OLS(np.log(kept["counted_energy_j"].to_numpy(float)), design.to_numpy(float)).fit(
-        cov_type="cluster", cov_kwds={"groups": clusters, "use_correction": True}, use_t=True
-    )
-    intervals = fit.conf_int(1 - CONFIDENCE)
-    effects = []
-    for name in PARAMETERS:
-        if name not in varied:
-            effects.append(_unknown(kept, name, "it has one value only", adjusted=adjusted))
-            continue
-        at = design.columns.get_loc(name)
-        beta, (lower, upper) = fit.params[at], intervals[at]
-        if not np.isfinite([beta, lower, upper]).all():
-            effects.append(
-                _unknown(
-                    kept,
-                    name,
-                    "its effect can't be separated from the others' in this design",
-                    adjusted=adjusted,
-                )
-            )
-            continue
-        low, high = _range(kept, name)
-        percent, lower, upper = (
-            100 * math.expm1(min(value, 50.0)) for value in (beta, lower, upper)
-        )
-        effects.append(Effect(name, adjusted, low, high, percent, lower, upper))
-    return effects
+    # the reference configuration was not drawn from the space
+    answers = answers[answers["strategy"] != ANCHOR]
+    if outcome.of == "usable":
+        answers = answers[~answers["discarded"]]
+    values = _values(answers, outcome)
+    known = values.notna()
+    answers, values = answers[known], values[known]
+    n_points = answers["point"].nunique()
+    least = LEAST_AT_EQUAL_LENGTH if outcome.at_equal_length else LEAST_POINTS
+    if n_points < least:
+        why = f"{n_points} configurations are too few: {least} are needed"
+        return [Effect(name, outcome, None, note=why) for name in PARAMETERS]
+    tokens = answers["n_new_tokens"].astype(float)
+    length = np.log(tokens) - np.log(tokens).mean()
+    columns = {"value": values, **{name: length**power for name, power in LENGTHS.items()}}
+    table = configuration_means(answers, columns)
+    axes = {name: axis(table, name) for name in PARAMETERS}
+    if not np.ptp(table["value"]) > LEAST_SPREAD:
+        why = "configurations don't differ in it"
+        return [Effect(name, outcome, None, note=why) for name in PARAMETERS]
+    model = Model(table, axes, at_equal_length=outcome.at_equal_length)
+    return [_effect(model, name, outcome) for name in PARAMETERS]
 
 
-def values_of(kept: pd.DataFrame, name: str) -> pd.Series:
-    """A hyperparameter's values, with a top_k that is off (0) above all others."""
-    values = kept[name].astype(float)
-    return values.where(values > 0, DOMAIN["top_k"][1] + 1) if name == "top_k" else values
+def _values(answers: pd.DataFrame, outcome: Outcome) -> pd.Series:
+    """What a model of an outcome explains, for each answer: a logarithm, or 1 and 0."""
+    values: pd.Series
+    if outcome == USABLE:
+        values = answers["usable"].astype(float)
+    elif outcome == LENGTH:
+        values = answers["n_new_tokens"].astype(float).map(math.log)
+    else:
+        values = answers["counted_energy_j"].astype(float).map(math.log)
+    return values
 
 
-def _range(kept: pd.DataFrame, name: str) -> tuple[float, float]:
-    """The least and the largest value of a parameter; its domain where no row is left."""
-    return (float(kept[name].min()), float(kept[name].max())) if len(kept) else DOMAIN[name]
+def _effect(model: Model, name: str, outcome: Outcome) -> Effect:
+    """One effect from a fitted model."""
+    axis_ = model.axes[name]
+    if axis_ is None:
+        return Effect(name, outcome, None, note="it has one value only")
+    found = model.difference(name)
+    if found is None:
+        why = "its effect can't be separated from the others' in this design"
+        return Effect(name, outcome, None, note=why, halves=axis_.halves)
+    value, error = found
+    lower, upper = value - error, value + error
+    if outcome.is_ratio:
+        value, lower, upper = (math.exp(min(one, LARGEST)) for one in (value, lower, upper))
+    return Effect(name, outcome, value, lower, upper, halves=axis_.halves)
 
 
-def _axis(kept: pd.DataFrame, name: str) -> pd.Series | None:
-    """A hyperparameter scaled from 0 (its lowest value) to 1 (its highest).
+def axis(table: pd.DataFrame, name: str) -> Axis | None:
+    """A hyperparameter over a table of configurations; None where it has only one value."""
+    import numpy as np
+    from scipy.stats import rankdata
 
-    It is at its mean where it does nothing. None where it has only one value.
-    """
-    values = values_of(kept, name)
-    if name != "max_length":
-        values = values.where(kept["effective_do_sample"].astype(bool))
-    low, high = values.min(), values.max()
-    if not high > low:
+    counts = table["sampled"].to_numpy(bool) | (name == "max_length")
+    values = table[name].to_numpy(float)
+    different = np.unique(values[counts])
+    if len(different) < 2:  # noqa: PLR2004 - two halves need two values
         return None
-    scaled: pd.Series = (values - low) / (high - low)
-    filled: pd.Series = scaled.fillna(scaled.mean())
-    return filled
-
-
-def _design(
-    kept: pd.DataFrame, axes: dict[str, pd.Series | None], *, adjusted: bool
-) -> pd.DataFrame:
-    """The model's columns: first the axes, then what is held fixed.
-
-    Columns that are combinations of earlier ones are left out.
-    """
-    import numpy as np
-    import pandas as pd
-
-    # No statsmodels formula: which of several dependent columns stays is decided by their order,
-    # the axes first, but one of statsmodels' two formula engines (patsy) puts categories first.
-    # The dependent columns would have to be found here all the same (greedy where nothing is).
-    parts = [pd.DataFrame(axes)]
-    if adjusted:
-        length = np.log(kept["n_new_tokens"].astype(float))
-        length = length - length.mean()
-        parts.append(
-            pd.DataFrame(
-                {
-                    "length": length,
-                    "length2": length**2,
-                    "prompt": kept["n_prompt_tokens"].astype(float),
-                }
-            )
-        )
-    greedy = ~kept["effective_do_sample"].astype(bool)
-    parts.append(pd.DataFrame({"greedy": greedy.astype(float)}))
-    parts.append(pd.get_dummies(kept["group"], prefix="group", dtype=float))
-    parts.append(pd.get_dummies(kept["use_case"], prefix="use_case", dtype=float).iloc[:, 1:])
-    design = pd.concat(parts, axis=1)
-    return design[_independent(design)]
-
-
-def _independent(design: pd.DataFrame) -> list[str]:
-    """The columns that are not linear combinations of the columns before them."""
-    import numpy as np
-
-    names: list[str] = []
-    basis = np.empty((len(design), 0))
-    for name in design.columns:
-        column = design[name].to_numpy(float)
-        rest = column - basis @ (basis.T @ column)
-        norm = float(np.linalg.norm(rest))
-        if norm > 1e-8 * max(1.0, float(np.linalg.norm(column))):
-            names.append(name)
-            basis = np.column_stack([basis, rest / norm])
-    return names
-
-
-def _unknown(kept: pd.DataFrame, name: str, why: str, *, adjusted: bool) -> Effect:
-    """An effect that can't be estimated, with the reason."""
-    return Effect(
-        name, adjusted, *_range(kept, name), percent=None, lower=None, upper=None, note=why
+    # equal values are in one half: the cut that makes the halves most alike in number
+    n_upper = np.array([(values[counts] >= value).sum() for value in different[1:]])
+    cut = different[1:][np.abs(n_upper - counts.sum() / 2).argmin()]
+    rank = np.zeros(len(values))
+    rank[counts] = (rankdata(values[counts]) - 0.5) / counts.sum() - 0.5
+    in_upper = counts & (values >= cut)
+    lowest, highest = (
+        (float(half.min()), float(half.max()))
+        for half in (values[counts & ~in_upper], values[in_upper])
     )
+    return Axis(counts, in_upper, rank, len(different), (lowest, highest))
+
+
+class Model:
+    """A linear model of the configurations' values, with the columns that are needed."""
+
+    def __init__(
+        self, table: pd.DataFrame, axes: Mapping[str, Axis | None], *, at_equal_length: bool
+    ) -> None:
+        """Choose the columns and fit. `table` has the columns value, part and those of LENGTHS."""
+        import numpy as np
+        import pandas as pd
+
+        self.axes = axes
+        self._y = table["value"].to_numpy(float)
+        self._columns: list[Any] = []
+        self._of: list[str] = []
+        """For each column the hyperparameter that it belongs to; "" for the others."""
+        self._separable: set[str] = set()
+        """Hyperparameters whose step is no combination of what was there before it."""
+        self._add("", np.ones(len(table)))
+        for column in pd.get_dummies(table["part"], dtype=float).to_numpy().T[1:]:
+            self._add("", column)
+        self._add("", (~table["sampled"]).to_numpy(float))
+        waiting: dict[str, list[Any]] = {}
+        for name, one in axes.items():
+            if one is not None:
+                if self._add(name, one.in_upper.astype(float)):
+                    self._separable.add(name)
+                highest = min(HIGHEST_POWER, one.n_values - 1)
+                waiting[name] = [one.rank**power for power in range(1, highest + 1)]
+        for name, powers in waiting.items():
+            # longer answers cost more: nobody has to choose max_length's; and what the length is
+            # to explain must not be a slope within halves that was left out
+            if powers and (name == "max_length" or at_equal_length):
+                self._add(name, powers.pop(0))
+        if at_equal_length:
+            first, second, *higher = (table[name].to_numpy(float) for name in LENGTHS)
+            self._add("", first)
+            self._add("", second)
+            waiting[""] = higher
+        self._n_chosen = 0
+        self._choose(waiting)
+        self._fit = self._fitted(self._columns)
+
+    def _add(self, of: str, column: Any) -> bool:
+        """Add a column, unless it is a combination of those that are there. Whether it was."""
+        is_new = _is_new(self._columns, column)
+        if is_new:
+            self._columns.append(column)
+            self._of.append(of)
+        return is_new
+
+    def _choose(self, waiting: dict[str, list[Any]]) -> None:
+        """Add the column that explains most, while one is needed. Powers come in their order."""
+        fit = self._fitted(self._columns)
+        while self._free(self._n_chosen + 1) >= LEAST_FREE:
+            best, best_name = None, ""
+            for name, columns in waiting.items():
+                if not columns or not _is_new(self._columns, columns[0]):
+                    waiting[name] = []
+                    continue
+                larger = self._fitted([*self._columns, columns[0]])
+                if best is None or larger.ssr < best.ssr:
+                    best, best_name = larger, name
+            if best is None or not best.compare_f_test(fit)[1] < NEEDED_P:
+                return
+            fit = best
+            self._add(best_name, waiting[best_name].pop(0))
+            self._n_chosen += 1
+
+    def _fitted(self, columns: list[Any]) -> Any:
+        """The least squares on these columns."""
+        import numpy as np
+        import statsmodels.api as sm
+
+        return sm.OLS(self._y, np.column_stack(columns)).fit()
+
+    def _free(self, n_chosen: int) -> float:
+        """The degrees of freedom of the noise if so many columns were chosen."""
+        n_given = len(self._columns) - self._n_chosen
+        return len(self._y) - n_given - CHOSEN_COUNTS * n_chosen
+
+    def rest(self) -> Any:
+        """What the model leaves of each configuration's value."""
+        return self._fit.resid
+
+    def difference(self, name: str) -> tuple[float, float] | None:
+        """(mean of the upper half less that of the lower, half its 95 % interval).
+
+        None where the design can't separate it.
+        """
+        import numpy as np
+        from scipy.stats import t
+
+        one = self.axes[name]
+        free = self._free(self._n_chosen)
+        if one is None or name not in self._separable or free < LEAST_FREE:
+            return None
+        design = np.column_stack(self._columns)
+        upper, lower = design[one.in_upper], design[one.counts & ~one.in_upper]
+        contrast = (upper.mean(axis=0) - lower.mean(axis=0)) * [of == name for of in self._of]
+        variance = float(contrast @ self._fit.normalized_cov_params @ contrast)
+        error = math.sqrt(self._fit.ssr / free * variance)
+        quantile = float(t.ppf((1 + CONFIDENCE) / 2, free))
+        return float(contrast @ self._fit.params), quantile * error
+
+
+def _is_new(columns: list[Any], column: Any) -> bool:
+    """Whether a column is no linear combination of others."""
+    import numpy as np
+
+    if not columns:
+        return True
+    design = np.column_stack(columns)
+    rest = column - design @ np.linalg.lstsq(design, column, rcond=None)[0]
+    return bool(np.linalg.norm(rest) > 1e-6 * np.linalg.norm(column))
+
+
+def value_range(name: str, values: tuple[float, float]) -> str:
+    """The least and the largest value of a half, as a reader wants them: '64-1,030'."""
+    low, high = (_value(name, value) for value in values)
+    return low if low == high else f"{low}\N{EN DASH}{high}"
+
+
+def _value(name: str, value: float) -> str:
+    """A hyperparameter's value with at most three digits, or all of a whole number."""
+    if name == "top_k" and value > DOMAIN["top_k"][1]:
+        return "off"
+    return f"{value:,.0f}" if name in {"max_length", "top_k"} else f"{value:.3g}"

@@ -18,8 +18,7 @@ from orchestrator.dataset.tables import made_anew
 from orchestrator.dataset.upgrades import upgraded_table
 from orchestrator.errors import UserError
 from orchestrator.nouns import PARAMETERS, columns_of
-from orchestrator.report.effects import Effect, effects
-from orchestrator.report.importance import Importance, importances
+from orchestrator.report.effects import OF_EVALUATED, OUTCOMES, Effect, Outcome, effects
 from orchestrator.report.sweep_cost import Cost, cost_of, sealed_records
 from orchestrator.yaml_files import printable
 
@@ -38,23 +37,24 @@ class Data:
     group: machine, model and quantization; energies may be compared within one group;
     point: the configuration, across models, use cases and repeats;
     discarded: ok, but its text was found unusable;
-    measured: ok, not discarded, with a known energy."""
-    kept: pd.DataFrame
-    """The measured executions without any of the flags in LEFT_OUT."""
+    left_out: one of its flags puts the measurement in so much doubt that it is no answer here;
+    measured: ok, with a known energy."""
+    answers: pd.DataFrame
+    """What every figure of the report is made of: executions that are ok, whether usable or not,
+    with a known energy and none of the flags in LEFT_OUT."""
     paths: DataSetPaths | None = None
     """Where the trials' folders are; None if there are only tables."""
 
     @cached_property
-    def effects(self) -> tuple[list[Effect], list[Effect]]:
-        """The effect of each hyperparameter: overall, and at equal length."""
-        return effects(self.kept, adjusted=False), effects(self.kept, adjusted=True)
+    def kept(self) -> pd.DataFrame:
+        """The answers whose text was not discarded."""
+        return self.answers[~self.answers["discarded"]]
 
     @cached_property
-    def importances(self) -> tuple[list[Importance], list[Importance]]:
-        """The importance of each hyperparameter: for an answer's energy, and for J/token."""
-        return importances(self.kept, "counted_energy_j"), importances(
-            self.kept, "energy_per_token_j"
-        )
+    def effects(self) -> dict[Outcome, list[Effect]]:
+        """What each hyperparameter does: outcome -> an effect a hyperparameter, in their order."""
+        outcomes = [one for one in OUTCOMES if self.evaluated or one not in OF_EVALUATED]
+        return {one: effects(self.answers, one) for one in outcomes}
 
     @cached_property
     def records(self) -> tuple[list[TrialRecord], int]:
@@ -81,10 +81,11 @@ class Data:
         return bool(self.all["usable"].notna().any())
 
 
-def read_data(paths: DataSetPaths) -> Data:
+def read_data(paths: DataSetPaths, *, with_left_out: bool = False) -> Data:
     """Read the executions of a data set, whichever version of this program wrote their table.
 
-    Raises UserError where the table is missing, can't be read, or a newer program wrote it.
+    `with_left_out`: executions with flags in LEFT_OUT count as answers, too. Raises UserError where
+    the table is missing, can't be read, or a newer program wrote it.
     """
     path, remedy = paths.executions, "`orchestrator summarize` makes it anew"
     if not path.exists() and paths.imported.exists() and not paths.sealed_trials():
@@ -104,10 +105,13 @@ def read_data(paths: DataSetPaths) -> Data:
     if missing:
         raise UserError(f"{path}: lacks the column {missing[0]}; {remedy}")
     # No chart shows a text, and the texts are most of the table's bytes.
-    return data_of(frame.drop(columns=["output_text", "prompt_text"]), paths)
+    frame = frame.drop(columns=["output_text", "prompt_text"])
+    return data_of(frame, paths, with_left_out=with_left_out)
 
 
-def data_of(executions: pd.DataFrame, paths: DataSetPaths | None = None) -> Data:
+def data_of(
+    executions: pd.DataFrame, paths: DataSetPaths | None = None, *, with_left_out: bool = False
+) -> Data:
     """The data of a report from rows of executions.parquet (texts are not needed)."""
     import numpy as np
 
@@ -128,16 +132,17 @@ def data_of(executions: pd.DataFrame, paths: DataSetPaths | None = None) -> Data
     for name in ("warning_flags", "reasons"):
         frame[name] = frame[name].map(_entries).astype(object)
     # On an empty frame map() keeps the column's type, hence the casts to bool.
-    left_out = frame["warning_flags"].map(_is_left_out).astype(bool)
+    frame["left_out"] = frame["warning_flags"].map(_is_left_out).astype(bool)
     discarded = frame["usable"].map(_is_false).astype(bool)
     ok = frame["status"] == "ok"
     measured = frame["counted_energy_j"].gt(0) & frame["n_new_tokens"].gt(0)
     frame["discarded"] = ok & discarded
-    frame["measured"] = ok & ~discarded & measured
+    frame["measured"] = ok & measured
     frame["energy_per_token_j"] = (frame["counted_energy_j"] / frame["n_new_tokens"]).where(
         frame["measured"]
     )
-    return Data(all=frame, kept=frame[frame["measured"] & ~left_out].copy(), paths=paths)
+    is_answer = frame["measured"] & (with_left_out | ~frame["left_out"])
+    return Data(all=frame, answers=frame[is_answer].copy(), paths=paths)
 
 
 def _make_visible(frame: pd.DataFrame) -> None:
@@ -183,7 +188,7 @@ def _entries(cell: Any) -> tuple[str, ...] | None:
 
 
 def _is_left_out(flags: Any) -> bool:
-    """Whether one of a row's flags keeps it out of the effects."""
+    """Whether one of a row's flags leaves it out by default."""
     return any(flag in LEFT_OUT for flag in flags)
 
 

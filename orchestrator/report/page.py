@@ -26,10 +26,10 @@ from orchestrator.report.compare import (
     setup_table,
 )
 from orchestrator.report.execution_frame import Data
+from orchestrator.report.findings import effect_sentences, findings
 from orchestrator.report.page_content import (
     Table,
     columns_table,
-    effect_sentences,
     headline,
     tables,
     warnings,
@@ -79,6 +79,7 @@ def page(data: Data, source: str) -> str:
         title="Energy of LLM inference",
         source=source,
         warnings=warnings(data),
+        findings=findings(data),
         headline=headline(data),
         sections=sections(data),
         cards=trial_cards(data),
@@ -103,6 +104,7 @@ def comparison_page(comparison: Comparison, name_a: str, name_b: str) -> str:
         title="Two data sets compared",
         source=f"A, {name_a}, and B, {name_b}",
         warnings=comparison_warnings(comparison),
+        findings=[],
         headline=[],
         sections=[ratios, setup],
         cards=None,

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.dataset.energy import TOTAL_ENERGY, energy_name
-from orchestrator.dataset.flags import LEFT_OUT
+from orchestrator.dataset.flags import FLAGS, LEFT_OUT, SESSION_DRIFT
 from orchestrator.dataset.gross_energy import GrossEnergy, gross_energy, uncertainty
 from orchestrator.dataset.schema import ExecutionRow
 from orchestrator.dataset.sessions import MOST_DRIFT, Session
-from orchestrator.nouns import columns_of
-from orchestrator.report.effects import Effect
+from orchestrator.nouns import ANCHOR, columns_of
+from orchestrator.report.effects import LEAST_POINTS, Outcome, value_range
 from orchestrator.report.execution_frame import Data, energy_rows
-from orchestrator.report.importance import ONE_VALUE, Importance
+from orchestrator.report.findings import effect_text
 from orchestrator.report.sweep_cost import CostPart
 from orchestrator.units import duration, energy, number, plural
 
@@ -51,16 +51,16 @@ def percent(share: float) -> str:
 
 def headline(data: Data) -> list[tuple[str, str, str]]:
     """(name, figure, explanation) of the few numbers that matter most."""
-    frame, kept = data.all, data.kept
+    frame = data.all
     n_failed = int((frame["status"] != "ok").sum())
     n_discarded = int(frame["discarded"].sum())
     figures = [
         ("executions", f"{len(frame):,}", f"{n_failed:,} failed, {n_discarded:,} discarded"),
         *_energy_figures(gross_energy(energy_rows(frame))),
     ]
-    if len(kept):
-        low, middle, high = _quartiles(kept)
-        explanation = f"median of the answers that were kept; half of them lie in {low} to {high}"
+    for basis, answers in data.answers.groupby("energy_basis", sort=True):
+        low, middle, high = _quartiles(answers)
+        explanation = f"{energy_name(str(basis))}: median of answers; half lie in {low} to {high}"
         figures.append(("J/token", middle, explanation))
     if data.evaluated:
         figures += _usable_figures(frame)
@@ -126,14 +126,8 @@ def warnings(data: Data) -> list[str]:
             f"Energies come from different meters: {', '.join(sorted(map(energy_name, bases)))}. "
             "They are not added, and can be compared only within one machine."
         )
-    counts = Counter(flag for flags in frame["warning_flags"] for flag in flags)
-    for flag in LEFT_OUT:
-        if counts[flag]:
-            is_or_are = "is" if counts[flag] == 1 else "are"
-            lines.append(
-                f"{plural(counts[flag], 'execution')} {is_or_are} {flag}: "
-                "left out of every effect below, but kept in the data."
-            )
+    lines += _flag_warnings(data)
+    lines += _design_warnings(data)
     if not data.evaluated:
         lines.append(
             "The texts have not been evaluated: "
@@ -142,103 +136,90 @@ def warnings(data: Data) -> list[str]:
     return lines
 
 
-def effect_table(data: Data) -> Table:
-    """The effect of each hyperparameter, overall and at equal length."""
-    overall, at_equal_length = data.effects
-    rows = tuple(
-        (whole.parameter, f"{whole.low:.3g} to {whole.high:.3g}", _change(whole), _change(rest))
-        for whole, rest in zip(overall, at_equal_length, strict=True)
-    )
-    return Table(
-        "effects",
-        "Effect of each hyperparameter on an answer's energy",
-        ("hyperparameter", "from lowest to highest", "overall", "at equal length"),
-        rows,
-        "Change in percent with its 95 % interval; errors are clustered by configuration. "
-        "Greedy answers tell only about max_length.",
-    )
-
-
-def _change(effect: Effect) -> str:
-    """A change in percent with its interval, or the reason why it is unknown."""
-    if effect.known is None:
-        return effect.note
-    change, lower, upper = effect.known
-    return f"{change:+.1f} % ({lower:+.1f} to {upper:+.1f})"
-
-
-def effect_sentences(data: Data) -> list[str]:
-    """What the table of effects says; never more than its intervals allow."""
-    lines = []
-    overall, at_equal_length = data.effects
-    for whole, rest in zip(overall, at_equal_length, strict=True):
-        if whole.percent is None or rest.percent is None:
-            continue
-        name = whole.parameter
-        if rest.clear:
-            lines.append(f"At equal length {name} changes an answer's energy by {_change(rest)}.")
-        elif whole.clear:
+def _flag_warnings(data: Data) -> list[str]:
+    """What flags and failures say of all figures."""
+    frame, lines = data.all, []
+    counts = Counter(flag for flags in frame["warning_flags"] for flag in flags)
+    for flag in sorted(LEFT_OUT):
+        if counts[flag]:
+            is_or_are = "is" if counts[flag] == 1 else "are"
             lines.append(
-                f"{name} changes an answer's energy by {_change(whole)}; "
-                "the answers' length explains this."
+                f"{plural(counts[flag], 'execution')} {is_or_are} {flag} ({FLAGS[flag].meaning}): "
+                "left out of every figure of answers, unless --with-left-out is given."
             )
-        else:
-            lines.append(f"No effect of {name} can be distinguished from chance.")
-    if not lines:
-        # All four are unknown for the same reason.
-        return [f"{at_equal_length[0].note}."]
+    if counts[SESSION_DRIFT]:
+        n = plural(counts[SESSION_DRIFT], "execution")
+        lines.append(
+            f"{n} ran in sessions whose anchors moved by more than {percent(MOST_DRIFT)}: absolute "
+            "figures may be off by as much. Run the same `orchestrator tune` with "
+            "--rerun flagged when nothing else uses the machine."
+        )
+    n_failed = int((frame["status"] != "ok").sum())
+    if n_failed:
+        lines.append(
+            f"{n_failed:,} of {plural(len(frame), 'execution')} failed: no figure speaks of what "
+            "they would have taken. Run the same `orchestrator tune` with --rerun failed."
+        )
     return lines
 
 
-def importance_table(data: Data) -> Table:
-    """How much of the differences between configurations each hyperparameter explains."""
-    title = "Importance of each hyperparameter"
-    head = ("hyperparameter", "of an answer's energy", "of J/token")
-    of_energy, of_token = data.importances
-    notes = {one.note for one in (*of_energy, *of_token) if one.share is None}
-    # A hyperparameter with only one value has its note in its row; other notes concern all four.
-    notes.discard(ONE_VALUE)
-    if notes:
-        return Table("importance", title, head, (), f"Not known: {'; '.join(sorted(notes))}.")
-    rows = [
-        (of_e.parameter, _share(of_e), _share(of_t))
-        for of_e, of_t in zip(of_energy, of_token, strict=True)
-    ]
-    rows.append(("the rest: joint effects, or chance", _rest(of_energy), _rest(of_token)))
+def _design_warnings(data: Data) -> list[str]:
+    """What the design of the sweep can't tell."""
+    answers, lines = data.answers, []
+    n_points = answers.loc[answers["strategy"] != ANCHOR, "point"].nunique()
+    if 0 < n_points < LEAST_POINTS:
+        lines.append(
+            f"{plural(n_points, 'configuration')} can't tell what a hyperparameter does: at least "
+            f"{LEAST_POINTS} are needed, and 20 tell more. Run the same `orchestrator tune` with "
+            "--samples 20."
+        )
+    sessions = answers["session_id"].dropna()
+    n_sessions = sessions.nunique()
+    if n_sessions == 1 and len(sessions) == len(answers):
+        lines.append(
+            "All answers come from one session (one process with its model loaded): absolute "
+            "figures of another one may differ. Run the same `orchestrator tune` with "
+            "--repeats 2 for a second session."
+        )
+    return lines
+
+
+def effect_table(data: Data) -> Table:
+    """What each hyperparameter does: a row a hyperparameter, a column an outcome."""
+    outcomes = list(data.effects)
+    rows = []
+    for of_one in zip(*data.effects.values(), strict=True):
+        halves, name = of_one[0].halves, of_one[0].parameter
+        lower, upper = (value_range(name, half) for half in halves) if halves else ("", "")
+        rows.append((name, lower, upper, *map(effect_text, of_one)))
+    head = ("hyperparameter", "lower half", "upper half", *map(_outcome_head, outcomes))
     note = (
-        "Share of the variance between sampled configurations that a hyperparameter explains by "
-        "itself, with its 95 % interval. 'May be chance': the interval reaches 0."
+        "Change from the lower to the upper half of a hyperparameter's values, the others held at "
+        "their means, with its 95 % interval: x 1 is no change. It holds for these prompts, models "
+        "and machines. At equal length: what is left beside the length of the text. Greedy answers "
+        "tell only about max_length."
     )
-    return Table("importance", title, head, tuple(rows), note)
+    return Table("effects", "What each hyperparameter does", head, tuple(rows), note)
 
 
-def _share(importance: Importance) -> str:
-    """A share with its interval, or the reason why it is unknown."""
-    if importance.known is None:
-        return importance.note
-    share, lower, upper = importance.known
-    text = f"{percent(share)} ({100 * lower:.0f} to {100 * upper:.0f})"
-    if importance.clear:
-        return text
-    return f"{text}: may be chance"
-
-
-def _rest(importances: list[Importance]) -> str:
-    """The share that no hyperparameter explains by itself."""
-    return percent(max(0.0, 1 - sum(one.share or 0.0 for one in importances)))
+def _outcome_head(outcome: Outcome) -> str:
+    """The head of an outcome's column: which answers it is of."""
+    of = "all answers that ended" if outcome.of == "all" else "usable answers only"
+    return f"{outcome.name} ({of})"
 
 
 def group_table(data: Data) -> Table:
     """Each machine, model, quantization and use case side by side."""
     rows = []
-    for (group, use_case), answers in data.kept.groupby(["group", "use_case"], sort=True):
+    of_group = data.answers.groupby(["group", "use_case", "energy_basis"], sort=True)
+    for (group, use_case, energy_basis), answers in of_group:
         low, middle, high = _quartiles(answers)
         # All tokens over all time, so that a long answer counts more than a short one.
         window_s = float(answers["window_s"].sum())
         tokens_per_s = None
         if window_s:
             tokens_per_s = float(answers["n_new_tokens"].sum()) / window_s
-        basis = ", ".join(sorted(map(energy_name, set(answers["energy_basis"]))))
+        basis = energy_name(str(energy_basis))
         n_answers, interval = f"{len(answers):,}", f"{low} to {high}"
         cells = (group, use_case, n_answers, middle, interval, number(tokens_per_s), basis)
         rows.append(tuple(str(cell) for cell in cells))
@@ -261,7 +242,7 @@ def group_table(data: Data) -> Table:
 def repeat_table(data: Data) -> Table:
     """How far repeats of the same configuration and prompt differ, anchors included."""
     rows = []
-    for group, answers in data.kept.groupby("group", sort=True):
+    for group, answers in data.answers.groupby("group", sort=True):
         of_prompt = answers.groupby(["point", "use_case", "prompt_number"])["energy_per_token_j"]
         repeats = of_prompt.agg(["mean", "std", "size"])
         # A single measurement has no spread.
@@ -299,8 +280,8 @@ def left_out_table(data: Data) -> Table:
         *_counts("flagged", flagged, "warning_flags"),
     )
     note = (
-        "Failed and discarded executions are in no effect. Flagged ones are, except for those "
-        f"flagged {', '.join(sorted(LEFT_OUT))}. An execution may occur in several rows."
+        "Failed executions are in no figure of answers, nor are those flagged "
+        f"{', '.join(sorted(LEFT_OUT))}. An execution may occur in several rows."
     )
     head = ("what", "why", "executions", "energy")
     return Table("left-out", "Discarded, failed, flagged", head, rows, note)
@@ -428,7 +409,6 @@ def tables(data: Data) -> Sequence[Table]:
     """All tables of results, in the order of the report."""
     return (
         effect_table(data),
-        importance_table(data),
         group_table(data),
         repeat_table(data),
         left_out_table(data),

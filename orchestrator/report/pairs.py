@@ -1,0 +1,179 @@
+"""How much two groups of answers differ where both measured the same: ratios with intervals.
+
+A pair is one prompt under one configuration (the values of the four hyperparameters) that both
+groups measured. A ratio is that of the geometric means over the pairs.
+
+Two things make a ratio of energies wrong that no number of configurations averages out. Sessions
+differ: each process on a GPU has a speed and an idle power of its own. So the interval is made from
+the means of the sessions of either group, by Student's t with the degrees of freedom of Welch
+(1947) and Satterthwaite (1946); fewer than three sessions a group give none. And each device's
+sensor has a gain of its own, within 5 %: across devices both gains are added (energy.py).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.dataset.energy import SENSOR_REL
+from orchestrator.nouns import PARAMETERS
+from orchestrator.report.effects import CONFIDENCE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RATIOS = {
+    "energy_per_token_j": "J/token",
+    "counted_energy_j": "energy of an answer",
+    "n_new_tokens": "new tokens",
+    "tokens_per_s": "tokens/s",
+}
+"""Columns of which ratios are given, with their names in the report."""
+OF_A_METER = ("energy_per_token_j", "counted_energy_j")
+"""Columns that can be compared only where both groups used the same meter."""
+OF_A_SESSION = (*OF_A_METER, "tokens_per_s")
+"""Columns that differ between sessions; a text is the same in each."""
+USABLE = "usable"
+PAIR_KEY = ["configuration", "use_case", "prompt_sha256"]
+"""Columns that are equal in the two executions of a pair."""
+LEAST_POINTS = 5
+"""With fewer matched configurations than this, no interval is given."""
+LEAST_SESSIONS = 3
+"""With fewer sessions of a group than this, nobody knows how much its sessions differ."""
+TWO_GAINS = 2 * math.sqrt(3) * (1 - math.sqrt(1 - CONFIDENCE))
+"""Coverage factor of the sum of two gains, each as likely anywhere within its bounds."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """The change from A to B: a ratio, or for usable texts the difference of the two shares."""
+
+    value: float
+    lower: float | None = None
+    upper: float | None = None
+    """The 95 % interval is `lower` to `upper`; both are None where it is unknown."""
+    note: str = ""
+    """Why it is unknown."""
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """(lower, upper); None where it is unknown."""
+        if self.lower is None or self.upper is None:
+            return None
+        return self.lower, self.upper
+
+
+def configuration(executions: pd.DataFrame) -> pd.Series:
+    """The four requested values as one text, so that they can be compared across groups."""
+    text = executions["max_length"].astype(str)
+    for name in PARAMETERS[1:]:
+        text = text + " " + executions[name].astype(str)
+    return text
+
+
+def pairs_of(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+    """The pairs of two groups of answers: a row a pair, and where sessions repeat it, one for each.
+
+    Each column of RATIOS occurs twice, as a geometric mean over repeats, with the suffixes _a and
+    _b; so does session_id.
+    """
+    return _means(a).merge(_means(b), on=PAIR_KEY, suffixes=("_a", "_b"))
+
+
+def _means(answers: pd.DataFrame) -> pd.DataFrame:
+    """Geometric means of RATIOS over the repeats of each prompt in each session."""
+    import numpy as np
+
+    columns = list(RATIOS)
+    frame = answers[["use_case", "prompt_sha256", "session_id", *columns]]
+    frame = frame.assign(configuration=configuration(answers))
+    # energies are skewed, and ratios of geometric means don't depend on which side is A
+    frame[columns] = np.log(frame[columns].astype(float))
+    keys = [*PAIR_KEY, "session_id"]
+    means: pd.DataFrame = frame.groupby(keys, dropna=False)[columns].mean().reset_index()
+    means[columns] = np.exp(means[columns])
+    return means
+
+
+def ratio(pairs: pd.DataFrame, name: str, *, same_devices: bool) -> Change:
+    """B over A, for one column of RATIOS. `same_devices`: whether one sensor measured both."""
+    import numpy as np
+
+    differences = np.log(pairs[f"{name}_b"]) - np.log(pairs[f"{name}_a"])
+    of_point = differences.groupby(pairs["configuration"]).mean()
+    value = float(of_point.mean())
+    if len(of_point) < LEAST_POINTS:
+        return Change(math.exp(value), note=f"fewer than {LEAST_POINTS} configurations")
+    if name not in OF_A_SESSION:
+        error = _error(of_point)
+    else:
+        within = _error_of_sessions(differences, pairs)
+        if within is None:
+            return Change(math.exp(value), note=f"fewer than {LEAST_SESSIONS} sessions on a side")
+        gains = 0.0
+        if name in OF_A_METER and not same_devices:
+            gains = TWO_GAINS * SENSOR_REL
+        error = math.hypot(within, gains)
+    return Change(math.exp(value), math.exp(value - error), math.exp(value + error))
+
+
+def share_change(judged_a: pd.DataFrame, judged_b: pd.DataFrame) -> Change | None:
+    """Share of usable texts in B less that in A; None where no text was judged in both."""
+    shares = [
+        one.assign(configuration=configuration(one), usable=one[USABLE].astype(float))
+        .groupby(PAIR_KEY, dropna=False)[USABLE]
+        .mean()
+        .reset_index()
+        for one in (judged_a, judged_b)
+    ]
+    both = shares[0].merge(shares[1], on=PAIR_KEY, suffixes=("_a", "_b"))
+    if not len(both):
+        return None
+    of_point = (both["usable_b"] - both["usable_a"]).groupby(both["configuration"]).mean()
+    value = float(of_point.mean())
+    if len(of_point) < LEAST_POINTS:
+        return Change(value, note=f"fewer than {LEAST_POINTS} configurations")
+    error = _error(of_point)
+    return Change(value, value - error, value + error)
+
+
+def _error(of_point: pd.Series) -> float:
+    """Half the 95 % interval of the mean of independent values."""
+    from scipy.stats import t
+
+    n = len(of_point)
+    return float(t.ppf((1 + CONFIDENCE) / 2, n - 1) * of_point.std() / math.sqrt(n))
+
+
+def _error_of_sessions(differences: pd.Series, pairs: pd.DataFrame) -> float | None:
+    """Half the 95 % interval of the mean over sessions; None with too few of them."""
+    sides = ("session_id_a", "session_id_b")
+    of_sessions = [differences.groupby(pairs[side]).mean() for side in sides]
+    # both sides hold the noise of the configurations, which counts once
+    of_point = differences.groupby([pairs[name] for name in (*sides, "configuration")]).mean()
+    cells = of_point.groupby(level=[0, 1])
+    n_free = len(of_point) - cells.ngroups
+    noise = 0.0
+    if n_free:
+        noise = float(((of_point - cells.transform("mean")) ** 2).sum()) / n_free
+    return session_error(*of_sessions, counted_twice=noise / len(of_point))
+
+
+def session_error(of_a: pd.Series, of_b: pd.Series, *, counted_twice: float = 0.0) -> float | None:
+    """Half the 95 % interval of the difference of two groups, from the means of their sessions.
+
+    `counted_twice`: variance that both groups hold and that counts once. None with fewer than
+    LEAST_SESSIONS of a group.
+    """
+    from scipy.stats import t
+
+    if min(len(of_a), len(of_b)) < LEAST_SESSIONS:
+        return None
+    variances = [float(one.var()) / len(one) for one in (of_a, of_b)]
+    if not sum(variances):
+        return 0.0
+    variance = max(sum(variances) - counted_twice, *variances)
+    parts = [one**2 / (len(of) - 1) for one, of in zip(variances, (of_a, of_b), strict=True)]
+    free = sum(variances) ** 2 / sum(parts)
+    return float(t.ppf((1 + CONFIDENCE) / 2, free) * math.sqrt(variance))

@@ -1,0 +1,182 @@
+"""How often the report's 95 % intervals hold the truth, and how wide they are, as tables.
+
+Each line is a kind of truth (worlds.py) and a number of configurations, over many data sets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.nouns import PARAMETERS
+from orchestrator.report.compare import compare
+from orchestrator.report.effects import AT_EQUAL_LENGTH, ENERGY, OF_USABLE, USABLE, Outcome, effects
+from orchestrator.report.execution_frame import data_of
+from tools.coverage.worlds import KINDS, executions, truths, world
+
+POINTS = (12, 15, 20, 40, 100)
+FIGURES = ("coverage", "of each", "bias", "width", "not printed")
+OF_DISCARDS = (ENERGY, AT_EQUAL_LENGTH, OF_USABLE, USABLE)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What came out for one data set; arrays over PARAMETERS, NaN where nothing is printed."""
+
+    holds: tuple[float, ...]
+    error: tuple[float, ...]
+    width: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Sides:
+    """How both data sets of a comparison were measured."""
+
+    n_sessions: int
+    session: float
+    """Standard deviation between sessions, relative."""
+    gain: float = 0.0
+    """Bounds of the sensors' gains; 0: one sensor measured both."""
+
+
+SIDES = [
+    Sides(1, 0.13),
+    Sides(3, 0.03),
+    Sides(3, 0.13),
+    Sides(3, 0.03, 0.05),
+    Sides(4, 0.13),
+    Sides(6, 0.03, 0.05),
+]
+RATIO = 1.2
+"""What B takes, over what A takes."""
+
+
+def outcomes_of(kind: str) -> tuple[Outcome, ...]:
+    """The outcomes whose intervals are checked on a kind of truth."""
+    return OF_DISCARDS if kind == "discards" else (ENERGY, AT_EQUAL_LENGTH)
+
+
+def tallies(kind: str, n_points: int, seed: int) -> dict[Outcome, Tally]:
+    """One data set: outcome -> what its intervals hold."""
+    of = world(KINDS[kind], seed)
+    truth = truths(of, seed)
+    answers = data_of(executions(of, seed, n_points)).answers
+    found = {}
+    for outcome in outcomes_of(kind):
+        rows = []
+        for effect, true in zip(effects(answers, outcome), truth[outcome.name], strict=True):
+            if effect.known is None:
+                rows.append((math.nan, math.nan, math.nan))
+                continue
+            known = np.array(effect.known)
+            value, lower, upper = np.log(known) if outcome.is_ratio else known
+            rows.append((float(lower <= true <= upper), value - true, upper - lower))
+        found[outcome] = Tally(*zip(*rows, strict=True))
+    return found
+
+
+def run(n_data_sets: int, kinds: list[str], points: list[int], n_processes: int) -> Iterator[str]:
+    """The rows of the table of effects, as Markdown."""
+    head = ("truth", "configurations", "outcome", *FIGURES)
+    yield _row(*head)
+    yield _row(*["---"] * len(head))
+    with ProcessPoolExecutor(n_processes) as pool:
+        for kind in kinds:
+            for n_points in points:
+                # no two lines share their chance
+                first = 1_000_000 * list(KINDS).index(kind) + 10_000 * n_points
+                seeds = range(first, first + n_data_sets)
+                every = [[kind] * n_data_sets, [n_points] * n_data_sets, seeds]
+                found = list(pool.map(tallies, *every, chunksize=10))
+                for outcome in outcomes_of(kind):
+                    some = [one[outcome] for one in found]
+                    yield _row(kind, n_points, outcome.name, *_figures(some))
+
+
+def _row(*cells: object) -> str:
+    """A row of a table."""
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _figures(some: list[Tally]) -> tuple[str, ...]:
+    """The cells that a line's data sets make: coverage, of each, bias, width, not printed."""
+    holds, error, width = (
+        np.array([getattr(one, name) for one in some]) for name in ("holds", "error", "width")
+    )
+    missing = f"{100 * np.isnan(holds).mean():.1f} %"
+    if np.isnan(holds).all():
+        return "", "", "", "", missing
+    bias = np.nanmean(error, axis=0)
+    return (
+        f"{100 * np.nanmean(holds):.1f} %",
+        " ".join(f"{100 * share:.1f}" for share in np.nanmean(holds, axis=0)),
+        f"{bias[np.nanargmax(np.abs(bias))]:+.3f}",
+        f"{np.nanmedian(width, axis=0).mean():.2f}",
+        missing,
+    )
+
+
+def compared(of: Sides, n_points: int, seed: int) -> Tally:
+    """Two data sets, B with RATIO times the energy of A: what the ratio's interval holds."""
+    kind = dataclasses.replace(KINDS["lines"], n_sessions=of.n_sessions, session=of.session)
+    one = world(kind, seed)
+    a, b = (executions(one, seed, n_points, number=n, gain=of.gain) for n in (0, 1))
+    b["gpu_energy_counter_j"] *= RATIO
+    (match,) = compare(data_of(a), data_of(b)).matches
+    change = match.changes["energy_per_token_j"]
+    if change.interval is None:
+        return Tally((math.nan,), (math.nan,), (math.nan,))
+    lower, upper = np.log(change.interval)
+    true = math.log(RATIO)
+    return Tally(
+        (float(lower <= true <= upper),), (math.log(change.value) - true,), (upper - lower,)
+    )
+
+
+def compare_rows(n_data_sets: int, n_processes: int) -> Iterator[str]:
+    """The rows of the table of comparisons, as Markdown."""
+    head = ("sessions a side", "apart by", "sensors", "configurations", *FIGURES)
+    yield _row(*head)
+    yield _row(*["---"] * len(head))
+    with ProcessPoolExecutor(n_processes) as pool:
+        for number, of in enumerate(SIDES):
+            for n_points in (12, 40):
+                first = 1_000_000 * number + 10_000 * n_points
+                seeds = range(first, first + n_data_sets)
+                every = [[of] * n_data_sets, [n_points] * n_data_sets, seeds]
+                found = list(pool.map(compared, *every, chunksize=10))
+                sensors = f"two, within {of.gain:.0%}" if of.gain else "one"
+                of_sides = (of.n_sessions, f"{of.session:.0%}", sensors, n_points)
+                yield _row(*of_sides, *_figures(found))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data-sets", type=int, default=400, help="of each line")
+    parser.add_argument("--kind", action="append", choices=list(KINDS), help="[default: all]")
+    parser.add_argument("--points", action="append", type=int, help=f"[default: {POINTS}]")
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--compare", action="store_true", help="the table of comparisons instead")
+    options = parser.parse_args()
+    # each process has one core
+    os.environ["OMP_NUM_THREADS"] = "1"
+    if options.compare:
+        for line in compare_rows(options.data_sets, options.processes):
+            print(line, flush=True)
+        return
+    kinds, points = options.kind or list(KINDS), options.points or list(POINTS)
+    print(f"hyperparameters: {', '.join(PARAMETERS)}; {options.data_sets} data sets a line\n")
+    for line in run(options.data_sets, kinds, points, options.processes):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
