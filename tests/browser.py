@@ -27,6 +27,18 @@ def until(page: Page, expression: str, arg: object = None) -> None:
         page.wait_for_timeout(20)
 
 
+def serious_findings(page: Page) -> list[str]:
+    """What keeps people from using a page: the serious and critical findings of axe-core."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe isn't installed")
+    found = axe.Axe().run(page).response["violations"]
+    return [
+        f"{rule['id']}: {node['html']}"
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]
+
+
 @contextlib.contextmanager
 def browser_page(
     *, width: int = 1280, height: int = 800, dark: bool = False

@@ -30,22 +30,23 @@ LONGEST_NAME = 64
 @click.option(
     "--reviewer",
     metavar="NAME",
-    help="Name to record with your decisions; it is published with them. [default: the login name]",
+    help="Your name, recorded and published with your decisions.  [default: your login name]",
 )
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=0,
     show_default=True,
-    help="Port on 127.0.0.1; 0 takes any free one.",
+    help="Port on 127.0.0.1; 0 picks a free one.",
 )
 @click.option("--no-browser", is_flag=True, help="Print the page's address, but open no browser.")
 def review(*, out: Path, reviewer: str | None, port: int, no_browser: bool) -> None:
     """Keep or discard texts by hand, on a page in the browser.
 
-    The page shows each text beside its configuration and verdict, and is used by keyboard. It is
-    served to this machine alone until Ctrl-C. Each decision is written to reviews.jsonl at once and
-    overrules the verdict of the rules; at the end the tables are rebuilt.
+    The page shows each text with its prompt and configuration, and has a key for everything. The
+    verdict of the rules stays hidden until you have decided. Only this machine can open the page,
+    and Ctrl-C ends it. Each decision is saved at once, in reviews.jsonl, and overrules the rules;
+    at the end the tables are rebuilt.
 
     \b
     Example:

@@ -7,7 +7,7 @@ from orchestrator.dataset.imported import ImportedRow, describe_import_flags
 from orchestrator.dataset.parquet import describe
 from orchestrator.dataset.schema import SCHEMA_VERSION, ExecutionRow, TelemetrySample
 from orchestrator.dataset.summary import SummaryRow
-from orchestrator.dataset.verdicts import Verdict
+from orchestrator.dataset.verdicts import PERSONS_REASONS, Verdict
 
 
 def data_dictionary() -> str:
@@ -33,8 +33,9 @@ are left out by default enter no effect of the report.
 
 ## reviews.jsonl: persons' decisions, a JSON object a line
 `execution` and `text_sha256` as in verdicts.parquet, `reviewer`, `decision` (keep, discard,
-undecided), `note`, `at` (UTC). Lines are only added; a reviewer's latest one about an execution
-counts, and the majority of reviewers overrules the machine.
+undecided), `reasons` (why it is discarded: {", ".join(PERSONS_REASONS)}; may be none), `note`,
+`at` (UTC). Lines are only added; a reviewer's latest one about an execution counts, and the
+majority of reviewers overrules the machine.
 
 ## telemetry.parquet: the GPU's state during a trial (only where there is a GPU)
 {describe(TelemetrySample)}

@@ -13,11 +13,13 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
+from pydantic import Field
+
 from orchestrator.dataset.json_lines import append_line, whole_lines
 from orchestrator.dataset.parquet import as_list, read_parquet, to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.reading import NOT_AS_WRITTEN, parsed, reason_of
-from orchestrator.nouns import Amount, Column, Count, MomentText, Noun, Real
+from orchestrator.nouns import Amount, Column, Count, MomentText, Noun, Real, one_of
 from orchestrator.outside_files import read_text
 
 REASONS = (
@@ -31,6 +33,11 @@ REASONS = (
     "judge",
 )
 """Why a text is not usable. An end at max_length is no reason."""
+PERSONS_REASONS = tuple(reason for reason in REASONS if reason != "judge")
+"""Those that a person can give."""
+PersonsReasons = Annotated[
+    tuple[Annotated[str, one_of(PERSONS_REASONS)], ...], Field(max_length=len(PERSONS_REASONS))
+]
 
 
 class Signals(Noun):
@@ -110,6 +117,8 @@ class Decision(Noun):
     text_sha256: str
     reviewer: str
     decision: Literal["keep", "discard", "undecided"]
+    reasons: PersonsReasons = ()
+    """Why it is discarded, where the reviewer said so."""
     note: str = ""
     at: MomentText
     """UTC, ISO 8601, with microseconds: `now()`."""
@@ -214,10 +223,11 @@ def standing(decisions: Iterable[Decision]) -> dict[str, dict[str, Decision]]:
 def judgement(verdict: Verdict | None, decisions: Iterable[Decision] = ()) -> Judgement:
     """What counts: the majority of persons; without one, the machine's verdict.
 
-    `decisions`: those that stand, at most one a person; a tie leaves the verdict. Quality is always
-    the machine's. UNJUDGED where nobody judged.
+    `decisions`: those that stand, at most one a person; a tie leaves the verdict. Where persons
+    discard without a reason, the machine's reasons count if it agrees. Quality is always the
+    machine's. UNJUDGED where nobody judged.
     """
-    by_rules = UNJUDGED
+    decisions, by_rules = list(decisions), UNJUDGED
     if verdict is not None:
         by_rules = Judgement(
             usable=verdict.usable,
@@ -231,8 +241,10 @@ def judgement(verdict: Verdict | None, decisions: Iterable[Decision] = ()) -> Ju
     usable = votes["keep"] > votes["discard"]
     reasons: tuple[str, ...] = ()
     if not usable:
-        # a reason that the machine gave, too, says more than that a person discarded it
-        reasons = by_rules.reasons or ("review",)
+        given = {reason for decision in decisions for reason in decision.reasons}
+        theirs = tuple(reason for reason in PERSONS_REASONS if reason in given)
+        # a reason of the machine says more than that a person discarded it
+        reasons = theirs or by_rules.reasons or ("review",)
     return Judgement(usable=usable, reasons=reasons, quality=by_rules.quality, decided_by="review")
 
 

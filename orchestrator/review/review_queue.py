@@ -186,7 +186,13 @@ class Queue:
             if decision.reviewer != self.reviewer and _word(decision)
         ]
 
-    def decide(self, item: Item, word: Literal["keep", "discard", "undecided"], note: str) -> None:
+    def decide(
+        self,
+        item: Item,
+        word: Literal["keep", "discard", "undecided"],
+        note: str,
+        reasons: tuple[str, ...] = (),
+    ) -> None:
         """Write a decision. Raises OSError where it can't be written.
 
         It is on the disk when this returns, and counts in this queue after `refresh`.
@@ -196,6 +202,7 @@ class Queue:
             text_sha256=item.sha256,
             reviewer=self.reviewer,
             decision=word,
+            reasons=reasons,
             note=note,
             at=now(),
         )

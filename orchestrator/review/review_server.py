@@ -13,12 +13,13 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
-from typing import Literal
+from typing import Literal, Self
 
 from aiohttp import web
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from orchestrator.dataset.reading import reason_of
+from orchestrator.dataset.verdicts import PERSONS_REASONS, PersonsReasons
 from orchestrator.errors import UserError
 from orchestrator.nouns import Noun
 from orchestrator.review import review_view as view
@@ -59,7 +60,15 @@ class DecisionRequest(Noun):
     execution: str
     text_sha256: str
     decision: Literal["keep", "discard", "undecided"]
+    reasons: PersonsReasons = ()
+    """Why it is discarded."""
     note: str = Field(default="", max_length=LONGEST_NOTE)
+
+    @model_validator(mode="after")
+    def _reasons_are_for_discarding(self) -> Self:
+        if self.reasons and self.decision != "discard":
+            raise ValueError("only a text that is discarded has reasons")
+        return self
 
 
 class ReviewServer:
@@ -115,7 +124,9 @@ class ReviewServer:
     async def _state(self, _request: web.Request) -> web.Response:
         items = self._queue.items.values()
         names = {column: different_values(items, column) for column in ("use_case", "model")}
-        return web.json_response({"reviewer": self._queue.reviewer, "texts": len(items), **names})
+        return web.json_response(
+            {"reviewer": self._queue.reviewer, "reasons": PERSONS_REASONS, **names}
+        )
 
     async def _list(self, request: web.Request) -> web.Response:
         try:
@@ -144,7 +155,7 @@ class ReviewServer:
         if item is None or item.sha256 != decision.text_sha256:
             return _refused(409, "this text has changed since the page showed it: reload the page")
         try:
-            self._queue.decide(item, decision.decision, decision.note)
+            self._queue.decide(item, decision.decision, decision.note, decision.reasons)
         except OSError as error:
             return _refused(507, f"reviews.jsonl can't be written: {reason_of(error)}")
         self._queue.refresh()

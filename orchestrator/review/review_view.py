@@ -12,6 +12,9 @@ from orchestrator.dataset.verdicts import Decision, Signals, Verdict
 from orchestrator.nouns import PARAMETERS, Column
 from orchestrator.review.review_queue import Item, Queue
 
+MOST_WORDS = 15
+MOST_CHARACTERS = 90
+"""Of a text, so much stands in the list."""
 OFF = {"top_p": 1.0, "top_k": 0}
 """Parameter -> the effective value at which it does nothing."""
 
@@ -22,6 +25,7 @@ def entry(queue: Queue, item: Item) -> dict[str, Any]:
     index = f"{columns.config_index:04d}-r{columns.repeat}"
     return {
         "execution": item.execution,
+        "words": _first_words(item.text),
         "title": f"{columns.use_case} #{item.measured.prompt_number}",
         "place": f"{index} · {columns.model} · {columns.strategy}",
         "word": queue.my_word(item),
@@ -36,8 +40,9 @@ def details(queue: Queue, item: Item) -> dict[str, Any]:
     """
     mine, others = queue.mine(item), queue.others(item)
     note = ""
+    reasons: tuple[str, ...] = ()
     if mine is not None:
-        note = mine.note
+        note, reasons = mine.note, mine.reasons
     others_shown = None
     if others is not None:
         others_shown = [_decision(decision) for decision in others]
@@ -52,8 +57,15 @@ def details(queue: Queue, item: Item) -> dict[str, Any]:
         "no_verdict": _why_no_verdict(queue, item),
         "word": queue.my_word(item),
         "note": note,
+        "reasons": reasons,
         "others": others_shown,
     }
+
+
+def _first_words(text: str) -> str:
+    """How a text begins, on one line; "" for a blank text."""
+    words = " ".join(text.split(maxsplit=MOST_WORDS)[:MOST_WORDS])
+    return words[:MOST_CHARACTERS]
 
 
 def agreements(queue: Queue) -> list[dict[str, Any]]:
@@ -64,9 +76,14 @@ def agreements(queue: Queue) -> list[dict[str, Any]]:
     ]
 
 
-def _decision(decision: Decision) -> dict[str, str]:
+def _decision(decision: Decision) -> dict[str, Any]:
     """A decision as the page shows it."""
-    return {"reviewer": decision.reviewer, "decision": decision.decision, "note": decision.note}
+    return {
+        "reviewer": decision.reviewer,
+        "decision": decision.decision,
+        "reasons": decision.reasons,
+        "note": decision.note,
+    }
 
 
 def _configuration(item: Item) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from orchestrator.check.folders import validate_folders
 from orchestrator.dataset.parquet import read_parquet
@@ -17,6 +18,7 @@ from orchestrator.dataset.paths import DataSetPaths, execution_id
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.tables import TableWriter, Trials, read_all, rebuild
 from orchestrator.dataset.verdicts import (
+    PERSONS_REASONS,
     REASONS,
     UNJUDGED,
     Decision,
@@ -67,6 +69,7 @@ decisions = st.builds(
     st.sampled_from(["ada", "bob", "eve"]),
     st.integers(0, 59),
     note=builders.texts,
+    reasons=st.lists(st.sampled_from(PERSONS_REASONS), unique=True).map(tuple),
 )
 
 
@@ -144,6 +147,28 @@ def test_persons_overrule_the_machine(
     assert judged.quality == (machine.quality if machine else None)
     assert (judged.reasons is None) == (usable is None)
     assert usable is None or bool(judged.reasons) == (not usable)
+
+
+def test_persons_reasons_come_before_the_machine_s() -> None:
+    def reasons(machine: Verdict | None, *given: tuple[str, ...]) -> tuple[str, ...] | None:
+        words = [decision("discard", str(i), reasons=one) for i, one in enumerate(given)]
+        return judgement(machine, words).reasons
+
+    assert reasons(DISCARDED, ("off_topic",), (), ("empty", "off_topic")) == ("empty", "off_topic")
+    assert reasons(DISCARDED, ()) == ("repetition",)
+    assert reasons(verdict(), ()) == ("review",)
+    kept = [
+        decision("keep"),
+        decision("keep", "bob"),
+        decision("discard", "eve", reasons=("empty",)),
+    ]
+    assert judgement(DISCARDED, kept).reasons == ()
+
+
+@pytest.mark.parametrize("reason", ["judge", "boring", ""])
+def test_reasons_are_those_that_the_rules_know(reason: str) -> None:
+    with pytest.raises(ValidationError):
+        decision("discard", reasons=(reason,))
 
 
 def test_words_on_another_text_do_not_count() -> None:

@@ -82,15 +82,23 @@ def says(of: Queue, root: Path, usable: Iterable[bool | None]) -> None:
 
 
 def decides(
-    of: Queue, root: Path, reviewer: str, number: int, word: str, *, note: str = ""
+    of: Queue,
+    root: Path,
+    reviewer: str,
+    number: int,
+    word: str,
+    *,
+    note: str = "",
+    reasons: tuple[str, ...] = (),
 ) -> None:
-    """Another reviewer, from another program."""
+    """A reviewer, from another program."""
     item = nth(of, number)
     at = f"2026-01-02T03:04:05.{number:06}+00:00"
     values = {
         "execution": item.execution,
         "text_sha256": text_sha256(item.text),
         "reviewer": reviewer,
+        "reasons": reasons,
         "note": note,
         "at": at,
     }

@@ -88,10 +88,9 @@ def test_others_are_hidden_until_decided_and_again_when_taken_back(tmp_path: Pat
         of.decide(item, word, "mine")  # type: ignore[arg-type]
         of.refresh()
         shown = view.details(of, item)
+        theirs = {"reviewer": "bob", "decision": "discard", "reasons": (), "note": "secret"}
         assert shown["note"] == "mine"
-        assert shown["others"] == (
-            None if hidden else [{"reviewer": "bob", "decision": "discard", "note": "secret"}]
-        )
+        assert shown["others"] == (None if hidden else [theirs])
 
 
 def test_two_reviewers_are_kept_apart(tmp_path: Path) -> None:

@@ -137,6 +137,9 @@ def test_a_decision_is_on_the_disk_when_it_is_answered(
         ({"reviewer": "bob"}, 400),
         ({"note": "x" * (LONGEST_NOTE + 1)}, 400),
         ({"note": None}, 400),
+        ({"reasons": ["too_short"]}, 400),
+        ({"decision": "discard", "reasons": ["judge"]}, 400),
+        ({"decision": "discard", "reasons": ["too_short"] * 8}, 400),
         ({"execution": "no/such#1"}, 409),
         ({"text_sha256": "0" * 64}, 409),
     ],
@@ -167,8 +170,10 @@ def test_unknown_filters_are_refused(address: str, query: str) -> None:
     assert json.loads(text)["error"].startswith("this filter isn't valid: ")
 
 
-def test_a_list_holds_no_texts_and_a_text_comes_by_its_id(address: str, of: Queue) -> None:
-    assert nth(of, 0).text not in ask(address, "list")[1]
+def test_a_list_holds_first_words_and_a_text_comes_by_its_id(address: str, of: Queue) -> None:
+    words = json.loads(ask(address, "list")[1])["entries"][0]["words"]
+    assert words == "The castle stood above the sea, and every evening its lamps were lit one by"
+    assert nth(of, 0).text not in words
     status, text, _ = ask(address, f"execution?id={quote(nth(of, 0).execution)}")
     assert (status, json.loads(text)["text"]) == (200, nth(of, 0).text)
     assert ask(address, "execution?id=../../etc/passwd")[0] == 404

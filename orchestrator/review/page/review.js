@@ -10,10 +10,10 @@ let at = -1; // the index in entries of the text on the screen; -1: none
 let shown = null; // what the server sent of the text on the screen; null while there is none
 let total = 0;
 let done = 0;
-let saving = Promise.resolve(); // decisions are saved one after the other
+let saving = Promise.resolve(); // what keys do happens in their order, after what is being saved
 let unsaved = 0; // decisions that the server hasn't confirmed yet
 let listing = 0; // the number of the newest request for a list; answers to older ones are dropped
-const drafts = new Map(); // execution -> a note that isn't saved yet
+const drafts = new Map(); // execution -> a note and reasons that aren't saved yet
 
 async function ask(path, options) {
   let answer;
@@ -31,6 +31,10 @@ async function ask(path, options) {
 function warn(message) {
   $("alert").textContent = message;
   $("alert").hidden = !message;
+}
+
+function tell(message) {
+  $("notice").textContent = message;
 }
 
 function element(tag, text, className) {
@@ -93,15 +97,26 @@ async function list() {
   progress();
   const same = entries.findIndex((entry) => entry.execution === before);
   at = -1;
-  await show(same >= 0 ? same : 0);
+  // The page isn't scrolled: on a phone, who chooses a filter looks at the list below the text.
+  await show(same >= 0 ? same : Math.max(undecidedAfter(-1), 0), { scroll: before === undefined });
+}
+
+// The index of the first text below `place` that the reviewer hasn't decided on; -1: none.
+function undecidedAfter(place) {
+  return entries.findIndex((entry, index) => index > place && entry.word === null);
 }
 
 function line(entry, place) {
   const item = element("li");
+  item.id = `line-${place}`;
   item.dataset.place = place;
-  const title = element("span", entry.title, "title");
-  const where = element("span", entry.place, "place");
-  item.append(element("span", "", "word"), title, where);
+  item.setAttribute("role", "option");
+  item.setAttribute("aria-selected", "false");
+  const words = element("span", visible(entry.words) || "(blank)", entry.words ? "" : "none");
+  words.dir = "auto";
+  item.append(
+    element("span", "", "word"), words, element("span", `${entry.title} · ${entry.place}`, "place"),
+  );
   item.title = entry.execution;
   mark(item, entry);
   return item;
@@ -122,21 +137,23 @@ function progress() {
 
 // --- the text ------------------------------------------------------------------------------------
 
-async function show(place) {
+async function show(place, { scroll = true } = {}) {
   keepDraft();
   if (place < 0 || place >= entries.length) {
     if (entries.length) return;
+    $("list").removeAttribute("aria-activedescendant");
     at = -1;
     shown = null;
     fill();
     return;
   }
-  $("list").children[at]?.removeAttribute("aria-current");
+  const list = $("list");
+  list.children[at]?.setAttribute("aria-selected", "false");
   at = place;
   shown = null; // nobody can decide on a text that isn't on the screen yet
-  const item = $("list").children[at];
-  item.setAttribute("aria-current", "true");
-  item.scrollIntoView({ block: "nearest" });
+  list.children[at].setAttribute("aria-selected", "true");
+  list.setAttribute("aria-activedescendant", list.children[at].id);
+  reveal(list, list.children[at]);
   const { execution } = entries[at];
   try {
     const found = await ask(`execution?id=${encodeURIComponent(execution)}`);
@@ -147,10 +164,29 @@ async function show(place) {
     warn(`The text can't be shown: ${error.message}`);
   }
   fill();
+  if (scroll) window.scrollTo(0, 0);
+}
+
+// Scrolls the list alone: scrollIntoView() would scroll a phone's whole page down to the list.
+function reveal(list, item) {
+  const above = item.offsetTop - list.scrollTop;
+  if (above < 0) list.scrollTop += above;
+  const below = above + item.offsetHeight - list.clientHeight;
+  if (below > 0) list.scrollTop += below;
+}
+
+function ticked() {
+  return [...$("reasons").querySelectorAll(":checked")].map((box) => box.value);
+}
+
+function changed() {
+  return $("note").value !== shown.note || ticked().join() !== shown.reasons.join();
 }
 
 function keepDraft() {
-  if (shown && $("note").value !== shown.note) drafts.set(shown.execution, $("note").value);
+  if (!shown) return;
+  drafts.delete(shown.execution);
+  if (changed()) drafts.set(shown.execution, { note: $("note").value, reasons: ticked() });
 }
 
 function fill() {
@@ -161,15 +197,21 @@ function fill() {
   put($("text"), none ? "" : shown.text);
   $("article").scrollTop = 0;
   // The article has the focus, so that the arrow keys scroll it.
-  if (document.activeElement === document.body) $("article").focus();
-  for (const id of ["keep", "discard", "undecided", "note"]) $(id).disabled = none;
-  $("note").value = none ? "" : (drafts.get(shown.execution) ?? shown.note);
+  if (document.activeElement === document.body) $("article").focus({ preventScroll: true });
+  for (const id of ["keep", "discard", "undecided", "note", "reasons"]) $(id).disabled = none;
+  const { note, reasons } = none ? { note: "", reasons: [] } : (drafts.get(shown.execution) ?? shown);
+  $("note").value = note;
+  tick(reasons);
   for (const id of ["configuration", "facts"]) $(id).tBodies[0].replaceChildren();
   decision();
   if (none) return;
   $("configuration").tBodies[0].replaceChildren(...shown.configuration.map(parameter));
   const facts = shown.facts.map(([name, value, unit]) => row(name, value, unit));
   $("facts").tBodies[0].replaceChildren(...facts);
+}
+
+function tick(reasons) {
+  for (const box of $("reasons").querySelectorAll("input")) box.checked = reasons.includes(box.value);
 }
 
 function parameter({ name, requested, effective, off, dormant }) {
@@ -200,7 +242,7 @@ function decision() {
     $(id).setAttribute("aria-pressed", String(id === word));
   }
   $("others").textContent = shown ? othersLine(shown.others) : "";
-  const hidden = shown && $("veil").checked && shown.word === null;
+  const hidden = shown && !$("peek").checked && shown.word === null;
   const verdict = hidden || !shown ? null : shown.verdict;
   $("verdict").className = verdict ? (verdict.usable ? "keep" : "discard") : "";
   $("verdict").textContent = shown ? verdictLine(verdict, hidden) : "";
@@ -210,45 +252,70 @@ function decision() {
     return made;
   });
   $("signals").tBodies[0].replaceChildren(...signals);
+  $("signals").hidden = !signals.length;
 }
 
 function othersLine(others) {
   if (others === null) return "Other reviewers' decisions are shown once you have decided";
   if (!others.length) return "Nobody else has decided";
-  const lines = others.map(({ reviewer, decision, note }) => {
-    const rest = note ? ` (${note})` : "";
-    return `${reviewer}: ${decision}${rest}`;
+  const lines = others.map(({ reviewer, decision, reasons, note }) => {
+    const why = [...reasons.map(spaced), ...(note ? [note] : [])].join(", ");
+    return `${reviewer}: ${decision}${why && ` (${why})`}`;
   });
   return `Others: ${lines.join("; ")}`;
 }
 
 function verdictLine(verdict, hidden) {
-  if (hidden) return "hidden";
+  if (hidden) return "hidden until you have decided";
   if (!verdict) return shown.no_verdict;
-  const word = verdict.usable ? "✓ usable" : `✗ unusable: ${verdict.reasons.join(", ")}`;
+  const word = verdict.usable ? "✓ usable" : `✗ unusable: ${verdict.reasons.map(spaced).join(", ")}`;
   return `${word}, quality ${figure(verdict.quality)}`;
+}
+
+function spaced(name) {
+  return name.replaceAll("_", " ");
 }
 
 // --- decisions -----------------------------------------------------------------------------------
 
-// A decision belongs to the text that is on the screen when the key is pressed: a second press must
-// not decide on the next text, which nobody has read yet.
-function decide(word, { advance = true } = {}) {
+// Does what a key or button asks for after all that was asked for before, so that no key is lost
+// while a decision is being saved.
+function queue(act) {
+  saving = saving.then(act);
+}
+
+// As queue(), for what concerns the text on the screen when the key was pressed: it must not reach
+// the next text, which nobody has read yet.
+function onThisText(what, act) {
   const text = shown;
-  if (!text) return;
-  saving = saving.then(() => {
-    if (shown?.execution === text.execution) return save(text, word, advance);
+  queue(() => {
+    if (text && shown?.execution === text.execution) return act(text);
+    if (what && entries.length) tell(`“${what}” was ignored: the next text wasn't on the screen yet.`);
   });
 }
 
-async function save({ execution, text_sha256 }, word, advance) {
+function decide(word) {
+  onThisText(word, (text) => save(text, word));
+}
+
+// A note or reasons that are changed after the decision are saved with the same decision.
+function amend() {
+  if (!shown?.word || !changed()) return;
+  const reasonsAlone = $("note").value === shown.note;
+  if (reasonsAlone && shown.word !== "discard") return; // they wait for a `discard`
+  onThisText("", (text) => save(text, text.word, { advance: false }));
+}
+
+async function save({ execution, text_sha256 }, word, { advance = true } = {}) {
   unsaved += 1;
   const note = $("note").value;
+  const reasons = word === "discard" ? ticked() : [];
+  const slow = setTimeout(() => tell("Saving …"), 300);
   try {
     const found = await ask("decision", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ execution, text_sha256, decision: word, note }),
+      body: JSON.stringify({ execution, text_sha256, decision: word, reasons, note }),
     });
     drafts.delete(execution);
     const place = entries.findIndex((entry) => entry.execution === execution);
@@ -260,24 +327,35 @@ async function save({ execution, text_sha256 }, word, advance) {
     }
     if (shown?.execution === execution) {
       shown = found;
+      tick(found.reasons);
       decision();
     }
     warn("");
+    tell("");
     if ($("agreement").open) agreement();
   } catch (error) {
+    tell("");
     warn(`The decision isn't saved: ${error.message}`);
     return;
   } finally {
+    clearTimeout(slow);
     unsaved -= 1;
   }
-  const onScreen = entries[at]?.execution === execution;
-  if (advance && word !== "undecided" && $("advance").checked && onScreen) await show(at + 1);
+  if (advance && word !== "undecided" && $("advance").checked) await goOn(execution);
 }
 
-// A note that is changed after the decision is saved with the same decision.
+// To the next text to decide on, unless the reviewer is at another one, or at its note, by now.
+async function goOn(execution) {
+  if (entries[at]?.execution !== execution || document.activeElement === $("note")) return;
+  const next = undecidedAfter(at);
+  if (next >= 0) await show(next);
+  else if (undecidedAfter(-1) >= 0) tell("This was the last text; some above are still undecided.");
+  else tell("All texts of this list are decided.");
+}
+
 function saveNote(event) {
   if (event.relatedTarget?.closest("#keep, #discard, #undecided")) return; // that decision saves it
-  if (shown?.word && $("note").value !== shown.note) decide(shown.word, { advance: false });
+  amend();
 }
 
 async function agreement() {
@@ -292,13 +370,16 @@ async function agreement() {
   body.replaceChildren(
     ...pairs.map(({ reviewer, other, n, observed, kappa, low, high, reason }) => {
       const made = element("tr");
-      const interval = low === null ? "" : ` (${low.toFixed(2)} to ${high.toFixed(2)})`;
+      const last = element("td", kappa === null ? reason : kappa.toFixed(2));
+      if (low !== null) {
+        last.append(" ", element("span", `(${low.toFixed(2)} to ${high.toFixed(2)})`, "whole"));
+      }
       made.title = reason;
       made.append(
         element("td", `${reviewer}, ${other ?? "the machine"}`),
         element("td", n),
-        element("td", observed === null ? "" : `${Math.round(100 * observed)} %`),
-        element("td", kappa === null ? reason : kappa.toFixed(2) + interval),
+        element("td", observed === null ? "" : `${Math.round(100 * observed)} %`, "whole"),
+        last,
       );
       return made;
     }),
@@ -312,13 +393,21 @@ const KEYS = {
   k: () => decide("keep"),
   d: () => decide("discard"),
   u: () => decide("undecided"),
-  j: () => show(at + 1),
-  ArrowRight: () => show(at + 1),
-  h: () => show(at - 1),
-  ArrowLeft: () => show(at - 1),
+  j: () => queue(() => show(at + 1)),
+  h: () => queue(() => show(at - 1)),
   n: () => $("note").focus(),
+  v: () => $("peek").click(),
   "/": () => $("filters").elements[0].focus(),
   "?": () => $("help").showModal(),
+};
+KEYS.ArrowRight = KEYS.j;
+KEYS.ArrowLeft = KEYS.h;
+// Of the list, where it has the focus.
+const LIST_KEYS = {
+  ArrowDown: KEYS.j,
+  ArrowUp: KEYS.h,
+  Home: () => queue(() => show(0)),
+  End: () => queue(() => show(entries.length - 1)),
 };
 
 document.addEventListener("keydown", (event) => {
@@ -327,11 +416,13 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") event.target.blur();
     return;
   }
-  if (!KEYS[event.key]) return;
-  // A key that is held down decides only once.
-  if (event.repeat && "kdu".includes(event.key)) return;
+  const act = (event.target === $("list") && LIST_KEYS[event.key]) || KEYS[event.key];
+  if (!act) return;
   event.preventDefault();
-  KEYS[event.key]();
+  // A key that is held down decides, or ticks, only once.
+  if (event.repeat && !["j", "h"].includes(event.key) && !event.key.startsWith("Arrow")) return;
+  tell("");
+  act();
 });
 
 $("keep").addEventListener("click", KEYS.k);
@@ -341,11 +432,12 @@ $("next").addEventListener("click", KEYS.j);
 $("previous").addEventListener("click", KEYS.h);
 $("help-button").addEventListener("click", KEYS["?"]);
 $("note").addEventListener("blur", saveNote);
-$("veil").addEventListener("change", decision);
+$("reasons").addEventListener("change", amend);
+$("peek").addEventListener("change", decision);
 $("agreement").addEventListener("toggle", () => $("agreement").open && agreement());
 $("list").addEventListener("click", (event) => {
   const item = event.target.closest("li");
-  if (item) show(Number(item.dataset.place));
+  if (item) queue(() => show(Number(item.dataset.place)));
 });
 
 // After a choice with the mouse, a filter gives the focus back, so that the keys work again. After
@@ -363,10 +455,25 @@ window.addEventListener("beforeunload", (event) => {
   if (unsaved || drafts.size) event.preventDefault();
 });
 
+// Each reason gets a box and a number as its key.
+function offer(reasons) {
+  reasons.forEach((reason, index) => {
+    const key = String(index + 1);
+    const box = element("input");
+    Object.assign(box, { type: "checkbox", value: reason });
+    const label = element("label");
+    label.append(box, element("kbd", key), spaced(reason));
+    $("reasons").append(label);
+    KEYS[key] = () => onThisText(spaced(reason), () => box.click());
+  });
+  $("reason-keys").append(element("kbd", "1"), " to ", element("kbd", reasons.length));
+}
+
 async function start() {
   try {
     const state = await ask("state");
     $("reviewer").textContent = `as ${state.reviewer}`;
+    offer(state.reasons);
     for (const column of ["use_case", "model"]) {
       const select = $("filters").elements[column];
       for (const name of state[column]) select.add(new Option(name, name));
