@@ -8,7 +8,7 @@ often they are merged. Trials of earlier schema versions are copied as they are.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -26,6 +26,7 @@ from orchestrator.dataset.verdicts import Decision, Verdict, append_decision, wr
 from orchestrator.errors import UserError
 from orchestrator.nouns import digest
 from orchestrator.outside_files import read_bytes
+from orchestrator.say import Say
 
 SHOWN = 20
 """At most so many conflicts are shown."""
@@ -91,7 +92,7 @@ class Merge:
 def merge(
     sources: Sequence[Path],
     out: Path,
-    say: Callable[[str], None],
+    say: Say,
     *,
     dry_run: bool = False,
     accept_drift: bool = False,

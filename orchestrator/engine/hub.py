@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from orchestrator.engine.cache import check_disk
-from orchestrator.engine.integrity import LOADED_FILES, Say, remove_changed, weight_files
+from orchestrator.engine.integrity import LOADED_FILES, remove_changed, weight_files
 from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import Model
 from orchestrator.outside_files import read_text
+from orchestrator.say import Say
 
 HUB_TIMEOUT_S = 8.0
 """A hub that doesn't answer within this time counts as unreachable."""

@@ -15,7 +15,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,7 @@ from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import Model
 from orchestrator.nouns import Noun
 from orchestrator.outside_files import open_regular, read_bytes
+from orchestrator.say import Say
 
 LOADED_FILES = (".safetensors", ".json", ".jinja", ".model", ".tiktoken", "vocab.txt", "merges.txt")
 """Only files whose names end so are fetched and loaded: no pickles, and no code."""
@@ -35,7 +36,6 @@ SETTLED_NS = 2 * 10**9
 TOLD_BYTES = 2 * 10**9
 """Hashing more than this takes seconds, so it is told."""
 
-Say = Callable[[str], None]
 Came = Literal["fetched", "converted", "made", "first checked"]
 
 

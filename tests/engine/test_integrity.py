@@ -15,17 +15,11 @@ from orchestrator.engine.integrity import checked_files, file_hashes, record_fil
 from orchestrator.engine.weights import checked, locate, resolve
 from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import KNOWN, parse_model
-from tests.engine.conftest import REFS
+from orchestrator.say import silent
+from tests.engine.conftest import FILES, REFS
 
 MIB = 2**20
 SMOLLM2 = KNOWN["smollm2"]
-FILES = {
-    "config.json": b'{"model_type": "llama"}',
-    "generation_config.json": b"{}",
-    "tokenizer.json": b'{"version": "1.0"}',
-    "tokenizer_config.json": b"{}",
-    "chat_template.jinja": b"{{ messages }}",
-}
 
 
 @pytest.fixture(autouse=True)
@@ -64,10 +58,6 @@ def snapshot(folder: Path, tmp_path: Path) -> Path:
         shutil.copy(file, blobs / name)
         (made / file.name).symlink_to(f"../../blobs/{name}")
     return made
-
-
-def silent(_line: str) -> None:
-    """Say nothing."""
 
 
 def check(folder: Path) -> dict[str, str]:

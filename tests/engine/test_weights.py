@@ -28,30 +28,19 @@ from orchestrator.engine.weights import Weights, checked, expected_revision, loc
 from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import KNOWN, Model, Wheel, parse_model
 from tests.engine import fake_hub
-from tests.engine.conftest import REFS
+from tests.engine.conftest import FILES, REFS
 from tests.engine.fake_hub import SHA, FakeHub
 
 TOKEN = "hf_PlantedTokenThatNobodyMaySee"
 
-FILES = {
-    "config.json": b'{"model_type": "llama"}',
-    "generation_config.json": b"{}",
-    "tokenizer.json": b'{"version": "1.0"}',
-    "tokenizer_config.json": b"{}",
-    "chat_template.jinja": b"{{ messages }}",
+IN_REPOSITORY = FILES | {
     "model.safetensors": b"weights" * 100,
     "pytorch_model.bin": b"pickle",
     "README.md": b"about",
     "modeling_evil.py": b"raise SystemExit",
     "onnx/model.safetensors": b"another",
 }
-TAKEN = {
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-} | {"model.safetensors"}
+TAKEN = {*FILES, "model.safetensors"}
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +76,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     """A hub that has org/model."""
-    made = FakeHub(dict(FILES))
+    made = FakeHub(dict(IN_REPOSITORY))
     with fake_hub.serving(made) as address:
         fake_hub.use(address, monkeypatch)
         yield made
@@ -124,7 +113,9 @@ def refused(model: Model) -> str:
 def small_files(folder: Path, **changes: bytes) -> Path:
     """A local model's folder, of nonsense."""
     folder.mkdir(parents=True)
-    files = {name: FILES[name] for name in ("config.json", "tokenizer.json", "model.safetensors")}
+    files = {
+        name: IN_REPOSITORY[name] for name in ("config.json", "tokenizer.json", "model.safetensors")
+    }
     for name, content in (
         files | {key.replace("__", "."): value for key, value in changes.items()}
     ).items():
@@ -159,7 +150,7 @@ def test_the_hub_s_cache_comes_before_the_converted_wheel(
     assert resolve(model) == locate(model)
 
 
-FILES_FLAT = {name: content for name, content in FILES.items() if "/" not in name}
+FILES_FLAT = {name: content for name, content in IN_REPOSITORY.items() if "/" not in name}
 
 
 def test_a_pinned_commit_is_not_another(places: SimpleNamespace) -> None:
@@ -361,7 +352,7 @@ def test_a_download(hub: FakeHub, places: SimpleNamespace) -> None:
     located = resolve(model, said.append)
     assert (located.revision, located.origin) == (f"hub:{SHA}", "hub")
     assert {p.name for p in located.path.iterdir()} == TAKEN, "no pickle, no code, no other format"
-    assert (located.path / "model.safetensors").read_bytes() == FILES["model.safetensors"]
+    assert (located.path / "model.safetensors").read_bytes() == IN_REPOSITORY["model.safetensors"]
     assert said == ["org--model: fetching 0.0 GB from the hub"]
     assert {authorization for _, _, authorization in hub.requests} <= {f"Bearer {TOKEN}", None}
 
@@ -401,7 +392,7 @@ def test_what_was_altered_is_fetched_anew_and_nothing_else(
         checked(model, located)
     hub.requests.clear()
     assert checked(model, resolve(model, again=True)) == fetched
-    assert weights_file.read_bytes() == FILES["model.safetensors"]
+    assert weights_file.read_bytes() == IN_REPOSITORY["model.safetensors"]
     downloads = [path for method, path, _ in hub.requests if method == "GET" and "resolve" in path]
     assert downloads == [f"/org/model/resolve/{SHA}/model.safetensors"]
 
