@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from orchestrator.atomic_files import make_folder, sync_folder, write_atomically
 from orchestrator.check.folders import validate_folders
 from orchestrator.dataset.drift import conditions, mixed, mixed_weights
 from orchestrator.dataset.leftovers import alone
 from orchestrator.dataset.lock import held
-from orchestrator.dataset.paths import DataSetPaths, make_folder, sync_folder, write_atomically
+from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.remaining import finished_of, n_missing, relevant
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.sweep_plan import SweepPlan, read_plans, write_plan

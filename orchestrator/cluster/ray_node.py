@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from orchestrator.dataset.paths import write_atomically
+from orchestrator.atomic_files import write_atomically
 from orchestrator.errors import UserError
 from orchestrator.outside_files import first_bytes
 from orchestrator.tune.own_cluster import Attachment, attachment, attachment_file

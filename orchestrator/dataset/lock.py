@@ -34,7 +34,7 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.dataset.paths import make_folder
+from orchestrator.atomic_files import make_folder
 from orchestrator.errors import UserError
 from orchestrator.nouns import MomentText, Noun, ProcessId
 from orchestrator.outside_files import first_bytes
