@@ -112,6 +112,8 @@ def status_of(path: Path) -> os.stat_result | None:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return None
         raise
+    except ValueError:  # no file can have such a name
+        return None
 
 
 def leads_into(path: Path, root: Path) -> bool:

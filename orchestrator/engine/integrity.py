@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import time
 import uuid
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from orchestrator.engine.cache import cache_folder
 from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import Model
 from orchestrator.nouns import Noun
-from orchestrator.outside_files import open_regular, read_bytes
+from orchestrator.outside_files import listed, open_regular, read_bytes, status_of
 from orchestrator.say import Say
 
 LOADED_FILES = (".safetensors", ".json", ".jinja", ".model", ".tiktoken", "vocab.txt", "merges.txt")
@@ -63,20 +64,30 @@ def loaded_files(folder: Path) -> dict[str, Path]:
 
     Raises ModelUnavailableError where the folder can't be read, or its index names files elsewhere.
     """
-    try:
-        beside = sorted(path for path in folder.iterdir() if path.name.endswith(LOADED_FILES))
-        templates = sorted((folder / TEMPLATES).glob("*.jinja"))
-    except OSError as error:
-        raise ModelUnavailableError(f"{folder}: can't be read ({error.strerror})") from error
     # an index may name parts in other folders
-    names = sorted(weight_files(folder))
-    if any(Path(name).is_absolute() or ".." in Path(name).parts for name in names):
+    parts = sorted(weight_files(folder))
+    if any(Path(name).is_absolute() or ".." in Path(name).parts for name in parts):
         raise ModelUnavailableError(
             f"{folder}: its index names weights outside the folder; keep them inside"
         )
-    parts = [folder / name for name in names]
-    paths = [path for path in (*beside, *templates, *parts) if path.exists() and not path.is_dir()]
-    return {os.path.relpath(path, folder): path for path in paths}
+    try:
+        beside = [name for name in listed(folder) if name.endswith(LOADED_FILES)]
+        templates = [f"{TEMPLATES}/{name}" for name in listed(folder / TEMPLATES)]
+        names = [*beside, *(name for name in templates if name.endswith(".jinja")), *parts]
+        return {os.path.normpath(name): folder / name for name in names if _is_file(folder / name)}
+    except OSError as error:
+        raise unreadable(folder, error) from error
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is anything but a folder. Raises OSError where this user may not know."""
+    status = status_of(path)
+    return status is not None and not stat.S_ISDIR(status.st_mode)
+
+
+def unreadable(folder: Path, error: OSError) -> ModelUnavailableError:
+    """What to tell of a file or folder that this user may not read."""
+    return ModelUnavailableError(f"{error.filename or folder}: can't be read ({error.strerror})")
 
 
 def weight_files(folder: Path) -> set[str]:
@@ -152,10 +163,18 @@ def remove_changed(model: Model, folder: Path, say: Say) -> None:
 
 
 def recorded_refs() -> list[str]:
-    """What stands after --model for each model that was ever checked on this machine."""
+    """What stands after --model for each model that was ever checked on this machine.
+
+    Raises ModelUnavailableError where the records can't be read.
+    """
+    folder = cache_folder() / "hashes"
+    try:
+        names = [name for name in listed(folder) if name.endswith(".json")]
+    except OSError as error:
+        raise unreadable(folder, error) from error
     refs = set()
-    for path in (cache_folder() / "hashes").glob("*.json"):
-        record = _read_record(path)
+    for name in names:
+        record = _read_record(folder / name)
         if record is not None:
             refs.add(record.ref)
     return sorted(refs)
@@ -246,8 +265,7 @@ def _hashed(model: Model, folder: Path, record: Record | None, say: Say) -> dict
             say(f"{model.label}: hashing {unread / 1e9:.1f} GB, which is done once a change")
         return {name: _hash(path, known.get(name)) for name, path in paths.items()}
     except OSError as error:
-        where = error.filename or folder
-        raise ModelUnavailableError(f"{where}: can't be read ({error.strerror})") from error
+        raise unreadable(folder, error) from error
     except ValueError as error:
         raise ModelUnavailableError(f"{folder}/{error}") from error
 
@@ -301,11 +319,16 @@ def _read(folder: Path) -> Record | None:
 
 
 def _read_record(path: Path) -> Record | None:
-    """A record; None where it isn't there or isn't whole."""
+    """A record; None where it isn't there or isn't whole.
+
+    Raises ModelUnavailableError where it can't be read: what was altered would count as sound.
+    """
     try:
         return Record.model_validate_json(read_bytes(path))
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def _write(

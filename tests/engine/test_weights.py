@@ -30,6 +30,7 @@ from orchestrator.models import KNOWN, Model, Wheel, parse_model
 from tests.engine import fake_hub
 from tests.engine.conftest import FILES, REFS
 from tests.engine.fake_hub import SHA, FakeHub
+from tests.processes import said_by_nobody
 
 TOKEN = "hf_PlantedTokenThatNobodyMaySee"
 
@@ -412,6 +413,35 @@ def test_altered_files_stay_where_the_hub_can_t_be_reached(
     with pytest.raises(ModelUnavailableError, match="must be fetched anew, and HF_HUB_OFFLINE"):
         resolve(model, again=True)
     assert weights_file.read_bytes() == b"zeroes!" * 100
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+@pytest.mark.parametrize("closed", ["hub", "cache"])
+@pytest.mark.parametrize("ref", ["smollm2", REFS["llama2"]])
+def test_a_cache_that_is_closed_is_named_and_not_taken_for_empty(
+    places: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, ref: str, closed: str
+) -> None:
+    for folder in (places.hub, places.models):
+        folder.mkdir(parents=True)
+    monkeypatch.setenv("HF_HUB_CACHE", str(places.hub))
+    folder = {"hub": places.hub, "cache": places.cache}[closed]
+    folder.chmod(0)
+    imports = (
+        "import huggingface_hub.constants\n"
+        "from orchestrator.engine.weights import locate\n"
+        "from orchestrator.errors import ModelUnavailableError\n"
+        "from orchestrator.models import parse_model\n"
+    )
+    code = (
+        f"try: print(locate(parse_model({ref!r})))\n"
+        "except ModelUnavailableError as error: print(error)\n"
+    )
+    said = said_by_nobody(imports, code, folder).strip()
+    if ref == "smollm2" or closed == "cache":
+        assert said.startswith(str(folder))
+        assert said.endswith(": can't be read (Permission denied)")
+    else:
+        assert said == "None", "random weights are never in the hub's cache"
 
 
 @pytest.fixture
