@@ -98,15 +98,27 @@ def weight_files(folder: Path) -> set[str]:
     return {"model.safetensors"}
 
 
-def file_hashes(model: Model, folder: Path, say: Say) -> dict[str, str]:
+def file_hashes(model: Model, folder: Path, say: Say, *, anew: bool = False) -> dict[str, str]:
     """Name -> SHA-256 of the files of a user's own folder, which may say whatever they say.
 
-    Raises ModelUnavailableError where one can't be read.
+    `anew`: read them all again, also those that weren't touched.
+
+    Raises ModelUnavailableError where one can't be read, or has changed though by its time stamps
+    nobody wrote it, as on a failing disk. That is told once: then it counts as what it is.
     """
     record = _read(folder)
-    files = _hashed(model, folder, record, say)
-    if record is None or record.files != files:
-        _write(folder, model, "first checked", files)
+    files = _hashed(model, folder, None if anew else record, say)
+    if record is not None and record.files == files:
+        return _by_name(files)
+    _write(folder, model, "first checked", files)
+    for name, file in files.items():
+        known = record.files.get(name) if record else None
+        if known and known.state and known.state == file.state and known.sha256 != file.sha256:
+            raise ModelUnavailableError(
+                f"{name} of {model.label} {_has_changed(record, known, file)}, though by its time "
+                "stamps nobody wrote it; restore it, or measure anew: as it is, it counts as other "
+                "weights"
+            )
     return _by_name(files)
 
 
@@ -188,7 +200,7 @@ def _changes(
 ) -> Iterator[tuple[str, str]]:
     """Each file that isn't what it has to be, and how it differs."""
     before = record.files if record else {}
-    since = f"since it was {record.came} on {record.on}" if record else ""
+    since = _since(record)
     hashes = {name: _hash_by_hub(folder / name) for name in files}
     for name, file in files.items():
         known = before.get(name)
@@ -199,7 +211,7 @@ def _changes(
         if other is not None:
             yield name, other
         elif known is not None and known.sha256 != file.sha256:
-            yield name, f"has changed {since} ({_hashes('sha256', known.sha256, file.sha256)})"
+            yield name, _has_changed(record, known, file)
         elif any(hashes.values()) and not (folder / name).is_symlink():
             yield name, "isn't from the hub"
         # the client of the hub may fetch one more of a commit's files later
@@ -208,6 +220,16 @@ def _changes(
     for name in before:
         if name not in files:
             yield name, f"is gone {since}"
+
+
+def _since(record: Record | None) -> str:
+    """Since when the files of a model are known; "" where they aren't."""
+    return f"since it was {record.came} on {record.on}" if record else ""
+
+
+def _has_changed(record: Record | None, known: HashedFile, file: HashedFile) -> str:
+    """That a file has another content than the record says."""
+    return f"has changed {_since(record)} ({_hashes('sha256', known.sha256, file.sha256)})"
 
 
 def _hash_by_hub(path: Path) -> str | None:

@@ -137,7 +137,8 @@ def checked(model: Model, weights: Weights, say: Say = silent, *, anew: bool = F
     ModelUnavailableError, in one sentence, where one was altered, removed or added.
     """
     if model.kind == "local":
-        return weights  # hashed for its revision
+        # hashed for its revision
+        return _own_folder(model, say, anew=True) if anew else weights
     came: Came = "fetched" if weights.origin == "hub" else "first checked"
     sha256 = checked_files(model, weights.path, say, came=came, anew=anew)
     return replace(weights, sha256=sha256)
@@ -148,8 +149,11 @@ def _of_hub(snapshot: Path) -> Weights:
     return Weights(snapshot, f"hub:{snapshot.name}", "hub")
 
 
-def _own_folder(model: Model, say: Say) -> Weights:
-    """The weights in a user's folder. Raises ModelUnavailableError where none are safetensors."""
+def _own_folder(model: Model, say: Say, *, anew: bool = False) -> Weights:
+    """The weights in a user's folder.
+
+    `anew`: as of `checked`. Raises ModelUnavailableError where none are safetensors.
+    """
     folder = model.path
     assert folder is not None  # noqa: S101 - parse_model sets it
     if not any(name.endswith(".safetensors") for name in loaded_files(folder)):
@@ -157,7 +161,7 @@ def _own_folder(model: Model, say: Say) -> Weights:
             f"{folder}: there are no .safetensors files; "
             "other formats aren't loaded, since they can run code"
         )
-    sha256 = file_hashes(model, folder, say)
+    sha256 = file_hashes(model, folder, say, anew=anew)
     return Weights(folder, f"local:{digest(sha256, 64)}", "local", sha256)
 
 

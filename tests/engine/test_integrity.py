@@ -327,6 +327,36 @@ def test_weights_and_templates_in_subfolders_count(folder: Path) -> None:
     assert {"parts/one.safetensors", "additional_chat_templates/tools.jinja"} <= set(found)
 
 
+def test_an_own_folder_is_read_anew_when_asked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What changes no time stamp, as a failing disk does, is seen by reading alone."""
+    monkeypatch.setattr(integrity, "_state", lambda status: (status.st_size, 1, 1, 1))
+    model = parse_model(str(folder))
+    before = locate(model)
+    assert before is not None
+    assert checked(model, before, anew=True) == before
+    flip_a_byte(folder)
+    assert locate(model) == before
+    with pytest.raises(ModelUnavailableError) as raised:
+        checked(model, before, anew=True)
+    told = "model.safetensors of model has changed since it was first checked on "
+    assert str(raised.value).startswith(told)
+    after = locate(model)
+    assert after is not None
+    assert after.revision != before.revision, "from now on it counts as what it is"
+    assert checked(model, after, anew=True) == after
+
+
+def test_an_own_folder_that_its_owner_changed_is_sound(folder: Path) -> None:
+    model = parse_model(str(folder))
+    before = locate(model)
+    assert before is not None
+    flip_a_byte(folder)
+    after = locate(model)
+    assert checked(model, before, anew=True) == after
+
+
 @pytest.mark.parametrize("closed", [".", "additional_chat_templates"])
 def test_a_folder_that_can_t_be_listed_is_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, closed: str
