@@ -25,11 +25,13 @@ from orchestrator.engine.cache import cache_folder
 from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import Model
 from orchestrator.nouns import Noun
-from orchestrator.outside_files import listed, open_regular, read_bytes, status_of
+from orchestrator.outside_files import leads_into, listed, open_regular, read_bytes, status_of
 from orchestrator.say import Say
 
 LOADED_FILES = (".safetensors", ".json", ".jinja", ".model", ".tiktoken", "vocab.txt", "merges.txt")
 """Only files whose names end so are fetched and loaded: no pickles, and no code."""
+BLOBS = "blobs"
+"""The folder of the files themselves in the cache of the hub's client, beside its snapshots'."""
 TEMPLATES = "additional_chat_templates"
 """The one subfolder that transformers looks into by itself."""
 SETTLED_NS = 2 * 10**9
@@ -160,16 +162,19 @@ def checked_files(
 def remove_changed(model: Model, folder: Path, say: Say) -> None:
     """Remove the files of a snapshot of the hub that aren't what they were, to be fetched anew.
 
-    Raises OSError.
+    No link is followed: what lies elsewhere may be somebody's. Raises OSError.
     """
     record = _read(folder)
     files = _hashed(model, folder, None, say)
-    for name, what in _changes(folder, record, files):
+    # all are found before any is removed: two names may lead to one file
+    for name, what in list(_changes(folder, record, files)):
         say(f"{model.label}: {name} {what}")
         path = folder / name
+        if not leads_into(path.parent, folder):
+            continue
         # the client of the hub takes what is there for right, so its own copy goes as well
-        if _hash_by_hub(path) is not None:
-            path.resolve().unlink(missing_ok=True)
+        if path.is_symlink():
+            (folder.parents[1] / BLOBS / path.readlink().name).unlink(missing_ok=True)
         path.unlink(missing_ok=True)
     _record_path(folder).unlink(missing_ok=True)
 

@@ -291,6 +291,31 @@ def test_only_altered_files_are_removed_to_be_fetched_anew(folder: Path, tmp_pat
     assert [line.split(" ")[1] for line in said] == ["model.safetensors", "special_tokens_map.json"]
 
 
+def test_repairing_removes_nothing_outside_the_hub_s_cache(folder: Path, tmp_path: Path) -> None:
+    """Whatever links lead to: a file of somebody's with a hash for a name, or a folder."""
+    made = snapshot(folder, tmp_path)
+    mine = tmp_path / "mine" / ("a" * 40)
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    template = tmp_path / "templates" / "tools.jinja"
+    template.parent.mkdir()
+    template.write_text("mine")
+    for name, leads_to in (("tokenizer.json", mine), (integrity.TEMPLATES, template.parent)):
+        (made / name).unlink(missing_ok=True)
+        (made / name).symlink_to(leads_to)
+    blob = made.parents[1] / "blobs" / ("b" * 40)
+    blob.symlink_to(mine)
+    (made / "config.json").unlink()
+    (made / "config.json").symlink_to(f"../../blobs/{blob.name}")
+    said: list[str] = []
+    remove_changed(SMOLLM2, made, said.append)
+    assert len(said) == 3
+    assert (mine.read_bytes(), template.read_text()) == (b"mine", "mine")
+    assert not (made / "tokenizer.json").is_symlink()
+    assert not (made / "config.json").is_symlink()
+    assert not blob.is_symlink(), "the hub's client would take it for the file again"
+
+
 def test_an_index_can_not_lead_out_of_the_folder(folder: Path, tmp_path: Path) -> None:
     """Else repairing could remove somebody's file."""
     (tmp_path / "mine.txt").write_text("mine")
