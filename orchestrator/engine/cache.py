@@ -15,7 +15,7 @@ from orchestrator.errors import ModelUnavailableError
 FILLING = ".filling-"
 """The name of a folder of the cache begins so while it is being filled."""
 ABANDONED_S = 86400.0
-"""A folder that got no new file for this long was left by a process that was killed."""
+"""What nobody wrote into for this long was left by a process that was killed."""
 
 
 def cache_folder() -> Path:

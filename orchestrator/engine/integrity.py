@@ -15,13 +15,13 @@ import os
 import re
 import stat
 import time
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from orchestrator.engine.cache import cache_folder
+from orchestrator.atomic_files import TEMPORARY, write_atomically
+from orchestrator.engine.cache import ABANDONED_S, cache_folder
 from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import Model
 from orchestrator.nouns import Noun
@@ -372,8 +372,14 @@ def _write(
     on = before.on if before else datetime.now(UTC).date().isoformat()
     record = Record(ref=model.ref, came=came, on=on, files=files)
     path = _record_path(folder)
-    beside = path.with_name(f".{uuid.uuid4().hex[:8]}.tmp")
     with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(record.model_dump_json(indent=1))
-        beside.replace(path)
+        _remove_left(path.parent)
+        write_atomically(path, record.model_dump_json(indent=1).encode())
+
+
+def _remove_left(folder: Path) -> None:
+    """Remove what killed writers left: nobody takes so long to write a record. Raises OSError."""
+    for name in listed(folder):
+        left = folder / name
+        if TEMPORARY.fullmatch(name) and time.time() - left.stat().st_mtime > ABANDONED_S:
+            left.unlink(missing_ok=True)

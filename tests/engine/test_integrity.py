@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -520,6 +523,44 @@ def test_a_record_that_can_t_be_read_is_not_a_missing_one(
 
     monkeypatch.setattr(integrity, "read_bytes", no)
     assert refused(folder) == f"{record}: can't be read (Permission denied)"
+
+
+def test_a_record_is_written_whole_or_not_at_all(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no(_self: Path, _target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", no)
+        hashes = check(folder)
+    assert list((cache / "hashes").iterdir()) == []
+    assert check(folder) == hashes
+    assert len(list((cache / "hashes").iterdir())) == 1
+
+
+def test_what_a_killed_writer_of_records_left_is_removed_by_the_next(
+    folder: Path, cache: Path
+) -> None:
+    """But for a young one, which another process may be writing."""
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from orchestrator.engine.integrity import record_files\n"
+        "from orchestrator.models import KNOWN\n"
+        "from orchestrator.say import silent\n"
+        "Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "record_files(KNOWN['smollm2'], Path(sys.argv[1]), 'made', silent)\n"
+    )
+    for _ in range(2):
+        killed = subprocess.run([sys.executable, "-c", code, str(folder)], check=False)
+        assert killed.returncode == -signal.SIGKILL
+    old, young = (cache / "hashes").iterdir()
+    os.utime(old, (0, 0))
+    check(folder)
+    assert not old.exists()
+    assert young.exists()
+    assert len(list((cache / "hashes").iterdir())) == 2
 
 
 # --- random weights -------------------------------------------------------------------------------
