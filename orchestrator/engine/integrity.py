@@ -31,7 +31,7 @@ from orchestrator.say import Say
 LOADED_FILES = (".safetensors", ".json", ".jinja", ".model", ".tiktoken", "vocab.txt", "merges.txt")
 """Only files whose names end so are fetched and loaded: no pickles, and no code."""
 BLOBS = "blobs"
-"""The folder of the files themselves in the cache of the hub's client, beside its snapshots'."""
+"""The folders of the files themselves in the cache of the hub's client: of a model, and of all."""
 TEMPLATES = "additional_chat_templates"
 """The one subfolder that transformers looks into by itself."""
 SETTLED_NS = 2 * 10**9
@@ -162,21 +162,33 @@ def checked_files(
 def remove_changed(model: Model, folder: Path, say: Say) -> None:
     """Remove the files of a snapshot of the hub that aren't what they were, to be fetched anew.
 
-    No link is followed: what lies elsewhere may be somebody's. Raises OSError.
+    No link is followed out of the cache of the hub's client: what lies there may be somebody's.
+    Raises OSError.
     """
     record = _read(folder)
     files = _hashed(model, folder, None, say)
     # all are found before any is removed: two names may lead to one file
     for name, what in list(_changes(folder, record, files)):
         say(f"{model.label}: {name} {what}")
-        path = folder / name
-        if not leads_into(path.parent, folder):
-            continue
-        # the client of the hub takes what is there for right, so its own copy goes as well
-        if path.is_symlink():
-            (folder.parents[1] / BLOBS / path.readlink().name).unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
+        if leads_into((folder / name).parent, folder):
+            _unlink(folder / name, folder)
     _record_path(folder).unlink(missing_ok=True)
+
+
+def _unlink(path: Path, snapshot: Path) -> None:
+    """Remove a file of a snapshot and, within the cache of the hub's client, what it leads to.
+
+    The client takes what is there for right: the model's own copy, and in the store that all models
+    share the file to which that may be a link. Raises OSError.
+    """
+    stores = [folder / BLOBS for folder in snapshot.parents[1:3]]
+    while path.is_symlink():
+        leads_to = path.parent / path.readlink()
+        path.unlink()
+        if not any(leads_into(leads_to.parent, store) for store in stores):
+            return
+        path = leads_to
+    path.unlink(missing_ok=True)
 
 
 def recorded_refs() -> list[str]:
@@ -238,13 +250,14 @@ def _has_changed(record: Record | None, known: HashedFile, file: HashedFile) -> 
 
 
 def _hash_by_hub(path: Path) -> str | None:
-    """The name of the file that a snapshot's link leads to: a hash of its content.
+    """The name to which a snapshot's link leads: a hash of the file's content.
 
-    It has 64 digits (SHA-256) for large files and 40 (SHA-1) for others. None: no such link.
+    It has 64 digits (SHA-256) for large files and 40 (SHA-1) for others. None: no such link. That
+    file may itself be a link into a store whose names are other hashes.
     """
     if not path.is_symlink():
         return None
-    name = path.resolve().name
+    name = path.readlink().name
     return name if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", name) else None
 
 

@@ -240,6 +240,36 @@ def test_an_altered_file_of_the_hub_is_seen_even_the_first_time(
     assert f"({algorithm} {of_hub[:8]}... is now " in line
 
 
+def shared(link: Path) -> Path:
+    """Put a file of a snapshot into the store that all models of the cache share, as from Xet.
+
+    There its name is another hash than that of its content.
+    """
+    blob = link.parent / link.readlink()
+    store = link.parents[3] / "blobs" / "ab"
+    store.mkdir(parents=True, exist_ok=True)
+    stored = blob.rename(store / ("ab" * 32))
+    blob.symlink_to(f"../../blobs/ab/{stored.name}")
+    return stored
+
+
+def test_a_file_in_the_store_of_all_models_is_checked_and_removed(
+    folder: Path, tmp_path: Path
+) -> None:
+    made = snapshot(folder, tmp_path)
+    link = made / "model.safetensors"
+    stored = shared(link)
+    assert check(made) == check(folder)
+    flip_a_byte(made)
+    of_hub = link.readlink().name
+    assert f"isn't the hub's file any more (sha256 {of_hub[:8]}... is now " in refused(made)
+    remove_changed(SMOLLM2, made, silent)
+    blob = made.parents[1] / "blobs" / of_hub
+    assert not any(os.path.lexists(path) for path in (link, blob, stored)), (
+        "it would be taken again"
+    )
+
+
 def test_a_mirror_that_names_files_by_their_plain_sha1(folder: Path, tmp_path: Path) -> None:
     made = snapshot(folder, tmp_path)
     link = made / "config.json"
