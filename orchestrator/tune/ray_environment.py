@@ -29,8 +29,10 @@ NAMES = {
 }
 """Variables that are kept whatever words their names have."""
 
-_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-ADDRESSES = {"HF_ENDPOINT", *_PROXIES, *(name.upper() for name in _PROXIES)}
+ADDRESSES = {
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "HF_ENDPOINT"),
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "no_grpc_proxy"),
+}
 """Variables that are kept where their value has no @: it would follow a user or a password."""
 
 PREFIXES = (
@@ -53,6 +55,8 @@ RAY_DEFAULTS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray's own 15 would let everything else on a host run before what is measured
     "RAY_worker_niceness": "0",
+    # workers send metrics to an agent on their host, which no proxy for the internet reaches
+    "no_grpc_proxy": "127.0.0.1,localhost,::1",
 }
 """Variables for each Ray that this program starts, where the user hasn't set them."""
 

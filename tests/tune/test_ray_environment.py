@@ -26,7 +26,7 @@ NEEDED = (
     *("HF_ENDPOINT", "HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
-    *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "no_grpc_proxy"),
     *("CODECARBON_LOG_LEVEL", "CODECARBON_PUE"),
 )
 WITH_SECRETS = {
