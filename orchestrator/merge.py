@@ -8,15 +8,16 @@ often they are merged. Trials of earlier schema versions are copied as they are.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from orchestrator.atomic_files import make_folder, sync_folder, write_atomically
 from orchestrator.check.folders import validate_folders
 from orchestrator.dataset.drift import conditions, mixed, mixed_weights
 from orchestrator.dataset.leftovers import alone
 from orchestrator.dataset.lock import held
-from orchestrator.dataset.paths import DataSetPaths, make_folder, sync_folder, write_atomically
+from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.remaining import finished_of, n_missing, relevant
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.sweep_plan import SweepPlan, read_plans, write_plan
@@ -26,6 +27,7 @@ from orchestrator.dataset.verdicts import Decision, Verdict, append_decision, wr
 from orchestrator.errors import UserError
 from orchestrator.nouns import digest
 from orchestrator.outside_files import read_bytes
+from orchestrator.say import Say
 
 SHOWN = 20
 """At most so many conflicts are shown."""
@@ -91,7 +93,7 @@ class Merge:
 def merge(
     sources: Sequence[Path],
     out: Path,
-    say: Callable[[str], None],
+    say: Say,
     *,
     dry_run: bool = False,
     accept_drift: bool = False,

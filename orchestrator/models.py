@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydantic import PositiveInt
 
-from orchestrator.errors import UserError
+from orchestrator.errors import ModelUnavailableError, UserError
 from orchestrator.nouns import Noun, Quantization
-from orchestrator.outside_files import read_text
+from orchestrator.outside_files import read_text, status_of
 from orchestrator.yaml_files import nearest, short
 
 
@@ -296,12 +297,19 @@ def _holds_model(folder: Path) -> bool:
 
 
 def _local(ref: str) -> Model:
-    """A model in a folder. Raises UserError where there is none."""
+    """A model in a folder.
+
+    Raises UserError where there is none, and ModelUnavailableError where it can't be read.
+    """
     try:
         path = Path(ref).expanduser().resolve()
     except (OSError, RuntimeError) as error:  # an unknown ~user, or links that form a loop
         raise UserError(f"--model {ref}: is no folder: {error}") from error
-    if not _holds_model(path):
+    try:
+        config = status_of(path / "config.json")
+    except OSError as error:
+        raise ModelUnavailableError(f"{path}: can't be read ({error.strerror})") from error
+    if config is None or not stat.S_ISREG(config.st_mode):
         raise UserError(
             f"--model {ref}: no config.json there; "
             "give a folder with config.json, tokenizer and .safetensors files"

@@ -89,6 +89,45 @@ def read_text(path: Path, errors: str = "strict", limit_bytes: int = SIZE_LIMIT_
         raise ValueError(f"{path.name}: not UTF-8 at byte {error.start}") from error
 
 
+def listed(folder: Path) -> list[str]:
+    """The names in a folder, sorted; none where it isn't there, or no folder.
+
+    Raises OSError where it can't be read. Path.glob() passes that over in some versions of Python.
+    """
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):  # it may have been renamed meanwhile
+        return []
+
+
+def status_of(path: Path) -> os.stat_result | None:
+    """What the system says of a path; None: there is nothing, or a link that leads nowhere.
+
+    Raises OSError where the folder that it is in can't be searched. Path.exists() passes that over
+    in some versions of Python.
+    """
+    try:
+        return path.stat()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None
+        raise
+    except ValueError:  # no file can have such a name
+        return None
+
+
+def leads_into(path: Path, root: Path) -> bool:
+    """Whether a path lies in a folder once all links are followed; a loop of links leads nowhere.
+
+    Not by Path.resolve(), which raises another error for a loop in each version of Python.
+    """
+    try:
+        end = os.path.realpath(path, strict=True)
+    except OSError:
+        return False
+    return Path(end).is_relative_to(os.path.realpath(root))
+
+
 def _kind(mode: int) -> str:
     """What something is that is no regular file."""
     kinds = (

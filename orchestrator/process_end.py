@@ -19,12 +19,19 @@ TAKEN = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 SIGNALS = (signal.SIGINT, *TAKEN)
 
 _hangs = False
+_decided = False
 
 
 def will_hang() -> None:
     """Tell that Python can't end this process: a library would wait for what is dead."""
     global _hangs  # noqa: PLW0603 - of the process, as its end is
     _hangs = True
+
+
+def decided() -> None:
+    """Tell that the exit code stands: the handlers of `at_first_signal` do nothing any more."""
+    global _decided  # noqa: PLW0603 - of the process, as its end is
+    _decided = True
 
 
 def at_first_signal() -> None:
@@ -35,6 +42,8 @@ def at_first_signal() -> None:
 
     def handle(number: int, _frame: FrameType | None) -> None:
         """Leave, and don't be disturbed while leaving."""
+        if _decided:
+            return
         _ignore_signals()
         if number == signal.SIGINT:
             raise KeyboardInterrupt

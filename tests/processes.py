@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 Start = Callable[..., "subprocess.Popen[str]"]
+NOBODY = 65534
+"""An ordinary user, on whom closed folders have an effect: root may read all."""
 
 
 @contextlib.contextmanager
@@ -50,3 +52,19 @@ def living_with(variable: str) -> dict[int, str]:
                 command = (process / "cmdline").read_text().replace("\0", " ")
                 living[int(process.name)] = command
     return living
+
+
+def said_by_nobody(imports: str, code: str, folder: Path) -> str:
+    """What code prints that an ordinary user runs, who may reach `folder` (sys.argv[1]).
+
+    The imports are root's: the other user may not be able to read the program.
+    """
+    for path in folder.parents:
+        if path.stat().st_mode & 0o005 != 0o005:
+            path.chmod(0o755)  # pytest's folders are their owner's alone
+    whole = f"{imports}\nimport os, sys\nos.setuid({NOBODY})\n{code}"
+    done = subprocess.run(
+        [sys.executable, "-c", whole, str(folder)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -20,6 +20,7 @@ from orchestrator.dataset.tables import rebuild
 from orchestrator.dataset.verdicts import read_decisions
 from orchestrator.evaluate.evaluation import evaluate
 from orchestrator.evaluate.rules import read_rules
+from orchestrator.say import silent
 from tests.commandline import Outcome
 from tests.evaluate.test_evaluation import seal
 from tests.evaluate.texts import ENGLISH, LOOP
@@ -83,7 +84,7 @@ def test_killed_before_every_step_and_run_again(
         write(tmp_path / "old" / PLACE / "more", table({}))
         killed = ["import", str(tmp_path / "old")]
     if verb == "merge":
-        evaluate(base.root, read_rules(), say=lambda _line: None)
+        evaluate(base.root, read_rules(), say=silent)
         plan = plan_of(4)
         for spec in list(plan.specs())[:2]:
             run(tmp_path / "source", spec, "pc")
@@ -92,7 +93,7 @@ def test_killed_before_every_step_and_run_again(
     if verb == "review":
         killed = ["review", "--reviewer", "ada", "--no-browser"]
     if verb.startswith("publish"):
-        evaluate(base.root, read_rules(), say=lambda _line: None)
+        evaluate(base.root, read_rules(), say=silent)
         monkeypatch.setattr("orchestrator.publish.scan.names_here", lambda _: ())
         assert call("publish", "--out", str(base.root), "--title", "Before").code == 0
         killed = ["publish", "--title", "Energy"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import socket
 from pathlib import Path
@@ -10,7 +11,14 @@ from pathlib import Path
 import pytest
 
 import orchestrator
-from orchestrator.outside_files import open_for_appending, open_regular, read_bytes, read_text
+from orchestrator.outside_files import (
+    listed,
+    open_for_appending,
+    open_regular,
+    read_bytes,
+    read_text,
+    status_of,
+)
 
 
 def test_a_file_is_read_whole(tmp_path: Path) -> None:
@@ -102,6 +110,37 @@ def test_a_file_that_is_a_hole_is_not_read_to_its_limit(tmp_path: Path) -> None:
 
 # --- nobody opens files elsewhere -----------------------------------------------------------------
 
+
+def test_a_folder_that_is_missing_is_empty_and_one_that_is_closed_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "b").touch()
+    (tmp_path / "a").touch()
+    assert listed(tmp_path) == ["a", "b"]
+    assert listed(tmp_path / "none") == listed(tmp_path / "a") == []
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(PermissionError):
+        listed(tmp_path)
+
+
+def test_what_leads_nowhere_is_not_there_and_what_is_closed_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    for name in ("none", "loop", "file/below", "\0"):
+        assert status_of(tmp_path / name) is None
+    assert status_of(tmp_path / "file")
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(PermissionError):
+        status_of(tmp_path / "file")
+
+
+def refuse(path: Path) -> None:
+    """As the system does for what this user may not see; root may see all."""
+    raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+
 READERS = {
     "read_text",
     "read_bytes",
@@ -114,7 +153,7 @@ READERS = {
 }
 ALLOWED = {
     "orchestrator/outside_files.py": "the one place",
-    "orchestrator/dataset/paths.py": "writes; its files are temporary and new",
+    "orchestrator/atomic_files.py": "writes; its files are temporary and new",
     "orchestrator/dataset/lock.py": "/proc, and the lock file by its handle",
     "orchestrator/dataset/parquet.py": "reads what outside_files opened",
     "orchestrator/doctor/powercap.py": "/sys",
@@ -132,7 +171,6 @@ ALLOWED = {
     "orchestrator/tune/session.py": "a new file of this user",
     "orchestrator/tune/temp_folders.py": "folders of Ray's own files",
     "orchestrator/engine/cache.py": "names in this program's own cache",
-    "orchestrator/engine/integrity.py": "names of files that outside_files opens",
     "orchestrator/engine/weights.py": "weights, whose reader has tests of its own",
     "orchestrator/yaml_files.py": "names of files that outside_files opens",
 }

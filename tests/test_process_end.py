@@ -6,9 +6,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from orchestrator import process_end
 from tests.processes import Start, heard, processes
 
 CODE = """
@@ -74,3 +76,41 @@ def test_what_would_hang_ends_with_its_code_and_its_output(start: Start) -> None
     process = start("hangs")
     assert process.communicate(timeout=20) == ("buffered\n", "")
     assert process.returncode == 3
+
+
+TUNE = """
+import os, signal, sys, time
+from orchestrator.__main__ import run
+from orchestrator.cli import live, run_result, tune_command
+import orchestrator.sweep.run
+
+number, when = signal.Signals[sys.argv.pop()], sys.argv.pop()
+
+def signalled(*_):
+    os.kill(os.getpid(), number)
+    time.sleep(0.5)
+    return 3
+
+orchestrator.sweep.run.run_sweep = lambda *_, **__: None
+run_result.as_json = lambda *_: {}
+if when == "leaving":
+    live.Live.finished = signalled
+    tune_command.exit_code = lambda *_: 3
+else:
+    tune_command.exit_code = signalled
+run()
+"""
+
+
+@pytest.mark.usefixtures("default_signals")
+@pytest.mark.parametrize("number", process_end.SIGNALS)
+@pytest.mark.parametrize("when", ["leaving", "last"])
+def test_a_signal_after_a_sweep_s_end_changes_no_exit_code(
+    tmp_path: Path, number: signal.Signals, when: str
+) -> None:
+    """Neither while its locks are released, nor when its own handlers stand no more."""
+    flags = ("--json", "--space", "lhs", "--engine", "simulated", "--model", "smollm2")
+    with processes(TUNE, stderr=subprocess.PIPE) as begin:
+        process = begin("tune", *flags, "--out", str(tmp_path / "m"), when, number.name)
+        said, errors = process.communicate(timeout=60)
+    assert (process.returncode, said) == (3, "{}\n"), errors

@@ -20,7 +20,7 @@ from orchestrator.dataset.caveats import with_caveats
 from orchestrator.dataset.findings import Finding
 from orchestrator.dataset.flags import NEW_LENGTHS
 from orchestrator.dataset.parquet import read_parquet, table_version, to_table
-from orchestrator.dataset.paths import PARTIAL_SUFFIX, DataSetPaths, leads_into, names_in
+from orchestrator.dataset.paths import PARTIAL_SUFFIX, DataSetPaths, names_in
 from orchestrator.dataset.reading import file_sha256, reason_of
 from orchestrator.dataset.schema import (
     SCHEMA_VERSION,
@@ -39,6 +39,7 @@ from orchestrator.nouns import (
     derived_values,
     generation_seed,
 )
+from orchestrator.outside_files import leads_into
 from orchestrator.units import plural
 from orchestrator.yaml_files import short
 

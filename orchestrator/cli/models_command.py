@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -99,14 +100,21 @@ def verify(names: tuple[str, ...], *, as_json: bool) -> int:
     """Read the files of staged models whole, and tell which aren't what they were.
 
     Without a name all models are verified that are on this machine. Exit codes: 0 all are sound, 2
-    usage error (a named model that isn't here included), 3 files were altered, removed or added.
+    usage error (a named model that isn't here included), 3 files were altered, removed or added, or
+    can't be read.
 
     \b
     Examples:
       orchestrator models verify
       orchestrator models verify mistral smollm2
     """  # noqa: D301 - click wants the character
-    found = [_verified(model, weights) for model, weights in _staged(names)]
+    from orchestrator.engine.integrity import recorded_refs
+    from orchestrator.models import KNOWN
+
+    for name in names:
+        _check_here(name)
+    rows = map(_verified, names or dict.fromkeys([*KNOWN, *recorded_refs()]))
+    found = [row for row in rows if row is not None]
     if as_json:
         click.echo(json.dumps(found))
     else:
@@ -117,52 +125,50 @@ def verify(names: tuple[str, ...], *, as_json: bool) -> int:
     return 0 if all(each["sound"] for each in found) else FAULTS
 
 
-def _staged(names: tuple[str, ...]) -> list[tuple[Model, Weights]]:
-    """The named models with their weights; without names all whose weights are here.
-
-    Raises UserError for a name that is none, or whose weights aren't on this machine.
-    """
-    from orchestrator.engine.integrity import recorded_refs
+def _check_here(name: str) -> None:
+    """Raise UserError for a name that is none, or whose weights aren't on this machine."""
     from orchestrator.engine.weights import locate
-    from orchestrator.errors import UserError
-    from orchestrator.models import KNOWN, parse_model
+    from orchestrator.errors import ModelUnavailableError, UserError
+    from orchestrator.models import parse_model
 
-    staged = []
-    for name in names or dict.fromkeys([*KNOWN, *recorded_refs()]):
-        try:
-            model = parse_model(name)
-            weights = locate(model)
-        except UserError:
-            if names:
-                raise
-            continue  # a folder that was used once and is gone
-        if weights is not None:
-            staged.append((model, weights))
-        elif names:
+    # what is here and can't be read is a fault that is found
+    with contextlib.suppress(ModelUnavailableError):
+        if locate(parse_model(name)) is None:
             raise UserError(
                 f"{name}: its weights aren't on this machine; "
                 f"fetch them with `orchestrator models stage {name}`"
             )
-    return staged
 
 
-def _verified(model: Model, weights: Weights) -> dict[str, Any]:
-    """A model as JSON: whether its files are sound, and what is wrong with them if not."""
-    from orchestrator.engine.weights import checked
-    from orchestrator.errors import ModelUnavailableError
+def _verified(name: str) -> dict[str, Any] | None:
+    """A model as JSON: whether its files are sound, and what is wrong with them if not.
+
+    None where its weights aren't on this machine.
+    """
+    from orchestrator.engine.weights import checked, locate
+    from orchestrator.errors import ModelUnavailableError, UserError
+    from orchestrator.models import parse_model
 
     row: dict[str, Any] = {
-        "name": model.ref,
-        "revision": weights.revision,
-        "path": str(weights.path),
+        "name": name,
+        "revision": None,
+        "path": None,
         "sound": True,
         "problem": None,
         "sha256": {},
     }
     try:
-        row["sha256"] = checked(model, weights, anew=True).sha256
+        model = parse_model(name)
+        weights = locate(model)
+        if weights is None:
+            return None
+        row |= {"name": model.ref, "revision": weights.revision, "path": str(weights.path)}
+        weights = checked(model, weights, anew=True)
+        row |= {"revision": weights.revision, "sha256": weights.sha256}
     except ModelUnavailableError as error:
         row |= {"sound": False, "problem": str(error)}
+    except UserError:  # a folder that was used once and is gone
+        return None
     return row
 
 

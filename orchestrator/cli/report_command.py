@@ -140,7 +140,7 @@ def _write_page(target: Path, text: str, out: Path) -> int:
 
 def _write(target: Path, text: str) -> int:
     """Write a file and return its size in bytes. Raises UserError where it can't be written."""
-    from orchestrator.dataset.paths import write_atomically
+    from orchestrator.atomic_files import write_atomically
     from orchestrator.errors import UserError
 
     written = text.encode()

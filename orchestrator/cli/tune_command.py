@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator import process_end
 from orchestrator.cli.exit_codes import DRAINED, FAULTS
 from orchestrator.cli.options import run_options, sweep_options
 
@@ -87,7 +88,6 @@ def tune(
                 err=as_json,
             )
             return DRAINED
-        halt.over = True
         if as_json:
             click.echo(json.dumps(run_result.as_json(prepared, outcome)))
         else:
@@ -113,7 +113,11 @@ def _run(
     plan = staged.with_model_files(checked_files(resolved, live.say))
     with opened(resolved, plan, options, live.say) as (prepared, lock):
         try:
-            return prepared, run_sweep(prepared, lock, options, halt=halt, observer=live)
+            outcome = run_sweep(prepared, lock, options, halt=halt, observer=live)
+            # from here on no signal may say that something is left to be done
+            halt.over = True
+            process_end.decided()
+            return prepared, outcome
         finally:
             live.finished()
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from orchestrator.dataset.paths import write_atomically
+from orchestrator.atomic_files import write_atomically
 from orchestrator.errors import UserError
 from orchestrator.outside_files import first_bytes
 from orchestrator.tune.own_cluster import Attachment, attachment, attachment_file
@@ -32,7 +32,12 @@ from orchestrator.tune.session import (
     check_answers,
     own_token,
 )
-from orchestrator.tune.temp_folders import end_processes, processes_of, scratch_base
+from orchestrator.tune.temp_folders import (
+    end_processes,
+    processes_of,
+    scratch_base,
+    temporary_files_in,
+)
 from orchestrator.yaml_files import short
 
 HEALTH_CHECK = {
@@ -188,16 +193,17 @@ def _ray_start(flags: list[str], own: Attachment, offer: Offer) -> None:
     write_atomically(attachment_file(), own.model_dump_json().encode())
     reason = None
     try:
-        done = subprocess.run(  # noqa: S603 - Ray's own command
-            command,
-            env=_environment(own),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=START_S,
-            check=False,
-            start_new_session=True,  # a signal to this process's group is not for Ray
-        )
+        with temporary_files_in(Path(own.folder) / "t"):
+            done = subprocess.run(  # noqa: S603 - Ray's own command
+                command,
+                env=_environment(own),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=START_S,
+                check=False,
+                start_new_session=True,  # a signal to this process's group is not for Ray
+            )
         if done.returncode != 0:
             reason = _reason(done.stderr + done.stdout)
     except (OSError, subprocess.TimeoutExpired) as error:

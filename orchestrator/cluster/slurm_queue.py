@@ -12,7 +12,8 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from orchestrator.dataset.paths import DataSetPaths, make_folder
+from orchestrator.atomic_files import make_folder
+from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.nouns import Count, MomentText, Noun
 from orchestrator.outside_files import open_for_appending, open_regular
 

@@ -6,9 +6,10 @@ import os
 import re
 from pathlib import Path
 
-from orchestrator.dataset.paths import DataSetPaths, leads_into, unreadable, write_atomically
+from orchestrator.atomic_files import write_atomically
+from orchestrator.dataset.paths import DataSetPaths, unreadable
 from orchestrator.dataset.reading import file_sha256
-from orchestrator.outside_files import read_text
+from orchestrator.outside_files import leads_into, read_text
 
 LINE_ENDS = {"n": "\n", "r": "\r"}
 """The letter after a backslash in an escaped name -> the character that it stands for."""

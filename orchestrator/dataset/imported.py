@@ -16,9 +16,10 @@ from typing import Annotated
 
 from pydantic import TypeAdapter, ValidationError
 
+from orchestrator.atomic_files import write_atomically
 from orchestrator.dataset.flags import Severity
 from orchestrator.dataset.parquet import to_table, write_parquet
-from orchestrator.dataset.paths import DataSetPaths, write_atomically
+from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.reading import first_fault, parsed
 from orchestrator.nouns import Column, MomentText, Noun, PathBelow
 from orchestrator.outside_files import read_text

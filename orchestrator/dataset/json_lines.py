@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator.dataset.paths import sync_folder
+from orchestrator.atomic_files import sync_folder
 from orchestrator.dataset.reading import parsed
 from orchestrator.outside_files import open_for_appending
 

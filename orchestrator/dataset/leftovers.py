@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+from orchestrator.atomic_files import TEMPORARY
 from orchestrator.dataset.lock import WRITES, writing
-from orchestrator.dataset.paths import WORKING_FILES, DataSetPaths, leads_into, names_in
-
-TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
-"""Names that `write_atomically` gives to files that it hasn't finished."""
+from orchestrator.dataset.paths import WORKING_FILES, DataSetPaths, names_in
+from orchestrator.outside_files import leads_into
+from orchestrator.say import Say
 
 
 @contextlib.contextmanager
-def alone(paths: DataSetPaths, say: Callable[[str], None], doing: str = WRITES) -> Iterator[None]:
+def alone(paths: DataSetPaths, say: Say, doing: str = WRITES) -> Iterator[None]:
     """Be the only writer of derived files, as `writing`, without what killed writers left.
 
     Raises OSError.

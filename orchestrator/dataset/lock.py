@@ -34,10 +34,11 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.dataset.paths import make_folder
+from orchestrator.atomic_files import make_folder
 from orchestrator.errors import UserError
 from orchestrator.nouns import MomentText, Noun, ProcessId
 from orchestrator.outside_files import first_bytes
+from orchestrator.say import Say
 
 LOCK_FILE = ".tune.lock"
 WRITE_LOCK_FILE = ".write.lock"
@@ -174,7 +175,7 @@ def _process(pid: int) -> str | None:
 
 
 @contextlib.contextmanager
-def held(out: Path, say: Callable[[str], None], doing: str = SWEEPS) -> Iterator[Lock]:
+def held(out: Path, say: Say, doing: str = SWEEPS) -> Iterator[Lock]:
     """Hold a data set while the context is open.
 
     It may watch a lock of another host for STALE_S, and then tells so by `say`. `doing`: what
@@ -197,7 +198,7 @@ def held(out: Path, say: Callable[[str], None], doing: str = SWEEPS) -> Iterator
 @contextlib.contextmanager
 def writing(
     out: Path,
-    say: Callable[[str], None],
+    say: Say,
     doing: str = WRITES,
     *,
     wait: bool = True,
@@ -217,9 +218,7 @@ def writing(
         lock.release()
 
 
-def _awaited(
-    path: Path, doing: str, say: Callable[[str], None], *, wait: bool, give_up: Callable[[], bool]
-) -> Lock:
+def _awaited(path: Path, doing: str, say: Say, *, wait: bool, give_up: Callable[[], bool]) -> Lock:
     """The lock of this file, once its holder lets go. Raises as `writing` does."""
     told: list[str] = []
 
@@ -251,7 +250,7 @@ def _refuse_foreign(path: Path) -> None:
         raise _TakenError(f"{holder.line()} {holder.doing}")
 
 
-def _take(path: Path, doing: str, say: Callable[[str], None]) -> Lock:
+def _take(path: Path, doing: str, say: Say) -> Lock:
     """Take a lock. Raises _TakenError where another process has it, and OSError."""
     while True:
         # O_NOFOLLOW: a link here would have another file touched, locked and emptied.
@@ -295,7 +294,7 @@ def _is(path: Path, handle: int) -> bool:
         return False
 
 
-def _refuse_living(path: Path, *, locked: bool, say: Callable[[str], None]) -> None:
+def _refuse_living(path: Path, *, locked: bool, say: Say) -> None:
     """Raise _TakenError where another process has the lock of this file.
 
     `locked`: whether this process has the flock.
@@ -309,7 +308,7 @@ def _refuse_living(path: Path, *, locked: bool, say: Callable[[str], None]) -> N
     raise _TakenError(f"{holder.line()} {holder.doing}")
 
 
-def _is_alive(path: Path, holder: Holder, say: Callable[[str], None]) -> bool:
+def _is_alive(path: Path, holder: Holder, say: Say) -> bool:
     """Whether a holder is alive. Watches its heartbeat if it is on another host."""
     if holder.host == socket.gethostname():
         return _lives(holder)
@@ -330,7 +329,7 @@ def try_flock(handle: int) -> bool | None:
     return True
 
 
-def _moves(path: Path, holder: Holder, say: Callable[[str], None]) -> bool:
+def _moves(path: Path, holder: Holder, say: Say) -> bool:
     """Whether a lock of another host is touched within STALE_S."""
     say(
         f"{path.parent} was held by {holder.line()}; "

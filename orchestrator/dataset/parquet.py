@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 from pydantic import AwareDatetime
 
 from orchestrator import __version__
-from orchestrator.dataset.paths import write_atomically
+from orchestrator.atomic_files import write_atomically
 from orchestrator.dataset.schema import SCHEMA_VERSION
 from orchestrator.nouns import Noun, columns_of
 from orchestrator.outside_files import open_regular

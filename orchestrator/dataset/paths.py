@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import stat
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import UserError
 from orchestrator.nouns import MACHINE_NAME, TrialSpec
+from orchestrator.outside_files import leads_into, listed, status_of
 
 PARTIAL_SUFFIX = ".partial"
 WORKING_FILES = ("executions.jsonl", "spec.json")
@@ -180,9 +179,7 @@ def names_in(folder: Path) -> list[str]:
     or a plan made without it.
     """
     try:
-        return sorted(path.name for path in folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):  # it may have been renamed meanwhile
-        return []
+        return listed(folder)
     except OSError as error:
         raise unreadable(folder, error) from error
 
@@ -205,15 +202,10 @@ def holds(folder: Path, name: str) -> bool:
 
 
 def _status(path: Path) -> os.stat_result | None:
-    """What the system says of a path; None: there is nothing, or a link that leads nowhere.
-
-    Raises UserError where the folder that it is in can't be searched.
-    """
+    """As `status_of`. Raises UserError where the folder that it is in can't be searched."""
     try:
-        return path.stat()
+        return status_of(path)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            return None
         raise unreadable(path.parent, error) from error
 
 
@@ -223,18 +215,6 @@ def unreadable(folder: Path, error: OSError) -> UserError:
         f"{folder}: can't be read ({error.strerror}), and what it holds must not be taken for "
         "missing; let this user read it, or move it away"
     )
-
-
-def leads_into(path: Path, root: Path) -> bool:
-    """Whether a path lies in a folder once all links are followed; a loop of links leads nowhere.
-
-    Not by Path.resolve(), which raises another error for a loop in each version of Python.
-    """
-    try:
-        end = os.path.realpath(path, strict=True)
-    except OSError:
-        return False
-    return Path(end).is_relative_to(os.path.realpath(root))
 
 
 def execution_id(machine: str, spec: TrialSpec, prompt: int) -> str:
@@ -255,40 +235,3 @@ def stamp(path: Path) -> Stamp | None:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside and rename, flushed to the disk.
-
-    A reader sees the old file or the new one, never half of one.
-    """
-    make_folder(path.parent)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with beside.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            # before the rename: else a power failure could leave the new name on an empty file
-            os.fsync(stream.fileno())
-        beside.replace(path)
-        sync_folder(path.parent)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, each entry on the disk when this returns."""
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename inside the folder survive a power failure."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -19,6 +19,7 @@ from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.tables import TableWriter
 from orchestrator.dataset.trial_files import Measured, Origin, append, seal
 from orchestrator.nouns import TrialSpec
+from orchestrator.say import Say
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ class Recorder:
         lock: Lock,
         *,
         give_up: Callable[[], bool],
-        tell: Callable[[str], None],
+        tell: Say,
     ) -> None:
         """`give_up`: whether waiting for room makes no sense any more.
 

@@ -16,8 +16,9 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from orchestrator.atomic_files import write_atomically
 from orchestrator.dataset.findings import Finding
-from orchestrator.dataset.paths import DataSetPaths, write_atomically
+from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.reading import NOT_AS_WRITTEN, read_object, reason_of
 from orchestrator.dataset.upgrades import NewerVersionError, upgraded_plan
 from orchestrator.errors import UserError

@@ -7,7 +7,7 @@ their number: a file is rewritten only after its rows have grown by a tenth, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from orchestrator.dataset.schema import SCHEMA_VERSION, Execution, ExecutionRow,
 from orchestrator.dataset.summary import Chosen, SummaryRow, summary_values
 from orchestrator.dataset.trial_files import partial_record, read_trial
 from orchestrator.dataset.verdicts import Judgements, read_decisions, read_verdicts
+from orchestrator.say import Say, silent
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -318,9 +319,7 @@ def renew(paths: DataSetPaths) -> None:
         writer.flush()
 
 
-def rebuild(
-    paths: DataSetPaths, say: Callable[[str], None] = lambda _line: None
-) -> tuple[int, int, list[str]]:
+def rebuild(paths: DataSetPaths, say: Say = silent) -> tuple[int, int, list[str]]:
     """Write both tables from the folders alone, while no other process writes them.
 
     `say` hears who is waited for. Gives (executions, trials, faults). Raises OSError.

@@ -18,18 +18,11 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from orchestrator import __version__
+from orchestrator.atomic_files import make_folder, sync_folder, write_atomically
 from orchestrator.dataset.environment import Anchor, Environment
 from orchestrator.dataset.json_lines import append_line, whole_lines
 from orchestrator.dataset.parquet import to_table, write_parquet
-from orchestrator.dataset.paths import (
-    PARTIAL_SUFFIX,
-    WORKING_FILES,
-    DataSetPaths,
-    leads_into,
-    make_folder,
-    sync_folder,
-    write_atomically,
-)
+from orchestrator.dataset.paths import PARTIAL_SUFFIX, WORKING_FILES, DataSetPaths
 from orchestrator.dataset.reading import (
     NOT_AS_WRITTEN,
     content_sha256,
@@ -50,7 +43,7 @@ from orchestrator.dataset.schema import (
 from orchestrator.dataset.trial_texts import emissions_csv, output_txt
 from orchestrator.dataset.upgrades import upgraded_record, upgraded_running
 from orchestrator.nouns import Fact, Noun, TrialSpec
-from orchestrator.outside_files import read_text
+from orchestrator.outside_files import leads_into, read_text
 
 DERIVED_FILES = ("emissions.csv", "output.txt", "telemetry.parquet")
 """Beside trial.json, which holds their hashes."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from orchestrator.errors import UserError
 from orchestrator.gpu.access import GpuAccess, open_gpu
 from orchestrator.gpu.devices import Gpu, visible_gpus
 from orchestrator.machine_files import detect, read_machine
+from orchestrator.say import Say, silent
 from orchestrator.sweep.estimate import available_bytes, value_bytes
 
 WINDOW_S = 10.0
@@ -48,7 +48,7 @@ def diagnose(
     *,
     with_overhead: bool = False,
     window_s: float | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    say: Say = silent,
 ) -> Diagnosis:
     """Check this machine, which takes seconds, and `window_s` more for each GPU.
 

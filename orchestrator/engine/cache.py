@@ -15,7 +15,7 @@ from orchestrator.errors import ModelUnavailableError
 FILLING = ".filling-"
 """The name of a folder of the cache begins so while it is being filled."""
 ABANDONED_S = 86400.0
-"""A folder that got no new file for this long was left by a process that was killed."""
+"""What nobody wrote into for this long was left by a process that was killed."""
 
 
 def cache_folder() -> Path:
@@ -24,6 +24,15 @@ def cache_folder() -> Path:
     if own:
         return Path(own).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "orchestrator"
+
+
+def keep_compiled_code_in_cache() -> None:
+    """Let torch keep its folder for compiled code in this program's cache, not in TMPDIR.
+
+    Call it before a model's class is imported, which makes the folder. One that the user chose
+    stays. Workers don't call it: they have a folder for temporary files of their own.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "torchinductor"))
 
 
 def check_disk(folder: Path, need_bytes: int, name: str) -> None:

@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from orchestrator.engine.cache import check_disk
-from orchestrator.engine.integrity import LOADED_FILES, Say, remove_changed, weight_files
+from orchestrator.engine.integrity import LOADED_FILES, remove_changed, weight_files
 from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import Model
-from orchestrator.outside_files import read_text
+from orchestrator.outside_files import read_text, status_of
+from orchestrator.say import Say
 
 HUB_TIMEOUT_S = 8.0
 """A hub that doesn't answer within this time counts as unreachable."""
@@ -32,6 +33,8 @@ def cached_snapshot(model: Model) -> Path | None:
 
     That cache has one folder for each commit. It may lack files where a download was cut off or
     somebody cleaned up, so config, tokenizer and all weights must be there.
+
+    Raises OSError where this user may not look.
     """
     commit = model.revision or "main"
     # there is none of a commit, and of what was never fetched
@@ -40,8 +43,8 @@ def cached_snapshot(model: Model) -> Path | None:
     snapshot = _hub_folder(model) / SNAPSHOTS / commit
     parts = weight_files(snapshot)
     tokenizers = ("tokenizer.json", "tokenizer.model", "vocab.json")
-    has_tokenizer = any((snapshot / name).exists() for name in tokenizers)
-    has_weights = all((snapshot / name).exists() for name in ("config.json", *parts))
+    has_tokenizer = any(status_of(snapshot / name) for name in tokenizers)
+    has_weights = all(status_of(snapshot / name) for name in ("config.json", *parts))
     if not has_tokenizer or not has_weights:
         return None
     return snapshot

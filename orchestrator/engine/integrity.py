@@ -13,21 +13,25 @@ import hashlib
 import json
 import os
 import re
+import stat
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from orchestrator.engine.cache import cache_folder
+from orchestrator.atomic_files import TEMPORARY, write_atomically
+from orchestrator.engine.cache import ABANDONED_S, cache_folder
 from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import Model
 from orchestrator.nouns import Noun
-from orchestrator.outside_files import open_regular, read_bytes
+from orchestrator.outside_files import leads_into, listed, open_regular, read_bytes, status_of
+from orchestrator.say import Say
 
 LOADED_FILES = (".safetensors", ".json", ".jinja", ".model", ".tiktoken", "vocab.txt", "merges.txt")
 """Only files whose names end so are fetched and loaded: no pickles, and no code."""
+BLOBS = "blobs"
+"""The folders of the files themselves in the cache of the hub's client: of a model, and of all."""
 TEMPLATES = "additional_chat_templates"
 """The one subfolder that transformers looks into by itself."""
 SETTLED_NS = 2 * 10**9
@@ -35,7 +39,6 @@ SETTLED_NS = 2 * 10**9
 TOLD_BYTES = 2 * 10**9
 """Hashing more than this takes seconds, so it is told."""
 
-Say = Callable[[str], None]
 Came = Literal["fetched", "converted", "made", "first checked"]
 
 
@@ -63,20 +66,30 @@ def loaded_files(folder: Path) -> dict[str, Path]:
 
     Raises ModelUnavailableError where the folder can't be read, or its index names files elsewhere.
     """
-    try:
-        beside = sorted(path for path in folder.iterdir() if path.name.endswith(LOADED_FILES))
-        templates = sorted((folder / TEMPLATES).glob("*.jinja"))
-    except OSError as error:
-        raise ModelUnavailableError(f"{folder}: can't be read ({error.strerror})") from error
     # an index may name parts in other folders
-    names = sorted(weight_files(folder))
-    if any(Path(name).is_absolute() or ".." in Path(name).parts for name in names):
+    parts = sorted(weight_files(folder))
+    if any(Path(name).is_absolute() or ".." in Path(name).parts for name in parts):
         raise ModelUnavailableError(
             f"{folder}: its index names weights outside the folder; keep them inside"
         )
-    parts = [folder / name for name in names]
-    paths = [path for path in (*beside, *templates, *parts) if path.exists() and not path.is_dir()]
-    return {os.path.relpath(path, folder): path for path in paths}
+    try:
+        beside = [name for name in listed(folder) if name.endswith(LOADED_FILES)]
+        templates = [f"{TEMPLATES}/{name}" for name in listed(folder / TEMPLATES)]
+        names = [*beside, *(name for name in templates if name.endswith(".jinja")), *parts]
+        return {os.path.normpath(name): folder / name for name in names if _is_file(folder / name)}
+    except OSError as error:
+        raise unreadable(folder, error) from error
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is anything but a folder. Raises OSError where this user may not know."""
+    status = status_of(path)
+    return status is not None and not stat.S_ISDIR(status.st_mode)
+
+
+def unreadable(folder: Path, error: OSError) -> ModelUnavailableError:
+    """What to tell of a file or folder that this user may not read."""
+    return ModelUnavailableError(f"{error.filename or folder}: can't be read ({error.strerror})")
 
 
 def weight_files(folder: Path) -> set[str]:
@@ -87,15 +100,27 @@ def weight_files(folder: Path) -> set[str]:
     return {"model.safetensors"}
 
 
-def file_hashes(model: Model, folder: Path, say: Say) -> dict[str, str]:
+def file_hashes(model: Model, folder: Path, say: Say, *, anew: bool = False) -> dict[str, str]:
     """Name -> SHA-256 of the files of a user's own folder, which may say whatever they say.
 
-    Raises ModelUnavailableError where one can't be read.
+    `anew`: read them all again, also those that weren't touched.
+
+    Raises ModelUnavailableError where one can't be read, or has changed though by its time stamps
+    nobody wrote it, as on a failing disk. That is told once: then it counts as what it is.
     """
     record = _read(folder)
-    files = _hashed(model, folder, record, say)
-    if record is None or record.files != files:
-        _write(folder, model, "first checked", files)
+    files = _hashed(model, folder, None if anew else record, say)
+    if record is not None and record.files == files:
+        return _by_name(files)
+    _write(folder, model, "first checked", files)
+    for name, file in files.items():
+        known = record.files.get(name) if record else None
+        if known and known.state and known.state == file.state and known.sha256 != file.sha256:
+            raise ModelUnavailableError(
+                f"{name} of {model.label} {_has_changed(record, known, file)}, though by its time "
+                "stamps nobody wrote it; restore it, or measure anew: as it is, it counts as other "
+                "weights"
+            )
     return _by_name(files)
 
 
@@ -137,25 +162,48 @@ def checked_files(
 def remove_changed(model: Model, folder: Path, say: Say) -> None:
     """Remove the files of a snapshot of the hub that aren't what they were, to be fetched anew.
 
+    No link is followed out of the cache of the hub's client: what lies there may be somebody's.
     Raises OSError.
     """
     record = _read(folder)
     files = _hashed(model, folder, None, say)
-    for name, what in _changes(folder, record, files):
+    # all are found before any is removed: two names may lead to one file
+    for name, what in list(_changes(folder, record, files)):
         say(f"{model.label}: {name} {what}")
-        path = folder / name
-        # the client of the hub takes what is there for right, so its own copy goes as well
-        if _hash_by_hub(path) is not None:
-            path.resolve().unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
+        if leads_into((folder / name).parent, folder):
+            _unlink(folder / name, folder)
     _record_path(folder).unlink(missing_ok=True)
 
 
+def _unlink(path: Path, snapshot: Path) -> None:
+    """Remove a file of a snapshot and, within the cache of the hub's client, what it leads to.
+
+    The client takes what is there for right: the model's own copy, and in the store that all models
+    share the file to which that may be a link. Raises OSError.
+    """
+    stores = [folder / BLOBS for folder in snapshot.parents[1:3]]
+    while path.is_symlink():
+        leads_to = path.parent / path.readlink()
+        path.unlink()
+        if not any(leads_into(leads_to.parent, store) for store in stores):
+            return
+        path = leads_to
+    path.unlink(missing_ok=True)
+
+
 def recorded_refs() -> list[str]:
-    """What stands after --model for each model that was ever checked on this machine."""
+    """What stands after --model for each model that was ever checked on this machine.
+
+    Raises ModelUnavailableError where the records can't be read.
+    """
+    folder = cache_folder() / "hashes"
+    try:
+        names = [name for name in listed(folder) if name.endswith(".json")]
+    except OSError as error:
+        raise unreadable(folder, error) from error
     refs = set()
-    for path in (cache_folder() / "hashes").glob("*.json"):
-        record = _read_record(path)
+    for name in names:
+        record = _read_record(folder / name)
         if record is not None:
             refs.add(record.ref)
     return sorted(refs)
@@ -169,7 +217,7 @@ def _changes(
 ) -> Iterator[tuple[str, str]]:
     """Each file that isn't what it has to be, and how it differs."""
     before = record.files if record else {}
-    since = f"since it was {record.came} on {record.on}" if record else ""
+    since = _since(record)
     hashes = {name: _hash_by_hub(folder / name) for name in files}
     for name, file in files.items():
         known = before.get(name)
@@ -180,7 +228,7 @@ def _changes(
         if other is not None:
             yield name, other
         elif known is not None and known.sha256 != file.sha256:
-            yield name, f"has changed {since} ({_hashes('sha256', known.sha256, file.sha256)})"
+            yield name, _has_changed(record, known, file)
         elif any(hashes.values()) and not (folder / name).is_symlink():
             yield name, "isn't from the hub"
         # the client of the hub may fetch one more of a commit's files later
@@ -191,14 +239,25 @@ def _changes(
             yield name, f"is gone {since}"
 
 
-def _hash_by_hub(path: Path) -> str | None:
-    """The name of the file that a snapshot's link leads to: a hash of its content.
+def _since(record: Record | None) -> str:
+    """Since when the files of a model are known; "" where they aren't."""
+    return f"since it was {record.came} on {record.on}" if record else ""
 
-    It has 64 digits (SHA-256) for large files and 40 (SHA-1) for others. None: no such link.
+
+def _has_changed(record: Record | None, known: HashedFile, file: HashedFile) -> str:
+    """That a file has another content than the record says."""
+    return f"has changed {_since(record)} ({_hashes('sha256', known.sha256, file.sha256)})"
+
+
+def _hash_by_hub(path: Path) -> str | None:
+    """The name to which a snapshot's link leads: a hash of the file's content.
+
+    It has 64 digits (SHA-256) for large files and 40 (SHA-1) for others. None: no such link. That
+    file may itself be a link into a store whose names are other hashes.
     """
     if not path.is_symlink():
         return None
-    name = path.resolve().name
+    name = path.readlink().name
     return name if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", name) else None
 
 
@@ -246,8 +305,7 @@ def _hashed(model: Model, folder: Path, record: Record | None, say: Say) -> dict
             say(f"{model.label}: hashing {unread / 1e9:.1f} GB, which is done once a change")
         return {name: _hash(path, known.get(name)) for name, path in paths.items()}
     except OSError as error:
-        where = error.filename or folder
-        raise ModelUnavailableError(f"{where}: can't be read ({error.strerror})") from error
+        raise unreadable(folder, error) from error
     except ValueError as error:
         raise ModelUnavailableError(f"{folder}/{error}") from error
 
@@ -301,11 +359,16 @@ def _read(folder: Path) -> Record | None:
 
 
 def _read_record(path: Path) -> Record | None:
-    """A record; None where it isn't there or isn't whole."""
+    """A record; None where it isn't there or isn't whole.
+
+    Raises ModelUnavailableError where it can't be read: what was altered would count as sound.
+    """
     try:
         return Record.model_validate_json(read_bytes(path))
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def _write(
@@ -322,8 +385,14 @@ def _write(
     on = before.on if before else datetime.now(UTC).date().isoformat()
     record = Record(ref=model.ref, came=came, on=on, files=files)
     path = _record_path(folder)
-    beside = path.with_name(f".{uuid.uuid4().hex[:8]}.tmp")
     with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(record.model_dump_json(indent=1))
-        beside.replace(path)
+        _remove_left(path.parent)
+        write_atomically(path, record.model_dump_json(indent=1).encode())
+
+
+def _remove_left(folder: Path) -> None:
+    """Remove what killed writers left: nobody takes so long to write a record. Raises OSError."""
+    for name in listed(folder):
+        left = folder / name
+        if TEMPORARY.fullmatch(name) and time.time() - left.stat().st_mtime > ABANDONED_S:
+            left.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from orchestrator.engine.cache import keep_compiled_code_in_cache
 from orchestrator.models import Architecture
 
 UNKNOWN, BOS, EOS = 0, 1, 2
@@ -22,6 +23,7 @@ def make(architecture: Architecture, folder: Path) -> None:
     They are made on the GPU where there is one, since this is much faster.
     """
     os.environ.setdefault("TQDM_DISABLE", "1")
+    keep_compiled_code_in_cache()
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 

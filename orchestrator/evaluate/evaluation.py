@@ -18,6 +18,7 @@ from orchestrator.errors import UserError
 from orchestrator.evaluate.judge import Judge
 from orchestrator.evaluate.rules import Rules
 from orchestrator.evaluate.verdict import Text, texts_of, verdicts_on
+from orchestrator.say import Say
 from orchestrator.unknowns import known
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def evaluate(
     embedding: str | None = None,
     judge: Judge | None = None,
     spread: Spread | None = None,
-    say: Callable[[str], None] = print,
+    say: Say = print,
 ) -> Evaluation:
     """Judge each text that has no verdict by these rules and models yet.
 

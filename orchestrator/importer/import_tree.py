@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from orchestrator import __version__
+from orchestrator.atomic_files import write_atomically
 from orchestrator.dataset.imported import (
     ImportedFile,
     ImportedRow,
@@ -27,7 +28,7 @@ from orchestrator.dataset.imported import (
     write_provenance,
 )
 from orchestrator.dataset.parquet import read_parquet
-from orchestrator.dataset.paths import DataSetPaths, write_atomically
+from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.reading import reason_of
 from orchestrator.errors import UserError
 from orchestrator.importer.emissions_files import read_emissions

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from orchestrator.atomic_files import write_atomically
 from orchestrator.dataset.delimited import Record, read_delimited, written
 from orchestrator.dataset.imported import (
     ImportedFile,
@@ -17,7 +18,7 @@ from orchestrator.dataset.imported import (
     write_left_out,
     write_provenance,
 )
-from orchestrator.dataset.paths import DataSetPaths, write_atomically
+from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.reading import bytes_sha256
 from orchestrator.outside_files import read_bytes
 from orchestrator.publish.scan import (

@@ -9,8 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from orchestrator.atomic_files import write_atomically
 from orchestrator.dataset.checksums import checksum_lines, read_checksums, write_checksums
-from orchestrator.dataset.paths import DataSetPaths, write_atomically
+from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.reading import bytes_sha256, file_sha256
 from orchestrator.dataset.tables import Trials
 from orchestrator.errors import UserError

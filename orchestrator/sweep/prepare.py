@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.dataset.paths import DataSetPaths
@@ -22,8 +21,6 @@ from orchestrator.nouns import TrialSpec
 from orchestrator.sweep.estimate import too_small, trial_bound, unasked_bound
 from orchestrator.sweep.planning import check_same_weights, check_trials_weights, neighbours
 from orchestrator.sweep.request import Resolved
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

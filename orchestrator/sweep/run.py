@@ -22,10 +22,11 @@ from orchestrator.engine import ENGINES
 from orchestrator.errors import UserError
 from orchestrator.gpu.devices import visible_gpus
 from orchestrator.gpu.lock import holder_of_gpu, in_use
+from orchestrator.say import Say
 from orchestrator.sweep.assignments import AssignmentFactory, RunOptions, searcher_of
 from orchestrator.sweep.budget import Budget
 from orchestrator.sweep.estimate import too_small
-from orchestrator.sweep.prepare import Part, Prepared, Say, prepare
+from orchestrator.sweep.prepare import Part, Prepared, prepare
 from orchestrator.sweep.request import Resolved
 from orchestrator.sweep.totals import Totals
 from orchestrator.tune.leftovers import remove_leftovers

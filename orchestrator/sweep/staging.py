@@ -12,13 +12,11 @@ from orchestrator.engine import ENGINES
 from orchestrator.engine.weights import checked, expected_revision, locate
 from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import Model
-from orchestrator.sweep.prepare import Say
+from orchestrator.say import Say, silent
 from orchestrator.sweep.request import Resolved
 
 
-def known_revisions(
-    resolved: Resolved, plan: SweepPlan, say: Say = lambda _line: None
-) -> dict[str, str]:
+def known_revisions(resolved: Resolved, plan: SweepPlan, say: Say = silent) -> dict[str, str]:
     """Revision of each model's weights by its label, as far as it is known without network.
 
     A sweep that was started says its own. `say` gets a line where hashing takes long.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 
 KEEP = "ORCHESTRATOR_KEEP_ENV"
@@ -19,19 +20,27 @@ NAMES = {
     *("CONDA_PREFIX", "VIRTUAL_ENV", "GLIBC_TUNABLES"),
     *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_PROGRESS_BARS"),
     *("HUGGINGFACE_HUB_CACHE", "TOKENIZERS_PARALLELISM", "TQDM_DISABLE"),
-    *("CODECARBON_LOG_LEVEL", "GPU_DEVICE_ORDINAL", "PL_DISABLE_FORK"),
+    *("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+    *("GPU_DEVICE_ORDINAL", "PL_DISABLE_FORK"),
     "RAY_AUTH_MODE",
     "RAY_AUTH_TOKEN_PATH",
     "ORCHESTRATOR_SIMULATED_TOKEN_S",
 }
 """Variables that are kept whatever words their names have."""
 
+ADDRESSES = {
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "HF_ENDPOINT"),
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "no_grpc_proxy"),
+}
+"""Variables that are kept where their value has no @: it would follow a user or a password."""
+
 PREFIXES = (
     *("LC_", "LD_", "PYTHON", "XDG_", "MALLOC_", "ORCHESTRATOR_"),
     *("CUDA_", "NVIDIA_", "CUBLAS_", "CUDNN_", "HIP_", "ROCR_", "HSA_"),
     *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "NUMEXPR_", "BLIS_", "VECLIB_"),
     *("TORCH_", "TORCHINDUCTOR_", "PYTORCH_", "TRITON_", "TRANSFORMERS_"),
-    *("BNB_", "BITSANDBYTES_", "ACCELERATE_"),
+    *("BNB_", "BITSANDBYTES_", "ACCELERATE_", "CODECARBON_"),
     *("SLURM_", "RAY_", "TUNE_"),
 )
 """Variables that begin so are kept, unless a part of their name says that they hold a secret."""
@@ -39,10 +48,15 @@ PREFIXES = (
 SECRET_WORDS = ("AUTH", "CREDENTIAL", "JWT", "KEY", "PASS", "PWD", "SECRET", "TOKEN")
 """Parts of names of variables that hold a secret, for example SLURM_JWT, RAY_REDIS_PASSWORD."""
 
+WITH_USER = re.compile(r"://\S*@")
+"""An address with a user or a password, which no variable may hold."""
+
 RAY_DEFAULTS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray's own 15 would let everything else on a host run before what is measured
     "RAY_worker_niceness": "0",
+    # workers send metrics to an agent on their host, which no proxy for the internet reaches
+    "no_grpc_proxy": "127.0.0.1,localhost,::1",
 }
 """Variables for each Ray that this program starts, where the user hasn't set them."""
 
@@ -57,12 +71,19 @@ by the host's, and most ports listen on all interfaces.
 def needed(variables: Mapping[str, str]) -> dict[str, str]:
     """The variables that Ray's processes need, and those that ORCHESTRATOR_KEEP_ENV names."""
     asked_for = {name.strip() for name in variables.get(KEEP, "").split(",")}
-    kept = [name for name in variables if name in asked_for or _is_needed(name)]
-    return {name: variables[name] for name in kept}
+    return {
+        name: value
+        for name, value in variables.items()
+        if name in asked_for or _is_needed(name, value)
+    }
 
 
-def _is_needed(name: str) -> bool:
-    """Whether Ray's processes may need a variable, and its name doesn't speak of a secret."""
+def _is_needed(name: str, value: str) -> bool:
+    """Whether Ray's processes may need a variable, and neither name nor value show a secret."""
+    if WITH_USER.search(value):
+        return False
+    if name in ADDRESSES:
+        return "@" not in value
     if name in NAMES:
         return True
     says_secret = any(word in name.upper() for word in SECRET_WORDS)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +14,9 @@ import pytest
 from orchestrator.cli import cli
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.sweep_plan import SweepPlan, write_plan
-from orchestrator.engine import weights
-from orchestrator.models import KNOWN, Model
+from orchestrator.engine import integrity, weights
+from orchestrator.engine.cache import cache_folder
+from orchestrator.models import KNOWN, Model, parse_model
 from orchestrator.sweep.planning import make_plan
 from orchestrator.sweep.request import Request, Resolved, resolve_request
 from orchestrator.sweep.staging import known_revisions
@@ -471,6 +475,67 @@ def test_models_verify(call: Callable[..., Outcome], monkeypatch: pytest.MonkeyP
     (row,) = json.loads(done.out)
     assert (done.code, row["name"], row["sound"]) == (3, "smollm2", False)
     assert "models stage smollm2 --again" in row["problem"]
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's own model, of nonsense, that was checked once."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(integrity, "SETTLED_NS", -(10**12))
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    located = weights.locate(parse_model(str(folder)))
+    assert located is not None
+    return folder
+
+
+def test_models_verify_reads_an_own_folder_whole(
+    call: Callable[..., Outcome], own_folder: Path
+) -> None:
+    done = call("models", "verify")
+    assert done.code == 0
+    assert done.out.startswith(f"{own_folder}: sound, 2 files (local:")
+    # as if the disk had changed the file: only reading it shows that
+    (record,) = (cache_folder() / "hashes").iterdir()
+    now = hashlib.sha256(b"weights").hexdigest()
+    record.write_text(record.read_text().replace(now, "0" * 64))
+    done = call("models", "verify")
+    assert done.code == 3
+    assert done.out.startswith("model.safetensors of mine has changed since it was first checked")
+    assert f"(sha256 00000000... is now {now[:8]}...)" in done.out
+
+
+def test_models_verify_tells_of_an_own_folder_without_weights_but_not_of_one_that_is_gone(
+    call: Callable[..., Outcome], own_folder: Path
+) -> None:
+    (own_folder / "model.safetensors").unlink()
+    done = call("models", "verify")
+    assert done.code == 3
+    assert done.out.startswith(f"{own_folder}: there are no .safetensors files")
+    shutil.rmtree(own_folder)
+    done = call("models", "verify")
+    assert (done.code, done.out) == (0, "no model is on this machine\n")
+    assert call("models", "verify", str(own_folder)).code == 2
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_models_verify_tells_of_a_folder_that_it_can_t_read(
+    call: Callable[..., Outcome], own_folder: Path, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    stat = Path.stat
+
+    def closed(self: Path, **options: bool) -> os.stat_result:
+        if self.parent == own_folder:
+            raise PermissionError(13, "Permission denied", str(self))
+        return stat(self, **options)
+
+    monkeypatch.setattr(Path, "stat", closed)
+    done = call("models", "verify", *([str(own_folder)] if named else []))
+    assert (done.code, done.out) == (3, f"{own_folder}: can't be read (Permission denied)\n")
+    (row,) = json.loads(call("models", "verify", "--json").out)
+    assert (row["name"], row["sound"], row["revision"]) == (str(own_folder), False, None)
 
 
 GGUF = f"gguf:{KNOWN['smollm2'].wheel.sha256 if KNOWN['smollm2'].wheel else ''}"

@@ -27,6 +27,7 @@ from orchestrator.dataset.sweep_plan import SweepPlan, write_plan
 from orchestrator.dataset.tables import Trials
 from orchestrator.dataset.trial_files import append
 from orchestrator.nouns import TrialSpec
+from orchestrator.say import silent
 from orchestrator.status import LastTrial, Status, StatusReader, SweepStatus, status
 from orchestrator.sweep.planning import make_plan
 from orchestrator.sweep.request import Request, resolve_request
@@ -104,7 +105,7 @@ def test_one_view(plan: SweepPlan, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_who_runs_it(plan: SweepPlan, capsys: pytest.CaptureFixture[str]) -> None:
-    with held(OUT, lambda _line: None):
+    with held(OUT, silent):
         assert call(capsys, "--once").startswith("measurements: running (process ")
     assert call(capsys, "--once").startswith("measurements: no sweep is running\n")
     assert "0 of 24 executions  0%" in call(capsys, "--once")

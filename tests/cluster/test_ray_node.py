@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,15 @@ def test_settings_of_the_environment_stay(ray: PlayedRay, monkeypatch: pytest.Mo
     monkeypatch.setenv("RAY_health_check_period_ms", "77")
     start(Offer("pc"), free_port())
     assert ray.environments[-1]["RAY_health_check_period_ms"] == "77"
+
+
+def test_temporary_files_of_a_node_s_processes_go_with_its_folder(ray: PlayedRay) -> None:
+    """Torch makes a folder in each worker. Locks of GPUs stay where the host's sweeps meet."""
+    own = start(Offer("pc"), free_port())
+    environment = ray.environments[-1]
+    assert environment["TMPDIR"] == f"{own.folder}/t"
+    assert Path(environment["TMPDIR"]).is_dir()
+    assert environment["ORCHESTRATOR_HOST_TEMP"] == tempfile.gettempdir()
 
 
 def test_a_node_joins_with_the_head_s_token(ray: PlayedRay, head: str, tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +13,8 @@ from orchestrator.dataset.tables import rebuild
 from orchestrator.errors import UserError
 from tests import builders
 from tests.commandline import Outcome
+from tests.processes import said_by_nobody
 
-NOBODY = 65534
 PLAN = ("--space", "sobol", "--engine", "simulated", "--model", "smollm2", "--samples", "2")
 
 Call = Callable[..., Outcome]
@@ -99,26 +97,16 @@ def test_what_is_no_machine_of_the_data_set_may_be_closed(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 @pytest.mark.parametrize("mode", [0o000, 0o111, 0o444])
-def test_an_ordinary_user_is_told(whole: DataSetPaths, tmp_path: Path, mode: int) -> None:
-    folder = whole.use_case_folders()[0]
-    for path in (tmp_path, *tmp_path.parents):
-        if path.stat().st_mode & 0o005 != 0o005:
-            path.chmod(0o755)  # pytest's folders are their owner's alone
+def test_an_ordinary_user_is_told(whole: DataSetPaths, mode: int) -> None:
+    (folder,) = whole.use_case_folders()
     folder.chmod(mode)
-    code = (
-        "import os, sys; os.setuid(int(sys.argv[1]))\n"
+    imports = (
         "from pathlib import Path\n"
         "from orchestrator.dataset.paths import DataSetPaths\n"
         "from orchestrator.errors import UserError\n"
-        "try: print(DataSetPaths(Path(sys.argv[2])).sealed_trials())\n"
+    )
+    code = (
+        "try: print(DataSetPaths(Path(sys.argv[1]).parents[3]).sealed_trials())\n"
         "except UserError as error: print(error)\n"
     )
-    # imported as root: the other user may not be able to read the program
-    code = "import orchestrator.dataset.paths, orchestrator.errors\n" + code
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(NOBODY), str(whole.root)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "can't be read (Permission denied)" in done.stdout
+    assert "can't be read (Permission denied)" in said_by_nobody(imports, code, folder)

@@ -19,6 +19,7 @@ from orchestrator.dataset.recorder import DISK_POLL_S, DISK_WAIT_S, GIVEN_UP, WA
 from orchestrator.dataset.tables import TableWriter, Trials
 from orchestrator.dataset.trial_files import read_partial, read_trial
 from orchestrator.nouns import TrialSpec
+from orchestrator.say import silent
 from tests import builders
 
 SPEC = builders.spec()
@@ -50,7 +51,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def lock(paths: DataSetPaths) -> Iterator[Lock]:
-    with held(paths.root, lambda _line: None) as lock:
+    with held(paths.root, silent) as lock:
         yield lock
 
 

@@ -23,9 +23,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from orchestrator.atomic_files import write_atomically
 from orchestrator.dataset.leftovers import alone
 from orchestrator.dataset.parquet import arrow_schema, to_table, write_parquet
-from orchestrator.dataset.paths import DataSetPaths, write_atomically
+from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.reading import content_sha256, file_sha256
 from orchestrator.dataset.schema import (
     SCHEMA_VERSION,
@@ -259,24 +260,6 @@ def test_a_line_of_another_version_is_refused_not_dropped(paths: DataSetPaths) -
     assert [line.partition(": ")[2] for line in read_all(paths, unfinished=True)[1]] == [
         "No such file or directory"
     ]
-
-
-def test_a_write_that_is_cut_leaves_the_old_file_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "table.bin"
-    write_atomically(path, b"old")
-
-    def cut(_self: Path, _target: Path) -> None:
-        raise OSError(errno.EIO, "cut")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", cut)
-        with pytest.raises(OSError, match="cut"):
-            write_atomically(path, b"new")
-    assert tree(tmp_path) == {"table.bin": b"old"}
-    write_atomically(path, b"new")
-    assert tree(tmp_path) == {"table.bin": b"new"}
 
 
 def test_parquet_is_written_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,14 @@ REFS = {
     "llama2": "synthetic-llama2:" + SIZES.format(kv=4),
     "mistral": "synthetic-mistral:" + SIZES.format(kv=2),
 }
+FILES = {
+    "config.json": b'{"model_type": "llama"}',
+    "generation_config.json": b"{}",
+    "tokenizer.json": b'{"version": "1.0"}',
+    "tokenizer_config.json": b"{}",
+    "chat_template.jinja": b"{{ messages }}",
+}
+"""A model's small files, as good as any where nothing loads them."""
 
 
 @pytest.fixture(scope="session")

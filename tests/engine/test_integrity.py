@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,17 +18,12 @@ from orchestrator.engine.integrity import checked_files, file_hashes, record_fil
 from orchestrator.engine.weights import checked, locate, resolve
 from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import KNOWN, parse_model
-from tests.engine.conftest import REFS
+from orchestrator.say import silent
+from tests.engine.conftest import FILES, REFS
+from tests.processes import said_by_nobody
 
 MIB = 2**20
 SMOLLM2 = KNOWN["smollm2"]
-FILES = {
-    "config.json": b'{"model_type": "llama"}',
-    "generation_config.json": b"{}",
-    "tokenizer.json": b'{"version": "1.0"}',
-    "tokenizer_config.json": b"{}",
-    "chat_template.jinja": b"{{ messages }}",
-}
 
 
 @pytest.fixture(autouse=True)
@@ -64,10 +62,6 @@ def snapshot(folder: Path, tmp_path: Path) -> Path:
         shutil.copy(file, blobs / name)
         (made / file.name).symlink_to(f"../../blobs/{name}")
     return made
-
-
-def silent(_line: str) -> None:
-    """Say nothing."""
 
 
 def check(folder: Path) -> dict[str, str]:
@@ -246,6 +240,36 @@ def test_an_altered_file_of_the_hub_is_seen_even_the_first_time(
     assert f"({algorithm} {of_hub[:8]}... is now " in line
 
 
+def shared(link: Path) -> Path:
+    """Put a file of a snapshot into the store that all models of the cache share, as from Xet.
+
+    There its name is another hash than that of its content.
+    """
+    blob = link.parent / link.readlink()
+    store = link.parents[3] / "blobs" / "ab"
+    store.mkdir(parents=True, exist_ok=True)
+    stored = blob.rename(store / ("ab" * 32))
+    blob.symlink_to(f"../../blobs/ab/{stored.name}")
+    return stored
+
+
+def test_a_file_in_the_store_of_all_models_is_checked_and_removed(
+    folder: Path, tmp_path: Path
+) -> None:
+    made = snapshot(folder, tmp_path)
+    link = made / "model.safetensors"
+    stored = shared(link)
+    assert check(made) == check(folder)
+    flip_a_byte(made)
+    of_hub = link.readlink().name
+    assert f"isn't the hub's file any more (sha256 {of_hub[:8]}... is now " in refused(made)
+    remove_changed(SMOLLM2, made, silent)
+    blob = made.parents[1] / "blobs" / of_hub
+    assert not any(os.path.lexists(path) for path in (link, blob, stored)), (
+        "it would be taken again"
+    )
+
+
 def test_a_mirror_that_names_files_by_their_plain_sha1(folder: Path, tmp_path: Path) -> None:
     made = snapshot(folder, tmp_path)
     link = made / "config.json"
@@ -300,6 +324,31 @@ def test_only_altered_files_are_removed_to_be_fetched_anew(folder: Path, tmp_pat
     assert [line.split(" ")[1] for line in said] == ["model.safetensors", "special_tokens_map.json"]
 
 
+def test_repairing_removes_nothing_outside_the_hub_s_cache(folder: Path, tmp_path: Path) -> None:
+    """Whatever links lead to: a file of somebody's with a hash for a name, or a folder."""
+    made = snapshot(folder, tmp_path)
+    mine = tmp_path / "mine" / ("a" * 40)
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    template = tmp_path / "templates" / "tools.jinja"
+    template.parent.mkdir()
+    template.write_text("mine")
+    for name, leads_to in (("tokenizer.json", mine), (integrity.TEMPLATES, template.parent)):
+        (made / name).unlink(missing_ok=True)
+        (made / name).symlink_to(leads_to)
+    blob = made.parents[1] / "blobs" / ("b" * 40)
+    blob.symlink_to(mine)
+    (made / "config.json").unlink()
+    (made / "config.json").symlink_to(f"../../blobs/{blob.name}")
+    said: list[str] = []
+    remove_changed(SMOLLM2, made, said.append)
+    assert len(said) == 3
+    assert (mine.read_bytes(), template.read_text()) == (b"mine", "mine")
+    assert not (made / "tokenizer.json").is_symlink()
+    assert not (made / "config.json").is_symlink()
+    assert not blob.is_symlink(), "the hub's client would take it for the file again"
+
+
 def test_an_index_can_not_lead_out_of_the_folder(folder: Path, tmp_path: Path) -> None:
     """Else repairing could remove somebody's file."""
     (tmp_path / "mine.txt").write_text("mine")
@@ -334,6 +383,78 @@ def test_weights_and_templates_in_subfolders_count(folder: Path) -> None:
     (folder / "additional_chat_templates" / "tools.jinja").write_text("")
     found = file_hashes(SMOLLM2, folder, silent)
     assert {"parts/one.safetensors", "additional_chat_templates/tools.jinja"} <= set(found)
+
+
+def test_an_own_folder_is_read_anew_when_asked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What changes no time stamp, as a failing disk does, is seen by reading alone."""
+    monkeypatch.setattr(integrity, "_state", lambda status: (status.st_size, 1, 1, 1))
+    model = parse_model(str(folder))
+    before = locate(model)
+    assert before is not None
+    assert checked(model, before, anew=True) == before
+    flip_a_byte(folder)
+    assert locate(model) == before
+    with pytest.raises(ModelUnavailableError) as raised:
+        checked(model, before, anew=True)
+    told = "model.safetensors of model has changed since it was first checked on "
+    assert str(raised.value).startswith(told)
+    after = locate(model)
+    assert after is not None
+    assert after.revision != before.revision, "from now on it counts as what it is"
+    assert checked(model, after, anew=True) == after
+
+
+def test_an_own_folder_that_its_owner_changed_is_sound(folder: Path) -> None:
+    model = parse_model(str(folder))
+    before = locate(model)
+    assert before is not None
+    flip_a_byte(folder)
+    after = locate(model)
+    assert checked(model, before, anew=True) == after
+
+
+@pytest.mark.parametrize("closed", [".", "additional_chat_templates"])
+def test_a_folder_that_can_t_be_listed_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, closed: str
+) -> None:
+    """Not one without weights, nor one without templates."""
+    (folder / "additional_chat_templates").mkdir()
+    close(folder / closed, monkeypatch)
+    with pytest.raises(ModelUnavailableError) as raised:
+        locate(parse_model(str(folder)))
+    assert str(raised.value) == f"{folder / closed}: can't be read (Permission denied)"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+@pytest.mark.parametrize("mode", [0o000, 0o111, 0o444])
+def test_an_ordinary_user_is_told_of_a_closed_folder(folder: Path, mode: int) -> None:
+    folder.chmod(mode)
+    imports = (
+        "from orchestrator.engine.weights import locate\n"
+        "from orchestrator.errors import ModelUnavailableError\n"
+        "from orchestrator.models import parse_model\n"
+    )
+    code = (
+        "try: print(locate(parse_model(sys.argv[1])))\n"
+        "except ModelUnavailableError as error: print(error)\n"
+    )
+    said = said_by_nobody(imports, code, folder)
+    assert str(folder) in said
+    assert "can't be read (Permission denied)" in said
+
+
+def close(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Close a folder for this process, also where it is root's: it can't be listed."""
+    original = Path.iterdir
+
+    def iterdir(self: Path) -> object:
+        if self == folder:
+            raise PermissionError(13, "Permission denied", str(self))
+        return original(self)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
 
 
 def test_what_loading_does_not_read_is_free(folder: Path) -> None:
@@ -409,6 +530,67 @@ def test_a_record_that_is_no_json_is_made_anew(folder: Path, cache: Path) -> Non
     record.write_text("{")
     assert check(folder) == hashes
     assert integrity.recorded_refs() == ["smollm2"]
+
+
+def test_records_that_can_t_be_listed_are_not_no_records(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check(folder)
+    close(cache / "hashes", monkeypatch)
+    with pytest.raises(ModelUnavailableError, match=r"hashes: can't be read \(Permission denied\)"):
+        integrity.recorded_refs()
+
+
+def test_a_record_that_can_t_be_read_is_not_a_missing_one(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else altered files would be taken for those that came."""
+    check(folder)
+    (record,) = (cache / "hashes").iterdir()
+
+    def no(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(integrity, "read_bytes", no)
+    assert refused(folder) == f"{record}: can't be read (Permission denied)"
+
+
+def test_a_record_is_written_whole_or_not_at_all(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no(_self: Path, _target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", no)
+        hashes = check(folder)
+    assert list((cache / "hashes").iterdir()) == []
+    assert check(folder) == hashes
+    assert len(list((cache / "hashes").iterdir())) == 1
+
+
+def test_what_a_killed_writer_of_records_left_is_removed_by_the_next(
+    folder: Path, cache: Path
+) -> None:
+    """But for a young one, which another process may be writing."""
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from orchestrator.engine.integrity import record_files\n"
+        "from orchestrator.models import KNOWN\n"
+        "from orchestrator.say import silent\n"
+        "Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "record_files(KNOWN['smollm2'], Path(sys.argv[1]), 'made', silent)\n"
+    )
+    for _ in range(2):
+        killed = subprocess.run([sys.executable, "-c", code, str(folder)], check=False)
+        assert killed.returncode == -signal.SIGKILL
+    old, young = (cache / "hashes").iterdir()
+    os.utime(old, (0, 0))
+    check(folder)
+    assert not old.exists()
+    assert young.exists()
+    assert len(list((cache / "hashes").iterdir())) == 2
 
 
 # --- random weights -------------------------------------------------------------------------------

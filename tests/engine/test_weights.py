@@ -28,30 +28,20 @@ from orchestrator.engine.weights import Weights, checked, expected_revision, loc
 from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import KNOWN, Model, Wheel, parse_model
 from tests.engine import fake_hub
-from tests.engine.conftest import REFS
+from tests.engine.conftest import FILES, REFS
 from tests.engine.fake_hub import SHA, FakeHub
+from tests.processes import said_by_nobody
 
 TOKEN = "hf_PlantedTokenThatNobodyMaySee"
 
-FILES = {
-    "config.json": b'{"model_type": "llama"}',
-    "generation_config.json": b"{}",
-    "tokenizer.json": b'{"version": "1.0"}',
-    "tokenizer_config.json": b"{}",
-    "chat_template.jinja": b"{{ messages }}",
+IN_REPOSITORY = FILES | {
     "model.safetensors": b"weights" * 100,
     "pytorch_model.bin": b"pickle",
     "README.md": b"about",
     "modeling_evil.py": b"raise SystemExit",
     "onnx/model.safetensors": b"another",
 }
-TAKEN = {
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-} | {"model.safetensors"}
+TAKEN = {*FILES, "model.safetensors"}
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +77,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     """A hub that has org/model."""
-    made = FakeHub(dict(FILES))
+    made = FakeHub(dict(IN_REPOSITORY))
     with fake_hub.serving(made) as address:
         fake_hub.use(address, monkeypatch)
         yield made
@@ -124,7 +114,9 @@ def refused(model: Model) -> str:
 def small_files(folder: Path, **changes: bytes) -> Path:
     """A local model's folder, of nonsense."""
     folder.mkdir(parents=True)
-    files = {name: FILES[name] for name in ("config.json", "tokenizer.json", "model.safetensors")}
+    files = {
+        name: IN_REPOSITORY[name] for name in ("config.json", "tokenizer.json", "model.safetensors")
+    }
     for name, content in (
         files | {key.replace("__", "."): value for key, value in changes.items()}
     ).items():
@@ -159,7 +151,7 @@ def test_the_hub_s_cache_comes_before_the_converted_wheel(
     assert resolve(model) == locate(model)
 
 
-FILES_FLAT = {name: content for name, content in FILES.items() if "/" not in name}
+FILES_FLAT = {name: content for name, content in IN_REPOSITORY.items() if "/" not in name}
 
 
 def test_a_pinned_commit_is_not_another(places: SimpleNamespace) -> None:
@@ -361,7 +353,7 @@ def test_a_download(hub: FakeHub, places: SimpleNamespace) -> None:
     located = resolve(model, said.append)
     assert (located.revision, located.origin) == (f"hub:{SHA}", "hub")
     assert {p.name for p in located.path.iterdir()} == TAKEN, "no pickle, no code, no other format"
-    assert (located.path / "model.safetensors").read_bytes() == FILES["model.safetensors"]
+    assert (located.path / "model.safetensors").read_bytes() == IN_REPOSITORY["model.safetensors"]
     assert said == ["org--model: fetching 0.0 GB from the hub"]
     assert {authorization for _, _, authorization in hub.requests} <= {f"Bearer {TOKEN}", None}
 
@@ -401,7 +393,7 @@ def test_what_was_altered_is_fetched_anew_and_nothing_else(
         checked(model, located)
     hub.requests.clear()
     assert checked(model, resolve(model, again=True)) == fetched
-    assert weights_file.read_bytes() == FILES["model.safetensors"]
+    assert weights_file.read_bytes() == IN_REPOSITORY["model.safetensors"]
     downloads = [path for method, path, _ in hub.requests if method == "GET" and "resolve" in path]
     assert downloads == [f"/org/model/resolve/{SHA}/model.safetensors"]
 
@@ -421,6 +413,35 @@ def test_altered_files_stay_where_the_hub_can_t_be_reached(
     with pytest.raises(ModelUnavailableError, match="must be fetched anew, and HF_HUB_OFFLINE"):
         resolve(model, again=True)
     assert weights_file.read_bytes() == b"zeroes!" * 100
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+@pytest.mark.parametrize("closed", ["hub", "cache"])
+@pytest.mark.parametrize("ref", ["smollm2", REFS["llama2"]])
+def test_a_cache_that_is_closed_is_named_and_not_taken_for_empty(
+    places: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, ref: str, closed: str
+) -> None:
+    for folder in (places.hub, places.models):
+        folder.mkdir(parents=True)
+    monkeypatch.setenv("HF_HUB_CACHE", str(places.hub))
+    folder = {"hub": places.hub, "cache": places.cache}[closed]
+    folder.chmod(0)
+    imports = (
+        "import huggingface_hub.constants\n"
+        "from orchestrator.engine.weights import locate\n"
+        "from orchestrator.errors import ModelUnavailableError\n"
+        "from orchestrator.models import parse_model\n"
+    )
+    code = (
+        f"try: print(locate(parse_model({ref!r})))\n"
+        "except ModelUnavailableError as error: print(error)\n"
+    )
+    said = said_by_nobody(imports, code, folder).strip()
+    if ref == "smollm2" or closed == "cache":
+        assert said.startswith(str(folder))
+        assert said.endswith(": can't be read (Permission denied)")
+    else:
+        assert said == "None", "random weights are never in the hub's cache"
 
 
 @pytest.fixture
@@ -782,6 +803,18 @@ def test_a_second_process_that_was_faster_wins(
     monkeypatch.setattr(random_weights, "make", slow)
     assert (resolve(RANDOM).path / "config.json").read_text() == "theirs"
     assert [p.name for p in places.models.iterdir()] == [target.name]
+
+
+def test_making_weights_leaves_no_temporary_file(
+    places: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch makes a folder for compiled code as soon as a model's class is imported."""
+    (tmp_path / "t").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "t"))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    command = [sys.executable, "-m", "orchestrator", "models", "stage", REFS["llama2"]]
+    subprocess.run(command, capture_output=True, check=True)
+    assert list((tmp_path / "t").iterdir()) == []
 
 
 FILLER = """

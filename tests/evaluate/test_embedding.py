@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,18 @@ def test_nothing_to_compare(model: Embedding) -> None:
 
 def test_a_folder_is_named_without_its_path(model: Embedding, folder: Path) -> None:
     assert model.name == f"{folder.name}@local"
+
+
+def test_loading_leaves_no_temporary_file(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch makes a folder for compiled code as soon as a model's class is imported."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setenv("ORCHESTRATOR_CACHE", str(folder.parent / "cache"))
+    code = "import sys; from orchestrator.evaluate.embedding import load; load(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_without_a_model_is_told_in_a_sentence(tmp_path: Path) -> None:

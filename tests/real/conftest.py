@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,15 @@ def real_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def orchestrator(tmp_path: Path) -> Orchestrator:
     """Without a model: for the simulated engine."""
     return Orchestrator(tmp_path, tmp_path / "cache")
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder with a path that is short enough for Ray's sockets."""
+    folder = Path(f"/tmp/o{os.getpid() % 10_000}")  # noqa: S108 - made here, private and empty
+    folder.mkdir(mode=0o700)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

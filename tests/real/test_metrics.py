@@ -43,6 +43,8 @@ SWEEP = (
 )
 PACE = {"ORCHESTRATOR_SIMULATED_TOKEN_S": "0.03", "RAY_metrics_report_interval_ms": "2000"}
 """Twelve executions of a second or two; Ray exports every ten seconds else."""
+DEAD_PROXY = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY"), "http://127.0.0.1:9")
+"""A proxy for the internet, of which Ray's processes know, reaches nothing on this host."""
 N_TRIALS = 4
 
 
@@ -115,7 +117,7 @@ def test_prometheus_and_the_dashboard_during_a_sweep(
     with log.open("w") as said:
         command, environment = (
             orchestrator.command("tune", *SWEEP),
-            orchestrator.environment(**PACE),
+            orchestrator.environment(**PACE, **DEAD_PROXY),
         )
         driver = subprocess.Popen(
             command, cwd=orchestrator.folder, env=environment, stdout=said, stderr=said

@@ -14,9 +14,12 @@ SWEEP = (
 )
 
 
-def test_a_sweep_goes_on_with_sound_weights_alone(orchestrator: Orchestrator) -> None:
-    first = orchestrator.tune(*SWEEP)
+def test_a_sweep_goes_on_with_sound_weights_alone(
+    orchestrator: Orchestrator, short_folder: Path
+) -> None:
+    first = orchestrator.tune(*SWEEP, TMPDIR=str(short_folder))
     assert first["executions_run"] == 1
+    assert list(short_folder.iterdir()) == [], "torch and others made temporary files"
     assert orchestrator.tune(*SWEEP)["executions_done_before"] == 1
     (weights,) = orchestrator.cache.glob("models/*/model.safetensors")
     zero_the_middle(weights)

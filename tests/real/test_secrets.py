@@ -45,7 +45,15 @@ NAMES = {
     *("CODECARBON_API_KEY", "RAY_REDIS_PASSWORD", "SLURM_JWT", "MY_SECRET"),
 }
 """What Tune hands out, what services take, and one that nobody knows."""
-SECRETS = {name: f"planted-{name.lower()}-9f2c" for name in NAMES}
+ADDRESSES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "all_proxy", "CODECARBON_API_ENDPOINT")
+"""Variables that reach workers where their address holds no user and no password."""
+SECRETS = {
+    **{name: f"planted-{name.lower()}-9f2c" for name in NAMES},
+    **{name: f"http://ada:planted-{name.lower()}-9f2c@127.0.0.1:9" for name in ADDRESSES},
+}
+WANTED = {"https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1", "CODECARBON_WUE": "0.5"}
+"""What workers need of such a kind."""
+ENVIRONMENT = {**SLOW, **SECRETS, **WANTED}
 PLANTED = "planted-"
 
 ANSWERS = (
@@ -74,7 +82,7 @@ def cluster(orchestrator: Orchestrator) -> Iterator[tuple[str, ...]]:
     """The flags for a sweep on a cluster of this machine."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    orchestrator.run("cluster", "start", "--machine", "cpu", "--port", str(port), **SLOW, **SECRETS)
+    orchestrator.run("cluster", "start", "--machine", "cpu", "--port", str(port), **ENVIRONMENT)
     yield ("--address", f"127.0.0.1:{port}")
     orchestrator.run("cluster", "stop")
 
@@ -85,7 +93,7 @@ def running(orchestrator: Orchestrator, request: pytest.FixtureRequest) -> Itera
         flags: tuple[str, ...] = ()
         if request.param == "attached":
             flags = stack.enter_context(cluster(orchestrator))
-        driver = start(orchestrator, *SMALL, *flags, **SLOW, **SECRETS)
+        driver = start(orchestrator, *SMALL, *flags, **ENVIRONMENT)
         assert driver.stdout
         *_, said = lines_until(driver.stdout, "Ray dashboard: ")
         assert first_execution(orchestrator.folder / "measurements"), said
@@ -102,6 +110,9 @@ def test_no_secret_reaches_ray(running: Running) -> None:
     assert {pid for pid, path in told.items() if contains(path, PLANTED)} == set()
     assert contains(path_of(running.driver.pid, "environ"), SECRETS["HF_TOKEN"]), "planted at all"
     workers = [pid for pid in pids if path_of(pid, "comm").read_text().startswith("ray::Measure")]
+    for pid in workers:
+        held = path_of(pid, "environ").read_text().split("\0")
+        assert set(held) >= {f"{name}={value}" for name, value in WANTED.items()}
     nice = {psutil.Process(pid).nice() for pid in workers}
     assert nice == {psutil.Process(running.driver.pid).nice()}, "what is measured yields to nobody"
     token = (running.orchestrator.cache / "ray_token").read_text()

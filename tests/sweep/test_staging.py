@@ -13,6 +13,7 @@ from orchestrator.dataset.sweep_plan import SweepPlan, read_plan, write_plan
 from orchestrator.engine.weights import Weights
 from orchestrator.errors import ModelUnavailableError, UserError
 from orchestrator.models import Model
+from orchestrator.say import silent
 from orchestrator.sweep import staging
 from orchestrator.sweep.planning import make_plan
 from orchestrator.sweep.prepare import prepare
@@ -117,7 +118,7 @@ def test_weights_that_can_not_be_fetched_are_an_error(
 
     monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(ModelUnavailableError) as raised:
-        staged_revisions(resolved, lambda _line: None)
+        staged_revisions(resolved, silent)
     assert raised.value.lines == lines
 
 

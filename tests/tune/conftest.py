@@ -8,9 +8,10 @@ import pytest
 
 from orchestrator.dataset.lock import Lock, held
 from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.say import silent
 
 
 @pytest.fixture
 def lock(paths: DataSetPaths) -> Iterator[Lock]:
-    with held(paths.root, lambda _line: None) as lock:
+    with held(paths.root, silent) as lock:
         yield lock

@@ -27,6 +27,7 @@ from orchestrator.dataset.remaining import FinishedExecutions
 from orchestrator.dataset.tables import read_all
 from orchestrator.dataset.trial_files import append, read_trial, seal_left
 from orchestrator.nouns import TrialSpec
+from orchestrator.say import silent
 from tests import builders
 from tests.tune.fake_tune import FakeTune, Trial, assignment
 
@@ -73,9 +74,9 @@ class SweepLife(RuleBasedStateMachine):
     def open(self) -> None:
         """As `tune` does at its start."""
         self.n_drivers += 1
-        lock = self.stack.enter_context(held(self.paths.root, lambda _line: None))
+        lock = self.stack.enter_context(held(self.paths.root, silent))
         seal_left(self.paths)
-        with alone(self.paths, lambda _line: None):
+        with alone(self.paths, silent):
             pass  # only to remove what killed writers left
         trials, faults = read_all(self.paths)
         assert faults == []

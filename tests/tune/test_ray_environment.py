@@ -14,7 +14,7 @@ SECRETS = (
     *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "HF_API_TOKEN"),
     *("WANDB_API_KEY", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "COMET_API_KEY"),
     *("OPENAI_API_KEY", "GITHUB_TOKEN", "CODECARBON_API_KEY", "MY_SECRET", "DATABASE_URL"),
-    *("HTTPS_PROXY", "RAY_REDIS_PASSWORD", "RAY_AUTH_TOKEN", "SLURM_JWT", "PYTHON_KEYRING_BACKEND"),
+    *("RAY_REDIS_PASSWORD", "RAY_AUTH_TOKEN", "SLURM_JWT", "PYTHON_KEYRING_BACKEND"),
     *("TUNE_RESULT_TOKEN", "ORCHESTRATOR_PASSWORD", "slurm_secret", "XDG_SECRET"),
 )
 NEEDED = (
@@ -23,7 +23,28 @@ NEEDED = (
     *("SLURM_JOB_ID", "SLURM_JOB_CPUS_PER_NODE", "RAY_worker_niceness", "RAY_AUTH_TOKEN_PATH"),
     *("TUNE_GLOBAL_CHECKPOINT_S", "ORCHESTRATOR_CACHE", "ORCHESTRATOR_SIMULATED_TOKEN_S"),
     *("TOKENIZERS_PARALLELISM", "CUDA_DEVICE_ORDER", "TQDM_DISABLE"),
+    *("HF_ENDPOINT", "HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "no_grpc_proxy"),
+    *("CODECARBON_LOG_LEVEL", "CODECARBON_PUE"),
 )
+WITH_SECRETS = {
+    "HTTPS_PROXY": "http://ada:planted@proxy.example:3128",
+    "http_proxy": "ada:planted@proxy.example:3128",
+    "all_proxy": "socks5h://planted@proxy.example",
+    "NO_PROXY": "localhost,ada:planted@proxy.example",
+    "HF_ENDPOINT": "https://ada:plan/ted@mirror.example",
+    "CODECARBON_API_ENDPOINT": "https://ada:planted@carbon.example/api",
+    "RAY_REDIS_ADDRESS": "redis://:planted@redis.example:6379",
+}
+"""Variables whose names are kept, with an address that holds a user or a password."""
+ADDRESSES = {
+    "HTTPS_PROXY": "http://proxy.example:3128",
+    "no_proxy": ".example,10.0.0.0/8,127.0.0.1,[::1]",
+    "HF_ENDPOINT": "https://mirror.example/hub",
+    "PYTHONPATH": "/opt/python@3.11/lib:/home/ada",
+}
 
 
 @pytest.mark.parametrize("name", SECRETS)
@@ -34,6 +55,18 @@ def test_a_secret_is_left_out(name: str) -> None:
 @pytest.mark.parametrize("name", NEEDED)
 def test_what_is_needed_is_kept(name: str) -> None:
     assert needed({name: "value"}) == {name: "value"}
+
+
+@pytest.mark.parametrize("name", WITH_SECRETS)
+def test_an_address_with_a_user_or_a_password_is_left_out(name: str) -> None:
+    assert needed({name: WITH_SECRETS[name]}) == {}
+    asked_for = {name: WITH_SECRETS[name], "ORCHESTRATOR_KEEP_ENV": name}
+    assert needed(asked_for) == asked_for
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
+def test_another_address_is_kept(name: str) -> None:
+    assert needed({name: ADDRESSES[name]}) == {name: ADDRESSES[name]}
 
 
 def test_a_user_adds_variables() -> None:
