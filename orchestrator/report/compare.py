@@ -280,34 +280,55 @@ def comparison_warnings(comparison: Comparison) -> list[str]:
             f"{n} of groups of unlike model or quantization are not compared: --all-pairs adds "
             "them."
         )
-    for match in comparison.matches:
-        if not match.same_meter:
-            lines.append(
-                f"A's {match.a} and B's {match.b} were measured by unequal meters: "
-                "no ratio of their energies is given."
-            )
-    for match in comparison.matches:
-        if not match.same_model:
-            lines.append(
-                f"A's {match.a} and B's {match.b} are different models, which may split a text "
-                "into tokens differently: J/token counts each model's own tokens."
-            )
+    unequal = [match for match in comparison.matches if not match.same_meter]
+    if unequal:
+        lines.append(
+            f"{plural(len(unequal), 'pair')} of groups (first: A's {unequal[0].a}, B's "
+            f"{unequal[0].b}) were measured by unequal meters: no ratio of their energies is given."
+        )
+    others = [match for match in comparison.matches if not match.same_model]
+    if others:
+        lines.append(
+            f"{plural(len(others), 'pair')} of groups (first: A's {others[0].a}, B's "
+            f"{others[0].b}) are of different models, which may split a text into tokens "
+            "differently: J/token counts each model's own tokens."
+        )
     return lines
 
 
 def comparison_sentences(comparison: Comparison) -> list[str]:
-    """A sentence on J/token for each match whose interval is known."""
-    lines = []
-    for match in comparison.matches:
-        change = match.changes.get("energy_per_token_j")
-        if change is None or change.interval is None:
-            continue
-        lower, upper = change.interval
-        line = f"B's {match.b} takes {_times(change)} times the J/token of A's {match.a}"
-        if lower <= 1 <= upper:
-            line += ": this difference can't be distinguished from chance"
-        lines.append(f"{line}.")
-    return lines
+    """What the ratios of energy say, in one sentence; nothing where none has an interval."""
+    changes = [match.changes.get("counted_energy_j") for match in comparison.matches]
+    told = [change for change in changes if change is not None and change.interval is not None]
+    if not told:
+        return []
+    if len(told) == 1:
+        only, verdict = told[0], _verdict(told[0])
+        return [f"An answer of B took {_times(only)} times the energy of one of A: {verdict}."]
+    verdicts = [_verdict(change) for change in told]
+    more, less = verdicts.count(MORE), verdicts.count(LESS)
+    sentence = (
+        f"Of {plural(len(told), 'pair')} of groups, an answer of B took less energy in {less} and "
+        f"more in {more}; {len(told) - more - less} can't be distinguished from chance"
+    )
+    if not (more and less):
+        low, high = min(one.value for one in told), max(one.value for one in told)
+        sentence += f"; the ratios are {low:.3g} to {high:.3g}"
+    return [f"{sentence}."]
+
+
+MORE, LESS = "more beyond chance", "less beyond chance"
+
+
+def _verdict(change: Change) -> str:
+    """What an interval says of a ratio."""
+    assert change.interval is not None  # noqa: S101 - the caller looked
+    lower, upper = change.interval
+    if lower > 1:
+        return MORE
+    if upper < 1:
+        return LESS
+    return "this difference can't be distinguished from chance"
 
 
 def _times(change: Change) -> str:

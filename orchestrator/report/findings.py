@@ -148,13 +148,13 @@ def _share_of_length(rest: Effect) -> str:
     """How much of an effect is left at equal length."""
     if rest.known is None:
         return f"At equal length its effect is not known: {rest.note}."
-    if rest.clear:
-        return f"At equal length it is {ratio_text(rest)}."
     if rest.within(MARGIN):
         return (
             f"The answers' length explains this: at equal length any effect is below {MARGIN:.0%}, "
             f"{ratio_text(rest)}."
         )
+    if rest.clear:
+        return f"At equal length it is {ratio_text(rest)}."
     return f"How much is left at equal length can't be told, {ratio_text(rest)}."
 
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RATIOS = {
-    "energy_per_token_j": "J/token",
     "counted_energy_j": "energy of an answer",
+    "energy_per_token_j": "J/token",
     "n_new_tokens": "new tokens",
     "tokens_per_s": "tokens/s",
 }
@@ -149,6 +149,8 @@ def _error(of_point: pd.Series) -> float:
 def _error_of_sessions(differences: pd.Series, pairs: pd.DataFrame) -> float | None:
     """Half the 95 % interval of the mean over sessions; None with too few of them."""
     sides = ("session_id_a", "session_id_b")
+    if pairs[list(sides)].isna().any(axis=None):  # before version 3
+        return None
     of_sessions = [differences.groupby(pairs[side]).mean() for side in sides]
     # both sides hold the noise of the configurations, which counts once
     of_point = differences.groupby([pairs[name] for name in (*sides, "configuration")]).mean()
