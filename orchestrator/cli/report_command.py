@@ -174,11 +174,7 @@ def plot(
         return
     if name not in CHARTS:
         raise UserError(f"plot: there is no chart {name!r}: {nearest(name, list(CHARTS))}")
-    if file is None:
-        raise UserError(f"plot {name}: give the file to write, e.g. --file {name}.pdf")
-    kind = file.suffix.removeprefix(".").lower()
-    if kind not in PLOT_KINDS:
-        raise UserError(f"--file {file}: must end in .pdf, .svg or .png")
+    target, kind = _plot_target(name, file)
     data = read_data(DataSetPaths(out))
     for option, values in chosen.items():
         if values:
@@ -189,11 +185,23 @@ def plot(
             f"plot {name}: the data set has too little for this chart; "
             "`orchestrator report` says why"
         )
-    _write(file, drawn(drawing, kind, WIDTHS_CM[width]))
-    click.echo(str(file))
+    _write(target, drawn(drawing, kind, WIDTHS_CM[width]))
+    click.echo(str(target))
     for words in (drawing.message, drawing.note):
         if words:
             click.echo(words)
+
+
+def _plot_target(name: str, file: Path | None) -> tuple[Path, str]:
+    """The file to write and its kind. Raises UserError where there is none of a known kind."""
+    from orchestrator.errors import UserError
+
+    if file is None:
+        raise UserError(f"plot {name}: give the file to write, e.g. --file {name}.pdf")
+    kind = file.suffix.removeprefix(".").lower()
+    if kind not in PLOT_KINDS:
+        raise UserError(f"--file {file}: must end in .pdf, .svg or .png")
+    return file, kind
 
 
 def _only(data: Data, column: str, values: tuple[str, ...]) -> Data:

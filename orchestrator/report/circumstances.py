@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.dataset.drift import conditions
-from orchestrator.dataset.tables import read_all
 from orchestrator.report.execution_frame import Data
 
 if TYPE_CHECKING:
@@ -27,7 +26,9 @@ def circumstances(data: Data) -> list[tuple[str, str]]:
     if 0 < n_gpu < len(frame):
         gpus += "; some executions had none"
     versions = package_versions(data)
-    packages = [f"{name} {', '.join(sorted(versions[name]))}" for name in MAIN_PACKAGES if name in versions]
+    packages = [
+        f"{name} {', '.join(sorted(versions[name]))}" for name in MAIN_PACKAGES if name in versions
+    ]
     unknown = "unknown: their versions stand in the trials' folders, which are not here"
     return [
         ("machine", values(frame["machine"])),

@@ -38,7 +38,7 @@ def by_configuration(data: Data) -> pd.DataFrame:
 
 
 def pareto_points(data: Data) -> pd.DataFrame:
-    """The rows of `by_configuration` whose quality is known, and which are on the front of a group."""
+    """The rows of `by_configuration` whose quality is known; `on_front`: the best of a group."""
     import pandas as pd
 
     points = by_configuration(data).dropna(subset=["quality"])

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 
 from orchestrator.report.looks import CONFIG
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 VEGA_LITE = "6.4"
 """The version of Vega-Lite that Altair writes for and vl-convert draws."""
@@ -29,8 +32,8 @@ class Drawing:
 
     chart: Any
     """An Altair chart. Its data are named: `alt.Data(name="answers")`."""
-    data: Mapping[str, Sequence[Mapping[str, object]]]
-    """Name -> rows of the data."""
+    data: Mapping[str, pd.DataFrame]
+    """Name -> the data, with their columns named as in the chart."""
     description: str
     """What it shows, for those who can't see it; a sentence."""
     message: str = ""
@@ -51,7 +54,10 @@ class Drawing:
         # the tests check it against the schema, which takes seconds
         spec: dict[str, Any] = self.chart.to_dict(validate=False)
         datasets = {
-            name: [{key: _rounded(value) for key, value in row.items()} for row in rows]
+            name: [
+                {key: _rounded(value) for key, value in row.items()}
+                for row in rows.to_dict("records")
+            ]
             for name, rows in self.data.items()
         }
         space = 22
@@ -74,7 +80,7 @@ def in_panels(chart: Any, data: str, column: str | None) -> Any:
 
 
 def _rounded(value: object) -> object:
-    """A value for JSON: unknown numbers are null, others have four digits, more than a chart shows."""
+    """A value for JSON: an unknown number is null, another has four digits, as many as are seen."""
     if isinstance(value, float):
         return float(f"{value:.4g}") if math.isfinite(value) else None
     return value

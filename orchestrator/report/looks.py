@@ -26,7 +26,8 @@ def looks(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """
     n = len(COLOURS)
     return {
-        name: (COLOURS[i % n], SHAPES[(i + i // n) % n]) for i, name in enumerate(sorted(set(names)))
+        name: (COLOURS[i % n], SHAPES[(i + i // n) % n])
+        for i, name in enumerate(sorted(set(names)))
     }
 
 

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from orchestrator import __version__
 from orchestrator.dataset.gross_energy import COVERAGE, GROSS
 from orchestrator.nouns import PARAMETERS
-from orchestrator.report.charts import CHARTS, pairs_chart
+from orchestrator.report.charts import CHARTS
 from orchestrator.report.circumstances import circumstances
 from orchestrator.report.compare import (
     Comparison,
@@ -38,6 +38,7 @@ from orchestrator.report.page_content import (
     tables,
     warnings,
 )
+from orchestrator.report.scatter_charts import pairs_chart
 from orchestrator.report.table_export import numeric_columns
 from orchestrator.report.trial_rows import PLACE, TrialRow, configuration_rows, trial_rows
 from orchestrator.units import plural

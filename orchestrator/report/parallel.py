@@ -56,7 +56,10 @@ def parallel(data: Data) -> Drawing | None:
     n_shown = f"{len(rows):,} of {len(whole):,} configurations"
     return Drawing(
         chart,
-        {"lines": rows.drop(columns=["point", "counted_energy_j"]).to_dict("records"), "ticks": ticks},
+        {
+            "lines": rows.drop(columns=["point", "counted_energy_j"]),
+            "ticks": pd.DataFrame(ticks),
+        },
         f"Parallel coordinates: {n_shown}, each a line from its hyperparameters to its J/token "
         "and the quality of its texts, with a panel for each machine, model and quantization.",
         note=f"{n_shown}. Stronger lines take more J/token; dashed: greedy. "
@@ -79,8 +82,9 @@ def _lines(axes: list[str], columns: list[str], *, small: bool) -> Any:
     # of a field's name without the at_ before it
     name = f"datum.label == 'at_{ENERGY}' ? 'J/token' : slice(datum.label, 3)"
     head = alt.Axis(
-        orient="top", labelExpr=name, labelAngle=-30 if small else 0, labelOverlap=False,
-        labelAlign="left" if small else "center", labelFontSize=10, ticks=False, domain=False, grid=True, gridOpacity=0.6, title=None,
+        orient="top", title=None, labelExpr=name, labelOverlap=False, labelFontSize=10,
+        labelAngle=-30 if small else 0, labelAlign="left" if small else "center",
+        ticks=False, domain=False, grid=True, gridOpacity=0.6,
     )  # fmt: skip
     x = alt.X("axis:N", sort=axes, axis=head).scale(type="point", padding=0.35)
     y = alt.Y("height:Q", axis=None).scale(domain=[0, 1])

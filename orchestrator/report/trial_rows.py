@@ -84,13 +84,22 @@ def configuration_rows(data: Data) -> list[TrialRow]:
 
 def _grouped(data: Data, key: Sequence[str]) -> list[list[dict[str, Any]]]:
     """The executions with the same values in `key`'s columns, sorted by these. None is unknown."""
+    of_result = ("measured", "discarded", "usable", "quality", "warning_flags")
     columns = dict.fromkeys(
-        [*TRIAL_KEY, *PARAMETERS, *ENERGY_COLUMNS, "execution", "status", "n_new_tokens"]
-        + ["measured", "discarded", "usable", "quality", "warning_flags"]
+        (
+            *TRIAL_KEY,
+            *PARAMETERS,
+            *ENERGY_COLUMNS,
+            "execution",
+            "status",
+            "n_new_tokens",
+            *of_result,
+        )
     )
     frame = data.all[list(columns)].astype(object)
+    rows: list[dict[str, Any]] = frame.where(frame.notna(), None).to_dict("records")  # type: ignore[assignment]
     groups = defaultdict(list)
-    for row in frame.where(frame.notna(), None).to_dict("records"):
+    for row in rows:
         groups[tuple(row[name] for name in key)].append(row)
     return [groups[values] for values in sorted(groups)]
 
@@ -147,7 +156,9 @@ def _reasons(
     reasons = [f"{name}: {flag.meaning}" for name, flag in FLAGS.items() if name in flags]
     # a flag that an earlier version of this program set
     others = sorted(flags - FLAGS.keys())
-    reasons += [f"{flag}: a flag of another version of this program" for flag in others[:MOST_OTHERS]]
+    reasons += [
+        f"{flag}: a flag of another version of this program" for flag in others[:MOST_OTHERS]
+    ]
     if len(others) > MOST_OTHERS:
         reasons.append(f"and {len(others) - MOST_OTHERS:,} more flags")
     bases = {one["energy_basis"] for one in kept}
@@ -164,5 +175,7 @@ def _reasons(
     n_discarded = sum(bool(one["discarded"]) for one in executions)
     if n_discarded:
         was_or_were = "was" if n_discarded == 1 else "were"
-        reasons.append(f"{n_discarded} of {plural(len(executions), 'text')} {was_or_were} discarded")
+        reasons.append(
+            f"{n_discarded} of {plural(len(executions), 'text')} {was_or_were} discarded"
+        )
     return reasons

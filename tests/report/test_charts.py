@@ -11,18 +11,12 @@ import altair as alt
 import pandas as pd
 import pytest
 
-from orchestrator.report.charts import (
-    CHARTS,
-    MOST_POINTS,
-    _effects_message,
-    _ratio_ticks,
-    pairs_chart,
-    ratio_of,
-    thinned,
-)
+from orchestrator.report.charts import CHARTS
 from orchestrator.report.effects import Effect
 from orchestrator.report.execution_frame import Data, data_of
+from orchestrator.report.interval_charts import _effects_message, _ratio_ticks, ratio_of
 from orchestrator.report.looks import MOST_TOGETHER
+from orchestrator.report.scatter_charts import MOST_POINTS, pairs_chart, thinned
 from tests.report.synthetic import Truth, executions
 from tests.report.test_page import judged
 
@@ -89,7 +83,9 @@ def test_groups_in_one_panel_differ_in_colour_and_shape_and_many_have_panels(n_g
             continue
         assert drawing.panels == 1
         for channel in ("color", "shape"):
-            (scale,) = {json.dumps(e[channel]["scale"]) for e in found(spec, "encoding") if channel in e}
+            (scale,) = {
+                json.dumps(e[channel]["scale"]) for e in found(spec, "encoding") if channel in e
+            }
             assert len(set(json.loads(scale)["range"])) == n_groups
 
 
@@ -106,7 +102,9 @@ def test_many_answers_are_thinned_and_the_chart_says_so() -> None:
     drawing = CHARTS["energy-length"].draw(data)
     assert drawing is not None
     assert len(drawing.data["points"]) <= MOST_POINTS
-    assert f"{len(drawing.data['points']):,} of {len(data.kept):,} answers are shown" in drawing.note
+    assert (
+        f"{len(drawing.data['points']):,} of {len(data.kept):,} answers are shown" in drawing.note
+    )
 
 
 def test_a_small_group_is_not_lost_beside_a_large_one() -> None:
@@ -114,7 +112,7 @@ def test_a_small_group_is_not_lost_beside_a_large_one() -> None:
     small = executions(Truth(), 1, points=2, prompts=2, use_cases=1, model="small")
     drawing = CHARTS["energy-length"].draw(data_of(pd.concat([large, small], ignore_index=True)))
     assert drawing is not None
-    assert sum(row["group"] == "small / nf4" for row in drawing.data["points"]) == 4
+    assert (drawing.data["points"]["group"] == "small / nf4").sum() == 4
 
 
 # --- what they say --------------------------------------------------------------------------
@@ -169,7 +167,7 @@ def test_usable_shares_have_wilson_intervals() -> None:
     usable = [True] * 9 + [False] * 3
     drawing = CHARTS["usable"].draw(data_of(frame.assign(usable=usable)))
     assert drawing is not None
-    (row,) = drawing.data["shares"]
+    (row,) = drawing.data["shares"].to_dict("records")
     assert (row["band"], row["n"], row["share"]) == ("1 to 1.5", 12, 75.0)
     # Wilson (1927) with z = 1.96, by hand
     assert row["lower"] == pytest.approx(46.77, abs=0.01)

@@ -29,7 +29,7 @@ from orchestrator.report.page_content import (
     tables,
     warnings,
 )
-from orchestrator.report.trial_rows import configuration_rows, trial_rows
+from orchestrator.report.trial_rows import trial_rows
 from tests import builders
 from tests.commandline import exit_code
 from tests.report.synthetic import Truth, executions
@@ -283,7 +283,7 @@ def test_trials_lead_to_their_texts_where_the_page_lies_in_the_data_set(out: Pat
         for folder in (out, out / "a" / "b", out.parent, None)
     )
     (text,) = inside
-    assert (out / text).read_text().startswith("=== ")
+    assert "Text of prompt 1." in (out / text).read_text()
     assert deeper == [f"../../{text}"]
     assert elsewhere == nowhere == [None]
 

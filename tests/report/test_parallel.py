@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,7 +44,7 @@ def test_a_line_a_configuration_from_its_values_to_its_joules() -> None:
     data = data_of(judged(executions(Truth(per_token={"temperature": 0.5}), 0, points=12)))
     drawing = parallel(data)
     assert drawing is not None
-    lines = pd.DataFrame(drawing.data["lines"])
+    lines = drawing.data["lines"]
     assert len(lines) == 12
     assert sum(name.startswith("at_") for name in lines) == 6, "hyperparameters, J/token, quality"
     expected = by_configuration(data).sort_values("energy_per_token_j")
@@ -58,7 +57,7 @@ def test_a_line_a_configuration_from_its_values_to_its_joules() -> None:
 def test_many_lines_are_thinned_and_the_chart_says_so() -> None:
     drawing = parallel(data_of(executions(Truth(), 0, points=400, prompts=1, use_cases=1)))
     assert drawing is not None
-    lines = pd.DataFrame(drawing.data["lines"])
+    lines = drawing.data["lines"]
     assert len(lines) == MOST_LINES
     assert {lines["at_energy_per_token_j"].min(), lines["at_energy_per_token_j"].max()} == {0, 1}, (
         "the cheapest and the costliest are among them"

@@ -43,7 +43,8 @@ def test_hostile_cells_in_latex() -> None:
     text = latex([HOSTILE])
     assert set(re.findall(r"\\([a-z]+)", text)) == {
         "begin", "end", "caption", "label", "toprule", "midrule", "bottomrule", "pm",
-        "par", "smallskip", "footnotesize", "textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater", "textbar",
+        "par", "smallskip", "footnotesize", "textbackslash", "textasciitilde",
+        "textasciicircum", "textless", "textgreater", "textbar",
     }  # fmt: skip
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
     (row,) = [line for line in text.splitlines() if "script" in line]
