@@ -34,6 +34,16 @@ from orchestrator.units import duration, energy, number
         (math.inf, "inf days"),
     ],
 )
+def test_a_column_of_energies_has_one_unit() -> None:
+    assert [energy(one, like=36_000.0) for one in (36_000.0, 3_600.0, 36.0, 0.0)] == [
+        "10 Wh",
+        "1 Wh",
+        "0.01 Wh",
+        "0 Wh",
+    ]
+    assert energy(None, like=5.0) == "n/a"
+
+
 def test_durations(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
 

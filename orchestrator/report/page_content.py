@@ -21,6 +21,7 @@ from orchestrator.report.execution_frame import Data, energy_rows
 from orchestrator.report.importance import ONE_VALUE, Importance
 from orchestrator.report.sweep_cost import CostPart
 from orchestrator.units import duration, energy, number, plural
+from orchestrator.unknowns import known
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -293,11 +294,13 @@ def left_out_table(data: Data) -> Table:
     # An execution may have several reasons or flags: explode() gives it one row for each.
     discarded = frame[frame["discarded"]].explode("reasons")
     flagged = frame.explode("warning_flags").dropna(subset=["warning_flags"])
-    rows = (
+    counted = (
         *_counts("failed", failed, "error_kind"),
         *_counts("discarded", discarded, "reasons"),
         *_counts("flagged", flagged, "warning_flags"),
     )
+    like = max((one.largest_j for *_, one in counted if one), default=None)
+    rows = tuple((*words, one.figure(like) if one else "") for *words, one in counted)
     note = (
         "Failed and discarded executions are in no effect. Flagged ones are, except for those "
         f"flagged {', '.join(sorted(LEFT_OUT))}. An execution may occur in several rows."
@@ -306,20 +309,22 @@ def left_out_table(data: Data) -> Table:
     return Table("left-out", "Discarded, failed, flagged", head, rows, note)
 
 
-def _counts(what: str, executions: pd.DataFrame, column: str) -> list[tuple[str, ...]]:
-    """A row for each value of a column, with the executions that have it.
+def _counts(
+    what: str, executions: pd.DataFrame, column: str
+) -> list[tuple[str, str, str, GrossEnergy | None]]:
+    """For each value of a column, how many executions have it and the energy that they took.
 
     Of more than MOST_REASONS values, which no version of this program gives, the rarest are left
     out.
     """
     numbers = executions[column].value_counts()
     often = numbers.nlargest(MOST_REASONS).index
-    rows: list[tuple[str, ...]] = [
-        (what, str(why), f"{len(some):,}", gross_energy(energy_rows(some)).figure())
+    rows: list[tuple[str, str, str, GrossEnergy | None]] = [
+        (what, str(why), f"{len(some):,}", gross_energy(energy_rows(some)))
         for why, some in executions[executions[column].isin(often)].groupby(column, sort=True)
     ]
     if len(numbers) > MOST_REASONS:
-        rows.append((what, f"and {len(numbers) - MOST_REASONS:,} more", "", ""))
+        rows.append((what, f"and {len(numbers) - MOST_REASONS:,} more", "", None))
     return rows
 
 
@@ -364,7 +369,8 @@ def cost_table(data: Data) -> Table:
     if cost is None or not cost.n_trials:
         note = "Not known: there are no trial folders beside the tables."
         return Table("cost", title, head, (), note)
-    rows = tuple(_cost_row(part, cost.held_s) for part in cost.parts)
+    like = max(known(part.counted_energy_j for part in cost.parts), default=None)
+    rows = tuple(_cost_row(part, cost.held_s, like) for part in cost.parts)
     note = (
         "From sealed trials, with every attempt. Energy is gross (idle power included), and added "
         "over meters where rows name different ones; that of waiting is unknown. A GPU counts as "
@@ -379,9 +385,12 @@ def cost_table(data: Data) -> Table:
     return Table("cost", title, head, rows, note)
 
 
-def _cost_row(part: CostPart, held_s: float | None) -> tuple[str, ...]:
-    """A part of the sweep's cost as a row: name, number, energy, time, share of the GPU time."""
-    joules = energy(part.counted_energy_j)
+def _cost_row(part: CostPart, held_s: float | None, like: float | None) -> tuple[str, ...]:
+    """A part of the sweep's cost as a row: name, number, energy, time, share of the GPU time.
+
+    `like`: as of units.energy.
+    """
+    joules = energy(part.counted_energy_j, like)
     if part.counted_energy_j and part.n_unmeasured:
         joules += f" (unknown for {part.n_unmeasured:,})"
     n = ""

@@ -294,10 +294,33 @@ def test_plot_writes_one_chart(out: Path, name: str) -> None:
     assert (out / "x.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_plot_draws_what_was_chosen_as_wide_as_a_column(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    widths = []
+    for width in ("single", "double"):
+        options = ("--model", "smollm2", "--machine", "pc", "--use-case", "fantasyWorld")
+        target = out / f"{width}.svg"
+        where = ("--out", str(out), "--file", str(target))
+        assert exit_code("plot", "energy-length", "--width", width, *options, *where) == 0
+        said = capsys.readouterr().out.splitlines()
+        assert said[:2] == [str(target), "2 J per new token at the median."]
+        widths.append(float(target.read_text().partition(' width="')[2].partition("pt")[0]))
+    assert widths == pytest.approx([8.5 / 2.54 * 72, 17.5 / 2.54 * 72], rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("plot", "efects", "--file", "x.pdf"), "there is no chart 'efects': did you mean effects"),
+        (
+            ("plot", "coverage", "--file", "x.pdf", "--model", "smolm2"),
+            "--model smolm2: not in this data set: did you mean smollm2?",
+        ),
+        (
+            ("plot", "coverage", "--file", "x.pdf", "--use-case", "story"),
+            "--use-case story: not in this data set: Known: fantasyWorld",
+        ),
         (("plot", "effects", "--file", "x.gif"), "must end in .pdf, .svg or .png"),
         (("plot", "usable", "--file", "x.pdf"), "the data set has too little for this chart"),
     ],
