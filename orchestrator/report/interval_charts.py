@@ -118,7 +118,7 @@ def importance_chart(data: Data) -> Drawing | None:
         rows,
         title="share of the variance (%)",
         scale=alt.Scale(domain=[0, 100], padding=6),
-        axis=alt.Axis(),
+        axis=alt.Axis(values=list(range(0, 101, 20))),
         description="Intervals: the share of the variance between configurations that each "
         "hyperparameter explains, of an answer's energy and of J/token.",
         message=_importance_message(of_energy),

@@ -48,6 +48,7 @@ addEventListener("beforeprint", () => {
 // --- tables ---------------------------------------------------------------------------------
 
 const ROWS_AT_ONCE = 2000;
+const ROWS_IN_PRINT = 40; // as page.css has it
 const WORDS = ["doubtful", "nothing kept", "modelled", "measured"];
 
 // As `number` of units.py; "" where the value is unknown.
@@ -130,6 +131,7 @@ function table(kind) {
     body.replaceChildren(...found.slice(0, most).map(shown));
     count.textContent = found.length + " of " + rows.length;
     more.hidden = found.length <= most;
+    document.getElementById(kind + "-cut").hidden = found.length <= ROWS_IN_PRINT;
     more.textContent = "Show all " + found.length + " rows";
   }
 

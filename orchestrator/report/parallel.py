@@ -21,7 +21,7 @@ FEWEST_LINES = 20
 ENERGY = "energy_per_token_j"
 MANY = 4
 """More panels than this are small."""
-PALEST = 0.15
+PALEST = 0.25
 """Opacity of the cheapest configuration; that of the dearest is 1."""
 
 

@@ -247,7 +247,7 @@ def test_paper_has_all_charts_and_not_a_thousand_rows(
     shown.goto(f"file://{folder}/large.html", wait_until="domcontentloaded")
     shown.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert shown.evaluate(DRAWN)
-    assert shown.pdf().count(b"/Type /Page\n") < 20
+    assert 3 < shown.pdf().count(b"/Type /Page\n") < 20
     shown.emulate_media(media="print")
     assert shown.locator("#trials tbody tr:visible").count() == 40
     assert shown.locator(".print:visible").count() > 0
