@@ -1,5 +1,6 @@
-"""Report: what the measurements say, in charts and tables on one page.
+"""What a data set says, as one HTML page and as charts and tables for a paper.
 
-execution_frame.py reads the data, effects.py, importance.py, compare.py, sweep_cost.py and trust.py
-analyse it, charts.py and page_content.py show it, and page.py puts the page together.
+execution_frame.py reads the data. effects.py, importance.py, compare.py, sweep_cost.py,
+configurations.py, trial_rows.py and circumstances.py compute. charts.py lists the charts,
+drawing.py writes them to files; page.py and table_export.py lay out.
 """
