@@ -29,13 +29,17 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
-def energy(joules: float | None) -> str:
-    """Joules below 10 kJ, Wh below 1 kWh, else kWh: 852 J, 1,512 J, 34.3 Wh, 1.2 kWh."""
+def energy(joules: float | None, like: float | None = None) -> str:
+    """Joules below 10 kJ, Wh below 1 kWh, else kWh: 852 J, 1,512 J, 34.3 Wh, 1.2 kWh.
+
+    `like`: an energy in whose unit it is written, so that a column has one unit.
+    """
     if joules is None or math.isnan(joules):
         return "n/a"
-    if joules < LEAST_WH_J:
+    size = joules if like is None else like
+    if size < LEAST_WH_J:
         return f"{number(joules)} J"
-    if joules < J_PER_KWH:
+    if size < J_PER_KWH:
         return f"{number(joules / J_PER_WH)} Wh"
     return f"{number(joules / J_PER_KWH)} kWh"
 

@@ -90,3 +90,13 @@ def test_fewer_digits() -> None:
 @given(st.floats(min_value=1e-3, max_value=1e9))
 def test_a_number_is_off_by_half_a_percent_at_most(value: float) -> None:
     assert float(number(value).replace(",", "")) == pytest.approx(value, rel=0.005)
+
+
+def test_a_column_of_energies_has_one_unit() -> None:
+    assert [energy(one, like=36_000.0) for one in (36_000.0, 3_600.0, 36.0, 0.0)] == [
+        "10 Wh",
+        "1 Wh",
+        "0.01 Wh",
+        "0 Wh",
+    ]
+    assert energy(None, like=5.0) == "n/a"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from orchestrator.cli.options import check_data_set, existing_out_option, out_op
 from orchestrator.cli.terminal import say
 
 if TYPE_CHECKING:
+    from orchestrator.report.execution_frame import Data
     from orchestrator.report.page_content import Table
 
 PAGE_KINDS = (".html", ".htm")
@@ -84,10 +86,8 @@ def report(
     from orchestrator.report.findings import findings_json
     from orchestrator.report.page import comparison_page, page
     from orchestrator.report.page_content import tables
-    from orchestrator.report.style import keep_fonts_in_cache
     from orchestrator.report.table_export import EXPORTS
 
-    keep_fonts_in_cache()
     if folders:
         for folder in folders:
             check_data_set(folder, "--compare ")
@@ -113,13 +113,14 @@ def report(
         if as_json:
             click.echo(findings_json(data))
             return
-        target, text = file or paths.report, page(data, out.resolve().name)
+        target = file or paths.report
+        text = page(data, out.resolve().name, target.parent)
         if exports:
             shown = tables(data)
     size = _write_page(target, text, out)
     click.echo(f"{target}: {size / 1e6:.1f} MB; open it in a browser")
     for target in exports:
-        _write(target, EXPORTS[target.suffix.lower()](shown))
+        _write(target, EXPORTS[target.suffix.lower()](shown).encode())
         click.echo(str(target))
 
 
@@ -129,26 +130,29 @@ def _write_page(target: Path, text: str, out: Path) -> int:
     from orchestrator.errors import UserError
 
     if not target.resolve().is_relative_to(out.resolve()):
-        return _write(target, text)
+        return _write(target, text.encode())
     try:
         # publishing takes the hash of what lies in the data set
         with writing(out, say):
-            return _write(target, text)
+            return _write(target, text.encode())
     except OSError as error:
         raise UserError(f"{out}: can't be written ({error.strerror})") from error
 
 
-def _write(target: Path, text: str) -> int:
+def _write(target: Path, written: bytes) -> int:
     """Write a file and return its size in bytes. Raises UserError where it can't be written."""
     from orchestrator.atomic_files import write_atomically
     from orchestrator.errors import UserError
 
-    written = text.encode()
     try:
         write_atomically(target, written)
     except OSError as error:
         raise UserError(f"{target}: can't be written ({error.strerror})") from error
     return len(written)
+
+
+FILTERS = {"machines": "machine", "models": "model", "use_cases": "use_case"}
+"""Option of `plot` -> the column that it chooses rows by."""
 
 
 @click.command()
@@ -161,41 +165,78 @@ def _write(target: Path, text: str) -> int:
     metavar="FILE",
     help="The file to write: .pdf, .svg or .png.",
 )
-def plot(*, name: str | None, out: Path, file: Path | None) -> None:
+@click.option("--machine", "machines", multiple=True, help="Only this machine. Repeatable.")
+@click.option("--model", "models", multiple=True, help="Only this model. Repeatable.")
+@click.option("--use-case", "use_cases", multiple=True, help="Only this use case. Repeatable.")
+@click.option(
+    "--width",
+    type=click.Choice(["single", "double"]),
+    default="single",
+    show_default=True,
+    help="As wide as one column of a paper (8.5 cm) or two (17.5 cm).",
+)
+def plot(
+    *, name: str | None, out: Path, file: Path | None, width: str, **chosen: tuple[str, ...]
+) -> None:
     """Write one chart of the report to a file, for a paper. Without NAME: list the charts.
 
     \b
     Example:
       orchestrator plot effects --file effects.pdf
+      orchestrator plot energy-length --model llama2-7b-chat --width double --file length.pdf
     """  # noqa: D301 - click wants the character
     from orchestrator.dataset.paths import DataSetPaths
     from orchestrator.errors import UserError
     from orchestrator.report.charts import CHARTS
+    from orchestrator.report.drawing import WIDTHS_CM, drawn
     from orchestrator.report.execution_frame import read_data
-    from orchestrator.report.page import write_figure
-    from orchestrator.report.style import keep_fonts_in_cache
     from orchestrator.yaml_files import nearest
 
-    keep_fonts_in_cache()
     if name is None:
         for known, chart in CHARTS.items():
             click.echo(f"{known:<16}{chart.title}")
         return
     if name not in CHARTS:
         raise UserError(f"plot: there is no chart {name!r}: {nearest(name, list(CHARTS))}")
+    target, kind = _plot_target(name, file)
+    data = read_data(DataSetPaths(out))
+    for option, values in chosen.items():
+        if values:
+            data = _only(data, FILTERS[option], values)
+    drawing = CHARTS[name].draw(data)
+    if drawing is None:
+        raise UserError(
+            f"plot {name}: the data set has too little for this chart; "
+            "`orchestrator report` says why"
+        )
+    _write(target, drawn(drawing, kind, WIDTHS_CM[width]))
+    click.echo(str(target))
+    for words in (drawing.message, drawing.note):
+        if words:
+            click.echo(words)
+
+
+def _plot_target(name: str, file: Path | None) -> tuple[Path, str]:
+    """The file to write and its kind. Raises UserError where there is none of a known kind."""
+    from orchestrator.errors import UserError
+
     if file is None:
         raise UserError(f"plot {name}: give the file to write, e.g. --file {name}.pdf")
     kind = file.suffix.removeprefix(".").lower()
     if kind not in PLOT_KINDS:
         raise UserError(f"--file {file}: must end in .pdf, .svg or .png")
-    figure = CHARTS[name].draw(read_data(DataSetPaths(out)))
-    if figure is None:
-        raise UserError(
-            f"plot {name}: the data set has too little for this chart; "
-            "`orchestrator report` says why"
-        )
-    try:
-        write_figure(figure, file, kind)
-    except OSError as error:
-        raise UserError(f"{file}: can't be written ({error.strerror})") from error
-    click.echo(str(file))
+    return file, kind
+
+
+def _only(data: Data, column: str, values: tuple[str, ...]) -> Data:
+    """The rows of a data set with these values of a column. Raises UserError for an unknown one."""
+    from orchestrator.errors import UserError
+    from orchestrator.yaml_files import nearest
+
+    known = sorted(set(data.all[column]))
+    for value in values:
+        if value not in known:
+            option = column.replace("_", "-")
+            raise UserError(f"--{option} {value}: not in this data set: {nearest(value, known)}")
+    everything, answers = (frame[frame[column].isin(values)] for frame in (data.all, data.answers))
+    return dataclasses.replace(data, all=everything, answers=answers)

@@ -42,9 +42,10 @@ class BasisEnergy:
         name = energy_name(self.energy_basis)
         return f"SIMULATED {name}" if self.is_simulated else name
 
-    def text(self) -> str:
-        """'34.3 Wh ± 4.8 %'."""
-        return f"{energy(self.counted_energy_j)} ± {uncertainty(self.energy_rel_uncertainty)}"
+    def text(self, like: float | None = None) -> str:
+        """'34.3 Wh ± 4.8 %'. `like`: as of units.energy."""
+        figure = energy(self.counted_energy_j, like)
+        return f"{figure} ± {uncertainty(self.energy_rel_uncertainty)}"
 
 
 @dataclass(frozen=True)
@@ -61,16 +62,21 @@ class GrossEnergy:
         """The one sum that there is; None: there is none, or there are several."""
         return self.of_basis[0] if len(self.of_basis) == 1 else None
 
-    def text(self) -> str:
+    def text(self, like: float | None = None) -> str:
         """'GPU energy (counter) 34.3 Wh ± 4.8 %'; several sums are joined by 'and'."""
-        sums = (f"{one.name} {one.text()}" for one in self.of_basis)
+        sums = (f"{one.name} {one.text(like)}" for one in self.of_basis)
         return (" and ".join(sums) or "energy not measured") + self.gap()
 
-    def figure(self) -> str:
+    def figure(self, like: float | None = None) -> str:
         """As `text`, for where the name stands beside it: without the name of an only sum."""
         if self.only is None:
-            return self.text() if self.of_basis else energy(None)
-        return self.only.text() + self.gap()
+            return self.text(like) if self.of_basis else energy(None)
+        return self.only.text(like) + self.gap()
+
+    @property
+    def largest_j(self) -> float:
+        """The largest of the sums; 0 where there is none."""
+        return max((one.counted_energy_j for one in self.of_basis), default=0.0)
 
     def explained(self) -> str:
         """As `text`, with what 'gross' and ± mean."""

@@ -1,6 +1,7 @@
-"""Report: what the measurements say, in charts and tables on one page.
+"""What a data set says, as one HTML page and as charts and tables for a paper.
 
-execution_frame.py reads the data; configuration_means.py, effects.py, pairs.py, compare.py,
-sweep_cost.py and trust.py analyse it; findings.py says what follows; charts.py and page_content.py
-show it, and page.py puts the page together.
+execution_frame.py reads the data. configuration_means.py, effects.py, pairs.py, compare.py,
+sweep_cost.py, configurations.py, trial_rows.py and circumstances.py compute; findings.py says what
+follows. charts.py lists the charts, drawing.py writes them to files; page.py and table_export.py
+lay out.
 """

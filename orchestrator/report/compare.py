@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
-from orchestrator.dataset.drift import conditions
-from orchestrator.dataset.energy import SENSOR_REL, TOTAL_ENERGY
+from orchestrator.dataset.energy import TOTAL_ENERGY
 from orchestrator.dataset.gross_energy import gross_energy
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.tables import read_all
 from orchestrator.nouns import PARAMETERS
+from orchestrator.report.circumstances import days, package_versions, values
 from orchestrator.report.configuration_means import configuration_means
 from orchestrator.report.effects import LEAST_POINTS as LEAST_OF_MODEL
 from orchestrator.report.effects import Axis, Model, axis
@@ -31,10 +30,10 @@ from orchestrator.report.pairs import (
     LEAST_SESSIONS,
     OF_A_METER,
     RATIOS,
-    TWO_GAINS,
     USABLE,
     Change,
     configuration,
+    gains_variance,
     pairs_of,
     ratio,
     session_error,
@@ -66,8 +65,6 @@ SETUP = (
     "use_case",
 )
 """Columns that tell how a data set was measured."""
-MOST_VALUES = 6
-"""A cell of the table of setups lists at most this many values."""
 UNKNOWN_CELL = "n/a"
 MEASUREMENT = ["host", "started_at", "use_case", "prompt_sha256", "counted_energy_j"]
 """Columns in which only one and the same measurement is equal in two data sets."""
@@ -221,11 +218,10 @@ def _adjusted_change(
     value: float, rest_a: pd.Series, rest_b: pd.Series, name: str, same_devices: bool
 ) -> Change:
     """A ratio from the model, with an interval from what it leaves of the sessions' means."""
-    error = session_error(rest_a, rest_b)
+    gains = gains_variance(name, same_devices=same_devices)
+    error = session_error(rest_a, rest_b, gains=gains)
     if error is None:
         return Change(math.exp(value), note=f"fewer than {LEAST_SESSIONS} sessions on a side")
-    if name in OF_A_METER and not same_devices:
-        error = math.hypot(error, TWO_GAINS * SENSOR_REL)
     return Change(math.exp(value), math.exp(value - error), math.exp(value + error))
 
 
@@ -409,46 +405,13 @@ def _overlap(name: str, a: pd.Series, b: pd.Series) -> tuple[str, str, str, str]
 def _setup(data: Data) -> dict[str, str]:
     """How a data set was measured: name -> all its values, as they are shown."""
     frame = data.all
-    setup = {name: _values(frame[name]) for name in SETUP}
-    for package, versions in _package_versions(data).items():
+    setup = {name: values(frame[name]) for name in SETUP}
+    for package, versions in package_versions(data).items():
         setup[package] = ", ".join(sorted(versions))
     setup["executions"] = f"{len(frame):,}"
     setup["gross energy"] = gross_energy(energy_rows(frame)).text()
-    setup["measured"] = _days(frame["started_at"])
+    setup["measured"] = days(frame["started_at"])
     return setup
-
-
-def _package_versions(data: Data) -> dict[str, set[str]]:
-    """Package -> its versions in all trials; empty where the trials' folders are not there."""
-    versions: dict[str, set[str]] = {}
-    if data.paths is None:
-        return versions
-    trials, _ = read_all(data.paths)
-    for of_machine in conditions(trials.records()).values():
-        for condition in of_machine:
-            for package, version in condition.versions.items():
-                versions.setdefault(package, set()).add(version)
-    return versions
-
-
-def _days(started_at: pd.Series) -> str:
-    """The first and the last day of measurement, or the only one."""
-    days = sorted(str(at)[:10] for at in started_at.dropna())
-    if not days:
-        return "unknown"
-    if days[0] == days[-1]:
-        return days[0]
-    return f"{days[0]} to {days[-1]}"
-
-
-def _values(column: pd.Series) -> str:
-    """The different values of a column in one cell."""
-    names = sorted({str(value) for value in column.dropna()})
-    if not names:
-        return "unknown"
-    if len(names) <= MOST_VALUES:
-        return ", ".join(names)
-    return f"{', '.join(names[:MOST_VALUES])} and {len(names) - MOST_VALUES} more"
 
 
 def names_of(a: DataSetPaths, b: DataSetPaths) -> tuple[str, str]:

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.nouns import ANCHOR, DOMAIN, PARAMETERS
 from orchestrator.report.configuration_means import configuration_means
+from orchestrator.units import number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,6 +100,12 @@ class Effect:
         if self.value is None or self.lower is None or self.upper is None:
             return None
         return self.value, self.lower, self.upper
+
+    def text(self) -> str:
+        """The change with its interval, as a reader wants it; the reason where it is unknown."""
+        if self.known is None:
+            return self.note
+        return ratio_text(self.known) if self.outcome.is_ratio else points_text(self.known)
 
     @property
     def nothing(self) -> float:
@@ -338,6 +345,19 @@ def _is_new(columns: list[Any], column: Any) -> bool:
     design = np.column_stack(columns)
     rest = column - design @ np.linalg.lstsq(design, column, rcond=None)[0]
     return bool(np.linalg.norm(rest) > 1e-6 * np.linalg.norm(column))
+
+
+def ratio_text(known: tuple[float, float, float]) -> str:
+    """A ratio with its interval: '× 5.9 (4.3 to 8)', but with three digits below 2."""
+    digits = 2 if abs(math.log(known[0])) > math.log(2) else 3
+    value, lower, upper = (number(one, digits) for one in known)
+    return f"× {value} ({lower} to {upper})"
+
+
+def points_text(known: tuple[float, float, float]) -> str:
+    """A difference of shares with its interval: '+28 points (+12 to +45)'."""
+    value, lower, upper = (f"{100 * one:+.0f}" for one in known)
+    return f"{value} points ({lower} to {upper})"
 
 
 def value_range(name: str, values: tuple[float, float]) -> str:

@@ -19,6 +19,7 @@ from orchestrator.report.effects import (
     ENERGY,
     USABLE,
     Effect,
+    points_text,
     value_range,
 )
 from orchestrator.report.execution_frame import Data, energy_rows
@@ -33,6 +34,16 @@ QUALITY_MARGIN = 0.10
 """A smaller loss of usable answers, as a share of all, is accepted for less energy."""
 
 Subject = Literal["cost", "driver", "quality", "waste", "advice"]
+
+
+SUBJECTS: dict[Subject, str] = {
+    "cost": "What it costs",
+    "driver": "What drives it",
+    "quality": "How usable it is",
+    "waste": "What is wasted",
+    "advice": "What to set",
+}
+"""Subject -> its heading, in the order in which a reader asks."""
 
 
 @dataclass(frozen=True)
@@ -76,27 +87,6 @@ def findings(data: Data) -> list[Finding]:
     ]
 
 
-def ratio_text(effect: Effect) -> str:
-    """A ratio with its interval: 'x 5.9 (4.3 to 8.0)'; the reason where it is unknown."""
-    if effect.known is None:
-        return effect.note
-    value, lower, upper = (f"{one:.3g}" for one in effect.known)
-    return f"x {value} ({lower} to {upper})"
-
-
-def points_text(change: tuple[float, float, float]) -> str:
-    """A difference of shares with its interval: '+28 points (+12 to +45)'."""
-    value, lower, upper = (f"{100 * one:+.0f}" for one in change)
-    return f"{value} points ({lower} to {upper})"
-
-
-def effect_text(effect: Effect) -> str:
-    """An effect as a reader wants it; the reason where it is unknown."""
-    if effect.known is None or effect.outcome.is_ratio:
-        return ratio_text(effect)
-    return points_text(effect.known)
-
-
 def _cost(answers: pd.DataFrame) -> Iterator[str]:
     """What an answer and a token take: a sentence for each thing that was measured."""
     for basis, some in answers.groupby("energy_basis", sort=True):
@@ -134,13 +124,13 @@ def _effect_sentence(whole: Effect, rest: Effect) -> str:
         more_or_less = "more" if _value(whole) > 1 else "less"
         return (
             f"{name} matters: answers at {upper} took {more_or_less} energy than at {lower}, "
-            f"{ratio_text(whole)}. {_share_of_length(rest)}"
+            f"{whole.text()}. {_share_of_length(rest)}"
         )
     if whole.within(MARGIN):
         known = f"has no effect of {MARGIN:.0%} or more on an answer's energy"
     else:
         known = "may or may not matter: its effect can't be distinguished from chance"
-    sentence = f"{name} {known}, {ratio_text(whole)} from {lower} to {upper}."
+    sentence = f"{name} {known}, {whole.text()} from {lower} to {upper}."
     return f"{sentence} {_share_of_length(rest)}" if rest.clear else sentence
 
 
@@ -151,11 +141,11 @@ def _share_of_length(rest: Effect) -> str:
     if rest.within(MARGIN):
         return (
             f"The answers' length explains this: at equal length any effect is below {MARGIN:.0%}, "
-            f"{ratio_text(rest)}."
+            f"{rest.text()}."
         )
     if rest.clear:
-        return f"At equal length it is {ratio_text(rest)}."
-    return f"How much is left at equal length can't be told, {ratio_text(rest)}."
+        return f"At equal length it is {rest.text()}."
+    return f"How much is left at equal length can't be told, {rest.text()}."
 
 
 def _quality(data: Data) -> Iterator[str]:
@@ -169,7 +159,7 @@ def _quality(data: Data) -> Iterator[str]:
     for effect in data.effects[USABLE]:
         if effect.clear:
             yield (
-                f"{effect.parameter} changes that: {effect_text(effect)} from {_half(effect, 0)} "
+                f"{effect.parameter} changes that: {effect.text()} from {_half(effect, 0)} "
                 f"to {_half(effect, 1)}."
             )
 

@@ -1,23 +1,26 @@
 """The report as one HTML file that needs no other file.
 
-Charts are embedded. Texts of the data set are escaped, so they can't act as HTML or as a script.
+Charts are embedded as specifications with the program that draws them. Texts of the data set are
+escaped, so they can't act as HTML or as a script.
 """
 
 from __future__ import annotations
 
-import base64
-import io
-import warnings as warnings_module
+import json
+import os
+import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from markupsafe import Markup
 
 from orchestrator import __version__
-from orchestrator.dataset.gross_energy import COVERAGE, GROSS, uncertainty
-from orchestrator.report.charts import CHARTS, pairs_chart
+from orchestrator.dataset.gross_energy import COVERAGE, GROSS
+from orchestrator.nouns import PARAMETERS
+from orchestrator.report.charts import CHARTS
+from orchestrator.report.circumstances import circumstances
 from orchestrator.report.compare import (
     Comparison,
     comparison_sentences,
@@ -25,8 +28,9 @@ from orchestrator.report.compare import (
     ratio_table,
     setup_table,
 )
+from orchestrator.report.drawing import Drawing, program
 from orchestrator.report.execution_frame import Data
-from orchestrator.report.findings import effect_sentences, findings
+from orchestrator.report.findings import SUBJECTS, Finding, findings
 from orchestrator.report.page_content import (
     Table,
     columns_table,
@@ -34,15 +38,18 @@ from orchestrator.report.page_content import (
     tables,
     warnings,
 )
-from orchestrator.report.style import RC
-from orchestrator.report.trust import trial_cards
-from orchestrator.units import number, plural
+from orchestrator.report.scatter_charts import pairs_chart
+from orchestrator.report.table_export import numeric_columns
+from orchestrator.report.trial_rows import PLACE, TrialRow, configuration_rows, trial_rows
+from orchestrator.units import plural
 from orchestrator.yaml_files import printable
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-TEMPLATE = Path(__file__).with_name("page.html")
+HERE = Path(__file__).parent
+ROW_KEYS = (
+    "word", "why", "name", "text", *PLACE, *PARAMETERS, "kept", "executions",
+    "per_token", "uncertainty", "per_usable", "usable", "judged", "quality",
+)  # fmt: skip
+"""What the page's script gets of a row of trials or configurations, in this order."""
 
 
 @dataclass(frozen=True)
@@ -52,37 +59,32 @@ class Section:
     id: str
     title: str
     sentences: tuple[str, ...] = ()
-    image: str | None = None
-    """The chart as a data: address."""
-    alt: str = ""
+    drawing: Drawing | None = None
     table: Table | None = None
+    folded: bool = False
+    """Whether the table is closed at first, and left out of print."""
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Which columns of the table hold numbers."""
+        return numeric_columns(self.table) if self.table else []
 
 
-def write_figure(figure: Figure, target: Path | io.BytesIO, kind: str) -> None:
-    """Write a figure as svg, pdf or png (`kind`), with the same bytes each time."""
-    from matplotlib import rc_context
-
-    # None leaves out the date, which would differ each time.
-    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[kind]
-    with rc_context(RC), warnings_module.catch_warnings():
-        # a letter that no font has is a box in the chart; the warning would print it, too
-        warnings_module.filterwarnings("ignore", message=r"Glyph .* missing from")
-        figure.savefig(target, format=kind, metadata=metadata, dpi=150)
-
-
-def page(data: Data, source: str) -> str:
+def page(data: Data, source: str, folder: Path | None = None) -> str:
     """The HTML of the report on a data set. `source` names the data set for the reader.
 
-    It is one file, which loads nothing from elsewhere.
+    It is one file, which loads nothing from elsewhere. `folder`: where it will lie. Within the
+    data set, trials have links to their texts.
     """
     return _rendered(
         title="Energy of LLM inference",
         source=source,
+        circumstances=circumstances(data),
         warnings=warnings(data),
-        findings=findings(data),
+        findings=_by_subject(findings(data)),
         headline=headline(data),
         sections=sections(data),
-        cards=trial_cards(data),
+        rows=_rows(data, folder),
     )
 
 
@@ -91,57 +93,32 @@ def comparison_page(comparison: Comparison, name_a: str, name_b: str) -> str:
     pairs = {
         f"{match.a} | {match.b}": match.pairs for match in comparison.matches if match.same_meter
     }
-    ratios = _section(
+    ratios = Section(
         "ratios",
         "What both measured",
-        sentences=comparison_sentences(comparison),
-        figure=pairs_chart(pairs),
-        alt="Chart: J/token of each configuration in A and in B",
-        table=ratio_table(comparison),
+        tuple(comparison_sentences(comparison)),
+        pairs_chart(pairs),
+        ratio_table(comparison),
     )
-    setup = _section("setup", "How they were measured", table=setup_table(comparison))
+    setup = Section("setup", "How they were measured", table=setup_table(comparison))
     return _rendered(
         title="Two data sets compared",
         source=f"A, {name_a}, and B, {name_b}",
+        circumstances=[],
         warnings=comparison_warnings(comparison),
         findings=[],
         headline=[],
         sections=[ratios, setup],
-        cards=None,
+        rows=None,
     )
 
 
-def _rendered(**parts: object) -> str:
-    """The page's template filled with these parts; data is escaped."""
-    from jinja2 import Environment, StrictUndefined
-
-    template = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_visible,
-    ).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    text: str = template.render(
-        version=__version__,
-        number=number,
-        plural=plural,
-        uncertainty=uncertainty,
-        gross=GROSS,
-        coverage=COVERAGE,
-        **parts,
-    )
-    return text
-
-
-def _visible(value: object) -> object:
-    """A value as the page shows it.
-
-    Of untrusted text, what a terminal or the writing direction would obey is spelled out.
-    """
-    if not isinstance(value, str) or isinstance(value, Markup):
-        return value
-    return "\n".join(map(printable, value.split("\n")))
+def _by_subject(said: Sequence[Finding]) -> list[tuple[str, list[str]]]:
+    """(heading, its sentences) for each subject of which something is said."""
+    texts = {
+        title: [one.text for one in said if one.subject == key] for key, title in SUBJECTS.items()
+    }
+    return [(title, of_one) for title, of_one in texts.items() if of_one]
 
 
 def sections(data: Data) -> list[Section]:
@@ -149,47 +126,116 @@ def sections(data: Data) -> list[Section]:
     by_name = {table.name: table for table in tables(data)}
     of_charts = []
     for name, chart in CHARTS.items():
-        figure = chart.draw(data)
+        drawing = chart.draw(data)
         table = by_name.pop(chart.table, None) if chart.table else None
-        sentences = effect_sentences(data) if name == "effects" else []
-        if figure is None and table is None:
-            sentences = ["There is nothing to show here yet."]
-        of_charts.append(
-            _section(
-                name,
-                chart.title,
-                sentences=sentences,
-                figure=figure,
-                alt=f"Chart: {chart.title}",
-                table=table,
-            )
-        )
+        sentences: tuple[str, ...] = ()
+        if drawing is None and table is None:
+            sentences = ("There is nothing to show here yet.",)
+        of_charts.append(Section(name, chart.title, sentences, drawing, table))
     # What the columns hold is for the page alone: no paper prints a table of a hundred columns.
-    alone = [
-        _section(table.name, table.title, table=table)
-        for table in (*by_name.values(), columns_table(data))
-    ]
-    return [*of_charts, *alone]
+    alone = [Section(table.name, table.title, table=table) for table in by_name.values()]
+    columns = columns_table(data)
+    return [*of_charts, *alone, Section(columns.name, columns.title, table=columns, folded=True)]
 
 
-def _section(
-    id_: str,
-    title: str,
-    *,
-    sentences: Sequence[str] = (),
-    figure: Figure | None = None,
-    alt: str = "",
-    table: Table | None = None,
-) -> Section:
-    """A section whose chart, if there is one, is embedded."""
-    image = None
-    if figure is not None:
-        image = _embedded(figure)
-    return Section(id_, title, tuple(sentences), image, alt, table)
+def _rendered(
+    *, sections: Sequence[Section], rows: dict[str, object] | None, **parts: object
+) -> str:
+    """The page's template filled with these parts; data is escaped."""
+    from jinja2 import Environment, StrictUndefined
+
+    charts = {section.id: section.drawing.spec() for section in sections if section.drawing}
+    template = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_visible,
+    ).from_string(_own_file("page.html"))
+    text: str = template.render(
+        version=__version__,
+        plural=plural,
+        gross=GROSS,
+        coverage=COVERAGE,
+        style=Markup(_own_file("page.css")),  # noqa: S704 - a file of the package
+        script=Markup(_own_file("page.js")),  # noqa: S704 - a file of the package
+        program=Markup(program() if charts else ""),  # noqa: S704 - of a package
+        payload=_as_json({"charts": charts, "rows": rows}),
+        sections=sections,
+        has_rows=rows is not None,
+        **parts,
+    )
+    return text
 
 
-def _embedded(figure: Figure) -> str:
-    """A figure as a data: address."""
-    buffer = io.BytesIO()
-    write_figure(figure, buffer, "svg")
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+def _own_file(name: str) -> str:
+    """The text of a file beside this one."""
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def _as_json(value: object) -> Markup:
+    """A value as JSON that can stand in a script of a page: no text in it ends the script."""
+    text = json.dumps(_all_visible(value), separators=(",", ":"), allow_nan=False)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704 - escaped above
+
+
+def _all_visible(value: object) -> object:
+    """A value of lists and dictionaries with all its texts `_visible`."""
+    if isinstance(value, dict):
+        return {key: _all_visible(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_all_visible(inner) for inner in value]
+    return _visible(value)
+
+
+def _visible(value: object) -> object:
+    """A value as the page shows it.
+
+    Of untrusted text, what a terminal or the writing direction would obey is spelled out.
+    """
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
+        return value
+    return "\n".join(map(printable, value.split("\n")))
+
+
+def _rows(data: Data, folder: Path | None) -> dict[str, object]:
+    """The rows of configurations and trials for the page's script. Each reason is in it once."""
+    reasons: dict[str, int] = {}
+
+    def values(row: TrialRow, text: str | None) -> list[Any]:
+        why = [reasons.setdefault(reason, len(reasons)) for reason in row.why]
+        uncertainty = row.energy_rel_uncertainty
+        per_token = row.energy_per_token_j
+        if per_token is not None and uncertainty is not None:
+            uncertainty *= per_token
+        return [
+            row.word, why, row.name, text,
+            *(row.first[name] for name in (*PLACE, *PARAMETERS)),
+            row.n_kept, row.n_executions,
+            *map(_short_number, (per_token, uncertainty, row.energy_per_usable_j)),
+            row.n_usable, row.n_judged, _short_number(row.quality),
+        ]  # fmt: skip
+
+    rows = {
+        "configurations": [values(row, None) for row in configuration_rows(data)],
+        "trials": [values(row, _text_of(row, data, folder)) for row in trial_rows(data)],
+    }
+    return {"keys": ROW_KEYS, "why": list(reasons), **rows}
+
+
+def _short_number(value: float | None) -> float | None:
+    """A number with four digits, more than the page shows."""
+    return None if value is None else float(f"{value:.4g}")
+
+
+def _text_of(row: TrialRow, data: Data, folder: Path | None) -> str | None:
+    """The relative address of a trial's texts; None where the page has no way to them."""
+    if folder is None or data.paths is None:
+        return None
+    root = data.paths.root.resolve()
+    text = root / row.folder / "output.txt"
+    if not folder.resolve().is_relative_to(root) or not text.is_file():
+        return None
+    return urllib.parse.quote(Path(os.path.relpath(text, folder.resolve())).as_posix())

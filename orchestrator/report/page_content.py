@@ -16,11 +16,11 @@ from orchestrator.dataset.gross_energy import GrossEnergy, gross_energy, uncerta
 from orchestrator.dataset.schema import ExecutionRow
 from orchestrator.dataset.sessions import MOST_DRIFT, Session
 from orchestrator.nouns import ANCHOR, columns_of
-from orchestrator.report.effects import LEAST_POINTS, Outcome, value_range
+from orchestrator.report.effects import LEAST_POINTS, value_range
 from orchestrator.report.execution_frame import Data, energy_rows
-from orchestrator.report.findings import effect_text
 from orchestrator.report.sweep_cost import CostPart
 from orchestrator.units import duration, energy, number, plural
+from orchestrator.unknowns import known
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,26 +186,21 @@ def _design_warnings(data: Data) -> list[str]:
 
 def effect_table(data: Data) -> Table:
     """What each hyperparameter does: a row a hyperparameter, a column an outcome."""
-    outcomes = list(data.effects)
     rows = []
     for of_one in zip(*data.effects.values(), strict=True):
         halves, name = of_one[0].halves, of_one[0].parameter
         lower, upper = (value_range(name, half) for half in halves) if halves else ("", "")
-        rows.append((name, lower, upper, *map(effect_text, of_one)))
-    head = ("hyperparameter", "lower half", "upper half", *map(_outcome_head, outcomes))
+        rows.append((name, lower, upper, *(one.text() for one in of_one)))
+    names = (outcome.name for outcome in data.effects)
+    head = ("hyperparameter", "lower half", "upper half", *names)
     note = (
         "Change from the lower to the upper half of a hyperparameter's values, the others held at "
-        "their means, with its 95 % interval: x 1 is no change. It holds for these prompts, models "
-        "and machines. At equal length: what is left beside the length of the text. Greedy answers "
-        "tell only about max_length."
+        "their means, with its 95 % interval; × 1 is no change. Of all answers that ended, usable "
+        "or not, but for 'energy of a usable answer'. At equal length: what is left beside the "
+        "length of the text. It holds for these prompts, models and machines. Greedy answers tell "
+        "only about max_length."
     )
     return Table("effects", "What each hyperparameter does", head, tuple(rows), note)
-
-
-def _outcome_head(outcome: Outcome) -> str:
-    """The head of an outcome's column: which answers it is of."""
-    of = "all answers that ended" if outcome.of == "all" else "usable answers only"
-    return f"{outcome.name} ({of})"
 
 
 def group_table(data: Data) -> Table:
@@ -274,11 +269,13 @@ def left_out_table(data: Data) -> Table:
     # An execution may have several reasons or flags: explode() gives it one row for each.
     discarded = frame[frame["discarded"]].explode("reasons")
     flagged = frame.explode("warning_flags").dropna(subset=["warning_flags"])
-    rows = (
+    counted = (
         *_counts("failed", failed, "error_kind"),
         *_counts("discarded", discarded, "reasons"),
         *_counts("flagged", flagged, "warning_flags"),
     )
+    like = max((one.largest_j for *_, one in counted if one), default=None)
+    rows = tuple((*words, one.figure(like) if one else "") for *words, one in counted)
     note = (
         "Failed executions are in no figure of answers, nor are those flagged "
         f"{', '.join(sorted(LEFT_OUT))}. An execution may occur in several rows."
@@ -287,20 +284,22 @@ def left_out_table(data: Data) -> Table:
     return Table("left-out", "Discarded, failed, flagged", head, rows, note)
 
 
-def _counts(what: str, executions: pd.DataFrame, column: str) -> list[tuple[str, ...]]:
-    """A row for each value of a column, with the executions that have it.
+def _counts(
+    what: str, executions: pd.DataFrame, column: str
+) -> list[tuple[str, str, str, GrossEnergy | None]]:
+    """For each value of a column, how many executions have it and the energy that they took.
 
     Of more than MOST_REASONS values, which no version of this program gives, the rarest are left
     out.
     """
     numbers = executions[column].value_counts()
     often = numbers.nlargest(MOST_REASONS).index
-    rows: list[tuple[str, ...]] = [
-        (what, str(why), f"{len(some):,}", gross_energy(energy_rows(some)).figure())
+    rows: list[tuple[str, str, str, GrossEnergy | None]] = [
+        (what, str(why), f"{len(some):,}", gross_energy(energy_rows(some)))
         for why, some in executions[executions[column].isin(often)].groupby(column, sort=True)
     ]
     if len(numbers) > MOST_REASONS:
-        rows.append((what, f"and {len(numbers) - MOST_REASONS:,} more", "", ""))
+        rows.append((what, f"and {len(numbers) - MOST_REASONS:,} more", "", None))
     return rows
 
 
@@ -345,7 +344,8 @@ def cost_table(data: Data) -> Table:
     if cost is None or not cost.n_trials:
         note = "Not known: there are no trial folders beside the tables."
         return Table("cost", title, head, (), note)
-    rows = tuple(_cost_row(part, cost.held_s) for part in cost.parts)
+    like = max(known(part.counted_energy_j for part in cost.parts), default=None)
+    rows = tuple(_cost_row(part, cost.held_s, like) for part in cost.parts)
     note = (
         "From sealed trials, with every attempt. Energy is gross (idle power included), and added "
         "over meters where rows name different ones; that of waiting is unknown. A GPU counts as "
@@ -360,9 +360,12 @@ def cost_table(data: Data) -> Table:
     return Table("cost", title, head, rows, note)
 
 
-def _cost_row(part: CostPart, held_s: float | None) -> tuple[str, ...]:
-    """A part of the sweep's cost as a row: name, number, energy, time, share of the GPU time."""
-    joules = energy(part.counted_energy_j)
+def _cost_row(part: CostPart, held_s: float | None, like: float | None) -> tuple[str, ...]:
+    """A part of the sweep's cost as a row: name, number, energy, time, share of the GPU time.
+
+    `like`: as of units.energy.
+    """
+    joules = energy(part.counted_energy_j, like)
     if part.counted_energy_j and part.n_unmeasured:
         joules += f" (unknown for {part.n_unmeasured:,})"
     n = ""

@@ -7,7 +7,8 @@ Two things make a ratio of energies wrong that no number of configurations avera
 differ: each process on a GPU has a speed and an idle power of its own. So the interval is made from
 the means of the sessions of either group, by Student's t with the degrees of freedom of Welch
 (1947) and Satterthwaite (1946); fewer than three sessions a group give none. And each device's
-sensor has a gain of its own, within 5 %: across devices both gains are added (energy.py).
+sensor has a gain of its own, within 5 %: across devices the variances of both are added (energy.py)
+by the rule for a variance that is known beside ones that are estimated (GUM, JCGM 100:2008, G.4).
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ LEAST_POINTS = 5
 """With fewer matched configurations than this, no interval is given."""
 LEAST_SESSIONS = 3
 """With fewer sessions of a group than this, nobody knows how much its sessions differ."""
-TWO_GAINS = 2 * math.sqrt(3) * (1 - math.sqrt(1 - CONFIDENCE))
-"""Coverage factor of the sum of two gains, each as likely anywhere within its bounds."""
+GAINS_VARIANCE = 2 * SENSOR_REL**2
+"""Of a ratio of energies by two sensors."""
 
 
 @dataclass(frozen=True)
@@ -108,14 +109,17 @@ def ratio(pairs: pd.DataFrame, name: str, *, same_devices: bool) -> Change:
     if name not in OF_A_SESSION:
         error = _error(of_point)
     else:
-        within = _error_of_sessions(differences, pairs)
+        gains = gains_variance(name, same_devices=same_devices)
+        within = _error_of_sessions(differences, pairs, gains)
         if within is None:
             return Change(math.exp(value), note=f"fewer than {LEAST_SESSIONS} sessions on a side")
-        gains = 0.0
-        if name in OF_A_METER and not same_devices:
-            gains = TWO_GAINS * SENSOR_REL
-        error = math.hypot(within, gains)
+        error = within
     return Change(math.exp(value), math.exp(value - error), math.exp(value + error))
+
+
+def gains_variance(name: str, *, same_devices: bool) -> float:
+    """What the gains of two sensors add to the variance of a ratio of a column of RATIOS."""
+    return GAINS_VARIANCE if name in OF_A_METER and not same_devices else 0.0
 
 
 def share_change(judged_a: pd.DataFrame, judged_b: pd.DataFrame) -> Change | None:
@@ -146,7 +150,7 @@ def _error(of_point: pd.Series) -> float:
     return float(t.ppf((1 + CONFIDENCE) / 2, n - 1) * of_point.std() / math.sqrt(n))
 
 
-def _error_of_sessions(differences: pd.Series, pairs: pd.DataFrame) -> float | None:
+def _error_of_sessions(differences: pd.Series, pairs: pd.DataFrame, gains: float) -> float | None:
     """Half the 95 % interval of the mean over sessions; None with too few of them."""
     sides = ("session_id_a", "session_id_b")
     if pairs[list(sides)].isna().any(axis=None):  # before version 3
@@ -159,23 +163,28 @@ def _error_of_sessions(differences: pd.Series, pairs: pd.DataFrame) -> float | N
     noise = 0.0
     if n_free:
         noise = float(((of_point - cells.transform("mean")) ** 2).sum()) / n_free
-    return session_error(*of_sessions, counted_twice=noise / len(of_point))
+    return session_error(*of_sessions, gains=gains, counted_twice=noise / len(of_point))
 
 
-def session_error(of_a: pd.Series, of_b: pd.Series, *, counted_twice: float = 0.0) -> float | None:
+def session_error(
+    of_a: pd.Series, of_b: pd.Series, *, gains: float, counted_twice: float = 0.0
+) -> float | None:
     """Half the 95 % interval of the difference of two groups, from the means of their sessions.
 
-    `counted_twice`: variance that both groups hold and that counts once. None with fewer than
-    LEAST_SESSIONS of a group.
+    `gains`: as of `gains_variance`. `counted_twice`: variance that both groups hold and that counts
+    once. None with fewer than LEAST_SESSIONS of a group.
     """
     from scipy.stats import t
 
     if min(len(of_a), len(of_b)) < LEAST_SESSIONS:
         return None
     variances = [float(one.var()) / len(one) for one in (of_a, of_b)]
-    if not sum(variances):
+    estimated = max(sum(variances) - counted_twice, *variances)
+    variance = estimated + gains
+    if not variance:
         return 0.0
-    variance = max(sum(variances) - counted_twice, *variances)
+    # the degrees of freedom of the two estimates, and then of their sum with what is known
     parts = [one**2 / (len(of) - 1) for one, of in zip(variances, (of_a, of_b), strict=True)]
-    free = sum(variances) ** 2 / sum(parts)
+    of_estimated = sum(variances) ** 2 / sum(parts) if sum(parts) else math.inf
+    free = of_estimated * (variance / estimated) ** 2 if estimated else math.inf
     return float(t.ppf((1 + CONFIDENCE) / 2, free) * math.sqrt(variance))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 
 from orchestrator.dataset.markdown import markdown_table, markdown_text
 from orchestrator.report.page_content import Table
@@ -24,9 +25,12 @@ LATEX = str.maketrans(
         "|": r"\textbar{}",
         "±": r"$\pm$",
         "κ": r"$\kappa$",
+        "×": r"$\times$",
     }
 )
 """Character -> the LaTeX that prints it."""
+NUMBER = re.compile(r"[-+×~ ]*[0-9][0-9.,]*(?=$|[ %(/])")
+"""The beginning of a cell that holds a number; a name such as 5dd1d4061a65 holds none."""
 
 
 def markdown(tables: Sequence[Table]) -> str:
@@ -54,22 +58,36 @@ EXPORTS: dict[str, Callable[[Sequence[Table]], str]] = {".md": markdown, ".tex":
 
 
 def _latex(table: Table) -> str:
-    """A table as LaTeX, with caption and label."""
+    """A table as LaTeX, with caption and label, numbers to the right, and its note below."""
     import pandas as pd
 
     rows = [[_tex(cell) for cell in row] for row in table.rows]
     frame = pd.DataFrame(rows, columns=[_tex(cell) for cell in table.head])
-    caption = f"{_tex(table.title)}."
-    if table.note:
-        caption += f" {_tex(table.note)}"
     # Every cell is escaped already, by rules that are stricter than those of pandas.
-    return frame.to_latex(
+    text: str = frame.to_latex(
         index=False,
         escape=False,
-        column_format="l" * len(table.head),
-        caption=caption,
+        column_format="".join("r" if numeric else "l" for numeric in numeric_columns(table)),
+        caption=f"{_tex(table.title)}.",
         label=f"tab:{table.name}",
+        position="htbp",
     )
+    if not table.note:
+        return text
+    end = "\\end{tabular}\n"
+    note = f"\\par\\smallskip{{\\footnotesize {_tex(table.note)}\\par}}\n"
+    return text.replace(end, end + note)
+
+
+def numeric_columns(table: Table) -> list[bool]:
+    """Which columns hold numbers."""
+    return [_is_numeric(column) for column in zip(*table.rows, strict=True)]
+
+
+def _is_numeric(cells: Iterable[str]) -> bool:
+    """Whether the cells of a column begin with a number, as far as anything is known."""
+    known = [cell for cell in cells if cell not in ("", "n/a")]
+    return bool(known) and all(NUMBER.match(cell) for cell in known)
 
 
 def _tex(text: str) -> str:

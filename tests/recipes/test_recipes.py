@@ -165,7 +165,12 @@ def test_no_other_test_must_be_touched(changed: Changed) -> None:
     """Those that look at all meters, columns, flags or charts at once."""
     said = changed.python(
         *("-m", "pytest", "-q", "-p", "no:cacheprovider"),
-        *("tests/test_measure.py", "tests/report/test_page.py", "tests/meters/test_contract.py"),
+        *(
+            "tests/test_measure.py",
+            "tests/report/test_charts.py",
+            "tests/report/test_page.py",
+            "tests/meters/test_contract.py",
+        ),
         *(f"tests/dataset/test_{name}.py" for name in ("schema", "flags", "upgrades")),
         *("-k", "flag or by_hand or axis or full_report or no_counter or outer or table_of"),
     )

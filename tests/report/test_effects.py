@@ -45,7 +45,7 @@ def holds(effect: Effect, log_change: float) -> bool:
 
 @pytest.mark.parametrize(
     ("kind", "n_points"),
-    [("lines", 12), ("saturation", 20), ("confounder", 20), ("sessions", 40), ("steep", 40)],
+    [("lines", 15), ("saturation", 20), ("confounder", 20), ("sessions", 40), ("steep", 40)],
 )
 def test_intervals_hold_the_truth_about_as_often_as_they_say(kind: str, n_points: int) -> None:
     found = [tallies(kind, n_points, seed) for seed in range(30)]

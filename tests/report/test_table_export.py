@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from orchestrator.report.execution_frame import data_of
 from orchestrator.report.page_content import Table, tables
-from orchestrator.report.table_export import EXPORTS, latex, markdown
+from orchestrator.report.table_export import EXPORTS, latex, markdown, numeric_columns
 from tests.commandline import exit_code
 from tests.golden_files import golden
 from tests.report.synthetic import Truth, executions
@@ -41,11 +43,44 @@ def test_hostile_cells_in_latex() -> None:
     text = latex([HOSTILE])
     assert set(re.findall(r"\\([a-z]+)", text)) == {
         "begin", "end", "caption", "label", "toprule", "midrule", "bottomrule", "pm",
-        "textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater", "textbar",
+        "par", "smallskip", "footnotesize", "textbackslash", "textasciitilde",
+        "textasciicircum", "textless", "textgreater", "textbar",
     }  # fmt: skip
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
     (row,) = [line for line in text.splitlines() if "script" in line]
     assert row.count("&") == 1
+
+
+def test_numbers_stand_to_the_right_and_names_do_not() -> None:
+    table = Table(
+        "t", "T", ("a", "b", "c", "d"),
+        (("5dd1", "1,234 J", "× 5.9 (4.3 to 8)", "n/a"), ("52fa", "", "n/a", "n/a")),
+    )  # fmt: skip
+    assert numeric_columns(table) == [False, True, True, False]
+    assert r"\begin{tabular}{lrrl}" in latex([table])
+
+
+def test_a_caption_is_short_and_the_note_stands_below() -> None:
+    text = latex([Table("t", "Title", ("a",), (("b",),), "A note.")])
+    assert r"\caption{Title.}" in text
+    assert text.index(r"\end{tabular}") < text.index("A note.") < text.index(r"\end{table}")
+
+
+def test_latex_compiles_it(tmp_path: Path) -> None:
+    program = shutil.which("pdflatex")
+    if program is None:
+        pytest.skip("no pdflatex here")
+    text = latex((*tables(data_of(judged(executions(Truth(), 0)))), HOSTILE))
+    (tmp_path / "tables.tex").write_text(text)
+    (tmp_path / "paper.tex").write_text(
+        r"\documentclass{article}\usepackage[utf8]{inputenc}\usepackage{booktabs}"
+        r"\begin{document}\input{tables}\end{document}"
+    )
+    done = subprocess.run(
+        [program, "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:]
 
 
 def test_a_table_without_rows_is_a_note_in_markdown_and_nothing_in_latex() -> None:

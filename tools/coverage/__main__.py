@@ -1,6 +1,8 @@
 """How often the report's 95 % intervals hold the truth, and how wide they are, as tables.
 
-Each line is a kind of truth (worlds.py) and a number of configurations, over many data sets.
+A cell is a kind of truth (worlds.py) and a number of configurations, over many data sets: the
+share of intervals that hold it in percent, in brackets that of the hyperparameter that is farthest
+from 95, and the median width of an interval, as a logarithm.
 """
 
 from __future__ import annotations
@@ -17,12 +19,19 @@ import numpy as np
 
 from orchestrator.nouns import PARAMETERS
 from orchestrator.report.compare import compare
-from orchestrator.report.effects import AT_EQUAL_LENGTH, ENERGY, OF_USABLE, USABLE, Outcome, effects
+from orchestrator.report.effects import (
+    AT_EQUAL_LENGTH,
+    CONFIDENCE,
+    ENERGY,
+    OF_USABLE,
+    USABLE,
+    Outcome,
+    effects,
+)
 from orchestrator.report.execution_frame import data_of
 from tools.coverage.worlds import KINDS, executions, truths, world
 
 POINTS = (12, 15, 20, 40, 100)
-FIGURES = ("coverage", "of each", "bias", "width", "not printed")
 OF_DISCARDS = (ENERGY, AT_EQUAL_LENGTH, OF_USABLE, USABLE)
 
 
@@ -84,43 +93,69 @@ def tallies(kind: str, n_points: int, seed: int) -> dict[Outcome, Tally]:
 
 def run(n_data_sets: int, kinds: list[str], points: list[int], n_processes: int) -> Iterator[str]:
     """The rows of the table of effects, as Markdown."""
-    head = ("truth", "configurations", "outcome", *FIGURES)
+    head = ("truth", "outcome", *(f"{n} configurations" for n in points), "largest bias")
     yield _row(*head)
     yield _row(*["---"] * len(head))
     with ProcessPoolExecutor(n_processes) as pool:
         for kind in kinds:
-            for n_points in points:
-                # no two lines share their chance
-                first = 1_000_000 * list(KINDS).index(kind) + 10_000 * n_points
-                seeds = range(first, first + n_data_sets)
-                every = [[kind] * n_data_sets, [n_points] * n_data_sets, seeds]
-                found = list(pool.map(tallies, *every, chunksize=10))
-                for outcome in outcomes_of(kind):
-                    some = [one[outcome] for one in found]
-                    yield _row(kind, n_points, outcome.name, *_figures(some))
+            found = [_of_kind(pool, kind, n_points, n_data_sets) for n_points in points]
+            for outcome in outcomes_of(kind):
+                lines = [Line.of([one[outcome] for one in of_points]) for of_points in found]
+                bias = max((abs(line.bias) for line in lines if line.coverage), default=0.0)
+                yield _row(kind, outcome.name, *(line.cell() for line in lines), f"{bias:.3f}")
+
+
+def _of_kind(
+    pool: ProcessPoolExecutor, kind: str, n_points: int, n_data_sets: int
+) -> list[dict[Outcome, Tally]]:
+    """Data sets of a kind. No two lines share their chance."""
+    first = 1_000_000 * list(KINDS).index(kind) + 10_000 * n_points
+    seeds = range(first, first + n_data_sets)
+    every = [[kind] * n_data_sets, [n_points] * n_data_sets, seeds]
+    return list(pool.map(tallies, *every, chunksize=10))
+
+
+@dataclass(frozen=True)
+class Line:
+    """What came out over many data sets."""
+
+    coverage: float | None
+    """None: nothing was printed."""
+    worst: float
+    """Coverage of the hyperparameter that is farthest from 95 %."""
+    bias: float
+    width: float
+    missing: float
+    """Share of the intervals that weren't printed."""
+
+    @classmethod
+    def of(cls, some: list[Tally]) -> Line:
+        """The figures of data sets."""
+        holds, error, width = (
+            np.array([getattr(one, name) for one in some]) for name in ("holds", "error", "width")
+        )
+        missing = float(np.isnan(holds).mean())
+        if np.isnan(holds).all():
+            return cls(None, math.nan, math.nan, math.nan, missing)
+        of_each, bias = np.nanmean(holds, axis=0), np.nanmean(error, axis=0)
+        return cls(
+            float(np.nanmean(holds)),
+            float(of_each[np.abs(of_each - CONFIDENCE).argmax()]),
+            float(bias[np.abs(bias).argmax()]),
+            float(np.nanmedian(width, axis=0).mean()),
+            missing,
+        )
+
+    def cell(self) -> str:
+        """Coverage, in brackets that of the worst hyperparameter; width."""
+        if self.coverage is None:
+            return "not printed"
+        return f"{100 * self.coverage:.1f} ({100 * self.worst:.1f}); {self.width:.2f}"
 
 
 def _row(*cells: object) -> str:
     """A row of a table."""
     return f"| {' | '.join(map(str, cells))} |"
-
-
-def _figures(some: list[Tally]) -> tuple[str, ...]:
-    """The cells that a line's data sets make: coverage, of each, bias, width, not printed."""
-    holds, error, width = (
-        np.array([getattr(one, name) for one in some]) for name in ("holds", "error", "width")
-    )
-    missing = f"{100 * np.isnan(holds).mean():.1f} %"
-    if np.isnan(holds).all():
-        return "", "", "", "", missing
-    bias = np.nanmean(error, axis=0)
-    return (
-        f"{100 * np.nanmean(holds):.1f} %",
-        " ".join(f"{100 * share:.1f}" for share in np.nanmean(holds, axis=0)),
-        f"{bias[np.nanargmax(np.abs(bias))]:+.3f}",
-        f"{np.nanmedian(width, axis=0).mean():.2f}",
-        missing,
-    )
 
 
 def compared(of: Sides, n_points: int, seed: int) -> Tally:
@@ -142,7 +177,7 @@ def compared(of: Sides, n_points: int, seed: int) -> Tally:
 
 def compare_rows(n_data_sets: int, n_processes: int) -> Iterator[str]:
     """The rows of the table of comparisons, as Markdown."""
-    head = ("sessions a side", "apart by", "sensors", "configurations", *FIGURES)
+    head = ("sessions a side", "apart by", "sensors", "configurations", "coverage", "width")
     yield _row(*head)
     yield _row(*["---"] * len(head))
     with ProcessPoolExecutor(n_processes) as pool:
@@ -154,7 +189,11 @@ def compare_rows(n_data_sets: int, n_processes: int) -> Iterator[str]:
                 found = list(pool.map(compared, *every, chunksize=10))
                 sensors = f"two, within {of.gain:.0%}" if of.gain else "one"
                 of_sides = (of.n_sessions, f"{of.session:.0%}", sensors, n_points)
-                yield _row(*of_sides, *_figures(found))
+                line = Line.of(found)
+                figures = ("not printed", "")
+                if line.coverage is not None:
+                    figures = (f"{100 * line.coverage:.1f}", f"{line.width:.2f}")
+                yield _row(*of_sides, *figures)
 
 
 def main() -> None:
