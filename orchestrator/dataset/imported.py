@@ -188,7 +188,15 @@ class ImportedFile(Noun):
     original_sha256: str | None = None
     """Of the file as it was imported, where private content was removed from the copy since."""
     removed: tuple[str, ...] = ()
-    """Columns in which private content was removed from the copy."""
+    """Columns in which private content was removed from the copy, or from an earlier state of it.
+
+    Without `original_sha256` it was removed from an earlier state only: the file was imported once
+    more since, and its copy is as it was imported."""
+
+    @property
+    def removed_before(self) -> tuple[str, ...]:
+        """Columns in which private content was removed, and came back with another import."""
+        return () if self.original_sha256 else self.removed
 
 
 class LeftOut(Noun):

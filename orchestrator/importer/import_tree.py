@@ -54,6 +54,8 @@ class Import:
     """Those of them that replace a copy, all of which they hold."""
     renamed: list[str] = field(default_factory=list)
     """Those of them that got another name, since another file has theirs."""
+    removed_before: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Those of them whose copy had private content removed -> the columns that hold it again."""
     identical: int = 0
     """Files that were imported before, or hold a part of such a file."""
     rows: list[ImportedRow] = field(default_factory=list)
@@ -227,6 +229,9 @@ def _add_file(  # noqa: PLR0917
         result.grown.append(place)
     if place != path:
         result.renamed.append(place)
+    removed = result.entries[place].removed if place in result.entries else ()
+    if removed:
+        result.removed_before[place] = removed
     result.entries[place] = ImportedFile(
         path=place,
         sha256=sha256,
@@ -234,6 +239,7 @@ def _add_file(  # noqa: PLR0917
         imported_at=datetime.now(UTC).isoformat(timespec="seconds"),
         imported_by=f"llm-energy-orchestrator {__version__}",
         reading=reading,
+        removed=removed,
     )
 
 
