@@ -208,23 +208,31 @@ def _status_faults(execution: Execution) -> Iterator[str]:
 
 
 def _leftovers(paths: DataSetPaths, *, running: bool) -> Iterator[Finding]:
-    """Links that lead out of the data set, and what interrupted programs left behind."""
+    """Links that are not followed, and what interrupted programs left behind."""
     closed: list[OSError] = []
     for folder, names, files in os.walk(paths.root, onerror=closed.append):
         for name in sorted([*names, *files]):
             path = Path(folder) / name
             where = path.relative_to(paths.root).as_posix()
-            # Path.is_symlink() raises in a folder that may be listed but not entered
-            if os.path.islink(path) and not leads_into(path, paths.root):  # noqa: PTH114
-                what = "a link out of the data set, or one that leads nowhere; it is not followed"
+            if what := _wrong_link(paths, path):
                 yield Finding("error", where, what)
-                continue
-            what = _leftover(paths, path, running=running)
-            if what:
+            elif what := _leftover(paths, path, running=running):
                 yield Finding("warning", where, what)
     for error in closed:
         where = Path(error.filename).relative_to(paths.root).as_posix()
         yield Finding("error", where, f"a folder that can't be read ({error.strerror})")
+
+
+def _wrong_link(paths: DataSetPaths, path: Path) -> str:
+    """What is wrong with a link; "" for all else."""
+    # Path.is_symlink() raises in a folder that may be listed but not entered
+    if not os.path.islink(path):  # noqa: PTH114
+        return ""
+    if not leads_into(path, paths.root):
+        return "a link out of the data set, or one that leads nowhere; it is not followed"
+    if path == paths.merging:
+        return "a link where a merge makes a folder; it is not followed, remove it"
+    return ""
 
 
 def _leftover(paths: DataSetPaths, path: Path, *, running: bool) -> str:
