@@ -95,14 +95,14 @@ def _writing(out: Path, *, dry_run: bool) -> Iterator[None]:
     if dry_run:
         yield
         return
-    is_new = not out.exists()
+    new = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         with alone(DataSetPaths(out), say, "imports there"):
             yield
     finally:
-        if is_new:
+        for folder in new:
             with contextlib.suppress(OSError):  # it holds what was imported
-                out.rmdir()
+                folder.rmdir()
 
 
 def _check_source(source: Path) -> None:
