@@ -64,7 +64,11 @@ def _n_marks(text: str) -> int:
 
 def read_object(path: Path) -> dict[str, Any]:
     """A file's JSON object. Raises OSError, or ValueError where this program didn't write it."""
-    content = parsed(read_text(path, limit_bytes=JSON_LIMIT_BYTES), path.name)
+    text = read_text(path, limit_bytes=JSON_LIMIT_BYTES)
+    try:
+        content = parsed(text, path.name)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path.name}: isn't JSON: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path.name}: holds no JSON object")  # noqa: TRY004 - the file is wrong
     return content

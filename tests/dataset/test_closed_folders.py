@@ -88,7 +88,7 @@ def test_every_verb_names_the_folder(
 
 @pytest.mark.parametrize("level", range(6))
 @pytest.mark.parametrize("of_target", [True, False])
-def test_a_merge_names_the_folder(  # noqa: PLR0917
+def test_a_merge_names_the_folder(
     whole: DataSetPaths,
     closed: Callable[[Path], None],
     call: Call,
