@@ -147,6 +147,28 @@ def test_a_few_of_all_cases_through_every_verb(base: Path) -> None:
     assert found == []
 
 
+@pytest.mark.parametrize(
+    ("file", "what"),
+    [
+        *((file, "a pipe") for file in ("reviews.jsonl", "sweeps/", ".slurm.jsonl", ".tune.lock")),
+        *((file, "a link to itself") for file in ("reviews.jsonl", "sweeps/", "/trial.json")),
+    ],
+)
+def test_what_would_never_end_is_not_waited_for(base: Path, file: str, what: str) -> None:
+    cases = [c for c in hostile.file_cases(base) if file in c.name and c.name.endswith(what)]
+    assert cases
+    assert hostile.faults(cases[0], base, quick(base)) == []
+
+
+@pytest.mark.parametrize("folder", [".", "sweeps", "cpu/", "imported"])
+def test_names_that_are_not_utf_8_and_links_to_themselves_beside_files(
+    base: Path, folder: str
+) -> None:
+    cases = [case for case in hostile.folder_cases(base) if case.file.startswith(folder)]
+    assert len(cases) >= 3
+    assert [fault for case in cases[:3] for fault in hostile.faults(case, base, quick(base))] == []
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(5400)
 def test_all_files_folders_and_tables_through_every_verb(base: Path) -> None:
