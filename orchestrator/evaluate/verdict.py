@@ -37,8 +37,8 @@ def verdict_on(
         embedding_model = None
     if text.judge_score is None:
         judge = None
-    signals = signals_of(text.text, text.prompt)
-    signals |= {"similarity": text.similarity, "judge_score": text.judge_score}
+    of_models = {"similarity": text.similarity, "judge_score": text.judge_score}
+    signals = {**signals_of(text.text, text.prompt), **of_models}
     reasons, quality = rules.judge(signals, text.use_case, prompt_language(text.prompt))
     return Verdict(
         execution=text.execution,
