@@ -6,7 +6,6 @@ verdicts, reviews and imported files, validation.py what each plan still misses.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterator
@@ -38,6 +37,7 @@ from orchestrator.nouns import (
     columns_of,
     derived_values,
     generation_seed,
+    text_sha256,
 )
 from orchestrator.units import plural
 from orchestrator.yaml_files import short
@@ -191,7 +191,7 @@ def _execution_faults(spec: TrialSpec, execution: Execution) -> Iterator[str]:
     prompts = {prompt.number: prompt.text for prompt in spec.prompts}
     # the prompt's text is only in the specification, so hash and seed can be checked against it
     text = prompts[execution.prompt_number]
-    if execution.prompt_sha256 != hashlib.sha256(text.encode()).hexdigest():
+    if execution.prompt_sha256 != text_sha256(text):
         yield "prompt_sha256: is not the hash of its prompt"
     if execution.seed != generation_seed(spec.setup.seed, spec.configuration, text, spec.repeat):
         yield "seed: is not the one that follows from sweep, configuration, prompt and repeat"

@@ -13,11 +13,12 @@ from orchestrator.dataset.gross_energy import GrossEnergy, gross_energy
 from orchestrator.dataset.leftovers import alone
 from orchestrator.dataset.paths import DataSetPaths, Stamp, stamp
 from orchestrator.dataset.tables import TableWriter, Trials, read_all
-from orchestrator.dataset.verdicts import Verdict, read_verdicts, text_sha256, write_verdicts
+from orchestrator.dataset.verdicts import Verdict, read_verdicts, write_verdicts
 from orchestrator.errors import UserError
 from orchestrator.evaluate.judge import Judge
 from orchestrator.evaluate.rules import Rules
 from orchestrator.evaluate.verdict import Text, texts_of, verdicts_on
+from orchestrator.nouns import text_sha256
 from orchestrator.unknowns import known
 
 if TYPE_CHECKING:

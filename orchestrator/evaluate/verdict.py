@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from orchestrator.dataset.paths import execution_id
 from orchestrator.dataset.tables import Key, Trials, prompt_text
-from orchestrator.dataset.verdicts import Verdict, text_sha256
+from orchestrator.dataset.verdicts import Verdict
 from orchestrator.evaluate.rules import Rules, packaged_rules
 from orchestrator.evaluate.signals import prompt_language, signals_of
+from orchestrator.nouns import text_sha256
 
 
 class Text(NamedTuple):

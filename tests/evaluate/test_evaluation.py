@@ -20,12 +20,12 @@ from orchestrator.dataset.verdicts import (
     append_decision,
     now,
     read_verdicts,
-    text_sha256,
     write_verdicts,
 )
 from orchestrator.evaluate import embedding, evaluation
 from orchestrator.evaluate.evaluation import evaluate
 from orchestrator.evaluate.rules import Rules, read_rules
+from orchestrator.nouns import text_sha256
 from tests import builders
 from tests.commandline import exit_code
 from tests.evaluate.texts import ENGLISH, LOOP, PROMPT
