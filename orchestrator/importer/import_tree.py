@@ -26,7 +26,7 @@ from orchestrator.dataset.imported import (
     write_left_out,
     write_provenance,
 )
-from orchestrator.dataset.parquet import read_parquet
+from orchestrator.dataset.parquet import read_schema
 from orchestrator.dataset.paths import DataSetPaths, write_atomically
 from orchestrator.dataset.reading import reason_of
 from orchestrator.errors import UserError
@@ -325,5 +325,5 @@ def renew_earlier(paths: DataSetPaths) -> None:
     if not paths.imported.exists():
         return
     columns = [name for name, _, _ in columns_of(ImportedRow)]
-    if read_parquet(paths.imported).column_names != columns:
+    if read_schema(paths.imported).names != columns:
         renew_imported(paths)
