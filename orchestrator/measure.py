@@ -7,7 +7,6 @@ is long enough. Doesn't know Ray or the data set's files.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -44,6 +43,7 @@ from orchestrator.nouns import (
     derived_values,
     effective_of,
     generation_seed,
+    text_sha256,
 )
 from orchestrator.unknowns import quotient, sum_of_all
 
@@ -346,7 +346,7 @@ def execute(
     baseline = tools.baselines[-1] if tools.baselines else None
     execution = Execution(
         prompt_number=prompt.number,
-        prompt_sha256=hashlib.sha256(prompt.text.encode()).hexdigest(),
+        prompt_sha256=text_sha256(prompt.text),
         seed=seed,
         started_at=now.replace(microsecond=now.microsecond // 1000 * 1000),
         **_status_columns(error),

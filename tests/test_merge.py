@@ -411,6 +411,21 @@ def test_a_data_set_is_not_merged_into_itself(data_set: Make) -> None:
         merge([a.parent / "." / "a"], a, quiet)
 
 
+def test_a_link_in_the_place_of_the_copies_is_refused(data_set: Make) -> None:
+    """Also one within the data set: neither what it leads to is removed, nor is copied there."""
+    one, other = data_set("one", (0, "pc")), data_set("other", (1, "pc"))
+    rebuild(DataSetPaths(other))
+    (other / "notes").mkdir()
+    (other / "notes" / "mine").write_text("precious")
+    (other / ".merging").symlink_to("notes")
+    before = tree(other)
+    for dry_run in (True, False):
+        with pytest.raises(UserError, match=r"\.merging: a link where a merge makes a folder"):
+            merge([one], other, quiet, dry_run=dry_run)
+    rebuild(DataSetPaths(other))
+    assert tree(other) == before
+
+
 def test_a_folder_that_a_sweep_writes_is_refused(data_set: Make) -> None:
     a, b = data_set("a", (0, "pc")), data_set("b", (1, "pc"))
     with held(b, quiet), pytest.raises(UserError, match="runs a sweep there"):

@@ -212,11 +212,11 @@ def test_a_sweep_seals_on_while_others_write_and_its_end_waits_for_them(
     with held(paths.root, quiet) as lock:
         sweep = Sweep(paths, lock)
         ending = threading.Thread(target=sweep.recorder.flush)
-        module = {"evaluate": evaluation}.get(verb, tables)
-        real = module.read_all
+        module, name = (evaluation, "_read") if verb == "evaluate" else (tables, "read_all")
+        real = getattr(module, name)
 
-        def old_view(of: DataSetPaths) -> Any:
-            view = real(of)
+        def old_view(*arguments: Any) -> Any:
+            view = real(*arguments)
             if (paths.root / locks.WRITE_LOCK_FILE).exists() and not ending.ident:
                 sweep.seal(1)
                 assert n_rows(paths) == (2, 1), "sealing waits for nobody"
@@ -224,7 +224,7 @@ def test_a_sweep_seals_on_while_others_write_and_its_end_waits_for_them(
                 assert sweep.waits.wait(LONG_S)
             return view
 
-        monkeypatch.setattr(module, "read_all", old_view)
+        monkeypatch.setattr(module, name, old_view)
         if verb == "evaluate":
             evaluate(paths.root, RULES, say=quiet)
         else:

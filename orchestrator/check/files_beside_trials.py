@@ -11,7 +11,7 @@ from orchestrator.dataset.parquet import arrow_schema, read_parquet
 from orchestrator.dataset.paths import DataSetPaths, execution_id
 from orchestrator.dataset.reading import file_sha256, reason_of
 from orchestrator.dataset.tables import Trials
-from orchestrator.dataset.verdicts import text_sha256
+from orchestrator.nouns import text_sha256
 from orchestrator.units import plural
 
 

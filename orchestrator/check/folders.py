@@ -6,7 +6,6 @@ verdicts, reviews and imported files, validation.py what each plan still misses.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterator
@@ -38,6 +37,7 @@ from orchestrator.nouns import (
     columns_of,
     derived_values,
     generation_seed,
+    text_sha256,
 )
 from orchestrator.outside_files import leads_into
 from orchestrator.units import plural
@@ -192,7 +192,7 @@ def _execution_faults(spec: TrialSpec, execution: Execution) -> Iterator[str]:
     prompts = {prompt.number: prompt.text for prompt in spec.prompts}
     # the prompt's text is only in the specification, so hash and seed can be checked against it
     text = prompts[execution.prompt_number]
-    if execution.prompt_sha256 != hashlib.sha256(text.encode()).hexdigest():
+    if execution.prompt_sha256 != text_sha256(text):
         yield "prompt_sha256: is not the hash of its prompt"
     if execution.seed != generation_seed(spec.setup.seed, spec.configuration, text, spec.repeat):
         yield "seed: is not the one that follows from sweep, configuration, prompt and repeat"
@@ -209,23 +209,31 @@ def _status_faults(execution: Execution) -> Iterator[str]:
 
 
 def _leftovers(paths: DataSetPaths, *, running: bool) -> Iterator[Finding]:
-    """Links that lead out of the data set, and what interrupted programs left behind."""
+    """Links that are not followed, and what interrupted programs left behind."""
     closed: list[OSError] = []
     for folder, names, files in os.walk(paths.root, onerror=closed.append):
         for name in sorted([*names, *files]):
             path = Path(folder) / name
             where = path.relative_to(paths.root).as_posix()
-            # Path.is_symlink() raises in a folder that may be listed but not entered
-            if os.path.islink(path) and not leads_into(path, paths.root):  # noqa: PTH114
-                what = "a link out of the data set, or one that leads nowhere; it is not followed"
+            if what := _wrong_link(paths, path):
                 yield Finding("error", where, what)
-                continue
-            what = _leftover(paths, path, running=running)
-            if what:
+            elif what := _leftover(paths, path, running=running):
                 yield Finding("warning", where, what)
     for error in closed:
         where = Path(error.filename).relative_to(paths.root).as_posix()
         yield Finding("error", where, f"a folder that can't be read ({error.strerror})")
+
+
+def _wrong_link(paths: DataSetPaths, path: Path) -> str:
+    """What is wrong with a link; "" for all else."""
+    # Path.is_symlink() raises in a folder that may be listed but not entered
+    if not os.path.islink(path):  # noqa: PTH114
+        return ""
+    if not leads_into(path, paths.root):
+        return "a link out of the data set, or one that leads nowhere; it is not followed"
+    if path == paths.merging:
+        return "a link where a merge makes a folder; it is not followed, remove it"
+    return ""
 
 
 def _leftover(paths: DataSetPaths, path: Path, *, running: bool) -> str:

@@ -95,14 +95,14 @@ def _writing(out: Path, *, dry_run: bool) -> Iterator[None]:
     if dry_run:
         yield
         return
-    is_new = not out.exists()
+    new = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         with alone(DataSetPaths(out), say, "imports there"):
             yield
     finally:
-        if is_new:
+        for folder in new:
             with contextlib.suppress(OSError):  # it holds what was imported
-                out.rmdir()
+                folder.rmdir()
 
 
 def _check_source(source: Path) -> None:
@@ -163,6 +163,7 @@ def _as_json(result: Import) -> dict[str, object]:
         "identical": result.identical,
         "grown": result.grown,
         "renamed": result.renamed,
+        "removed_before": result.removed_before,
         "rows": len(result.rows),
         "same": result.n_same,
         "energy_once_j": energy_j,
@@ -191,6 +192,11 @@ def _lines(result: Import, out: Path, *, dry_run: bool) -> Iterator[str]:
         yield f"imported/{path}: has grown; it replaces the copy, all of which it holds"
     for path in result.renamed:
         yield f"imported/{path}: got a number, since a different file was imported before"
+    for path, columns in result.removed_before.items():
+        yield (
+            f"imported/{path}: holds again what was removed as private ({', '.join(columns)}); "
+            "`orchestrator publish --remove-private` removes it"
+        )
     if result.rows:
         with_text = sum(row.output_text is not None for row in result.rows)
         flags = ", ".join(f"{name} ({count:,})" for name, count in _flags(result).items())

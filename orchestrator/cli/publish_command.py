@@ -259,12 +259,13 @@ def _findings(
     `alone`: this process holds the data set.
     """
     from orchestrator.check.validation import validate
+    from orchestrator.publish.private_cells import removed_before
     from orchestrator.publish.scan import scan
 
     trials, findings = validate(paths.root, alone=alone)
     # publishing writes the checksums anew, so old ones that differ are no fault
     findings = [finding for finding in findings if finding.where != paths.checksums.name]
-    findings += scan(paths, _scanner(paths, accepted))
+    findings += [*scan(paths, _scanner(paths, accepted)), *removed_before(paths)]
     return trials, sorted(findings)
 
 

@@ -11,6 +11,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 CODECS = {
     "UTF-8": "utf-8",
@@ -23,6 +24,8 @@ DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 """What may stand between the cells -> how a person calls it."""
 LONGEST_LINES = 100
 """Most lines of one record: a cell in quotes may hold line ends."""
+FORMULA = ("=", "+", "-", "@", "\t")
+"""What a spreadsheet takes for a formula begins with one of these."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,22 @@ def written(cells: list[str], delimiter: str) -> str:
     out = io.StringIO()
     csv.writer(out, delimiter=delimiter, lineterminator="").writerow(cells)
     return out.getvalue()
+
+
+def plain_cell(value: Any) -> Any:
+    """Null is an empty cell; text that a spreadsheet would run as a formula is quoted."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return value
+    # csv.writer leaves a carriage return unquoted, and readers take it for the end of the line
+    value = value.replace("\r", " ")
+    return f"'{value}" if value.startswith(FORMULA) else value
+
+
+def cell_text(cell: str) -> str:
+    """The text of a cell that `plain_cell` made."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell
 
 
 def _encoding(data: bytes) -> str:

@@ -17,6 +17,7 @@ from typing import Annotated
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.atomic_files import write_atomically
+from orchestrator.dataset.delimited import cell_text, plain_cell
 from orchestrator.dataset.flags import Severity
 from orchestrator.dataset.parquet import to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths
@@ -188,7 +189,15 @@ class ImportedFile(Noun):
     original_sha256: str | None = None
     """Of the file as it was imported, where private content was removed from the copy since."""
     removed: tuple[str, ...] = ()
-    """Columns in which private content was removed from the copy."""
+    """Columns in which private content was removed from the copy, or from an earlier state of it.
+
+    Without `original_sha256` it was removed from an earlier state only: the file was imported once
+    more since, and its copy is as it was imported."""
+
+    @property
+    def removed_before(self) -> tuple[str, ...]:
+        """Columns in which private content was removed, and came back with another import."""
+        return () if self.original_sha256 else self.removed
 
 
 class LeftOut(Noun):
@@ -205,9 +214,9 @@ class LeftOut(Noun):
     """The file's copy, relative to imported/; "" where the file was not copied."""
 
     @property
-    def order(self) -> tuple[str, int, str]:
-        """Lines of left-out.csv stand in this order."""
-        return self.source, self.line or 0, self.reason
+    def order(self) -> tuple[str, int, str, str, str]:
+        """Lines of left-out.csv stand in this order, and no two of them are alike in all of it."""
+        return self.source, self.line or 0, self.reason, self.found, self.copy_path
 
 
 _FILES = TypeAdapter(list[ImportedFile])
@@ -258,8 +267,10 @@ def read_left_out(paths: DataSetPaths) -> list[LeftOut]:
         return []
     lines = csv.DictReader(io.StringIO(read_text(paths.left_out), newline=""))
     try:
-        return [LeftOut.model_validate({**line, "line": line["line"] or None}) for line in lines]
-    except (ValidationError, KeyError, TypeError, csv.Error) as error:
+        rows = [{name: cell_text(cell) for name, cell in line.items()} for line in lines]
+        return [LeftOut.model_validate({**row, "line": row["line"] or None}) for row in rows]
+    # a line with fewer or more cells than columns has None or a list among them
+    except (ValidationError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise ValueError("isn't a list of left-out rows as this program writes it") from error
 
 
@@ -272,5 +283,6 @@ def write_left_out(paths: DataSetPaths, items: Iterable[LeftOut]) -> None:
     out = io.StringIO()
     writer = csv.DictWriter(out, list(LeftOut.model_fields), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(item.model_dump() for item in ordered)
+    for item in ordered:
+        writer.writerow({name: plain_cell(value) for name, value in item.model_dump().items()})
     write_atomically(paths.left_out, out.getvalue().encode())

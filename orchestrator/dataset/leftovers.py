@@ -34,7 +34,7 @@ def _remove_leftovers(paths: DataSetPaths) -> None:
     """
     for file in _leftovers(paths):
         file.unlink(missing_ok=True)
-    if _is_inside(paths, paths.merging):
+    if _is_inside(paths, paths.merging) and not paths.merging.is_symlink():
         shutil.rmtree(paths.merging)
 
 

@@ -5,8 +5,10 @@ Lists become texts joined by ";", since pandas, SQL and CSV take texts everywher
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
@@ -114,36 +116,52 @@ def read_parquet(path: Path) -> pa.Table:
     Raises OSError where it can't be read, and ValueError where it is no regular file, damaged, or
     larger than any that this program writes.
     """
-    import pyarrow as pa
-
-    try:
-        return _read_parquet(path)
-    except pa.ArrowException as error:  # of which some are ValueErrors and some are not
-        raise ValueError(f"{path.name}: {str(error).partition(chr(10))[0]}") from error
-
-
-def _read_parquet(path: Path) -> pa.Table:
-    """As `read_parquet`, with Arrow's own errors."""
     import pyarrow.parquet as pq
 
-    with open_regular(path) as stream:
+    with _opened(path) as stream:
         about = pq.ParquetFile(stream).metadata
         n_bytes = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
         # of the disk: a file that is all hole may say any size
         file_bytes = os.fstat(stream.fileno()).st_blocks * 512
         _check_size(path, file_bytes, about.num_rows, about.num_columns, n_bytes)
         stream.seek(0)
-        # Arrow decodes names only when they are asked for: those of a damaged file must fail here
-        schema = pq.read_schema(stream)
-        if len(set(schema.names)) < len(schema.names):
-            raise ValueError(f"{path.name}: has two columns of one name")
+        schema = _schema(path, stream)
         texts = [field.name for field in schema if _is_text(field.type)]
         stream.seek(0)
         # a text that many rows share stands in the file once: only so can it be weighed first
         table = pq.ParquetFile(stream, read_dictionary=texts).read()
-    n_bytes = table.nbytes + sum(_n_bytes_of_texts(table[name]) for name in texts)
-    _check_size(path, file_bytes, table.num_rows, table.num_columns, n_bytes)
-    return table.cast(schema)
+        n_bytes = table.nbytes + sum(_n_bytes_of_texts(table[name]) for name in texts)
+        _check_size(path, file_bytes, table.num_rows, table.num_columns, n_bytes)
+        return table.cast(schema)
+
+
+def read_schema(path: Path) -> pa.Schema:
+    """The columns of a table of a data set, whose rows are not read. Raises as `read_parquet`."""
+    with _opened(path) as stream:
+        return _schema(path, stream)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader]:
+    """A table's open file. Arrow's errors, of which only some are ValueErrors, become such."""
+    import pyarrow as pa
+
+    try:
+        with open_regular(path) as stream:
+            yield stream
+    except pa.ArrowException as error:
+        raise ValueError(f"{path.name}: {str(error).partition(chr(10))[0]}") from error
+
+
+def _schema(path: Path, stream: BufferedReader) -> pa.Schema:
+    """The columns of a table's open file."""
+    import pyarrow.parquet as pq
+
+    schema = pq.read_schema(stream)
+    # Arrow decodes names only when they are asked for: those of a damaged file must fail here
+    if len(set(schema.names)) < len(schema.names):
+        raise ValueError(f"{path.name}: has two columns of one name")
+    return schema
 
 
 def _check_size(path: Path, file_bytes: int, n_rows: int, n_columns: int, n_bytes: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orchestrator.nouns import text_sha256
 from orchestrator.outside_files import check_size, open_regular, read_text
 
 JSON_LIMIT_BYTES = 128 * 2**20
@@ -31,9 +32,7 @@ def content_sha256(content: dict[str, Any]) -> str:
     Layout and order of keys don't matter.
     """
     rest = {key: value for key, value in content.items() if key != "sha256"}
-    return hashlib.sha256(
-        json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()
-    ).hexdigest()
+    return text_sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")))
 
 
 class TooManyValuesError(ValueError):
@@ -64,7 +63,11 @@ def _n_marks(text: str) -> int:
 
 def read_object(path: Path) -> dict[str, Any]:
     """A file's JSON object. Raises OSError, or ValueError where this program didn't write it."""
-    content = parsed(read_text(path, limit_bytes=JSON_LIMIT_BYTES), path.name)
+    text = read_text(path, limit_bytes=JSON_LIMIT_BYTES)
+    try:
+        content = parsed(text, path.name)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path.name}: isn't JSON: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path.name}: holds no JSON object")  # noqa: TRY004 - the file is wrong
     return content

@@ -118,8 +118,8 @@ def read_partial(folder: Path) -> RunningTrial:
     """
     try:
         return _read_partial(folder)
-    except NOT_AS_WRITTEN as error:
-        raise ValueError(reason_of(error)) from error
+    except (ValidationError, *NOT_AS_WRITTEN) as error:  # lines tell their own faults
+        raise ValueError(f"spec.json: {reason_of(error)}") from error
 
 
 def _read_partial(folder: Path) -> RunningTrial:
@@ -140,8 +140,8 @@ def _read_partial(folder: Path) -> RunningTrial:
             [new] = upgraded_running("spec.json", as_written, [content])[1]
             _refuse_newer(head["origin"] | {"executions": [new["execution"]]})
             item = Measured.model_validate(new)
-        except ValidationError as error:
-            raise ValueError(f"{path.name}: line {number}: {first_fault(error)}") from error
+        except (ValidationError, *NOT_AS_WRITTEN) as error:
+            raise ValueError(f"{path.name}: line {number}: {reason_of(error)}") from error
         measured.setdefault(item.execution.prompt_number, item)
     return RunningTrial(
         spec,

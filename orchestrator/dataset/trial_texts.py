@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import Any
 
+from orchestrator.dataset.delimited import plain_cell
 from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.yaml_files import printable
 
@@ -33,21 +33,10 @@ def emissions_csv(record: TrialRecord) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*fields, *OWN_FIELDS])
     for execution, row in zip(record.executions, record.codecarbon, strict=True):
-        theirs = [_cell(row.get(name)) for name in fields]
-        ours = [_cell(getattr(execution, name)) for name in OWN_FIELDS]
+        theirs = [plain_cell(row.get(name)) for name in fields]
+        ours = [plain_cell(getattr(execution, name)) for name in OWN_FIELDS]
         writer.writerow([*theirs, *ours])
     return out.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    """Null is an empty cell; text that a spreadsheet would run as a formula is quoted."""
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        return value
-    # csv.writer leaves a carriage return unquoted, and readers take it for the end of the line
-    value = value.replace("\r", " ")
-    return f"'{value}" if value[:1] in ("=", "+", "-", "@", "\t") else value
 
 
 def output_txt(record: TrialRecord) -> str:

@@ -6,7 +6,6 @@ that neither is ever taken for a word on another text.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -19,7 +18,16 @@ from orchestrator.dataset.json_lines import append_line, whole_lines
 from orchestrator.dataset.parquet import as_list, read_parquet, to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.reading import NOT_AS_WRITTEN, parsed, reason_of
-from orchestrator.nouns import Amount, Column, Count, MomentText, Noun, Real, one_of
+from orchestrator.nouns import (
+    Amount,
+    Column,
+    Count,
+    MomentText,
+    Noun,
+    Real,
+    one_of,
+    text_sha256,
+)
 from orchestrator.outside_files import read_text
 
 REASONS = (
@@ -139,11 +147,6 @@ UNJUDGED = Judgement(usable=None, reasons=None, quality=None, decided_by=None)
 def now() -> str:
     """The time of a decision."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
-def text_sha256(text: str) -> str:
-    """Hash of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_verdicts(paths: DataSetPaths) -> dict[str, Verdict]:

@@ -7,17 +7,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.dataset.gross_energy import GrossEnergy, gross_energy
 from orchestrator.dataset.leftovers import alone
-from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.tables import TableWriter, read_all
-from orchestrator.dataset.verdicts import Verdict, read_verdicts, text_sha256, write_verdicts
+from orchestrator.dataset.paths import DataSetPaths, Stamp, stamp
+from orchestrator.dataset.tables import TableWriter, Trials, read_all
+from orchestrator.dataset.verdicts import Verdict, read_verdicts, write_verdicts
 from orchestrator.errors import UserError
 from orchestrator.evaluate.judge import Judge
 from orchestrator.evaluate.rules import Rules
 from orchestrator.evaluate.verdict import Text, texts_of, verdicts_on
+from orchestrator.nouns import text_sha256
 from orchestrator.say import Say
 from orchestrator.unknowns import known
 
@@ -80,9 +81,9 @@ def evaluate(
     the data set can't be read or written.
     """
     paths = DataSetPaths(out)
-    trials, _ = read_all(paths)
+    read = _read(paths)
     before = _verdicts(paths)
-    texts = list(texts_of(trials))
+    texts = list(texts_of(read.trials))
     model = None
     if embedding:
         model = _load_embedding(embedding)
@@ -108,7 +109,7 @@ def evaluate(
     judged = [verdict for chunk in _in_chunks(new, judge_texts, spread) for verdict in chunk]
     try:
         with alone(paths, say):
-            writer, faults = _write(paths, judged)
+            writer, faults = _write(paths, judged, _read(paths, read))
     except OSError as error:
         raise UserError(
             f"{error.filename or out}: can't be written ({error.strerror}); "
@@ -128,14 +129,32 @@ def _verdicts(paths: DataSetPaths) -> dict[str, Verdict]:
         ) from error
 
 
-def _write(paths: DataSetPaths, judged: list[Verdict]) -> tuple[TableWriter, list[str]]:
+class _Read(NamedTuple):
+    """The sealed trials of a data set."""
+
+    stamps: dict[Path, Stamp | None]
+    """Folder -> what tells that its trial was changed."""
+    trials: Trials
+    faults: list[str]
+    """A line for each folder that can't be read."""
+
+
+def _read(paths: DataSetPaths, before: _Read | None = None) -> _Read:
+    """The sealed trials as they are now; those that were read before where nothing has changed."""
+    stamps = {folder: stamp(folder / "trial.json") for folder in paths.sealed_trials()}
+    if before is not None and before.stamps == stamps:
+        return before
+    return _Read(stamps, *read_all(paths))
+
+
+def _write(paths: DataSetPaths, judged: list[Verdict], now: _Read) -> tuple[TableWriter, list[str]]:
     """Add verdicts to those that are there, and make the tables anew.
 
-    Judging took a while: trials and verdicts are those that are there now. Gives the tables and a
-    line for each file that can't be read. Raises OSError or UserError.
+    Judging took a while: `now` has the trials that are there since, and the verdicts are those that
+    are there now. Gives the tables and a line for each file that can't be read. Raises OSError or
+    UserError.
     """
-    trials, faults = read_all(paths)
-    hashes = {text.execution: text_sha256(text.text) for text in texts_of(trials)}
+    hashes = {text.execution: text_sha256(text.text) for text in texts_of(now.trials)}
     verdicts = _verdicts(paths)
     for verdict in judged:
         # a sweep may have measured an execution once more, and another evaluation judged that
@@ -143,9 +162,9 @@ def _write(paths: DataSetPaths, judged: list[Verdict]) -> tuple[TableWriter, lis
             verdicts[verdict.execution] = verdict
     # verdicts on texts that are no longer there are dropped
     write_verdicts(paths, (one for name, one in verdicts.items() if name in hashes))
-    writer = TableWriter(paths, trials)
+    writer = TableWriter(paths, now.trials)
     writer.flush()
-    return writer, faults + writer.faults
+    return writer, now.faults + writer.faults
 
 
 def _load_embedding(name: str) -> Embedding:

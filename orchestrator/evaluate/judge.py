@@ -26,9 +26,10 @@ from typing import Any
 from orchestrator.dataset.json_lines import append_line, whole_lines
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.reading import parsed
-from orchestrator.dataset.verdicts import now, text_sha256
+from orchestrator.dataset.verdicts import now
 from orchestrator.errors import UserError
 from orchestrator.evaluate.verdict import Text
+from orchestrator.nouns import text_sha256
 from orchestrator.outside_files import read_text
 
 TIMEOUT_S = 60.0

@@ -8,12 +8,12 @@ text the worst window counts, since a text that ends in a loop or in noise may h
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from orchestrator.evaluate.words import language_of, lemma, lowest_share_known, words_of
-from orchestrator.unknowns import least_of_known
+from orchestrator.unknowns import least_of_known, quotient
 
 WINDOW_WORDS = 100
 LONGEST_PERIOD = 30
@@ -26,22 +26,23 @@ CONTENT_LETTERS = 5
 Shorter ones are mostly articles, pronouns and the like."""
 
 
-def signals_of(text: str, prompt: str) -> dict[str, Any]:
+@lru_cache(maxsize=1000)
+def signals_of(text: str, prompt: str) -> Mapping[str, Any]:
     """The signals of a text that answers a prompt: the fields of Signals that need no model.
 
-    A signal that can't be told for this text is None.
+    A signal that can't be told for this text is None. Cached, since greedy decoding gives the same
+    text again and again.
     """
     words = words_of(text)
-    lower = [word.lower() for word in words]
+    lower = list(map(str.lower, words))
     windows = list(_windows(len(words)))
     language = prompt_language(prompt)
     reads_like, language_share = language_of(words[:WINDOW_WORDS])
     first = lower[:WINDOW_WORDS]
-    parts = [lower[window] for window in windows]
     return {
         "n_words": len(words),
         "distinct_1": distinct(first, 1),
-        "distinct_2": least_of_known(distinct(window, 2) for window in parts),
+        "distinct_2": _distinct_pairs(lower, windows),
         "distinct_3": distinct(first, 3),
         "zlib_ratio": least_of_known(_compressed(" ".join(words[window])) for window in windows),
         "dictionary_share": _dictionary_share(words, windows, language),
@@ -73,9 +74,14 @@ def distinct(words: Sequence[str], n: int) -> float | None:
     None for fewer than n words.
     """
     grams = _grams(words, n)
-    if not grams:
-        return None
-    return len(set(grams)) / len(grams)
+    return quotient(len(set(grams)), len(grams))
+
+
+def _distinct_pairs(words: Sequence[str], windows: Iterable[slice]) -> float | None:
+    """The lowest share of different pairs of words in a window; None for fewer than 2 words."""
+    pairs = _grams(words, 2)
+    inside = (pairs[window.start : window.stop - 1] for window in windows)
+    return least_of_known(quotient(len(set(some)), len(some)) for some in inside)
 
 
 def _grams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
@@ -92,7 +98,7 @@ def repeat_run(words: Sequence[str]) -> int:
 
     longest = min(1, len(words))
     numbers = {word: number for number, word in enumerate(set(words))}
-    text = np.array([numbers[word] for word in words])
+    text = np.array(list(map(numbers.__getitem__, words)))
     for period in range(1, min(LONGEST_PERIOD, len(words) // 2) + 1):
         # a byte a word: whether it equals the word one period before it
         equal = (text[period:] == text[:-period]).tobytes()
@@ -127,7 +133,7 @@ def _echo(words: Sequence[str], prompt: str) -> float | None:
     if not grams:
         return None
     of_prompt = _phrases(prompt)
-    return sum(gram in of_prompt for gram in grams) / len(grams)
+    return sum(map(of_prompt.__contains__, grams)) / len(grams)
 
 
 @lru_cache(maxsize=10_000)
@@ -152,7 +158,7 @@ def _content(prompt: str, language: str | None) -> frozenset[str]:
 
 def _base_forms(words: Iterable[str], language: str | None) -> frozenset[str]:
     """The long ones of these lower-case words, in their base form if the language is known."""
-    long = {word for word in words if len(word) >= CONTENT_LETTERS}
+    long = {word for word in set(words) if len(word) >= CONTENT_LETTERS}
     if language is None:
         return frozenset(long)
     return frozenset(lemma(word, language) for word in long)

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from orchestrator.dataset.paths import execution_id
 from orchestrator.dataset.tables import Key, Trials, prompt_text
-from orchestrator.dataset.verdicts import Verdict, text_sha256
+from orchestrator.dataset.verdicts import Verdict
 from orchestrator.evaluate.rules import Rules, packaged_rules
 from orchestrator.evaluate.signals import prompt_language, signals_of
+from orchestrator.nouns import text_sha256
 
 
 class Text(NamedTuple):
@@ -37,8 +38,8 @@ def verdict_on(
         embedding_model = None
     if text.judge_score is None:
         judge = None
-    signals = signals_of(text.text, text.prompt)
-    signals |= {"similarity": text.similarity, "judge_score": text.judge_score}
+    of_models = {"similarity": text.similarity, "judge_score": text.judge_score}
+    signals = {**signals_of(text.text, text.prompt), **of_models}
     reasons, quality = rules.judge(signals, text.use_case, prompt_language(text.prompt))
     return Verdict(
         execution=text.execution,

@@ -5,14 +5,12 @@ Dictionaries are those of simplemma. Each is loaded when its language is first n
 
 from __future__ import annotations
 
-import itertools
 import re
 import unicodedata
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-
-from orchestrator.unknowns import least_of_known
+from itertools import accumulate
+from operator import and_
 
 LANGUAGES = ("en", "it", "fr", "de", "es")
 """They are tried in this order, and the first one in which nearly all words are known is taken.
@@ -29,8 +27,6 @@ SHORT = 2
 
 MOST_LOOKED_UP = 50_000
 """So many words of a language are remembered."""
-_LOOKED_UP: defaultdict[str, dict[str, bool]] = defaultdict(dict)
-"""Language -> word -> whether it is known."""
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")  # noqa: RUF001 - the typographic apostrophe stands in texts
 
@@ -59,21 +55,29 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFC", text))
 
 
-def is_known(word: str, language: str) -> bool:
-    """Whether a lower-case word is in a language's dictionary.
+class LookedUp(dict[str, bool]):
+    """Whether lower-case words are in a language's dictionary; each is looked up once.
 
     Of contractions and elisions, each part must be known.
     """
-    looked_up = _LOOKED_UP[language]
-    found = looked_up.get(word)
-    if found is None:
+
+    def __init__(self, language: str) -> None:
+        super().__init__()
+        self._language = language
+
+    def __missing__(self, word: str) -> bool:
+        """Look a word up, and remember it."""
         parts = word.replace("’", "'").split("'")  # noqa: RUF001
-        found = all(_part_is_known(part, language) for part in parts)
+        found = all(_part_is_known(part, self._language) for part in parts)
         # noise has no end of words; lru_cache would take longer to forget them one by one
-        if len(looked_up) >= MOST_LOOKED_UP:
-            looked_up.clear()
-        looked_up[word] = found
-    return found
+        if len(self) >= MOST_LOOKED_UP:
+            self.clear()
+        self[word] = found
+        return found
+
+
+looked_up = lru_cache(LookedUp)
+"""What was looked up in the dictionary of a language, by its name."""
 
 
 def _part_is_known(part: str, language: str) -> bool:
@@ -136,33 +140,27 @@ def lemma(word: str, language: str) -> str:
     return str(simplemma.lemmatize(word, lang=language)).lower()
 
 
-def share_known(words: Sequence[str], language: str) -> float | None:
-    """The share of words that are in a language's dictionary; None without words.
-
-    Capitalised words, which may be names, count only where there are few others.
-    """
-    return lowest_share_known(words, language, [slice(None)])
-
-
 def lowest_share_known(
     words: Sequence[str], language: str, windows: Iterable[slice]
 ) -> float | None:
-    """The lowest `share_known` of some windows of the words, each word looked up once."""
-    lower = [word.lower() for word in words]
-    known = [is_known(word, language) for word in lower]
+    """The lowest share of words in a language's dictionary in some windows; None without words.
+
+    Capitalised words, which may be names, count only where a window has few others.
+    """
+    known = list(map(looked_up(language).__getitem__, map(str.lower, words)))
     common = [word[0].islower() for word in words]
-    shares = [_share(common[window], known[window]) for window in windows]
-    return least_of_known(shares)
-
-
-def _share(common: list[bool], known: list[bool]) -> float | None:
-    """The share of known words among the common ones or, where these are few, among all."""
-    if not known:
-        return None
-    n_common = sum(common)
-    if n_common < len(known) / 4:
-        return sum(known) / len(known)
-    return sum(itertools.compress(known, common)) / n_common
+    # how many there are before each word: windows overlap, and each word is counted once
+    n_known, n_common, n_both = (
+        list(accumulate(flags, initial=0)) for flags in (known, common, map(and_, known, common))
+    )
+    shares = []
+    for window in windows:
+        start, end, _ = window.indices(len(words))
+        if n_common[end] - n_common[start] < (end - start) / 4:
+            shares.append((n_known[end] - n_known[start]) / (end - start))
+        else:
+            shares.append((n_both[end] - n_both[start]) / (n_common[end] - n_common[start]))
+    return min(shares, default=None)
 
 
 def language_of(words: Sequence[str]) -> tuple[str | None, float | None]:
@@ -191,9 +189,10 @@ def _share_if(words: list[str], language: str, least: float) -> float | None:
 
     It ends as soon as that is sure, since looking up what no dictionary has takes longest.
     """
+    known = looked_up(language)
     n_unknown = 0
     for word in words:
-        if not is_known(word, language):
+        if not known[word]:
             n_unknown += 1
             if (len(words) - n_unknown) / len(words) < least:
                 return None

@@ -27,7 +27,7 @@ from orchestrator.dataset.imported import (
     write_left_out,
     write_provenance,
 )
-from orchestrator.dataset.parquet import read_parquet
+from orchestrator.dataset.parquet import read_schema
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.reading import reason_of
 from orchestrator.errors import UserError
@@ -55,6 +55,8 @@ class Import:
     """Those of them that replace a copy, all of which they hold."""
     renamed: list[str] = field(default_factory=list)
     """Those of them that got another name, since another file has theirs."""
+    removed_before: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Those of them whose copy had private content removed -> the columns that hold it again."""
     identical: int = 0
     """Files that were imported before, or hold a part of such a file."""
     rows: list[ImportedRow] = field(default_factory=list)
@@ -228,6 +230,9 @@ def _add_file(  # noqa: PLR0917
         result.grown.append(place)
     if place != path:
         result.renamed.append(place)
+    removed = result.entries[place].removed if place in result.entries else ()
+    if removed:
+        result.removed_before[place] = removed
     result.entries[place] = ImportedFile(
         path=place,
         sha256=sha256,
@@ -235,6 +240,7 @@ def _add_file(  # noqa: PLR0917
         imported_at=datetime.now(UTC).isoformat(timespec="seconds"),
         imported_by=f"llm-energy-orchestrator {__version__}",
         reading=reading,
+        removed=removed,
     )
 
 
@@ -320,5 +326,5 @@ def renew_earlier(paths: DataSetPaths) -> None:
     if not paths.imported.exists():
         return
     columns = [name for name, _, _ in columns_of(ImportedRow)]
-    if read_parquet(paths.imported).column_names != columns:
+    if read_schema(paths.imported).names != columns:
         renew_imported(paths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Container, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -54,7 +55,8 @@ def _state(file: Path, sha256: str, copy: Path, entry: ImportedFile | None) -> s
     if file_sha256(copy) == sha256:
         return "new"
     before, now = read_bytes(copy), read_bytes(file)
-    if _begins_with(now, before):
+    original = entry.original_sha256 if entry else None
+    if _begins_with(now, before) or (original and _begins_with_hashed(now, original)):
         return "grown"
     if _begins_with(before, now):
         return "identical"
@@ -72,6 +74,21 @@ def _begins_with(content: bytes, beginning: bytes) -> bool:
     if part.faults or not part.rows or len(whole.rows) < len(part.rows):
         return False
     return all(map(_is_same_row, part.rows, whole.rows))
+
+
+def _begins_with_hashed(content: bytes, sha256: str) -> bool:
+    """Whether a file begins with the lines of another one, of which only the hash is known.
+
+    So its growth is seen although private content was removed from the copy.
+    """
+    beginning = hashlib.sha256()
+    for line in content.splitlines(keepends=True):
+        text = line.rstrip(b"\r\n")
+        for part in (text, line[len(text) :]):  # the last line may have had no end
+            beginning.update(part)
+            if beginning.hexdigest() == sha256:
+                return True
+    return False
 
 
 def _is_same_row(before: EmissionsRow, now: EmissionsRow) -> bool:

@@ -3,7 +3,7 @@
 Units stand in the names: `_j` joules, `_kwh` kilowatt hours, `_s` seconds, `_w` watts, `_bytes`.
 """
 
-from orchestrator.nouns.base import SOUND, Noun, digest
+from orchestrator.nouns.base import SOUND, Noun, digest, text_sha256
 from orchestrator.nouns.bounds import (
     Amount,
     Count,
@@ -88,4 +88,5 @@ __all__ = [
     "digest",
     "generation_seed",
     "effective_of",
+    "text_sha256",
 ]

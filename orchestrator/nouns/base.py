@@ -26,4 +26,9 @@ def digest(value: Any, length: int = 12) -> str:
     text = json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
     )
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
+    return text_sha256(text)[:length]
+
+
+def text_sha256(text: str) -> str:
+    """Hash of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.dataset.parquet import read_parquet
+from orchestrator.dataset.parquet import read_schema
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.reading import file_sha256
 from orchestrator.publish.authors import Author
@@ -91,7 +91,7 @@ def croissant(paths: DataSetPaths, publication: Publication, content: Content) -
         "isLiveDataset": False,
         "distribution": [_file(paths, name) for name in content.tables],
         "recordSet": [
-            _record_set(name, read_parquet(paths.root / f"{name}.parquet").schema)
+            _record_set(name, read_schema(paths.root / f"{name}.parquet"))
             for name in content.tables
         ],
     }

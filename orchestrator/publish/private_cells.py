@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from orchestrator.atomic_files import write_atomically
 from orchestrator.dataset.delimited import Record, read_delimited, written
+from orchestrator.dataset.findings import Finding
 from orchestrator.dataset.imported import (
     ImportedFile,
     LeftOut,
@@ -39,7 +40,8 @@ def remove_private(paths: DataSetPaths, scanner: Scanner, *, check: bool) -> dic
     alone, as `validate` finds them. The tables that are made from the copies have to be made anew.
     Raises OSError or ValueError where a file can't be read or written.
     """
-    entries = {entry.path: entry for entry in read_provenance(paths)}
+    before = read_provenance(paths)
+    entries = {entry.path: entry for entry in before}
     changed: dict[str, bytes] = {}
     removed: dict[str, list[str]] = {}
     for path, entry in entries.items():
@@ -52,19 +54,34 @@ def remove_private(paths: DataSetPaths, scanner: Scanner, *, check: bool) -> dic
         if columns:
             changed[path] = without
             removed[path] = sorted(columns)
+        if columns or entry.removed_before:
             entries[path] = _changed(entry, without, columns)
-    sources = {path: entry.source for path, entry in entries.items()}
     entries = {path: _with_plain_source(entry, scanner) for path, entry in entries.items()}
     left_out = [_plain(item, scanner) for item in read_left_out(paths)]
     if check:
         return removed
     # before the copies: run again after a crash, this finds the original there and goes on
-    if changed or sources != {path: entry.source for path, entry in entries.items()}:
+    if list(entries.values()) != before:
         write_provenance(paths, entries.values())
     for path, data in changed.items():
         write_atomically(paths.imports / path, data)
     write_left_out(paths, left_out)
     return removed
+
+
+def removed_before(paths: DataSetPaths) -> Iterator[Finding]:
+    """An error for each copy in which private content was removed, and came back with an import.
+
+    The scan may not find it again: another machine doesn't know the names of the first one.
+    """
+    try:
+        entries = read_provenance(paths)
+    except (OSError, ValueError):  # `validate` says so
+        return
+    for entry in entries:
+        if entry.removed_before:
+            what = f"holds again what was removed as private ({', '.join(entry.removed_before)})"
+            yield Finding("error", f"{paths.imports.name}/{entry.path}", what)
 
 
 def _changed(entry: ImportedFile, data: bytes, columns: set[str]) -> ImportedFile:

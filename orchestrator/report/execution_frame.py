@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.dataset.energy import GPU_ENERGIES, TOTAL_ENERGY
 from orchestrator.dataset.flags import LEFT_OUT
 from orchestrator.dataset.parquet import as_list, read_parquet, to_table
-from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.paths import DataSetPaths, holds
 from orchestrator.dataset.reading import reason_of
 from orchestrator.dataset.schema import ExecutionRow, TrialRecord
 from orchestrator.dataset.sessions import Session, sessions_of
@@ -88,7 +88,8 @@ def read_data(paths: DataSetPaths, *, with_left_out: bool = False) -> Data:
     the table is missing, can't be read, or a newer program wrote it.
     """
     path, remedy = paths.executions, "`orchestrator summarize` makes it anew"
-    if not path.exists() and paths.imported.exists() and not paths.sealed_trials():
+    has_table, has_imports = (holds(paths.root, one.name) for one in (path, paths.imported))
+    if has_imports and not has_table and not paths.sealed_trials():
         raise UserError(
             f"{paths.root}: holds imported measurements only, which are in imported.parquet; "
             "the report shows what `orchestrator tune` measures"

@@ -27,10 +27,9 @@ from orchestrator.dataset.verdicts import (
     now,
     read_decisions,
     read_verdicts,
-    text_sha256,
 )
 from orchestrator.errors import UserError
-from orchestrator.nouns import Noun
+from orchestrator.nouns import Noun, text_sha256
 from orchestrator.review.agreement import Agreement, cohen_kappa
 
 LONGEST_NOTE = 10_000

@@ -8,7 +8,6 @@ grid) have their count in the id.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections import defaultdict
 from datetime import UTC, datetime
 from typing import Any
@@ -29,6 +28,7 @@ from orchestrator.nouns import (
     Space,
     UseCase,
     digest,
+    text_sha256,
 )
 from orchestrator.samplers import drawn
 from orchestrator.samplers.quality import quality
@@ -115,7 +115,7 @@ def _setup(resolved: Resolved, model: Model, use_case: UseCase) -> Setup:
         length_of="new tokens" if request.max_new_tokens else "text",
         beyond_context=request.beyond_context,
         use_case=use_case.name,
-        prompts_sha256=hashlib.sha256("\0".join(use_case.prompts).encode()).hexdigest(),
+        prompts_sha256=text_sha256("\0".join(use_case.prompts)),
     )
 
 

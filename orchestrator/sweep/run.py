@@ -82,18 +82,22 @@ def opened(
     paths = DataSetPaths(resolved.request.out)
     try:
         with held(paths.root, say) as lock:
-            try:
-                seal_left(paths)
-            except ValueError as error:
-                raise UserError(f"{error}; restore it or move it out of the data set") from error
             with alone(paths, say):
-                pass  # only to remove what killed writers left
+                _seal_left(paths)
             yield prepare(resolved, plan, options.rerun), lock
     except (ConnectionError, TimeoutError):
         raise  # Ray's, not the disk's
     except OSError as error:
         where = error.filename or paths.root
         raise UserError(f"{where}: can't be read or written ({error.strerror})") from error
+
+
+def _seal_left(paths: DataSetPaths) -> None:
+    """Seal what an interruption left. Raises OSError, and UserError where it can't be read."""
+    try:
+        seal_left(paths)
+    except ValueError as error:
+        raise UserError(f"{error}; restore it or move it out of the data set") from error
 
 
 def run_sweep(

@@ -13,6 +13,7 @@ import os
 import secrets
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,8 +140,10 @@ def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
     """Start a private Ray with `n_gpus` GPUs, or attach to the cluster at an address.
 
     At the end the private Ray is shut down, or the cluster left. Raises UserError where the address
-    doesn't answer, and TryAgainError where the private Ray doesn't start in time.
+    doesn't answer or Ray can't run in this folder, and TryAgainError where the private Ray doesn't
+    start in time.
     """
+    _check_working_folder()
     remove_leftovers()
     with scratch_folder() as scratch, only_needed(besides=() if address is None else OWN_TOKEN):
         token_file = None
@@ -166,6 +169,18 @@ def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
                     _end()
                     if address is None:
                         end_processes(scratch)
+
+
+def _check_working_folder() -> None:
+    """Raise UserError where Ray, which notes it as UTF-8, can't name the working folder."""
+    folder = Path.cwd()
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{folder}: Ray can't run in this folder, since its name isn't in the encoding of the "
+            f"locale ({sys.getfilesystemencoding()}); work in another folder, or set LC_ALL=C.UTF-8"
+        ) from error
 
 
 def _dashboard_url(host_and_port: str | None) -> str | None:
@@ -245,13 +260,14 @@ def _end() -> None:
 
 
 def _override_ray() -> None:
-    """Change three things that Ray does and that no setting changes.
+    """Change four things that Ray does and that no setting changes.
 
     It prints the last log lines of a worker or node that died, whatever the log level; the callback
     says that in one line. It handles SIGTERM, so that this signal, while Ray starts, would end
     the process with an exit code of Ray's. And its processes share the driver's process group, so
     that they get its signals: each is to have a session of its own. (What a batch system sends to
-    every process of a job, they never get: `held_back`.)
+    every process of a job, they never get: `held_back`.) It notes the command line as UTF-8, which
+    a path in it need not be.
     """
     import ray._private.services
     import ray._private.utils
@@ -259,6 +275,7 @@ def _override_ray() -> None:
 
     ray._private.worker.print_to_stdstream = lambda *_arguments, **_options: None  # noqa: SLF001
     ray._private.utils.set_sigterm_handler = lambda _handler: None  # noqa: SLF001
+    ray._private.utils.get_entrypoint_name = lambda: "orchestrator"  # noqa: SLF001
     own_session = functools.partial(subprocess.Popen, start_new_session=True)
     ray._private.services.ConsolePopen = own_session  # noqa: SLF001
 

@@ -25,9 +25,9 @@ from orchestrator.dataset.verdicts import (
     Decision,
     Verdict,
     append_decision,
-    text_sha256,
     write_verdicts,
 )
+from orchestrator.nouns import text_sha256
 from tests import builders
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

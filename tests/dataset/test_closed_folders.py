@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,7 +58,12 @@ def closed(whole: DataSetPaths, monkeypatch: pytest.MonkeyPatch) -> Callable[[Pa
 
 @pytest.mark.parametrize("level", range(6))
 @pytest.mark.parametrize(
-    "verb", [("status",), ("validate",), ("summarize",), ("evaluate",), ("plan", *PLAN)]
+    "verb",
+    [
+        *(("status",), ("validate",), ("summarize",), ("evaluate",), ("plan", *PLAN)),
+        *(("tune", *PLAN), ("report",), ("publish",), ("publish", "--check"), ("watch", "--once")),
+        ("review", "--reviewer", "ada", "--no-browser"),
+    ],
 )
 def test_every_verb_names_the_folder(
     whole: DataSetPaths,
@@ -76,6 +82,32 @@ def test_every_verb_names_the_folder(
     assert f"error: {folder}: can't be read" in done.err
     assert "(Permission denied)" in done.err
     assert whole.executions.read_bytes() == before
+
+
+@pytest.mark.parametrize("level", range(6))
+@pytest.mark.parametrize("of_target", [True, False])
+def test_a_merge_names_the_folder(
+    whole: DataSetPaths,
+    closed: Callable[[Path], None],
+    call: Call,
+    tmp_path: Path,
+    level: int,
+    *,
+    of_target: bool,
+) -> None:
+    """Of the data set that is merged into, and of one that is merged."""
+    trial = whole.trial("pc", builders.spec())
+    folder = [trial, *trial.parents][5 - level]
+    other = tmp_path / "other"
+    shutil.copytree(whole.root, other)
+    source, out = (other, whole.root) if of_target else (whole.root, other)
+    before = (out / "executions.parquet").read_bytes()
+    closed(folder)
+    done = call("merge", str(source), "--out", str(out))
+    assert done.code == 2
+    can_not = "can't be written" if of_target and level == 0 else "can't be read"
+    assert f"{folder}: {can_not} (Permission denied)" in done.err
+    assert (out / "executions.parquet").read_bytes() == before
 
 
 def test_plans_that_cannot_be_listed_are_not_no_plans(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.dataset import parquet
-from orchestrator.dataset.parquet import read_parquet
+from orchestrator.dataset.parquet import read_parquet, read_schema
 
 
 def test_a_small_file_of_many_rows_is_not_read(tmp_path: Path) -> None:
@@ -26,6 +27,22 @@ def test_a_text_that_all_rows_share_is_weighed_for_each(tmp_path: Path) -> None:
     assert file.stat().st_size < 2**20
     with pytest.raises(ValueError, match=r"table.parquet: 513 rows.*at most .* 512 MiB are read"):
         read_parquet(file)
+
+
+def test_the_columns_are_read_without_the_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"b": [1], "a": ["x"]}), file)
+    monkeypatch.setattr(parquet, "read_parquet", lambda _path: pytest.fail("rows were read"))
+    assert read_schema(file).names == ["b", "a"]
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(ValueError, match=r"table.parquet: "):
+        read_schema(file)
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(ValueError, match=r"table.parquet: is a pipe, not a file"):
+        read_schema(file)
 
 
 def test_many_columns_are_not_read(tmp_path: Path) -> None:

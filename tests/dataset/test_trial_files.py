@@ -661,14 +661,14 @@ def test_a_link_is_no_running_trial(paths: DataSetPaths, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ("", "Expecting value"),
+        ("", "spec.json: isn't JSON: Expecting value"),
         ("[]", "spec.json: holds no JSON object"),
         ("null", "spec.json: holds no JSON object"),
         ("{}", "spec.json: schema_version is None, not a version of this program"),
-        (f'{{"schema_version": {SCHEMA_VERSION}}}', "'spec' is missing"),
+        (f'{{"schema_version": {SCHEMA_VERSION}}}', "spec.json: 'spec' is missing"),
         (
             f'{{"schema_version": {SCHEMA_VERSION}, "spec": {{}}, "origin": {{}}, "order": ""}}',
-            "sweep_id: Field required",
+            "spec.json: sweep_id: Field required",
         ),
         ("[" * 100_000, "spec.json: nested too deeply"),
         ("\udcff", "spec.json: not UTF-8 at byte 0"),

@@ -29,10 +29,10 @@ from orchestrator.dataset.verdicts import (
     read_decisions,
     read_verdicts,
     standing,
-    text_sha256,
     write_verdicts,
 )
 from orchestrator.evaluate.verdict import learned_figures
+from orchestrator.nouns import text_sha256
 from tests import builders
 
 

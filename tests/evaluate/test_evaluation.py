@@ -9,20 +9,23 @@ from typing import Any
 
 import pytest
 
+from orchestrator.dataset import tables
 from orchestrator.dataset.gross_energy import BasisEnergy
 from orchestrator.dataset.parquet import read_parquet
 from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.schema import TrialRecord
+from orchestrator.dataset.trial_files import read_trial
 from orchestrator.dataset.verdicts import (
     Decision,
     append_decision,
     now,
     read_verdicts,
-    text_sha256,
     write_verdicts,
 )
 from orchestrator.evaluate import embedding, evaluation
 from orchestrator.evaluate.evaluation import evaluate
 from orchestrator.evaluate.rules import Rules, read_rules
+from orchestrator.nouns import text_sha256
 from tests import builders
 from tests.commandline import exit_code
 from tests.evaluate.texts import ENGLISH, LOOP, PROMPT
@@ -84,6 +87,19 @@ def test_a_second_run_judges_only_what_is_new(paths: DataSetPaths) -> None:
     counts = evaluate(paths.root, RULES, say=quiet)
     assert (counts.judged, counts.known) == (1, 2)
     assert before.items() <= read_verdicts(paths).items()
+
+
+def test_each_trial_is_read_once(paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    seal(paths, 1, [ENGLISH])
+    read = []
+
+    def counted(folder: Path, root: Path) -> TrialRecord:
+        read.append(folder)
+        return read_trial(folder, root)
+
+    monkeypatch.setattr(tables, "read_trial", counted)
+    evaluate(paths.root, RULES, say=quiet)
+    assert sorted(read) == paths.sealed_trials()
 
 
 def test_other_rules_judge_everything_anew(paths: DataSetPaths) -> None:

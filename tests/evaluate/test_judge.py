@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.verdicts import text_sha256
 from orchestrator.errors import UserError
 from orchestrator.evaluate import judge as module
 from orchestrator.evaluate.judge import GIVE_UP, LONGEST, TRIES, Judge, _question, _score
 from orchestrator.evaluate.rules import read_rules
 from orchestrator.evaluate.verdict import Text, verdict_on
+from orchestrator.nouns import text_sha256
 from tests.evaluate.texts import ENGLISH, PROMPT
 from tests.server import QuietHandler, serving
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from orchestrator.dataset.verdicts import Signals
 from orchestrator.evaluate.signals import distinct, prompt_language, repeat_run, signals_of
-from orchestrator.evaluate.words import language_of, share_known, words_of
+from orchestrator.evaluate.words import language_of, lowest_share_known, words_of
 from tests import builders
 from tests.evaluate.texts import ENGLISH, FRENCH, GIBBERISH, ITALIAN, LOOP, PROMPT, PROMPT_IT
 
@@ -74,8 +74,12 @@ def test_the_language_asked_for_is_the_prompts() -> None:
 
 def test_names_are_not_words_that_a_dictionary_should_know() -> None:
     words = words_of("Then Elara and Kaelith rode to Zanthoria with Brimwald")
-    assert share_known(words, "en") == 1.0
-    assert share_known(["Elara", "Kaelith"], "en") == 0.0, "but a text of nothing else is counted"
+    assert lowest_share_known(words, "en", [slice(None)]) == 1.0
+    names = ["Elara", "Kaelith"]
+    assert lowest_share_known(names, "en", [slice(None)]) == 0.0, (
+        "a text of nothing else is counted"
+    )
+    assert lowest_share_known(words + names, "en", [slice(0, 8), slice(8, None)]) == 0.0
 
 
 def test_distinct_by_hand() -> None:

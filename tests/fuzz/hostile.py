@@ -283,6 +283,9 @@ def fault_of(arguments: tuple[str, ...]) -> str:
     took_s = time.monotonic() - began_s
     if code not in EXIT_CODES or took_s > LONGEST_S or "Traceback" in said:
         return f"exit code {code} after {took_s:.0f} s: {said[-300:]}"
+    told = [line for line in said.split("\n") if line.startswith("error: ")]
+    if code == 2 and len(told) != 1:
+        return f"{len(told)} lines that tell an error: {said[-300:]}"
     long = [line for line in said.split("\n") if len(line) > 2000]
     if long and "--json" not in arguments:
         return f"a line of {len(long[0])} characters: {long[0][:80]}"

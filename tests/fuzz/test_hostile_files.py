@@ -118,6 +118,10 @@ def test_a_fault_names_its_field(base: Path, tmp_path: Path) -> None:
         "codecarbon.0.duration = nested list": "codecarbon.0.duration.",
         "columns.machine = path": "columns.machine: String should match",
         "environment.versions = nested list": "environment.versions: Input should be a valid dict",
+        "spec.prompts.0 = missing": "trial.json: prompt 1 is none of the trial's prompts",
+        "origin.columns.machine = path": "spec.json: columns.machine: String should match",
+        "origin = missing": "spec.json: 'origin' is missing",
+        "execution.window_s = inf": "executions.jsonl: line 1: execution.window_s: Input should be",
         "plan.setups = empty list": "setups: Tuple should have at least 1 item",
         "plan.created_at = no date": "created_at: ",
         "plan.repeats = 2**63": "repeats: Input should be less than",
@@ -141,6 +145,28 @@ def test_a_few_of_all_cases_through_every_verb(base: Path) -> None:
     ]
     found = [fault for case in cases for fault in hostile.faults(case, base, quick(base))]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("file", "what"),
+    [
+        *((file, "a pipe") for file in ("reviews.jsonl", "sweeps/", ".slurm.jsonl", ".tune.lock")),
+        *((file, "a link to itself") for file in ("reviews.jsonl", "sweeps/", "/trial.json")),
+    ],
+)
+def test_what_would_never_end_is_not_waited_for(base: Path, file: str, what: str) -> None:
+    cases = [c for c in hostile.file_cases(base) if file in c.name and c.name.endswith(what)]
+    assert cases
+    assert hostile.faults(cases[0], base, quick(base)) == []
+
+
+@pytest.mark.parametrize("folder", [".", "sweeps", "cpu/", "imported"])
+def test_names_that_are_not_utf_8_and_links_to_themselves_beside_files(
+    base: Path, folder: str
+) -> None:
+    cases = [case for case in hostile.folder_cases(base) if case.file.startswith(folder)]
+    assert len(cases) >= 3
+    assert [fault for case in cases[:3] for fault in hostile.faults(case, base, quick(base))] == []
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.dataset.imported import read_left_out
+from orchestrator.dataset.imported import LeftOut, read_left_out, write_left_out
 from orchestrator.dataset.parquet import read_parquet
 from orchestrator.dataset.paths import DataSetPaths
 from tests.commandline import Outcome
@@ -222,6 +222,30 @@ def test_left_out_rows_are_all_in_a_file_and_none_hides_another(
     paths.left_out.write_text("a,b\n1,2\n")
     broken = call("validate", "--out", str(paths.root))
     assert (broken.code, "isn't a list of left-out rows" in broken.out) == (3, True)
+
+
+def test_no_left_out_cell_is_a_formula_and_what_was_is_read_again(paths: DataSetPaths) -> None:
+    texts = ("=1+1", "+1", "-1", "@A1", "\t=1", "a =1", "'a", "")
+    items = [
+        LeftOut(source=text, line=None, reason=text, found=text, copy_path=text) for text in texts
+    ]
+    write_left_out(paths, items)
+    with paths.left_out.open(newline="") as stream:
+        for row in csv.DictReader(stream):
+            assert not any(cell.startswith(("=", "+", "-", "@", "\t")) for cell in row.values())
+    assert {item.found for item in read_left_out(paths)} == set(texts)
+    before = paths.left_out.read_bytes()
+    write_left_out(paths, read_left_out(paths))
+    assert paths.left_out.read_bytes() == before
+
+
+def test_left_out_lines_of_one_place_have_an_order(paths: DataSetPaths) -> None:
+    copies = [f"emissions_{number}.csv" for number in range(10, 40)]
+    write_left_out(
+        paths,
+        [LeftOut(source="a", line=1, reason="r", found="f", copy_path=copy) for copy in copies],
+    )
+    assert [item.copy_path for item in read_left_out(paths)] == copies
 
 
 def test_links_and_other_names_are_named(

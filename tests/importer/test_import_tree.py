@@ -322,6 +322,17 @@ def test_levels_that_the_folders_dont_have(
         assert call("import", str(below), "--out", str(paths.root), "--machine", name).code == 2
 
 
+def test_a_refused_import_leaves_no_new_folder(
+    tmp_path: Path, call: Callable[..., Outcome]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "mine").mkdir()
+    out = tmp_path / "mine" / "new" / "newer" / "set"
+    done = call("import", str(tmp_path / "empty"), "--out", str(out))
+    assert (done.code, "holds no emissions.csv" in done.err) == (2, True)
+    assert not list((tmp_path / "mine").iterdir())
+
+
 def test_what_is_no_tree_of_codecarbon(
     old: Path, paths: DataSetPaths, call: Callable[..., Outcome], tmp_path: Path
 ) -> None:

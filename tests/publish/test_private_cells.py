@@ -135,6 +135,45 @@ def test_again_removes_no_more_and_the_original_isnt_imported_again(
     assert (copy_of(paths).read_bytes(), paths.provenance.read_bytes()) == content
 
 
+@pytest.mark.parametrize("change", ["grown", "gone"])
+def test_what_comes_back_with_another_import_is_told_and_not_published(
+    paths: DataSetPaths, tmp_path: Path, call: Callable[..., Outcome], change: str
+) -> None:
+    source = tmp_path / "found"
+    text = HEAD + ROWS
+    arguments = ("import", str(source), "--out", str(paths.root), *LEVELS)
+    call("publish", "--out", str(paths.root), "--remove-private")
+    columns = list(read_provenance(paths)[0].removed)
+    assert {"hostname", "latitude", "lines that can't be read"} < set(columns)
+    if change == "grown":
+        text += "2024-03-01T10:11:00,l5,10.0,0.0004,p,,,,\n"
+        (source / "emissions.csv").write_text(text)
+    else:
+        copy_of(paths).unlink()
+    at = "imported/pc/m/s/u/emissions.csv"
+    dry = json.loads(call(*arguments, "--json", "--dry-run").out)
+    assert dry["removed_before"] == {"pc/m/s/u/emissions.csv": columns}
+    done = call(*arguments)
+    told = f"{at}: holds again what was removed as private ({', '.join(columns)})"
+    assert f"{told}; `orchestrator publish --remove-private` removes it" in done.out
+    assert not (paths.imports / "pc/m/s/u/emissions_2.csv").exists()
+    assert copy_of(paths).read_text() == text, "what was imported is whole"
+    # whatever the scan finds or is told to ignore: another machine doesn't know the names of this
+    accept = [word for rule in ("coordinates", "e_mail", "host_name", "own_name", "path",
+        "user_name") for word in ("--accept", rule)]  # fmt: skip
+    refused = call("publish", "--out", str(paths.root), *accept)
+    assert (refused.code, f"error: {at}: holds again what was removed" in refused.out) == (3, True)
+    assert "--remove-private removes it from the copies" in refused.out
+    # an import of the same again changes nothing of it
+    assert "removed as private" not in call(*arguments).out
+    assert call("publish", "--out", str(paths.root), "--check").code == 3
+    assert call("publish", "--out", str(paths.root), "--remove-private").code == 0
+    assert "45.46427" not in copy_of(paths).read_text()
+    (entry,) = read_provenance(paths)
+    assert (list(entry.removed), entry.original_sha256) == (columns, bytes_sha256(text.encode()))
+    assert call("publish", "--out", str(paths.root)).code == 0
+
+
 def test_after_a_crash_the_same_command_ends_it(
     paths: DataSetPaths, call: Callable[..., Outcome]
 ) -> None:

@@ -18,9 +18,9 @@ from orchestrator.dataset.verdicts import (
     Decision,
     Verdict,
     append_decision,
-    text_sha256,
     write_verdicts,
 )
+from orchestrator.nouns import text_sha256
 from orchestrator.review.review_queue import Item, Queue
 from orchestrator.review.review_server import ReviewServer, serve
 from tests import builders

@@ -1,4 +1,4 @@
-"""A private Ray that doesn't start."""
+"""A Ray that doesn't start."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from orchestrator.errors import TryAgainError
+from orchestrator.errors import TryAgainError, UserError
 from orchestrator.tune import session
 from orchestrator.tune.session import ray_session
 
@@ -41,3 +41,18 @@ def test_a_ray_that_does_not_start_is_one_sentence_and_leaves_nothing(
     assert "MY_SECRET" not in seen
     assert os.environ["MY_SECRET"] == "planted"
     assert list(base.iterdir()) == []
+
+
+@pytest.mark.parametrize("address", [None, "127.0.0.1:1"])
+def test_a_working_folder_that_ray_cannot_name_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str | None
+) -> None:
+    folder = tmp_path / os.fsdecode(b"perch\xe9")
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(ray, "init", lambda **_flags: pytest.fail("Ray was started"))
+    with (
+        pytest.raises(UserError, match="its name isn't in the encoding of the locale"),
+        ray_session(address, 0),
+    ):
+        pass
