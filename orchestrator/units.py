@@ -64,6 +64,11 @@ def duration(seconds: float | None) -> str:
     return f"{value:.{decimals}f}".removesuffix(".0") + f" {unit}"
 
 
+def percent(share: float) -> str:
+    """A share from 0 to 1 in whole percent: '73 %'."""
+    return f"{100 * share:.0f} %"
+
+
 def plural(n: int, noun: str) -> str:
     """A number with its noun, in the plural unless it is one: '1 error', '2,000 errors'.
 

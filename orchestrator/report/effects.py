@@ -197,6 +197,9 @@ def _effect(model: Model, name: str, outcome: Outcome) -> Effect:
     axis_ = model.axes[name]
     if axis_ is None:
         return Effect(name, outcome, None, note="it has one value only")
+    if model.free < LEAST_FREE:
+        why = f"{model.n_points} configurations are too few beside what else differed"
+        return Effect(name, outcome, None, note=why, halves=axis_.halves)
     found = model.difference(name)
     if found is None:
         why = "its effect can't be separated from the others' in this design"
@@ -271,6 +274,9 @@ class Model:
             waiting[""] = higher
         self._n_chosen = 0
         self._choose(waiting)
+        self.n_points = len(table)
+        self.free = self._free(self._n_chosen)
+        """Degrees of freedom of the noise."""
         self._fit = self._fitted(self._columns)
 
     def _add(self, of: str, column: Any) -> bool:
@@ -324,15 +330,14 @@ class Model:
         from scipy.stats import t
 
         one = self.axes[name]
-        free = self._free(self._n_chosen)
-        if one is None or name not in self._separable or free < LEAST_FREE:
+        if one is None or name not in self._separable or self.free < LEAST_FREE:
             return None
         design = np.column_stack(self._columns)
         upper, lower = design[one.in_upper], design[one.counts & ~one.in_upper]
         contrast = (upper.mean(axis=0) - lower.mean(axis=0)) * [of == name for of in self._of]
         variance = float(contrast @ self._fit.normalized_cov_params @ contrast)
-        error = math.sqrt(self._fit.ssr / free * variance)
-        quantile = float(t.ppf((1 + CONFIDENCE) / 2, free))
+        error = math.sqrt(self._fit.ssr / self.free * variance)
+        quantile = float(t.ppf((1 + CONFIDENCE) / 2, self.free))
         return float(contrast @ self._fit.params), quantile * error
 
 

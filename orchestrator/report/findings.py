@@ -23,7 +23,7 @@ from orchestrator.report.effects import (
     value_range,
 )
 from orchestrator.report.execution_frame import Data, energy_rows
-from orchestrator.units import energy, number, plural
+from orchestrator.units import energy, number, percent, plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,7 +127,7 @@ def _effect_sentence(whole: Effect, rest: Effect) -> str:
             f"{whole.text()}. {_share_of_length(rest)}"
         )
     if whole.within(MARGIN):
-        known = f"has no effect of {MARGIN:.0%} or more on an answer's energy"
+        known = f"has no effect of {percent(MARGIN)} or more on an answer's energy"
     else:
         known = "may or may not matter: its effect can't be distinguished from chance"
     sentence = f"{name} {known}, {whole.text()} from {lower} to {upper}."
@@ -140,8 +140,8 @@ def _share_of_length(rest: Effect) -> str:
         return f"At equal length its effect is not known: {rest.note}."
     if rest.within(MARGIN):
         return (
-            f"The answers' length explains this: at equal length any effect is below {MARGIN:.0%}, "
-            f"{rest.text()}."
+            "The answers' length explains this: at equal length any effect is below "
+            f"{percent(MARGIN)}, {rest.text()}."
         )
     if rest.clear:
         return f"At equal length it is {rest.text()}."
@@ -155,7 +155,7 @@ def _quality(data: Data) -> Iterator[str]:
         return
     n_usable = int(judged["usable"].astype(bool).sum())
     share = n_usable / len(judged)
-    yield f"{n_usable:,} of {plural(len(judged), 'answer')} are usable ({share:.0%})."
+    yield f"{n_usable:,} of {plural(len(judged), 'answer')} are usable ({percent(share)})."
     for effect in data.effects[USABLE]:
         if effect.clear:
             yield (
@@ -173,7 +173,7 @@ def _waste(data: Data) -> Iterator[str]:
     if wasted is None or whole is None:
         return
     share = wasted.counted_energy_j / whole.counted_energy_j
-    text = f"{share:.0%} of the energy of evaluated answers went into unusable ones"
+    text = f"{percent(share)} of the energy of evaluated answers went into unusable ones"
     if n_usable:
         text += f"; with it, a usable answer took {energy(whole.counted_energy_j / n_usable)}"
     yield f"{text}."
@@ -209,7 +209,7 @@ def _advice_on(whole: Effect, usable: Effect) -> Iterator[str]:
         if change[1] > -QUALITY_MARGIN:
             saved = 1 - min(_value(whole), 1 / _value(whole))
             yield (
-                f"Set {whole.parameter} to {_half(whole, better)}: {saved:.0%} less energy an "
+                f"Set {whole.parameter} to {_half(whole, better)}: {percent(saved)} less energy an "
                 f"answer, and usable answers change by {points_text(change)}, so that a loss of "
                 f"{100 * QUALITY_MARGIN:.0f} points or more is ruled out."
             )
@@ -217,7 +217,8 @@ def _advice_on(whole: Effect, usable: Effect) -> Iterator[str]:
         better = 1 if _value(usable) > 0 else 0
         yield (
             f"Set {whole.parameter} to {_half(whole, better)}: usable answers change by "
-            f"{points_text(_towards(usable, better))}, at the same energy (within {MARGIN:.0%})."
+            f"{points_text(_towards(usable, better))}, at the same energy (within "
+            f"{percent(MARGIN)})."
         )
 
 

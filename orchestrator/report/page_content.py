@@ -19,7 +19,7 @@ from orchestrator.nouns import ANCHOR, columns_of
 from orchestrator.report.effects import LEAST_POINTS, value_range
 from orchestrator.report.execution_frame import Data, energy_rows
 from orchestrator.report.sweep_cost import CostPart
-from orchestrator.units import duration, energy, number, plural
+from orchestrator.units import duration, energy, number, percent, plural
 from orchestrator.unknowns import known
 
 if TYPE_CHECKING:
@@ -42,11 +42,6 @@ class Table:
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
-
-
-def percent(share: float) -> str:
-    """A share from 0 to 1 in whole percent."""
-    return f"{100 * share:.0f} %"
 
 
 def headline(data: Data) -> list[tuple[str, str, str]]:

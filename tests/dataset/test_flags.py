@@ -169,7 +169,14 @@ def test_what_readers_do_with_a_flag_follows_its_row() -> None:
         if flag.rerun:
             rerun.add(name)
     assert (left_out, doubtful, rerun) == (LEFT_OUT, DOUBTFUL, RERUN)
-    assert left_out == {"throttled", "foreign_load", "new_lengths"}
+    assert left_out == {
+        "throttled",
+        "foreign_load",
+        "new_lengths",
+        "meter_disagreement",
+        "window_mismatch",
+        "drift",
+    }
     assert rerun <= doubtful
 
 

@@ -74,7 +74,7 @@ def test_advice_saves_energy_only_where_a_loss_of_quality_is_ruled_out() -> None
     safe = texts(evaluated(frame, pd.Series(0.9, frame.index)), "advice")
     assert len(safe) == 1
     assert safe[0].startswith("Set temperature to 0.0")
-    assert "% less energy an answer" in safe[0]
+    assert " % less energy an answer" in safe[0]
     risky = texts(evaluated(frame, 0.2 + 0.4 * frame["temperature"]), "advice")
     assert len(risky) == 1
     assert risky[0].startswith("What to set can't be told")
@@ -99,11 +99,11 @@ def test_quality_and_waste_are_counted() -> None:
     frame = executions(Truth(), 1)
     usable = frame["prompt_number"] > 1
     data = data_of(frame.assign(usable=usable))
-    assert texts(data, "quality")[0] == "480 of 600 answers are usable (80%)."
+    assert texts(data, "quality")[0] == "480 of 600 answers are usable (80 %)."
     answers = data.answers
     wasted = answers.loc[answers["discarded"], "counted_energy_j"].sum()
     share = wasted / answers["counted_energy_j"].sum()
-    assert texts(data, "waste")[0].startswith(f"{share:.0%} of the energy")
+    assert texts(data, "waste")[0].startswith(f"{100 * share:.0f} % of the energy")
 
 
 def test_nothing_measured_says_nothing() -> None:
