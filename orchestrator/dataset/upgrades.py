@@ -7,7 +7,9 @@ values. A file that was written by a newer version than this program's is refuse
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.dataset.energy import (
     GPU_ENERGIES,
@@ -17,13 +19,13 @@ from orchestrator.dataset.energy import (
     energy_rel_uncertainty,
 )
 from orchestrator.dataset.parquet import SEPARATOR, arrow_schema, table_version
-from orchestrator.dataset.reading import NOT_AS_WRITTEN, list_in, reason_of
+from orchestrator.dataset.reading import NOT_AS_WRITTEN, first_fault, list_in, reason_of
 from orchestrator.dataset.schema import SCHEMA_VERSION, ExecutionRow
 from orchestrator.nouns import ERROR_KINDS, STATUSES
-from orchestrator.nouns.bounds import LARGEST
 from orchestrator.unknowns import product, quotient
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
 
@@ -123,7 +125,7 @@ def _check_values(frame: pd.DataFrame) -> None:
     """Raise ValueError naming a column that holds what no trial's file may hold.
 
     A table is derived, so it is read without the models. Its types are those of the schema, and its
-    numbers such as can be added and divided.
+    numbers within the bounds of the models.
     """
     import pyarrow as pa
 
@@ -133,19 +135,34 @@ def _check_values(frame: pd.DataFrame) -> None:
         column = frame[field.name]
         if not field.nullable and column.isna().any():
             raise ValueError(f"{field.name}: is null, which it never is")
-        # a time would pass for a number
-        is_time = pa.types.is_timestamp(field.type)
+        # Arrow would take a time for a number, and a number for a truth value
+        kinds = {pa.timestamp("ms", tz="UTC"): "M", pa.bool_(): "bO"}.get(field.type, "biufO")
         try:
-            if (column.dtype.kind == "M") != is_time and column.notna().any():
-                raise TypeError("one of both is a time")  # noqa: TRY301 - told as those below
+            if column.dtype.kind not in kinds and column.notna().any():
+                raise TypeError(column.dtype)  # noqa: TRY301 - told as those below
             values = pa.Array.from_pandas(column, type=field.type)
         except (pa.ArrowException, ValueError, TypeError) as error:
             raise ValueError(f"{field.name}: holds other values than {field.type}") from error
-        if pa.types.is_floating(field.type) and not (column.dropna().abs() <= LARGEST).all():
-            raise ValueError(f"{field.name}: holds a number beyond {LARGEST:g}")
+        if field.type in (pa.float64(), pa.int64()):
+            _check_bounds(field.name, values.drop_null().to_numpy(zero_copy_only=False))
         known = KNOWN.get(field.name)
         if known is not None and (strange := sorted(set(values.unique().to_pylist()) - known)):
             raise ValueError(f"{field.name}: holds {strange[0]!r}")
+
+
+def _check_bounds(name: str, numbers: np.ndarray[Any, Any]) -> None:
+    """Raise ValueError where a column's numbers are beyond the bounds of its field."""
+    field = ExecutionRow.model_fields[name]
+    annotation: Any = Annotated[(field.annotation, *field.metadata)]
+    number_type: TypeAdapter[Any] = TypeAdapter(annotation)
+    # a field takes a range of numbers, of which it may leave out those next to 0
+    parts = [part for part in (numbers, numbers[numbers > 0]) if part.size]
+    try:
+        for part in parts:
+            number_type.validate_python(part.min().item())
+            number_type.validate_python(part.max().item())
+    except ValidationError as error:
+        raise ValueError(f"{name}: {first_fault(error)}") from error
 
 
 # --- version 1 -> 2 -------------------------------------------------------------------------

@@ -53,6 +53,13 @@ def test_any_bytes_are_records_and_none_is_lost(data: bytes) -> None:
         assert table.encoded(record.raw for record in table.records) == data
 
 
+def test_a_record_of_more_cells_than_any_table_has_is_a_fault() -> None:
+    table = read_delimited(b"a,b\n1,2\n" + b"," * 20_000 + b"\n3,4\n" + b'"x",' * 20_000 + b"\n")
+    found = [(len(record.cells), record.fault) for record in table.records]
+    too_many = (0, "has more than 10,000 cells")
+    assert found == [(2, ""), (2, ""), too_many, (2, ""), too_many]
+
+
 def faults(data: bytes) -> list[tuple[int, bool]]:
     """(line, whether it can't be read) of each record."""
     return [(record.line, bool(record.fault)) for record in read_delimited(data).records]

@@ -785,3 +785,31 @@ def test_a_table_without_a_new_column_gets_its_default(paths: DataSetPaths) -> N
     table = read_parquet(paths.executions).drop_columns(["offload_fraction", "synthetic"])
     frame = upgraded_table("executions.parquet", table)
     assert (frame["offload_fraction"][0], frame["synthetic"][0]) == (0.0, False)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "says"),
+    [
+        ("energy_j", pa.array([5e-324]), "energy_j: must be 0 or at least 1e-30"),
+        ("energy_j", pa.array([float("inf")]), "energy_j: Input should be less than or equal to"),
+        ("pue", pa.array([-1.0]), "pue: Input should be greater than or equal to"),
+        ("n_new_tokens", pa.array([-1]), "n_new_tokens: Input should be greater than or equal to"),
+        ("top_p", pa.array([1e300]), "top_p: Input should be less than or equal to"),
+        ("synthetic", pa.array([float("inf")]), "synthetic: holds other values than bool"),
+        ("usable", pa.array(["x"]), "usable: holds other values than bool"),
+        ("usable", pa.array([1]), "usable: holds other values than bool"),
+        ("started_at", pa.array([1]), "started_at: holds other values than timestamp"),
+        ("status", pa.array([None], pa.string()), "status: is null, which it never is"),
+    ],
+)
+def test_a_table_that_holds_what_no_trial_can_is_told(
+    paths: DataSetPaths, column: str, values: pa.Array, says: str
+) -> None:
+    spec = builders.spec(prompts=builders.prompts(["A prompt."]))
+    builders.seal_trial(paths, spec, [builders.measured(1, of=spec)])
+    rebuild(paths)
+    table = read_parquet(paths.executions)
+    assert len(upgraded_table("executions.parquet", table)) == 1
+    changed = table.set_column(table.column_names.index(column), column, values)
+    with pytest.raises(ValueError, match=says):
+        upgraded_table("executions.parquet", changed)
