@@ -146,8 +146,8 @@ def _flag_warnings(data: Data) -> list[str]:
         n = plural(counts[SESSION_DRIFT], "execution")
         lines.append(
             f"{n} ran in sessions whose anchors moved by more than {percent(MOST_DRIFT)}: absolute "
-            "figures may be off by as much. Run the same `orchestrator tune` with "
-            "--rerun flagged when nothing else uses the machine."
+            "figures may be off by as much. Measure again in another data set (--out) when nothing "
+            "else uses the machine."
         )
     n_failed = int((frame["status"] != "ok").sum())
     if n_failed:

@@ -122,7 +122,7 @@ def test_few_configurations_say_what_to_run_instead_of_effects() -> None:
     ("columns", "told"),
     [
         ({"session_id": "s1"}, "--repeats 2"),
-        ({"warning_flags": "session_drift"}, "--rerun flagged"),
+        ({"warning_flags": "session_drift"}, "(--out)"),
         ({"warning_flags": "window_mismatch"}, "--with-left-out"),
         ({"status": "failed"}, "--rerun failed"),
     ],
