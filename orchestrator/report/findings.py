@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from orchestrator.dataset.energy import energy_name
 from orchestrator.dataset.gross_energy import gross_energy
 from orchestrator.report.effects import (
     AT_EQUAL_LENGTH,
@@ -89,12 +88,13 @@ def findings(data: Data) -> list[Finding]:
 
 def _cost(answers: pd.DataFrame) -> Iterator[str]:
     """What an answer and a token take: a sentence for each thing that was measured."""
-    for basis, some in answers.groupby("energy_basis", sort=True):
+    for _, some in answers.groupby("energy_basis", sort=True):
         joules = some["counted_energy_j"]
         low, middle, high = (float(joules.quantile(q)) for q in (0.25, 0.5, 0.75))
         per_token = some["energy_per_token_j"].median()
+        measured = gross_energy(energy_rows(some)).of_basis[0].name
         yield (
-            f"An answer took {energy(middle)} ({energy_name(str(basis))}; the middle half "
+            f"An answer took {energy(middle)} ({measured}; the middle half "
             f"{energy(low)} to {energy(high)}), and {number(float(per_token))} J a new token: "
             f"medians of {plural(len(some), 'answer')}."
         )
@@ -131,6 +131,9 @@ def _effect_sentence(whole: Effect, rest: Effect) -> str:
     else:
         known = "may or may not matter: its effect can't be distinguished from chance"
     sentence = f"{name} {known}, {whole.text()} from {lower} to {upper}."
+    if rest.within(MARGIN):
+        small = f"At equal length it has no effect of {percent(MARGIN)} or more, {rest.text()}."
+        return f"{sentence} {small}"
     return f"{sentence} {_share_of_length(rest)}" if rest.clear else sentence
 
 
