@@ -374,7 +374,7 @@ def _trial(path: Path, content: Any) -> None:
 
 def _plan(path: Path, content: Any) -> None:
     """Write a plan with a hash that fits, if it can have one."""
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, KeyError):
         content["sha256"] = digest(content["plan"], 64)
     path.write_text(json.dumps(content))
 
