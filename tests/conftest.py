@@ -39,10 +39,12 @@ def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def default_signals() -> Iterator[None]:
     """Signals as a terminal's shell leaves them.
 
-    Under nohup SIGHUP is ignored, here and in every process that is started here.
+    Under nohup SIGHUP is ignored, here and in every process that is started here; in the background
+    of a script SIGINT is.
     """
     numbers = (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1)
     before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

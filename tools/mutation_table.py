@@ -410,7 +410,7 @@ MUTATIONS = (
         "flagged-rows-kept",
         "rows with a flag of that severity enter no effect",
         "orchestrator/report/execution_frame.py",
-        'frame["measured"] & ~left_out',
+        'frame["measured"] & (with_left_out | ~frame["left_out"])',
         'frame["measured"]',
         ("tests/report/test_page.py::test_throttled_executions_are_counted_but_in_no_effect",),
     ),

@@ -275,7 +275,7 @@ def _override_ray() -> None:
 
     ray._private.worker.print_to_stdstream = lambda *_arguments, **_options: None  # noqa: SLF001
     ray._private.utils.set_sigterm_handler = lambda _handler: None  # noqa: SLF001
-    ray._private.utils.get_entrypoint_name = lambda: "orchestrator"  # noqa: SLF001
+    ray._private.utils.get_entrypoint_name = lambda: "orchestrator tune"  # noqa: SLF001
     own_session = functools.partial(subprocess.Popen, start_new_session=True)
     ray._private.services.ConsolePopen = own_session  # noqa: SLF001
 
