@@ -93,11 +93,14 @@ const COLUMNS = [
   ["kept", row => row.kept / row.executions, row => row.kept + "/" + row.executions, true],
   ["J/token", row => row.per_token, row =>
     figure(row.per_token) + (row.uncertainty === null ? "" : " ± " + figure(row.uncertainty, 2)), true],
-  ["J per usable answer", row => row.per_usable, row => figure(row.per_usable), true],
+  ["J per usable answer", row => row.per_usable, row => figure(row.per_usable) +
+    (row.least === null ? "" : " (" + figure(row.least) + " to " + figure(row.most) + ")"), true],
   ["usable", row => row.judged ? row.usable / row.judged : null, row =>
     row.judged ? row.usable + "/" + row.judged : "", true],
   ["quality", row => row.quality, row => row.quality === null ? "" : row.quality.toFixed(2), true],
 ];
+const FRONT = ["best", row => row.front ? 0 : 1, row => row.front ? "yes" : "", false];
+const COLUMNS_OF = { configurations: [...COLUMNS, FRONT], trials: COLUMNS };
 
 function compared(a, b) {
   if (a === null || b === null) return (a === null) - (b === null); // the unknown ones last
@@ -117,7 +120,7 @@ function table(kind) {
   function shown(row) {
     if (row.tr) return row.tr;
     row.tr = element("tr");
-    for (const [head, , content, isNumber] of COLUMNS) {
+    for (const [head, , content, isNumber] of COLUMNS_OF[kind]) {
       const cell = element("td", undefined, isNumber ? "n" : head === "no." ? "name" : "");
       cell.append(content(row));
       row.tr.append(cell);
@@ -141,7 +144,7 @@ function table(kind) {
     const values = ["max_length", "top_p", "top_k", "temperature"].map(key => key + " " + figure(row[key]));
     row.line = [...texts, ...values, ...reasons].join(" ").toLowerCase();
   }
-  for (const [head, key, , isNumber] of COLUMNS) {
+  for (const [head, key, , isNumber] of COLUMNS_OF[kind]) {
     const cell = element("th", undefined, isNumber ? "n" : "");
     cell.scope = "col";
     const button = element("button", head);

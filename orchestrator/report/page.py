@@ -47,7 +47,8 @@ from orchestrator.yaml_files import printable
 HERE = Path(__file__).parent
 ROW_KEYS = (
     "word", "why", "name", "text", *PLACE, *PARAMETERS, "kept", "executions",
-    "per_token", "uncertainty", "per_usable", "usable", "judged", "quality",
+    "per_token", "uncertainty", "per_usable", "least", "most", "usable", "judged", "quality",
+    "front",
 )  # fmt: skip
 """What the page's script gets of a row of trials or configurations, in this order."""
 
@@ -215,7 +216,8 @@ def _rows(data: Data, folder: Path | None) -> dict[str, object]:
             *(row.first[name] for name in (*PLACE, *PARAMETERS)),
             row.n_kept, row.n_executions,
             *map(_short_number, (per_token, uncertainty, row.energy_per_usable_j)),
-            row.n_usable, row.n_judged, _short_number(row.quality),
+            *map(_short_number, row.per_usable_interval_j or (None, None)),
+            row.n_usable, row.n_judged, _short_number(row.quality), row.on_front,
         ]  # fmt: skip
 
     rows = {

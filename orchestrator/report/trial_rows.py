@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from orchestrator.dataset.energy import TOTAL_ENERGY
 from orchestrator.dataset.flags import DOUBTFUL, FLAGS
 from orchestrator.dataset.gross_energy import gross_energy
 from orchestrator.nouns import PARAMETERS
+from orchestrator.report.configurations import front
+from orchestrator.report.effects import CONFIDENCE
 from orchestrator.report.execution_frame import ENERGY_COLUMNS, Data
 from orchestrator.units import plural
 from orchestrator.unknowns import mean_of_known, quotient
@@ -50,10 +52,15 @@ class TrialRow:
     """Of the kept executions together; None where one is unknown, as those of models are."""
     energy_per_usable_j: float | None
     """What all ok executions took over the number of usable texts; None without a usable one."""
+    per_usable_interval_j: tuple[float, float] | None
+    """Its 95 % interval, by that of the share of usable texts; None where one isn't judged."""
     n_usable: int
     n_judged: int
     """Texts that have a verdict."""
     quality: float | None
+    on_front: bool = False
+    """Whether no other configuration of its place is at least as good in J/token and quality, and
+    better in one."""
 
     @property
     def folder(self) -> str:
@@ -77,9 +84,42 @@ def configuration_rows(data: Data) -> list[TrialRow]:
         _row(f"{int(some[0]['config_index']):04d}", some)
         for some in _grouped(data, CONFIGURATION_KEY)
     ]
+    best = _on_front(rows)
+    marked = [replace(row, on_front=number in best) for number, row in enumerate(rows)]
     return sorted(
-        rows, key=lambda row: (row.energy_per_usable_j is None, row.energy_per_usable_j or 0.0)
+        marked, key=lambda row: (row.energy_per_usable_j is None, row.energy_per_usable_j or 0.0)
     )
+
+
+def _on_front(rows: Sequence[TrialRow]) -> set[int]:
+    """Numbers of the rows on the Pareto front of their place."""
+    import pandas as pd
+
+    known = [
+        {
+            "place": tuple(row.first[name] for name in PLACE),
+            "energy_per_token_j": row.energy_per_token_j,
+            "quality": row.quality,
+        }
+        for row in rows
+    ]
+    table = pd.DataFrame(known, columns=["place", "energy_per_token_j", "quality"])
+    table = table.dropna().astype({"energy_per_token_j": float, "quality": float})
+    fronts = [front(some) for _, some in table.groupby("place")]
+    return {number for one in fronts for number in one.index[one]}
+
+
+def _interval(
+    per_usable_j: float | None, n_usable: int, n_judged: int, n_ok: int
+) -> tuple[float, float] | None:
+    """The 95 % interval of joules per usable answer: that of the share of usable ones (Wilson)."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    if per_usable_j is None or n_judged < n_ok:
+        return None
+    lower, upper = proportion_confint(n_usable, n_ok, alpha=1 - CONFIDENCE, method="wilson")
+    share = n_usable / n_ok
+    return per_usable_j * share / float(upper), per_usable_j * share / float(lower)
 
 
 def _grouped(data: Data, key: Sequence[str]) -> list[list[dict[str, Any]]]:
@@ -131,6 +171,7 @@ def _row(name: str, executions: list[dict[str, Any]]) -> TrialRow:
         energy_per_token_j=energy_per_token_j,
         energy_rel_uncertainty=energy_rel_uncertainty,
         energy_per_usable_j=energy_per_usable_j,
+        per_usable_interval_j=_interval(energy_per_usable_j, n_usable, len(judged), len(ok)),
         n_usable=n_usable,
         n_judged=len(judged),
         quality=mean_of_known(one["quality"] for one in ok),

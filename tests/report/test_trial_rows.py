@@ -29,6 +29,27 @@ def test_the_figures_of_a_trial_by_hand() -> None:
     assert first.folder == "gpu/smollm2/latinHypercubeSampling/fantasyWorld/0000-r1"
 
 
+def test_the_price_has_the_interval_of_the_share_of_usable_texts() -> None:
+    _, second = trial_rows(data_of(frame()))
+    assert second.per_usable_interval_j is not None
+    # 1 of 2 usable: Wilson's 95 % interval is 9.45 to 90.55 %, of 100 J each
+    assert second.per_usable_interval_j == pytest.approx((110.4, 1058), rel=1e-3)
+    half_judged = frame().assign(usable=[True, None, True, None])
+    assert [row.per_usable_interval_j for row in trial_rows(data_of(half_judged))] == [None] * 2
+
+
+def test_the_best_configurations_are_beaten_in_neither() -> None:
+    some = executions(Truth(), 0, points=4, prompts=1, use_cases=1).assign(
+        gpu_energy_counter_j=[100.0, 120.0, 150.0, 90.0],
+        n_new_tokens=50,
+        quality=[0.8, 0.7, 0.9, None],
+        usable=True,
+    )
+    rows = {row.name: row.on_front for row in configuration_rows(data_of(some))}
+    assert rows == {"0000": True, "0001": False, "0002": True, "0003": False}
+    assert not any(row.on_front for row in trial_rows(data_of(some)))
+
+
 def test_nothing_usable_and_nothing_judged_have_no_price() -> None:
     rows = trial_rows(data_of(frame().assign(usable=False)))
     assert [row.energy_per_usable_j for row in rows] == [None, None]
