@@ -88,7 +88,7 @@ def _session(records: list[TrialRecord]) -> Session:
         relative_spread=_relative_spread(anchors_j),
         net_energy_per_token_j=mean_of_known(net_j),
         net_relative_spread=_relative_spread(net_j),
-        drift=anchors_j[-1] / anchors_j[0] - 1 if len(anchors_j) > 1 else None,
+        drift=_drift(anchors_j),
         baseline_w=newest.power_w if newest else None,
     )
 
@@ -101,9 +101,15 @@ def _net_energy_per_token_j(anchor: Anchor) -> float | None:
     return (anchor.energy_j - idle_j) / anchor.n_new_tokens
 
 
+def _drift(anchors_j: list[float]) -> float | None:
+    """The last anchor over the first, less 1; None of fewer than two, or where the first is 0."""
+    ratio = quotient(anchors_j[-1], anchors_j[0]) if len(anchors_j) > 1 else None
+    return None if ratio is None else ratio - 1
+
+
 def _relative_spread(values: list[float]) -> float | None:
-    """Standard deviation over mean; None of fewer than two values."""
-    return stdev(values) / mean(values) if len(values) > 1 else None
+    """Standard deviation over mean; None of fewer than two values, or where the mean is 0."""
+    return quotient(stdev(values), mean(values)) if len(values) > 1 else None
 
 
 def _anchors(records: list[TrialRecord]) -> list[Anchor]:

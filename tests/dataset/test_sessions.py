@@ -54,6 +54,15 @@ def test_one_anchor_tells_no_drift_and_none_tell_nothing() -> None:
     assert none.energy_per_token_j is None
 
 
+def test_anchors_of_no_energy_tell_neither_drift_nor_spread() -> None:
+    """As a counter that stands still gives."""
+    [session] = sessions_of([trial(0, (0.0, 0), (0.0, 1))])
+    assert (session.drift, session.relative_spread) == (None, None)
+    [session] = sessions_of([trial(0, (0.0, 0), (100.0, 1))])
+    assert session.drift is None
+    assert session.relative_spread == pytest.approx(2**0.5)
+
+
 def test_trials_without_a_session_or_a_gpu_have_no_figures() -> None:
     assert sessions_of([trial(0, session=None), trial(0, gpu=None)]) == []
 
