@@ -11,7 +11,7 @@ from orchestrator.nouns.bounds import Count, Fact, FolderName, Number, Real, Who
 
 
 class Quantization(Noun):
-    """The whole bitsandbytes record; two records that differ anywhere never share a config hash."""
+    """How weights are quantized; two records that differ anywhere never share a config hash."""
 
     name: str
     bits: Count | None
@@ -23,6 +23,7 @@ class Quantization(Noun):
 QUANTIZATIONS = {
     "nf4": Quantization(name="nf4", bits=4, quant_type="nf4", double_quant=True),
     "fp4": Quantization(name="fp4", bits=4, quant_type="fp4", double_quant=False),
+    "int4": Quantization(name="int4", bits=4, quant_type="int4"),
     "int8": Quantization(name="int8", bits=8, int8_threshold=6.0),
     "none": Quantization(name="none", bits=None),
 }
