@@ -15,7 +15,7 @@ from orchestrator.nouns import DOMAIN, PARAMETERS
 if TYPE_CHECKING:
     import pandas as pd
 
-CIRCUMSTANCES = (
+HOW_MEASURED = (
     "machine",
     "gpu_name",
     "model",
@@ -25,6 +25,7 @@ CIRCUMSTANCES = (
     "compute_dtype",
     "attention",
     "cache",
+    "chat_template",
     "length_mode",
     "batch_size",
     "offload_fraction",
@@ -32,9 +33,9 @@ CIRCUMSTANCES = (
     "n_parallel",
     "energy_basis",
     "cpu_method",
-    "use_case",
-    "prompt_number",
 )
+"""Columns that tell what was measured and how."""
+CIRCUMSTANCES = (*HOW_MEASURED, "use_case", "prompt_number")
 """Columns of the circumstances: answers that are alike in all of them share a level."""
 SESSION = "session_id"
 LEAST_OF_A_PART = 5

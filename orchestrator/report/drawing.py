@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,11 +72,15 @@ class Drawing:
         return spec | words | {"datasets": datasets}
 
 
-def in_panels(chart: Any, data: str, column: str | None) -> Any:
-    """A chart of the data of this name, with a panel for each value of `column` if there is one."""
+def in_panels(chart: Any, data: str, column: str | None, order: Sequence[str] = ()) -> Any:
+    """A chart of the data of this name, with a panel for each value of `column` if there is one.
+
+    The panels are in the order of `order`; else by the alphabet.
+    """
     if column is None:
         return chart.properties(data=alt.Data(name=data))
-    return chart.facet(alt.Facet(column, type="nominal", title=None), data=alt.Data(name=data))
+    panels = alt.Facet(column, type="nominal", title=None, sort=list(order) or "ascending")
+    return chart.facet(panels, data=alt.Data(name=data))
 
 
 def _rounded(value: object) -> object:
@@ -89,7 +93,10 @@ def _rounded(value: object) -> object:
 def sized(spec: dict[str, Any], width: float) -> dict[str, Any]:
     """A specification for a width in CSS pixels; page.js has the same function for the page."""
     layout = spec["usermeta"]
-    legend = spec["config"]["legend"] | {"columns": max(1, math.floor(width / 250))}
+    legend = spec["config"]["legend"] | {
+        "columns": max(1, math.floor(width / 370)),
+        "labelLimit": min(340, width - 30),
+    }
     config = spec["config"] | {"legend": legend}
     if layout["panels"] == 1:
         fit = {"type": "fit-x", "contains": "padding"}
@@ -112,7 +119,7 @@ def drawn(drawing: Drawing, kind: str, width_cm: float) -> bytes:
         return bytes(vl_convert.svg_to_png(svg, scale=PAPER_SCALE * PNG_PER_INCH / 72))
     if kind == "pdf":
         # vl-convert makes a point of each pixel
-        return bytes(vl_convert.svg_to_pdf(_as_on_paper(svg, "")))
+        return _in_order(bytes(vl_convert.svg_to_pdf(_as_on_paper(svg, ""))))
     return _as_on_paper(svg, "pt").encode()
 
 
@@ -124,6 +131,18 @@ def _as_on_paper(svg: str, unit: str) -> str:
         if size:
             head = head.replace(size[0], f' {name}="{float(size[1]) * PAPER_SCALE:.1f}{unit}"')
     return f"{head}>{rest}"
+
+
+_REFERENCES = re.compile(rb"(?:\n +/\w+ \d+ 0 R)+")
+"""Entries of a PDF's dictionary, a line each, that name other objects of it."""
+
+
+def _in_order(pdf: bytes) -> bytes:
+    """A PDF with the entries of its dictionaries in order, so that a chart has the same bytes.
+
+    vl-convert writes them in the order of a hash table. Each object keeps its place.
+    """
+    return _REFERENCES.sub(lambda found: b"\n".join(sorted(found[0].split(b"\n"))), pdf)
 
 
 def program() -> str:

@@ -23,7 +23,6 @@ from orchestrator.report.charts import CHARTS
 from orchestrator.report.circumstances import circumstances
 from orchestrator.report.compare import (
     Comparison,
-    comparison_sentences,
     comparison_warnings,
     ratio_table,
     setup_table,
@@ -31,6 +30,7 @@ from orchestrator.report.compare import (
 from orchestrator.report.drawing import Drawing, program
 from orchestrator.report.execution_frame import Data
 from orchestrator.report.findings import SUBJECTS, Finding, findings
+from orchestrator.report.forest_chart import pair_names, ratios_chart
 from orchestrator.report.page_content import (
     Table,
     columns_table,
@@ -91,17 +91,18 @@ def page(data: Data, source: str, folder: Path | None = None) -> str:
 
 def comparison_page(comparison: Comparison, name_a: str, name_b: str) -> str:
     """The HTML of a comparison of two data sets. Both names are for the reader."""
+    names = pair_names(comparison.matches)
     pairs = {
-        f"{match.a} | {match.b}": match.pairs for match in comparison.matches if match.same_meter
+        name: match.pairs
+        for name, match in zip(names, comparison.matches, strict=True)
+        if match.same_meter
     }
-    ratios = Section(
-        "ratios",
-        "What both measured",
-        tuple(comparison_sentences(comparison)),
-        pairs_chart(pairs),
-        ratio_table(comparison),
-    )
-    setup = Section("setup", "How they were measured", table=setup_table(comparison))
+    table = ratio_table(comparison)
+    ratios = Section("ratios", table.title, drawing=ratios_chart(comparison), table=table)
+    drawing = pairs_chart(pairs)
+    of_pairs = [Section("pairs", "Configuration by configuration", drawing=drawing)]
+    table = setup_table(comparison)
+    setup = Section("setup", table.title, table=table)
     return _rendered(
         title="Two data sets compared",
         source=f"A, {name_a}, and B, {name_b}",
@@ -109,7 +110,7 @@ def comparison_page(comparison: Comparison, name_a: str, name_b: str) -> str:
         warnings=comparison_warnings(comparison),
         findings=[],
         headline=[],
-        sections=[ratios, setup],
+        sections=[ratios, *(of_pairs if drawing else []), setup],
         rows=None,
     )
 

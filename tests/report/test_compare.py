@@ -122,7 +122,7 @@ def test_a_data_set_against_itself_is_one_measurement() -> None:
     assert comparison.n_same == len(frame)
     assert comparison.matches == ()
     assert any("one and the same measurement" in line for line in comparison_warnings(comparison))
-    assert {row[3] for row in setup_table(comparison).rows} == {""}
+    assert setup_table(comparison).rows == ()
 
 
 def test_measurements_that_both_hold_are_left_out_of_the_others() -> None:
@@ -203,9 +203,33 @@ def test_tokens_of_other_models_are_warned_of() -> None:
 
 
 def test_as_many_configurations_are_not_the_same_ones() -> None:
-    table = {row[0]: row[1:] for row in setup_table(both(rows(0), rows(0, design=1))).rows}
-    assert table["configurations"] == ("12, 0 of them in both", "12, 0 of them in both", "differs")
-    assert table["prompts"] == ("5, 5 of them in both", "5, 5 of them in both", "")
+    table = setup_table(both(rows(0), rows(0, design=1)))
+    assert ("configurations", "12, 0 of them in both", "12, 0 of them in both") in table.rows
+    assert "prompts" in table.note.partition("equal in A and B: ")[2]
+
+
+def test_the_setup_shows_what_differs_and_names_the_rest() -> None:
+    table = setup_table(both(rows(0), costlier(1.0, 0).assign(engine=None, cache="static")))
+    assert [row[0] for row in table.rows] == [
+        "quantization",
+        "engine",
+        "cache",
+        "gross energy",
+        "measured",
+    ]
+    assert ("engine", "transformers", "unknown") in table.rows
+    equal, unknown = table.note.split(" Unknown in both: ")
+    assert equal.startswith("11 rows not shown, equal in A and B: machine, gpu_name, model, ")
+    assert "attention" in unknown
+    assert "attention" not in equal, "what nobody knows may differ"
+
+
+def test_more_values_than_are_listed_are_compared_whole() -> None:
+    names = [f"case{n:02d}" for n in range(20)]
+    a = pd.concat([rows(0).iloc[:5].assign(use_case=name) for name in names])
+    b = a.assign(started_at="2027", use_case=a["use_case"].replace("case19", "case20"))
+    (row,) = [row for row in setup_table(both(a, b)).rows if row[0] == "use_case"]
+    assert row[1] == row[2], "the first six and how many more"
 
 
 def test_too_few_configurations_give_no_interval() -> None:
@@ -271,8 +295,8 @@ def test_the_verb(
         rebuild(paths)
     assert exit_code("report", "--compare", "a", "b", "--tables", "x.md") == 0
     assert "compare.html" in capsys.readouterr().out
-    assert "How they were measured" in (tmp_path / "compare.html").read_text()
-    assert "| machine | " in (tmp_path / "x.md").read_text()
+    assert "What differs in how they were measured" in (tmp_path / "compare.html").read_text()
+    assert "equal in A and B: machine, " in (tmp_path / "x.md").read_text()
     assert exit_code("report", "--compare", "a", "b", "--file", "a/executions.parquet") == 2
     assert "must end in .html" in capsys.readouterr().err
     assert (tmp_path / "a/executions.parquet").read_bytes().startswith(b"PAR1")
