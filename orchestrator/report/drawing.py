@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -145,8 +146,12 @@ def _in_order(pdf: bytes) -> bytes:
     return _REFERENCES.sub(lambda found: b"\n".join(sorted(found[0].split(b"\n"))), pdf)
 
 
+@functools.cache
 def program() -> str:
-    """The JavaScript that draws specifications in a page: Vega, Vega-Lite and Vega-Embed."""
+    """The JavaScript that draws specifications in a page: Vega, Vega-Lite and Vega-Embed.
+
+    Made once a process: it takes a second.
+    """
     import vl_convert
 
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)

@@ -124,13 +124,7 @@ def _rows(rows: Any, row: str, axis: dict[str, Any]) -> Any:
         return alt.Y(f"{row}:N", sort=names, axis=None, bandPosition=place)
 
     base = alt.Chart(height=ROW_HEIGHT * len(names)).encode(
-        tooltip=tips(
-            {"value": "B / A", "lower": "from", "upper": "to"},
-            ratio="of",
-            a="A",
-            b="B",
-            kind="says",
-        )
+        tooltip=tips({}, ratio="of", a="A", b="B", text="B / A", kind="says")
     )
     colour = alt.Color("kind:N", legend=legend).scale(domain=kinds, range=colours)
 

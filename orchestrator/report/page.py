@@ -29,11 +29,11 @@ from orchestrator.report.compare import (
 )
 from orchestrator.report.drawing import Drawing, program
 from orchestrator.report.execution_frame import Data
-from orchestrator.report.findings import SUBJECTS, Finding, findings
 from orchestrator.report.forest_chart import pair_names, ratios_chart
 from orchestrator.report.page_content import (
     Table,
     columns_table,
+    findings_by_subject,
     headline,
     tables,
     warnings,
@@ -82,7 +82,7 @@ def page(data: Data, source: str, folder: Path | None = None) -> str:
         source=source,
         circumstances=circumstances(data),
         warnings=warnings(data),
-        findings=_by_subject(findings(data)),
+        findings=findings_by_subject(data),
         headline=headline(data),
         sections=sections(data),
         rows=_rows(data, folder),
@@ -113,14 +113,6 @@ def comparison_page(comparison: Comparison, name_a: str, name_b: str) -> str:
         sections=[ratios, *(of_pairs if drawing else []), setup],
         rows=None,
     )
-
-
-def _by_subject(said: Sequence[Finding]) -> list[tuple[str, list[str]]]:
-    """(heading, its sentences) for each subject of which something is said."""
-    texts = {
-        title: [one.text for one in said if one.subject == key] for key, title in SUBJECTS.items()
-    }
-    return [(title, of_one) for title, of_one in texts.items() if of_one]
 
 
 def sections(data: Data) -> list[Section]:

@@ -18,6 +18,7 @@ from orchestrator.dataset.sessions import MOST_DRIFT, Session
 from orchestrator.nouns import ANCHOR, columns_of
 from orchestrator.report.effects import LEAST_POINTS, value_range
 from orchestrator.report.execution_frame import Data, energy_rows
+from orchestrator.report.findings import SUBJECTS, findings
 from orchestrator.report.sweep_cost import CostPart
 from orchestrator.units import duration, energy, number, percent, plural
 from orchestrator.unknowns import known
@@ -42,6 +43,15 @@ class Table:
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+
+
+def findings_by_subject(data: Data) -> list[tuple[str, list[str]]]:
+    """(heading, its sentences) for each subject of which the data say something."""
+    said = findings(data)
+    texts = {
+        title: [one.text for one in said if one.subject == key] for key, title in SUBJECTS.items()
+    }
+    return [(title, of_one) for title, of_one in texts.items() if of_one]
 
 
 def headline(data: Data) -> list[tuple[str, str, str]]:
