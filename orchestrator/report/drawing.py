@@ -103,7 +103,9 @@ def sized(spec: dict[str, Any], width: float) -> dict[str, Any]:
         fit = {"type": "fit-x", "contains": "padding"}
         return spec | {"config": config, "width": width, "autosize": fit}
     room, gap = width - layout["edge"], layout["gap"]
-    columns = max(1, min(layout["panels"], math.floor(room / (layout["least"] + gap))))
+    most = max(1, min(layout["panels"], math.floor(room / (layout["least"] + gap))))
+    # as many in each row as the number of rows allows
+    columns = math.ceil(layout["panels"] / math.ceil(layout["panels"] / most))
     panel = max(60, room / columns - gap)
     view = config["view"] | {"continuousWidth": panel, "discreteWidth": panel}
     return spec | {"config": config | {"view": view}, "columns": columns}

@@ -38,17 +38,18 @@ def effects_chart(data: Data) -> Drawing | None:
     if not rows:
         return None
     ends = [float(row[end]) for row in rows for end in ("lower", "upper")]
-    of_ratios = ratio_axis("energy, upper over lower half of the values (log scale)", ends)
+    of_ratios = ratio_axis("energy, upper over lower half (log scale)", ends)
 
     def x(name: str) -> alt.X:
         return alt.X(f"{name}:Q", **of_ratios)
 
-    colours = alt.Scale(domain=list(SERIES), range=[ORANGE, BLUE])
-    shapes = alt.Scale(domain=list(SERIES), range=["square", "circle"])
+    series = [name for name in SERIES if any(row["series"] == name for row in rows)]
+    colours = alt.Scale(domain=series, range=[ORANGE, BLUE])
+    shapes = alt.Scale(domain=series, range=["square", "circle"])
     legend = alt.Legend(title=None)
     base = alt.Chart(alt.Data(name="intervals"), height=150).encode(
         y=alt.Y("parameter:N", title=None, sort=list(PARAMETERS)).scale(paddingInner=0.4),
-        yOffset=alt.YOffset("series:N", sort=list(SERIES)),
+        yOffset=alt.YOffset("series:N", sort=series),
         color=alt.Color("series:N", legend=legend, scale=colours),
         tooltip=tips(
             {"value": "value", "lower": "from", "upper": "to"},

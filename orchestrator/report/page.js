@@ -12,7 +12,8 @@ function sized(spec, width) {
   const config = { ...spec.config, legend };
   if (panels === 1) return { ...spec, config, width, autosize: { type: "fit-x", contains: "padding" } };
   const room = width - edge;
-  const inRow = Math.max(1, Math.min(panels, Math.floor(room / (least + gap))));
+  const most = Math.max(1, Math.min(panels, Math.floor(room / (least + gap))));
+  const inRow = Math.ceil(panels / Math.ceil(panels / most));
   const panel = Math.max(60, room / inRow - gap);
   config.view = { ...config.view, continuousWidth: panel, discreteWidth: panel };
   return { ...spec, config, columns: inRow };

@@ -215,7 +215,7 @@ def coverage(data: Data) -> Drawing | None:
         + (f", {n_greedy:,} of them greedy." if n_greedy else "."),
         note=shown(len(rows), len(points), "configuration"),
         panels=len(panels),
-        least_width=180,
+        least_width=100,
         own_axes=True,
     )
 

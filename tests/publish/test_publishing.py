@@ -118,6 +118,11 @@ def test_publishing_adds_five_files_and_twice_is_once(
     )
 
 
+def test_a_report_raises_no_alarm(paths: DataSetPaths, call: Callable[..., Outcome]) -> None:
+    assert call("report", "--out", str(paths.root)).code == 0
+    assert "report.html" not in call("publish", "--out", str(paths.root), "--check").out
+
+
 def test_check_writes_nothing(paths: DataSetPaths, call: Callable[..., Outcome]) -> None:
     before = tree(paths.root)
     assert call("publish", "--out", str(paths.root), "--check").code == 0

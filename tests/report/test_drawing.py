@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 
@@ -43,7 +44,10 @@ def test_a_chart_of_one_panel_is_as_wide_as_a_column(kind: str, width: str) -> N
 
 @pytest.mark.parametrize(
     ("name", "width"),
-    [*((name, "double") for name in CHARTS), ("side-by-side", "single"), ("effects", "single")],
+    [
+        *((name, "double") for name in CHARTS),
+        *((name, "single") for name in ("side-by-side", "effects", "coverage")),
+    ],
 )
 def test_a_chart_of_fifteen_groups_fits_on_a_page(name: str, width: str) -> None:
     drawing = CHARTS[name].draw(of_groups(15))
@@ -76,6 +80,8 @@ def test_panels_fill_the_width() -> None:
         used = layout["edge"] + wide["columns"] * (panel + layout["gap"])
         assert used == pytest.approx(width)
         assert panel >= min(layout["least"], width - layout["edge"] - layout["gap"])
+        n_rows = math.ceil(15 / wide["columns"])
+        assert n_rows * (wide["columns"] - 1) < 15, "no row is much shorter than the others"
     assert spec == drawing.spec(), "the specification itself stays"
 
 

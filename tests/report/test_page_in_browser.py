@@ -263,6 +263,9 @@ def test_a_dark_screen_and_white_paper(
     ground, text = shown.evaluate(LIGHT)
     assert ground == 765
     assert text < 150
+    # A4 without Chromium's margins
+    shown.set_viewport_size({"width": 718, "height": 1000})
+    assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_paper_has_all_charts_and_not_a_thousand_rows(
