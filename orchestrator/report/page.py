@@ -19,7 +19,7 @@ from markupsafe import Markup
 from orchestrator import __version__
 from orchestrator.dataset.gross_energy import COVERAGE, GROSS
 from orchestrator.nouns import PARAMETERS
-from orchestrator.report.charts import CHARTS
+from orchestrator.report.charts import CHARTS, COMPARISON_CHARTS
 from orchestrator.report.circumstances import circumstances
 from orchestrator.report.compare import (
     Comparison,
@@ -29,7 +29,6 @@ from orchestrator.report.compare import (
 )
 from orchestrator.report.drawing import Drawing, program
 from orchestrator.report.execution_frame import Data
-from orchestrator.report.forest_chart import pair_names, ratios_chart
 from orchestrator.report.page_content import (
     Table,
     columns_table,
@@ -38,7 +37,6 @@ from orchestrator.report.page_content import (
     tables,
     warnings,
 )
-from orchestrator.report.scatter_charts import pairs_chart
 from orchestrator.report.table_export import numeric_columns
 from orchestrator.report.trial_rows import PLACE, TrialRow, configuration_rows, trial_rows
 from orchestrator.units import plural
@@ -91,18 +89,13 @@ def page(data: Data, source: str, folder: Path | None = None) -> str:
 
 def comparison_page(comparison: Comparison, name_a: str, name_b: str) -> str:
     """The HTML of a comparison of two data sets. Both names are for the reader."""
-    names = pair_names(comparison.matches)
-    pairs = {
-        name: match.pairs
-        for name, match in zip(names, comparison.matches, strict=True)
-        if match.same_meter
-    }
-    table = ratio_table(comparison)
-    ratios = Section("ratios", table.title, drawing=ratios_chart(comparison), table=table)
-    drawing = pairs_chart(pairs)
-    of_pairs = [Section("pairs", "Configuration by configuration", drawing=drawing)]
-    table = setup_table(comparison)
-    setup = Section("setup", table.title, table=table)
+    tables = {"ratios": ratio_table(comparison), "setup": setup_table(comparison)}
+    sections = []
+    for name, chart in COMPARISON_CHARTS.items():
+        drawing, table = chart.draw(comparison), tables.pop(name, None)
+        if drawing or table:
+            sections.append(Section(name, chart.title, drawing=drawing, table=table))
+    sections += [Section(name, table.title, table=table) for name, table in tables.items()]
     return _rendered(
         title="Two data sets compared",
         source=f"A, {name_a}, and B, {name_b}",
@@ -110,7 +103,7 @@ def comparison_page(comparison: Comparison, name_a: str, name_b: str) -> str:
         warnings=comparison_warnings(comparison),
         findings=[],
         headline=[],
-        sections=[ratios, *(of_pairs if drawing else []), setup],
+        sections=sections,
         rows=None,
     )
 

@@ -286,17 +286,21 @@ def test_the_verb(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("a", "b"):
+    for day, name in enumerate(("a", "b"), start=1):
         spec = builders.spec()
         paths = DataSetPaths(tmp_path / name)
+        at = f"2026-01-0{day}T03:04:05+00:00"
         builders.seal_trial(
-            paths, spec, [builders.measured(p.number, of=spec) for p in spec.prompts]
+            paths, spec, [builders.measured(p.number, of=spec, started_at=at) for p in spec.prompts]
         )
         rebuild(paths)
     assert exit_code("report", "--compare", "a", "b", "--tables", "x.md") == 0
     assert "compare.html" in capsys.readouterr().out
     assert "What differs in how they were measured" in (tmp_path / "compare.html").read_text()
     assert "equal in A and B: machine, " in (tmp_path / "x.md").read_text()
+    assert exit_code("plot", "ratios", "--compare", "a", "b", "--file", "x.pdf") == 0
+    assert (tmp_path / "x.pdf").read_bytes().startswith(b"%PDF")
+    assert capsys.readouterr().out.startswith("x.pdf\n")
     assert exit_code("report", "--compare", "a", "b", "--file", "a/executions.parquet") == 2
     assert "must end in .html" in capsys.readouterr().err
     assert (tmp_path / "a/executions.parquet").read_bytes().startswith(b"PAR1")
