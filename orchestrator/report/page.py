@@ -89,13 +89,13 @@ def page(data: Data, source: str, folder: Path | None = None) -> str:
 
 def comparison_page(comparison: Comparison, name_a: str, name_b: str) -> str:
     """The HTML of a comparison of two data sets. Both names are for the reader."""
-    tables = {"ratios": ratio_table(comparison), "setup": setup_table(comparison)}
-    sections = []
+    shown = []
+    by_name = {table.name: table for table in (ratio_table(comparison), setup_table(comparison))}
     for name, chart in COMPARISON_CHARTS.items():
-        drawing, table = chart.draw(comparison), tables.pop(name, None)
+        drawing, table = chart.draw(comparison), by_name.pop(name, None)
         if drawing or table:
-            sections.append(Section(name, chart.title, drawing=drawing, table=table))
-    sections += [Section(name, table.title, table=table) for name, table in tables.items()]
+            shown.append(Section(name, chart.title, drawing=drawing, table=table))
+    shown += [Section(table.name, table.title, table=table) for table in by_name.values()]
     return _rendered(
         title="Two data sets compared",
         source=f"A, {name_a}, and B, {name_b}",
@@ -103,7 +103,7 @@ def comparison_page(comparison: Comparison, name_a: str, name_b: str) -> str:
         warnings=comparison_warnings(comparison),
         findings=[],
         headline=[],
-        sections=sections,
+        sections=shown,
         rows=None,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -22,8 +23,9 @@ from tests.report.synthetic import Truth, executions
 from tests.report.test_page import judged
 
 
+@functools.cache
 def of_groups(n: int, points: int = 20) -> Data:
-    """A data set of n models of one machine."""
+    """A data set of n models of one machine; nobody changes it."""
     frames = [
         executions(Truth(b_j=1 + i), i, points=points, prompts=1, use_cases=2, model=f"model{i}")
         for i in range(n)

@@ -244,7 +244,7 @@ def test_too_few_configurations_give_no_interval() -> None:
 
 
 def test_groups_of_one_model_and_quantization_are_compared_with_each_other() -> None:
-    setups = [(model, kind) for model in ("a", "b", "c") for kind in ("nf4", "none")]
+    setups = [(model, kind) for model in ("a", "b") for kind in ("nf4", "none")]
     one, other = (
         pd.concat(
             [
@@ -261,7 +261,7 @@ def test_groups_of_one_model_and_quantization_are_compared_with_each_other() -> 
     ]
     assert len(comparison_sentences(comparison)) == 1
     assert any("--all-pairs" in line for line in comparison_warnings(comparison))
-    assert len(compare(data_of(one), data_of(other), all_pairs=True).matches) == 36
+    assert len(compare(data_of(one), data_of(other), all_pairs=True).matches) == 16
 
 
 def test_names_tell_folders_apart(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import struct
@@ -10,14 +11,20 @@ import pytest
 
 from orchestrator.report.charts import CHARTS
 from orchestrator.report.drawing import KINDS, WIDTHS_CM, Drawing, drawn, program, sized
-from orchestrator.report.execution_frame import data_of
+from orchestrator.report.execution_frame import Data, data_of
 from tests.report.synthetic import Truth, executions
 from tests.report.test_charts import of_groups
 from tests.report.test_page import judged
 
 
+@functools.cache
+def one_group() -> Data:
+    """A data set of one group; nobody changes it."""
+    return data_of(judged(executions(Truth(), 0)))
+
+
 def a_drawing(name: str = "effects") -> Drawing:
-    drawing = CHARTS[name].draw(data_of(judged(executions(Truth(), 0))))
+    drawing = CHARTS[name].draw(one_group())
     assert drawing is not None
     return drawing
 
