@@ -20,7 +20,7 @@ from orchestrator.dataset.gross_energy import gross_energy
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.nouns import PARAMETERS
 from orchestrator.report.circumstances import days, package_versions, values
-from orchestrator.report.configuration_means import configuration_means
+from orchestrator.report.configuration_means import HOW_MEASURED, configuration_means
 from orchestrator.report.effects import LEAST_POINTS as LEAST_OF_MODEL
 from orchestrator.report.effects import Axis, Model, axis
 from orchestrator.report.execution_frame import Data, energy_rows
@@ -44,26 +44,7 @@ from orchestrator.units import plural
 if TYPE_CHECKING:
     import pandas as pd
 
-SETUP = (
-    "machine",
-    "gpu_name",
-    "model",
-    "model_revision",
-    "quantization",
-    "engine",
-    "compute_dtype",
-    "attention",
-    "cache",
-    "chat_template",
-    "length_mode",
-    "offload_fraction",
-    "scope",
-    "energy_basis",
-    "cpu_method",
-    "country_iso_code",
-    "strategy",
-    "use_case",
-)
+SETUP = (*HOW_MEASURED, "country_iso_code", "strategy", "use_case")
 """Columns that tell how a data set was measured."""
 UNKNOWN_CELL = "n/a"
 MEASUREMENT = ["host", "started_at", "use_case", "prompt_sha256", "counted_energy_j"]
@@ -92,6 +73,19 @@ class Match:
     def is_adjusted(self) -> bool:
         """Whether nothing is matched, and the model of the effects stands in."""
         return self.pairs.empty
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One thing that is told of how a data set was measured."""
+
+    value: object
+    """What is compared; false where it is unknown."""
+    text: str
+    """As it is shown."""
+
+
+ABSENT = Cell(None, "none")
 
 
 @dataclass(frozen=True)
@@ -294,18 +288,21 @@ def comparison_warnings(comparison: Comparison) -> list[str]:
 
 def comparison_sentences(comparison: Comparison) -> list[str]:
     """What the ratios of energy say, in one sentence; nothing where none has an interval."""
-    changes = [match.changes.get("counted_energy_j") for match in comparison.matches]
-    told = [change for change in changes if change is not None and change.interval is not None]
+    of_matches = [match.changes.get("counted_energy_j") for match in comparison.matches]
+    changes = [change for change in of_matches if change is not None]
+    told = [change for change in changes if change.interval is not None]
     if not told:
         return []
     if len(told) == 1:
         only, verdict = told[0], _verdict(told[0])
-        return [f"An answer of B took {_times(only)} times the energy of one of A: {verdict}."]
+        return [f"An answer of B took {times(only)} times the energy of one of A: {verdict}."]
     verdicts = [_verdict(change) for change in told]
     more, less = verdicts.count(MORE), verdicts.count(LESS)
+    with_interval = " with an interval" if len(told) < len(changes) else ""
     sentence = (
-        f"Of {plural(len(told), 'pair')} of groups, an answer of B took less energy in {less} and "
-        f"more in {more}; {len(told) - more - less} can't be distinguished from chance"
+        f"Of {plural(len(told), 'pair')} of groups{with_interval}, an answer of B took less energy "
+        f"in {less} and more in {more}; "
+        f"{len(told) - more - less} can't be distinguished from chance"
     )
     if not (more and less):
         low, high = min(one.value for one in told), max(one.value for one in told)
@@ -327,7 +324,7 @@ def _verdict(change: Change) -> str:
     return "this difference can't be distinguished from chance"
 
 
-def _times(change: Change) -> str:
+def times(change: Change) -> str:
     """A ratio with its interval, as it is shown."""
     if change.interval is None:
         return f"{change.value:.3g}"
@@ -342,7 +339,7 @@ def ratio_table(comparison: Comparison) -> Table:
         ratios = []
         for name in RATIOS:
             change = match.changes.get(name)
-            ratios.append(UNKNOWN_CELL if change is None else _times(change))
+            ratios.append(UNKNOWN_CELL if change is None else times(change))
         n_points, n_pairs = f"{match.n_points:,}", f"{len(match.pairs):,}"
         if match.is_adjusted:
             n_points, n_pairs = "by model", "by model"
@@ -377,41 +374,61 @@ def _points(change: Change | None) -> str:
 
 
 def setup_table(comparison: Comparison) -> Table:
-    """How each data set was measured; rows that differ are marked."""
-    setup_a, setup_b = _setup(comparison.a), _setup(comparison.b)
-    rows = []
-    for name in dict.fromkeys([*setup_a, *setup_b]):
-        a, b = setup_a.get(name, "none"), setup_b.get(name, "none")
-        rows.append((name, a, b, _mark(a, b)))
+    """How each data set was measured: the rows that differ. The note names the others."""
     all_a, all_b = comparison.a.all, comparison.b.all
-    rows.append(_overlap("configurations", configuration(all_a), configuration(all_b)))
-    rows.append(_overlap("prompts", all_a["prompt_sha256"], all_b["prompt_sha256"]))
-    return Table("setup", "How they were measured", ("", "A", "B", ""), tuple(rows))
+    setup_a = _setup(all_a) | _versions(comparison.a)
+    setup_b = _setup(all_b) | _versions(comparison.b)
+    overlaps = {
+        "configurations": _overlap(configuration(all_a), configuration(all_b)),
+        "prompts": _overlap(all_a["prompt_sha256"], all_b["prompt_sha256"]),
+    }
+    for name, (cell_a, cell_b) in overlaps.items():
+        setup_a[name], setup_b[name] = cell_a, cell_b
+    rows, equal, unknown = [], [], []
+    for name in dict.fromkeys([*setup_a, *setup_b]):
+        a, b = setup_a.get(name, ABSENT), setup_b.get(name, ABSENT)
+        if a.value != b.value:
+            rows.append((name, a.text, b.text))
+        elif a.value:
+            equal.append(name)
+        else:
+            unknown.append(name)
+    note = f"{plural(len(equal), 'row')} not shown, equal in A and B: {', '.join(equal) or 'none'}."
+    if unknown:
+        note += f" Unknown in both: {', '.join(unknown)}."
+    return Table(
+        "setup", "What differs in how they were measured", ("", "A", "B"), tuple(rows), note
+    )
 
 
-def _mark(a: object, b: object) -> str:
-    """The word for two values that differ; "" for equal ones."""
-    return "" if a == b else "differs"
+def _setup(frame: pd.DataFrame) -> dict[str, Cell]:
+    """How the executions of a data set were measured, by name."""
+    setup = {name: Cell(frozenset(frame[name].dropna()), values(frame[name])) for name in SETUP}
+    days_of = frozenset(str(at)[:10] for at in frame["started_at"].dropna())
+    energies = gross_energy(energy_rows(frame)).text()
+    return setup | {
+        "executions": Cell(len(frame), f"{len(frame):,}"),
+        "gross energy": Cell(energies, energies),
+        "measured": Cell(days_of, days(frame["started_at"])),
+    }
 
 
-def _overlap(name: str, a: pd.Series, b: pd.Series) -> tuple[str, str, str, str]:
-    """A row that counts the different values of A, of B, and of both."""
-    values_a, values_b = set(a), set(b)
+def _versions(data: Data) -> dict[str, Cell]:
+    """The versions of the packages that measured a data set, by package."""
+    return {
+        package: Cell(frozenset(versions), ", ".join(sorted(versions)))
+        for package, versions in package_versions(data).items()
+    }
+
+
+def _overlap(a: pd.Series, b: pd.Series) -> tuple[Cell, Cell]:
+    """How many values A has, how many B, and how many of them both."""
+    values_a, values_b = frozenset(a.dropna()), frozenset(b.dropna())
     in_both = f"{len(values_a & values_b):,} of them in both"
-    cell_a, cell_b = f"{len(values_a):,}, {in_both}", f"{len(values_b):,}, {in_both}"
-    return name, cell_a, cell_b, _mark(values_a, values_b)
-
-
-def _setup(data: Data) -> dict[str, str]:
-    """How a data set was measured: name -> all its values, as they are shown."""
-    frame = data.all
-    setup = {name: values(frame[name]) for name in SETUP}
-    for package, versions in package_versions(data).items():
-        setup[package] = ", ".join(sorted(versions))
-    setup["executions"] = f"{len(frame):,}"
-    setup["gross energy"] = gross_energy(energy_rows(frame)).text()
-    setup["measured"] = days(frame["started_at"])
-    return setup
+    return (
+        Cell(values_a, f"{len(values_a):,}, {in_both}"),
+        Cell(values_b, f"{len(values_b):,}, {in_both}"),
+    )
 
 
 def names_of(a: DataSetPaths, b: DataSetPaths) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from orchestrator.nouns import DOMAIN, PARAMETERS
 if TYPE_CHECKING:
     import pandas as pd
 
-CIRCUMSTANCES = (
+HOW_MEASURED = (
     "machine",
     "gpu_name",
     "model",
@@ -25,6 +25,7 @@ CIRCUMSTANCES = (
     "compute_dtype",
     "attention",
     "cache",
+    "chat_template",
     "length_mode",
     "batch_size",
     "offload_fraction",
@@ -32,9 +33,9 @@ CIRCUMSTANCES = (
     "n_parallel",
     "energy_basis",
     "cpu_method",
-    "use_case",
-    "prompt_number",
 )
+"""Columns that tell what was measured and how."""
+CIRCUMSTANCES = (*HOW_MEASURED, "use_case", "prompt_number")
 """Columns of the circumstances: answers that are alike in all of them share a level."""
 SESSION = "session_id"
 LEAST_OF_A_PART = 5
@@ -68,10 +69,21 @@ def configuration_means(
     for name in PARAMETERS:
         table[name] = first[name].astype(float)
     table["top_k"] = table["top_k"].where(table["top_k"] > 0, DOMAIN["top_k"][1] + 1)
-    # what ran may be less than what was asked for: the prompt, the context or the memory limit it
-    ran = answers["effective_max_length"].astype(float).fillna(answers["max_length"])
-    table["max_length"] = np.bincount(point, ran) / np.bincount(point)
+    table["max_length"] = np.bincount(point, _length_that_ran(answers)) / np.bincount(point)
     return table
+
+
+def _length_that_ran(answers: pd.DataFrame) -> pd.Series:
+    """The max_length of each answer that ran, counted as it was asked for.
+
+    It may be less than that: the prompt, the context or the memory limit it. A sweep that asked
+    for so many new tokens is known by answers that ran with just as many besides the prompt.
+    """
+    asked = answers["max_length"].astype(float)
+    n_prompt = answers["n_prompt_tokens"].astype(float)
+    ran = answers["effective_max_length"].astype(float).fillna(asked)
+    of_new_tokens = set(answers.loc[ran == asked + n_prompt, "sweep_id"])
+    return ran.where(~answers["sweep_id"].isin(of_new_tokens), ran - n_prompt)
 
 
 def _levels(answers: pd.DataFrame, point: Any, names: tuple[str, ...]) -> tuple[Any, Any]:

@@ -95,7 +95,7 @@ def _cost(answers: pd.DataFrame) -> Iterator[str]:
         measured = gross_energy(energy_rows(some)).of_basis[0].name
         yield (
             f"An answer took {energy(middle)} ({measured}; the middle half "
-            f"{energy(low)} to {energy(high)}), and {number(float(per_token))} J a new token: "
+            f"{energy(low)} to {energy(high)}), and {number(float(per_token))} J a new token, "
             f"medians of {plural(len(some), 'answer')}."
         )
 

@@ -7,14 +7,16 @@ const data = JSON.parse(document.getElementById("data").textContent);
 // As `sized` of drawing.py.
 function sized(spec, width) {
   const { panels, least, edge, gap } = spec.usermeta;
-  const legend = { ...spec.config.legend, columns: Math.max(1, Math.floor(width / 250)) };
+  const columns = Math.max(1, Math.floor(width / 370));
+  const legend = { ...spec.config.legend, columns, labelLimit: Math.min(340, width - 30) };
   const config = { ...spec.config, legend };
   if (panels === 1) return { ...spec, config, width, autosize: { type: "fit-x", contains: "padding" } };
   const room = width - edge;
-  const columns = Math.max(1, Math.min(panels, Math.floor(room / (least + gap))));
-  const panel = Math.max(60, room / columns - gap);
+  const most = Math.max(1, Math.min(panels, Math.floor(room / (least + gap))));
+  const inRow = Math.ceil(panels / Math.ceil(panels / most));
+  const panel = Math.max(60, room / inRow - gap);
   config.view = { ...config.view, continuousWidth: panel, discreteWidth: panel };
-  return { ...spec, config, columns };
+  return { ...spec, config, columns: inRow };
 }
 
 const widths = {}; // name of a chart -> the width for which it was drawn

@@ -18,6 +18,7 @@ from orchestrator.dataset.sessions import MOST_DRIFT, Session
 from orchestrator.nouns import ANCHOR, columns_of
 from orchestrator.report.effects import LEAST_POINTS, value_range
 from orchestrator.report.execution_frame import Data, energy_rows
+from orchestrator.report.findings import SUBJECTS, findings
 from orchestrator.report.sweep_cost import CostPart
 from orchestrator.units import duration, energy, number, percent, plural
 from orchestrator.unknowns import known
@@ -29,6 +30,7 @@ UNKNOWN = "n/a"
 """What is shown for a figure that is unknown."""
 
 
+NO_FOLDERS = "Not known: there are no trial folders beside the tables."
 MOST_REASONS = 100
 """So many kinds of failures, reasons or flags are listed."""
 
@@ -42,6 +44,15 @@ class Table:
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+
+
+def findings_by_subject(data: Data) -> list[tuple[str, list[str]]]:
+    """(heading, its sentences) for each subject of which the data say something."""
+    said = findings(data)
+    texts = {
+        title: [one.text for one in said if one.subject == key] for key, title in SUBJECTS.items()
+    }
+    return [(title, of_one) for title, of_one in texts.items() if of_one]
 
 
 def headline(data: Data) -> list[tuple[str, str, str]]:
@@ -308,6 +319,10 @@ def session_table(data: Data) -> Table:
         f"by more than {percent(MOST_DRIFT)} have the flag session_drift. Idle: with the model "
         "loaded, which net energies leave out."
     )
+    if data.paths is None:
+        note = NO_FOLDERS
+    elif not data.sessions:
+        note = "No trial here ran in a session on a GPU, whose anchors tell how steady it was."
     return Table("sessions", "Sessions", head, tuple(map(_session_row, data.sessions)), note)
 
 
@@ -337,8 +352,7 @@ def cost_table(data: Data) -> Table:
     head = ("what", "how many", "energy", "time", "of the GPUs' time")
     cost = data.cost
     if cost is None or not cost.n_trials:
-        note = "Not known: there are no trial folders beside the tables."
-        return Table("cost", title, head, (), note)
+        return Table("cost", title, head, (), NO_FOLDERS)
     like = max(known(part.counted_energy_j for part in cost.parts), default=None)
     rows = tuple(_cost_row(part, cost.held_s, like) for part in cost.parts)
     note = (
