@@ -95,7 +95,7 @@ def test_options_need_no_more_than_their_declarations(verb: str, tmp_path: Path)
     assert packages(tmp_path, [verb, "--help"]) <= OPTIONS
 
 
-@pytest.mark.parametrize("space", ["lhs", "uniform", "grid", "optuna"])
+@pytest.mark.parametrize("space", ["lhs", "uniform", "grid", "sobol", "optuna"])
 def test_plan_loads_no_tables(space: str, tmp_path: Path) -> None:
     assert not packages(tmp_path, ["plan", "--space", space]) & (HEAVY | TABLES)
 
@@ -103,7 +103,6 @@ def test_plan_loads_no_tables(space: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["plan", "--space", "sobol"],
         ["summarize", "--out", "."],
         ["models", "list"],
         ["validate", "--out", "."],

@@ -18,6 +18,7 @@ from orchestrator.samplers import (
     SAMPLERS,
     LhsOptions,
     Sampler,
+    SobolOptions,
     configurations,
     grid,
     lhs,
@@ -274,6 +275,17 @@ def test_the_plain_latin_hypercube_is_scipys(count: int, *, scramble: bool) -> N
     for seed in range(5):
         sampler = qmc.LatinHypercube(d=4, scramble=scramble, rng=np.random.default_rng(seed))
         drawn = lhs.design(count, 4, seed, LhsOptions(scramble=scramble))
+        assert drawn == sampler.random(count).tolist()
+
+
+@pytest.mark.filterwarnings("ignore:The balance properties")
+@pytest.mark.parametrize("scramble", [True, False])
+@pytest.mark.parametrize("count", [1, 2, 3, 20, 64, 1025])
+def test_the_sobol_sequence_is_scipys(count: int, *, scramble: bool) -> None:
+    for dimensions, seed in itertools.product(range(1, 5), range(3)):
+        rng = np.random.default_rng(seed)
+        sampler = qmc.Sobol(d=dimensions, scramble=scramble, rng=rng)
+        drawn = sobol.design(count, dimensions, seed, SobolOptions(scramble=scramble))
         assert drawn == sampler.random(count).tolist()
 
 
