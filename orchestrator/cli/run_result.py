@@ -89,6 +89,8 @@ def _print_records(live: Live, prepared: Prepared, totals: Totals) -> None:
     live.say(totals.energies.now().explained())
     if flags := sorted({flag for row in rows for flag in row["warning_flags"]}):
         live.say(f"Flags: {', '.join(flags)} (see docs/measurement.md)")
+    if start := _start_line(totals):
+        live.say(start)
     if learned := _learned(prepared, keys):
         live.say(learned)
     below = f"<model>/{prepared.plan.strategy}/<use case>/"
@@ -130,6 +132,21 @@ def _totals_line(totals: Totals) -> str:
     failed = f", {totals.failed} FAILED" if totals.failed else ""
     done = f"{totals.executions} executions of {totals.trials} trials{failed}"
     return f"{done}: {totals.tokens} tokens, {duration(totals.wall_s())}"
+
+
+def _start_line(totals: Totals) -> str | None:
+    """What the time before the run's first window went to; None where that isn't known."""
+    first = min(totals.records, key=lambda record: record.executions[0].started_at)
+    environment = first.environment
+    if not environment.loaded_here or environment.protocol_s is None:
+        return None
+    load_s, protocol_s = environment.load_s or 0.0, environment.protocol_s
+    start_s = (first.executions[0].started_at - totals.began_at).total_seconds()
+    others_s = max(0.0, start_s - load_s - protocol_s)
+    return (
+        f"Before the first window {duration(start_s)}: Ray and libraries {duration(others_s)}, "
+        f"loading {duration(load_s)}, protocol {duration(protocol_s)} (idle power, warm-up)"
+    )
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:

@@ -77,6 +77,11 @@ class Environment(Noun):
     """Seconds that loading the model took in this process; not in this trial if it was loaded."""
     loaded_here: bool = False
     """Whether the model was loaded for this trial, the first of its process."""
+    protocol_s: Seconds | None = None
+    """What the protocol took before the trial, where its model was loaded for it.
+
+    Meters, idle power, warm-up, the first anchor and rest; neither libraries nor loading.
+    """
     weights_bytes: Whole | None = None
     model_sha256: dict[str, str] = {}
     """File of the model -> SHA-256, of all that loading reads; {}: not recorded, or no model."""

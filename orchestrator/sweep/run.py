@@ -27,6 +27,7 @@ from orchestrator.sweep.assignments import AssignmentFactory, RunOptions, search
 from orchestrator.sweep.budget import Budget
 from orchestrator.sweep.estimate import too_small
 from orchestrator.sweep.prepare import Part, Prepared, prepare
+from orchestrator.sweep.read_ahead import start_reading
 from orchestrator.sweep.request import Resolved
 from orchestrator.sweep.totals import Totals
 from orchestrator.tune.leftovers import remove_leftovers
@@ -118,6 +119,7 @@ def run_sweep(
             tables.flush()
         return RunOutcome()
     start = _start_conditions(prepared, accept=options.accept_drift)
+    start_reading(prepared.resolved)
     from orchestrator.tune.session import set_environment
 
     # Ray reads these variables when it is imported, as the modules below do

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -111,6 +112,31 @@ def test_a_sampler_that_could_not_learn_is_told(
     print_result(Live([]), prepared, outcome)
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if "sampler" in line] == ([said] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        (
+            {"loaded_here": True, "load_s": 29.2, "protocol_s": 15.4},
+            "80 s: Ray and libraries 35 s, loading 29 s, protocol 15 s (idle power, warm-up)",
+        ),
+        ({"loaded_here": True, "load_s": 29.2}, None),
+        ({"loaded_here": False}, None),
+    ],
+)
+def test_the_time_before_the_first_window_is_told_with_its_parts(
+    environment: dict[str, Any], said: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared, outcome = ended({})
+    (record,) = outcome.totals.records
+    of_process = record.environment.model_copy(update=environment)
+    outcome.totals.records[0] = record.model_copy(update={"environment": of_process})
+    outcome.totals.began_at = record.executions[0].started_at - timedelta(seconds=80)
+    print_result(Live([]), prepared, outcome)
+    lines = capsys.readouterr().out.splitlines()
+    told = [line for line in lines if "first window" in line]
+    assert told == ([f"Before the first window {said}"] if said else [])
 
 
 def test_the_result_for_a_machine_tells_both() -> None:
