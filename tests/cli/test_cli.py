@@ -93,7 +93,7 @@ def test_plan_of_a_sweep_that_was_started(call: Callable[..., Outcome]) -> None:
     """The plan counts finished executions, and estimates the rest from their figures."""
     flags = ("--space", "lhs", "--engine", "simulated", "--model", "llama2", "--country", "ITA")
     resolved = resolve_request(
-        Request(space="lhs", engine="simulated", models=("llama2",), country="ITA"), []
+        Request(space="lhs", engines=("simulated",), models=("llama2",), country="ITA"), []
     )
     plan = made_plan(resolved)
     paths = DataSetPaths(Path("measurements"))

@@ -44,7 +44,7 @@ def ended_trials(*of_trial: tuple[dict[str, Any], ...], space: str) -> tuple[Pre
         paths=DataSetPaths(Path("measurements")),
         plan=SimpleNamespace(id="lhs-1", strategy="latinHypercubeSampling"),
         trials=trials,
-        resolved=resolve_request(Request(space=space, engine="simulated"), []),
+        resolved=resolve_request(Request(space=space, engines=("simulated",)), []),
         n_done=0,
         n_failed=dict,
     )
@@ -134,7 +134,7 @@ def test_a_line_a_trial_where_there_is_no_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    resolved = resolve_request(Request(space="lhs", engine="simulated", models=("llama2",)), [])
+    resolved = resolve_request(Request(space="lhs", engines=("simulated",), models=("llama2",)), [])
     live = Live([])
     live.planned(prepare(resolved, make_plan(resolved)))
     capsys.readouterr()

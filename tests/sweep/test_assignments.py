@@ -31,7 +31,7 @@ class Sweep:
     def __init__(self, out: Path) -> None:
         request = Request(
             space="optuna",
-            engine="simulated",
+            engines=("simulated",),
             models=("smollm2",),
             use_cases=(USE_CASE,),
             samples=3,
@@ -53,11 +53,7 @@ class Sweep:
         """A trial that an earlier run sealed with some of its prompts."""
         repeat = changes.pop("repeat", 1)
         trial = PlannedTrial(
-            strategy=self.plan.strategy,
-            model=MODEL,
-            use_case=USE_CASE,
-            config_index=index,
-            repeat=repeat,
+            strategy=self.plan.strategy, setup=0, config_index=index, repeat=repeat
         )
         spec = self.plan.spec(trial, index, MIDDLE.model_copy(update={"top_k": top_k}))
         items = [builders.measured(number, of=spec, **changes) for number in prompts]

@@ -20,7 +20,7 @@ from orchestrator.sweep.request import Request, resolve_request
 from orchestrator.sweep.staging import known_revisions
 
 USUAL: dict[str, Any] = {
-    "engine": "simulated",
+    "engines": ("simulated",),
     "samples": 8,
     "models": ("smollm2",),
     "ranges": ("max_length=100:200",),
@@ -56,8 +56,8 @@ def test_the_id_does_not_hang_on_how_much_is_run_and_where(
     "changed",
     [
         {"seed": 1},
-        {"quantization": "int8"},
-        {"dtype": "bfloat16"},
+        {"quantizations": ("int8",)},
+        {"dtypes": ("bfloat16",)},
         {"chat_template": "off"},
         {"fixed_length": True},
         {"beyond_context": True},
@@ -132,7 +132,9 @@ def test_description_and_place_of_a_use_case_do_not_count(plan: Plan, tmp_path: 
 
 
 def test_weights_do_not_count_for_the_id_but_for_the_hash(plan: Plan) -> None:
-    resolved = resolve_request(Request(space="sobol", **{**USUAL, "engine": "transformers"}), [])
+    resolved = resolve_request(
+        Request(space="sobol", **{**USUAL, "engines": ("transformers",)}), []
+    )
     one, other = (
         make_plan(resolved).with_revisions({"smollm2": revision})
         for revision in ("gguf:1", "hub:2")
@@ -185,7 +187,7 @@ def test_each_model_has_anchors_in_its_own_block(plan: Plan) -> None:
     whole = plan(samples=20, models=("smollm2", "mistral"), prompts=1)
     half = len(whole.trials) // 2
     for block in (whole.trials[:half], whole.trials[half:]):
-        assert len({trial.model for trial in block}) == 1
+        assert len({whole.setups[trial.setup].model for trial in block}) == 1
         assert [t.repeat for t in block if t.strategy == ANCHOR] == [1, 2, 3]
         assert (block[0].strategy, block[-1].strategy) == (ANCHOR, ANCHOR)
     assert whole.anchor is not None
@@ -215,7 +217,7 @@ def test_order_does_not_hang_on_any_factor(plan: Plan, space: str, seed: int) ->
 def test_the_seed_decides_the_order(plan: Plan) -> None:
     orders = [
         [
-            (t.use_case, t.config_index)
+            (t.setup, t.config_index)
             for t in plan("grid", samples=16, seed=seed).trials
             if t.strategy != ANCHOR
         ]
@@ -238,7 +240,7 @@ def test_configurations_beyond_the_context_differ_where_they_run(plan: Plan) -> 
 
 def test_models_are_blocks_and_order_is_not_the_design(plan: Plan) -> None:
     whole = plan(samples=64, models=("smollm2", "mistral"), prompts=1)
-    models = [trial.model for trial in whole.trials]
+    models = [whole.setups[trial.setup].model for trial in whole.trials]
     assert models == sorted(models, key=models.index)
     assert set(models) == {"simulated-smollm2", "simulated-mistral"}
     specs = [s for s in whole.specs() if s.setup.model == models[0] and s.strategy != ANCHOR]
@@ -341,7 +343,7 @@ def test_what_was_edited_between_two_runs_is_named(plan: Plan, tmp_path: Path) -
         (tmp_path / "sweeps" / f"{name}.json").write_text(broken)
     (tmp_path / "sweeps" / "folder.json").mkdir()
     for other in (
-        {"quantization": "int8"},
+        {"quantizations": ("int8",)},
         {"chat_template": "off"},
         {"models": ("mistral",)},
         {"use_cases": ("fantasyWorld",)},

@@ -42,7 +42,7 @@ def study(use_case: str, budget: int, repeats: int = 1, next_index: int = 0) -> 
             assignment(index, configuration, use_case, repeat) for repeat in range(1, repeats + 1)
         ]
 
-    return Study("smollm2", use_case, Counting(), budget, assignments, next_index)
+    return Study(builders.setup(use_case=use_case), Counting(), budget, assignments, next_index)
 
 
 def learning(
@@ -244,7 +244,9 @@ def test_studies_take_turns_and_repeats_follow_their_first() -> None:
 
 
 def test_a_sampler_without_more_configurations_ends_its_study() -> None:
-    short = Study("smollm2", "a", Counting(last=1), 5, lambda i, c: [assignment(i, c, "a")])
+    short = Study(
+        builders.setup(use_case="a"), Counting(last=1), 5, lambda i, c: [assignment(i, c, "a")]
+    )
     searcher = learning(short, study("b", 1))
     assert [spec_of(searcher.suggest(i)).setup.use_case for i in "01"] == ["a", "b"]
     for trial_id in "01":
