@@ -116,6 +116,7 @@ class Live(RunObserver):
         """What loading took, and what the pilot says of the time and energy to come."""
         environment, columns = origin.environment, origin.columns
         name, takes_what = columns.model, "Takes"
+        # each part is told with its own speed
         if len(self._bounds) > 1:
             name = load_name(load_key)
             takes_what = f"{name} takes"
@@ -128,12 +129,11 @@ class Live(RunObserver):
             figures = Figures(pilot.tokens_per_s, pilot.energy_j_per_token, "a pilot")
             self.say(f"{takes_what} {takes(self._bounds[load_key], figures, self._at_once)}")
 
-    def execution_recorded(self, spec: TrialSpec, origin: Origin, execution: Execution) -> None:
+    def execution_recorded(self, spec: TrialSpec, origin: Origin, execution: Execution) -> None:  # noqa: ARG002
         """One more prompt is done."""
         totals, number = self._totals, execution.prompt_number
         if execution.status == "failed":
-            columns = origin.columns
-            trial = f"{columns.model} {columns.use_case} {columns.config_index:04d}"
+            trial = f"{self._name(spec)} {spec.config_index:04d}"
             why = f"{execution.error_kind}: {execution.error_message}"
             self.say(f"{trial} prompt {number}: {why}")
         self._bound_done += self.prepared.prompt_bound(spec, number)
@@ -158,7 +158,7 @@ class Live(RunObserver):
         took = gross_energy(energy_row(one, columns) for one in executions).text()
         tokens = sum(known(one.n_new_tokens for one in executions))
         count = f"[{self._totals.trials}/{self.prepared.n_missing_trials()}]"
-        trial = f"{columns.model} {columns.use_case} {record.spec.folder()}"
+        trial = f"{self._name(record.spec)} {record.spec.folder()}"
         self.say(f"{count} {trial}: {tokens} tokens, {took}")
 
     def worker_lost(self, assignment: Assignment, reason: str, *, retried: bool) -> None:
@@ -166,8 +166,15 @@ class Live(RunObserver):
         what = "given up for now; the same command again tries it"
         if retried:
             what = "the rest of its trial goes to another worker"
-        setup, index = assignment.spec.setup, assignment.spec.config_index
-        self.say(f"{setup.model} {setup.use_case} {index:04d}: {reason}; {what}")
+        spec = assignment.spec
+        self.say(f"{self._name(spec)} {spec.config_index:04d}: {reason}; {what}")
+
+    def _name(self, spec: TrialSpec) -> str:
+        """Model and use case of a trial; with how it is run, where that differs in the sweep."""
+        model, use_case = spec.setup.model, spec.setup.use_case
+        if self.prepared.plan.several_variants():
+            model = load_name(spec.setup.load_key())
+        return f"{model} {use_case}"
 
     def disk_full(self, line: str) -> None:
         """Print the line that says that the disk is full."""

@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.dataset.sweep_plan import SweepPlan
 from orchestrator.gpu.devices import Gpu
 from orchestrator.nouns import ANCHOR, PARAMETERS, LoadKey, Space
 from orchestrator.sweep.estimate import Figures, memory_fit, stored_figures
@@ -167,18 +166,13 @@ def _trials(prepared: Prepared) -> str:
     factors = [
         f"{plan.samples} configurations",
         f"{len(plan.models)} models",
-        *_variants_factor(plan),
         f"{len(plan.use_cases)} use cases",
         f"{plan.repeats} repeats",
     ]
+    if plan.several_variants():
+        factors.insert(2, f"{len({variant for _, variant in plan.load_keys()})} setups")
     if plan.each:
         factors.append(f"{len(plan.each)} machines")
     anchors = sum(trial.strategy == ANCHOR for trial in plan.trials) * len(plan.kinds())
     more = f" + {anchors} anchors" if anchors else ""
     return f"{plan.n_trials()} = {' x '.join(factors)}{more}; {plan.n_executions()} executions"
-
-
-def _variants_factor(plan: SweepPlan) -> list[str]:
-    """The number of variants as a factor, where a sweep has several."""
-    variants = {variant for _, variant in plan.load_keys()}
-    return [f"{len(variants)} setups"] if len(variants) > 1 else []

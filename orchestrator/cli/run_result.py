@@ -80,7 +80,9 @@ def _print_records(live: Live, prepared: Prepared, totals: Totals) -> None:
     paths, trials = prepared.paths, prepared.trials
     keys = dict.fromkeys(trials.key(record) for record in totals.records)
     rows = [trials.summary_row(key) for key in keys]
-    order = ("model", "use_case", "strategy", "config_index", "repeat")
+    order = ("model", "use_case", "strategy", "config_index", "repeat", "setup")
+    for row, key in zip(rows, keys, strict=True):
+        row["setup"] = trials.attempts(key)[0].spec.setup.variant().label()
     rows.sort(key=lambda row: tuple(row[name] for name in order))
     live.console.print(_table(rows[:ROWS]))
     if len(rows) > ROWS:
@@ -133,9 +135,10 @@ def _totals_line(totals: Totals) -> str:
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    """The rows of summary.parquet as a table for the terminal."""
+    """The rows of summary.parquet as a table for the terminal, with the setups if they differ."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("model", "use case", "trial"):
+    of_setup = ["setup"] if len({row["setup"] for row in rows}) > 1 else []
+    for name in ("model", *of_setup, "use case", "trial"):
         table.add_column(name, no_wrap=True)
     for name in (
         "max_length",
@@ -152,6 +155,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         label = f"{ANCHOR} " if row["strategy"] == ANCHOR else f"{row['config_index']:04d}-"
         table.add_row(
             row["model"],
+            *(row[name] for name in of_setup),
             row["use_case"],
             f"{label}r{row['repeat']}",
             str(row["max_length"]),

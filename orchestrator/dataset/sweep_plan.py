@@ -129,6 +129,10 @@ class SweepPlan(Noun):
         """Each model in each variant, in the order of the setups."""
         return tuple(dict.fromkeys(setup.load_key() for setup in self.setups))
 
+    def several_variants(self) -> bool:
+        """Whether models are run in several ways."""
+        return len({variant for _, variant in self.load_keys()}) > 1
+
     def spec(
         self, trial: PlannedTrial, order_index: int, configuration: Configuration | None = None
     ) -> TrialSpec:

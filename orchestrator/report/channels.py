@@ -21,7 +21,7 @@ TITLES = {
 ENERGY_AXIS = "energy (J/token)"
 FIGURE = ",.3~r"
 """How a number is shown on hover: three significant digits."""
-GROUP = "machine / model / quantization"
+GROUP = "machine / model / setup"
 
 
 def x_of(name: str, title: str, values: pd.Series) -> alt.X:

@@ -65,6 +65,8 @@ SETUP = (
     "use_case",
 )
 """Columns that tell how a data set was measured."""
+OF_LIKE_GROUPS = ("model", "quantization", "engine", "batch_size")
+"""Columns that are equal in two groups that are compared without being asked for."""
 UNKNOWN_CELL = "n/a"
 MEASUREMENT = ["host", "started_at", "use_case", "prompt_sha256", "counted_energy_j"]
 """Columns in which only one and the same measurement is equal in two data sets."""
@@ -118,7 +120,7 @@ def compare(a: Data, b: Data, *, all_pairs: bool = False) -> Comparison:
     alike, unlike = _groups_to_compare(a.answers, b.answers)
     if not alike or all_pairs:
         alike, unlike = [*alike, *unlike], []
-    matches = [_match(a, b, *groups) for groups in alike]
+    matches = [matched(a, b, *groups) for groups in alike]
     kept = tuple(match for match in matches if match is not None)
     return Comparison(a, b, kept, n_same=len(same.drop_duplicates()), n_not_compared=len(unlike))
 
@@ -139,13 +141,13 @@ def _groups_to_compare(
 
     Where both data sets have such a group on one machine, only that pair is of the first kind.
     """
-    columns = ["group", "machine", "model", "quantization"]
+    columns = ["group", "machine", *OF_LIKE_GROUPS]
     groups_a, groups_b = (frame[columns].drop_duplicates().to_dict("records") for frame in (a, b))
     names_a, names_b = ({one["group"] for one in groups} for groups in (groups_a, groups_b))
     alike, unlike = [], []
     for one, other in product(groups_a, groups_b):
         pair = (str(one["group"]), str(other["group"]))
-        is_like = all(one[name] == other[name] for name in ("model", "quantization"))
+        is_like = all(one[name] == other[name] for name in OF_LIKE_GROUPS)
         has_its_own = pair[0] in names_b or pair[1] in names_a
         if is_like and (pair[0] == pair[1] or not has_its_own):
             alike.append(pair)
@@ -154,7 +156,7 @@ def _groups_to_compare(
     return sorted(alike), sorted(unlike)
 
 
-def _match(a: Data, b: Data, group_a: str, group_b: str) -> Match | None:
+def matched(a: Data, b: Data, group_a: str, group_b: str) -> Match | None:
     """Compare a group of one data set with a group of the other; None where nothing is known."""
     answers_a = a.answers[a.answers["group"] == group_a]
     answers_b = b.answers[b.answers["group"] == group_b]

@@ -35,10 +35,10 @@ from orchestrator.report.page_content import (
     Table,
     columns_table,
     headline,
-    tables,
     warnings,
 )
 from orchestrator.report.scatter_charts import pairs_chart
+from orchestrator.report.setups import all_tables
 from orchestrator.report.table_export import numeric_columns
 from orchestrator.report.trial_rows import PLACE, TrialRow, configuration_rows, trial_rows
 from orchestrator.units import plural
@@ -124,7 +124,7 @@ def _by_subject(said: Sequence[Finding]) -> list[tuple[str, list[str]]]:
 
 def sections(data: Data) -> list[Section]:
     """The report's sections: first those of the charts, then the tables that stand alone."""
-    by_name = {table.name: table for table in tables(data)}
+    by_name = {table.name: table for table in all_tables(data)}
     of_charts = []
     for name, chart in CHARTS.items():
         drawing = chart.draw(data)

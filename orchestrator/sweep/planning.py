@@ -187,7 +187,8 @@ def _in_rounds(of_variants: list[list[PlannedTrial]]) -> list[list[PlannedTrial]
     blocks = []
     for number, step in enumerate(ROUNDS):
         for trials in of_variants[::step]:
-            ends = [round(place * len(trials) / len(ROUNDS)) for place in (number, number + 1)]
+            # rounded down: rounds there and rounds back then differ by one trial at most
+            ends = [place * len(trials) // len(ROUNDS) for place in (number, number + 1)]
             blocks.append(trials[slice(*ends)])
     return blocks
 
