@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -148,12 +149,47 @@ def test_figures_are_medians(plan: Plan) -> None:
     )
 
 
+def test_each_variant_has_its_own_figures_bounds_and_memory(plan: Plan) -> None:
+    both = plan(models=("llama2",), quantizations=("nf4", "none"), dtypes=("auto", "float32"))
+    llama = [
+        builders.setup(engine="transformers", model="llama2", **changes)
+        for changes in ({}, {"quantization": "none", "compute_dtype": "float32"})
+    ]
+    records = [
+        builders.record(
+            spec, executions=[builders.execution(of=spec, tokens_per_s=speed)], machine="cpu"
+        )
+        for spec, speed in zip(
+            [builders.spec(setup=setup) for setup in llama], (40.0, 4.0), strict=True
+        )
+    ]
+    speeds = [stored_figures(records, both, load_key) for load_key in both.load_keys()]
+    assert [figures and figures.tokens_per_s for figures in speeds] == [40.0, None, None, 4.0]
+    fits = memory_fit(both, [LLAMA2], [gpu(80)], local=True)
+    assert [fit.model for fit in fits] == [
+        "llama2 (nf4, transformers)",
+        "llama2 (nf4, transformers, float32)",
+        "llama2 (none, transformers)",
+        "llama2 (none, transformers, float32)",
+    ]
+    assert [round(fit.cache_bytes / GIB) for fit in fits] == [2, 4, 2, 4]
+    assert fits[3].weights_bytes == 2 * fits[2].weights_bytes == 4 * 6_738_415_616
+
+
+def test_figures_tell_time_and_energy() -> None:
+    figures = Figures(4.0, 2.0, "a pilot")
+    assert (figures.seconds(100), figures.joules(100)) == (25.0, 200.0)
+    assert Figures(0.0, None, "a pilot").seconds(1) == math.inf
+    assert Figures(4.0, None, "a pilot").joules(1) is None
+
+
 @pytest.mark.parametrize(
     "flags",
     [
         {"models": ("mistral",)},
         {"quantizations": ("int8",)},
         {"engines": ("simulated",)},
+        {"dtypes": ("float32",)},
         {"machine": "leonardo"},
         {"engine_options": {"cpu_offload": True}, "address": "10.0.0.1:6379"},
     ],
@@ -301,6 +337,8 @@ def test_offload_is_in_the_plan_s_memory_only_when_asked(
         ({"models": ("llama2",)}, ("pc",)),
         ({"models": ("mistral", "smollm2"), "quantizations": ("none",)}, ("pc",)),
         ({"models": ("smollm2",)}, ()),
+        ({"models": ("smollm2",), "quantizations": ("nf4", "none")}, ()),
+        ({"models": ("mistral",), "quantizations": ("nf4", "none")}, ("pc",)),
         ({"models": ("llama2",), "machine": "pc"}, ()),  # asked for
         ({"models": ("llama2",), "engines": ("simulated",)}, ()),
         ({"models": ("llama2",), "address": None}, ()),
