@@ -49,7 +49,7 @@ PLOT_KINDS = ("pdf", "svg", "png")
 @click.option(
     "--all-pairs",
     is_flag=True,
-    help="With --compare: also compare groups of unlike model or quantization.",
+    help="With --compare: also compare groups of unlike model, quantization, engine or batch.",
 )
 @click.option(
     "--with-left-out",

@@ -1,8 +1,8 @@
 """Compare two data sets, A and B: how each was measured, and how they differ where they overlap.
 
-Groups (machine, model, quantization) of the same model and quantization are compared with each
-other, on the same machine where both have it; the others only on request, or where nothing else
-can be compared. What both measured is compared pair by pair (pairs.py). Groups that have no pair
+Groups (machine, model, setup) of the same model, quantization, engine and batch size are compared
+with each other, on the same machine where both have it; the others only on request, or where
+nothing else can be compared. What both measured is compared pair by pair (pairs.py). Groups that have no pair
 are compared by the model of the effects, with its assumptions (`adjusted`). Energies that were
 measured by different meters give no ratio.
 """
@@ -106,13 +106,13 @@ class Comparison:
     n_same: int = 0
     """Executions that are in both: one measurement, not two. They are in no match."""
     n_not_compared: int = 0
-    """Pairs of groups of unlike model or quantization, which `all_pairs` adds."""
+    """Pairs of groups of unlike model or setup, which `all_pairs` adds."""
 
 
 def compare(a: Data, b: Data, *, all_pairs: bool = False) -> Comparison:
     """Match the groups of two data sets and compute their changes.
 
-    `all_pairs`: also groups of unlike models or quantizations.
+    `all_pairs`: also groups of unlike models or setups.
     """
     known = [one.answers[MEASUREMENT].dropna(subset=["started_at"]) for one in (a, b)]
     same = known[0].merge(known[1], on=MEASUREMENT)
@@ -137,7 +137,7 @@ def _without(data: Data, same: pd.DataFrame) -> Data:
 def _groups_to_compare(
     a: pd.DataFrame, b: pd.DataFrame
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Pairs of groups of one model and quantization, and all others.
+    """Pairs of groups of one model and setup, and all others.
 
     Where both data sets have such a group on one machine, only that pair is of the first kind.
     """
@@ -275,8 +275,7 @@ def comparison_warnings(comparison: Comparison) -> list[str]:
     if comparison.n_not_compared:
         n = plural(comparison.n_not_compared, "pair")
         lines.append(
-            f"{n} of groups of unlike model or quantization are not compared: --all-pairs adds "
-            "them."
+            f"{n} of groups of unlike model or setup are not compared: --all-pairs adds them."
         )
     unequal = [match for match in comparison.matches if not match.same_meter]
     if unequal:
