@@ -2,9 +2,9 @@
 
 Groups (machine, model, setup) of the same model, quantization, engine and batch size are compared
 with each other, on the same machine where both have it; the others only on request, or where
-nothing else can be compared. What both measured is compared pair by pair (pairs.py). Groups that have no pair
-are compared by the model of the effects, with its assumptions (`adjusted`). Energies that were
-measured by different meters give no ratio.
+nothing else can be compared. What both measured is compared pair by pair (pairs.py). Groups that
+have no pair are compared by the model of the effects, with its assumptions (`adjusted`). Energies
+that were measured by different meters give no ratio.
 """
 
 from __future__ import annotations
