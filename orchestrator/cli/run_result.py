@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections import Counter
 from collections.abc import Iterable
+from itertools import compress
 from typing import Any
 
 from rich.table import Table
@@ -15,7 +16,7 @@ from orchestrator.dataset.gross_energy import per_token
 from orchestrator.dataset.remaining import by_kind
 from orchestrator.dataset.tables import Key
 from orchestrator.evaluate.verdict import learned_figures
-from orchestrator.nouns import ANCHOR
+from orchestrator.nouns import ANCHOR, Variant
 from orchestrator.sweep.prepare import Prepared
 from orchestrator.sweep.run import RunOutcome
 from orchestrator.sweep.totals import Totals
@@ -81,8 +82,9 @@ def _print_records(live: Live, prepared: Prepared, totals: Totals) -> None:
     keys = dict.fromkeys(trials.key(record) for record in totals.records)
     rows = [trials.summary_row(key) for key in keys]
     order = ("model", "use_case", "strategy", "config_index", "repeat", "setup")
-    for row, key in zip(rows, keys, strict=True):
-        row["setup"] = trials.attempts(key)[0].spec.setup.variant().label()
+    variants = [trials.attempts(key)[0].spec.setup.variant() for key in keys]
+    for row, name in zip(rows, _short_names(variants), strict=True):
+        row["setup"] = name
     rows.sort(key=lambda row: tuple(row[name] for name in order))
     live.console.print(_table(rows[:ROWS]))
     if len(rows) > ROWS:
@@ -132,6 +134,16 @@ def _totals_line(totals: Totals) -> str:
     failed = f", {totals.failed} FAILED" if totals.failed else ""
     done = f"{totals.executions} executions of {totals.trials} trials{failed}"
     return f"{done}: {totals.tokens} tokens, {duration(totals.wall_s())}"
+
+
+def _short_names(variants: list[Variant]) -> list[str]:
+    """What tells variants apart, for a column: 'nf4' where quantizations alone differ."""
+    parts = [
+        (one.quantization.name, one.engine, one.compute_dtype, f"batch {one.batch_size}")
+        for one in variants
+    ]
+    differs = [len(set(of_axis)) > 1 for of_axis in zip(*parts, strict=True)]
+    return [", ".join(compress(of_one, differs)) for of_one in parts]
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:

@@ -131,6 +131,20 @@ def test_the_result_for_a_machine_tells_both() -> None:
     }
 
 
+def test_the_closing_table_says_by_what_setups_differ(capsys: pytest.CaptureFixture[str]) -> None:
+    prepared, outcome = ended({})
+    trials = prepared.trials
+    for quantization in ("none", "int8"):
+        spec = builders.spec(setup=builders.setup(quantization=quantization))
+        record = builders.record(spec)
+        trials.add(record)
+        outcome.totals.trial_sealed(record)
+    print_result(Live([]), prepared, outcome)
+    head, *rows = capsys.readouterr().out.splitlines()[:4]
+    place = head.index("setup")
+    assert [row[place:].split()[0] for row in rows] == ["int8", "nf4", "none"]
+
+
 def test_a_line_a_trial_where_there_is_no_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
