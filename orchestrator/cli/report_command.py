@@ -50,7 +50,7 @@ PLOT_KINDS = ("pdf", "svg", "png")
 @click.option(
     "--all-pairs",
     is_flag=True,
-    help="With --compare: also compare groups of unlike model or quantization.",
+    help="With --compare: also compare groups of unlike model, quantization, engine or batch.",
 )
 @click.option(
     "--with-left-out",
@@ -86,7 +86,7 @@ def report(
     from orchestrator.report.execution_frame import read_data
     from orchestrator.report.findings import findings_json
     from orchestrator.report.page import comparison_page, page
-    from orchestrator.report.page_content import tables
+    from orchestrator.report.setups import all_tables
     from orchestrator.report.table_export import EXPORTS
 
     if folders:
@@ -117,7 +117,7 @@ def report(
         target = file or paths.report
         text = page(data, out.resolve().name, target.parent)
         if exports:
-            shown = tables(data)
+            shown = all_tables(data)
     size = _write_page(target, text, out)
     click.echo(f"{target}: {size / 1e6:.1f} MB; open it in a browser")
     for target in exports:

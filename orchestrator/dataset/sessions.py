@@ -29,6 +29,8 @@ class Session:
     gpu_name: str | None
     model: str
     quantization: str
+    setup: str
+    """How the model was run, as Variant.label says it."""
     started_at: datetime | None
     n_trials: int
     n_anchors: int
@@ -81,6 +83,7 @@ def _session(records: list[TrialRecord]) -> Session:
         gpu_name=columns.gpu_name,
         model=columns.model,
         quantization=columns.quantization,
+        setup=records[0].spec.setup.variant().label(),
         started_at=columns.session_started_at,
         n_trials=len(records),
         n_anchors=len(anchors_j),

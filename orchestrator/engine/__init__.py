@@ -14,7 +14,16 @@ from pydantic import Field
 
 from orchestrator.gpu.access import GpuAccess, open_gpu, simulated_access
 from orchestrator.gpu.devices import visible_gpus
-from orchestrator.nouns import ERROR_KINDS, Amount, Column, Count, Effective, Noun, Setup
+from orchestrator.nouns import (
+    ERROR_KINDS,
+    QUANTIZATIONS,
+    Amount,
+    Column,
+    Count,
+    Effective,
+    Noun,
+    Setup,
+)
 
 
 class GenerationError(Exception):
@@ -242,6 +251,10 @@ class EngineKind:
 
     What is not at its default stands in `Setup.engine_options`.
     """
+    quantizations: tuple[str, ...] = tuple(QUANTIZATIONS)
+    """Names of the quantizations that it runs."""
+    batches: bool = False
+    """Whether it can generate several prompts at once."""
 
     def given_options(self, **options: Any) -> dict[str, Any]:
         """The options that are not at their default. Raises pydantic's ValidationError."""

@@ -21,7 +21,7 @@ TITLES = {
 ENERGY_AXIS = "energy (J/token)"
 FIGURE = ",.3~r"
 """How a number is shown on hover: three significant digits."""
-GROUP = "machine / model / quantization"
+GROUP = "machine / model / setup"
 MOST_TICKS = 8
 RATIO_TICKS = (
     tuple(1 + n / 50 for n in range(-10, 11)),

@@ -1,10 +1,10 @@
 """Compare two data sets, A and B: how each was measured, and how they differ where they overlap.
 
-Groups (machine, model, quantization) of the same model and quantization are compared with each
-other, on the same machine where both have it; the others only on request, or where nothing else
-can be compared. What both measured is compared pair by pair (pairs.py). Groups that have no pair
-are compared by the model of the effects, with its assumptions (`adjusted`). Energies that were
-measured by different meters give no ratio.
+Groups (machine, model, setup) of the same model, quantization, engine and batch size are compared
+with each other, on the same machine where both have it; the others only on request, or where
+nothing else can be compared. What both measured is compared pair by pair (pairs.py). Groups that
+have no pair are compared by the model of the effects, with its assumptions (`adjusted`). Energies
+that were measured by different meters give no ratio.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 SETUP = (*HOW_MEASURED, "country_iso_code", "strategy", "use_case")
 """Columns that tell how a data set was measured."""
+OF_LIKE_GROUPS = ("model", "quantization", "engine", "batch_size")
+"""Columns that are equal in two groups that are compared without being asked for."""
 UNKNOWN_CELL = "n/a"
 MEASUREMENT = ["host", "started_at", "use_case", "prompt_sha256", "counted_energy_j"]
 """Columns in which only one and the same measurement is equal in two data sets."""
@@ -98,13 +100,13 @@ class Comparison:
     n_same: int = 0
     """Executions that are in both: one measurement, not two. They are in no match."""
     n_not_compared: int = 0
-    """Pairs of groups of unlike model or quantization, which `all_pairs` adds."""
+    """Pairs of groups of unlike model or setup, which `all_pairs` adds."""
 
 
 def compare(a: Data, b: Data, *, all_pairs: bool = False) -> Comparison:
     """Match the groups of two data sets and compute their changes.
 
-    `all_pairs`: also groups of unlike models or quantizations.
+    `all_pairs`: also groups of unlike models or setups.
     """
     known = [one.answers[MEASUREMENT].dropna(subset=["started_at"]) for one in (a, b)]
     same = known[0].merge(known[1], on=MEASUREMENT)
@@ -112,7 +114,7 @@ def compare(a: Data, b: Data, *, all_pairs: bool = False) -> Comparison:
     alike, unlike = _groups_to_compare(a.answers, b.answers)
     if not alike or all_pairs:
         alike, unlike = [*alike, *unlike], []
-    matches = [_match(a, b, *groups) for groups in alike]
+    matches = [matched(a, b, *groups) for groups in alike]
     kept = tuple(match for match in matches if match is not None)
     return Comparison(a, b, kept, n_same=len(same.drop_duplicates()), n_not_compared=len(unlike))
 
@@ -129,17 +131,17 @@ def _without(data: Data, same: pd.DataFrame) -> Data:
 def _groups_to_compare(
     a: pd.DataFrame, b: pd.DataFrame
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Pairs of groups of one model and quantization, and all others.
+    """Pairs of groups of one model and setup, and all others.
 
     Where both data sets have such a group on one machine, only that pair is of the first kind.
     """
-    columns = ["group", "machine", "model", "quantization"]
+    columns = ["group", "machine", *OF_LIKE_GROUPS]
     groups_a, groups_b = (frame[columns].drop_duplicates().to_dict("records") for frame in (a, b))
     names_a, names_b = ({one["group"] for one in groups} for groups in (groups_a, groups_b))
     alike, unlike = [], []
     for one, other in product(groups_a, groups_b):
         pair = (str(one["group"]), str(other["group"]))
-        is_like = all(one[name] == other[name] for name in ("model", "quantization"))
+        is_like = all(one[name] == other[name] for name in OF_LIKE_GROUPS)
         has_its_own = pair[0] in names_b or pair[1] in names_a
         if is_like and (pair[0] == pair[1] or not has_its_own):
             alike.append(pair)
@@ -148,7 +150,7 @@ def _groups_to_compare(
     return sorted(alike), sorted(unlike)
 
 
-def _match(a: Data, b: Data, group_a: str, group_b: str) -> Match | None:
+def matched(a: Data, b: Data, group_a: str, group_b: str) -> Match | None:
     """Compare a group of one data set with a group of the other; None where nothing is known."""
     answers_a = a.answers[a.answers["group"] == group_a]
     answers_b = b.answers[b.answers["group"] == group_b]
@@ -267,8 +269,7 @@ def comparison_warnings(comparison: Comparison) -> list[str]:
     if comparison.n_not_compared:
         n = plural(comparison.n_not_compared, "pair")
         lines.append(
-            f"{n} of groups of unlike model or quantization are not compared: --all-pairs adds "
-            "them."
+            f"{n} of groups of unlike model or setup are not compared: --all-pairs adds them."
         )
     unequal = [match for match in comparison.matches if not match.same_meter]
     if unequal:

@@ -34,7 +34,8 @@ class Data:
     """Every execution, with the schema's columns and these:
     counted_energy_j: joules, from the column that energy_basis names;
     energy_per_token_j: counted_energy_j over the new tokens; null where it isn't measured;
-    group: machine, model and quantization; energies may be compared within one group;
+    setup: how the model was run: its quantization, with what else differs in the data set;
+    group: machine, model and setup; energies may be compared within one group;
     point: the configuration, across models, use cases and repeats;
     discarded: ok, but its text was found unusable;
     left_out: one of its flags puts the measurement in so much doubt that it is no answer here;
@@ -126,7 +127,8 @@ def data_of(
     frame.loc[without_gpu, "counted_energy_j"] /= (
         frame.loc[without_gpu, "pue"].astype(float).fillna(1.0)
     )
-    frame["group"] = frame["machine"] + " / " + frame["model"] + " / " + frame["quantization"]
+    frame["setup"] = _setups(frame)
+    frame["group"] = frame["machine"] + " / " + frame["model"] + " / " + frame["setup"]
     frame["point"] = frame["strategy"].astype(str)
     for name in PARAMETERS:
         frame["point"] = frame["point"] + " " + frame[name].astype(str)
@@ -144,6 +146,22 @@ def data_of(
     )
     is_answer = frame["measured"] & (with_left_out | ~frame["left_out"])
     return Data(all=frame, answers=frame[is_answer].copy(), paths=paths)
+
+
+def _setups(frame: pd.DataFrame) -> pd.Series:
+    """How each row's model was run: 'nf4', and engine, type and batch where the data set has more.
+
+    A compute type that a device or a quantization decides is told by these.
+    """
+    setups = frame["quantization"]
+    if len(frame["engine"].unique()) > 1:
+        setups = setups + ", " + frame["engine"]
+    types = frame.groupby(["machine", "model", "quantization", "engine"])["compute_dtype"]
+    if types.nunique().gt(1).any():
+        setups = setups + ", " + frame["compute_dtype"]
+    if len(frame["batch_size"].unique()) > 1:
+        setups = setups + ", batch " + frame["batch_size"].astype(str)
+    return setups
 
 
 def _make_visible(frame: pd.DataFrame) -> None:

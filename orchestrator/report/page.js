@@ -88,7 +88,7 @@ function name(row) {
 const COLUMNS = [
   ["verdict", row => WORDS.indexOf(row.word), verdict, false],
   ["no.", row => row.name, name, false],
-  ...["model", "quantization", "machine", "use_case"].map(key =>
+  ...["model", "setup", "machine", "use_case"].map(key =>
     [key.replace("_", " "), row => row[key], row => row[key], false]),
   ...["max_length", "top_p", "top_k", "temperature"].map(key =>
     [key, row => row[key], row => figure(row[key]), true]),
@@ -142,7 +142,7 @@ function table(kind) {
 
   for (const row of rows) {
     const reasons = row.why.map(place => data.rows.why[place]);
-    const texts = [row.word, row.name, row.model, row.quantization, row.machine, row.use_case];
+    const texts = [row.word, row.name, row.model, row.setup, row.machine, row.use_case];
     const values = ["max_length", "top_p", "top_k", "temperature"].map(key => key + " " + figure(row[key]));
     row.line = [...texts, ...values, ...reasons].join(" ").toLowerCase();
   }

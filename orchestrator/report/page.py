@@ -34,9 +34,9 @@ from orchestrator.report.page_content import (
     columns_table,
     findings_by_subject,
     headline,
-    tables,
     warnings,
 )
+from orchestrator.report.setups import all_tables
 from orchestrator.report.table_export import numeric_columns
 from orchestrator.report.trial_rows import PLACE, TrialRow, configuration_rows, trial_rows
 from orchestrator.units import plural
@@ -110,7 +110,7 @@ def comparison_page(comparison: Comparison, name_a: str, name_b: str) -> str:
 
 def sections(data: Data) -> list[Section]:
     """The report's sections: first those of the charts, then the tables that stand alone."""
-    by_name = {table.name: table for table in tables(data)}
+    by_name = {table.name: table for table in all_tables(data)}
     of_charts = []
     for name, chart in CHARTS.items():
         drawing = chart.draw(data)

@@ -210,7 +210,7 @@ def effect_table(data: Data) -> Table:
 
 
 def group_table(data: Data) -> Table:
-    """Each machine, model, quantization and use case side by side."""
+    """Each machine, model, setup and use case side by side."""
     rows = []
     of_group = data.answers.groupby(["group", "use_case", "energy_basis"], sort=True)
     for (group, use_case, energy_basis), answers in of_group:
@@ -225,7 +225,7 @@ def group_table(data: Data) -> Table:
         cells = (group, use_case, n_answers, middle, interval, number(tokens_per_s), basis)
         rows.append(tuple(str(cell) for cell in cells))
     head = (
-        "machine / model / quantization",
+        "machine / model / setup",
         "use case",
         "answers",
         "J/token",
@@ -253,7 +253,7 @@ def repeat_table(data: Data) -> Table:
             median, largest = f"{100 * spread.median():.1f} %", f"{100 * spread.max():.1f} %"
             rows.append((str(group), f"{len(repeats):,}", median, largest))
     head = (
-        "machine / model / quantization",
+        "machine / model / setup",
         "prompts measured repeatedly",
         "median spread",
         "largest spread",
@@ -323,15 +323,18 @@ def session_table(data: Data) -> Table:
         note = NO_FOLDERS
     elif not data.sessions:
         note = "No trial here ran in a session on a GPU, whose anchors tell how steady it was."
-    return Table("sessions", "Sessions", head, tuple(map(_session_row, data.sessions)), note)
+    n_setups = len({session.setup for session in data.sessions})
+    by_setup = n_setups > len({session.quantization for session in data.sessions})
+    rows = tuple(_session_row(session, by_setup=by_setup) for session in data.sessions)
+    return Table("sessions", "Sessions", head, rows, note)
 
 
-def _session_row(session: Session) -> tuple[str, ...]:
-    """A session as a row of its table."""
+def _session_row(session: Session, *, by_setup: bool) -> tuple[str, ...]:
+    """A session as a row of its table; `by_setup`: its quantization alone says too little."""
     return (
         session.session_id,
         f"{session.machine}, {session.gpu_name or UNKNOWN}",
-        f"{session.model}, {session.quantization}",
+        f"{session.model}, {session.setup if by_setup else session.quantization}",
         f"{session.n_trials:,}",
         f"{session.n_anchors:,}",
         number(session.energy_per_token_j),

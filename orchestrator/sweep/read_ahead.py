@@ -13,7 +13,6 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.engine import ENGINES
 from orchestrator.engine.integrity import weight_files
 from orchestrator.engine.weights import locate
 from orchestrator.models import Model
@@ -32,7 +31,7 @@ def start_reading(resolved: Resolved) -> threading.Thread | None:
     """
     if resolved.request.address is not None or not hasattr(os, "posix_fadvise"):
         return None
-    if not ENGINES[resolved.request.engine].needs_weights:
+    if not resolved.needs_weights:
         return None
     files = [file for model in resolved.models for file in files_of(model)]
     thread = threading.Thread(target=_read, args=(files,), name="read ahead", daemon=True)

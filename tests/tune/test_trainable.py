@@ -199,6 +199,23 @@ def test_the_protocol_is_told_apart_from_loading(
     assert later.protocol_s is None, "its model was loaded before"
 
 
+@pytest.mark.parametrize(
+    "other",
+    [{"quantization": "none"}, {"compute_dtype": "float16"}, {"batch_size": 2}],
+    ids=lambda other: next(iter(other)),
+)
+def test_each_variant_of_a_sweep_is_loaded_anew(machine: Machine, other: dict[str, Any]) -> None:
+    measure = trial(simulated())
+    first = next(steps(measure))["origin"]["columns"]["session_id"]
+    sessions = [first]
+    for setup in (other, {}):
+        again = simulated(setup=setup)
+        measure.reset_config({"assignment": again.model_dump(mode="json")})
+        sessions.append(next(steps(measure))["origin"]["columns"]["session_id"])
+    assert len(set(sessions)) == 3, "a load is a session"
+    assert (len(machine.loads), machine.closed) == (3, 2)
+
+
 def test_the_metrics_add_up_over_a_trial_s_prompts(machine: Machine) -> None:
     machine.measured = {2: builders.FAILED}
     measure = trial(simulated())
