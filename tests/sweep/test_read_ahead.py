@@ -83,7 +83,7 @@ def test_a_file_or_a_model_that_is_not_there_is_left_out(
     assert list(advised) == ["b.safetensors"]
 
 
-@pytest.mark.parametrize("flags", [{"engine": "simulated"}, {"address": "10.0.0.1:6379"}])
+@pytest.mark.parametrize("flags", [{"engines": ("simulated",)}, {"address": "10.0.0.1:6379"}])
 def test_what_this_host_does_not_load_is_not_read(
     advised: dict[str, int], flags: dict[str, Any]
 ) -> None:
