@@ -53,6 +53,10 @@ class Sides:
     """Standard deviation between sessions, relative."""
     gain: float = 0.0
     """Bounds of the sensors' gains; 0: one sensor measured both."""
+    repeats: bool = False
+    """Whether each session takes all configurations."""
+    matched: bool = True
+    """Whether both have the same configurations; else the model of the effects stands in."""
 
 
 SIDES = [
@@ -62,6 +66,11 @@ SIDES = [
     Sides(3, 0.03, 0.05),
     Sides(4, 0.13),
     Sides(6, 0.03, 0.05),
+    Sides(3, 0.03, repeats=True),
+    Sides(3, 0.13, repeats=True),
+    Sides(3, 0.03, matched=False),
+    Sides(3, 0.13, matched=False),
+    Sides(6, 0.03, 0.05, matched=False),
 ]
 RATIO = 1.2
 """What B takes, over what A takes."""
@@ -75,7 +84,7 @@ def outcomes_of(kind: str) -> tuple[Outcome, ...]:
 def tallies(kind: str, n_points: int, seed: int) -> dict[Outcome, Tally]:
     """One data set: outcome -> what its intervals hold."""
     of = world(KINDS[kind], seed)
-    truth = truths(of, seed)
+    truth = truths(of, seed, [outcome.name for outcome in outcomes_of(kind)])
     answers = data_of(executions(of, seed, n_points)).answers
     found = {}
     for outcome in outcomes_of(kind):
@@ -162,7 +171,18 @@ def compared(of: Sides, n_points: int, seed: int) -> Tally:
     """Two data sets, B with RATIO times the energy of A: what the ratio's interval holds."""
     kind = dataclasses.replace(KINDS["lines"], n_sessions=of.n_sessions, session=of.session)
     one = world(kind, seed)
-    a, b = (executions(one, seed, n_points, number=n, gain=of.gain) for n in (0, 1))
+    a, b = (
+        executions(
+            one,
+            seed,
+            n_points,
+            number=number,
+            design_number=0 if of.matched else number,
+            repeats=of.repeats,
+            gain=of.gain,
+        )
+        for number in (0, 1)
+    )
     b["gpu_energy_counter_j"] *= RATIO
     (match,) = compare(data_of(a), data_of(b)).matches
     change = match.changes["energy_per_token_j"]
