@@ -165,9 +165,9 @@ def _error_of_sessions(pairs: pd.DataFrame, name: str, gains: float) -> float | 
 
     if pairs[list(SIDES)].isna().any(axis=None):  # before version 3
         return FEW_SESSIONS
-    logs = np.log(pairs[[f"{name}_a", f"{name}_b"]]).set_axis(["a", "b"], axis=1)
+    logs = pairs.assign(a=np.log(pairs[f"{name}_a"]), b=np.log(pairs[f"{name}_b"]))
     # prompts of one configuration share the noise of its trial
-    means = logs.groupby([pairs[key] for key in ("configuration", *SIDES)]).mean().reset_index()
+    means = logs.groupby(["configuration", *SIDES])[["a", "b"]].mean().reset_index()
     of_a, of_b = ((means["b"] - means["a"]).groupby(means[side]).mean() for side in SIDES)
     if min(len(of_a), len(of_b)) < LEAST_SESSIONS:
         return FEW_SESSIONS

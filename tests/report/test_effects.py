@@ -30,7 +30,7 @@ from orchestrator.report.effects import (
 )
 from orchestrator.report.execution_frame import data_of
 from tests.report.synthetic import Truth, executions
-from tools.coverage.__main__ import tallies
+from tools.coverage.of_effects import tallies
 
 SEEDS = range(15)
 
