@@ -12,9 +12,9 @@ chosen columns only take what the curve explains out of the noise.
 
 Choosing among many columns finds one that happens to fit the noise, and the interval is then too
 narrow. So the best of m columns must be m times as significant (Bonferroni), and a chosen column
-counts as more than one degree of freedom (Friedman 1991, "Multivariate adaptive regression
-splines", section 3.6: 2 to 4). Intervals are those of Student's t with what is left of the degrees
-of freedom. tools/coverage checks how often they hold the truth.
+counts as three degrees of freedom (Friedman 1991, "Multivariate adaptive regression splines",
+section 3.6: 2 to 4, 3 is a fair choice). Intervals are those of Student's t with what is left of
+the degrees of freedom. tools/coverage checks how often they hold the truth.
 
 An interval of 95 % speaks of one hyperparameter. Of four that do nothing, one or more leave out "no
 change" in up to 20 of 100 sweeps. So an effect is `clear` only if it is so by Holm's procedure
@@ -56,7 +56,7 @@ LENGTHS = {"length": 1, "length2": 2, "length3": 3, "length4": 4}
 about a + b * tokens, which is no power of the length, so the first two are always in a model."""
 NEEDED_P = 0.01
 """The best of m columns is needed if m times the p of its F test is smaller."""
-CHOSEN_COUNTS = 2.5
+CHOSEN_COUNTS = 3
 """How many degrees of freedom a chosen column takes; one that isn't chosen takes 1."""
 LARGEST = 700.0
 """The largest logarithm of a ratio that a float can hold."""
