@@ -227,6 +227,7 @@ def main() -> None:
         done = subprocess.run(own, check=False, capture_output=True, text=True)
         if done.returncode:
             print(f"{case}: {done.stderr.strip().splitlines()[-1]}", flush=True)
+            print(done.stderr, file=sys.stderr, flush=True)
     with options.out.open() as stream:
         rows = [json.loads(line) for line in stream]
     print(", ".join(f"{name} {version}" for name, version in rows[0]["versions"].items()))
