@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.dataset.energy import GPU_ENERGIES, TOTAL_ENERGY
 from orchestrator.dataset.flags import LEFT_OUT
-from orchestrator.dataset.parquet import as_list, read_parquet, to_table
+from orchestrator.dataset.parquet import (
+    ROWS_AT_ONCE,
+    as_list,
+    read_parquet,
+    read_schema,
+    to_table,
+)
 from orchestrator.dataset.paths import DataSetPaths, holds
 from orchestrator.dataset.reading import reason_of
 from orchestrator.dataset.schema import ExecutionRow, TrialRecord
@@ -24,6 +31,10 @@ from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+TEXTS = ["output_text", "prompt_text"]
+"""Columns that are not read: no chart shows a text, and texts are most of the table's bytes."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,7 @@ class Data:
         return {one: effects(self.answers, one) for one in outcomes}
 
     @cached_property
-    def records(self) -> tuple[list[TrialRecord], int]:
+    def records(self) -> tuple[Sequence[TrialRecord], int]:
         """The sealed trials, and how many can't be read; ([], 0) without the trials' folders."""
         if self.paths is None:
             return [], 0
@@ -95,18 +106,17 @@ def read_data(paths: DataSetPaths, *, with_left_out: bool = False) -> Data:
             "the report shows what `orchestrator tune` measures"
         )
     try:
-        table = read_parquet(path)
-        frame = upgraded_table(path.name, table)
-        writer = made_anew(paths, table)
+        columns = [name for name in read_schema(path).names if name not in TEXTS]
+        frame = upgraded_table(path.name, read_parquet(path, columns))
+        writer = made_anew(paths, path)
         if writer is not None:
-            frame = to_table(ExecutionRow, writer.rows()).to_pandas()
+            frame = to_table(ExecutionRow, writer.rows()).drop_columns(TEXTS).to_pandas()
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: can't be read ({reason_of(error)}); {remedy}") from error
-    missing = [name for name, _, _ in columns_of(ExecutionRow) if name not in frame]
+    wanted = [name for name, _, _ in columns_of(ExecutionRow) if name not in TEXTS]
+    missing = [name for name in wanted if name not in frame]
     if missing:
         raise UserError(f"{path}: lacks the column {missing[0]}; {remedy}")
-    # No chart shows a text, and the texts are most of the table's bytes.
-    frame = frame.drop(columns=["output_text", "prompt_text"])
     return data_of(frame, paths, with_left_out=with_left_out)
 
 
@@ -116,7 +126,8 @@ def data_of(
     """The data of a report from rows of executions.parquet (texts are not needed)."""
     import numpy as np
 
-    frame = executions.copy()
+    # no column is changed in place, so that none has to be copied
+    frame = executions.copy(deep=False)
     _make_visible(frame)
     basis = frame["energy_basis"]
     frame["counted_energy_j"] = np.nan
@@ -131,7 +142,7 @@ def data_of(
     for name in PARAMETERS:
         frame["point"] = frame["point"] + " " + frame[name].astype(str)
     for name in ("warning_flags", "reasons"):
-        frame[name] = frame[name].map(_entries).astype(object)
+        frame[name] = _lists(frame[name])
     # On an empty frame map() keeps the column's type, hence the casts to bool.
     frame["left_out"] = frame["warning_flags"].map(_is_left_out).astype(bool)
     discarded = frame["usable"].map(_is_false).astype(bool)
@@ -175,11 +186,32 @@ ENERGY_COLUMNS = [
 """What an energy and its uncertainty are made of."""
 
 
-def energy_rows(executions: pd.DataFrame) -> list[dict[str, Any]]:
+def energy_rows(executions: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """The rows of a table as dataset/energy.py wants them: unknown values are None, not NaN."""
-    frame = executions[ENERGY_COLUMNS].astype(object)
-    rows: list[dict[str, Any]] = frame.where(frame.notna(), None).to_dict("records")  # type: ignore[assignment]
-    return rows
+    return rows_of(executions, ENERGY_COLUMNS)
+
+
+def rows_of(executions: pd.DataFrame, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Some columns of a table's rows, one at a time; unknown values are None, not NaN."""
+    # in parts, since as objects the rows take ten times the table's memory
+    for start in range(0, len(executions), ROWS_AT_ONCE):
+        part = executions[start : start + ROWS_AT_ONCE][list(columns)].astype(object)
+        yield from part.where(part.notna(), None).to_dict("records")  # type: ignore[misc]
+
+
+def _lists(column: pd.Series) -> pd.Series:
+    """A column of lists that stand in one cell each, as tuples; equal cells share one tuple."""
+    known: dict[str, tuple[str, ...] | None] = {}
+
+    def entries(cell: Any) -> tuple[str, ...] | None:
+        """The entries of a cell."""
+        if not isinstance(cell, str):
+            return _entries(cell)
+        if cell not in known:
+            known[cell] = _entries(cell)
+        return known[cell]
+
+    return column.map(entries).astype(object)
 
 
 def _entries(cell: Any) -> tuple[str, ...] | None:

@@ -6,7 +6,7 @@ Token counts are upper bounds: a text may end before max_length.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import psutil
@@ -160,7 +160,7 @@ def unasked_bound(
     return whole
 
 
-def stored_figures(records: list[TrialRecord], plan: SweepPlan) -> Figures | None:
+def stored_figures(records: Iterable[TrialRecord], plan: SweepPlan) -> Figures | None:
     """Medians over the data set's executions of the same model, quantization and engine.
 
     None where there are none.
