@@ -16,6 +16,7 @@ from typing import Any
 
 from ray.tune import registry
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 
 
@@ -40,6 +41,19 @@ def strike_off(controller: Any) -> None:
     for trial in over:
         controller._trial_metadata.pop(trial.trial_id, None)  # noqa: SLF001
     over.clear()
+
+
+class NoProgress(TrialProgressCallback):  # type: ignore[misc]  # ray has no types
+    """In place of Tune's own, which prints nothing here and keeps every trial with its results."""
+
+    def on_trial_result(self, *_arguments: Any, **_info: Any) -> None:
+        """Keep nothing."""
+
+    def on_trial_error(self, *_arguments: Any, **_info: Any) -> None:
+        """Keep nothing."""
+
+    def on_trial_complete(self, *_arguments: Any, **_info: Any) -> None:
+        """Keep nothing."""
 
 
 @contextlib.contextmanager

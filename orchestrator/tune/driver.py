@@ -14,7 +14,7 @@ from ray import tune
 
 from orchestrator.dataset.recorder import DISK_IS_FULL
 from orchestrator.errors import UserError
-from orchestrator.tune.books import ShortBooks, trainables_remembered
+from orchestrator.tune.books import NoProgress, ShortBooks, trainables_remembered
 from orchestrator.tune.callback import DataSetCallback, TakingInStopper
 from orchestrator.tune.halt import Halt
 from orchestrator.tune.searcher import SweepSearcher
@@ -277,7 +277,7 @@ def _tuner(part: RunningPart, session: Session) -> tune.Tuner:
             storage_path=str(session.storage),
             verbose=0,
             stop=TakingInStopper(part.callback),
-            callbacks=[part.callback],
+            callbacks=[part.callback, NoProgress()],
             # what a trial has is in the data set: a checkpoint would be one more call a trial
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             # the callback hands out again what a lost worker left

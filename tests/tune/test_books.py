@@ -6,6 +6,7 @@ controller has other attributes fails here.
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from ray.train._internal.storage import StorageContext
 from ray.tune import registry
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
+from ray.tune.utils.callback import _create_default_callbacks
 
-from orchestrator.tune.books import ShortBooks, trainables_remembered
+from orchestrator.tune.books import NoProgress, ShortBooks, trainables_remembered
 
 
 @pytest.fixture
@@ -100,3 +102,19 @@ def test_a_class_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == ["Measure-any"] * 2, "whether it is there, and what it is"
     registry.get_trainable_cls("Measure-any")
     assert len(asked) == 4, "afterwards it is as before"
+
+
+def test_no_callback_of_tune_keeps_trials(
+    controller: TuneController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tune adds one of its own where none of its kind is given."""
+    trial = add(controller, "over", Trial.RUNNING)
+    callbacks = [NoProgress()]
+    monkeypatch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    assert _create_default_callbacks(list(callbacks), config={}, air_verbosity=None) == callbacks
+    before = pickle.dumps(callbacks)
+    for event in ("on_trial_result", "on_trial_complete", "on_trial_error"):
+        getattr(callbacks[0], event)(
+            iteration=1, trials=[trial], trial=trial, result={"done": True}
+        )
+    assert pickle.dumps(callbacks) == before
