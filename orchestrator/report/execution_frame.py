@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,12 @@ from orchestrator.dataset.parquet import (
     as_list,
     read_parquet,
     read_schema,
+    table_version,
     to_table,
 )
 from orchestrator.dataset.paths import DataSetPaths, holds
 from orchestrator.dataset.reading import reason_of
-from orchestrator.dataset.schema import ExecutionRow, TrialRecord
+from orchestrator.dataset.schema import SCHEMA_VERSION, ExecutionRow, TrialRecord
 from orchestrator.dataset.sessions import Session, sessions_of
 from orchestrator.dataset.tables import made_anew
 from orchestrator.dataset.upgrades import upgraded_table
@@ -37,12 +38,47 @@ TEXTS = ["output_text", "prompt_text"]
 """Columns that are not read: no chart shows a text, and texts are most of the table's bytes."""
 
 
+TABLE_ONLY = frozenset(
+    {
+        *("attempt", "baseline_id", "beyond_context", "bits", "counter_period_s", "counter_rest_j"),
+        *("counter_steps", "cpu_energy_j", "decided_by", "decode_energy_per_token_j", "device"),
+        *("dormant", "double_quant", "effective_temperature", "effective_top_k"),
+        *("effective_top_p", "emissions_kg", "energy_kwh", "energy_rel_uncertainty"),
+        *("error_message", "finish_reason", "gpu_energy_cc_j", "limits", "n_foreign_processes"),
+        *("n_prompt_tokens", "net_energy_j", "notes", "order_index", "prefill_n_in_window"),
+        *("prefill_rel_uncertainty", "prefill_window_s", "ram_energy_j"),
+        *("ram_method", "ram_scope", "seed", "session_started_at", "session_trial", "sweep_id"),
+        *("temperature_begin_c", "temperature_end_c", "threads", "throttled", "ttft_s"),
+    }
+)
+"""Columns of which only the table of columns tells anything: their values are not kept."""
+
+
+@dataclass(frozen=True)
+class ColumnFacts:
+    """What the table of columns tells of one."""
+
+    n_known: int
+    median: float | None
+    """None of texts, lists, times and truth values."""
+
+
+def facts_of(column: pd.Series) -> ColumnFacts:
+    """What the table of columns tells of a column."""
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    known = column.dropna()
+    if known.empty or is_bool_dtype(known) or not is_numeric_dtype(known):
+        return ColumnFacts(len(known), None)
+    return ColumnFacts(len(known), float(known.median()))
+
+
 @dataclass(frozen=True)
 class Data:
     """The data that a report is made of."""
 
     all: pd.DataFrame
-    """Every execution, with the schema's columns and these:
+    """Every execution, with the schema's columns but those in TABLE_ONLY, and these:
     counted_energy_j: joules, from the column that energy_basis names;
     energy_per_token_j: counted_energy_j over the new tokens; null where it isn't measured;
     group: machine, model and quantization; energies may be compared within one group;
@@ -55,6 +91,8 @@ class Data:
     with a known energy and none of the flags in LEFT_OUT."""
     paths: DataSetPaths | None = None
     """Where the trials' folders are; None if there are only tables."""
+    table_only: Mapping[str, ColumnFacts] = field(default_factory=dict)
+    """Column in TABLE_ONLY -> what is told of it."""
 
     @cached_property
     def kept(self) -> pd.DataFrame:
@@ -105,8 +143,16 @@ def read_data(paths: DataSetPaths, *, with_left_out: bool = False) -> Data:
             f"{paths.root}: holds imported measurements only, which are in imported.parquet; "
             "the report shows what `orchestrator tune` measures"
         )
+    told: dict[str, ColumnFacts] = {}
     try:
-        columns = [name for name in read_schema(path).names if name not in TEXTS]
+        schema = read_schema(path)
+        columns = [name for name in schema.names if name not in TEXTS]
+        if table_version(schema) == SCHEMA_VERSION:
+            # one at a time, and gone again: half of the columns are of no other use
+            for name in TABLE_ONLY.intersection(columns):
+                column = upgraded_table(path.name, read_parquet(path, [name]))[name]
+                told[name] = facts_of(column)
+                columns.remove(name)
         frame = upgraded_table(path.name, read_parquet(path, columns))
         writer = made_anew(paths, path)
         if writer is not None:
@@ -114,10 +160,11 @@ def read_data(paths: DataSetPaths, *, with_left_out: bool = False) -> Data:
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: can't be read ({reason_of(error)}); {remedy}") from error
     wanted = [name for name, _, _ in columns_of(ExecutionRow) if name not in TEXTS]
-    missing = [name for name in wanted if name not in frame]
+    missing = [name for name in wanted if name not in frame and name not in told]
     if missing:
         raise UserError(f"{path}: lacks the column {missing[0]}; {remedy}")
-    return data_of(frame, paths, with_left_out=with_left_out)
+    data = data_of(frame, paths, with_left_out=with_left_out)
+    return replace(data, table_only={**data.table_only, **told})
 
 
 def data_of(
@@ -127,7 +174,9 @@ def data_of(
     import numpy as np
 
     # no column is changed in place, so that none has to be copied
-    frame = executions.copy(deep=False)
+    table_only = [name for name in executions if name in TABLE_ONLY]
+    told = {name: facts_of(executions[name]) for name in table_only}
+    frame = executions.drop(columns=table_only)
     _make_visible(frame)
     basis = frame["energy_basis"]
     frame["counted_energy_j"] = np.nan
@@ -154,7 +203,9 @@ def data_of(
         frame["measured"]
     )
     is_answer = frame["measured"] & (with_left_out | ~frame["left_out"])
-    return Data(all=frame, answers=frame[is_answer].copy(), paths=paths)
+    # mostly all are answers, and need no memory of their own
+    answers = frame.copy(deep=False) if is_answer.all() else frame[is_answer].copy()
+    return Data(all=frame, answers=answers, paths=paths, table_only=told)
 
 
 def _make_visible(frame: pd.DataFrame) -> None:
