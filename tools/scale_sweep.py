@@ -2,8 +2,8 @@
 
     python -m tools.scale_sweep 10000 --picture docs/performance/scale.svg
 
-One sweep of so many one-prompt trials of the simulated engine, whose answers take no time: what is
-left is Ray Tune, this program, and the disk. The driver notes each trial that it seals, and the
+One sweep of so many trials of the simulated engine, whose answers take no time: what is left is Ray
+Tune, this program, CodeCarbon, and the disk. The driver notes each trial that it seals, and the
 time that it waits for the disk (fsync). A table goes to the terminal, a line for each tenth of the
 sweep; its times are the driver's, from one sealed trial to the next.
 """
@@ -29,8 +29,11 @@ import psutil
 
 PARTS = 10
 """The sweep is told in so many parts."""
-SMOOTH = 50
+SMOOTH = 100
 """A point of the picture is a mean over so many trials."""
+
+
+MARKS = "marks.json"
 
 
 class Mark(NamedTuple):
@@ -81,8 +84,8 @@ class Watch:
         return sealed
 
 
-def drive(n_trials: int, out: str, file: Path) -> None:
-    """Run the sweep in this process; its marks go to a file."""
+def drive(n_trials: int, n_prompts: int, folder: str) -> None:
+    """Run the sweep in this process; its marks go to a file in the folder."""
     from orchestrator.cli import main as orchestrator
     from orchestrator.dataset import recorder
 
@@ -92,21 +95,22 @@ def drive(n_trials: int, out: str, file: Path) -> None:
     try:
         orchestrator(
             f"tune --space lhs --engine simulated --samples {n_trials} "
-            f"--use-case fantasyWorld --prompts 1 --out {out}".split()
+            f"--use-case fantasyWorld --prompts {n_prompts} --out {folder}/out".split()
         )
     finally:
-        file.write_text(json.dumps(watch.marks), encoding="utf-8")
+        Path(folder, MARKS).write_text(json.dumps(watch.marks), encoding="utf-8")
 
 
-def marks_of(n_trials: int) -> list[Mark]:
+def marks_of(n_trials: int, n_prompts: int) -> list[Mark]:
     """Run the sweep in a process of its own, in a folder that is removed."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "marks.json")
         command = [sys.executable, "-m", "tools.scale_sweep", str(n_trials), "--drive", folder]
+        command += ["--prompts", str(n_prompts)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(done.stdout + done.stderr)
-        return [Mark(*values) for values in json.loads(file.read_text(encoding="utf-8"))]
+        text = Path(folder, MARKS).read_text(encoding="utf-8")
+        return [Mark(*values) for values in json.loads(text)]
 
 
 def table(marks: list[Mark]) -> str:
@@ -144,8 +148,9 @@ def draw(marks: list[Mark], picture: Path) -> None:
         a, b = marks[i - SMOOTH], marks[i]
         whole_ms = 1000 * (b.at_s - a.at_s) / SMOOTH
         fsync_ms = 1000 * (b.fsync_s - a.fsync_s) / SMOOTH
-        times.append({"trials": i, "ms": whole_ms, "what": "all"})
-        times.append({"trials": i, "ms": whole_ms - fsync_ms, "what": "beside fsync"})
+        cpu_ms = 1000 * (b.cpu_s - a.cpu_s) / SMOOTH
+        lines = {"all": whole_ms, "beside fsync": whole_ms - fsync_ms, "driver's CPU": cpu_ms}
+        times += [{"trials": i, "ms": ms, "what": what} for what, ms in lines.items()]
         memory.append({"trials": i, "MiB": b.rss_bytes / 2**20})
     x = alt.X("trials:Q", title="trials done")
     of_time = (
@@ -154,7 +159,7 @@ def draw(marks: list[Mark], picture: Path) -> None:
         .encode(
             x=x,
             y=alt.Y("ms:Q", title="ms a trial", scale=alt.Scale(zero=True)),
-            color=alt.Color("what:N", title=None),
+            color=alt.Color("what:N", title=None, sort=None, legend=alt.Legend(orient="top")),
         )
     )
     of_memory = (
@@ -182,12 +187,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("trials", type=int)
     parser.add_argument("--picture", type=Path, metavar="FILE", help=".svg or .png")
+    parser.add_argument("--prompts", type=int, default=1, help="of each trial, 1 to 10")
     parser.add_argument("--drive", metavar="FOLDER", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.drive:
-        drive(asked.trials, f"{asked.drive}/out", Path(asked.drive, "marks.json"))
+        drive(asked.trials, asked.prompts, asked.drive)
         return
-    marks = marks_of(asked.trials)
+    marks = marks_of(asked.trials, asked.prompts)
     print(circumstances())
     print(table(marks))
     if asked.picture:
