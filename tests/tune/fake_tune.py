@@ -82,7 +82,8 @@ class Trial:
 
     @property
     def assignment(self) -> Assignment:
-        return Assignment.model_validate(self.config["assignment"])
+        assignment: Assignment = self.config["assignment"].assignment
+        return assignment
 
     @property
     def spec(self) -> TrialSpec:
@@ -167,11 +168,11 @@ class FakeTune:
         origin = builders.origin(
             trial.spec, environment={"loaded_here": loaded_here, **(environment or {})}
         )
-        self.tell(trial, {"event": "ready", "origin": origin.model_dump(mode="json")})
+        self.tell(trial, {"event": "ready", "origin": origin.model_dump_json()})
 
     def give(self, trial: Trial, prompt: int, **changes: Any) -> None:
         """A worker's result."""
-        measured = builders.measured(prompt, of=trial.spec, **changes).model_dump(mode="json")
+        measured = builders.measured(prompt, of=trial.spec, **changes).model_dump_json()
         is_last = prompt == trial.numbers()[-1]
         trial.given.add(prompt)
         self.tell(trial, {"event": "execution", "measured": measured, "done": is_last})
