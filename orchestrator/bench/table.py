@@ -13,7 +13,7 @@ HEAD = (
     "wall s",
     "of b",
     "in generate s",
-    "overhead s a configuration",
+    "overhead s a trial",
     "to first window s",
     "rest of b",
     "tokens/s",
@@ -33,11 +33,11 @@ def _row(runs: Runs, way: Way) -> tuple[str, ...]:
     return (
         f"{way.letter}: {way.name}",
         _shown(of_way["wall_s"]),
-        _shown(to_floor["wall_s"]),
+        _ratio(to_floor["wall_s"]),
         _shown(of_way["generate_s"]),
         _shown(of_way["overhead_s_per_trial"]),
         _shown(of_way["to_first_window_s"]),
-        _shown(to_floor["after_first_window_s"]),
+        _ratio(to_floor["after_first_window_s"]),
         _shown(of_way["tokens_per_s"]),
         _energy(of_way["energy_j"]),
     )
@@ -50,6 +50,15 @@ def _shown(one: Spread | None) -> str:
     if one.least == one.most:
         return number(one.median)
     return f"{number(one.median)} ({number(one.least)}..{number(one.most)})"
+
+
+def _ratio(one: Spread | None) -> str:
+    """'1.84 (1.72..1.96)', and the median alone where there is one round."""
+    if one is None:
+        return "n/a"
+    if one.least == one.most:
+        return f"{one.median:.2f}"
+    return f"{one.median:.2f} ({one.least:.2f}..{one.most:.2f})"
 
 
 def _energy(one: Spread | None) -> str:

@@ -160,10 +160,12 @@ def _print(runs: Any, unlike: list[str], *, markdown: bool) -> None:
         click.echo(markdown_table(HEAD, rows))
     else:
         table = Table(box=None, header_style="bold", pad_edge=False)
-        for place, name in enumerate(HEAD):
-            table.add_column(name, justify="right" if place else "left", no_wrap=not place)
+        table.add_column(HEAD[0], no_wrap=True)
+        for name in HEAD[1:]:
+            table.add_column(name, justify="right", overflow="fold")
         for row in rows:
-            table.add_row(*row)
+            # least and most stand under the median: beside it they would have no room
+            table.add_row(*(cell.replace(" (", "\n").removesuffix(")") for cell in row))
         console().print(table)
     click.echo()
     for line in notes(runs, unlike):
