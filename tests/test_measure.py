@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,6 +22,7 @@ from orchestrator.dataset.environment import Baseline
 from orchestrator.dataset.flags import DISAGREEMENT, MISMATCH, TOO_SHORT_S, Window, window_flags
 from orchestrator.dataset.schema import Execution, PrefillColumns
 from orchestrator.engine import (
+    BatchRow,
     Built,
     Encoded,
     EngineColumns,
@@ -114,22 +116,25 @@ class RecordingEngine:
 
     def generate(
         self,
-        encoded: Encoded,
-        effective: Effective,
-        seed: int,
+        rows: Sequence[BatchRow],
         *,
         fixed_length: bool,
         timeout_s: float | None = None,
-    ) -> Generated:
+    ) -> list[Generated]:
         self.scene.calls.append("generate")
         self.timeouts_s.append(timeout_s)
-        self.asked.append((effective, seed, fixed_length))
+        self.asked += [(row.effective, row.seed, fixed_length) for row in rows]
         self.scene.now_s += self.seconds
         if self.error:
             raise self.error
         if fixed_length:
-            return Generated([9] * (effective.max_length - encoded.n_tokens), "length", 0.25)
-        return Generated(list(self.tokens), self.finish_reason, 0.25)
+            return [Generated([9] * row.n_new, "length", 0.25) for row in rows]
+        first = Generated(list(self.tokens), self.finish_reason, 0.25)
+        # each further row of a batch ends a token earlier
+        return [
+            replace(first, tokens=first.tokens[: len(first.tokens) - number])
+            for number in range(len(rows))
+        ]
 
     def decode(self, generated: Generated) -> str:
         self.scene.calls.append("decode")
@@ -228,7 +233,8 @@ def run(
     on: Instrumented, spec: TrialSpec | None = None, number: int = 1, order: str = "shuffled"
 ) -> Execution:
     trial = spec or builders.spec()
-    return execute(on, trial, trial.prompts[number - 1], order).execution
+    [measured] = execute(on, trial, [trial.prompts[number - 1]], order)
+    return measured.execution
 
 
 def calls(on: Instrumented) -> list[str]:
@@ -306,7 +312,7 @@ def test_an_answer_is_generated_again_until_its_window_is_long_enough() -> None:
     on = tools(meters=gpu(counter=300.0))
     spec = builders.spec()
     limits = ExecutionLimits(least_window_s=10.0)
-    row = execute(on, spec, spec.prompts[0], "shuffled", limits).execution
+    row = execute(on, spec, spec.prompts[:1], "shuffled", limits)[0].execution
     assert isinstance(on.engine, RecordingEngine)
     assert len({(seed, values) for values, seed, _ in on.engine.asked}) == 1, "the same answer"
     assert (row.n_in_window, row.window_s) == (3, 4.0), "4 s each, of one answer"
@@ -319,7 +325,7 @@ def test_several_answers_have_the_window_s_edges_once() -> None:
     for n, least_window_s in ((1, 0.0), (5, 20.0)):
         spec, on = builders.spec(), tools(meters=gpu(counter=100.0 * n))
         limits = ExecutionLimits(least_window_s=least_window_s)
-        rows.append(execute(on, spec, spec.prompts[0], "shuffled", limits).execution)
+        rows += [one.execution for one in execute(on, spec, spec.prompts[:1], "shuffled", limits)]
     once, five = rows
     assert five.n_in_window == 5
     assert once.energy_rel_statistical is not None
@@ -330,7 +336,7 @@ def test_a_failure_ends_the_window() -> None:
     spec = builders.spec()
     on = tools({"error": GenerationError("oom", "full")}, meters=gpu())
     limits = ExecutionLimits(least_window_s=100.0)
-    row = execute(on, spec, spec.prompts[0], "shuffled", limits).execution
+    row = execute(on, spec, spec.prompts[:1], "shuffled", limits)[0].execution
     assert (row.error_kind, row.n_in_window) == ("oom", 1)
 
 
@@ -518,7 +524,7 @@ def test_a_row_by_hand() -> None:
             )
         ]
     )
-    measured = execute(on, spec, spec.prompts[0], "shuffled")
+    [measured] = execute(on, spec, spec.prompts[:1], "shuffled")
     row = measured.execution
     assert measured.codecarbon == {"run_id": "x"}
     assert measured.telemetry == ()
@@ -636,7 +642,7 @@ def test_telemetry_becomes_rows_of_the_prompt() -> None:
     }  # fmt: skip
     spec = builders.spec()
     on = tools(meters=[*gpu(), power(samples=[sample])])
-    measured = execute(on, spec, spec.prompts[1], "shuffled")
+    [measured] = execute(on, spec, spec.prompts[1:2], "shuffled")
     assert [t.model_dump() for t in measured.telemetry] == [{"prompt_number": 2} | sample]
 
 
@@ -783,7 +789,7 @@ def test_an_interrupt_while_encoding_is_no_row() -> None:
 
 def limited(on: Instrumented, limits: ExecutionLimits | None, **spec: Any) -> Execution:
     trial = builders.spec(**spec)
-    return execute(on, trial, trial.prompts[0], "shuffled", limits=limits).execution
+    return execute(on, trial, trial.prompts[:1], "shuffled", limits=limits)[0].execution
 
 
 @pytest.mark.parametrize(
@@ -1083,7 +1089,9 @@ def test_a_model_partly_in_the_host_s_memory_flags_its_rows(fraction: float, fla
 
 
 def test_a_prompt_that_is_not_of_the_trial_is_measured_as_given() -> None:
-    row = execute(tools(), builders.spec(), Prompt(number=9, text="one two"), "shuffled").execution
+    prompt = Prompt(number=9, text="one two")
+    [measured] = execute(tools(), builders.spec(), [prompt], "shuffled")
+    row = measured.execution
     assert (row.prompt_number, row.n_prompt_tokens) == (9, 2)
 
 

@@ -81,7 +81,10 @@ def padded_length(rows: Sequence[BatchRow]) -> int:
 
 @dataclass(frozen=True)
 class Generated:
-    """What a generation gave one row. `tokens` are the new ids up to and including the end of sequence."""
+    """What a generation gave a row.
+
+    `tokens` are the new ids up to and including the end of sequence.
+    """
 
     tokens: list[int]
     finish_reason: str
@@ -89,8 +92,9 @@ class Generated:
     ttft_s: float | None
     """Seconds until the first token; None where the engine can't tell."""
     n_steps_beyond: int = 0
-    """Steps after its end, whose tokens nobody sees: launched before the end was known, or for other
-    rows of its batch."""
+    """Steps after its end, whose tokens nobody sees.
+
+    They were launched before the end was known, or for other rows of its batch."""
     cache_length: int | None = None
     """Places of the key-value cache that the last step saw; None: it grows with the text."""
 

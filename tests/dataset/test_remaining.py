@@ -32,7 +32,7 @@ def write(
     origin = builders.origin(spec, machine=machine)
     for number in numbers:
         append(
-            paths, spec, origin, "shuffled", builders.measured(prompt=number, of=spec, **changes)
+            paths, spec, origin, "shuffled", [builders.measured(prompt=number, of=spec, **changes)]
         )
 
 

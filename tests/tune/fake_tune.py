@@ -174,7 +174,7 @@ class FakeTune:
         measured = builders.measured(prompt, of=trial.spec, **changes).model_dump(mode="json")
         is_last = prompt == trial.numbers()[-1]
         trial.given.add(prompt)
-        self.tell(trial, {"event": "execution", "measured": measured, "done": is_last})
+        self.tell(trial, {"event": "executions", "measured": [measured], "done": is_last})
 
     def tell(self, trial: Trial, result: dict[str, Any]) -> None:
         """Any result, as Tune hands it on."""

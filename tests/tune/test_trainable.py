@@ -88,10 +88,11 @@ class Machine:
         return PILOT
 
     def execute(
-        self, _tools: Any, spec: Any, prompt: Prompt, _order: str, limits: ExecutionLimits
-    ) -> Measured:
-        self.run.append((prompt.number, limits))
-        return builders.measured(prompt.number, of=spec, **self.measured.get(prompt.number, {}))
+        self, _tools: Any, spec: Any, prompts: list[Prompt], _order: str, limits: ExecutionLimits
+    ) -> list[Measured]:
+        self.run += [(prompt.number, limits) for prompt in prompts]
+        numbers = [prompt.number for prompt in prompts]
+        return [builders.measured(n, of=spec, **self.measured.get(n, {})) for n in numbers]
 
 
 @pytest.fixture
@@ -108,6 +109,11 @@ def simulated(**changes: Any) -> Assignment:
 
 def trial(of: Assignment) -> Measure:
     return Measure(config={"assignment": of.model_dump(mode="json")})
+
+
+def measured_of(result: dict[str, Any]) -> list[Measured]:
+    """What a step gave of its prompts."""
+    return [Measured.model_validate(one) for one in result["measured"]]
 
 
 def steps(of: Trainable) -> Iterator[dict[str, Any]]:
@@ -132,15 +138,11 @@ def test_the_first_step_tells_where_it_runs_and_each_other_is_a_prompt(machine: 
     )
     assert origin.environment.pilot == PILOT
     assert [(r["event"], r["done"]) for r in rest] == [
-        ("execution", False),
-        ("execution", False),
-        ("execution", True),
+        ("executions", False),
+        ("executions", False),
+        ("executions", True),
     ]
-    assert [Measured.model_validate(r["measured"]).execution.prompt_number for r in rest] == [
-        1,
-        2,
-        3,
-    ]
+    assert [one.execution.prompt_number for r in rest for one in measured_of(r)] == [1, 2, 3]
 
 
 def test_whose_account_pays_is_in_no_record(machine: Machine) -> None:
@@ -230,7 +232,7 @@ def test_the_metrics_add_up_over_a_trial_s_prompts(machine: Machine) -> None:
     assert last["tokens_per_s"] == pytest.approx(one.n_new_tokens / one.window_s)
     measure.reset_config({"assignment": simulated(config_index=1).model_dump(mode="json")})
     assert (
-        next(r["tokens"] for r in steps(measure) if r["event"] == "execution") == one.n_new_tokens
+        next(r["tokens"] for r in steps(measure) if r["event"] == "executions") == one.n_new_tokens
     ), "each trial its own"
 
 
@@ -307,7 +309,7 @@ def test_where_other_machines_run_it_too_a_model_that_does_not_fit_becomes_rows(
         origin.environment.loaded_here,
         origin.environment.pilot,
     ) == ("none", False, None)
-    rows = [Measured.model_validate(r["measured"]).execution for r in rest]
+    rows = [one.execution for r in rest for one in measured_of(r)]
     assert {(e.status, e.error_kind, e.energy_j, e.window_s) for e in rows} == {
         ("failed", "oom", None, None)
     }
@@ -398,9 +400,9 @@ where, timeout_s = sys.argv[1], float(sys.argv[2]) or None
 hang = lambda *_: time.sleep(float(sys.argv[3]))
 trainable.meters_for = lambda _scene: []
 trainable.warm_up = hang if where == "load" else lambda *_: PILOT
-def execute(tools, spec, prompt, *_):
+def execute(tools, spec, prompts, *_):
     hang()
-    return builders.measured(prompt.number, of=spec)
+    return [builders.measured(prompt.number, of=spec) for prompt in prompts]
 
 trainable.execute = execute
 measure = trial(simulated(timeout_s=timeout_s))
@@ -462,7 +464,7 @@ def run_trials(n: int, **changes: Any) -> tuple[list[Origin], list[list[Measured
         )
         ready, *rest = steps(trial(of))
         origins.append(Origin.model_validate(ready["origin"]))
-        results.append([Measured.model_validate(one["measured"]) for one in rest])
+        results.append([one for r in rest for one in measured_of(r)])
     return origins, results
 
 
