@@ -145,6 +145,16 @@ def test_the_first_step_tells_where_it_runs_and_each_other_is_a_prompt(machine: 
     assert [one.execution.prompt_number for r in rest for one in measured_of(r)] == [1, 2, 3]
 
 
+def test_a_step_of_a_batch_gives_all_its_rows(machine: Machine) -> None:
+    machine.measured[2] = {**builders.FAILED, "error_kind": "oom", "effective_max_length": 600}
+    measure = trial(simulated(setup={"batch_size": 2}))
+    _, first, last = steps(measure)
+    numbers = [[one.execution.prompt_number for one in measured_of(r)] for r in (first, last)]
+    assert numbers == [[1, 2], [3]]
+    assert last["tokens"] == 20.0, "of the prompts that did not fail"
+    assert machine.run[-1][1].oom_tokens == 600
+
+
 def test_whose_account_pays_is_in_no_record(machine: Machine) -> None:
     """Neither in what a trial's folder says of its machine, nor in what Tune gets."""
     planned = simulated()
