@@ -57,14 +57,15 @@ class StaticCache:
     def beginning(self, length: int) -> list[tuple[Any, Any]]:
         """Views on the first `length` places of each layer.
 
-        torch.compile is told that the length varies, so that one program serves all lengths.
+        torch.compile is told that the length of one row varies, so that one program serves all
+        lengths. Of several rows torch 2.11 on a GPU can't compile such a one.
         """
-        import torch
+        from torch._dynamo import mark_dynamic, mark_static  # documented under this name
 
         views = [(keys[:, :, :length], values[:, :, :length]) for keys, values in self.layers]
-        for keys, values in views:
-            torch._dynamo.mark_dynamic(keys, 2)  # noqa: SLF001 - the documented name
-            torch._dynamo.mark_dynamic(values, 2)  # noqa: SLF001
+        for view in (view for pair in views for view in pair):
+            mark = mark_dynamic if len(view) == 1 else mark_static
+            mark(view, 2)
         return views
 
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.dataset.energy import TOTAL_ENERGY
 from orchestrator.dataset.gross_energy import gross_energy
@@ -22,10 +22,11 @@ from orchestrator.nouns import PARAMETERS
 from orchestrator.report.circumstances import days, package_versions, values
 from orchestrator.report.configuration_means import HOW_MEASURED, configuration_means
 from orchestrator.report.effects import LEAST_POINTS as LEAST_OF_MODEL
-from orchestrator.report.effects import Axis, Model, axis
+from orchestrator.report.effects import Model, axis
 from orchestrator.report.execution_frame import Data, energy_rows
 from orchestrator.report.page_content import Table, warnings
 from orchestrator.report.pairs import (
+    FEW_SESSIONS,
     LEAST_POINTS,
     LEAST_SESSIONS,
     OF_A_METER,
@@ -179,45 +180,57 @@ def adjusted(
 ) -> dict[str, Change]:
     """Ratios B/A of columns of RATIOS between answers that share prompts, not configurations.
 
-    The model of effects.py, with one more column that says whose a configuration is. It assumes
-    that each hyperparameter does the same in both. Empty where too few configurations are there.
+    The model of effects.py, in which each session has a level of its own. It assumes that each
+    hyperparameter does the same in both. Empty where too few configurations are there.
     """
     import numpy as np
     import pandas as pd
 
     both = pd.concat([a.assign(side="A"), b.assign(side="B")], ignore_index=True)
     both["point"] = both["side"] + " " + both["point"].astype(str)
+    both["session"] = both["side"] + " " + both["session_id"].fillna("").astype(str)
     if min(one["point"].nunique() for one in (a, b)) < LEAST_OF_MODEL:
         return {}
     is_shared = both["prompt_sha256"].isin(set(a["prompt_sha256"]) & set(b["prompt_sha256"]))
     both = both[is_shared]
+    is_repeated = both.groupby("point")["session"].nunique().gt(1).any()
     changes = {}
     for name in names if len(both) else []:
         values = pd.Series(np.log(both[name].to_numpy(float)), index=both.index)
         table = configuration_means(both, {"value": values}, ("use_case", "prompt_sha256"))
-        is_b = np.array([point.startswith("B") for point in table.index])
-        everything, nowhere = np.ones(len(table), bool), np.zeros(len(table))
-        side = Axis(everything, is_b, nowhere, 2, ((0.0, 0.0), (1.0, 1.0)))
-        axes = {**{one: axis(table, one) for one in PARAMETERS}, "side": side}
-        model = Model(table, axes, at_equal_length=False)
-        found = model.difference("side")
-        if found is None:
+        session = both.groupby("point")["session"].first().loc[table.index]
+        table["part"], sessions = pd.factorize(session, sort=True)
+        axes = {one: axis(table, one) for one in PARAMETERS}
+        levels = Model(table, axes, at_equal_length=False).levels()
+        if levels is None:
             continue
-        session = both.groupby("point")["session_id"].first().loc[table.index]
-        rest = pd.Series(model.rest(), index=table.index).groupby(session.to_numpy()).mean()
-        of_b = rest.index.isin(set(session[is_b]))
-        changes[name] = _adjusted_change(found[0], rest[~of_b], rest[of_b], name, same_devices)
+        change = _adjusted_change(
+            *levels,
+            sessions.str.startswith("B"),
+            gains_variance(name, same_devices=same_devices),
+        )
+        if is_repeated:
+            # the configurations' noise is then in each session alike, and not between them
+            change = Change(change.value, note="sessions that repeat unlike configurations")
+        changes[name] = change
     return changes
 
 
-def _adjusted_change(
-    value: float, rest_a: pd.Series, rest_b: pd.Series, name: str, same_devices: bool
-) -> Change:
-    """A ratio from the model, with an interval from what it leaves of the sessions' means."""
-    gains = gains_variance(name, same_devices=same_devices)
-    error = session_error(rest_a, rest_b, gains=gains)
-    if error is None:
-        return Change(math.exp(value), note=f"fewer than {LEAST_SESSIONS} sessions on a side")
+def _adjusted_change(levels: Any, covariances: Any, is_b: Any, gains: float) -> Change:
+    """A ratio from the levels of the sessions of A and B, and the covariances of their noise."""
+    import numpy as np
+
+    of_a, of_b = levels[~is_b], levels[is_b]
+    value = float(of_b.mean() - of_a.mean())
+    if min(len(of_a), len(of_b)) < LEAST_SESSIONS:
+        return Change(math.exp(value), note=FEW_SESSIONS)
+    # the noise of the hyperparameters' effects moves sessions apart, but hardly A from B
+    weights = np.where(is_b, 1 / len(of_b), -1 / len(of_a))
+    surplus = -float(weights @ covariances @ weights)
+    for side in (~is_b, is_b):
+        n, of_side = side.sum(), covariances[np.ix_(side, side)]
+        surplus += float(np.trace(of_side) - of_side.mean() * n) / n / (n - 1)
+    error = session_error(of_a, of_b, gains=gains, counted_twice=surplus)
     return Change(math.exp(value), math.exp(value - error), math.exp(value + error))
 
 

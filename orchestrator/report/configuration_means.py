@@ -117,6 +117,23 @@ def _graph(point: Any, level: Any) -> Any:
 
 def _means(point: Any, level: Any, values: Any) -> Any:
     """The means of configurations beside the levels, by least squares."""
+    _, fitted = _fitted(point, level, values)
+    return fitted[: point.max() + 1]
+
+
+def rest_of_levels(point: Any, level: Any, values: Any) -> tuple[Any, int]:
+    """What levels of both kinds leave of values, by least squares, and its degrees of freedom.
+
+    `point`, `level`: the number of each value's level of either kind, from 0 on without gaps.
+    """
+    design, fitted = _fitted(point, level, values)
+    # one level of each part is a combination of its others
+    n_levels = design.shape[1] - (_parts(point, level).max() + 1)
+    return values - design @ fitted, int(len(values) - n_levels)
+
+
+def _fitted(point: Any, level: Any, values: Any) -> tuple[Any, Any]:
+    """The design, a column a configuration and then one a level, and the fitted coefficients."""
     import numpy as np
     from scipy.sparse import coo_array
     from scipy.sparse.linalg import lsmr
@@ -125,4 +142,4 @@ def _means(point: Any, level: Any, values: Any) -> Any:
     row = np.tile(np.arange(n), 2)
     column = np.concatenate([point, n_points + level])
     design = coo_array((np.ones(2 * n), (row, column))).tocsr()
-    return lsmr(design, values, atol=EXACT, btol=EXACT, maxiter=10_000)[0][:n_points]
+    return design, lsmr(design, values, atol=EXACT, btol=EXACT, maxiter=10_000)[0]

@@ -134,8 +134,8 @@ def test_energy_is_said_to_grow_only_where_it_does() -> None:
 
 
 def test_effects_that_chance_may_explain_are_called_no_effects() -> None:
-    long = Effect("max_length", ENERGY, 5.9, 4.3, 8.0)
-    hot = Effect("temperature", ENERGY, 0.8, 0.7, 0.9)
+    long = Effect("max_length", ENERGY, 5.9, 4.3, 8.0, clear=True)
+    hot = Effect("temperature", ENERGY, 0.8, 0.7, 0.9, clear=True)
     unclear = Effect("top_p", ENERGY, 1.05, 0.98, 1.12)
     assert _effects_message([hot, unclear, long]) == (
         "Energy from the lower to the upper half of the values: max_length × 5.9 (4.3 to 8), "

@@ -152,6 +152,15 @@ def test_unlike_configurations_are_compared_by_the_model_of_effects() -> None:
     assert ratio_table(comparison).rows[0][2] == "by model"
 
 
+def test_sessions_that_repeat_unlike_configurations_give_no_interval() -> None:
+    again = [costlier(1.3, 0).assign(session_id=session) for session in "xyz"]
+    repeated = pd.concat(again, ignore_index=True).pipe(redrawn)
+    change = both(rows(0), repeated).matches[0].changes["energy_per_token_j"]
+    assert change.value == pytest.approx(1.3, rel=0.1)
+    assert change.interval is None
+    assert change.note == "sessions that repeat unlike configurations"
+
+
 def redrawn(frame: pd.DataFrame) -> pd.DataFrame:
     """The same executions, as if of configurations that lie a little apart."""
     return frame.assign(temperature=frame["temperature"] + 0.001)
