@@ -23,7 +23,7 @@ from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.sweep_plan import SweepPlan, read_plans, write_plan
 from orchestrator.dataset.tables import TableWriter, Trials, read_judgements
 from orchestrator.dataset.trial_files import DERIVED_FILES
-from orchestrator.dataset.verdicts import Decision, Verdict, append_decision, write_verdicts
+from orchestrator.dataset.verdicts import Decision, Verdicts, append_decision, write_verdicts
 from orchestrator.errors import UserError
 from orchestrator.nouns import digest
 from orchestrator.outside_files import read_bytes
@@ -44,7 +44,7 @@ class Side:
     unfinished: list[str] = field(default_factory=list)
     """Trials that run or were interrupted; they are not merged."""
     plans: dict[str, SweepPlan] = field(default_factory=dict)
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    verdicts: Verdicts = field(default_factory=Verdicts)
     decisions: list[Decision] = field(default_factory=list)
 
 
@@ -80,7 +80,7 @@ class Merge:
     trials: Trials
     """All sealed trials as they stand afterwards."""
     sweeps: tuple[SweepGap, ...]
-    verdicts: dict[str, Verdict]
+    verdicts: Verdicts
     """All verdicts as they stand afterwards, by execution."""
     decisions: tuple[Decision, ...]
     """Decisions of persons that `out` doesn't have."""
@@ -228,12 +228,12 @@ def _new_decisions(target: Side, sides: list[Side]) -> tuple[Decision, ...]:
     return tuple(new)
 
 
-def _verdicts(sides: list[Side]) -> dict[str, Verdict]:
+def _verdicts(sides: list[Side]) -> Verdicts:
     """All verdicts by execution; of two on one execution (by different rules) always the same one.
 
     `evaluate` makes them alike.
     """
-    chosen: dict[str, Verdict] = {}
+    chosen = Verdicts()
     for side in sides:
         for execution, verdict in side.verdicts.items():
             both = (chosen.get(execution, verdict), verdict)
@@ -335,7 +335,7 @@ def _write(merged: Merge) -> None:
     for decision in merged.decisions:
         append_decision(paths, decision)
     if merged.verdicts:
-        write_verdicts(paths, merged.verdicts.values())
+        write_verdicts(paths, merged.verdicts)
     TableWriter(paths, merged.trials).flush()
 
 

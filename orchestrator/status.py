@@ -8,22 +8,28 @@ from __future__ import annotations
 import contextlib
 import heapq
 from collections import Counter
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from orchestrator.dataset.energy import TOTAL_ENERGY
 from orchestrator.dataset.follow import Follower
-from orchestrator.dataset.gross_energy import GrossEnergy, energy_row, gross_energy
+from orchestrator.dataset.gross_energy import EnergyTotals, GrossEnergy, energy_row
 from orchestrator.dataset.lock import Holder, holder_of, seems_alive
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.remaining import failures, finished_of, n_missing
-from orchestrator.dataset.schema import Execution
+from orchestrator.dataset.remaining import (
+    FinishedExecution,
+    FinishedTrials,
+    failures,
+    finished_of,
+    n_missing,
+)
 from orchestrator.dataset.sessions import Session, sessions_of
 from orchestrator.dataset.summary import Chosen
 from orchestrator.dataset.sweep_plan import SweepPlan, read_plans
-from orchestrator.dataset.tables import Key, Trials
-from orchestrator.nouns import TrialSpec
+from orchestrator.dataset.tables import Key, Trials, chosen_of
+from orchestrator.nouns import TrialKey
 from orchestrator.units import HOUR_S
 from orchestrator.unknowns import product, quotient
 
@@ -158,20 +164,26 @@ def _of_sweep(plan: SweepPlan, trials: Trials) -> SweepStatus:
     """One sweep against its plan, from the trials of the data set."""
     of_plan = finished_of(plan, trials)
     finished = [execution for _, done in of_plan for execution in done]
-    ok = [execution for execution in finished if execution.status == "ok"]
+    n_ok = sum(execution.status == "ok" for execution in finished)
     missing = n_missing(plan, of_plan)
     per_hour = _per_hour(finished)
-    chosen = _chosen_for(plan, trials, of_plan)
+    n_prompts = {spec.key(): len(spec.prompts) for spec, _ in of_plan}
     machines: Counter[str] = Counter()
-    for key, some in chosen.items():
-        machines[trials.attempts(key)[0].columns.machine] += len(some)
-    energies = gross_energy(
-        energy_row(one.execution, one.record.columns) for some in chosen.values() for one in some
-    )
+    totals = EnergyTotals()
+    ended: list[tuple[datetime, Key]] = []
+    for key, some in _chosen_for(plan, trials, n_prompts):
+        record = some[0].record
+        machines[record.columns.machine] += len(some)
+        for one in some:
+            totals.add(energy_row(one.execution, one.record.columns))
+        # a trial that was interrupted isn't finished, though it is sealed
+        if len(some) >= n_prompts[record.spec.key()]:
+            ended.append((max(one.execution.started_at for one in some), key))
+    energies = totals.now()
     return SweepStatus(
         id=plan.id,
         planned=plan.n_executions(),
-        done=len(ok),
+        done=n_ok,
         failed=dict(failures(finished)),
         missing=missing,
         machines=dict(machines),
@@ -181,7 +193,8 @@ def _of_sweep(plan: SweepPlan, trials: Trials) -> SweepStatus:
         left_j=_left_j(missing, energies),
         trials=_by_state(plan, of_plan),
         gross_energy=energies,
-        last=_last_trials(trials, chosen, of_plan),
+        # the newest first
+        last=tuple(_last(trials, key) for _, key in heapq.nlargest(N_LAST, ended)),
     )
 
 
@@ -195,9 +208,6 @@ def _left_j(missing: int, energies: GrossEnergy) -> float | None:
         return None
     so_far_j = sum(one.counted_energy_j for one in energies.of_basis)
     return quotient(missing * so_far_j, sum(one.n_executions for one in energies.of_basis))
-
-
-FinishedTrials = list[tuple[TrialSpec, list[Execution]]]
 
 
 def _by_folder(of_plan: FinishedTrials) -> dict[str, tuple[int, int]]:
@@ -219,29 +229,13 @@ def _by_state(plan: SweepPlan, of_plan: FinishedTrials) -> dict[str, int]:
 
 
 def _chosen_for(
-    plan: SweepPlan, trials: Trials, of_plan: FinishedTrials
-) -> dict[Key, list[Chosen]]:
+    plan: SweepPlan, trials: Trials, planned: Container[TrialKey]
+) -> Iterator[tuple[Key, list[Chosen]]]:
     """The chosen executions of each trial of the data set that counts for a plan."""
-    planned = {spec.key() for spec, _ in of_plan}
-    chosen: dict[Key, list[Chosen]] = {}
     for key in trials:
-        record = trials.attempts(key)[0]
-        if plan.counts_on(record.columns.machine) and record.spec.key() in planned:
-            chosen[key] = trials.chosen(key)
-    return chosen
-
-
-def _last_trials(
-    trials: Trials, chosen: dict[Key, list[Chosen]], of_plan: FinishedTrials
-) -> tuple[LastTrial, ...]:
-    """The trials that were finished last, the newest first."""
-    n_prompts = {spec.key(): len(spec.prompts) for spec, _ in of_plan}
-    ended: list[tuple[datetime, Key]] = []
-    for key, some in chosen.items():
-        # a trial that was interrupted isn't finished, though it is sealed
-        if len(some) >= n_prompts[trials.attempts(key)[0].spec.key()]:
-            ended.append((max(one.execution.started_at for one in some), key))
-    return tuple(_last(trials, key) for _, key in heapq.nlargest(N_LAST, ended))
+        attempts = trials.attempts(key)
+        if plan.counts_on(attempts[0].columns.machine) and attempts[0].spec.key() in planned:
+            yield key, chosen_of(attempts)
 
 
 def _last(trials: Trials, key: Key) -> LastTrial:
@@ -266,9 +260,9 @@ def _last(trials: Trials, key: Key) -> LastTrial:
     )
 
 
-def _per_hour(finished: list[Execution]) -> float | None:
+def _per_hour(finished: list[FinishedExecution]) -> float | None:
     """Executions an hour over the newest ones of one run; what ran side by side counts fully."""
-    newest = sorted(finished, key=lambda execution: execution.started_at)[-RECENT:]
+    newest = heapq.nlargest(RECENT, finished, key=lambda execution: execution.started_at)[::-1]
     first = 0
     # from the newest back, to where a pause shows that another run ended
     for i in range(len(newest) - 1, 0, -1):

@@ -22,6 +22,7 @@ from orchestrator.dataset.schema import (
     TrialColumns,
     TrialRecord,
 )
+from orchestrator.dataset.tables import Trials
 from orchestrator.dataset.trial_files import Measured, Origin, append, seal
 from orchestrator.dataset.trial_texts import CODECARBON_FIELDS
 from orchestrator.nouns import (
@@ -388,6 +389,15 @@ def telemetry(draw: st.DrawFn) -> TelemetrySample:
     return TelemetrySample(
         prompt_number=draw(st.integers(1, 10)), at_s=draw(finite), **values, **masks
     )
+
+
+def with_caveats(*records: TrialRecord) -> list[TrialRecord]:
+    """The records of one data set with the flags that follow from all of them together."""
+    trials = Trials()
+    for one in records:
+        trials.add(one)
+    trials.take_in_caveats()
+    return list(trials.records())
 
 
 def host_memory(

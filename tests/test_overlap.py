@@ -5,8 +5,9 @@ Where one thing must happen in the middle of another, it is called there: nothin
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from orchestrator.dataset import lock as locks
 from orchestrator.dataset import recorder as recording
 from orchestrator.dataset import tables
 from orchestrator.dataset.lock import held, holder_of, writing
-from orchestrator.dataset.parquet import read_parquet
+from orchestrator.dataset.parquet import read_parquet, row_count
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.recorder import OUTDATED, Recorder
 from orchestrator.dataset.tables import TableWriter, read_all, rebuild
@@ -108,14 +109,16 @@ def while_judging(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object])
 def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows each executions.parquet has that is written."""
     sizes: list[int] = []
-    real = tables.write_parquet
+    real = tables.written_rows
 
-    def written(path: Path, rows: Any) -> None:
-        real(path, rows)
+    @contextlib.contextmanager
+    def written(path: Path, row: Any) -> Iterator[Any]:
+        with real(path, row) as add:
+            yield add
         if path.name == "executions.parquet":
-            sizes.append(rows.num_rows)
+            sizes.append(row_count(path))
 
-    monkeypatch.setattr(tables, "write_parquet", written)
+    monkeypatch.setattr(tables, "written_rows", written)
     return sizes
 
 

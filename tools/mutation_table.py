@@ -426,8 +426,8 @@ MUTATIONS = (
         "new-lengths-forgotten",
         "rows of earlier versions that paid for new lengths are left out",
         "orchestrator/dataset/tables.py",
-        "with_caveats(records)",
-        "records",
+        "marked(self._records[place], caveat)",
+        "self._records[place]",
         ("tests/dataset/test_tables.py::test_rows_that_paid_for_new_lengths_are_flagged",),
     ),
     # --- sessions, idle power and prefill ---------------------------------------------------------

@@ -22,23 +22,26 @@ def findings_beside_trials(
 
     `running`: a sweep is writing the data set, so that published checksums can't fit.
     """
-    texts = _text_hashes(trials)
-    lost = [
-        name
-        for name, verdict in sorted(trials.judgements.verdicts.items())
-        if texts.get(name) != verdict.text_sha256
-    ]
+    verdicts, unknown = trials.judgements.verdicts, set(trials.judgements.standing)
+    current: set[str] = set()
+    for name, text in _texts(trials):
+        unknown.discard(name)
+        verdict = verdicts.get(name)
+        if verdict is not None and verdict.text_sha256 == text_sha256(text):
+            current.add(name)
+        else:
+            current.discard(name)
+    lost = sorted(name for name in verdicts if name not in current)
     if lost:
         what = (
             f"{plural(len(lost), 'verdict')} on texts that are not in the data set "
             f"(first: {lost[0]}); run `orchestrator evaluate`"
         )
         yield Finding("warning", paths.verdicts.name, what)
-    unknown = sorted(trials.judgements.standing.keys() - texts.keys())
     if unknown:
         what = (
             f"{plural(len(unknown), 'decision')} about executions that are not in the data set "
-            f"(first: {unknown[0]}); they have no effect"
+            f"(first: {min(unknown)}); they have no effect"
         )
         yield Finding("warning", paths.reviews.name, what)
     yield from _import_findings(paths)
@@ -46,15 +49,13 @@ def findings_beside_trials(
         yield from _checksum_findings(paths)
 
 
-def _text_hashes(trials: Trials) -> dict[str, str]:
-    """Execution -> hash of its text, for every execution that has one."""
-    hashes = {}
+def _texts(trials: Trials) -> Iterator[tuple[str, str]]:
+    """(execution, its text) for every execution that has one, earlier attempts too."""
     for record in trials.records():
         for execution in record.executions:
             if execution.output_text is not None:
                 name = execution_id(record.columns.machine, record.spec, execution.prompt_number)
-                hashes[name] = text_sha256(execution.output_text)
-    return hashes
+                yield name, execution.output_text
 
 
 def _import_findings(paths: DataSetPaths) -> Iterator[Finding]:

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import __version__
 from orchestrator.check.files_beside_trials import findings_beside_trials
 from orchestrator.check.plausibility import between_trials, record_findings
-from orchestrator.dataset.caveats import with_caveats
 from orchestrator.dataset.findings import Finding
 from orchestrator.dataset.flags import NEW_LENGTHS
-from orchestrator.dataset.parquet import read_parquet, table_version, to_table
+from orchestrator.dataset.parquet import (
+    ROWS_AT_ONCE,
+    batches_of,
+    read_schema,
+    row_count,
+    table_version,
+    to_table,
+)
 from orchestrator.dataset.paths import PARTIAL_SUFFIX, DataSetPaths, names_in
 from orchestrator.dataset.reading import file_sha256, reason_of
 from orchestrator.dataset.schema import (
@@ -42,6 +48,9 @@ from orchestrator.nouns import (
 from orchestrator.outside_files import leads_into
 from orchestrator.units import plural
 from orchestrator.yaml_files import short
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 DEPTH_OF_PARTIAL = 5
 """Parts of an unfinished trial's path: machine, model, strategy, use case and its own folder."""
@@ -69,7 +78,7 @@ def validate_folders(
 def _sealed_findings(paths: DataSetPaths, trials: Trials) -> list[Finding]:
     """Read the finished trials into `trials`; what is wrong with them, one by one and together."""
     findings: list[Finding] = []
-    sealed: list[tuple[str, TrialRecord]] = []
+    folders: list[str] = []
     attempts: dict[tuple[Any, ...], list[str]] = defaultdict(list)
     for folder in paths.sealed_trials():
         where = folder.relative_to(paths.root).as_posix()
@@ -78,7 +87,8 @@ def _sealed_findings(paths: DataSetPaths, trials: Trials) -> list[Finding]:
         except (OSError, ValueError) as error:
             findings.append(Finding("error", where, reason_of(error)))
             continue
-        sealed.append((where, record))
+        trials.add(record)
+        folders.append(where)
         attempts[(*Trials.key(record), record.columns.attempt)].append(where)
         findings += [
             Finding("error", where, what) for what in _folder_faults(paths, folder, record)
@@ -86,11 +96,9 @@ def _sealed_findings(paths: DataSetPaths, trials: Trials) -> list[Finding]:
         if record.unknown_columns:
             findings.append(Finding("warning", where, _left_out(record)))
         findings += record_findings(where, record)
-    with_flags = with_caveats(record for _, record in sealed)
-    for record in with_flags:
-        trials.add(record)
-    findings += _new_lengths(with_flags)
-    findings += between_trials(sealed)
+    trials.take_in_caveats()
+    findings += _new_lengths(trials.records())
+    findings += between_trials(zip(folders, trials.records(), strict=True))
     # the key has the attempt, so a second trial under it is a copy
     for first, *others in attempts.values():
         findings += [
@@ -100,15 +108,18 @@ def _sealed_findings(paths: DataSetPaths, trials: Trials) -> list[Finding]:
     return findings
 
 
-def _new_lengths(records: list[TrialRecord]) -> Iterator[Finding]:
+def _new_lengths(records: Iterable[TrialRecord]) -> Iterator[Finding]:
     """One warning that counts the executions which paid for lengths new to their process."""
-    on_gpu = [one for record in records if record.columns.gpu_uuid for one in record.executions]
-    n_new = sum(NEW_LENGTHS in one.warning_flags for one in on_gpu)
+    n_on_gpu = n_new = 0
+    for record in records:
+        if record.columns.gpu_uuid:
+            n_on_gpu += len(record.executions)
+            n_new += sum(NEW_LENGTHS in one.warning_flags for one in record.executions)
     if n_new:
         yield Finding(
             "warning",
             "executions",
-            f"{n_new} of {len(on_gpu)} on a GPU are flagged new_lengths: they were the first of "
+            f"{n_new} of {n_on_gpu} on a GPU are flagged new_lengths: they were the first of "
             "their process to reach some lengths, and hold up to 1.9 times their energy; the "
             "report leaves them out, `tune --rerun flagged` measures them again",
         )
@@ -258,14 +269,99 @@ def _table_findings(paths: DataSetPaths, trials: Trials, *, running: bool) -> It
     """
     trials.judgements, findings = read_judgements(paths)
     yield from findings
-    executions: list[dict[str, Any]] = []
-    summary: list[dict[str, Any]] = []
+    executions, summary = _Table(paths.executions, ExecutionRow), _Table(paths.summary, SummaryRow)
     for key in trials:
-        rows = trials.execution_rows(key)
-        executions += rows
-        summary.append(trials.summary_row(key, rows))
-    yield from _table_faults(paths.executions, ExecutionRow, executions, running=running)
-    yield from _table_faults(paths.summary, SummaryRow, summary, running=running)
+        rows, summary_row = trials.rows(key)
+        executions.add(rows)
+        summary.add([summary_row])
+    for table in (executions, summary):
+        yield from table.faults(running=running)
+
+
+class _Table:
+    """A table's file beside the rows that it should hold, which come bit by bit.
+
+    One of an earlier version holds other columns: that is no fault, if it has as many rows. Nor is
+    one without columns that the program got since the table was written.
+    """
+
+    def __init__(self, path: Path, row: type[Noun]) -> None:
+        self._path, self._row = path, row
+        self._waiting: list[dict[str, Any]] = []
+        self._n_rows = 0
+        """Rows that the file should hold."""
+        self._same = True
+        self._error: Exception | None = None
+        self._version: int | None = None
+        self._batches: Iterator[pa.RecordBatch] = iter(())
+        self._unread: pa.RecordBatch | None = None
+        """What was read of the file and not compared yet."""
+        self._open()
+
+    def _open(self) -> None:
+        """Read the table's columns."""
+        try:
+            self._schema = read_schema(self._path)
+            self._n_in_file = row_count(self._path)
+        except (OSError, ValueError) as error:
+            self._error = error
+            return
+        self._version = table_version(self._schema)
+        if self._version == SCHEMA_VERSION:
+            self._batches = batches_of(self._path, self._schema)
+
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        """Take in the next rows that the file should hold."""
+        self._n_rows += len(rows)
+        if self._error is None and self._version == SCHEMA_VERSION:
+            self._waiting += rows
+            if len(self._waiting) >= ROWS_AT_ONCE:
+                self._compare()
+
+    def _compare(self) -> None:
+        """Compare the rows that wait with the file's next ones."""
+        rows, self._waiting = self._waiting, []
+        try:
+            table = self._next(len(rows))
+        except (OSError, ValueError) as error:
+            self._error = error
+            return
+        new = _new_columns(self._row, rows, table.column_names)
+        self._same &= table.equals(to_table(self._row, rows).drop_columns(new))
+
+    def _next(self, n_rows: int) -> pa.Table:
+        """The file's next rows, fewer at its end. Raises as `batches_of`."""
+        import pyarrow as pa
+
+        batches: list[pa.RecordBatch] = []
+        while n_rows > 0:
+            batch = self._unread or next(self._batches, None)
+            if batch is None:
+                break
+            batches.append(batch[:n_rows])
+            rest = batch[n_rows:]
+            self._unread = rest if rest.num_rows else None
+            n_rows -= batches[-1].num_rows
+        return pa.Table.from_batches(batches, schema=self._schema)
+
+    def faults(self, *, running: bool) -> Iterator[Finding]:
+        """A table that is missing, can't be read, or doesn't hold these rows, once all were told.
+
+        `running`: a sweep writes there, so that a table may be out of date.
+        """
+        if self._error is None and self._version == SCHEMA_VERSION:
+            self._compare()
+        name = self._path.name
+        if isinstance(self._error, FileNotFoundError):
+            if self._n_rows and not running:
+                yield Finding("error", name, f"is missing; {REBUILD}")
+        elif self._error is not None:
+            yield Finding("error", name, f"can't be read ({reason_of(self._error)}); {REBUILD}")
+        elif self._version is None or self._version > SCHEMA_VERSION:
+            what = f"has schema version {self._version}, this program reads up to {SCHEMA_VERSION}"
+            yield Finding("error", name, f"{what}; {REBUILD}")
+        elif not running and not (self._same and self._n_in_file == self._n_rows):
+            yield Finding("error", name, f"differs from the trial folders; {REBUILD}")
 
 
 def _new_columns(row: type[Noun], rows: list[dict[str, Any]], known: list[str]) -> list[str]:
@@ -281,32 +377,3 @@ def _new_columns(row: type[Noun], rows: list[dict[str, Any]], known: list[str]) 
         if column.derived or all(one.get(name) == field.default for one in rows):
             new.append(name)
     return new
-
-
-def _table_faults(
-    path: Path, row: type[Noun], rows: list[dict[str, Any]], *, running: bool
-) -> Iterator[Finding]:
-    """A table that is missing, can't be read, or doesn't hold these rows.
-
-    One of an earlier version holds other columns: that is no fault, if it has as many rows. Nor is
-    one without columns that the program got since the table was written.
-    """
-    try:
-        table = read_parquet(path)
-        version = table_version(table)
-    except FileNotFoundError:
-        if rows and not running:
-            yield Finding("error", path.name, f"is missing; {REBUILD}")
-    except (OSError, ValueError) as error:
-        yield Finding("error", path.name, f"can't be read ({reason_of(error)}); {REBUILD}")
-    else:
-        same = table.num_rows == len(rows)
-        if version is None or version > SCHEMA_VERSION:
-            what = f"has schema version {version}, this program reads up to {SCHEMA_VERSION}"
-            yield Finding("error", path.name, f"{what}; {REBUILD}")
-            return
-        if version == SCHEMA_VERSION:
-            new = _new_columns(row, rows, table.column_names)
-            same = table.equals(to_table(row, rows).drop_columns(new))
-        if not same and not running:
-            yield Finding("error", path.name, f"differs from the trial folders; {REBUILD}")

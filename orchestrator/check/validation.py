@@ -10,7 +10,6 @@ from orchestrator.dataset.findings import Finding
 from orchestrator.dataset.lock import LOCK_FILE, holder_of, seems_alive
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.remaining import by_kind, failures, finished_of, n_missing, relevant
-from orchestrator.dataset.schema import Execution
 from orchestrator.dataset.sweep_plan import SweepPlan, read_plans
 from orchestrator.dataset.tables import Trials
 from orchestrator.units import plural
@@ -48,10 +47,7 @@ def _completeness(plan: SweepPlan, trials: Trials) -> list[Finding]:
     where = f"sweeps/{plan.id}.json"
     finished = finished_of(plan, trials)
     missing = n_missing(plan, finished)
-    executions: list[Execution] = []
-    for _, done in finished:
-        executions += done
-    failed = failures(executions)
+    failed = failures(execution for _, done in finished for execution in done)
     findings = []
     if missing:
         total = plural(plan.n_executions(), "execution")

@@ -74,9 +74,9 @@ def evaluate(
       orchestrator evaluate --rules my-rules.yaml
     """  # noqa: D301 - click wants the character
     from orchestrator.evaluate.evaluation import evaluate as run
+    from orchestrator.evaluate.parallel_map import spread
     from orchestrator.evaluate.rules import PACKAGED, read_rules
     from orchestrator.outside_files import read_text
-    from orchestrator.tune.parallel_map import spread
 
     if print_rules:
         read_rules(rules_file)  # what can't be rules is told, not printed

@@ -5,28 +5,52 @@ They follow from the records of all trials together, so they are set when record
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import NamedTuple
 
-from orchestrator.dataset.first_lengths import paid_for_new_lengths
+from orchestrator.dataset.first_lengths import FirstLengths
 from orchestrator.dataset.flags import NEW_LENGTHS, SESSION_DRIFT
 from orchestrator.dataset.schema import Execution, TrialRecord
-from orchestrator.dataset.sessions import in_drifting_sessions
+from orchestrator.dataset.sessions import SessionTrials
 
 
-def with_caveats(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """The records, with the flags of their processes on their executions."""
-    whole = list(records)
-    new_lengths, drifting = paid_for_new_lengths(whole), in_drifting_sessions(whole)
-    marked = []
-    for record in whole:
-        of_lengths = _flagged(record, NEW_LENGTHS, new_lengths.get(id(record), set()))
-        every = {execution.prompt_number for execution in record.executions}
-        in_drift = every if id(record) in drifting else set()
-        marked.append(_flagged(of_lengths, SESSION_DRIFT, in_drift))
-    return marked
+class Caveat(NamedTuple):
+    """What a trial's flags follow from."""
+
+    new_lengths: frozenset[int]
+    """Numbers of the prompts whose answers paid for lengths that were new to their process."""
+    in_drift: bool
+    """Whether an anchor beside the trial has moved."""
 
 
-def _flagged(record: TrialRecord, flag: str, prompts: set[int]) -> TrialRecord:
+class Caveats:
+    """What all trials together say of each. It is told of each trial once, and keeps little."""
+
+    def __init__(self) -> None:
+        self._lengths = FirstLengths()
+        self._sessions = SessionTrials()
+
+    def add(self, position: int, record: TrialRecord) -> None:
+        """Take in a trial. `position`: what `found` is to call it."""
+        self._lengths.add(position, record)
+        self._sessions.add(position, record)
+
+    def found(self) -> dict[int, Caveat]:
+        """Position of a trial -> what its flags follow from; trials without any are left out."""
+        paid, drifting = self._lengths.paid(), self._sessions.drifting()
+        return {
+            position: Caveat(frozenset(paid.get(position, ())), position in drifting)
+            for position in sorted(paid.keys() | drifting)
+        }
+
+
+def marked(record: TrialRecord, caveat: Caveat) -> TrialRecord:
+    """A record with the flags on its executions; the same one where all have them."""
+    of_lengths = _flagged(record, NEW_LENGTHS, caveat.new_lengths)
+    every = frozenset(execution.prompt_number for execution in record.executions)
+    return _flagged(of_lengths, SESSION_DRIFT, every if caveat.in_drift else frozenset())
+
+
+def _flagged(record: TrialRecord, flag: str, prompts: frozenset[int]) -> TrialRecord:
     """A record with a flag on the executions of some prompts; the same one where all have it."""
 
     def lacks_it(execution: Execution) -> bool:

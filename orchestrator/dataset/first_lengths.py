@@ -9,7 +9,7 @@ answer was charged up to 1.9 times its energy. Which rows those are follows from
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from typing import NamedTuple
 
 from orchestrator.dataset.schema import Execution, TrialRecord
 
@@ -21,35 +21,64 @@ ATTENTION_WITH_PLANS = "sdpa"
 """What rows on a GPU say whose attention might build plans."""
 
 
-def paid_for_new_lengths(records: Iterable[TrialRecord]) -> dict[int, set[int]]:
-    """Id of a record -> numbers of the prompts whose answers paid for lengths new to a process."""
-    of_gpu: dict[tuple[str, str], list[TrialRecord]] = defaultdict(list)
-    for record in records:
+class _Answer(NamedTuple):
+    """An execution on a GPU whose attention might build plans."""
+
+    started_at_s: float
+    prompt_number: int
+    lengths: range
+    """Those that the text had as its tokens were generated."""
+
+
+class _Trial(NamedTuple):
+    """A trial on such a GPU."""
+
+    began_s: float
+    position: int
+    loaded_here: bool
+    answers: tuple[_Answer, ...]
+
+
+class FirstLengths:
+    """Finds the answers that paid for lengths which were new to their process.
+
+    It is told of each trial once, and keeps of it only what that takes.
+    """
+
+    def __init__(self) -> None:
+        self._of_gpu: dict[tuple[str, str], list[_Trial]] = defaultdict(list)
+
+    def add(self, position: int, record: TrialRecord) -> None:
+        """Take in a trial. `position`: what `paid` is to call it."""
         columns = record.columns
-        if columns.gpu_uuid is not None and columns.attention == ATTENTION_WITH_PLANS:
-            of_gpu[columns.host, columns.gpu_uuid].append(record)
-    prompts: dict[int, set[int]] = defaultdict(set)
-    for of_one in of_gpu.values():
-        reached: set[int] = set()
-        for record in sorted(of_one, key=_began):
-            if record.environment.loaded_here:
-                reached = set()
-            for execution in sorted(record.executions, key=lambda one: one.started_at):
-                lengths = _lengths(execution)
-                if lengths and len(lengths - reached) > MOST_NEW * len(lengths):
-                    prompts[id(record)].add(execution.prompt_number)
-                reached |= lengths
-    return prompts
+        if columns.gpu_uuid is None or columns.attention != ATTENTION_WITH_PLANS:
+            return
+        answers = tuple(map(_answer, record.executions))
+        began_s = min((one.started_at_s for one in answers), default=0.0)
+        loaded_here = record.environment.loaded_here
+        trial = _Trial(began_s, position, loaded_here, answers)
+        self._of_gpu[columns.host, columns.gpu_uuid].append(trial)
+
+    def paid(self) -> dict[int, set[int]]:
+        """Position of a trial -> numbers of the prompts whose answers paid."""
+        prompts: dict[int, set[int]] = defaultdict(set)
+        for of_one in self._of_gpu.values():
+            reached: set[int] = set()
+            for trial in sorted(of_one, key=lambda one: one.began_s):
+                if trial.loaded_here:
+                    reached = set()
+                for answer in sorted(trial.answers, key=lambda one: one.started_at_s):
+                    lengths = set(answer.lengths)
+                    if lengths and len(lengths - reached) > MOST_NEW * len(lengths):
+                        prompts[trial.position].add(answer.prompt_number)
+                    reached |= lengths
+        return prompts
 
 
-def _began(record: TrialRecord) -> float:
-    """When a trial's first execution began; 0 where it has none."""
-    return min((one.started_at.timestamp() for one in record.executions), default=0.0)
-
-
-def _lengths(execution: Execution) -> set[int]:
-    """The lengths that the text had as its tokens were generated."""
-    if execution.n_prompt_tokens is None or not execution.n_new_tokens:
-        return set()
-    first = execution.n_prompt_tokens + 1
-    return set(range(first, first + execution.n_new_tokens))
+def _answer(execution: Execution) -> _Answer:
+    """What of an execution decides."""
+    lengths = range(0)
+    if execution.n_prompt_tokens is not None and execution.n_new_tokens:
+        first = execution.n_prompt_tokens + 1
+        lengths = range(first, first + execution.n_new_tokens)
+    return _Answer(execution.started_at.timestamp(), execution.prompt_number, lengths)

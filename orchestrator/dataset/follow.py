@@ -7,10 +7,12 @@ and reads only where one of them has changed.
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestrator.dataset.packed import PackedRecords
 from orchestrator.dataset.paths import PARTIAL_SUFFIX, DataSetPaths, Stamp, holds, names_in, stamp
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.tables import Trials, gathered, read_running, read_sealed
@@ -31,8 +33,9 @@ class _TrialsFolder:
     time_ns: int = 0
     settled: bool = False
     """Whether the folder needs no listing as long as its time is `time_ns`."""
-    sealed: dict[str, ReadTrial] = field(default_factory=dict)
-    """Name of a sealed trial's folder -> the trial."""
+    sealed: dict[str, int | str | None] = field(default_factory=dict)
+    """Name of a sealed trial's folder -> the trial's place in the records, or why it can't be read.
+    """
     running: dict[str, tuple[Stamp | None, ReadTrial]] = field(default_factory=dict)
     """Name of a running trial's folder -> (the stamp of its file when it was read, the trial)."""
 
@@ -43,6 +46,8 @@ class Follower:
     def __init__(self, paths: DataSetPaths) -> None:
         self._paths = paths
         self._folders: dict[Path, _TrialsFolder] = {}
+        self._records = PackedRecords()
+        """Of all sealed trials that were read."""
 
     def look(self) -> bool:
         """Read what is new. Returns whether anything has changed."""
@@ -62,12 +67,21 @@ class Follower:
 
         Running trials are among them, with the executions that they have so far.
         """
-        sealed: list[ReadTrial] = []
-        running: list[ReadTrial] = []
-        for _, folder in sorted(self._folders.items(), key=lambda item: item[0]):
-            sealed += [folder.sealed[name] for name in sorted(folder.sealed)]
-            running += [folder.running[name][1] for name in sorted(folder.running)]
-        return gathered([*sealed, *running])
+        folders = [folder for _, folder in sorted(self._folders.items(), key=lambda item: item[0])]
+        sealed = (self._sealed(one.sealed[name]) for one in folders for name in sorted(one.sealed))
+        running = (one.running[name][1] for one in folders for name in sorted(one.running))
+        return gathered(itertools.chain(sealed, running))
+
+    def _sealed(self, kept: int | str | None) -> ReadTrial:
+        """What was read of a sealed trial."""
+        return self._records[kept] if isinstance(kept, int) else kept
+
+    def _kept(self, trial: ReadTrial) -> int | str | None:
+        """What was read of a sealed trial, as it is kept."""
+        if trial is None or isinstance(trial, str):
+            return trial
+        self._records.append(trial)
+        return len(self._records) - 1
 
     def _list(self, path: Path, folder: _TrialsFolder) -> bool:
         """List a folder if its time has changed. Returns whether its trials have changed."""
@@ -99,7 +113,7 @@ class Follower:
         new_trial = False
         for name in names - folder.sealed.keys():
             if holds(path / name, "trial.json"):
-                folder.sealed[name] = read_sealed(self._paths, path / name)
+                folder.sealed[name] = self._kept(read_sealed(self._paths, path / name))
                 new_trial = True
             else:
                 # Somebody is copying this trial. When its trial.json comes, the time of the folder

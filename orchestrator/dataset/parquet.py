@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 from pydantic import AwareDatetime
 
 from orchestrator import __version__
-from orchestrator.atomic_files import write_atomically
+from orchestrator.atomic_files import write_atomically, written_atomically
 from orchestrator.dataset.schema import SCHEMA_VERSION
 from orchestrator.nouns import Noun, columns_of
 from orchestrator.outside_files import open_regular
@@ -28,6 +28,8 @@ MOST_ROWS, MOST_COLUMNS, MOST_BYTES = 1_000_000, 1_000, 512 * 2**20
 LEAST_ROW_BYTES, MOST_COMPRESSED = 10, 40
 """A larger table is read, too, if each row takes so many bytes of its file, and the file unfolds to
 so many times its size at most: rows hold hashes, and texts shrink to a third."""
+ROWS_AT_ONCE = 10_000
+"""Of a long table so many rows are in memory, and make a row group of its file."""
 SEPARATOR = ";"
 """Between the entries of a list that stands in one cell."""
 
@@ -102,43 +104,107 @@ def as_list(cell: str | Iterable[str] | None) -> tuple[str, ...] | None:
 
 def write_parquet(path: Path, table: pa.Table) -> None:
     """Write a Parquet file in one step."""
+    write_atomically(path, parquet_bytes(table))
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A table as a Parquet file's bytes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, compression="zstd")
-    write_atomically(path, buffer.getvalue().to_pybytes())
+    data: bytes = buffer.getvalue().to_pybytes()
+    return data
 
 
-def read_parquet(path: Path) -> pa.Table:
-    """A table of a data set.
+@contextlib.contextmanager
+def written_rows(
+    path: Path, row: type[Noun]
+) -> Iterator[Callable[[Iterable[dict[str, Any]]], None]]:
+    """Gives a function that adds rows to a Parquet file, which is there, whole, at the end.
+
+    Of a long table ROWS_AT_ONCE rows are held in memory. `row`: the rows' model. Raises OSError,
+    and then the old file stays.
+    """
+    import pyarrow.parquet as pq
+
+    waiting: list[dict[str, Any]] = []
+    with (
+        written_atomically(path) as stream,
+        pq.ParquetWriter(stream, arrow_schema(row), compression="zstd") as writer,
+    ):
+
+        def add(rows: Iterable[dict[str, Any]]) -> None:
+            """Add rows at the end."""
+            for one in rows:
+                waiting.append(one)
+                if len(waiting) >= ROWS_AT_ONCE:
+                    write()
+
+        def write() -> None:
+            """Write the rows that wait."""
+            writer.write_table(to_table(row, waiting))
+            waiting.clear()
+
+        yield add
+        if waiting:
+            write()
+
+
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """A table of a data set, or only some of its columns (those of them that it has).
 
     Raises OSError where it can't be read, and ValueError where it is no regular file, damaged, or
     larger than any that this program writes.
     """
+    import pyarrow as pa
+
+    schema = read_schema(path)
+    if columns is not None:
+        fields = [schema.field(name) for name in columns if name in schema.names]
+        schema = pa.schema(fields, metadata=schema.metadata)
+    # one by one: as a list they would be in memory twice
+    return pa.Table.from_batches(batches_of(path, schema), schema=schema)
+
+
+def batches_of(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The rows of a table, at most ROWS_AT_ONCE at a time, with the columns of a schema.
+
+    `schema`: the file's, or a part of it. Raises as `read_parquet`, before more is in memory than
+    such a file may hold.
+    """
     import pyarrow.parquet as pq
 
+    texts = [field.name for field in schema if _is_text(field.type)]
     with _opened(path) as stream:
-        about = pq.ParquetFile(stream).metadata
+        # a text that many rows share stands in the file once: only so can it be weighed first
+        file = pq.ParquetFile(stream, read_dictionary=texts)
+        about = file.metadata
         n_bytes = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
         # of the disk: a file that is all hole may say any size
         file_bytes = os.fstat(stream.fileno()).st_blocks * 512
         _check_size(path, file_bytes, about.num_rows, about.num_columns, n_bytes)
-        stream.seek(0)
-        schema = _schema(path, stream)
-        texts = [field.name for field in schema if _is_text(field.type)]
-        stream.seek(0)
-        # a text that many rows share stands in the file once: only so can it be weighed first
-        table = pq.ParquetFile(stream, read_dictionary=texts).read()
-        n_bytes = table.nbytes + sum(_n_bytes_of_texts(table[name]) for name in texts)
-        _check_size(path, file_bytes, table.num_rows, table.num_columns, n_bytes)
-        return table.cast(schema)
+        n_bytes = 0
+        for batch in file.iter_batches(ROWS_AT_ONCE, columns=schema.names):
+            n_bytes += batch.nbytes + sum(_n_bytes_of_texts(batch[name]) for name in texts)
+            _check_size(path, file_bytes, about.num_rows, about.num_columns, n_bytes)
+            yield batch.select(schema.names).cast(schema)
 
 
 def read_schema(path: Path) -> pa.Schema:
     """The columns of a table of a data set, whose rows are not read. Raises as `read_parquet`."""
     with _opened(path) as stream:
         return _schema(path, stream)
+
+
+def row_count(path: Path) -> int:
+    """How many rows a table's file says that it has. Raises as `read_parquet`."""
+    import pyarrow.parquet as pq
+
+    with _opened(path) as stream:
+        n_rows: int = pq.read_metadata(stream).num_rows
+        return n_rows
 
 
 @contextlib.contextmanager
@@ -186,20 +252,18 @@ def _is_text(kind: pa.DataType) -> bool:
     return any(kind == one for one in (pa.string(), pa.binary()))
 
 
-def _n_bytes_of_texts(column: pa.ChunkedArray) -> int:
+def _n_bytes_of_texts(column: pa.DictionaryArray) -> int:
     """What a column of texts takes once each row has its own."""
     import pyarrow.compute as pc
 
-    n_bytes = 0
-    for chunk in column.chunks:
-        lengths = pc.binary_length(chunk.dictionary).take(chunk.indices)
-        n_bytes += pc.sum(lengths).as_py() or 0
+    lengths = pc.binary_length(column.dictionary).take(column.indices)
+    n_bytes: int = pc.sum(lengths).as_py() or 0
     return n_bytes
 
 
-def table_version(table: pa.Table) -> int | None:
+def table_version(schema: pa.Schema) -> int | None:
     """The schema version that a table says it has; None: it says none."""
-    text = (table.schema.metadata or {}).get(b"schema_version", b"")
+    text = (schema.metadata or {}).get(b"schema_version", b"")
     return int(text) if text.isdigit() else None
 
 

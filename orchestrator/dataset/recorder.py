@@ -90,9 +90,10 @@ class Recorder:
         """
         _, record = self.written(lambda: seal(self.paths, machine, spec))
         self.tables.add(record)
-        # while another process writes the tables, they follow with a later trial or at the end
-        with contextlib.suppress(BusyError):
-            self.written(lambda: self._write_tables(self.tables.follow, wait=False))
+        if self.tables.is_due():
+            # while another process writes the tables, they follow with a later trial or at the end
+            with contextlib.suppress(BusyError):
+                self.written(lambda: self._write_tables(self.tables.flush, wait=False))
         return record
 
     def flush(self) -> None:

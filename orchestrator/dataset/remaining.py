@@ -5,14 +5,45 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple, Protocol
 
 from orchestrator.dataset import flags
+from orchestrator.dataset.packed import PickedRecords
 from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.sweep_plan import SweepPlan
-from orchestrator.dataset.tables import Trials
+from orchestrator.dataset.tables import Trials, chosen_of
 from orchestrator.nouns import TrialKey, TrialSpec
 
-RERUN: dict[str, Callable[[Execution], bool]] = {
+
+class Ended(Protocol):
+    """How an execution ended: an Execution, or a FinishedExecution."""
+
+    @property
+    def status(self) -> str:
+        """Ok or failed."""
+
+    @property
+    def error_kind(self) -> str | None:
+        """Why it failed."""
+
+    @property
+    def warning_flags(self) -> tuple[str, ...]:
+        """What to know or to doubt of the measurement."""
+
+
+class FinishedExecution(NamedTuple):
+    """What has to be known of an execution that counts: a plan may have a million."""
+
+    prompt_number: int
+    status: str
+    error_kind: str | None
+    warning_flags: tuple[str, ...]
+    started_at: datetime
+    whole_window_s: float
+
+
+RERUN: dict[str, Callable[[Ended], bool]] = {
     "failed": lambda execution: execution.status == "failed",
     "oom": lambda execution: execution.error_kind == "oom",
     "timeout": lambda execution: execution.error_kind == "timeout",
@@ -38,7 +69,10 @@ def specs_of(plan: SweepPlan, records: Iterable[TrialRecord]) -> list[TrialSpec]
     return specs
 
 
-def finished_of(plan: SweepPlan, trials: Trials) -> list[tuple[TrialSpec, list[Execution]]]:
+FinishedTrials = list[tuple[TrialSpec, list[FinishedExecution]]]
+
+
+def finished_of(plan: SweepPlan, trials: Trials) -> FinishedTrials:
     """Every trial of a plan with the executions that count for it, failed ones included.
 
     A trial occurs once for each kind of machine that runs the whole plan. One that has none has [].
@@ -60,26 +94,26 @@ def of_kind(
     """
     if not plan.each:
         return records
-    return [record for record in records if record.columns.machine == machine]
+    enumerated = enumerate(records)
+    places = [place for place, record in enumerated if record.columns.machine == machine]
+    return PickedRecords(records, places)
 
 
-def relevant(plan: SweepPlan, records: Sequence[TrialRecord]) -> list[TrialRecord]:
+def relevant(plan: SweepPlan, records: Sequence[TrialRecord]) -> Sequence[TrialRecord]:
     """Trials that count for a plan: those that its own runs measured first, in their order.
 
     Trials of other sweeps count where their specification is that of a planned one.
     """
     planned = {spec.key() for spec in specs_of(plan, records)}
-    counting = [
-        record
-        for record in records
-        if record.spec.sweep_id == plan.id or record.spec.key() in planned
-    ]
-    return sorted(
-        counting, key=lambda record: (record.spec.sweep_id != plan.id, record.columns.order_index)
-    )
+    counting = []
+    for place, record in enumerate(records):
+        is_own = record.spec.sweep_id == plan.id
+        if is_own or record.spec.key() in planned:
+            counting.append((not is_own, record.columns.order_index, place))
+    return PickedRecords(records, [place for _, _, place in sorted(counting)])
 
 
-def n_missing(plan: SweepPlan, finished: Iterable[tuple[TrialSpec, list[Execution]]]) -> int:
+def n_missing(plan: SweepPlan, finished: FinishedTrials) -> int:
     """How many executions a plan still misses.
 
     `finished`: as `finished_of` gives it. Never below 0, since a data set may hold more than a
@@ -105,7 +139,7 @@ def proposed_of(plan: SweepPlan, records: Iterable[TrialRecord]) -> dict[int, di
     return proposed
 
 
-def failures(executions: Iterable[Execution]) -> Counter[str]:
+def failures(executions: Iterable[Ended]) -> Counter[str]:
     """How many of the executions failed, by kind of error."""
     failed = filter(RERUN["failed"], executions)
     return Counter(execution.error_kind or "other" for execution in failed)
@@ -133,7 +167,7 @@ def by_kind(failed: Mapping[str, int]) -> str:
 class _FinishedTrial:
     """What the data set holds of one trial."""
 
-    executions: dict[int, Execution] = field(default_factory=dict)
+    executions: dict[int, FinishedExecution] = field(default_factory=dict)
     """Number of a prompt -> the execution that counts."""
     attempt: int = 0
     """The newest one."""
@@ -151,12 +185,12 @@ class FinishedExecutions:
                 continue
             # the key hashes: once for all attempts, which share it and the machine
             finished = self._trials[attempts[0].spec.key()]
-            for one in trials.chosen(key):
+            for one in chosen_of(attempts):
                 number = one.execution.prompt_number
                 before = finished.executions.get(number)
                 # where any machine will do, trials of several have one key; an ok execution stays
                 if before is None or before.status == "failed":
-                    finished.executions[number] = one.execution
+                    finished.executions[number] = _finished(one.execution)
             newest = max(record.spec.attempt for record in attempts)
             finished.attempt = max(finished.attempt, newest)
 
@@ -178,11 +212,16 @@ class FinishedExecutions:
         prompts = tuple(prompt for prompt in spec.prompts if batch_of(prompt.number) in wanted)
         return spec.model_copy(update={"prompts": prompts, "attempt": finished.attempt + 1})
 
-    def _is_wanted(self, execution: Execution | None) -> bool:
+    def _is_wanted(self, execution: FinishedExecution | None) -> bool:
         """Whether a prompt is to be run: it has no execution, or one that is to run again."""
         return execution is None or any(wanted(execution) for wanted in self._rerun)
 
-    def of(self, spec: TrialSpec) -> list[Execution]:
+    def of(self, spec: TrialSpec) -> list[FinishedExecution]:
         """The chosen executions of a planned trial's prompts."""
         executions = self._trials.get(spec.key(), _FinishedTrial()).executions
         return [executions[p.number] for p in spec.prompts if p.number in executions]
+
+
+def _finished(execution: Execution) -> FinishedExecution:
+    """What has to be known of an execution."""
+    return FinishedExecution(*(getattr(execution, name) for name in FinishedExecution._fields))

@@ -6,14 +6,14 @@ beginning, before every tenth trial and at its end, so whatever moves them is no
 
 from __future__ import annotations
 
-from collections import defaultdict
+from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from statistics import mean, stdev
 
-from orchestrator.dataset.environment import Anchor
-from orchestrator.dataset.schema import TrialRecord
+from orchestrator.dataset.environment import Anchor, Baseline
+from orchestrator.dataset.schema import TrialColumns, TrialRecord
 from orchestrator.unknowns import known, mean_of_known, product, quotient
 
 MOST_DRIFT = 0.05
@@ -54,38 +54,90 @@ def anchor_energy_per_token_j(anchor: Anchor) -> float | None:
 
 def sessions_of(records: Iterable[TrialRecord]) -> list[Session]:
     """The sessions on GPUs, in the order in which they began; older versions recorded none."""
-    sessions = [_session(some) for some in _by_session(records).values()]
-    return sorted(sessions, key=lambda one: (one.started_at is None, one.started_at))
+    trials = SessionTrials()
+    for position, record in enumerate(records):
+        trials.add(position, record)
+    return trials.sessions()
 
 
-def _by_session(records: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
-    """Session id -> its trials on a GPU."""
-    by_session: dict[str, list[TrialRecord]] = defaultdict(list)
-    for record in records:
-        if record.columns.session_id is not None and record.columns.gpu_uuid is not None:
-            by_session[record.columns.session_id].append(record)
-    return by_session
+@dataclass
+class _Trials:
+    """What is kept of a session's trials."""
+
+    columns: TrialColumns
+    setup: str
+    """Of the first one, each."""
+    numbers: list[tuple[int, int]] = field(default_factory=list)
+    """(position of the trial, its number in the session)."""
+    anchors: list[Anchor] = field(default_factory=list)
+    newest: Baseline | None = None
+    """Idle power with the model loaded."""
+
+    def sorted_anchors(self) -> list[Anchor]:
+        """The anchors in the order in which they were measured."""
+        return sorted(self.anchors, key=lambda anchor: (anchor.session_trial, anchor.started_at))
 
 
-def _session(records: list[TrialRecord]) -> Session:
+class SessionTrials:
+    """The sessions on GPUs. It is told of each trial once, and keeps of it only what they take."""
+
+    def __init__(self) -> None:
+        self._by_session: dict[str, _Trials] = {}
+
+    def add(self, position: int, record: TrialRecord) -> None:
+        """Take in a trial. `position`: what `drifting` is to call it."""
+        columns = record.columns
+        if columns.session_id is None or columns.gpu_uuid is None:
+            return
+        of_session = self._by_session.get(columns.session_id)
+        if of_session is None:
+            of_session = _Trials(columns, record.spec.setup.variant().label())
+            self._by_session[columns.session_id] = of_session
+        of_session.numbers.append((position, columns.session_trial or 0))
+        of_session.anchors += record.anchors
+        for baseline in record.environment.baselines:
+            before = of_session.newest
+            is_newer = before is None or baseline.started_at > before.started_at
+            if baseline.state == "loaded" and is_newer:
+                of_session.newest = baseline
+
+    def sessions(self) -> list[Session]:
+        """The sessions in the order in which they began; older versions recorded none."""
+        sessions = map(_session, self._by_session.values())
+        return sorted(sessions, key=lambda one: (one.started_at is None, one.started_at))
+
+    def drifting(self) -> set[int]:
+        """Positions of trials beside an anchor that differs from the first one by MOST_DRIFT.
+
+        Beside a trial are the last anchor before it and the first one behind it.
+        """
+        positions = set()
+        for of_session in self._by_session.values():
+            anchors = [one for one in of_session.sorted_anchors() if anchor_energy_per_token_j(one)]
+            numbers = [one.session_trial for one in anchors]
+            moved = [_has_moved(anchors[0], one) for one in anchors]
+            for position, number in of_session.numbers:
+                behind = bisect_right(numbers, number)
+                if any(moved[max(0, behind - 1) : behind + 1]):
+                    positions.add(position)
+        return positions
+
+
+def _session(trials: _Trials) -> Session:
     """A session from its trials."""
-    columns = records[0].columns
-    anchors = _anchors(records)
+    columns, newest = trials.columns, trials.newest
+    anchors = trials.sorted_anchors()
     anchors_j = known(map(anchor_energy_per_token_j, anchors))
     net_j = known(map(_net_energy_per_token_j, anchors))
-    loaded = [
-        one for record in records for one in record.environment.baselines if one.state == "loaded"
-    ]
-    newest = max(loaded, key=lambda one: one.started_at, default=None)
     return Session(
         session_id=columns.session_id or "",
         machine=columns.machine,
         gpu_name=columns.gpu_name,
         model=columns.model,
         quantization=columns.quantization,
-        setup=records[0].spec.setup.variant().label(),
+        setup=trials.setup,
         started_at=columns.session_started_at,
-        n_trials=len(records),
+        n_trials=len(trials.numbers),
         n_anchors=len(anchors_j),
         energy_per_token_j=mean_of_known(anchors_j),
         relative_spread=_relative_spread(anchors_j),
@@ -113,34 +165,6 @@ def _drift(anchors_j: list[float]) -> float | None:
 def _relative_spread(values: list[float]) -> float | None:
     """Standard deviation over mean; None of fewer than two values, or where the mean is 0."""
     return quotient(stdev(values), mean(values)) if len(values) > 1 else None
-
-
-def _anchors(records: list[TrialRecord]) -> list[Anchor]:
-    """The anchors of one session, in the order in which they were measured."""
-    anchors = [anchor for record in records for anchor in record.anchors]
-    return sorted(anchors, key=lambda anchor: (anchor.session_trial, anchor.started_at))
-
-
-def in_drifting_sessions(records: Iterable[TrialRecord]) -> set[int]:
-    """Ids of the records beside an anchor that differs from its session's first by MOST_DRIFT.
-
-    Beside a trial are the last anchor before it and the first one behind it.
-    """
-    drifting = set()
-    for some in _by_session(records).values():
-        anchors = [one for one in _anchors(some) if anchor_energy_per_token_j(one)]
-        for record in some:
-            if any(_has_moved(anchors[0], one) for one in _beside(record, anchors)):
-                drifting.add(id(record))
-    return drifting
-
-
-def _beside(record: TrialRecord, anchors: list[Anchor]) -> list[Anchor]:
-    """The anchors around a trial; [] where there are none."""
-    number = record.columns.session_trial or 0
-    before = [one for one in anchors if one.session_trial <= number]
-    behind = [one for one in anchors if one.session_trial > number]
-    return [*before[-1:], *behind[:1]]
 
 
 def _has_moved(first: Anchor, other: Anchor) -> bool:

@@ -3,18 +3,22 @@
 `TableWriter` keeps the tables up to date during a sweep. What a trial costs there doesn't grow with
 their number: a file is rewritten only after its rows have grown by a tenth, and at the end.
 `rebuild` reads every folder. Both give equal tables.
+
+Records are kept packed, and rows are made while they are written: no table is in memory as a whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.dataset.caveats import with_caveats
+from orchestrator.dataset.caveats import Caveat, Caveats, marked
 from orchestrator.dataset.findings import Finding
 from orchestrator.dataset.leftovers import alone
-from orchestrator.dataset.parquet import read_parquet, table_version, to_table, write_parquet
+from orchestrator.dataset.packed import PackedRecords
+from orchestrator.dataset.parquet import read_schema, row_count, table_version, written_rows
 from orchestrator.dataset.paths import DataSetPaths, Stamp, execution_id, stamp
 from orchestrator.dataset.reading import reason_of
 from orchestrator.dataset.schema import SCHEMA_VERSION, Execution, ExecutionRow, TrialRecord
@@ -37,7 +41,7 @@ TRIAL_KEY = (
 )
 """Columns that all attempts of a trial share, and no other trial has."""
 GROWTH = 0.1
-FRESH_ROWS = 500
+FRESH_ROWS = 30
 """While a table is this small it is rewritten after every trial."""
 
 Key = tuple[Any, ...]
@@ -47,7 +51,12 @@ class Trials:
     """The chosen executions of every trial: for each prompt that of its newest ok attempt."""
 
     def __init__(self) -> None:
-        self._records: dict[Key, list[TrialRecord]] = {}
+        self._records = PackedRecords()
+        self._places: dict[Key, list[int]] = {}
+        """Key -> places of its attempts in `_records`."""
+        self._caveats = Caveats()
+        self._taken_in: dict[int, Caveat] = {}
+        """Place of a record -> the caveat that its flags tell already."""
         self.judgements = Judgements()
 
     @staticmethod
@@ -58,57 +67,45 @@ class Trials:
     def add(self, record: TrialRecord) -> Key:
         """Take in a sealed trial; its key."""
         key = self.key(record)
-        self._records.setdefault(key, []).append(record)
+        place = len(self._records)
+        self._records.append(record)
+        self._caveats.add(place, record)
+        self._places.setdefault(key, []).append(place)
         return key
 
-    def take_in_caveats(self) -> list[Key]:
-        """Flag executions for what their processes did; the keys of trials that this changed."""
-        records = self.records()
-        pairs = zip(records, with_caveats(records), strict=True)
-        changed = {id(old): new for old, new in pairs if new is not old}
-        keys = []
-        for key, attempts in self._records.items():
-            if any(id(record) in changed for record in attempts):
-                self._records[key] = [changed.get(id(record), record) for record in attempts]
-                keys.append(key)
-        return keys
+    def take_in_caveats(self) -> None:
+        """Flag executions for what their processes did."""
+        for place, caveat in self._caveats.found().items():
+            if self._taken_in.get(place) != caveat:
+                self._taken_in[place] = caveat
+                self._records.replace(place, marked(self._records[place], caveat))
 
-    def records(self) -> list[TrialRecord]:
-        """The records of all sealed trials, every attempt of each."""
-        return [record for records in self._records.values() for record in records]
+    def records(self) -> Sequence[TrialRecord]:
+        """The records of all sealed trials, every attempt of each, made as they are looked at."""
+        return self._records
 
     def attempts(self, key: Key) -> list[TrialRecord]:
         """All records of one trial."""
-        return self._records[key]
+        return [self._records[place] for place in self._places[key]]
 
     def __iter__(self) -> Iterator[Key]:
         """Keys, sorted."""
-        return iter(sorted(self._records))
+        return iter(sorted(self._places))
 
     def __len__(self) -> int:
         """How many trials."""
-        return len(self._records)
+        return len(self._places)
 
     def chosen(self, key: Key) -> list[Chosen]:
-        """The execution that counts for each prompt, in the order of the prompts.
+        """The execution that counts for each prompt, as `chosen_of` its attempts."""
+        return chosen_of(self.attempts(key))
 
-        An ok one counts before a failed one, then the newest attempt. What was judged is not
-        looked up.
-        """
-        best: dict[int, Chosen] = {}
-        for record in self._records[key]:
-            for execution in record.executions:
-                one = Chosen(execution, record)
-                before = best.get(execution.prompt_number)
-                # an ok one wins over a later failure: --rerun must not lose a measurement
-                if before is None or _rank(one) > _rank(before):
-                    best[execution.prompt_number] = one
-        return [best[number] for number in sorted(best)]
-
-    def execution_rows(self, key: Key) -> list[dict[str, Any]]:
-        """Rows of executions.parquet of one trial."""
+    def execution_rows(
+        self, key: Key, chosen: Iterable[Chosen] | None = None
+    ) -> list[dict[str, Any]]:
+        """Rows of executions.parquet of one trial. `chosen`: its executions, where known."""
         rows = []
-        for one in self.chosen(key):
+        for one in self.chosen(key) if chosen is None else chosen:
             record, execution = one.record, one.execution
             name = execution_id(record.columns.machine, record.spec, execution.prompt_number)
             judged = self.judgements.of(name, execution.output_text)
@@ -123,28 +120,43 @@ class Trials:
             )
         return rows
 
-    def summary_row(self, key: Key, rows: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-        """Row of summary.parquet: sums over the executions that are ok and not discarded.
+    def rows(self, key: Key) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Rows of executions.parquet, and the row of summary.parquet, of one trial."""
+        chosen = self.chosen(key)
+        rows = self.execution_rows(key, chosen)
+        judged = [
+            Chosen(one.execution, one.record, row["usable"], row["quality"])
+            for one, row in zip(chosen, rows, strict=True)
+        ]
+        return rows, summary_values(judged)
 
-        `rows`: the trial's `execution_rows` where they are known, for what was judged; a prompt
-        without a row there counts as not evaluated.
-        """
-        if rows is None:
-            rows = self.execution_rows(key)
-        judged = {row["prompt_number"]: (row["usable"], row["quality"]) for row in rows}
-        chosen = []
-        for one in self.chosen(key):
-            usable, quality = judged.get(one.execution.prompt_number, (None, None))
-            chosen.append(Chosen(one.execution, one.record, usable, quality))
-        return summary_values(chosen)
+    def summary_row(self, key: Key) -> dict[str, Any]:
+        """Row of summary.parquet: sums over the executions that are ok and not discarded."""
+        return self.rows(key)[1]
 
     def figures(self, key: Key) -> dict[str, Any]:
         """The summary over all ok executions, whatever was judged.
 
         The number of new tokens is there under the name of Tune's metric, `tokens`, too.
         """
-        row = self.summary_row(key, [])
+        row = summary_values(self.chosen(key))
         return {**row, "tokens": row["n_new_tokens"]}
+
+
+def chosen_of(attempts: Iterable[TrialRecord]) -> list[Chosen]:
+    """The execution that counts for each prompt of a trial, in the order of the prompts.
+
+    An ok one counts before a failed one, then the newest attempt. What was judged is not looked up.
+    """
+    best: dict[int, Chosen] = {}
+    for record in attempts:
+        for execution in record.executions:
+            one = Chosen(execution, record)
+            before = best.get(execution.prompt_number)
+            # an ok one wins over a later failure: --rerun must not lose a measurement
+            if before is None or _rank(one) > _rank(before):
+                best[execution.prompt_number] = one
+    return [best[number] for number in sorted(best)]
 
 
 def _rank(one: Chosen) -> tuple[bool, int, Any]:
@@ -165,48 +177,52 @@ class TableWriter:
         self._paths = paths
         self.trials = trials
         """What the tables are made of."""
-        self._rows: dict[Key, list[dict[str, Any]]] = {}
-        self._take_in_judgements(list(trials))
-        self._written = len(list(self.rows()))
+        self._take_in_judgements()
+        self.n_rows = sum(len(record.executions) for record in trials.records())
+        """Rows of executions.parquet as it was written last, or of what there was before."""
         self._pending = 0
 
-    def _take_in_judgements(self, keys: Iterable[Key]) -> None:
-        """Read what was judged, and make the rows of these trials with it."""
+    def _take_in_judgements(self) -> None:
+        """Read what was judged."""
         self._judged = judgement_stamps(self._paths)
         self.trials.judgements, findings = read_judgements(self._paths)
         self.faults = [f"{finding.where}: {finding.what}" for finding in findings]
-        self._rows = {key: self.trials.execution_rows(key) for key in keys}
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Rows of executions.parquet, in its order."""
-        return (row for key in sorted(self._rows) for row in self._rows[key])
+        """Rows of executions.parquet, in its order, made as they are asked for."""
+        return (row for key in self.trials for row in self.trials.execution_rows(key))
 
     def add(self, record: TrialRecord) -> None:
         """Take in a sealed trial; writes nothing."""
-        key = self.trials.add(record)
-        self._rows[key] = self.trials.execution_rows(key)
+        self.trials.add(record)
         self._pending += len(record.executions)
 
-    def follow(self) -> None:
-        """Write what was taken in: at once while the files are small, later once a tenth is new."""
-        if self._written < FRESH_ROWS or self._pending > GROWTH * self._written:
-            self.flush()
+    def is_due(self) -> bool:
+        """Whether the files are to be written: while they are small, or once a tenth is new."""
+        return self.n_rows < FRESH_ROWS or self._pending > GROWTH * self.n_rows
 
-    def flush(self) -> None:
+    def flush(self, look: Callable[[list[dict[str, Any]]], None] = lambda _rows: None) -> None:
         """Write both files as they should be now, with what was judged meanwhile.
 
         Only inside `writing`, and with all trials that are sealed by then: nobody's rows are lost.
+        `look` is given the executions' rows, a trial at a time.
         """
         if judgement_stamps(self._paths) != self._judged:
-            self._take_in_judgements(self._rows)
+            self._take_in_judgements()
         # what a session's later anchors say of its earlier trials
-        for key in self.trials.take_in_caveats():
-            self._rows[key] = self.trials.execution_rows(key)
-        rows = list(self.rows())
-        write_parquet(self._paths.executions, to_table(ExecutionRow, rows))
-        summary = (self.trials.summary_row(key, self._rows[key]) for key in sorted(self._rows))
-        write_parquet(self._paths.summary, to_table(SummaryRow, summary))
-        self._written = len(rows)
+        self.trials.take_in_caveats()
+        n_rows = 0
+        with (
+            written_rows(self._paths.summary, SummaryRow) as add_to_summary,
+            written_rows(self._paths.executions, ExecutionRow) as add_executions,
+        ):
+            for key in self.trials:
+                rows, summary = self.trials.rows(key)
+                add_executions(rows)
+                add_to_summary([summary])
+                look(rows)
+                n_rows += len(rows)
+        self.n_rows = n_rows
         self._pending = 0
 
 
@@ -215,12 +231,10 @@ def read_all(paths: DataSetPaths, *, unfinished: bool = False) -> tuple[Trials, 
 
     `unfinished`: running and interrupted trials count with the executions they have.
     """
-    items: list[TrialRecord | str | None] = [
-        read_sealed(paths, folder) for folder in paths.sealed_trials()
-    ]
-    if unfinished:
-        items += [read_running(paths, folder) for folder in paths.partial_trials()]
-    return gathered(items)
+    sealed = (read_sealed(paths, folder) for folder in paths.sealed_trials())
+    partial = paths.partial_trials() if unfinished else []
+    running = (read_running(paths, folder) for folder in partial)
+    return gathered(itertools.chain(sealed, running))
 
 
 def read_judgements(paths: DataSetPaths) -> tuple[Judgements, list[Finding]]:
@@ -228,8 +242,8 @@ def read_judgements(paths: DataSetPaths) -> tuple[Judgements, list[Finding]]:
 
     Without its verdicts texts count as not evaluated.
     """
-    findings = []
-    verdicts, decisions = {}, []
+    findings, decisions = [], []
+    verdicts = None
     try:
         verdicts = read_verdicts(paths)
     except (OSError, ValueError) as error:
@@ -273,35 +287,33 @@ def read_running(paths: DataSetPaths, folder: Path) -> TrialRecord | str | None:
 
 def gathered(items: Iterable[TrialRecord | str | None]) -> tuple[Trials, list[str]]:
     """Trials from records, and the lines for those that can't be read; None is passed over."""
-    records, faults = [], []
+    trials, faults = Trials(), []
     for item in items:
         if isinstance(item, str):
             faults.append(item)
         elif item is not None:
-            records.append(item)
-    trials = Trials()
-    for record in records:
-        trials.add(record)
+            trials.add(item)
     trials.take_in_caveats()
     return trials, faults
 
 
-def made_anew(paths: DataSetPaths, executions: pa.Table, *others: pa.Table) -> TableWriter | None:
+def made_anew(paths: DataSetPaths, *tables: Path) -> TableWriter | None:
     """The tables as the folders make them, where an earlier version wrote one; None: they stand.
 
-    The folders know more than such a table: columns and caveats that came later. Where they hold
-    fewer executions than the table, as in a shortened data set, the tables stand.
+    `tables`: their files. The folders know more than such a table: columns and caveats that came
+    later. Where they hold fewer executions than executions.parquet, as in a shortened data set, the
+    tables stand. Raises as `read_schema`.
     """
-    if not any(_is_of_earlier_version(table) for table in (executions, *others)):
+    if not any(_is_of_earlier_version(read_schema(table)) for table in tables):
         return None
     trials, _ = read_all(paths)
     writer = TableWriter(paths, trials)
-    return writer if len(list(writer.rows())) == executions.num_rows else None
+    return writer if sum(1 for _ in writer.rows()) == row_count(paths.executions) else None
 
 
-def _is_of_earlier_version(table: pa.Table) -> bool:
+def _is_of_earlier_version(schema: pa.Schema) -> bool:
     """Whether an earlier version of the program wrote a table."""
-    version = table_version(table)
+    version = table_version(schema)
     return version is not None and version < SCHEMA_VERSION
 
 
@@ -311,10 +323,9 @@ def renew(paths: DataSetPaths) -> None:
     Where one can't be read nothing is written: `validate` tells that. Raises OSError.
     """
     try:
-        executions, summary = read_parquet(paths.executions), read_parquet(paths.summary)
+        writer = made_anew(paths, paths.executions, paths.summary)
     except (OSError, ValueError):
         return
-    writer = made_anew(paths, executions, summary)
     if writer is not None:
         writer.flush()
 
@@ -329,4 +340,4 @@ def rebuild(paths: DataSetPaths, say: Say = silent) -> tuple[int, int, list[str]
         writer = TableWriter(paths, trials)
         writer.flush()
     faults += writer.faults
-    return len(list(writer.rows())), len(trials), faults
+    return writer.n_rows, len(trials), faults

@@ -19,15 +19,15 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from orchestrator import __version__
-from orchestrator.atomic_files import make_folder, sync_folder, write_atomically
+from orchestrator.atomic_files import make_folder, sync_folder, write_files
 from orchestrator.dataset.environment import Anchor, Environment
 from orchestrator.dataset.json_lines import append_line, whole_lines
-from orchestrator.dataset.parquet import to_table, write_parquet
+from orchestrator.dataset.parquet import parquet_bytes, to_table
 from orchestrator.dataset.paths import PARTIAL_SUFFIX, WORKING_FILES, DataSetPaths
 from orchestrator.dataset.reading import (
     NOT_AS_WRITTEN,
+    bytes_sha256,
     content_sha256,
-    file_sha256,
     first_fault,
     list_in,
     parsed,
@@ -105,7 +105,9 @@ def append(
             "origin": origin.model_dump(mode="json"),
             "order": order,
         }
-        write_atomically(head, json.dumps({"schema_version": SCHEMA_VERSION, **content}).encode())
+        # the first line, which follows, flushes the folder's names
+        text = json.dumps({"schema_version": SCHEMA_VERSION, **content})
+        write_files(folder, {head.name: text.encode()})
     # one write: executions of a batch belong together
     append_line(lines, "\n".join(one.model_dump_json() for one in measured))
 
@@ -270,17 +272,12 @@ def _seal(paths: DataSetPaths, folder: Path) -> tuple[Path, TrialRecord]:
     while paths.trial(machine, trial.spec).exists():
         trial = _as_attempt(trial, trial.spec.attempt + 1)
     record = _record(trial)
-    write_atomically(folder / "emissions.csv", emissions_csv(record).encode())
-    write_atomically(folder / "output.txt", output_txt(record).encode())
-    samples = [sample.model_dump() for one in trial.measured for sample in one.telemetry]
-    if samples:
-        write_parquet(folder / "telemetry.parquet", to_table(TelemetrySample, samples))
-    record.files = {
-        name: file_sha256(folder / name) for name in DERIVED_FILES if (folder / name).exists()
-    }
+    derived = _derived_files(trial, record)
+    record.files = {name: bytes_sha256(data) for name, data in derived.items()}
     # of the JSON as it will be read, where for example a tuple is a list
     record.sha256 = content_sha256(json.loads(record.model_dump_json()))
-    write_atomically(folder / "trial.json", record.model_dump_json(indent=1).encode())
+    write_files(folder, {**derived, "trial.json": record.model_dump_json(indent=1).encode()})
+    sync_folder(folder)
     target = paths.trial(machine, trial.spec)
     # the rename is what finishes the trial: all its files are on the disk by now
     folder.rename(target)
@@ -290,6 +287,18 @@ def _seal(paths: DataSetPaths, folder: Path) -> tuple[Path, TrialRecord]:
         for name in WORKING_FILES:
             (target / name).unlink()
     return target, record
+
+
+def _derived_files(trial: RunningTrial, record: TrialRecord) -> dict[str, bytes]:
+    """The files beside trial.json, by name."""
+    files = {
+        "emissions.csv": emissions_csv(record).encode(),
+        "output.txt": output_txt(record).encode(),
+    }
+    samples = [sample.model_dump() for one in trial.measured for sample in one.telemetry]
+    if samples:
+        files["telemetry.parquet"] = parquet_bytes(to_table(TelemetrySample, samples))
+    return files
 
 
 def _as_attempt(trial: RunningTrial, attempt: int) -> RunningTrial:

@@ -105,7 +105,7 @@ def upgraded_table(name: str, table: pa.Table) -> pd.DataFrame:
 
     Raises ValueError for a newer version, and where its columns are not those of its version.
     """
-    version = table_version(table) or 1
+    version = table_version(table.schema) or 1
     if version > SCHEMA_VERSION:
         raise NewerVersionError(name, version, SCHEMA_VERSION)
     frame: pd.DataFrame = table.to_pandas()

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, MutableMapping
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from orchestrator.dataset.json_lines import append_line, whole_lines
-from orchestrator.dataset.parquet import as_list, read_parquet, to_table, write_parquet
+from orchestrator.dataset.packed import Packer
+from orchestrator.dataset.parquet import as_list, batches_of, read_schema, written_rows
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.reading import NOT_AS_WRITTEN, parsed, reason_of
 from orchestrator.nouns import (
@@ -149,18 +150,59 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def read_verdicts(paths: DataSetPaths) -> dict[str, Verdict]:
+class Verdicts(MutableMapping[str, Verdict]):
+    """Verdicts by execution, packed: a data set may have a million. Each is made when asked for."""
+
+    def __init__(self, verdicts: Iterable[Verdict] = ()) -> None:
+        self._packed: dict[str, bytes] = {}
+        self._packer: Packer[Verdict] = Packer()
+        for verdict in verdicts:
+            self[verdict.execution] = verdict
+
+    def __getitem__(self, execution: str) -> Verdict:
+        """The verdict on an execution's text."""
+        return self._packer.unpack(self._packed[execution])
+
+    def __setitem__(self, execution: str, verdict: Verdict) -> None:
+        """Put a verdict in, in place of an older one."""
+        self._packed[execution] = self._packer.pack(verdict)
+
+    def __delitem__(self, execution: str) -> None:
+        """Take a verdict out."""
+        del self._packed[execution]
+
+    def __iter__(self) -> Iterator[str]:
+        """The executions."""
+        return iter(self._packed)
+
+    def __len__(self) -> int:
+        """How many verdicts."""
+        return len(self._packed)
+
+    def __contains__(self, execution: object) -> bool:
+        """Whether there is a verdict."""
+        return execution in self._packed
+
+    def clear(self) -> None:
+        """Take all out; the mapping's own way unpacks each."""
+        self._packed.clear()
+
+
+def read_verdicts(paths: DataSetPaths) -> Verdicts:
     """The machine's verdicts by execution; empty where nothing was evaluated.
 
     Raises OSError, or ValueError where this program didn't write the file.
     """
+    import pyarrow as pa
+
+    verdicts = Verdicts()
     if not paths.verdicts.exists():
-        return {}
-    verdicts = {}
+        return verdicts
     try:
-        table = read_parquet(paths.verdicts).select(list(Verdict.model_fields))
-        # bit by bit: rows of Python objects take ten times the table's memory
-        for batch in table.to_batches(max_chunksize=10_000):
+        schema = read_schema(paths.verdicts)
+        # KeyError where one is missing
+        wanted = [schema.field(name) for name in Verdict.model_fields]
+        for batch in batches_of(paths.verdicts, pa.schema(wanted)):
             for row in batch.to_pylist():
                 row["reasons"] = as_list(row["reasons"])
                 verdicts[row["execution"]] = Verdict.model_validate(row)
@@ -169,15 +211,14 @@ def read_verdicts(paths: DataSetPaths) -> dict[str, Verdict]:
     return verdicts
 
 
-def write_verdicts(paths: DataSetPaths, verdicts: Iterable[Verdict]) -> None:
+def write_verdicts(paths: DataSetPaths, verdicts: Iterable[Verdict] | Verdicts) -> None:
     """Write verdicts.parquet anew, in one step, ordered by execution.
 
     Raises OSError where it can't be written; the old file is then still there.
     """
-    rows = (
-        verdict.model_dump() for verdict in sorted(verdicts, key=lambda verdict: verdict.execution)
-    )
-    write_parquet(paths.verdicts, to_table(Verdict, rows))
+    by_execution = verdicts if isinstance(verdicts, Verdicts) else Verdicts(verdicts)
+    with written_rows(paths.verdicts, Verdict) as add:
+        add(by_execution[execution].model_dump() for execution in sorted(by_execution))
 
 
 def read_decisions(paths: DataSetPaths) -> list[Decision]:
@@ -255,9 +296,9 @@ class Judgements:
     """Verdicts and standing decisions of a data set, to be asked for one execution at a time."""
 
     def __init__(
-        self, verdicts: dict[str, Verdict] | None = None, decisions: Iterable[Decision] = ()
+        self, verdicts: Verdicts | None = None, decisions: Iterable[Decision] = ()
     ) -> None:
-        self.verdicts = verdicts or {}
+        self.verdicts = Verdicts() if verdicts is None else verdicts
         self.decisions = list(decisions)
         self.standing = standing(self.decisions)
 

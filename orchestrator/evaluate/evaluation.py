@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orchestrator.dataset.gross_energy import GrossEnergy, gross_energy
+from orchestrator.dataset.gross_energy import EnergyTotals, GrossEnergy
 from orchestrator.dataset.leftovers import alone
 from orchestrator.dataset.paths import DataSetPaths, Stamp, stamp
 from orchestrator.dataset.tables import TableWriter, Trials, read_all
-from orchestrator.dataset.verdicts import Verdict, read_verdicts, write_verdicts
+from orchestrator.dataset.verdicts import Verdict, Verdicts, read_verdicts, write_verdicts
 from orchestrator.errors import UserError
 from orchestrator.evaluate.judge import Judge
+from orchestrator.evaluate.parallel_map import chunks
 from orchestrator.evaluate.rules import Rules
 from orchestrator.evaluate.verdict import Text, texts_of, verdicts_on
 from orchestrator.nouns import text_sha256
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
 
 CHUNK = 500
 """A worker gets this many texts at once, which is some seconds of work."""
-WORTH_RAY = 5_000
-"""With at least this many texts, starting Ray takes less time than it saves."""
+WORTH_PROCESSES = 2_000
+"""With at least this many texts, starting processes takes less time than it saves."""
 
 
 JudgeTexts = Callable[[Sequence[Text]], list[Verdict]]
-Spread = Callable[[JudgeTexts, Sequence[Text], int], Iterator[list[Verdict]]]
+Spread = Callable[[JudgeTexts, Iterable[Text], int], Iterator[list[Verdict]]]
 """(function, texts, chunk size) -> the function's result for each chunk, in the texts' order."""
 
 
@@ -83,43 +84,53 @@ def evaluate(
     paths = DataSetPaths(out)
     read = _read(paths)
     before = _verdicts(paths)
-    texts = list(texts_of(read.trials))
     model = None
     if embedding:
         model = _load_embedding(embedding)
     model_name = model.name if model else None
     judge_name = judge.name if judge else None
-    new = []
-    for text in texts:
-        verdict = before.get(text.execution)
-        if verdict is None or not _is_current(verdict, text, rules.name, model_name, judge_name):
-            new.append(text)
+
+    def new_texts() -> Iterator[Text]:
+        """The texts to judge, made as they are looked at."""
+        for text in texts_of(read.trials):
+            verdict = before.get(text.execution)
+            if verdict is None or not _is_current(
+                verdict, text, rules.name, model_name, judge_name
+            ):
+                yield text
+
+    n_texts, n_new = (sum(1 for _ in some) for some in (texts_of(read.trials), new_texts()))
+    new: Iterable[Text] = new_texts()
     notes: list[str] = []
-    if new:
-        say(f"judging {len(new)} of {len(texts)} texts by rules {rules.name}")
+    if n_new:
+        say(f"judging {n_new} of {n_texts} texts by rules {rules.name}")
     if model:
-        new = _with_similarity(new, model)
+        new = _with_similarity(list(new), model)
     # The judge comes last, since it may cost money and is asked only about what is new.
     if judge:
-        new, unanswered = judge.asked(new, paths)
+        new, unanswered = judge.asked(list(new), paths)
         notes += unanswered
     judge_texts = functools.partial(
         verdicts_on, rules=rules, embedding_model=model_name, judge=judge_name
     )
-    judged = [verdict for chunk in _in_chunks(new, judge_texts, spread) for verdict in chunk]
+    judged = Verdicts()
+    for chunk in _in_chunks(new, n_new, judge_texts, spread):
+        judged.update((verdict.execution, verdict) for verdict in chunk)
+    before.clear()  # as much memory as the new ones take
+    counts = _Counts()
     try:
         with alone(paths, say):
-            writer, faults = _write(paths, judged, _read(paths, read))
+            writer, faults = _write(paths, judged, _read(paths, read), counts)
     except OSError as error:
         raise UserError(
             f"{error.filename or out}: can't be written ({error.strerror}); "
             "no existing file was lost"
         ) from error
     notes += _mixture(writer.trials.judgements.verdicts.values())
-    return _evaluation(list(writer.rows()), len(new), len(texts), tuple(faults), tuple(notes))
+    return counts.evaluation(n_new, n_texts, tuple(faults), tuple(notes))
 
 
-def _verdicts(paths: DataSetPaths) -> dict[str, Verdict]:
+def _verdicts(paths: DataSetPaths) -> Verdicts:
     """The verdicts that the data set has, by execution. Raises UserError."""
     try:
         return read_verdicts(paths)
@@ -147,23 +158,31 @@ def _read(paths: DataSetPaths, before: _Read | None = None) -> _Read:
     return _Read(stamps, *read_all(paths))
 
 
-def _write(paths: DataSetPaths, judged: list[Verdict], now: _Read) -> tuple[TableWriter, list[str]]:
-    """Add verdicts to those that are there, and make the tables anew.
+def _write(
+    paths: DataSetPaths, judged: Verdicts, now: _Read, counts: _Counts
+) -> tuple[TableWriter, list[str]]:
+    """Add verdicts to those that are there, and make the tables anew; `judged` is empty then.
 
     Judging took a while: `now` has the trials that are there since, and the verdicts are those that
     are there now. Gives the tables and a line for each file that can't be read. Raises OSError or
     UserError.
     """
-    hashes = {text.execution: text_sha256(text.text) for text in texts_of(now.trials)}
-    verdicts = _verdicts(paths)
-    for verdict in judged:
+    kept = _verdicts(paths)
+    gone = set(kept)
+    for text in texts_of(now.trials):
+        gone.discard(text.execution)
+        new = judged.pop(text.execution, None)
         # a sweep may have measured an execution once more, and another evaluation judged that
-        if hashes.get(verdict.execution) == verdict.text_sha256:
-            verdicts[verdict.execution] = verdict
+        if new is not None and new.text_sha256 == text_sha256(text.text):
+            kept[text.execution] = new
     # verdicts on texts that are no longer there are dropped
-    write_verdicts(paths, (one for name, one in verdicts.items() if name in hashes))
+    for execution in gone:
+        del kept[execution]
+    judged.clear()
+    write_verdicts(paths, kept)
+    kept.clear()  # the tables read them from the file
     writer = TableWriter(paths, now.trials)
-    writer.flush()
+    writer.flush(counts.add)
     return writer, now.faults + writer.faults
 
 
@@ -216,43 +235,57 @@ def _with_similarity(texts: list[Text], model: Embedding) -> list[Text]:
 
 
 def _in_chunks(
-    texts: list[Text], judge_texts: JudgeTexts, spread: Spread | None
+    texts: Iterable[Text], n_texts: int, judge_texts: JudgeTexts, spread: Spread | None
 ) -> Iterator[list[Verdict]]:
-    """The verdicts on texts, in chunks; few texts are one chunk, judged in this process."""
-    if spread is None or len(texts) < WORTH_RAY:
-        yield judge_texts(texts)
+    """The verdicts on texts, in chunks; few texts are judged in this process."""
+    if spread is None or n_texts < WORTH_PROCESSES:
+        for chunk in chunks(texts, CHUNK):
+            yield judge_texts(chunk)
     else:
         yield from spread(judge_texts, texts, CHUNK)
 
 
-def _evaluation(
-    rows: list[dict[str, Any]],
-    judged: int,
-    texts: int,
-    faults: tuple[str, ...],
-    notes: tuple[str, ...],
-) -> Evaluation:
-    """Count the rows of executions.parquet. `judged` and `texts` are numbers of texts."""
-    ok = [row for row in rows if row["status"] == "ok"]
-    discarded = [row for row in ok if row["usable"] is False]
-    reasons: Counter[str] = Counter()
-    for row in discarded:
-        reasons.update(row["reasons"])
-    wasted = gross_energy(discarded)
-    return Evaluation(
-        judged=judged,
-        known=texts - judged,
-        kept=sum(row["usable"] is True for row in ok),
-        discarded=len(discarded),
-        reasons=dict(reasons.most_common()),
-        overruled=sum(row["decided_by"] == "review" for row in ok),
-        synthetic=sum(row["synthetic"] for row in ok),
-        failed=len(rows) - len(ok),
-        wasted_energy=wasted,
-        wasted_energy_j=_in_joules(wasted),
-        faults=faults,
-        notes=notes,
-    )
+class _Counts:
+    """Counts the rows of executions.parquet as they are written."""
+
+    def __init__(self) -> None:
+        self._n: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
+        self._wasted = EnergyTotals()
+
+    def add(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Count some rows."""
+        for row in rows:
+            if row["status"] != "ok":
+                self._n["failed"] += 1
+                continue
+            self._n["kept"] += row["usable"] is True
+            self._n["overruled"] += row["decided_by"] == "review"
+            self._n["synthetic"] += row["synthetic"]
+            if row["usable"] is False:
+                self._n["discarded"] += 1
+                self._reasons.update(row["reasons"])
+                self._wasted.add(row)
+
+    def evaluation(
+        self, judged: int, texts: int, faults: tuple[str, ...], notes: tuple[str, ...]
+    ) -> Evaluation:
+        """What was counted. `judged` and `texts` are numbers of texts."""
+        wasted = self._wasted.now()
+        return Evaluation(
+            judged=judged,
+            known=texts - judged,
+            kept=self._n["kept"],
+            discarded=self._n["discarded"],
+            reasons=dict(self._reasons.most_common()),
+            overruled=self._n["overruled"],
+            synthetic=self._n["synthetic"],
+            failed=self._n["failed"],
+            wasted_energy=wasted,
+            wasted_energy_j=_in_joules(wasted),
+            faults=faults,
+            notes=notes,
+        )
 
 
 def _in_joules(energies: GrossEnergy) -> float | None:

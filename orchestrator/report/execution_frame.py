@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.dataset.energy import GPU_ENERGIES, TOTAL_ENERGY
 from orchestrator.dataset.flags import LEFT_OUT
-from orchestrator.dataset.parquet import as_list, read_parquet, to_table
+from orchestrator.dataset.parquet import (
+    ROWS_AT_ONCE,
+    as_list,
+    read_parquet,
+    read_schema,
+    table_version,
+    to_table,
+)
 from orchestrator.dataset.paths import DataSetPaths, holds
 from orchestrator.dataset.reading import reason_of
-from orchestrator.dataset.schema import ExecutionRow, TrialRecord
+from orchestrator.dataset.schema import SCHEMA_VERSION, ExecutionRow, TrialRecord
 from orchestrator.dataset.sessions import Session, sessions_of
 from orchestrator.dataset.tables import made_anew
 from orchestrator.dataset.upgrades import upgraded_table
@@ -26,12 +34,51 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+TEXTS = ["output_text", "prompt_text"]
+"""Columns that are not read: no chart shows a text, and texts are most of the table's bytes."""
+
+
+TABLE_ONLY = frozenset(
+    {
+        *("attempt", "baseline_id", "beyond_context", "bits", "counter_period_s", "counter_rest_j"),
+        *("counter_steps", "cpu_energy_j", "decided_by", "decode_energy_per_token_j", "device"),
+        *("dormant", "double_quant", "effective_temperature", "effective_top_k"),
+        *("effective_top_p", "emissions_kg", "energy_kwh", "energy_rel_uncertainty"),
+        *("error_message", "finish_reason", "gpu_energy_cc_j", "limits", "n_foreign_processes"),
+        *("n_prompt_tokens", "net_energy_j", "notes", "order_index", "prefill_n_in_window"),
+        *("prefill_rel_uncertainty", "prefill_window_s", "ram_energy_j"),
+        *("ram_method", "ram_scope", "seed", "session_started_at", "session_trial", "sweep_id"),
+        *("temperature_begin_c", "temperature_end_c", "threads", "throttled", "ttft_s"),
+    }
+)
+"""Columns of which only the table of columns tells anything: their values are not kept."""
+
+
+@dataclass(frozen=True)
+class ColumnFacts:
+    """What the table of columns tells of one."""
+
+    n_known: int
+    median: float | None
+    """None of texts, lists, times and truth values."""
+
+
+def facts_of(column: pd.Series) -> ColumnFacts:
+    """What the table of columns tells of a column."""
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    known = column.dropna()
+    if known.empty or is_bool_dtype(known) or not is_numeric_dtype(known):
+        return ColumnFacts(len(known), None)
+    return ColumnFacts(len(known), float(known.median()))
+
+
 @dataclass(frozen=True)
 class Data:
     """The data that a report is made of."""
 
     all: pd.DataFrame
-    """Every execution, with the schema's columns and these:
+    """Every execution, with the schema's columns but those in TABLE_ONLY, and these:
     counted_energy_j: joules, from the column that energy_basis names;
     energy_per_token_j: counted_energy_j over the new tokens; null where it isn't measured;
     setup: how the model was run: its quantization, with what else differs in the data set;
@@ -45,6 +92,8 @@ class Data:
     with a known energy and none of the flags in LEFT_OUT."""
     paths: DataSetPaths | None = None
     """Where the trials' folders are; None if there are only tables."""
+    table_only: Mapping[str, ColumnFacts] = field(default_factory=dict)
+    """Column in TABLE_ONLY -> what is told of it."""
 
     @cached_property
     def kept(self) -> pd.DataFrame:
@@ -58,7 +107,7 @@ class Data:
         return {one: effects(self.answers, one) for one in outcomes}
 
     @cached_property
-    def records(self) -> tuple[list[TrialRecord], int]:
+    def records(self) -> tuple[Sequence[TrialRecord], int]:
         """The sealed trials, and how many can't be read; ([], 0) without the trials' folders."""
         if self.paths is None:
             return [], 0
@@ -95,20 +144,28 @@ def read_data(paths: DataSetPaths, *, with_left_out: bool = False) -> Data:
             f"{paths.root}: holds imported measurements only, which are in imported.parquet; "
             "the report shows what `orchestrator tune` measures"
         )
+    told: dict[str, ColumnFacts] = {}
     try:
-        table = read_parquet(path)
-        frame = upgraded_table(path.name, table)
-        writer = made_anew(paths, table)
+        schema = read_schema(path)
+        columns = [name for name in schema.names if name not in TEXTS]
+        if table_version(schema) == SCHEMA_VERSION:
+            # one at a time, and gone again: half of the columns are of no other use
+            for name in TABLE_ONLY.intersection(columns):
+                column = upgraded_table(path.name, read_parquet(path, [name]))[name]
+                told[name] = facts_of(column)
+                columns.remove(name)
+        frame = upgraded_table(path.name, read_parquet(path, columns))
+        writer = made_anew(paths, path)
         if writer is not None:
-            frame = to_table(ExecutionRow, writer.rows()).to_pandas()
+            frame = to_table(ExecutionRow, writer.rows()).drop_columns(TEXTS).to_pandas()
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: can't be read ({reason_of(error)}); {remedy}") from error
-    missing = [name for name, _, _ in columns_of(ExecutionRow) if name not in frame]
+    wanted = [name for name, _, _ in columns_of(ExecutionRow) if name not in TEXTS]
+    missing = [name for name in wanted if name not in frame and name not in told]
     if missing:
         raise UserError(f"{path}: lacks the column {missing[0]}; {remedy}")
-    # No chart shows a text, and the texts are most of the table's bytes.
-    frame = frame.drop(columns=["output_text", "prompt_text"])
-    return data_of(frame, paths, with_left_out=with_left_out)
+    data = data_of(frame, paths, with_left_out=with_left_out)
+    return replace(data, table_only={**data.table_only, **told})
 
 
 def data_of(
@@ -117,7 +174,10 @@ def data_of(
     """The data of a report from rows of executions.parquet (texts are not needed)."""
     import numpy as np
 
-    frame = executions.copy()
+    # no column is changed in place, so that none has to be copied
+    table_only = [name for name in executions if name in TABLE_ONLY]
+    told = {name: facts_of(executions[name]) for name in table_only}
+    frame = executions.drop(columns=table_only)
     _make_visible(frame)
     basis = frame["energy_basis"]
     frame["counted_energy_j"] = np.nan
@@ -133,7 +193,7 @@ def data_of(
     for name in PARAMETERS:
         frame["point"] = frame["point"] + " " + frame[name].astype(str)
     for name in ("warning_flags", "reasons"):
-        frame[name] = frame[name].map(_entries).astype(object)
+        frame[name] = _lists(frame[name])
     # On an empty frame map() keeps the column's type, hence the casts to bool.
     frame["left_out"] = frame["warning_flags"].map(_is_left_out).astype(bool)
     discarded = frame["usable"].map(_is_false).astype(bool)
@@ -145,7 +205,9 @@ def data_of(
         frame["measured"]
     )
     is_answer = frame["measured"] & (with_left_out | ~frame["left_out"])
-    return Data(all=frame, answers=frame[is_answer].copy(), paths=paths)
+    # mostly all are answers, and need no memory of their own
+    answers = frame.copy(deep=False) if is_answer.all() else frame[is_answer].copy()
+    return Data(all=frame, answers=answers, paths=paths, table_only=told)
 
 
 def _setups(frame: pd.DataFrame) -> pd.Series:
@@ -193,11 +255,32 @@ ENERGY_COLUMNS = [
 """What an energy and its uncertainty are made of."""
 
 
-def energy_rows(executions: pd.DataFrame) -> list[dict[str, Any]]:
+def energy_rows(executions: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """The rows of a table as dataset/energy.py wants them: unknown values are None, not NaN."""
-    frame = executions[ENERGY_COLUMNS].astype(object)
-    rows: list[dict[str, Any]] = frame.where(frame.notna(), None).to_dict("records")  # type: ignore[assignment]
-    return rows
+    return rows_of(executions, ENERGY_COLUMNS)
+
+
+def rows_of(executions: pd.DataFrame, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Some columns of a table's rows, one at a time; unknown values are None, not NaN."""
+    # in parts, since as objects the rows take ten times the table's memory
+    for start in range(0, len(executions), ROWS_AT_ONCE):
+        part = executions[start : start + ROWS_AT_ONCE][list(columns)].astype(object)
+        yield from part.where(part.notna(), None).to_dict("records")  # type: ignore[misc]
+
+
+def _lists(column: pd.Series) -> pd.Series:
+    """A column of lists that stand in one cell each, as tuples; equal cells share one tuple."""
+    known: dict[str, tuple[str, ...] | None] = {}
+
+    def entries(cell: Any) -> tuple[str, ...] | None:
+        """The entries of a cell."""
+        if not isinstance(cell, str):
+            return _entries(cell)
+        if cell not in known:
+            known[cell] = _entries(cell)
+        return known[cell]
+
+    return column.map(entries).astype(object)
 
 
 def _entries(cell: Any) -> tuple[str, ...] | None:

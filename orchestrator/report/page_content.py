@@ -17,7 +17,7 @@ from orchestrator.dataset.schema import ExecutionRow
 from orchestrator.dataset.sessions import MOST_DRIFT, Session
 from orchestrator.nouns import ANCHOR, columns_of
 from orchestrator.report.effects import LEAST_POINTS, value_range
-from orchestrator.report.execution_frame import Data, energy_rows
+from orchestrator.report.execution_frame import Data, energy_rows, facts_of
 from orchestrator.report.findings import SUBJECTS, findings
 from orchestrator.report.sweep_cost import CostPart
 from orchestrator.units import duration, energy, number, percent, plural
@@ -401,24 +401,18 @@ def columns_table(data: Data) -> Table:
     """What each column of executions.parquet holds: which meters answered, and how much."""
     rows = []
     for name, _, column in columns_of(ExecutionRow):
-        if name not in data.all:
+        if name in data.table_only:
+            facts = data.table_only[name]
+        elif name in data.all:
+            facts = facts_of(data.all[name])
+        else:
             continue
-        known = data.all[name].dropna()
         # A seed or a number in a list has no unit, and its median says nothing.
-        middle = _middle(known) if column.unit else ""
-        rows.append((name, column.meaning, column.unit, f"{len(known):,}", middle))
+        middle = "" if facts.median is None or not column.unit else number(facts.median)
+        rows.append((name, column.meaning, column.unit, f"{facts.n_known:,}", middle))
     head = ("column", "meaning", "unit", "known", "median")
     note = "Of all executions. A column that no meter filled is known 0 times."
     return Table("columns", "What the columns hold", head, tuple(rows), note)
-
-
-def _middle(known: pd.Series) -> str:
-    """The median of numbers; nothing for texts, lists, times and truth values."""
-    from pandas.api.types import is_bool_dtype, is_numeric_dtype
-
-    if known.empty or is_bool_dtype(known) or not is_numeric_dtype(known):
-        return ""
-    return number(float(known.median()))
 
 
 def tables(data: Data) -> Sequence[Table]:

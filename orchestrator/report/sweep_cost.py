@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
 from orchestrator.dataset.energy import counted_energy_j
+from orchestrator.dataset.packed import PackedRecords
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.trial_files import read_trial
@@ -44,7 +46,7 @@ class Cost:
     n_unreadable: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Event:
     """One execution, warm-up or loading of a model."""
 
@@ -68,9 +70,9 @@ def sweep_cost(paths: DataSetPaths) -> Cost:
     return cost_of(*sealed_records(paths))
 
 
-def sealed_records(paths: DataSetPaths) -> tuple[list[TrialRecord], int]:
+def sealed_records(paths: DataSetPaths) -> tuple[Sequence[TrialRecord], int]:
     """All sealed trials of a data set that can be read, and how many can't be."""
-    records, n_unreadable = [], 0
+    records, n_unreadable = PackedRecords(), 0
     for folder in paths.sealed_trials():
         try:
             records.append(read_trial(folder, paths.root))
@@ -79,7 +81,7 @@ def sealed_records(paths: DataSetPaths) -> tuple[list[TrialRecord], int]:
     return records, n_unreadable
 
 
-def cost_of(records: list[TrialRecord], n_unreadable: int = 0) -> Cost:
+def cost_of(records: Sequence[TrialRecord], n_unreadable: int = 0) -> Cost:
     """The cost of trials whose records are given.
 
     `n_unreadable`: how many more trials there are that can't be read.
@@ -156,7 +158,7 @@ def _warm_ups(record: TrialRecord) -> list[_Event]:
     return [_Event(_on_gpu(record), warm_up_s, energy_j)]
 
 
-def _held_times_s(records: list[TrialRecord]) -> list[float]:
+def _held_times_s(records: Sequence[TrialRecord]) -> list[float]:
     """Seconds that each process held its GPU: from loading its model to its last execution's end.
 
     A process is known by the load that begins it. So the spans of one GPU are walked in order of

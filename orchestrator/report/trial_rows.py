@@ -5,9 +5,10 @@ One word says whether a row's energies can be trusted, with reasons.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Literal
 
 from orchestrator.dataset.energy import TOTAL_ENERGY
@@ -16,7 +17,7 @@ from orchestrator.dataset.gross_energy import gross_energy
 from orchestrator.nouns import PARAMETERS
 from orchestrator.report.configurations import front
 from orchestrator.report.effects import CONFIDENCE
-from orchestrator.report.execution_frame import ENERGY_COLUMNS, Data
+from orchestrator.report.execution_frame import ENERGY_COLUMNS, Data, rows_of
 from orchestrator.units import plural
 from orchestrator.unknowns import mean_of_known, quotient
 
@@ -122,7 +123,7 @@ def _interval(
     return per_usable_j * share / float(upper), per_usable_j * share / float(lower)
 
 
-def _grouped(data: Data, key: Sequence[str]) -> list[list[dict[str, Any]]]:
+def _grouped(data: Data, key: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
     """The executions with the same values in `key`'s columns, sorted by these. None is unknown."""
     of_result = ("measured", "discarded", "usable", "quality", "warning_flags")
     columns = dict.fromkeys(
@@ -136,12 +137,9 @@ def _grouped(data: Data, key: Sequence[str]) -> list[list[dict[str, Any]]]:
             *of_result,
         )
     )
-    frame = data.all[list(columns)].astype(object)
-    rows: list[dict[str, Any]] = frame.where(frame.notna(), None).to_dict("records")  # type: ignore[assignment]
-    groups = defaultdict(list)
-    for row in rows:
-        groups[tuple(row[name] for name in key)].append(row)
-    return [groups[values] for values in sorted(groups)]
+    in_order = data.all[list(columns)].sort_values(list(key), kind="stable")
+    grouped = groupby(rows_of(in_order, list(columns)), itemgetter(*key))
+    return (list(rows) for _, rows in grouped)
 
 
 def _row(name: str, executions: list[dict[str, Any]]) -> TrialRow:

@@ -7,7 +7,7 @@ Token counts are upper bounds: a text may end before max_length.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import psutil
@@ -176,7 +176,7 @@ def unasked_bound(plan: SweepPlan, setup: Setup, model: Model, n_trials: int) ->
 
 
 def stored_figures(
-    records: list[TrialRecord], plan: SweepPlan, load_key: LoadKey
+    records: Iterable[TrialRecord], plan: SweepPlan, load_key: LoadKey
 ) -> Figures | None:
     """Medians over the data set's executions of the same model in the same variant.
 

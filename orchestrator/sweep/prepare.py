@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.remaining import (
+    FinishedExecution,
     FinishedExecutions,
     failures,
     of_kind,
     proposed_of,
     specs_of,
 )
-from orchestrator.dataset.schema import Execution, TrialRecord
+from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.sweep_plan import SweepPlan, read_plan
 from orchestrator.dataset.tables import Trials, read_all
 from orchestrator.errors import UserError
@@ -31,7 +33,7 @@ class Part:
     """None: whatever machine is free."""
     missing: list[TrialSpec]
     """Trials with the prompts that they still have to run."""
-    done: list[Execution]
+    done: list[FinishedExecution]
     """Executions that are in the data set, but for those that are to run again."""
     proposed: dict[int, dict[int, TrialSpec]]
     """What a sampler that learns has proposed, by place of the setup in the plan and by index."""
@@ -61,7 +63,7 @@ class Prepared:
     """What a person should know of the data set before it starts."""
 
     @property
-    def records(self) -> list[TrialRecord]:
+    def records(self) -> Sequence[TrialRecord]:
         """All trials of the data set, of other sweeps too."""
         return self.trials.records()
 
@@ -184,7 +186,7 @@ def _part(
     finished = FinishedExecutions(trials, machine, rerun)
     records = of_kind(plan, trials.records(), machine)
     missing: list[TrialSpec] = []
-    done: list[Execution] = []
+    done: list[FinishedExecution] = []
     for spec in specs_of(plan, records):
         if resolved.shard is not None and not resolved.shard.has(spec):
             continue

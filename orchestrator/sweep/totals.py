@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.dataset.energy import counted_energy_j
 from orchestrator.dataset.gross_energy import EnergyTotals, energy_row
+from orchestrator.dataset.packed import PackedRecords
 from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.trial_files import Origin
 from orchestrator.nouns import TrialSpec
@@ -22,7 +23,7 @@ class Totals(Observer):
     """Counts trials, executions, tokens and energy of one run."""
 
     def __init__(self) -> None:
-        self.records: list[TrialRecord] = []
+        self.records = PackedRecords()
         """Sealed trials, in the order of their sealing."""
         self.trials = 0
         """Whole ones."""

@@ -85,7 +85,7 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
         """A worker takes a trial."""
         with self._guarded():
             if not self._closed:
-                assignment = Assignment.model_validate(trial.config["assignment"])
+                assignment = trial.config["assignment"].assignment
                 self._running[trial.trial_id] = StartedTrial(assignment)
 
     def take(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -103,9 +103,9 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
                 self.halt.fatal = self.halt.fatal or str(result["message"])
             # Tune may tell the same once more, and an execution of a trial that was refused
             elif event == "ready" and trial.origin is None:
-                self._started(trial, Origin.model_validate(result["origin"]))
+                self._started(trial, Origin.model_validate_json(result["origin"]))
             elif event == "executions" and trial.origin:
-                measured = [Measured.model_validate(one) for one in result["measured"]]
+                measured = [Measured.model_validate_json(one) for one in result["measured"]]
                 self._record(trial, trial.origin, measured)
 
     def on_trial_result(self, trial: Any, result: dict[str, Any], **_info: Any) -> None:
@@ -113,6 +113,10 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
         with self._guarded():
             if result.get("done") and trial.trial_id in self._running:
                 self._end(trial.trial_id)
+
+    def on_trial_complete(self, trial: Any, **_info: Any) -> None:
+        """Forget what a trial that is over was to do."""
+        trial.config["assignment"].forget()
 
     def on_trial_error(self, trial: Any, **_info: Any) -> None:
         """A worker or its node died, or a step raised: the rest of its trial goes to another."""
@@ -123,7 +127,7 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
             if trial.trial_id in self._running:
                 ended = self._end(trial.trial_id)
             else:  # it died before it started
-                ended = StartedTrial(Assignment.model_validate(trial.config["assignment"]))
+                ended = StartedTrial(trial.config["assignment"].assignment)
             rest = rest_of(ended.assignment, ended.written)
             if rest.spec.prompts:  # else the worker died after its last result
                 self._hand_back(rest, _reason(trial))

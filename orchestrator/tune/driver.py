@@ -14,6 +14,7 @@ from ray import tune
 
 from orchestrator.dataset.recorder import DISK_IS_FULL
 from orchestrator.errors import UserError
+from orchestrator.tune.books import NoProgress, ShortBooks, trainables_remembered
 from orchestrator.tune.callback import DataSetCallback, TakingInStopper
 from orchestrator.tune.halt import Halt
 from orchestrator.tune.searcher import SweepSearcher
@@ -204,7 +205,9 @@ def run(
     halt.running = lambda: sum(part.callback.n_running() for part in parts)
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails is told by the callback
-    error = _fit([_tuner(part, session) for part in parts], parts, halt, on_drain, on_look)
+    with trainables_remembered():
+        tuners = [_tuner(part, session) for part in parts]
+        error = _fit(tuners, parts, halt, on_drain, on_look)
     unwritten = _close(parts)
     # what a callback raised comes first: Tune's own error only wraps it
     causes = known([*(part.callback.error for part in parts), error, *unwritten])
@@ -262,6 +265,7 @@ def _tuner(part: RunningPart, session: Session) -> tune.Tuner:
         name,
         tune_config=tune.TuneConfig(
             search_alg=part.searcher,
+            scheduler=ShortBooks(),
             num_samples=-1,
             max_concurrent_trials=MANY,  # the searcher knows how many
             reuse_actors=True,
@@ -273,7 +277,9 @@ def _tuner(part: RunningPart, session: Session) -> tune.Tuner:
             storage_path=str(session.storage),
             verbose=0,
             stop=TakingInStopper(part.callback),
-            callbacks=[part.callback],
+            callbacks=[part.callback, NoProgress()],
+            # what a trial has is in the data set: a checkpoint would be one more call a trial
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             # the callback hands out again what a lost worker left
             failure_config=tune.FailureConfig(max_failures=0),
         ),
@@ -376,6 +382,5 @@ def _look(parts: Sequence[RunningPart], halt: Halt) -> None:
 
 def _trial_name(trial: tune.experiment.Trial) -> str:
     """What Tune calls a trial in its errors and logs: model, use case, index and repeat."""
-    spec = trial.config["assignment"]["spec"]
-    index = f"{spec['config_index']:04d}-r{spec['repeat']}"
-    return f"{spec['setup']['model']}-{spec['setup']['use_case']}-{index}"
+    spec = trial.config["assignment"].assignment.spec
+    return f"{spec.setup.model}-{spec.setup.use_case}-{spec.config_index:04d}-r{spec.repeat}"

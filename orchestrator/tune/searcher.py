@@ -19,7 +19,7 @@ from ray.tune.search import Searcher
 
 from orchestrator.nouns import Configuration, LoadKey, Setup, TrialKey, TrialSpec
 from orchestrator.samplers import Sampler
-from orchestrator.tune.trainable import Assignment
+from orchestrator.tune.trainable import Assignment, HandedOut
 
 TURN = 10
 """Configurations that studies of one loaded model propose before those of another have a turn.
@@ -110,7 +110,7 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         if self.stopped:
             return finished
         self._out.add(trial_id)
-        return {"assignment": assignment.model_dump(mode="json")}
+        return {"assignment": HandedOut(assignment)}
 
     def _next(self) -> Assignment | None:
         """The next assignment, or None while every study waits for results."""

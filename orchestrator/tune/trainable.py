@@ -99,6 +99,47 @@ class Assignment(Noun):
     """How many workers died over it without finishing a prompt."""
 
 
+class HandedOut:
+    """An assignment as the one value of a trial's configuration in Tune.
+
+    Tune copies a configuration several times, flattens it, spells out each of its values and sends
+    it back with each result. All of that is short for a value that copies as itself.
+    """
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._assignment: Assignment | None = assignment
+        self._json = ""
+        """What a process unpickled, until somebody asks for the assignment."""
+
+    @property
+    def assignment(self) -> Assignment:
+        """The assignment. Not to be asked for after `forget`."""
+        if self._assignment is None:
+            self._assignment = Assignment.model_validate_json(self._json)
+        return self._assignment
+
+    def forget(self) -> None:
+        """Let the assignment go once its trial is over: Tune keeps trials longer."""
+        self._assignment = None
+        self._json = ""
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> HandedOut:
+        """The same one: an assignment is frozen."""
+        return self
+
+    def __getstate__(self) -> str:
+        """The assignment as JSON; "" once it is forgotten."""
+        return self._assignment.model_dump_json() if self._assignment else self._json
+
+    def __setstate__(self, state: str) -> None:
+        """Take it from a pickle; it is parsed when it is asked for."""
+        self._assignment, self._json = None, state
+
+    def __repr__(self) -> str:
+        """What Tune puts into names and command lines."""
+        return "assignment"
+
+
 @dataclass
 class Loaded:
     """The engine of this process and what it was loaded for."""
@@ -371,9 +412,15 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
         self._take(new_config)
         return True
 
+    def get_auto_filled_metrics(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """What Tune adds to each result, without the configuration: the driver handed it out."""
+        metrics: dict[str, Any] = super().get_auto_filled_metrics(*arguments, **options)
+        metrics.pop("config", None)
+        return metrics
+
     def _take(self, config: dict[str, Any]) -> None:
         """Take over an assignment; of the one before nothing is kept but the loaded model."""
-        self._assignment = Assignment.model_validate(config["assignment"])
+        self._assignment = config["assignment"].assignment
         self._queue = self._assignment.spec.batches()
         self._ready: Loaded | None = None
         self._energy_kwh = self._energy_j = self._counted_energy_j = self._window_s = 0.0
@@ -407,7 +454,7 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
             ready_s=time.perf_counter() - began_s,
         )
         self._ready.n_trials += 1
-        return {"event": "ready", "origin": origin.model_dump(mode="json")}
+        return {"event": "ready", "origin": origin.model_dump_json()}
 
     def _prepare(self, loaded: Loaded, *, loaded_here: bool) -> float | None:
         """Let the GPU rest, and look at its idle power and an anchor every few trials.
@@ -452,7 +499,8 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
             self._add(execution)
         return {
             "event": "executions",
-            "measured": [one.model_dump(mode="json") for one in measured],
+            # texts, since Tune keeps books on each number that it finds in a result
+            "measured": [one.model_dump_json() for one in measured],
             "busy_s": time.perf_counter() - began,
             **self._metrics(),
             "done": not self._queue,

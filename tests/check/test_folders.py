@@ -17,7 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchestrator.check import folders
 from orchestrator.check.folders import validate_folders
+from orchestrator.dataset import parquet
 from orchestrator.dataset.parquet import read_parquet, write_parquet
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.reading import content_sha256
@@ -238,6 +240,29 @@ def test_tables_from_before_a_column_was_added_are_no_fault(paths: DataSetPaths)
         (line,) = lines(paths)
         assert line.startswith("error: executions.parquet: differs from the trial folders")
         rebuild(paths)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 4, 5, 6, 7])
+def test_tables_are_compared_bit_by_bit(
+    paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """Wherever the file's parts and the compared ones end; six rows in all."""
+    monkeypatch.setattr(parquet, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(folders, "ROWS_AT_ONCE", at_once)
+    assert lines(paths) == []
+    table = read_parquet(paths.executions)
+    for row in range(6):
+        texts = table["output_text"].to_pylist()
+        texts[row] = "another"
+        column = table.column_names.index("output_text")
+        field = table.schema.field("output_text")
+        write_parquet(paths.executions, table.set_column(column, field, [texts]))
+        (line,) = lines(paths)
+        assert line.startswith("error: executions.parquet: differs from the trial folders")
+    for some in (table[:5], table[:0]):
+        write_parquet(paths.executions, some)
+        (line,) = lines(paths)
+        assert line.startswith("error: executions.parquet: differs from the trial folders")
 
 
 def test_leftovers_and_links(paths: DataSetPaths, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from orchestrator.dataset.caveats import with_caveats
 from orchestrator.dataset.environment import Environment
 from orchestrator.dataset.schema import TrialRecord
 from tests import builders
@@ -44,7 +43,7 @@ def flagged(*records: TrialRecord) -> list[list[bool]]:
     """Whether each execution of each record is flagged."""
     return [
         ["new_lengths" in one.warning_flags for one in record.executions]
-        for record in with_caveats(records)
+        for record in builders.with_caveats(*records)
     ]
 
 
@@ -95,6 +94,6 @@ def test_a_failed_execution_reached_nothing() -> None:
 
 def test_other_flags_stay_and_the_record_is_not_changed() -> None:
     record = trial(0, (10, 100), loaded_here=True)
-    (new,) = with_caveats([record])
+    (new,) = builders.with_caveats(record)
     assert new.executions[0].warning_flags == ("new_lengths", "short_trial")
     assert record.executions[0].warning_flags == ("short_trial",)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from orchestrator.dataset import remaining
-from orchestrator.dataset.caveats import with_caveats
 from orchestrator.dataset.drift import marked
 from orchestrator.dataset.flags import (
     DOUBTFUL,
@@ -71,7 +70,7 @@ def paid_for_new_lengths() -> tuple[str, ...]:
     """The flags of the first answer of a process whose attention built a plan for each length."""
     execution = builders.execution(n_prompt_tokens=10, n_new_tokens=9, warning_flags=())
     record = builders.record(executions=[execution], gpu_uuid="GPU-1", attention="sdpa")
-    return with_caveats([record])[0].executions[0].warning_flags
+    return builders.with_caveats(record)[0].executions[0].warning_flags
 
 
 def in_a_drifting_session() -> tuple[str, ...]:
@@ -84,7 +83,7 @@ def in_a_drifting_session() -> tuple[str, ...]:
         session_trial=0,
     )
     anchors = [builders.anchor(100.0, 0), builders.anchor(106.0, 1)]
-    [marked_record] = with_caveats([record.model_copy(update={"anchors": anchors})])
+    [marked_record] = builders.with_caveats(record.model_copy(update={"anchors": anchors}))
     return marked_record.executions[0].warning_flags
 
 

@@ -5,13 +5,23 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.dataset import parquet
-from orchestrator.dataset.parquet import read_parquet, read_schema
+from orchestrator.dataset.parquet import (
+    arrow_schema,
+    batches_of,
+    read_parquet,
+    read_schema,
+    row_count,
+    written_rows,
+)
+from orchestrator.dataset.schema import TelemetrySample
+from orchestrator.nouns import Noun
 
 
 def test_a_small_file_of_many_rows_is_not_read(tmp_path: Path) -> None:
@@ -62,3 +72,50 @@ def test_a_large_table_in_a_large_file_is_read(
     texts = [secrets.token_hex(500) for _ in range(100)]
     pq.write_table(pa.table({"text": texts}), file, compression="zstd")
     assert read_parquet(file)["text"].to_pylist() == texts
+
+
+def test_a_long_table_is_written_and_read_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So many rows are in memory, however long it is."""
+    monkeypatch.setattr(parquet, "ROWS_AT_ONCE", 3)
+    held: list[int] = []
+    real = parquet.to_table
+
+    def noted(row: type[Noun], rows: list[dict[str, Any]]) -> pa.Table:
+        held.append(len(rows))
+        return real(row, rows)
+
+    monkeypatch.setattr(parquet, "to_table", noted)
+    file = tmp_path / "telemetry.parquet"
+    sample = dict.fromkeys(TelemetrySample.model_fields)
+    rows = [sample | {"prompt_number": 1, "at_s": float(n)} for n in range(8)]
+    with written_rows(file, TelemetrySample) as add:
+        add(rows[:2])
+        add(iter(rows[2:]))
+    assert held == [3, 3, 2]
+    assert read_parquet(file).equals(real(TelemetrySample, rows))
+    assert row_count(file) == 8
+    sizes = [batch.num_rows for batch in batches_of(file, read_schema(file))]
+    assert max(sizes) == 3
+    assert read_parquet(file, ["at_s", "none such"]).to_pydict() == {
+        "at_s": [float(n) for n in range(8)]
+    }
+
+
+def test_a_table_without_rows_is_a_table(tmp_path: Path) -> None:
+    file = tmp_path / "telemetry.parquet"
+    with written_rows(file, TelemetrySample) as add:
+        add([])
+    assert read_parquet(file).schema.equals(arrow_schema(TelemetrySample), check_metadata=True)
+
+
+def test_rows_that_fail_leave_the_old_table(tmp_path: Path) -> None:
+    file = tmp_path / "telemetry.parquet"
+    with written_rows(file, TelemetrySample):
+        pass
+    before = file.read_bytes()
+    with pytest.raises(ZeroDivisionError), written_rows(file, TelemetrySample) as add:
+        add({"at_s": 1 / n} for n in (0,))
+    assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]

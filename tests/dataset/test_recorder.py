@@ -116,7 +116,7 @@ def test_executions_become_a_trial_and_rows(recorder: Recorder, paths: DataSetPa
     assert len(read_partial(paths.partial("pc", SPEC)).measured) == 3
     sealed = recorder.seal("pc", SPEC)
     assert read_trial(paths.trial("pc", SPEC)) == sealed
-    assert recorder.tables.trials.records() == [sealed]
+    assert list(recorder.tables.trials.records()) == [sealed]
     assert pq.read_table(paths.executions)["prompt_number"].to_pylist() == [1, 2, 3]
     assert pq.read_table(paths.summary)["n_ok"].to_pylist() == [3]
 

@@ -5,9 +5,11 @@ Unknowns stay unknown, and what a trial costs doesn't grow.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import random
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,12 @@ def summary(*records: TrialRecord) -> dict[str, Any]:
     trials = Trials()
     (key,) = {trials.add(item) for item in records}
     return trials.summary_row(key)
+
+
+def follow(writer: TableWriter) -> None:
+    """What the recorder does after each trial."""
+    if writer.is_due():
+        writer.flush()
 
 
 def messy_data_set(paths: DataSetPaths, seed: int) -> list[TrialRecord]:
@@ -88,7 +96,7 @@ def test_a_trial_at_a_time_equals_from_scratch(
     writer = TableWriter(paths, Trials())
     for record in sealed:
         writer.add(record)
-        writer.follow()
+        follow(writer)
     writer.flush()
     one_by_one = written(paths)
     for path in (paths.executions, paths.summary):
@@ -112,7 +120,7 @@ def test_going_on_with_a_data_set_equals_from_scratch(paths: DataSetPaths, seed:
     writer = TableWriter(paths, known)
     for record in sealed[7:]:
         writer.add(record)
-        writer.follow()
+        follow(writer)
     writer.flush()
     going_on = written(paths)
     rebuild(paths)
@@ -427,23 +435,29 @@ def test_the_load_is_told_where_this_trial_paid_it() -> None:
 
 
 class CountingWrites:
-    """Stands in for write_parquet: counts rows, writes nothing."""
+    """Stands in for written_rows: counts rows, writes nothing."""
 
     def __init__(self) -> None:
         self.rows: dict[str, int] = {}
         self.last: dict[str, int] = {}
 
-    def __call__(self, path: Path, table: pa.Table) -> None:
-        self.rows[path.name] = self.rows.get(path.name, 0) + table.num_rows
-        self.last[path.name] = table.num_rows
+    @contextlib.contextmanager
+    def __call__(self, path: Path, _row: Any) -> Iterator[Callable[[list[Any]], None]]:
+        rows: list[Any] = []
+        yield rows.extend
+        self.rows[path.name] = self.rows.get(path.name, 0) + len(rows)
+        self.last[path.name] = len(rows)
 
 
 def counting_writes(
     monkeypatch: pytest.MonkeyPatch, paths: DataSetPaths, n_trials: int, start: int = 0
 ) -> CountingWrites:
     writes = CountingWrites()
-    monkeypatch.setattr(tables, "write_parquet", writes)
-    monkeypatch.setattr(tables, "to_table", lambda _row, rows: pa.table({"row": [0 for _ in rows]}))
+    monkeypatch.setattr(tables, "written_rows", writes)
+    # what a row holds has no say
+    monkeypatch.setattr(
+        Trials, "rows", lambda self, key: ([{} for _ in self.chosen(key)], {"row": 1})
+    )
     base = builders.record()
 
     def nth(index: int) -> TrialRecord:
@@ -456,7 +470,7 @@ def counting_writes(
     writer = TableWriter(paths, known)
     for index in range(start, start + n_trials):
         writer.add(nth(index))
-        writer.follow()
+        follow(writer)
     writer.flush()
     return writes
 
@@ -485,7 +499,7 @@ def test_while_small_the_tables_follow_at_once(paths: DataSetPaths) -> None:
     writer = TableWriter(paths, Trials())
     for index in range(3):
         writer.add(builders.record(builders.spec(config_index=index)))
-        writer.follow()
+        follow(writer)
         assert pq.read_metadata(paths.summary).num_rows == index + 1
         assert pq.read_metadata(paths.executions).num_rows == 3 * (index + 1)
 
@@ -499,16 +513,16 @@ def test_a_write_that_failed_is_made_up_for(
     record = builders.record()
     writer.add(record)
 
-    def full(_path: Path, _table: pa.Table) -> None:
+    def full(_path: Path, _row: Any) -> None:
         raise OSError(errno.ENOSPC, "no space")
 
     with monkeypatch.context() as patch:
-        patch.setattr(tables, "write_parquet", full)
+        patch.setattr(tables, "written_rows", full)
         for _ in range(2):
             with pytest.raises(OSError, match="no space"):
-                writer.follow()
-    writer.follow()
-    assert trials.records() == [record]
+                follow(writer)
+    follow(writer)
+    assert list(trials.records()) == [record]
     assert (
         pq.read_metadata(paths.executions).num_rows,
         pq.read_metadata(paths.summary).num_rows,

@@ -262,6 +262,35 @@ def test_a_line_of_another_version_is_refused_not_dropped(paths: DataSetPaths) -
     ]
 
 
+@pytest.mark.parametrize(("n_prompts", "n_flushes"), [(1, 10), (10, 19)])
+def test_what_a_trial_waits_for_the_disk(
+    paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch, n_prompts: int, n_flushes: int
+) -> None:
+    """Each execution once, four files and the folders around them: no more with more trials."""
+    spec = builders.spec(prompts=builders.prompts(f"Prompt {n}." for n in range(n_prompts)))
+    folder = paths.use_case_folder("pc", spec)
+    folder.mkdir(parents=True)
+    flushed: list[int] = []
+    real = os.fsync
+
+    def counted(handle: int) -> None:
+        flushed.append(handle)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", counted)
+    for repeat in (1, 2, 3):
+        again = spec.model_copy(update={"repeat": repeat})
+        unknown = dict.fromkeys(TelemetrySample.model_fields)
+        sample = TelemetrySample.model_validate(unknown | {"prompt_number": 1, "at_s": 0.0})
+        items = [
+            builders.measured(n, of=again).model_copy(update={"telemetry": (sample,)})
+            for n in range(1, n_prompts + 1)
+        ]
+        flushed.clear()
+        builders.seal_trial(paths, again, items)
+        assert len(flushed) == n_flushes
+
+
 def test_parquet_is_written_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "executions.parquet"
     write_parquet(path, to_table(SummaryRow, []))

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -701,6 +702,8 @@ def grow(patch: pytest.MonkeyPatch, growth: Growth) -> type[Execution]:
         (tables, "ExecutionRow", row),
     ):
         patch.setattr(module, name, model)
+    for model in (grown, record):  # where a pickle looks for them
+        patch.setattr(sys.modules[__name__], model.__name__, model, raising=False)
     return grown
 
 

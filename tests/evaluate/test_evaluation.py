@@ -176,7 +176,7 @@ def test_many_texts_are_shared_out_with_the_same_result(
             chunks.append(1)
             yield function([item])
 
-    monkeypatch.setattr(evaluation, "WORTH_RAY", 2)
+    monkeypatch.setattr(evaluation, "WORTH_PROCESSES", 2)
     evaluate(paths.root, RULES, spread=spread, say=quiet)
     assert chunks == [1, 1]
     assert read_verdicts(paths) == alone

@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from orchestrator.dataset.schema import TelemetrySample
 from orchestrator.dataset.sweep_plan import SweepPlan, write_plan
 from orchestrator.dataset.tables import rebuild
 from orchestrator.dataset.trial_files import append
+from orchestrator.evaluate.parallel_map import chunks
 from orchestrator.nouns import Machine, digest
 from orchestrator.yaml_files import printable
 from tests import builders
@@ -186,10 +187,10 @@ def make(root: Path) -> None:
 # --- the verbs ------------------------------------------------------------------------------------
 
 
-def in_process(function: Callable[[list[Any]], list[Any]], items: list[Any], chunk: int) -> Any:
-    """Stand for tune.parallel_map.spread, without Ray."""
-    for start in range(0, len(items), chunk):
-        yield function(items[start : start + chunk])
+def in_process(function: Callable[[list[Any]], list[Any]], items: Iterable[Any], chunk: int) -> Any:
+    """Stand for parallel_map.spread, without processes."""
+    for some in chunks(items, chunk):
+        yield function(some)
 
 
 async def seen(_server: object, _port: int, ready: Callable[[int], None], _ended: object) -> None:
@@ -222,7 +223,7 @@ def patched() -> Iterator[None]:
             ("orchestrator.gpu.devices.visible_gpus", list),
             ("orchestrator.sweep.staging.staged_weights", lambda _model, _say: "simulated"),
             ("orchestrator.sweep.run.run_sweep", drained),
-            ("orchestrator.tune.parallel_map.spread", in_process),
+            ("orchestrator.evaluate.parallel_map.spread", in_process),
             ("orchestrator.review.review_server.serve", seen),
             ("orchestrator.dataset.lock.STALE_S", 0.01),
         ):

@@ -18,7 +18,6 @@ from orchestrator.sweep.prepare import prepare
 from orchestrator.sweep.request import Request, resolve_request
 from orchestrator.tune.driver import Placement, Slots
 from orchestrator.tune.searcher import SweepSearcher
-from orchestrator.tune.trainable import Assignment
 from tests import builders
 from tests.samplers.counting import MIDDLE, Counting
 
@@ -81,7 +80,7 @@ def handed_out(searcher: SweepSearcher) -> list[TrialSpec]:
         suggestion = searcher.suggest(str(number))
         if not isinstance(suggestion, dict):
             return specs
-        specs.append(Assignment.model_validate(suggestion["assignment"]).spec)
+        specs.append(suggestion["assignment"].assignment.spec)
     return specs
 
 

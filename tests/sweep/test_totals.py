@@ -27,7 +27,7 @@ def test_a_run_that_did_nothing() -> None:
     assert (totals.trials, totals.executions, totals.failed, totals.workers_lost) == (0, 0, 0, 0)
     assert (totals.tokens, totals.energy_j, totals.window_s, totals.measured_s) == (0, 0, 0, 0)
     assert totals.energies.now() == GrossEnergy((), 0)
-    assert totals.records == []
+    assert list(totals.records) == []
     assert totals.wall_s() >= 0
 
 
@@ -64,7 +64,7 @@ def test_only_whole_trials_are_counted_but_all_are_kept() -> None:
     totals.trial_sealed(whole)
     totals.trial_sealed(part)
     assert totals.trials == 1
-    assert totals.records == [whole, part]
+    assert list(totals.records) == [whole, part]
 
 
 @pytest.mark.parametrize(("retried", "failed"), [(True, 0), (False, 1)])

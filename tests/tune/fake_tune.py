@@ -82,7 +82,8 @@ class Trial:
 
     @property
     def assignment(self) -> Assignment:
-        return Assignment.model_validate(self.config["assignment"])
+        assignment: Assignment = self.config["assignment"].assignment
+        return assignment
 
     @property
     def spec(self) -> TrialSpec:
@@ -167,11 +168,11 @@ class FakeTune:
         origin = builders.origin(
             trial.spec, environment={"loaded_here": loaded_here, **(environment or {})}
         )
-        self.tell(trial, {"event": "ready", "origin": origin.model_dump(mode="json")})
+        self.tell(trial, {"event": "ready", "origin": origin.model_dump_json()})
 
     def give(self, trial: Trial, prompt: int, **changes: Any) -> None:
         """A worker's result."""
-        measured = builders.measured(prompt, of=trial.spec, **changes).model_dump(mode="json")
+        measured = builders.measured(prompt, of=trial.spec, **changes).model_dump_json()
         is_last = prompt == trial.numbers()[-1]
         trial.given.add(prompt)
         self.tell(trial, {"event": "executions", "measured": [measured], "done": is_last})
@@ -181,7 +182,7 @@ class FakeTune:
         changes = {"n_in_batch": len(prompts), "batch_number": 1, **changes}
         measured = [builders.measured(number, of=trial.spec, **changes) for number in prompts]
         trial.given.update(prompts)
-        content = [one.model_dump(mode="json") for one in measured]
+        content = [one.model_dump_json() for one in measured]
         is_last = prompts[-1] == trial.numbers()[-1]
         self.tell(trial, {"event": "executions", "measured": content, "done": is_last})
 

@@ -29,6 +29,7 @@ from orchestrator.tune.callback import REASON_LENGTH, DataSetCallback
 from orchestrator.tune.halt import Halt
 from orchestrator.tune.observers import Observer
 from orchestrator.tune.retry import MAX_LOSSES
+from orchestrator.tune.trainable import HandedOut
 from tests import builders
 from tests.tune.fake_tune import FakeTune, Trial, assignment
 
@@ -130,7 +131,7 @@ def test_results_of_a_trial_that_was_not_started_are_ignored(
     sweep: Sweep, paths: DataSetPaths
 ) -> None:
     run = sweep()
-    unknown = Trial("unknown", {"assignment": assignment(config_index=7).model_dump(mode="json")})
+    unknown = Trial("unknown", {"assignment": HandedOut(assignment(config_index=7))})
     run.ready(unknown)
     run.give(unknown, 1)
     assert run.seen.events == []
@@ -352,7 +353,7 @@ def test_a_result_that_tune_asks_about_twice_is_taken_in_once(
         (
             ready := {
                 "event": "ready",
-                "origin": builders.origin(trial.spec).model_dump(mode="json"),
+                "origin": builders.origin(trial.spec).model_dump_json(),
             }
         ),
         ready,

@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 
 from orchestrator.nouns import Configuration, TrialSpec
 from orchestrator.tune.searcher import Study, SweepSearcher, model_key
-from orchestrator.tune.trainable import Assignment
+from orchestrator.tune.trainable import Assignment, HandedOut
 from tests import builders
 from tests.samplers.counting import MIDDLE, Counting
 from tests.tune import fake_tune
@@ -60,7 +60,8 @@ def sampler(of: Study) -> Counting:
 
 def assignment_of(suggestion: Any) -> Assignment:
     assert isinstance(suggestion, dict), suggestion
-    return Assignment.model_validate(suggestion["assignment"])
+    handed_out: HandedOut = suggestion["assignment"]
+    return handed_out.assignment
 
 
 def spec_of(suggestion: Any) -> TrialSpec:

@@ -6,8 +6,10 @@ Its steps, what stays loaded, what is reported, and a process that hangs.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
+import pickle
 import tempfile
 import time
 from collections.abc import Iterator
@@ -29,7 +31,7 @@ from orchestrator.measure import ExecutionLimits, execute
 from orchestrator.meters import METERS, Reading, Scene
 from orchestrator.nouns import Prompt, Setup, Slurm
 from orchestrator.tune import trainable
-from orchestrator.tune.trainable import Assignment, Measure
+from orchestrator.tune.trainable import Assignment, HandedOut, Measure
 from tests import builders
 from tests.meters.fake_nvml import host, uuid
 from tests.processes import processes
@@ -108,12 +110,12 @@ def simulated(**changes: Any) -> Assignment:
 
 
 def trial(of: Assignment) -> Measure:
-    return Measure(config={"assignment": of.model_dump(mode="json")})
+    return Measure(config={"assignment": HandedOut(of)})
 
 
 def measured_of(result: dict[str, Any]) -> list[Measured]:
     """What a step gave of its prompts."""
-    return [Measured.model_validate(one) for one in result["measured"]]
+    return [Measured.model_validate_json(one) for one in result["measured"]]
 
 
 def steps(of: Trainable) -> Iterator[dict[str, Any]]:
@@ -130,7 +132,7 @@ def test_the_first_step_tells_where_it_runs_and_each_other_is_a_prompt(machine: 
     assert machine.loads == [], "nothing is loaded before the first step"
     ready, *rest = steps(measure)
     assert (ready["event"], "done" in ready) == ("ready", False)
-    origin = Origin.model_validate(ready["origin"])
+    origin = Origin.model_validate_json(ready["origin"])
     assert (origin.columns.machine, origin.columns.engine, origin.environment.loaded_here) == (
         "pc",
         "simulated",
@@ -163,23 +165,21 @@ def test_whose_account_pays_is_in_no_record(machine: Machine) -> None:
         for name, of in planned.machines.items()
     }
     planned = planned.model_copy(update={"machines": paid})
-    assert "EUHPC" not in planned.model_dump_json()
-    ready = next(steps(Measure(config={"assignment": planned})))
-    assert "slurm" not in ready["origin"]["environment"]["machine"]
+    assert "EUHPC" not in pickle.dumps(HandedOut(planned)).decode("latin-1")
+    ready = next(steps(trial(planned)))
+    assert "slurm" not in json.loads(ready["origin"])["environment"]["machine"]
     assert "EUHPC" not in str(ready)
 
 
 def test_the_model_stays_loaded_until_another_is_asked_for(machine: Machine) -> None:
     measure = trial(simulated())
-    assert next(steps(measure))["origin"]["environment"]["loaded_here"] is True
+    assert json.loads(next(steps(measure))["origin"])["environment"]["loaded_here"] is True
     for same in (simulated(config_index=1), simulated(setup={"use_case": "other", "seed": 7})):
-        assert measure.reset_config({"assignment": same.model_dump(mode="json")})
-        assert next(steps(measure))["origin"]["environment"]["loaded_here"] is False
+        assert measure.reset_config({"assignment": HandedOut(same)})
+        assert json.loads(next(steps(measure))["origin"])["environment"]["loaded_here"] is False
     assert (len(machine.loads), machine.closed) == (1, 0)
-    measure.reset_config(
-        {"assignment": simulated(setup={"revision": "another"}).model_dump(mode="json")}
-    )
-    assert next(steps(measure))["origin"]["environment"]["loaded_here"] is True
+    measure.reset_config({"assignment": HandedOut(simulated(setup={"revision": "another"}))})
+    assert json.loads(next(steps(measure))["origin"])["environment"]["loaded_here"] is True
     assert (len(machine.loads), machine.closed) == (2, 1), "the old one is given back first"
 
 
@@ -204,10 +204,10 @@ def test_the_protocol_is_told_apart_from_loading(
     monkeypatch.setitem(ENGINES, "simulated", dataclasses.replace(kind, load=load))
     monkeypatch.setattr(trainable, "warm_up", warm_up)
     measure = trial(simulated())
-    first = Origin.model_validate(next(steps(measure))["origin"]).environment
+    first = Origin.model_validate_json(next(steps(measure))["origin"]).environment
     assert first.protocol_s == 3.0
-    measure.reset_config({"assignment": simulated(config_index=1).model_dump(mode="json")})
-    later = Origin.model_validate(next(steps(measure))["origin"]).environment
+    measure.reset_config({"assignment": HandedOut(simulated(config_index=1))})
+    later = Origin.model_validate_json(next(steps(measure))["origin"]).environment
     assert later.protocol_s is None, "its model was loaded before"
 
 
@@ -218,12 +218,12 @@ def test_the_protocol_is_told_apart_from_loading(
 )
 def test_each_variant_of_a_sweep_is_loaded_anew(machine: Machine, other: dict[str, Any]) -> None:
     measure = trial(simulated())
-    first = next(steps(measure))["origin"]["columns"]["session_id"]
+    first = json.loads(next(steps(measure))["origin"])["columns"]["session_id"]
     sessions = [first]
     for setup in (other, {}):
         again = simulated(setup=setup)
-        measure.reset_config({"assignment": again.model_dump(mode="json")})
-        sessions.append(next(steps(measure))["origin"]["columns"]["session_id"])
+        measure.reset_config({"assignment": HandedOut(again)})
+        sessions.append(json.loads(next(steps(measure))["origin"])["columns"]["session_id"])
     assert len(set(sessions)) == 3, "a load is a session"
     assert (len(machine.loads), machine.closed) == (3, 2)
 
@@ -240,7 +240,7 @@ def test_the_metrics_add_up_over_a_trial_s_prompts(machine: Machine) -> None:
     assert failed["energy_j"] == first["energy_j"], "what failed counts for nothing"
     assert last["energy_j"] == pytest.approx(2 * one.energy_j)
     assert last["tokens_per_s"] == pytest.approx(one.n_new_tokens / one.window_s)
-    measure.reset_config({"assignment": simulated(config_index=1).model_dump(mode="json")})
+    measure.reset_config({"assignment": HandedOut(simulated(config_index=1))})
     assert (
         next(r["tokens"] for r in steps(measure) if r["event"] == "executions") == one.n_new_tokens
     ), "each trial its own"
@@ -267,11 +267,7 @@ def test_memory_that_ran_out_bounds_what_is_tried_next(machine: Machine) -> None
         (3, ExecutionLimits(30.0, 90)),
     ]
     measure.reset_config(
-        {
-            "assignment": simulated(config_index=1, oom_tokens={"pc": 70, "colab": 10}).model_dump(
-                mode="json"
-            )
-        }
+        {"assignment": HandedOut(simulated(config_index=1, oom_tokens={"pc": 70, "colab": 10}))}
     )
     list(steps(measure))
     assert {limits.oom_tokens for _, limits in machine.run[3:]} == {70}
@@ -313,7 +309,7 @@ def test_where_other_machines_run_it_too_a_model_that_does_not_fit_becomes_rows(
     assert result["event"] == "fatal"
     measure = trial(simulated(may_not_fit=True))
     ready, *rest = steps(measure)
-    origin = Origin.model_validate(ready["origin"])
+    origin = Origin.model_validate_json(ready["origin"])
     assert (
         origin.columns.device,
         origin.environment.loaded_here,
@@ -324,9 +320,7 @@ def test_where_other_machines_run_it_too_a_model_that_does_not_fit_becomes_rows(
         ("failed", "oom", None, None)
     }
     assert all("3.1 of 4.0 GiB" in (e.error_message or "") for e in rows)
-    measure.reset_config(
-        {"assignment": simulated(config_index=1, may_not_fit=True).model_dump(mode="json")}
-    )
+    measure.reset_config({"assignment": HandedOut(simulated(config_index=1, may_not_fit=True))})
     assert len(list(steps(measure))) == 4
     assert len(loads) == 2, "it isn't tried again in this process"
 
@@ -473,7 +467,7 @@ def run_trials(n: int, **changes: Any) -> tuple[list[Origin], list[list[Measured
             **changes,
         )
         ready, *rest = steps(trial(of))
-        origins.append(Origin.model_validate(ready["origin"]))
+        origins.append(Origin.model_validate_json(ready["origin"]))
         results.append([one for r in rest for one in measured_of(r)])
     return origins, results
 
