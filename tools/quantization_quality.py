@@ -19,10 +19,10 @@ from itertools import takewhile
 from pathlib import Path
 from statistics import mean
 
-from orchestrator.engine import ENGINES, Encoded
+from orchestrator.engine import ENGINES, BatchRow
 from orchestrator.engine.hf import HfEngine
-from orchestrator.nouns import QUANTIZATIONS, effective_of
-from orchestrator.yaml_files import names
+from orchestrator.nouns import QUANTIZATIONS, UseCase, effective_of
+from orchestrator.yaml_files import names, read
 from tests import builders
 from tools.gpu.decoding import setup_of
 
@@ -61,19 +61,19 @@ def main() -> None:
 
 def prompts() -> list[str]:
     """The prompts of the use cases, as many as are taken."""
-    from orchestrator.nouns import UseCase
-    from orchestrator.yaml_files import read
-
-    all_of = [prompt for name in names("prompts") for prompt in read("prompts", name, UseCase)[0].prompts]
-    return all_of[:MOST_PROMPTS]
+    texts: list[str] = []
+    for name in names("prompts"):
+        use_case, _ = read("prompts", name, UseCase)
+        texts += use_case.prompts
+    return texts[:MOST_PROMPTS]
 
 
 def greedy_tokens(engine: HfEngine, prompt: str) -> list[int]:
     """The model's most probable continuation."""
-    encoded: Encoded = engine.encode(prompt)
+    encoded = engine.encode(prompt)
     asked = builders.configuration(temperature=0.0, max_length=encoded.n_tokens + N_TOKENS)
     effective = effective_of(asked, prompt_tokens=encoded.n_tokens)
-    (generated,) = engine.generate([encoded], [effective], [0], fixed_length=True)
+    (generated,) = engine.generate([BatchRow(encoded, effective, 0)], fixed_length=True)
     return generated.tokens
 
 
