@@ -2,8 +2,8 @@
 
     python -m tools.quantization_quality [--model smollm2] [--quantizations none nf4 fp4 int8 int4]
 
-Perplexity is that of a fixed text, docs/measurement.md, in pieces of 1,024 tokens: e to the power of
-the mean negative log-likelihood of each piece's tokens after its first one. Agreement: of 20
+Perplexity is that of a fixed text, docs/measurement.md, in pieces of 1,024 tokens: e to the power
+of the mean negative log-likelihood of each piece's tokens after its first one. Agreement: of 20
 prompts, the share of greedy tokens, of 64 each, before the first one that differs from the
 unquantized model's. Runs on a GPU, or in float32 on a CPU. Prints a Markdown table;
 docs/performance.md has its figures.
