@@ -45,9 +45,9 @@ TABLE_ONLY = frozenset(
         *("dormant", "double_quant", "effective_temperature", "effective_top_k"),
         *("effective_top_p", "emissions_kg", "energy_kwh", "energy_rel_uncertainty"),
         *("error_message", "finish_reason", "gpu_energy_cc_j", "limits", "n_foreign_processes"),
-        *("n_prompt_tokens", "net_energy_j", "notes", "order_index", "prefill_n_in_window"),
+        *("net_energy_j", "notes", "order_index", "prefill_n_in_window"),
         *("prefill_rel_uncertainty", "prefill_window_s", "ram_energy_j"),
-        *("ram_method", "ram_scope", "seed", "session_started_at", "session_trial", "sweep_id"),
+        *("ram_method", "ram_scope", "session_started_at", "session_trial"),
         *("temperature_begin_c", "temperature_end_c", "threads", "throttled", "ttft_s"),
     }
 )
