@@ -44,7 +44,8 @@ def files_of(model: Model) -> list[Path]:
     weights = locate(model)
     if weights is None:
         return []
-    return [weights.path / name for name in sorted(weight_files(weights.path))]
+    files = [weights.path / name for name in sorted(weight_files(weights.path))]
+    return [file for file in files if file.is_file()]
 
 
 def _read(files: list[Path]) -> None:
