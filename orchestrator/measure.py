@@ -32,7 +32,7 @@ from orchestrator.dataset.schema import (
     TelemetrySample,
 )
 from orchestrator.dataset.trial_files import Measured
-from orchestrator.engine import Encoded, Engine, EngineInfo, Generated, GenerationError
+from orchestrator.engine import Built, Encoded, Engine, EngineInfo, Generated, GenerationError
 from orchestrator.metered import metered
 from orchestrator.meters import Meter, Reading
 from orchestrator.nouns import (
@@ -189,11 +189,21 @@ def warm_up(tools: Instrumented, longest_length: int) -> Pilot:
     `longest_length`: the largest max_length that will be asked for. Raises GenerationError.
     """
     engine, began_s = tools.engine, tools.clock()
-    engine.build_shapes(_reachable(engine.info, longest_length))
+    engine.synchronize()
+
+    def build_all() -> Built:
+        """What every length needs."""
+        built = engine.build_shapes(_reachable(engine.info, longest_length))
+        engine.synchronize()
+        return built
+
+    build = metered(tools.meters, tools.clock, build_all)
+    build_energy_j = _counted_j(tools, _possible(build.reading), build.window_s)
     encoded = engine.encode(WARM_UP_PROMPT)
-    energies: list[float | None] = []
+    energies: list[float | None] = [build_energy_j]
+    built_s = tools.clock()
     for n_done in range(MOST_WARM_UPS):
-        warm = not tools.has_gpu or tools.clock() - began_s >= WARM_UP_GPU_S
+        warm = not tools.has_gpu or tools.clock() - built_s >= WARM_UP_GPU_S
         if n_done >= len(WARM_UP_TOKENS) and warm:
             break
         n_tokens = WARM_UP_TOKENS[min(n_done, len(WARM_UP_TOKENS) - 1)]
@@ -214,7 +224,17 @@ def warm_up(tools: Instrumented, longest_length: int) -> Pilot:
         energy_basis=basis,
         warm_up_s=tools.clock() - began_s,
         warm_up_energy_j=sum_of_all(energies),
+        build_s=build.window_s,
+        build_energy_j=build_energy_j,
+        n_compiled=build.result.n_compiled,
+        n_from_disk=build.result.n_from_disk,
     )
+
+
+def _counted_j(tools: Instrumented, reading: Reading, window_s: float) -> float | None:
+    """The energy that counts of a reading."""
+    basis = energy_basis(reading.values, has_gpu=tools.has_gpu, window_s=window_s)
+    return counted_energy_j({**reading.values, "energy_basis": basis})
 
 
 def _n_new(outcome: WindowOutcome) -> int:
@@ -451,11 +471,13 @@ def _status_columns(error: GenerationError | None) -> dict[str, Any]:
 def _generated_columns(generated: Generated | None) -> dict[str, Any]:
     """The columns of what the model gave; null where it failed."""
     if generated is None:
-        return dict.fromkeys(("n_new_tokens", "finish_reason", "ttft_s"))
+        return {"n_new_tokens": None, "finish_reason": None, "ttft_s": None}
     return {
         "n_new_tokens": len(generated.tokens),
         "finish_reason": generated.finish_reason,
         "ttft_s": generated.ttft_s,
+        "n_steps_beyond": generated.n_steps_beyond,
+        "cache_length": generated.cache_length,
     }
 
 

@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -282,6 +282,9 @@ _KEPT = "\u200c\u200d"
 def _keys(model: Any, path: Iterable[int | str]) -> list[str]:
     """Keys that are valid at a path of a model."""
     for part in path:
+        if isinstance(part, int):  # an item of a list: all are of one kind
+            model = next(iter(get_args(model)), None)
+            continue
         field = getattr(model, "model_fields", {}).get(part)
         model = field.annotation if field else None
     return list(getattr(model, "model_fields", {}))

@@ -43,7 +43,10 @@ def serious_findings(page: Page) -> list[str]:
 def browser_page(
     *, width: int = 1280, height: int = 800, dark: bool = False
 ) -> Iterator[tuple[Page, list[str]]]:
-    """A blank page, and the list in which its console errors and uncaught exceptions gather."""
+    """A blank page, and the list in which its console's errors and warnings gather.
+
+    So do uncaught exceptions.
+    """
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
@@ -59,7 +62,9 @@ def browser_page(
             errors: list[str] = []
             page.on(
                 "console",
-                lambda message: errors.append(message.text) if message.type == "error" else None,
+                lambda said: (
+                    errors.append(said.text) if said.type in ("error", "warning") else None
+                ),
             )
             page.on("pageerror", lambda error: errors.append(str(error)))
             yield page, errors

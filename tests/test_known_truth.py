@@ -15,6 +15,7 @@ import pytest
 from orchestrator.dataset.energy import STATISTICAL_FACTOR, rel_uncertainty_of_sum
 from orchestrator.dataset.flags import LEFT_OUT
 from orchestrator.dataset.schema import Execution
+from orchestrator.engine import Built
 from orchestrator.engine.simulated import SimulatedEngine
 from orchestrator.gpu.simulated import GpuTruth, Neighbour, SimulatedGpu
 from orchestrator.measure import Instrumented, execute, warm_up
@@ -139,7 +140,7 @@ def test_the_first_answers_of_a_process_cost_no_more_than_later_ones() -> None:
 
 def test_without_building_the_shapes_they_do() -> None:
     process = Process(shape_s=0.04)
-    process.engine.build_shapes = lambda _longest: None  # type: ignore[method-assign]
+    process.engine.build_shapes = lambda _longest: Built()  # type: ignore[method-assign]
     warm_up(process.tools, LONGEST)
     first, later, longer, again = per_token(process, 200, 200, 400, 400)
     assert first > 1.5 * later

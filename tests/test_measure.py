@@ -20,7 +20,14 @@ from orchestrator.dataset.energy import (
 from orchestrator.dataset.environment import Baseline
 from orchestrator.dataset.flags import DISAGREEMENT, MISMATCH, TOO_SHORT_S, Window, window_flags
 from orchestrator.dataset.schema import Execution, PrefillColumns
-from orchestrator.engine import Encoded, EngineColumns, EngineInfo, Generated, GenerationError
+from orchestrator.engine import (
+    Built,
+    Encoded,
+    EngineColumns,
+    EngineInfo,
+    Generated,
+    GenerationError,
+)
 from orchestrator.gpu.access import GpuAccess
 from orchestrator.measure import (
     ANCHOR_TOKENS,
@@ -94,9 +101,10 @@ class RecordingEngine:
     built: list[int] = field(default_factory=list)
     """Lengths up to which it was asked to build what each length needs."""
 
-    def build_shapes(self, longest: int) -> None:
+    def build_shapes(self, longest: int) -> Built:
         self.scene.calls.append("build shapes")
         self.built.append(longest)
+        return Built(n_compiled=3, n_from_disk=1)
 
     def encode(self, prompt: str) -> Encoded:
         self.scene.calls.append("encode")
@@ -406,7 +414,16 @@ def test_what_lengths_need_is_built_before_the_first_window(
     warm_up(on, LONGEST)
     assert isinstance(on.engine, RecordingEngine)
     assert on.engine.built == [longest]
-    assert calls(on).index("build shapes") < calls(on).index("begin codecarbon")
+    assert calls(on).index("build shapes") < calls(on).index("generate")
+
+
+def test_building_is_measured_apart_and_waited_for() -> None:
+    on = tools()
+    pilot = warm_up(on, LONGEST)
+    done = calls(on)
+    assert done[:4] == ["synchronize", "begin codecarbon", "build shapes", "synchronize"]
+    assert (pilot.build_s, pilot.build_energy_j) == (0.0, 36.0)
+    assert (pilot.n_compiled, pilot.n_from_disk) == (3, 1)
 
 
 def test_three_generations_are_discarded() -> None:
@@ -425,7 +442,7 @@ def test_three_generations_are_discarded() -> None:
     assert pilot.tokens_per_s == 24 / 4.0
     assert pilot.energy_j_per_token == 36.0 / 24
     assert pilot.energy_basis == "energy_j"
-    assert pilot.warm_up_energy_j == 3 * 36.0
+    assert pilot.warm_up_energy_j == (1 + 3) * 36.0
     assert pilot.warm_up_s == 12.0
 
 
@@ -442,7 +459,7 @@ def test_on_a_gpu_it_goes_on_for_a_while_and_the_last_is_the_pilot() -> None:
     ], "five of 4 s"
     assert (pilot.warm_up_s, pilot.warm_up_energy_j, pilot.tokens_per_s) == (
         WARM_UP_GPU_S,
-        5 * 48.0,
+        (1 + 5) * 48.0,
         24 / 4.0,
     )
 
@@ -458,7 +475,7 @@ def test_the_pilot_on_a_gpu_is_of_the_counter() -> None:
     assert (pilot.energy_j_per_token, pilot.energy_basis, pilot.warm_up_energy_j) == (
         2.0,
         "gpu_energy_counter_j",
-        5 * 48.0,
+        (1 + 5) * 48.0,
     )
 
 
@@ -476,7 +493,7 @@ def test_one_unknown_makes_the_warm_up_s_energy_unknown() -> None:
     on = tools()
     meter = on.meters[0]
     assert isinstance(meter, RecordingMeter)
-    known = iter([{"energy_j": None}, {"energy_j": 1.0}, {"energy_j": 12.0}])
+    known = iter([{"energy_j": 2.0}, {"energy_j": None}, {"energy_j": 1.0}, {"energy_j": 12.0}])
     meter.reading = lambda *_edges: Reading(next(known))  # type: ignore[method-assign]
     pilot = warm_up(on, LONGEST)
     assert pilot.warm_up_energy_j is None

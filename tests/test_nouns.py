@@ -364,6 +364,7 @@ def test_whole_quantization_record() -> None:
     assert {name: (q.bits, q.quant_type, q.double_quant) for name, q in QUANTIZATIONS.items()} == {
         "nf4": (4, "nf4", True),
         "fp4": (4, "fp4", False),
+        "int4": (4, "int4", None),
         "int8": (8, None, None),
         "none": (None, None, None),
     }

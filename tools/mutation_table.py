@@ -76,8 +76,8 @@ MUTATIONS = (
         "shapes-not-built",
         "nothing that is built once lies in a window",
         MEASURE,
-        "    engine.build_shapes(_reachable(engine.info, longest_length))\n",
-        "",
+        "        built = engine.build_shapes(_reachable(engine.info, longest_length))\n",
+        "        built = Built()\n",
         (KNOWN_TRUTH + "test_the_first_answers_of_a_process_cost_no_more_than_later_ones",),
     ),
     Mutation(

@@ -1,8 +1,9 @@
 """The command line: `orchestrator VERB` or `python -m orchestrator VERB`.
 
 A verb stands in VERB_command.py (`plot` beside `report`; the verbs of `cluster` that start and stop
-nodes in node_command.py), and what it shows of a sweep in a *_view.py. Ray and torch are imported
-inside the verbs, so that help is shown without loading them.
+nodes in node_command.py), and what it shows of a sweep in a *_view.py. verbs.py names the verbs and
+imports one when it is called; Ray and torch are imported inside the verbs, so that help is shown
+without loading them.
 """
 
 from __future__ import annotations
@@ -12,27 +13,15 @@ import sys
 import click
 
 from orchestrator import __version__
-from orchestrator.cli.cluster_command import cluster
-from orchestrator.cli.doctor_command import doctor
-from orchestrator.cli.evaluate_command import evaluate
 from orchestrator.cli.exit_codes import DRAINED, INTERRUPTED, USER_ERROR
-from orchestrator.cli.import_command import import_
-from orchestrator.cli.merge_command import merge
-from orchestrator.cli.models_command import models
-from orchestrator.cli.plan_command import plan
-from orchestrator.cli.publish_command import publish
-from orchestrator.cli.report_command import plot, report
-from orchestrator.cli.review_command import review
-from orchestrator.cli.status_command import status
-from orchestrator.cli.summarize_command import summarize
 from orchestrator.cli.terminal import lasting_streams, say
-from orchestrator.cli.tune_command import tune
-from orchestrator.cli.validate_command import validate
-from orchestrator.cli.watch_command import watch
+from orchestrator.cli.verbs import Verbs
 from orchestrator.errors import TryAgainError, UserError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="orchestrator")
 def cli() -> None:
     """Measure what LLM inference costs in energy, over generation hyperparameters.
@@ -46,27 +35,6 @@ def cli() -> None:
       orchestrator report                  write the results as one HTML page
       orchestrator validate                check a data set before you publish it
     """  # noqa: D301 - click wants the character
-
-
-for verb in (
-    doctor,
-    tune,
-    plan,
-    status,
-    watch,
-    evaluate,
-    review,
-    report,
-    plot,
-    summarize,
-    validate,
-    merge,
-    publish,
-    import_,
-    models,
-    cluster,
-):
-    cli.add_command(verb)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -175,12 +175,11 @@ def _job(
 ) -> BatchJob:
     """The job of a resolved `tune` command and the options of `cluster slurm`. Raises UserError."""
     from orchestrator.cluster import slurm as jobs
-    from orchestrator.engine import ENGINES
     from orchestrator.engine.weights import locate
 
     slurm = _slurm(resolved.machine.slurm, options)
     to_stage: list[str] = []
-    if ENGINES[resolved.request.engine].needs_weights:
+    if resolved.needs_weights:
         to_stage = [model.ref for model in resolved.models if locate(model) is None]
     return jobs.BatchJob(
         machine=resolved.machine,

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
-from orchestrator.cli.plan_view import print_plan, takes
+from orchestrator.cli.plan_view import load_name, print_plan, takes
 from orchestrator.cli.terminal import console
+from orchestrator.dataset.environment import Pilot
 from orchestrator.dataset.gross_energy import energy_row, gross_energy
 from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.trial_files import Origin
-from orchestrator.nouns import TrialSpec
+from orchestrator.nouns import LoadKey, TrialSpec
 from orchestrator.sweep.estimate import Figures
 from orchestrator.sweep.prepare import Prepared
 from orchestrator.sweep.run import RunObserver
@@ -42,7 +43,9 @@ class Live(RunObserver):
         self._at_once = 1
         self._bound_done = 0
         self._bound = 0
-        self._piloted = False
+        self._bounds: dict[LoadKey, int] = {}
+        """Most new tokens of each model and variant."""
+        self._piloted: set[LoadKey] = set()
         self._progress = Progress(
             TextColumn("{task.fields[counts]}"),
             BarColumn(bar_width=24),
@@ -65,7 +68,8 @@ class Live(RunObserver):
     def planned(self, prepared: Prepared) -> None:
         """The plan, before anything runs."""
         self._prepared = prepared
-        self._bound = prepared.token_bound()
+        self._bounds = prepared.token_bounds()
+        self._bound = sum(self._bounds.values())
         print_plan(self.console, prepared, self._gpus)
 
     def started(self, session: Session, at_once: int, totals: Totals) -> None:
@@ -96,29 +100,40 @@ class Live(RunObserver):
         for task in self._progress.task_ids:
             self._progress.update(task, completed=totals.executions, counts=counts, figures=figures)
 
-    def model_loaded(self, origin: Origin) -> None:
-        """A model is loaded and warm; the first pilot says what the sweep will take."""
-        environment, columns = origin.environment, origin.columns
-        pilot = environment.pilot
-        # each worker has a pilot; the first one is enough for an estimate
-        if not self._piloted and pilot is not None:
-            self._piloted = True
-            where = f"on {columns.device} ({columns.compute_dtype})"
-            self.say(
-                f"{columns.model} loaded in {environment.load_s or 0:.1f} s {where}, "
-                f"warmed up in {pilot.warm_up_s:.1f} s"
-            )
-            if pilot.tokens_per_s is not None:
-                figures = Figures(pilot.tokens_per_s, pilot.energy_j_per_token, "a pilot")
-                self.say(f"Takes {takes(self._bound, figures, self._at_once)}")
+    def trial_started(self, spec: TrialSpec, origin: Origin) -> None:
+        """A worker begins a trial; the first pilot of each model says what its part will take."""
+        if not origin.environment.loaded_here:
+            return
+        pilot = origin.environment.pilot
+        load_key = spec.setup.load_key()
+        # each worker has a pilot; the first one of each variant is enough for an estimate
+        if pilot is not None and load_key not in self._piloted:
+            self._piloted.add(load_key)
+            self._tell_pilot(load_key, origin, pilot)
         self._show("running")
 
-    def execution_recorded(self, spec: TrialSpec, origin: Origin, execution: Execution) -> None:
+    def _tell_pilot(self, load_key: LoadKey, origin: Origin, pilot: Pilot) -> None:
+        """What loading took, and what the pilot says of the time and energy to come."""
+        environment, columns = origin.environment, origin.columns
+        name, takes_what = columns.model, "Takes"
+        # each part is told with its own speed
+        if len(self._bounds) > 1:
+            name = load_name(load_key)
+            takes_what = f"{name} takes"
+        where = f"on {columns.device} ({columns.compute_dtype})"
+        self.say(
+            f"{name} loaded in {environment.load_s or 0:.1f} s {where}, "
+            f"warmed up in {pilot.warm_up_s:.1f} s"
+        )
+        if pilot.tokens_per_s is not None:
+            figures = Figures(pilot.tokens_per_s, pilot.energy_j_per_token, "a pilot")
+            self.say(f"{takes_what} {takes(self._bounds[load_key], figures, self._at_once)}")
+
+    def execution_recorded(self, spec: TrialSpec, origin: Origin, execution: Execution) -> None:  # noqa: ARG002
         """One more prompt is done."""
         totals, number = self._totals, execution.prompt_number
         if execution.status == "failed":
-            columns = origin.columns
-            trial = f"{columns.model} {columns.use_case} {columns.config_index:04d}"
+            trial = f"{self._name(spec)} {spec.config_index:04d}"
             why = f"{execution.error_kind}: {execution.error_message}"
             self.say(f"{trial} prompt {number}: {why}")
         self._bound_done += self.prepared.prompt_bound(spec, number)
@@ -143,7 +158,7 @@ class Live(RunObserver):
         took = gross_energy(energy_row(one, columns) for one in executions).text()
         tokens = sum(known(one.n_new_tokens for one in executions))
         count = f"[{self._totals.trials}/{self.prepared.n_missing_trials()}]"
-        trial = f"{columns.model} {columns.use_case} {record.spec.folder()}"
+        trial = f"{self._name(record.spec)} {record.spec.folder()}"
         self.say(f"{count} {trial}: {tokens} tokens, {took}")
 
     def worker_lost(self, assignment: Assignment, reason: str, *, retried: bool) -> None:
@@ -151,8 +166,15 @@ class Live(RunObserver):
         what = "given up for now; the same command again tries it"
         if retried:
             what = "the rest of its trial goes to another worker"
-        setup, index = assignment.spec.setup, assignment.spec.config_index
-        self.say(f"{setup.model} {setup.use_case} {index:04d}: {reason}; {what}")
+        spec = assignment.spec
+        self.say(f"{self._name(spec)} {spec.config_index:04d}: {reason}; {what}")
+
+    def _name(self, spec: TrialSpec) -> str:
+        """Model and use case of a trial; with how it is run, where that differs in the sweep."""
+        model, use_case = spec.setup.model, spec.setup.use_case
+        if self.prepared.plan.several_variants():
+            model = load_name(spec.setup.load_key())
+        return f"{model} {use_case}"
 
     def disk_full(self, line: str) -> None:
         """Print the line that says that the disk is full."""

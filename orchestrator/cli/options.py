@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from orchestrator.cooldown import Cooldown, parse_cooldown
 from orchestrator.engine import ENGINES, flag_of
 from orchestrator.errors import UserError
+from orchestrator.nouns import DTYPES, MOST_IN_A_BATCH, QUANTIZATIONS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -125,20 +126,37 @@ OPTIONS = [
         help="llama2, mistral, smollm2, synthetic-..., org/name[@revision] or a folder. "
         "Repeatable. [default: llama2 with a GPU, else smollm2]",
     ),
-    click.option("--quantization", metavar="NAME", help="nf4, fp4, int8 or none. [default: nf4]"),
+    click.option(
+        "--quantization",
+        "quantizations",
+        multiple=True,
+        metavar="NAME",
+        help=f"{', '.join(QUANTIZATIONS)}. Repeatable, as the next three: a sweep crosses them "
+        "all, on the same configurations and seeds. Single combinations can be listed in `setups:` "
+        "of the space's file; a key that stands there can't be given as a flag. [default: nf4]",
+    ),
     click.option(
         "--engine",
-        default="transformers",
-        show_default=True,
+        "engines",
+        multiple=True,
         metavar="NAME",
-        help="; ".join(f"{name}: {kind.meaning}" for name, kind in ENGINES.items()) + ".",
+        help="; ".join(f"{name}: {kind.meaning}" for name, kind in ENGINES.items())
+        + ". Repeatable. [default: transformers]",
     ),
     click.option(
         "--dtype",
-        type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
-        default="auto",
-        show_default=True,
-        help="Compute type; auto: by the device.",
+        "dtypes",
+        multiple=True,
+        type=click.Choice(DTYPES),
+        help="Compute type; auto: by the device. Repeatable. [default: auto]",
+    ),
+    click.option(
+        "--batch-size",
+        "batch_sizes",
+        multiple=True,
+        type=click.IntRange(1, MOST_IN_A_BATCH),
+        metavar="N",
+        help="Prompts generated at once, where the engine can. Repeatable. [default: 1]",
     ),
     click.option(
         "--chat-template",

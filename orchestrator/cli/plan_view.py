@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.engine import ENGINES
 from orchestrator.gpu.devices import Gpu
-from orchestrator.nouns import ANCHOR, PARAMETERS, Space
+from orchestrator.nouns import ANCHOR, PARAMETERS, LoadKey, Space
 from orchestrator.sweep.estimate import Figures, memory_fit, stored_figures
 from orchestrator.sweep.prepare import Prepared
 from orchestrator.units import duration, energy
+from orchestrator.unknowns import sum_of_all
+
+NO_FIGURES = "known after a pilot: the data set has no figures of this model yet"
 
 
 def takes(tokens: int, figures: Figures, at_once: int = 1) -> str:
@@ -22,14 +23,23 @@ def takes(tokens: int, figures: Figures, at_once: int = 1) -> str:
 
     `at_once`: trials that share the time but not the energy. An unknown energy is said to be so.
     """
-    seconds = tokens / figures.tokens_per_s / at_once if figures.tokens_per_s else math.inf
-    if figures.energy_per_token_j is None:
-        joules, per_token = "energy unknown", ""
-    else:
-        joules = energy(tokens * figures.energy_per_token_j)
+    per_token = ""
+    if figures.energy_per_token_j is not None:
         per_token = f", {figures.energy_per_token_j:.3g} J/token"
     source = f"{figures.tokens_per_s:.3g} tokens/s{per_token} from {figures.source}"
-    return f"at most about {duration(seconds)} and {joules} ({source})"
+    return f"{_at_most(figures.seconds(tokens) / at_once, figures.joules(tokens))} ({source})"
+
+
+def _at_most(seconds: float, joules: float | None) -> str:
+    """A bound of time and energy, for a person."""
+    joules_text = "energy unknown" if joules is None else energy(joules)
+    return f"at most about {duration(seconds)} and {joules_text}"
+
+
+def load_name(load_key: LoadKey) -> str:
+    """'llama2 (nf4, transformers)': a model and how it is run."""
+    model, variant = load_key
+    return f"{model} ({variant.label()})"
 
 
 def print_plan(console: Console, prepared: Prepared, gpus: list[Gpu]) -> None:
@@ -52,17 +62,16 @@ def print_plan(console: Console, prepared: Prepared, gpus: list[Gpu]) -> None:
 
 def _rows(prepared: Prepared, gpus: list[Gpu]) -> list[tuple[str, str]]:
     """(label, text) of each line of a plan."""
-    plan, resolved, request = prepared.plan, prepared.resolved, prepared.resolved.request
-    engine = ENGINES[request.engine]
+    plan, resolved = prepared.plan, prepared.resolved
     resumed = ", started before: resumed" if prepared.before else ""
     rows = [
         ("Sweep", f"{plan.id}, seed {plan.seed}{resumed}"),
         ("Space", f"{resolved.space_file}: {_axes(plan.space)}"),
-        ("Models", _models(prepared)),
+        ("Models", ", ".join(map(load_name, plan.load_keys()))),
         ("Use cases", _use_cases(prepared)),
         ("Machine", _machine(prepared) + _devices(gpus)),
     ]
-    if not engine.needs_weights or any(m.kind == "synthetic" for m in resolved.models):
+    if not resolved.needs_weights or any(m.kind == "synthetic" for m in resolved.models):
         rows.append(("SYNTHETIC", "random weights or no model at all: the text means nothing"))
     if plan.quality:
         rows.append(("Design", plan.quality.line()))
@@ -76,24 +85,17 @@ def _rows(prepared: Prepared, gpus: list[Gpu]) -> list[tuple[str, str]]:
         rows.append(("Shard", f"{resolved.shard}: {share}"))
     if prepared.n_done:
         rows.append(("Done", f"{prepared.n_done} executions; {prepared.n_missing()} left to run"))
-    bound = prepared.token_bound()
-    rows.append(("Tokens", f"at most about {bound:,} new ones"))
-    rows.append(("Takes", _takes(prepared, bound)))
-    if engine.needs_weights:
-        models, local = list(resolved.models), request.address is None
-        fits = memory_fit(plan, models, resolved.quantization, gpus, local=local)
+    bounds = prepared.token_bounds()
+    rows.append(("Tokens", f"at most about {sum(bounds.values()):,} new ones"))
+    rows += [("Takes", line) for line in _takes(prepared, bounds)]
+    if resolved.needs_weights:
+        local = resolved.request.address is None
+        fits = memory_fit(plan, list(resolved.models), gpus, local=local)
         rows += [("Memory", fit.line()) for fit in fits]
     if not resolved.sampler.extensible:
         beside = "another --samples starts a new design beside this one"
         rows.append(("Extend", f"{plan.space.sampler} can't grow: {beside}"))
     return rows
-
-
-def _models(prepared: Prepared) -> str:
-    """The models, each with its quantization and engine."""
-    resolved = prepared.resolved
-    how = f"{resolved.quantization.name}, {resolved.request.engine}"
-    return ", ".join(f"{model.label} ({how})" for model in resolved.models)
 
 
 def _use_cases(prepared: Prepared) -> str:
@@ -108,12 +110,27 @@ def _use_cases(prepared: Prepared) -> str:
     return f"{', '.join(cases)} from {', '.join(places)}"
 
 
-def _takes(prepared: Prepared, bound: int) -> str:
-    """Time and energy of the sweep by the data set's own figures, if it has any."""
-    figures = stored_figures(prepared.records, prepared.plan)
-    if figures is None:
-        return "known after a pilot: the data set has no figures of this model yet"
-    return takes(bound, figures)
+def _takes(prepared: Prepared, bounds: dict[LoadKey, int]) -> list[str]:
+    """Time and energy by the data set's own figures, if it has any, a line a model and variant.
+
+    `bounds`: the most new tokens of each. Of several also what they take together, if it is known.
+    """
+    figures = {
+        load_key: stored_figures(prepared.records, prepared.plan, load_key) for load_key in bounds
+    }
+    if not any(figures.values()):
+        return [NO_FIGURES]
+    lines = []
+    for load_key, bound in bounds.items():
+        of_one = figures[load_key]
+        line = NO_FIGURES if of_one is None else takes(bound, of_one)
+        lines.append(line if len(bounds) == 1 else f"{load_name(load_key)}: {line}")
+    if len(bounds) > 1 and None not in figures.values():
+        pairs = [(one, bounds[load_key]) for load_key, one in figures.items() if one is not None]
+        seconds = sum(one.seconds(bound) for one, bound in pairs)
+        joules = sum_of_all(one.joules(bound) for one, bound in pairs)
+        lines.append(f"together {_at_most(seconds, joules)}")
+    return lines
 
 
 def _axes(space: Space) -> str:
@@ -152,6 +169,8 @@ def _trials(prepared: Prepared) -> str:
         f"{len(plan.use_cases)} use cases",
         f"{plan.repeats} repeats",
     ]
+    if plan.several_variants():
+        factors.insert(2, f"{len({variant for _, variant in plan.load_keys()})} setups")
     if plan.each:
         factors.append(f"{len(plan.each)} machines")
     anchors = sum(trial.strategy == ANCHOR for trial in plan.trials) * len(plan.kinds())

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.dataset.paths import DataSetPaths
     from orchestrator.dataset.tables import Trials
     from orchestrator.errors import UserError
+    from orchestrator.publish.conclusions import Conclusions
     from orchestrator.publish.publication import Publication
     from orchestrator.publish.scan import Scanner
 
@@ -200,8 +201,21 @@ def _files(
     """The files of the publication, written unless `check`. Raises UserError."""
     from orchestrator.publish.publishing import publish as write
 
+    conclusions = _conclusions(paths, trials)
     with _as_user_error(paths):
-        return write(paths, trials, publication, check=check)
+        return write(paths, trials, publication, conclusions, check=check)
+
+
+def _conclusions(paths: DataSetPaths, trials: Trials) -> Conclusions:
+    """What the report concludes; nothing where all was imported. Raises UserError."""
+    from orchestrator.publish.conclusions import Conclusions
+    from orchestrator.report.execution_frame import read_data
+    from orchestrator.report.page_content import findings_by_subject, warnings
+
+    if not trials:
+        return Conclusions()
+    data = read_data(paths)
+    return Conclusions(warnings(data), findings_by_subject(data))
 
 
 def _scanner(paths: DataSetPaths, accepted: tuple[str, ...]) -> Scanner:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import check_data_set, existing_out_option, out_option
+from orchestrator.cli.options import check_data_set, out_option
 from orchestrator.cli.terminal import say
 
 if TYPE_CHECKING:
+    from orchestrator.report.compare import Comparison
     from orchestrator.report.execution_frame import Data
     from orchestrator.report.page_content import Table
 
@@ -49,7 +50,7 @@ PLOT_KINDS = ("pdf", "svg", "png")
 @click.option(
     "--all-pairs",
     is_flag=True,
-    help="With --compare: also compare groups of unlike model or quantization.",
+    help="With --compare: also compare groups of unlike model, quantization, engine or batch.",
 )
 @click.option(
     "--with-left-out",
@@ -85,7 +86,7 @@ def report(
     from orchestrator.report.execution_frame import read_data
     from orchestrator.report.findings import findings_json
     from orchestrator.report.page import comparison_page, page
-    from orchestrator.report.page_content import tables
+    from orchestrator.report.setups import all_tables
     from orchestrator.report.table_export import EXPORTS
 
     if folders:
@@ -116,7 +117,7 @@ def report(
         target = file or paths.report
         text = page(data, out.resolve().name, target.parent)
         if exports:
-            shown = tables(data)
+            shown = all_tables(data)
     size = _write_page(target, text, out)
     click.echo(f"{target}: {size / 1e6:.1f} MB; open it in a browser")
     for target in exports:
@@ -157,13 +158,21 @@ FILTERS = {"machines": "machine", "models": "model", "use_cases": "use_case"}
 
 @click.command()
 @click.argument("name", required=False)
-@existing_out_option
+@out_option
 @click.option(
     "--file",
     "file",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="The file to write: .pdf, .svg or .png.",
+)
+@click.option(
+    "--compare",
+    "folders",
+    type=click.Path(path_type=Path),
+    nargs=2,
+    metavar="A B",
+    help="Two data sets instead, for ratios and pairs.",
 )
 @click.option("--machine", "machines", multiple=True, help="Only this machine. Repeatable.")
 @click.option("--model", "models", multiple=True, help="Only this model. Repeatable.")
@@ -176,7 +185,13 @@ FILTERS = {"machines": "machine", "models": "model", "use_cases": "use_case"}
     help="As wide as one column of a paper (8.5 cm) or two (17.5 cm).",
 )
 def plot(
-    *, name: str | None, out: Path, file: Path | None, width: str, **chosen: tuple[str, ...]
+    *,
+    name: str | None,
+    out: Path,
+    file: Path | None,
+    folders: tuple[Path, Path] | None,
+    width: str,
+    **chosen: tuple[str, ...],
 ) -> None:
     """Write one chart of the report to a file, for a paper. Without NAME: list the charts.
 
@@ -184,26 +199,25 @@ def plot(
     Example:
       orchestrator plot effects --file effects.pdf
       orchestrator plot energy-length --model llama2-7b-chat --width double --file length.pdf
+      orchestrator plot ratios --compare measurements-pc measurements-leonardo --file ratios.pdf
     """  # noqa: D301 - click wants the character
-    from orchestrator.dataset.paths import DataSetPaths
     from orchestrator.errors import UserError
-    from orchestrator.report.charts import CHARTS
+    from orchestrator.report.charts import CHARTS, COMPARISON_CHARTS
     from orchestrator.report.drawing import WIDTHS_CM, drawn
-    from orchestrator.report.execution_frame import read_data
-    from orchestrator.yaml_files import nearest
 
     if name is None:
         for known, chart in CHARTS.items():
             click.echo(f"{known:<16}{chart.title}")
+        for known, of_two in COMPARISON_CHARTS.items():
+            click.echo(f"{known:<16}{of_two.title} (--compare A B)")
         return
-    if name not in CHARTS:
-        raise UserError(f"plot: there is no chart {name!r}: {nearest(name, list(CHARTS))}")
+    _check_name(name, compares=folders is not None)
     target, kind = _plot_target(name, file)
-    data = read_data(DataSetPaths(out))
-    for option, values in chosen.items():
-        if values:
-            data = _only(data, FILTERS[option], values)
-    drawing = CHARTS[name].draw(data)
+    if folders:
+        drawing = COMPARISON_CHARTS[name].draw(_compared(folders, chosen))
+    else:
+        check_data_set(out, "--out ")
+        drawing = CHARTS[name].draw(_chosen(out, chosen))
     if drawing is None:
         raise UserError(
             f"plot {name}: the data set has too little for this chart; "
@@ -214,6 +228,44 @@ def plot(
     for words in (drawing.message, drawing.note):
         if words:
             click.echo(words)
+
+
+def _check_name(name: str, *, compares: bool) -> None:
+    """Raise UserError unless there is such a chart, of two data sets if `compares`, else of one."""
+    from orchestrator.errors import UserError
+    from orchestrator.report.charts import CHARTS, COMPARISON_CHARTS
+    from orchestrator.yaml_files import nearest
+
+    known = [*CHARTS, *COMPARISON_CHARTS]
+    if name not in known:
+        raise UserError(f"plot: there is no chart {name!r}: {nearest(name, known)}")
+    if compares and name in CHARTS:
+        names = " and ".join(COMPARISON_CHARTS)
+        raise UserError(f"plot {name}: is of one data set (--out); --compare is for {names}")
+    if not compares and name in COMPARISON_CHARTS:
+        raise UserError(f"plot {name}: compares two data sets; name them by --compare A B")
+
+
+def _compared(folders: tuple[Path, Path], chosen: dict[str, tuple[str, ...]]) -> Comparison:
+    """Two data sets compared, over what was chosen of each. Raises UserError."""
+    from orchestrator.report.compare import compare
+
+    for folder in folders:
+        check_data_set(folder, "--compare ")
+    a, b = (_chosen(folder, chosen) for folder in folders)
+    return compare(a, b)
+
+
+def _chosen(folder: Path, chosen: dict[str, tuple[str, ...]]) -> Data:
+    """What was chosen of a data set, by option (FILTERS). Raises UserError."""
+    from orchestrator.dataset.paths import DataSetPaths
+    from orchestrator.report.execution_frame import read_data
+
+    data = read_data(DataSetPaths(folder))
+    for option, values in chosen.items():
+        if values:
+            data = _only(data, FILTERS[option], values)
+    return data
 
 
 def _plot_target(name: str, file: Path | None) -> tuple[Path, str]:

@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections import Counter
 from collections.abc import Iterable
+from itertools import compress
 from typing import Any
 
 from rich.table import Table
@@ -15,7 +16,7 @@ from orchestrator.dataset.gross_energy import per_token
 from orchestrator.dataset.remaining import by_kind
 from orchestrator.dataset.tables import Key
 from orchestrator.evaluate.verdict import learned_figures
-from orchestrator.nouns import ANCHOR
+from orchestrator.nouns import ANCHOR, Variant
 from orchestrator.sweep.prepare import Prepared
 from orchestrator.sweep.run import RunOutcome
 from orchestrator.sweep.totals import Totals
@@ -80,7 +81,10 @@ def _print_records(live: Live, prepared: Prepared, totals: Totals) -> None:
     paths, trials = prepared.paths, prepared.trials
     keys = dict.fromkeys(trials.key(record) for record in totals.records)
     rows = [trials.summary_row(key) for key in keys]
-    order = ("model", "use_case", "strategy", "config_index", "repeat")
+    order = ("model", "use_case", "strategy", "config_index", "repeat", "setup")
+    variants = [trials.attempts(key)[0].spec.setup.variant() for key in keys]
+    for row, name in zip(rows, _short_names(variants), strict=True):
+        row["setup"] = name
     rows.sort(key=lambda row: tuple(row[name] for name in order))
     live.console.print(_table(rows[:ROWS]))
     if len(rows) > ROWS:
@@ -89,6 +93,8 @@ def _print_records(live: Live, prepared: Prepared, totals: Totals) -> None:
     live.say(totals.energies.now().explained())
     if flags := sorted({flag for row in rows for flag in row["warning_flags"]}):
         live.say(f"Flags: {', '.join(flags)} (see docs/measurement.md)")
+    if start := _start_line(totals):
+        live.say(start)
     if learned := _learned(prepared, keys):
         live.say(learned)
     below = f"<model>/{prepared.plan.strategy}/<use case>/"
@@ -132,10 +138,36 @@ def _totals_line(totals: Totals) -> str:
     return f"{done}: {totals.tokens} tokens, {duration(totals.wall_s())}"
 
 
+def _start_line(totals: Totals) -> str | None:
+    """What the time before the run's first window went to; None where that isn't known."""
+    first = min(totals.records, key=lambda record: record.executions[0].started_at)
+    environment = first.environment
+    if not environment.loaded_here or environment.protocol_s is None:
+        return None
+    load_s, protocol_s = environment.load_s or 0.0, environment.protocol_s
+    start_s = (first.executions[0].started_at - totals.began_at).total_seconds()
+    others_s = max(0.0, start_s - load_s - protocol_s)
+    return (
+        f"Before the first window {duration(start_s)}: Ray and libraries {duration(others_s)}, "
+        f"loading {duration(load_s)}, protocol {duration(protocol_s)} (idle power, warm-up)"
+    )
+
+
+def _short_names(variants: list[Variant]) -> list[str]:
+    """What tells variants apart, for a column: 'nf4' where quantizations alone differ."""
+    parts = [
+        (one.quantization.name, one.engine, one.compute_dtype, f"batch {one.batch_size}")
+        for one in variants
+    ]
+    differs = [len(set(of_axis)) > 1 for of_axis in zip(*parts, strict=True)]
+    return [", ".join(compress(of_one, differs)) for of_one in parts]
+
+
 def _table(rows: list[dict[str, Any]]) -> Table:
-    """The rows of summary.parquet as a table for the terminal."""
+    """The rows of summary.parquet as a table for the terminal, with the setups if they differ."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("model", "use case", "trial"):
+    of_setup = ["setup"] if len({row["setup"] for row in rows}) > 1 else []
+    for name in ("model", *of_setup, "use case", "trial"):
         table.add_column(name, no_wrap=True)
     for name in (
         "max_length",
@@ -152,6 +184,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         label = f"{ANCHOR} " if row["strategy"] == ANCHOR else f"{row['config_index']:04d}-"
         table.add_row(
             row["model"],
+            *(row[name] for name in of_setup),
             row["use_case"],
             f"{label}r{row['repeat']}",
             str(row["max_length"]),

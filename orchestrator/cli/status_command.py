@@ -74,8 +74,10 @@ def _lines(current: Status) -> Iterator[str]:
 
 def _session_lines(sessions: tuple[Session, ...]) -> Iterator[str]:
     """How steady the newest sessions on GPUs are, by their anchors."""
+    several = len({session.setup for session in sessions}) > 1
     for session in sessions[-N_SESSIONS:]:
-        line = f"session {session.session_id} on {session.machine}, {session.model}: "
+        setup = f" ({session.setup})" if several else ""
+        line = f"session {session.session_id} on {session.machine}, {session.model}{setup}: "
         line += f"{plural(session.n_trials, 'trial')}, "
         if session.drift is None:
             yield line + "drift unknown before its second anchor"

@@ -8,13 +8,13 @@ import os
 import sys
 from collections.abc import Iterator
 from io import TextIOWrapper
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
-from rich.console import Console
-from rich.text import Text
 
-from orchestrator.yaml_files import printable
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
 
 LONGEST_LINE = 1000
 """Most characters of a line on standard error, which may repeat what was typed or a file says."""
@@ -94,6 +94,8 @@ def lasting_streams() -> Iterator[None]:
 
 def console(*, quiet: bool = False) -> Console:
     """A console for standard output, without colours or bars where that is no terminal."""
+    from rich.console import Console
+
     terminal = Console(quiet=quiet, highlight=False)
     if terminal.is_terminal:
         return terminal
@@ -102,6 +104,8 @@ def console(*, quiet: bool = False) -> Console:
 
 def say(line: str) -> None:
     """Print a line, which may hold untrusted text of any length, on standard error."""
+    from orchestrator.yaml_files import printable
+
     click.echo(shortened(printable(line)), err=True)
 
 
@@ -121,4 +125,8 @@ def literal(line: str, style: str = "") -> Text:
 
     `style`: how Rich shows the whole of it, for example "red".
     """
+    from rich.text import Text
+
+    from orchestrator.yaml_files import printable
+
     return Text(printable(line), style=style)

@@ -55,6 +55,7 @@ def tune(
       orchestrator tune --space lhs
       orchestrator tune --space sobol --samples 32 --model llama2 --model mistral --repeats 3
       orchestrator tune --space lhs --use-case danceCoreography --range max_length=100:200
+      orchestrator tune --space lhs --quantization nf4 --quantization int8 --quantization none
       orchestrator tune --space lhs --rerun oom --rerun timeout
       orchestrator tune --space lhs --max-hours 23.5 --execution-timeout 600
     """  # noqa: D301 - click wants the character

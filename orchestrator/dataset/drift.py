@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from orchestrator.dataset.environment import Environment
@@ -25,6 +25,7 @@ Others (ray, python) are recorded in trial.json and not compared.
 class Conditions(Noun):
     """What besides the setup decides a measurement on a kind of machine."""
 
+    engine: str
     versions: dict[str, str]
     gpu_name: str | None
 
@@ -33,7 +34,7 @@ def _conditions_of(environment: Environment, columns: TrialColumns) -> Condition
     """The part of a trial's environment that must not change within a sweep."""
     # a simulated GPU is a part of the program; before version 3 there was none
     gpu_name = None if columns.device == SIMULATED_DEVICE else columns.gpu_name
-    return Conditions(versions=environment.versions, gpu_name=gpu_name)
+    return Conditions(engine=columns.engine, versions=environment.versions, gpu_name=gpu_name)
 
 
 def conditions(records: Iterable[TrialRecord]) -> dict[str, list[Conditions]]:
@@ -47,7 +48,8 @@ def conditions(records: Iterable[TrialRecord]) -> dict[str, list[Conditions]]:
             continue
         now = _conditions_of(record.environment, record.columns)
         known = by_machine.setdefault(record.columns.machine, [])
-        if all(drift(one, now) for one in known):
+        of_engine = [one for one in known if one.engine == now.engine]
+        if all(drift(one, now) for one in of_engine):
             known.append(now)
     return by_machine
 
@@ -55,19 +57,35 @@ def conditions(records: Iterable[TrialRecord]) -> dict[str, list[Conditions]]:
 def mixed(by_machine: Mapping[str, list[Conditions]]) -> list[str]:
     """Machines whose trials ran under several conditions, each as 'pc: torch 2.13.0 -> 2.14.1'."""
     lines = []
-    for machine, (first, *others) in sorted(by_machine.items()):
-        lines += [f"{machine}: {'; '.join(drift(first, other))}" for other in others]
+    for machine, known in sorted(by_machine.items()):
+        for number, now in enumerate(known):
+            if changes := _changes(known[:number], now):
+                lines.append(f"{machine}: {'; '.join(changes)}")
     return lines
+
+
+def _changes(known: Sequence[Conditions], now: Conditions) -> tuple[str, ...]:
+    """How conditions differ from the first of each engine among the known ones; each change once.
+
+    Engines of one sweep share most of their packages, and the GPU.
+    """
+    first_of = {one.engine: one for one in reversed(known)}
+    return tuple(dict.fromkeys(change for one in first_of.values() for change in drift(one, now)))
 
 
 def drift(before: Conditions, now: Conditions) -> tuple[str, ...]:
     """What differs, each as 'torch 2.13.0 -> 2.14.1'.
 
-    Only what can change energy or texts is compared: DECIDING_PACKAGES and the GPU. () where
-    nothing differs.
+    Only what can change energy or texts is compared: DECIDING_PACKAGES and the GPU. Of two engines
+    only the packages that both need: each records its own. () where nothing differs.
     """
+    not_shared: set[str] = set()
+    if before.engine != now.engine:
+        not_shared = _packages_of(before.engine) ^ _packages_of(now.engine)
     pairs = {
-        name: (before.versions.get(name), now.versions.get(name)) for name in DECIDING_PACKAGES
+        name: (before.versions.get(name), now.versions.get(name))
+        for name in DECIDING_PACKAGES
+        if name not in not_shared
     }
     pairs["GPU"] = (before.gpu_name, now.gpu_name)
     return tuple(
@@ -75,6 +93,11 @@ def drift(before: Conditions, now: Conditions) -> tuple[str, ...]:
         for name, (old, new) in pairs.items()
         if old != new
     )
+
+
+def _packages_of(engine: str) -> set[str]:
+    """Packages that an engine records; none of one that this program doesn't have."""
+    return set(ENGINES[engine].packages) if engine in ENGINES else set()
 
 
 def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -138,12 +161,13 @@ class StartConditions:
 
     def __init__(
         self,
-        started_with: Mapping[str, Conditions] = MappingProxyType({}),
+        started_with: Mapping[str, Sequence[Conditions]] = MappingProxyType({}),
         model_sha256: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
         *,
         accept: bool = False,
     ) -> None:
-        self._started_with = dict(started_with)
+        self._started_with = {name: list(known) for name, known in started_with.items()}
+        """Machine -> the first conditions of each engine."""
         self._model_sha256 = dict(model_sha256)
         self.accept = accept
         """Go on under other conditions, and say so in the rows."""
@@ -151,7 +175,11 @@ class StartConditions:
     def changes(self, origin: Origin) -> tuple[str, ...]:
         """How a process differs from what the sweep started with on its machine."""
         now = _conditions_of(origin.environment, origin.columns)
-        return drift(self._started_with.setdefault(origin.columns.machine, now), now)
+        known = self._started_with.setdefault(origin.columns.machine, [])
+        changes = _changes(known, now)
+        if not changes and now.engine not in {one.engine for one in known}:
+            known.append(now)
+        return changes
 
     def other_weights(self, model: str, origin: Origin) -> list[str]:
         """Files of weights of a process that aren't those the sweep started with."""

@@ -48,7 +48,16 @@ class Pilot(Noun):
     energy_j_per_token: Amount | None
     energy_basis: EnergyBasis | None
     warm_up_s: Seconds
+    """From loading to the first window, with build_s."""
     warm_up_energy_j: Amount | None
+    """Of the discarded generations and of building."""
+    build_s: Seconds | None = None
+    """What making programs and memory for all lengths took of it; None: not recorded."""
+    build_energy_j: Amount | None = None
+    n_compiled: Count | None = None
+    """Programs that were compiled; None: the engine compiles nothing, or not recorded."""
+    n_from_disk: Count | None = None
+    """Programs that an earlier process had compiled."""
 
 
 class Environment(Noun):
@@ -68,6 +77,11 @@ class Environment(Noun):
     """Seconds that loading the model took in this process; not in this trial if it was loaded."""
     loaded_here: bool = False
     """Whether the model was loaded for this trial, the first of its process."""
+    protocol_s: Seconds | None = None
+    """What the protocol took before the trial, where its model was loaded for it.
+
+    Meters, idle power, warm-up, the first anchor and rest; neither libraries nor loading.
+    """
     weights_bytes: Whole | None = None
     model_sha256: dict[str, str] = {}
     """File of the model -> SHA-256, of all that loading reads; {}: not recorded, or no model."""

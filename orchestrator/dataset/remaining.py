@@ -63,9 +63,9 @@ def specs_of(plan: SweepPlan, records: Iterable[TrialRecord]) -> list[TrialSpec]
     if not plan.learns():
         return list(plan.specs())
     specs: list[TrialSpec] = []
-    for (model, use_case), of_setup in proposed_of(plan, records).items():
+    for setup, of_setup in proposed_of(plan, records).items():
         for index, spec in sorted(of_setup.items()):
-            specs += plan.repeats_of(model, use_case, index, spec.configuration)
+            specs += plan.repeats_of(setup, index, spec.configuration)
     return specs
 
 
@@ -122,20 +122,20 @@ def n_missing(plan: SweepPlan, finished: FinishedTrials) -> int:
     return max(0, plan.n_executions() - sum(len(executions) for _, executions in finished))
 
 
-def proposed_of(
-    plan: SweepPlan, records: Iterable[TrialRecord]
-) -> dict[tuple[str, str], dict[int, TrialSpec]]:
-    """What a sampler that learns has proposed: by (model, use case), then by index.
+def proposed_of(plan: SweepPlan, records: Iterable[TrialRecord]) -> dict[int, dict[int, TrialSpec]]:
+    """What a sampler that learns has proposed: by place of the setup, then by index.
 
     Told from the first trial of each configuration that a run of this sweep measured.
     """
-    wanted = {(setup.model, setup.use_case) for setup in plan.setups}
-    proposed: dict[tuple[str, str], dict[int, TrialSpec]] = {}
+    places = {setup.key(): place for place, setup in enumerate(plan.setups)}
+    proposed: dict[int, dict[int, TrialSpec]] = {}
     for record in records:
         spec = record.spec
-        pair = (spec.setup.model, spec.setup.use_case)
-        if spec.sweep_id == plan.id and pair in wanted:
-            proposed.setdefault(pair, {}).setdefault(spec.config_index, spec)
+        if spec.sweep_id != plan.id:
+            continue
+        place = places.get(spec.setup.key())
+        if place is not None:
+            proposed.setdefault(place, {}).setdefault(spec.config_index, spec)
     return proposed
 
 

@@ -293,6 +293,21 @@ class GenerationColumns(Noun):
         Count | None, Column("tokens generated, end of sequence included", "tokens", "failed")
     ]
     finish_reason: Annotated[str | None, Column("eos or length", null="failed")]
+    n_steps_beyond: Annotated[
+        Count,
+        Column(
+            "decoding steps launched before the end was known; their tokens are thrown away, and "
+            "their energy is in the window"
+        ),
+    ] = 0
+    cache_length: Annotated[
+        Count | None,
+        Column(
+            "places of the key-value cache that the last step read",
+            "tokens",
+            "failed, or the cache grows with the text",
+        ),
+    ] = None
     n_in_window: Annotated[
         Number,
         Column(

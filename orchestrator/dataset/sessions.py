@@ -29,6 +29,8 @@ class Session:
     gpu_name: str | None
     model: str
     quantization: str
+    setup: str
+    """How the model was run, as Variant.label says it."""
     started_at: datetime | None
     n_trials: int
     n_anchors: int
@@ -64,6 +66,8 @@ class _Trials:
 
     columns: TrialColumns
     """Of the first one."""
+    setup: str
+    """Its variant's label."""
     numbers: list[tuple[int, int]] = field(default_factory=list)
     """(position of the trial, its number in the session)."""
     anchors: list[Anchor] = field(default_factory=list)
@@ -86,7 +90,10 @@ class SessionTrials:
         columns = record.columns
         if columns.session_id is None or columns.gpu_uuid is None:
             return
-        of_session = self._by_session.setdefault(columns.session_id, _Trials(columns))
+        if columns.session_id not in self._by_session:
+            label = record.spec.setup.variant().label()
+            self._by_session[columns.session_id] = _Trials(columns, label)
+        of_session = self._by_session[columns.session_id]
         of_session.numbers.append((position, columns.session_trial or 0))
         of_session.anchors += record.anchors
         for baseline in record.environment.baselines:
@@ -129,6 +136,7 @@ def _session(trials: _Trials) -> Session:
         gpu_name=columns.gpu_name,
         model=columns.model,
         quantization=columns.quantization,
+        setup=trials.setup,
         started_at=columns.session_started_at,
         n_trials=len(trials.numbers),
         n_anchors=len(anchors_j),

@@ -5,6 +5,7 @@ It is written before the first trial runs.
 History of PLAN_VERSION
 1  first version
 2  trials have config_index for index; setups have engine_options for cpu_offload
+3  trials name their setup by its place, since there may be several of a model and use case
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from orchestrator.nouns import (
     Configuration,
     Count,
     FolderName,
+    LoadKey,
     MachineName,
     MomentText,
     Noun,
@@ -41,17 +43,17 @@ from orchestrator.nouns import (
 )
 from orchestrator.samplers.quality import DesignQuality
 
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 MOST_TRIALS = 200_000
-"""Over all models, use cases and repeats: planning them takes a minute and a gigabyte."""
+"""Over all setups and repeats: planning them takes a minute and a gigabyte."""
 
 
 class PlannedTrial(Noun):
     """One trial of a plan, without what the plan says once."""
 
     strategy: FolderName
-    model: FolderName
-    use_case: FolderName
+    setup: Count
+    """Its place in the plan's setups, from 0."""
     config_index: Count
     repeat: Number
 
@@ -65,7 +67,7 @@ class SweepPlan(Noun):
     strategy: FolderName
     seed: Whole
     samples: Number
-    """Configurations a model and use case: the design's, or the budget of one that learns."""
+    """Configurations a setup: the design's, or the budget of one that learns."""
     repeats: Number
     n_prompts: Number | None
     """The first so many prompts of each use case; None: all."""
@@ -80,7 +82,7 @@ class SweepPlan(Noun):
     """Label -> file -> SHA-256, as they were when the sweep was started; {}: not recorded."""
     use_cases: tuple[UseCase, ...]
     setups: tuple[Setup, ...] = Field(min_length=1)
-    """One a model and use case."""
+    """One a model, variant and use case."""
     points: tuple[Configuration, ...]
     """The design; empty for a sampler that learns, which is asked as the sweep goes."""
     anchor: Configuration | None
@@ -97,13 +99,15 @@ class SweepPlan(Noun):
         And a plan that is larger than any that this program makes.
         """
         use_cases = {use_case.name for use_case in self.use_cases}
-        pairs = {(setup.model, setup.use_case) for setup in self.setups}
-        for model, use_case in pairs:
-            if model not in self.models or use_case not in use_cases:
-                raise ValueError(f"setups: {model} on {use_case} is not planned")
+        for setup in self.setups:
+            if setup.model not in self.models or setup.use_case not in use_cases:
+                raise ValueError(f"setups: {setup.model} on {setup.use_case} is not planned")
+        # two alike would share their trials' folders
+        if len({setup.key() for setup in self.setups}) < len(self.setups):
+            raise ValueError("setups: two are the same")
         for number, trial in enumerate(self.trials):
-            if (trial.model, trial.use_case) not in pairs:
-                raise ValueError(f"trials.{number}: {trial.model} on {trial.use_case} has no setup")
+            if trial.setup >= len(self.setups):
+                raise ValueError(f"trials.{number}: there is no setup {trial.setup}")
             if trial.strategy == ANCHOR:
                 known = self.anchor is not None
             else:
@@ -121,9 +125,13 @@ class SweepPlan(Noun):
             Prompt(number=i, text=text) for i, text in enumerate(texts[: self.n_prompts], start=1)
         )
 
-    def setup(self, model: str, use_case: str) -> Setup:
-        """The setup of a model and use case."""
-        return {(setup.model, setup.use_case): setup for setup in self.setups}[model, use_case]
+    def load_keys(self) -> tuple[LoadKey, ...]:
+        """Each model in each variant, in the order of the setups."""
+        return tuple(dict.fromkeys(setup.load_key() for setup in self.setups))
+
+    def several_variants(self) -> bool:
+        """Whether models are run in several ways."""
+        return len({variant for _, variant in self.load_keys()}) > 1
 
     def spec(
         self, trial: PlannedTrial, order_index: int, configuration: Configuration | None = None
@@ -134,6 +142,7 @@ class SweepPlan(Noun):
         """
         if configuration is None:
             configuration = self._configuration(trial)
+        setup = self.setups[trial.setup]
         return TrialSpec(
             sweep_id=self.id,
             strategy=trial.strategy,
@@ -141,23 +150,23 @@ class SweepPlan(Noun):
             repeat=trial.repeat,
             order_index=order_index,
             configuration=configuration,
-            setup=self.setup(trial.model, trial.use_case),
-            prompts=self.prompts(trial.use_case),
-            model_ref=self.models[trial.model],
+            setup=setup,
+            prompts=self.prompts(setup.use_case),
+            model_ref=self.models[setup.model],
         )
 
     def repeats_of(
-        self, model: str, use_case: str, config_index: int, configuration: Configuration
+        self, setup: int, config_index: int, configuration: Configuration
     ) -> Iterator[TrialSpec]:
-        """The trials of a configuration that a sampler proposed, one a repeat.
+        """The trials of a configuration that a sampler proposed for a setup, one a repeat.
 
-        Their place in the order is unknown until they are handed out.
+        `setup`: its place in `setups`. Their place in the order is unknown until they are handed
+        out.
         """
         for repeat in range(1, self.repeats + 1):
             trial = PlannedTrial(
                 strategy=self.strategy,
-                model=model,
-                use_case=use_case,
+                setup=setup,
                 config_index=config_index,
                 repeat=repeat,
             )
@@ -202,7 +211,8 @@ class SweepPlan(Noun):
             a_repeat = sum(len(self.prompts(setup.use_case)) for setup in self.setups)
             executions = a_repeat * self.samples * self.repeats
         else:
-            executions = sum(len(self.prompts(trial.use_case)) for trial in self.trials)
+            n_prompts = [len(self.prompts(setup.use_case)) for setup in self.setups]
+            executions = sum(n_prompts[trial.setup] for trial in self.trials)
         return executions * len(self.kinds())
 
     def with_revisions(self, revisions: Mapping[str, str]) -> SweepPlan:

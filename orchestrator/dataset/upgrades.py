@@ -275,6 +275,17 @@ def _plan_1(plan: Json) -> Json:
     }
 
 
+def _plan_2(plan: Json) -> Json:
+    """A sweep's plan: its trials name their setup by its place."""
+    setups = list_in(plan, "setups")
+    places = {(setup["model"], setup["use_case"]): place for place, setup in enumerate(setups)}
+    trials = [
+        _without(trial, "model", "use_case") | {"setup": places[trial["model"], trial["use_case"]]}
+        for trial in list_in(plan, "trials")
+    ]
+    return plan | {"plan_version": 3, "trials": trials}
+
+
 def _table_1(frame: pd.DataFrame) -> pd.DataFrame:
     """executions.parquet: columns renamed, lists joined to texts, times parsed."""
     import pandas as pd
@@ -340,6 +351,6 @@ RUNNING_STEPS: dict[int, Callable[[Json, list[Json]], tuple[Json, list[Json]]]] 
     1: _running_1,
     2: _running_2,
 }
-PLAN_STEPS: dict[int, Callable[[Json], Json]] = {1: _plan_1}
+PLAN_STEPS: dict[int, Callable[[Json], Json]] = {1: _plan_1, 2: _plan_2}
 TABLE_STEPS: dict[int, Callable[[pd.DataFrame], pd.DataFrame]] = {1: _table_1, 2: _table_2}
 """Version -> the step to the next one."""

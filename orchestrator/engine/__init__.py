@@ -14,7 +14,16 @@ from pydantic import Field
 
 from orchestrator.gpu.access import GpuAccess, open_gpu, simulated_access
 from orchestrator.gpu.devices import visible_gpus
-from orchestrator.nouns import ERROR_KINDS, Amount, Column, Count, Effective, Noun, Setup
+from orchestrator.nouns import (
+    ERROR_KINDS,
+    QUANTIZATIONS,
+    Amount,
+    Column,
+    Count,
+    Effective,
+    Noun,
+    Setup,
+)
 
 
 class GenerationError(Exception):
@@ -52,6 +61,20 @@ class Generated:
     """eos or length."""
     ttft_s: float | None
     """Seconds until the first token; None where the engine can't tell."""
+    n_steps_beyond: int = 0
+    """Steps that were launched before the end was known, and made tokens that nobody sees."""
+    cache_length: int | None = None
+    """Places of the key-value cache that the last step saw; None: it grows with the text."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """What was made before the first window."""
+
+    n_compiled: int | None = None
+    """Programs that were compiled; None: the engine compiles nothing."""
+    n_from_disk: int | None = None
+    """Programs that an earlier process had compiled."""
 
 
 SIMULATED_DEVICE = "simulated"
@@ -79,7 +102,21 @@ class EngineColumns(Noun):
     device: Annotated[str, Column("cuda, cpu, simulated or none (no model)")]
     chat_template: Annotated[bool, Column("whether the model's chat template was applied")] = False
     attention: Annotated[str, Column("implementation of attention")] = "none"
-    cache: Annotated[str, Column("kind of key-value cache")] = "none"
+    cache: Annotated[str, Column("kind of key-value cache: dynamic, static or none")] = "none"
+    kernels: Annotated[
+        str | None,
+        Column(
+            "whose kernels multiply the quantized matrices, and how they were changed for it",
+            null="no model, or not recorded",
+        ),
+    ] = None
+    decoding: Annotated[
+        str | None,
+        Column(
+            "how a token is made: eager, compiled, or compiled and captured as a CUDA graph",
+            null="no model, or not recorded",
+        ),
+    ] = None
     offload_fraction: Annotated[
         Amount,
         Column("share of the weights' bytes outside the GPU (--cpu-offload); not quantized", "1"),
@@ -110,7 +147,7 @@ class Engine(Protocol):
     gpu: GpuAccess | None
     """How to ask the GPU that it runs on; None: it runs on the CPU."""
 
-    def build_shapes(self, longest: int) -> None:
+    def build_shapes(self, longest: int) -> Built:
         """Build what each length needs once a process, up to so many tokens in all.
 
         Called before the first window, so that no window pays for it.
@@ -214,6 +251,10 @@ class EngineKind:
 
     What is not at its default stands in `Setup.engine_options`.
     """
+    quantizations: tuple[str, ...] = tuple(QUANTIZATIONS)
+    """Names of the quantizations that it runs."""
+    batches: bool = False
+    """Whether it can generate several prompts at once."""
 
     def given_options(self, **options: Any) -> dict[str, Any]:
         """The options that are not at their default. Raises pydantic's ValidationError."""
@@ -225,6 +266,13 @@ def _transformers(
 ) -> Engine:
     """The engine with a real model; importing it here keeps torch out of every other command."""
     from orchestrator.engine.hf import load
+
+    return load(setup, model_ref, threads, gpu)
+
+
+def _compiled(setup: Setup, model_ref: str, threads: int | None, gpu: GpuAccess | None) -> Engine:
+    """The engine with a compiled step."""
+    from orchestrator.engine.compiled import load
 
     return load(setup, model_ref, threads, gpu)
 
@@ -271,6 +319,14 @@ ENGINES: dict[str, EngineKind] = {
         needs_weights=True,
         packages=("torch", "transformers", "bitsandbytes", "accelerate"),
         options=TransformersOptions,
+    ),
+    "compiled": EngineKind(
+        "a model by transformers, its decoding step compiled and captured",
+        load=_compiled,
+        gpu=_visible_gpu,
+        open_context=_open_cuda,
+        needs_weights=True,
+        packages=("torch", "transformers", "bitsandbytes", "accelerate"),
     ),
     "simulated": EngineKind(
         "no model at all: words drawn at random, to try things out",

@@ -13,12 +13,13 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
 from orchestrator.engine import (
     ENGINES,
+    Built,
     Encoded,
     EngineColumns,
     EngineInfo,
@@ -52,6 +53,10 @@ SCARCE_BYTES = 128 * 2**20
 """A GPU with less free memory than this counts as full."""
 BFLOAT16_CAPABILITY = 8
 """GPUs from this compute capability on have bfloat16 in hardware."""
+BY_BITSANDBYTES_4BIT = ("nf4", "fp4")
+"""Quantizations of 4 bit by bitsandbytes."""
+INT4 = "int4"
+"""The one of torch itself (int4.py)."""
 QUANTIZATION_FIELDS = (
     "load_in_4bit",
     "load_in_8bit",
@@ -87,6 +92,20 @@ def open_context() -> None:
 def load(
     setup: Setup, model_ref: str, threads: int | None, gpu: GpuAccess | None = None
 ) -> HfEngine:
+    """The engine of a model; see load_as."""
+    return load_as(HfEngine, setup, model_ref, threads, gpu)
+
+
+AnEngine = TypeVar("AnEngine", bound="HfEngine")
+
+
+def load_as(
+    kind: type[AnEngine],
+    setup: Setup,
+    model_ref: str,
+    threads: int | None,
+    gpu: GpuAccess | None = None,
+) -> AnEngine:
     """Find the weights of a model, load and quantize them; `gpu`: as HfEngine takes it.
 
     Raises ModelUnavailableError, in one sentence, where they can't be loaded or where they aren't
@@ -102,7 +121,7 @@ def load(
             f"{model_ref}: this machine has {weights.revision}, but the sweep was planned with "
             f"{setup.revision}; stage the same weights here with `orchestrator models stage`"
         )
-    return HfEngine(setup, weights, threads, gpu)
+    return kind(setup, weights, threads, gpu)
 
 
 @dataclass(frozen=True)
@@ -139,6 +158,7 @@ class HfEngine:
         self._cuda = torch.cuda.is_available()
         self._device = "cuda:0" if self._cuda else "cpu"
         self._cache_bytes_per_token: int | None = None
+        self._group: int | None = None
         self.gpu: GpuAccess | None = None
         if self._cuda:
             # cuDNN's attention builds a plan for each length that is new to the process, inside
@@ -154,7 +174,7 @@ class HfEngine:
         self._template = setup.chat_template == "auto" and bool(self.tokenizer.chat_template)
         self._special = _special_tokens(self.model, self.tokenizer)
         self._forget_generation_config()
-        self.info = self._describe(weights, dtype, load_s)
+        self.info = self._describe(setup, weights, dtype, load_s)
 
     def _load(self, setup: Setup, weights: Weights, dtype: Any) -> None:
         """Load tokenizer and model, and run one token through the model.
@@ -191,8 +211,8 @@ class HfEngine:
 
     def _load_model(self, setup: Setup, folder: Path, dtype: Any) -> Any:
         """The model on its device, quantized as requested. Raises the libraries' own errors."""
-        from transformers import AutoModelForCausalLM
-
+        if setup.quantization.name == INT4:
+            return self._load_int4(setup, folder, dtype)
         gpu_bytes = self._torch.cuda.mem_get_info()[0] if self._cuda else None
         device_map = device_map_of(setup, folder, dtype, gpu_bytes)
         offloads = HOST in device_map.values()
@@ -201,18 +221,20 @@ class HfEngine:
         # Weights that are quantized already bring their own configuration with them.
         if not quantized_as_requested(folder, config, offloads=offloads):
             options["quantization_config"] = config
-        model, report = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            device_map=device_map or None,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-            **options,
-        )
-        _check_complete(report)
-        return model.eval()
+        return _from_pretrained(folder, dtype, device_map=device_map or None, **options)
+
+    def _load_int4(self, setup: Setup, folder: Path, dtype: Any) -> Any:
+        """The model with int4 weights on its device. Raises ValueError where that can't be."""
+        from orchestrator.engine.int4 import quantize
+
+        if options_of(setup).offloads:
+            raise ValueError("int4 weights can't be kept in the host's memory; use nf4")
+        if self._cuda and dtype != self._torch.bfloat16:
+            raise ValueError("int4 computes in bfloat16 on a GPU; leave out --dtype, or use nf4")
+        quantized_as_requested(folder, None)
+        model = _from_pretrained(folder, dtype)
+        self._group = quantize(model, self._device)
+        return model
 
     def _forget_generation_config(self) -> None:
         """Replace the model's own generation_config by one that has nothing but token ids.
@@ -227,7 +249,7 @@ class HfEngine:
             pad_token_id=self._special.pad,
         )
 
-    def _describe(self, weights: Weights, dtype: Any, load_s: float) -> EngineInfo:
+    def _describe(self, setup: Setup, weights: Weights, dtype: Any, load_s: float) -> EngineInfo:
         """What was loaded, and on what."""
         torch = self._torch
         config = self.model.config
@@ -248,6 +270,8 @@ class HfEngine:
                 chat_template=self._template,
                 attention=attention,
                 cache="dynamic",
+                kernels=kernels_of(setup.quantization, self._group),
+                decoding="eager",
                 offload_fraction=fraction,
                 threads=threads,
                 gpu_uuid=gpu_uuid,
@@ -272,13 +296,13 @@ class HfEngine:
         with torch.inference_mode():
             self.model(input_ids=token, use_cache=False)
 
-    def build_shapes(self, longest: int) -> None:
+    def build_shapes(self, longest: int) -> Built:
         """Let a text of the longest length take its memory from the device once.
 
         torch keeps it for later ones. Where there is too little, the texts' own rows will say so.
         """
         if not self._cuda or longest <= LAST_TOKENS:
-            return
+            return Built()
         ids = self._torch.zeros((1, longest - LAST_TOKENS), dtype=self._torch.long)
         greedy = Effective(
             max_length=longest,
@@ -292,6 +316,7 @@ class HfEngine:
         encoded = Encoded(longest - LAST_TOKENS, ids.to(self._device))
         with contextlib.suppress(GenerationError):
             self.generate(encoded, greedy, 0, fixed_length=True)
+        return Built()
 
     def encode(self, prompt: str) -> Encoded:
         """The prompt's token ids, on the device.
@@ -524,6 +549,15 @@ def as_it_runs(model: Any, dtype: Any) -> tuple[str, bool | None]:
     return str(dtype).removeprefix("torch."), None
 
 
+def kernels_of(quantization: Quantization, group: int | None) -> str:
+    """Whose kernels multiply the matrices; `group`: weights that share a scale of int4."""
+    if quantization.name == INT4:
+        return f"torch int4pack, groups of {group}"
+    if quantization.bits is None:
+        return "torch"
+    return "bitsandbytes"
+
+
 def dtype_of(requested: str, torch: Any) -> Any:
     """The requested type or, for "auto", the best one that the device has in hardware.
 
@@ -568,7 +602,7 @@ def bitsandbytes_config(quantization: Quantization, dtype: Any, *, offloads: boo
     """
     from transformers import BitsAndBytesConfig
 
-    if quantization.bits == 4:  # noqa: PLR2004
+    if quantization.name in BY_BITSANDBYTES_4BIT:
         return BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type=quantization.quant_type,
@@ -576,7 +610,7 @@ def bitsandbytes_config(quantization: Quantization, dtype: Any, *, offloads: boo
             bnb_4bit_compute_dtype=dtype,
             llm_int8_enable_fp32_cpu_offload=offloads,
         )
-    if quantization.bits == 8:  # noqa: PLR2004
+    if quantization.name == "int8":
         return BitsAndBytesConfig(
             load_in_8bit=True,
             llm_int8_threshold=quantization.int8_threshold,
@@ -607,6 +641,23 @@ def quantized_as_requested(folder: Path, requested: Any, *, offloads: bool = Fal
         )
         raise ValueError(msg)
     return True
+
+
+def _from_pretrained(folder: Path, dtype: Any, **options: Any) -> Any:
+    """A model of a folder, from which no code is run. Raises the libraries' errors."""
+    from transformers import AutoModelForCausalLM
+
+    model, report = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=dtype,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        output_loading_info=True,
+        **options,
+    )
+    _check_complete(report)
+    return model.eval()
 
 
 def _check_complete(report: dict[str, Any]) -> None:

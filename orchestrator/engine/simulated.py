@@ -15,6 +15,7 @@ import time
 from orchestrator import __version__
 from orchestrator.engine import (
     SIMULATED_DEVICE,
+    Built,
     Encoded,
     EngineColumns,
     EngineInfo,
@@ -86,9 +87,10 @@ class SimulatedEngine:
             versions={"simulated": __version__},
         )
 
-    def build_shapes(self, longest: int) -> None:
+    def build_shapes(self, longest: int) -> Built:
         """Build what the device needs for each length."""
         self.device.build(range(1, longest + 1))
+        return Built()
 
     def encode(self, prompt: str) -> Encoded:
         """One token a word."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from orchestrator.engine import EngineColumns, EngineInfo, GenerationError
+from orchestrator.engine import Built, EngineColumns, EngineInfo, GenerationError
 from orchestrator.gpu.access import GpuAccess
 from orchestrator.nouns import Setup
 
@@ -36,8 +36,9 @@ class TooLargeEngine:
         """Raise the GenerationError that says why the model couldn't be loaded."""
         raise GenerationError("oom", self._reason)
 
-    def build_shapes(self, longest: int) -> None:
+    def build_shapes(self, _longest: int) -> Built:
         """Do nothing: there is no model."""
+        return Built()
 
     def synchronize(self) -> None:
         """Do nothing: no device is in use."""

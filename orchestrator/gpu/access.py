@@ -6,11 +6,13 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import UserError
 from orchestrator.gpu.devices import Gpu, described, index_of, library
-from orchestrator.gpu.simulated import SimulatedGpu, SimulatedNvml
+
+if TYPE_CHECKING:
+    from orchestrator.gpu.simulated import SimulatedGpu
 
 MIG_ENABLED = 1
 """NVML_DEVICE_MIG_ENABLE."""
@@ -116,5 +118,7 @@ def open_gpu(uuid: str) -> GpuAccess:
 
 def simulated_access(device: SimulatedGpu) -> GpuAccess:
     """A GPU that isn't there."""
+    from orchestrator.gpu.simulated import SimulatedNvml
+
     nvml = SimulatedNvml(device)
     return GpuAccess(described(nvml, 0), nvml, device, device.clock, device)

@@ -23,7 +23,17 @@ from orchestrator.nouns.column import Column, columns_of, derived_values
 from orchestrator.nouns.effective import GREEDY_BELOW_TEMPERATURE, Effective, effective_of
 from orchestrator.nouns.machine import MACHINE_NAME, Listening, Machine, MachineName, Profile
 from orchestrator.nouns.outcome import ERROR_KINDS, STATUSES
-from orchestrator.nouns.setup import QUANTIZATIONS, Quantization, Setup
+from orchestrator.nouns.setup import (
+    DTYPES,
+    MOST_IN_A_BATCH,
+    QUANTIZATIONS,
+    LoadKey,
+    Quantization,
+    Setup,
+    SetupEntry,
+    SetupKey,
+    Variant,
+)
 from orchestrator.nouns.slurm_settings import ModuleName, NodePath, Slurm, SlurmName
 from orchestrator.nouns.space import (
     DOMAIN,
@@ -55,13 +65,16 @@ __all__ = [
     "Column",
     "Configuration",
     "DOMAIN",
+    "DTYPES",
     "ERROR_KINDS",
     "Effective",
     "GREEDY_BELOW_TEMPERATURE",
     "KINDS",
     "LONGEST_PROMPT",
     "Listening",
+    "LoadKey",
     "MACHINE_NAME",
+    "MOST_IN_A_BATCH",
     "MachineName",
     "SOUND",
     "Machine",
@@ -77,12 +90,15 @@ __all__ = [
     "Quantization",
     "STATUSES",
     "Setup",
+    "SetupEntry",
+    "SetupKey",
     "Slurm",
     "SlurmName",
     "Space",
     "TrialKey",
     "TrialSpec",
     "UseCase",
+    "Variant",
     "columns_of",
     "derived_values",
     "digest",

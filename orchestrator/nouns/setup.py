@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from orchestrator.nouns.base import Noun
 from orchestrator.nouns.bounds import Count, Fact, FolderName, Number, Real, Whole
 
 
 class Quantization(Noun):
-    """The whole bitsandbytes record; two records that differ anywhere never share a config hash."""
+    """How weights are quantized; two records that differ anywhere never share a config hash."""
 
     name: str
     bits: Count | None
@@ -23,9 +23,57 @@ class Quantization(Noun):
 QUANTIZATIONS = {
     "nf4": Quantization(name="nf4", bits=4, quant_type="nf4", double_quant=True),
     "fp4": Quantization(name="fp4", bits=4, quant_type="fp4", double_quant=False),
+    "int4": Quantization(name="int4", bits=4, quant_type="int4"),
     "int8": Quantization(name="int8", bits=8, int8_threshold=6.0),
     "none": Quantization(name="none", bits=None),
 }
+
+
+Dtype = Literal["auto", "float32", "float16", "bfloat16"]
+DTYPES: tuple[str, ...] = get_args(Dtype)
+"""Compute types that can be requested; auto: by the device."""
+MOST_IN_A_BATCH = 4096
+"""Prompts at once: more fit in no GPU's memory."""
+
+
+class Variant(Noun):
+    """How a model is run: the part of a setup that one sweep may cross.
+
+    Everything else of a setup is the same in all of a sweep's variants, and so are configurations,
+    prompts and seeds.
+    """
+
+    quantization: Quantization
+    engine: str
+    compute_dtype: str = "auto"
+    batch_size: Number = 1
+
+    def label(self) -> str:
+        """'nf4, transformers', and what is not at its default, for a person."""
+        parts = [self.quantization.name, self.engine]
+        if self.compute_dtype != "auto":
+            parts.append(self.compute_dtype)
+        if self.batch_size > 1:
+            parts.append(f"batch {self.batch_size}")
+        return ", ".join(parts)
+
+
+class SetupEntry(Noun):
+    """An entry of `setups:` in a space's file: one variant. None: the flag or the default says it.
+
+    Its keys are named as the flags.
+    """
+
+    quantization: str | None = None
+    engine: str | None = None
+    dtype: Dtype | None = None
+    batch_size: int | None = Field(default=None, ge=1, le=MOST_IN_A_BATCH)
+
+
+LoadKey = tuple[str, Variant]
+"""(model, variant): what a worker loads. All use cases of a sweep share it."""
+SetupKey = tuple[str, Variant, str]
+"""(model, variant, use case): what tells the setups of one sweep apart."""
 
 
 class Setup(Noun):
@@ -62,6 +110,23 @@ class Setup(Noun):
         if shared:
             raise ValueError(f"engine_options: {shared[0]} is the name of a field")
         return self
+
+    def variant(self) -> Variant:
+        """How its model is run."""
+        return Variant(
+            quantization=self.quantization,
+            engine=self.engine,
+            compute_dtype=self.compute_dtype,
+            batch_size=self.batch_size,
+        )
+
+    def load_key(self) -> LoadKey:
+        """What a worker loads for it, as far as the setups of one sweep differ."""
+        return self.model, self.variant()
+
+    def key(self) -> SetupKey:
+        """What tells it from the other setups of its sweep, whatever the weights' revision."""
+        return self.model, self.variant(), self.use_case
 
     def hashed(self) -> dict[str, Any]:
         """What enters hashes: all fields, and the engine's options beside them.

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from orchestrator.nouns.base import Noun
 from orchestrator.nouns.bounds import Count, FolderName, Real
+from orchestrator.nouns.setup import SetupEntry
 
 PARAMETERS = ("max_length", "top_p", "top_k", "temperature")
 """The four swept hyperparameters, in the order of the report; the axes of every design."""
@@ -109,13 +110,20 @@ class Space(Noun):
     sampler: FolderName
     options: dict[str, Any] = {}
     parameters: Parameters
+    setups: tuple[SetupEntry, ...] = Field(default=(), exclude=True)
+    """How the models are run, an entry a variant; (): the flags say it.
+
+    Never written with the space: a plan holds its setups in full.
+    """
 
     def narrowed(self, ranges: dict[str, tuple[float, float]]) -> Space:
         """The space with some ranges replaced. Raises pydantic's ValidationError for bad ones."""
         axes = {name: self.parameters[name].model_dump() for name in PARAMETERS}
         for name, (low, high) in ranges.items():
             axes[name] |= {"low": low, "high": high}
-        return Space.model_validate({**self.model_dump(), "parameters": axes})
+        return Space.model_validate(
+            {**self.model_dump(), "parameters": axes, "setups": self.setups}
+        )
 
 
 class Configuration(Noun):

@@ -9,6 +9,7 @@ from orchestrator.dataset.dictionary import data_dictionary
 from orchestrator.dataset.gross_energy import COVERAGE, NO_ERROR
 from orchestrator.dataset.markdown import markdown_table, markdown_text
 from orchestrator.publish.card_figures import GROUP, TABLES, Content, Group
+from orchestrator.publish.conclusions import Conclusions
 from orchestrator.publish.publication import Publication
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -21,10 +22,15 @@ TRUST = {
     "none": "not measured",
 }
 """How far an energy can be trusted, by its basis."""
+READING = (
+    "`orchestrator report` says the same, with charts. Intervals of effects are 95 % intervals. "
+    "Answers are the executions that ended with a text, usable or not, and whose measurement is "
+    "not in doubt."
+)
 METERS_HEAD = ("machine", "GPU", "energy basis", "CPU method", "executions", "trust")
 
 
-def card(publication: Publication, content: Content) -> str:
+def card(publication: Publication, content: Content, conclusions: Conclusions) -> str:
     """The whole file: front matter in YAML, then the text in Markdown."""
     return f"""---
 {_front_matter(publication, content)}
@@ -36,7 +42,10 @@ hyperparameters `max_length`, `top_p`, `top_k` and `temperature`: {content.execu
 the generated texts. Measured with llm-energy-orchestrator {__version__}; the newest measurement
 is from {content.date}.
 
-{_synthetic(content)}## Use it
+## What the data say
+{_conclusions(conclusions)}
+
+## Use it
 ```python
 from datasets import load_dataset
 
@@ -195,14 +204,21 @@ def _gaps(content: Content) -> str:
     return f"; {missing} of them were not measured and are in no sum"
 
 
-def _synthetic(content: Content) -> str:
-    """A warning about synthetic rows; "" where there are none."""
-    if not content.synthetic:
-        return ""
-    return (
-        f"**{content.synthetic} executions are synthetic** (random weights or no model "
-        "at all): their texts mean nothing.\n\n"
-    )
+def _conclusions(conclusions: Conclusions) -> str:
+    """What to know before any number, then the findings, as lists."""
+    if not conclusions.findings:
+        conclusions = Conclusions(
+            conclusions.warnings,
+            [("Nothing", ["This program has measured no answer in this data set."])],
+        )
+    parts = list(conclusions.findings)
+    if conclusions.warnings:
+        parts.insert(0, ("Before any number", conclusions.warnings))
+    lists = []
+    for heading, sentences in parts:
+        lines = [f"- {markdown_text(sentence)}" for sentence in sentences]
+        lists.append("\n".join([f"**{heading}**", *lines]))
+    return "\n\n".join([*lists, READING])
 
 
 def _imported(content: Content) -> str:

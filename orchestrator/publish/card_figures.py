@@ -73,8 +73,6 @@ class Content:
     languages: set[str] = field(default_factory=set)
     """Languages of the use cases."""
     trials: int = 0
-    synthetic: int = 0
-    """Executions with random weights or no model at all: their texts mean nothing."""
     imported: int = 0
     """Measurements that were made without this program."""
     date: str = ""
@@ -126,7 +124,6 @@ def _add_row(content: Content, row: dict[str, Any]) -> None:
     )
     content.meters[row["machine"], gpu, basis, method] += 1
     content.flags.update(row["warning_flags"])
-    content.synthetic += row["synthetic"]
 
 
 def _add_record(content: Content, record: TrialRecord) -> None:

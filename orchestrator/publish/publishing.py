@@ -18,6 +18,7 @@ from orchestrator.errors import UserError
 from orchestrator.outside_files import read_bytes
 from orchestrator.publish.card import card
 from orchestrator.publish.card_figures import Content, content_of
+from orchestrator.publish.conclusions import Conclusions
 from orchestrator.publish.croissant import croissant
 from orchestrator.publish.publication import Publication
 
@@ -26,11 +27,17 @@ PLACEHOLDER = "Data sets go here "
 
 
 def publish(
-    paths: DataSetPaths, trials: Trials, publication: Publication, *, check: bool = False
+    paths: DataSetPaths,
+    trials: Trials,
+    publication: Publication,
+    conclusions: Conclusions,
+    *,
+    check: bool = False,
 ) -> list[Path]:
     """Write the files and return their paths; with `check` write nothing.
 
-    `trials`: those of the data set, in which `validate` has found no error. Raises UserError where
+    `trials`: those of the data set, in which `validate` has found no error. `conclusions`: what the
+    report concludes from them. Raises UserError where
     there are no measurements or a person has edited one of the files, and OSError where a file
     can't be written.
     """
@@ -38,7 +45,7 @@ def publish(
     if not content.executions and not content.imported:
         raise UserError(f"--out {paths.root}: holds no measurements; run `orchestrator tune` first")
     files = {
-        paths.readme: card(publication, content),
+        paths.readme: card(publication, content, conclusions),
         paths.croissant: croissant(paths, publication, content),
         paths.citation: citation(publication, content),
         paths.licence: licence(publication, content),

@@ -27,7 +27,8 @@ def side_by_side(data: Data) -> Drawing | None:
     def x(name: str) -> alt.X:
         return x_of(name, ENERGY_AXIS, values)
 
-    base = alt.Chart(height=alt.Step(20)).encode(
+    # no Step: Vega-Lite warns of one beside a width that is to be fitted
+    base = alt.Chart(height=20 * int(boxes["group"].nunique())).encode(
         y=alt.Y("group:N", title=None),
         tooltip=tips(
             {"median": "median J/token", "q1": "middle half from", "q3": "to", "n": "answers"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import altair as alt
@@ -21,7 +21,16 @@ TITLES = {
 ENERGY_AXIS = "energy (J/token)"
 FIGURE = ",.3~r"
 """How a number is shown on hover: three significant digits."""
-GROUP = "machine / model / quantization"
+GROUP = "machine / model / setup"
+MOST_TICKS = 8
+RATIO_TICKS = (
+    tuple(1 + n / 50 for n in range(-10, 11)),
+    tuple(1 + n / 10 for n in range(-5, 11)),
+    (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10),
+    tuple(digit * 10.0**power for power in range(-3, 4) for digit in (1, 2, 5)),
+    tuple(10.0**power for power in range(-21, 22)),
+)
+"""Ratios that an axis may name, the finest first."""
 
 
 def x_of(name: str, title: str, values: pd.Series) -> alt.X:
@@ -43,6 +52,28 @@ def axis_of(title: str, values: pd.Series) -> dict[str, Any]:
             "scale": alt.Scale(type="log", nice=False, padding=8),
         }
     return {"title": title, "scale": alt.Scale(zero=False, nice=False, padding=8)}
+
+
+def ratio_axis(title: str, ratios: Sequence[float]) -> dict[str, Any]:
+    """Title, scale and ticks of a logarithmic axis of ratios, on which × 1 is always seen."""
+    low, high = min(*ratios, 0.95), max(*ratios, 1.05)
+    return {
+        "title": title,
+        "scale": alt.Scale(type="log", domain=[low, high], nice=False, padding=12),
+        "axis": alt.Axis(
+            values=ratio_ticks(low, high), labelExpr="'× ' + format(datum.value, '~g')"
+        ),
+    }
+
+
+def ratio_ticks(low: float, high: float) -> list[float]:
+    """Ratios within bounds, at most MOST_TICKS, as fine as that allows."""
+    for ticks in RATIO_TICKS:
+        inside = [tick for tick in ticks if low <= tick <= high]
+        reaches = ticks[0] <= low and high <= ticks[-1]
+        if reaches and len(inside) <= MOST_TICKS:
+            break
+    return inside
 
 
 def tips(numbers: Mapping[str, str], **texts: str) -> list[alt.Tooltip]:

@@ -10,11 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.report.box_chart import side_by_side
+from orchestrator.report.compare import Comparison
 from orchestrator.report.drawing import Drawing
 from orchestrator.report.execution_frame import Data
+from orchestrator.report.forest_chart import pair_names, ratios_chart
 from orchestrator.report.interval_charts import effects_chart, usable_by_temperature
 from orchestrator.report.parallel import parallel
-from orchestrator.report.scatter_charts import coverage, energy_and_quality, energy_by_length
+from orchestrator.report.scatter_charts import (
+    coverage,
+    energy_and_quality,
+    energy_by_length,
+    pairs_chart,
+)
 
 
 @dataclass(frozen=True)
@@ -40,3 +47,30 @@ CHARTS: dict[str, Chart] = {
     "coverage": Chart("Coverage of the design", coverage),
 }
 """Name of a chart (for `orchestrator plot`) -> its title and function, in the report's order."""
+
+
+def _pairs(comparison: Comparison) -> Drawing | None:
+    """J/token of each configuration in A and in B, of all matches with the same meter."""
+    names = pair_names(comparison.matches)
+    pairs = {
+        name: match.pairs
+        for name, match in zip(names, comparison.matches, strict=True)
+        if match.same_meter
+    }
+    return pairs_chart(pairs)
+
+
+@dataclass(frozen=True)
+class ComparisonChart:
+    """One row of COMPARISON_CHARTS."""
+
+    title: str
+    draw: Callable[[Comparison], Drawing | None]
+    """The chart; None: there is nothing to draw."""
+
+
+COMPARISON_CHARTS: dict[str, ComparisonChart] = {
+    "ratios": ComparisonChart("What both measured", ratios_chart),
+    "pairs": ComparisonChart("Configuration by configuration", _pairs),
+}
+"""The same for the charts of two data sets."""

@@ -1,10 +1,10 @@
 """Compare two data sets, A and B: how each was measured, and how they differ where they overlap.
 
-Groups (machine, model, quantization) of the same model and quantization are compared with each
-other, on the same machine where both have it; the others only on request, or where nothing else
-can be compared. What both measured is compared pair by pair (pairs.py). Groups that have no pair
-are compared by the model of the effects, with its assumptions (`adjusted`). Energies that were
-measured by different meters give no ratio.
+Groups (machine, model, setup) of the same model, quantization, engine and batch size are compared
+with each other, on the same machine where both have it; the others only on request, or where
+nothing else can be compared. What both measured is compared pair by pair (pairs.py). Groups that
+have no pair are compared by the model of the effects, with its assumptions (`adjusted`). Energies
+that were measured by different meters give no ratio.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.dataset.energy import TOTAL_ENERGY
 from orchestrator.dataset.gross_energy import gross_energy
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.nouns import PARAMETERS
 from orchestrator.report.circumstances import days, package_versions, values
-from orchestrator.report.configuration_means import configuration_means
+from orchestrator.report.configuration_means import HOW_MEASURED, configuration_means
 from orchestrator.report.effects import LEAST_POINTS as LEAST_OF_MODEL
-from orchestrator.report.effects import Axis, Model, axis
+from orchestrator.report.effects import Model, axis
 from orchestrator.report.execution_frame import Data, energy_rows
 from orchestrator.report.page_content import Table, warnings
 from orchestrator.report.pairs import (
+    FEW_SESSIONS,
     LEAST_POINTS,
     LEAST_SESSIONS,
     OF_A_METER,
@@ -44,27 +45,10 @@ from orchestrator.units import plural
 if TYPE_CHECKING:
     import pandas as pd
 
-SETUP = (
-    "machine",
-    "gpu_name",
-    "model",
-    "model_revision",
-    "quantization",
-    "engine",
-    "compute_dtype",
-    "attention",
-    "cache",
-    "chat_template",
-    "length_mode",
-    "offload_fraction",
-    "scope",
-    "energy_basis",
-    "cpu_method",
-    "country_iso_code",
-    "strategy",
-    "use_case",
-)
+SETUP = (*HOW_MEASURED, "country_iso_code", "strategy", "use_case")
 """Columns that tell how a data set was measured."""
+OF_LIKE_GROUPS = ("model", "quantization", "engine", "batch_size")
+"""Columns that are equal in two groups that are compared without being asked for."""
 UNKNOWN_CELL = "n/a"
 MEASUREMENT = ["host", "started_at", "use_case", "prompt_sha256", "counted_energy_j"]
 """Columns in which only one and the same measurement is equal in two data sets."""
@@ -95,6 +79,19 @@ class Match:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """One thing that is told of how a data set was measured."""
+
+    value: object
+    """What is compared; false where it is unknown."""
+    text: str
+    """As it is shown."""
+
+
+ABSENT = Cell(None, "none")
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Two data sets and all their matches that can be compared."""
 
@@ -104,13 +101,13 @@ class Comparison:
     n_same: int = 0
     """Executions that are in both: one measurement, not two. They are in no match."""
     n_not_compared: int = 0
-    """Pairs of groups of unlike model or quantization, which `all_pairs` adds."""
+    """Pairs of groups of unlike model or setup, which `all_pairs` adds."""
 
 
 def compare(a: Data, b: Data, *, all_pairs: bool = False) -> Comparison:
     """Match the groups of two data sets and compute their changes.
 
-    `all_pairs`: also groups of unlike models or quantizations.
+    `all_pairs`: also groups of unlike models or setups.
     """
     known = [one.answers[MEASUREMENT].dropna(subset=["started_at"]) for one in (a, b)]
     same = known[0].merge(known[1], on=MEASUREMENT)
@@ -118,7 +115,7 @@ def compare(a: Data, b: Data, *, all_pairs: bool = False) -> Comparison:
     alike, unlike = _groups_to_compare(a.answers, b.answers)
     if not alike or all_pairs:
         alike, unlike = [*alike, *unlike], []
-    matches = [_match(a, b, *groups) for groups in alike]
+    matches = [matched(a, b, *groups) for groups in alike]
     kept = tuple(match for match in matches if match is not None)
     return Comparison(a, b, kept, n_same=len(same.drop_duplicates()), n_not_compared=len(unlike))
 
@@ -135,17 +132,17 @@ def _without(data: Data, same: pd.DataFrame) -> Data:
 def _groups_to_compare(
     a: pd.DataFrame, b: pd.DataFrame
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Pairs of groups of one model and quantization, and all others.
+    """Pairs of groups of one model and setup, and all others.
 
     Where both data sets have such a group on one machine, only that pair is of the first kind.
     """
-    columns = ["group", "machine", "model", "quantization"]
+    columns = ["group", "machine", *OF_LIKE_GROUPS]
     groups_a, groups_b = (frame[columns].drop_duplicates().to_dict("records") for frame in (a, b))
     names_a, names_b = ({one["group"] for one in groups} for groups in (groups_a, groups_b))
     alike, unlike = [], []
     for one, other in product(groups_a, groups_b):
         pair = (str(one["group"]), str(other["group"]))
-        is_like = all(one[name] == other[name] for name in ("model", "quantization"))
+        is_like = all(one[name] == other[name] for name in OF_LIKE_GROUPS)
         has_its_own = pair[0] in names_b or pair[1] in names_a
         if is_like and (pair[0] == pair[1] or not has_its_own):
             alike.append(pair)
@@ -154,7 +151,7 @@ def _groups_to_compare(
     return sorted(alike), sorted(unlike)
 
 
-def _match(a: Data, b: Data, group_a: str, group_b: str) -> Match | None:
+def matched(a: Data, b: Data, group_a: str, group_b: str) -> Match | None:
     """Compare a group of one data set with a group of the other; None where nothing is known."""
     answers_a = a.answers[a.answers["group"] == group_a]
     answers_b = b.answers[b.answers["group"] == group_b]
@@ -183,45 +180,57 @@ def adjusted(
 ) -> dict[str, Change]:
     """Ratios B/A of columns of RATIOS between answers that share prompts, not configurations.
 
-    The model of effects.py, with one more column that says whose a configuration is. It assumes
-    that each hyperparameter does the same in both. Empty where too few configurations are there.
+    The model of effects.py, in which each session has a level of its own. It assumes that each
+    hyperparameter does the same in both. Empty where too few configurations are there.
     """
     import numpy as np
     import pandas as pd
 
     both = pd.concat([a.assign(side="A"), b.assign(side="B")], ignore_index=True)
     both["point"] = both["side"] + " " + both["point"].astype(str)
+    both["session"] = both["side"] + " " + both["session_id"].fillna("").astype(str)
     if min(one["point"].nunique() for one in (a, b)) < LEAST_OF_MODEL:
         return {}
     is_shared = both["prompt_sha256"].isin(set(a["prompt_sha256"]) & set(b["prompt_sha256"]))
     both = both[is_shared]
+    is_repeated = both.groupby("point")["session"].nunique().gt(1).any()
     changes = {}
     for name in names if len(both) else []:
         values = pd.Series(np.log(both[name].to_numpy(float)), index=both.index)
         table = configuration_means(both, {"value": values}, ("use_case", "prompt_sha256"))
-        is_b = np.array([point.startswith("B") for point in table.index])
-        everything, nowhere = np.ones(len(table), bool), np.zeros(len(table))
-        side = Axis(everything, is_b, nowhere, 2, ((0.0, 0.0), (1.0, 1.0)))
-        axes = {**{one: axis(table, one) for one in PARAMETERS}, "side": side}
-        model = Model(table, axes, at_equal_length=False)
-        found = model.difference("side")
-        if found is None:
+        session = both.groupby("point")["session"].first().loc[table.index]
+        table["part"], sessions = pd.factorize(session, sort=True)
+        axes = {one: axis(table, one) for one in PARAMETERS}
+        levels = Model(table, axes, at_equal_length=False).levels()
+        if levels is None:
             continue
-        session = both.groupby("point")["session_id"].first().loc[table.index]
-        rest = pd.Series(model.rest(), index=table.index).groupby(session.to_numpy()).mean()
-        of_b = rest.index.isin(set(session[is_b]))
-        changes[name] = _adjusted_change(found[0], rest[~of_b], rest[of_b], name, same_devices)
+        change = _adjusted_change(
+            *levels,
+            sessions.str.startswith("B"),
+            gains_variance(name, same_devices=same_devices),
+        )
+        if is_repeated:
+            # the configurations' noise is then in each session alike, and not between them
+            change = Change(change.value, note="sessions that repeat unlike configurations")
+        changes[name] = change
     return changes
 
 
-def _adjusted_change(
-    value: float, rest_a: pd.Series, rest_b: pd.Series, name: str, same_devices: bool
-) -> Change:
-    """A ratio from the model, with an interval from what it leaves of the sessions' means."""
-    gains = gains_variance(name, same_devices=same_devices)
-    error = session_error(rest_a, rest_b, gains=gains)
-    if error is None:
-        return Change(math.exp(value), note=f"fewer than {LEAST_SESSIONS} sessions on a side")
+def _adjusted_change(levels: Any, covariances: Any, is_b: Any, gains: float) -> Change:
+    """A ratio from the levels of the sessions of A and B, and the covariances of their noise."""
+    import numpy as np
+
+    of_a, of_b = levels[~is_b], levels[is_b]
+    value = float(of_b.mean() - of_a.mean())
+    if min(len(of_a), len(of_b)) < LEAST_SESSIONS:
+        return Change(math.exp(value), note=FEW_SESSIONS)
+    # the noise of the hyperparameters' effects moves sessions apart, but hardly A from B
+    weights = np.where(is_b, 1 / len(of_b), -1 / len(of_a))
+    surplus = -float(weights @ covariances @ weights)
+    for side in (~is_b, is_b):
+        n, of_side = side.sum(), covariances[np.ix_(side, side)]
+        surplus += float(np.trace(of_side) - of_side.mean() * n) / n / (n - 1)
+    error = session_error(of_a, of_b, gains=gains, counted_twice=surplus)
     return Change(math.exp(value), math.exp(value - error), math.exp(value + error))
 
 
@@ -273,8 +282,7 @@ def comparison_warnings(comparison: Comparison) -> list[str]:
     if comparison.n_not_compared:
         n = plural(comparison.n_not_compared, "pair")
         lines.append(
-            f"{n} of groups of unlike model or quantization are not compared: --all-pairs adds "
-            "them."
+            f"{n} of groups of unlike model or setup are not compared: --all-pairs adds them."
         )
     unequal = [match for match in comparison.matches if not match.same_meter]
     if unequal:
@@ -294,18 +302,21 @@ def comparison_warnings(comparison: Comparison) -> list[str]:
 
 def comparison_sentences(comparison: Comparison) -> list[str]:
     """What the ratios of energy say, in one sentence; nothing where none has an interval."""
-    changes = [match.changes.get("counted_energy_j") for match in comparison.matches]
-    told = [change for change in changes if change is not None and change.interval is not None]
+    of_matches = [match.changes.get("counted_energy_j") for match in comparison.matches]
+    changes = [change for change in of_matches if change is not None]
+    told = [change for change in changes if change.interval is not None]
     if not told:
         return []
     if len(told) == 1:
         only, verdict = told[0], _verdict(told[0])
-        return [f"An answer of B took {_times(only)} times the energy of one of A: {verdict}."]
+        return [f"An answer of B took {times(only)} times the energy of one of A: {verdict}."]
     verdicts = [_verdict(change) for change in told]
     more, less = verdicts.count(MORE), verdicts.count(LESS)
+    with_interval = " with an interval" if len(told) < len(changes) else ""
     sentence = (
-        f"Of {plural(len(told), 'pair')} of groups, an answer of B took less energy in {less} and "
-        f"more in {more}; {len(told) - more - less} can't be distinguished from chance"
+        f"Of {plural(len(told), 'pair')} of groups{with_interval}, an answer of B took less energy "
+        f"in {less} and more in {more}; "
+        f"{len(told) - more - less} can't be distinguished from chance"
     )
     if not (more and less):
         low, high = min(one.value for one in told), max(one.value for one in told)
@@ -327,7 +338,7 @@ def _verdict(change: Change) -> str:
     return "this difference can't be distinguished from chance"
 
 
-def _times(change: Change) -> str:
+def times(change: Change) -> str:
     """A ratio with its interval, as it is shown."""
     if change.interval is None:
         return f"{change.value:.3g}"
@@ -342,7 +353,7 @@ def ratio_table(comparison: Comparison) -> Table:
         ratios = []
         for name in RATIOS:
             change = match.changes.get(name)
-            ratios.append(UNKNOWN_CELL if change is None else _times(change))
+            ratios.append(UNKNOWN_CELL if change is None else times(change))
         n_points, n_pairs = f"{match.n_points:,}", f"{len(match.pairs):,}"
         if match.is_adjusted:
             n_points, n_pairs = "by model", "by model"
@@ -377,41 +388,61 @@ def _points(change: Change | None) -> str:
 
 
 def setup_table(comparison: Comparison) -> Table:
-    """How each data set was measured; rows that differ are marked."""
-    setup_a, setup_b = _setup(comparison.a), _setup(comparison.b)
-    rows = []
-    for name in dict.fromkeys([*setup_a, *setup_b]):
-        a, b = setup_a.get(name, "none"), setup_b.get(name, "none")
-        rows.append((name, a, b, _mark(a, b)))
+    """How each data set was measured: the rows that differ. The note names the others."""
     all_a, all_b = comparison.a.all, comparison.b.all
-    rows.append(_overlap("configurations", configuration(all_a), configuration(all_b)))
-    rows.append(_overlap("prompts", all_a["prompt_sha256"], all_b["prompt_sha256"]))
-    return Table("setup", "How they were measured", ("", "A", "B", ""), tuple(rows))
+    setup_a = _setup(all_a) | _versions(comparison.a)
+    setup_b = _setup(all_b) | _versions(comparison.b)
+    overlaps = {
+        "configurations": _overlap(configuration(all_a), configuration(all_b)),
+        "prompts": _overlap(all_a["prompt_sha256"], all_b["prompt_sha256"]),
+    }
+    for name, (cell_a, cell_b) in overlaps.items():
+        setup_a[name], setup_b[name] = cell_a, cell_b
+    rows, equal, unknown = [], [], []
+    for name in dict.fromkeys([*setup_a, *setup_b]):
+        a, b = setup_a.get(name, ABSENT), setup_b.get(name, ABSENT)
+        if a.value != b.value:
+            rows.append((name, a.text, b.text))
+        elif a.value:
+            equal.append(name)
+        else:
+            unknown.append(name)
+    note = f"{plural(len(equal), 'row')} not shown, equal in A and B: {', '.join(equal) or 'none'}."
+    if unknown:
+        note += f" Unknown in both: {', '.join(unknown)}."
+    return Table(
+        "setup", "What differs in how they were measured", ("", "A", "B"), tuple(rows), note
+    )
 
 
-def _mark(a: object, b: object) -> str:
-    """The word for two values that differ; "" for equal ones."""
-    return "" if a == b else "differs"
+def _setup(frame: pd.DataFrame) -> dict[str, Cell]:
+    """How the executions of a data set were measured, by name."""
+    setup = {name: Cell(frozenset(frame[name].dropna()), values(frame[name])) for name in SETUP}
+    days_of = frozenset(str(at)[:10] for at in frame["started_at"].dropna())
+    energies = gross_energy(energy_rows(frame)).text()
+    return setup | {
+        "executions": Cell(len(frame), f"{len(frame):,}"),
+        "gross energy": Cell(energies, energies),
+        "measured": Cell(days_of, days(frame["started_at"])),
+    }
 
 
-def _overlap(name: str, a: pd.Series, b: pd.Series) -> tuple[str, str, str, str]:
-    """A row that counts the different values of A, of B, and of both."""
-    values_a, values_b = set(a), set(b)
+def _versions(data: Data) -> dict[str, Cell]:
+    """The versions of the packages that measured a data set, by package."""
+    return {
+        package: Cell(frozenset(versions), ", ".join(sorted(versions)))
+        for package, versions in package_versions(data).items()
+    }
+
+
+def _overlap(a: pd.Series, b: pd.Series) -> tuple[Cell, Cell]:
+    """How many values A has, how many B, and how many of them both."""
+    values_a, values_b = frozenset(a.dropna()), frozenset(b.dropna())
     in_both = f"{len(values_a & values_b):,} of them in both"
-    cell_a, cell_b = f"{len(values_a):,}, {in_both}", f"{len(values_b):,}, {in_both}"
-    return name, cell_a, cell_b, _mark(values_a, values_b)
-
-
-def _setup(data: Data) -> dict[str, str]:
-    """How a data set was measured: name -> all its values, as they are shown."""
-    frame = data.all
-    setup = {name: values(frame[name]) for name in SETUP}
-    for package, versions in package_versions(data).items():
-        setup[package] = ", ".join(sorted(versions))
-    setup["executions"] = f"{len(frame):,}"
-    setup["gross energy"] = gross_energy(energy_rows(frame)).text()
-    setup["measured"] = days(frame["started_at"])
-    return setup
+    return (
+        Cell(values_a, f"{len(values_a):,}, {in_both}"),
+        Cell(values_b, f"{len(values_b):,}, {in_both}"),
+    )
 
 
 def names_of(a: DataSetPaths, b: DataSetPaths) -> tuple[str, str]:

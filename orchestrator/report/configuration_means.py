@@ -15,7 +15,7 @@ from orchestrator.nouns import DOMAIN, PARAMETERS
 if TYPE_CHECKING:
     import pandas as pd
 
-CIRCUMSTANCES = (
+HOW_MEASURED = (
     "machine",
     "gpu_name",
     "model",
@@ -25,6 +25,7 @@ CIRCUMSTANCES = (
     "compute_dtype",
     "attention",
     "cache",
+    "chat_template",
     "length_mode",
     "batch_size",
     "offload_fraction",
@@ -32,9 +33,9 @@ CIRCUMSTANCES = (
     "n_parallel",
     "energy_basis",
     "cpu_method",
-    "use_case",
-    "prompt_number",
 )
+"""Columns that tell what was measured and how."""
+CIRCUMSTANCES = (*HOW_MEASURED, "use_case", "prompt_number")
 """Columns of the circumstances: answers that are alike in all of them share a level."""
 SESSION = "session_id"
 LEAST_OF_A_PART = 5
@@ -68,10 +69,21 @@ def configuration_means(
     for name in PARAMETERS:
         table[name] = first[name].astype(float)
     table["top_k"] = table["top_k"].where(table["top_k"] > 0, DOMAIN["top_k"][1] + 1)
-    # what ran may be less than what was asked for: the prompt, the context or the memory limit it
-    ran = answers["effective_max_length"].astype(float).fillna(answers["max_length"])
-    table["max_length"] = np.bincount(point, ran) / np.bincount(point)
+    table["max_length"] = np.bincount(point, _length_that_ran(answers)) / np.bincount(point)
     return table
+
+
+def _length_that_ran(answers: pd.DataFrame) -> pd.Series:
+    """The max_length of each answer that ran, counted as it was asked for.
+
+    It may be less than that: the prompt, the context or the memory limit it. A sweep that asked
+    for so many new tokens is known by answers that ran with just as many besides the prompt.
+    """
+    asked = answers["max_length"].astype(float)
+    n_prompt = answers["n_prompt_tokens"].astype(float)
+    ran = answers["effective_max_length"].astype(float).fillna(asked)
+    of_new_tokens = set(answers.loc[ran == asked + n_prompt, "sweep_id"])
+    return ran.where(~answers["sweep_id"].isin(of_new_tokens), ran - n_prompt)
 
 
 def _levels(answers: pd.DataFrame, point: Any, names: tuple[str, ...]) -> tuple[Any, Any]:
@@ -105,6 +117,23 @@ def _graph(point: Any, level: Any) -> Any:
 
 def _means(point: Any, level: Any, values: Any) -> Any:
     """The means of configurations beside the levels, by least squares."""
+    _, fitted = _fitted(point, level, values)
+    return fitted[: point.max() + 1]
+
+
+def rest_of_levels(point: Any, level: Any, values: Any) -> tuple[Any, int]:
+    """What levels of both kinds leave of values, by least squares, and its degrees of freedom.
+
+    `point`, `level`: the number of each value's level of either kind, from 0 on without gaps.
+    """
+    design, fitted = _fitted(point, level, values)
+    # one level of each part is a combination of its others
+    n_levels = design.shape[1] - (_parts(point, level).max() + 1)
+    return values - design @ fitted, int(len(values) - n_levels)
+
+
+def _fitted(point: Any, level: Any, values: Any) -> tuple[Any, Any]:
+    """The design, a column a configuration and then one a level, and the fitted coefficients."""
     import numpy as np
     from scipy.sparse import coo_array
     from scipy.sparse.linalg import lsmr
@@ -113,4 +142,4 @@ def _means(point: Any, level: Any, values: Any) -> Any:
     row = np.tile(np.arange(n), 2)
     column = np.concatenate([point, n_points + level])
     design = coo_array((np.ones(2 * n), (row, column))).tocsr()
-    return lsmr(design, values, atol=EXACT, btol=EXACT, maxiter=10_000)[0][:n_points]
+    return design, lsmr(design, values, atol=EXACT, btol=EXACT, maxiter=10_000)[0]

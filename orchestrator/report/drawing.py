@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,11 +73,15 @@ class Drawing:
         return spec | words | {"datasets": datasets}
 
 
-def in_panels(chart: Any, data: str, column: str | None) -> Any:
-    """A chart of the data of this name, with a panel for each value of `column` if there is one."""
+def in_panels(chart: Any, data: str, column: str | None, order: Sequence[str] = ()) -> Any:
+    """A chart of the data of this name, with a panel for each value of `column` if there is one.
+
+    The panels are in the order of `order`; else by the alphabet.
+    """
     if column is None:
         return chart.properties(data=alt.Data(name=data))
-    return chart.facet(alt.Facet(column, type="nominal", title=None), data=alt.Data(name=data))
+    panels = alt.Facet(column, type="nominal", title=None, sort=list(order) or "ascending")
+    return chart.facet(panels, data=alt.Data(name=data))
 
 
 def _rounded(value: object) -> object:
@@ -89,13 +94,18 @@ def _rounded(value: object) -> object:
 def sized(spec: dict[str, Any], width: float) -> dict[str, Any]:
     """A specification for a width in CSS pixels; page.js has the same function for the page."""
     layout = spec["usermeta"]
-    legend = spec["config"]["legend"] | {"columns": max(1, math.floor(width / 250))}
+    legend = spec["config"]["legend"] | {
+        "columns": max(1, math.floor(width / 370)),
+        "labelLimit": min(340, width - 30),
+    }
     config = spec["config"] | {"legend": legend}
     if layout["panels"] == 1:
         fit = {"type": "fit-x", "contains": "padding"}
         return spec | {"config": config, "width": width, "autosize": fit}
     room, gap = width - layout["edge"], layout["gap"]
-    columns = max(1, min(layout["panels"], math.floor(room / (layout["least"] + gap))))
+    most = max(1, min(layout["panels"], math.floor(room / (layout["least"] + gap))))
+    # as many in each row as the number of rows allows
+    columns = math.ceil(layout["panels"] / math.ceil(layout["panels"] / most))
     panel = max(60, room / columns - gap)
     view = config["view"] | {"continuousWidth": panel, "discreteWidth": panel}
     return spec | {"config": config | {"view": view}, "columns": columns}
@@ -112,7 +122,7 @@ def drawn(drawing: Drawing, kind: str, width_cm: float) -> bytes:
         return bytes(vl_convert.svg_to_png(svg, scale=PAPER_SCALE * PNG_PER_INCH / 72))
     if kind == "pdf":
         # vl-convert makes a point of each pixel
-        return bytes(vl_convert.svg_to_pdf(_as_on_paper(svg, "")))
+        return _in_order(bytes(vl_convert.svg_to_pdf(_as_on_paper(svg, ""))))
     return _as_on_paper(svg, "pt").encode()
 
 
@@ -126,8 +136,24 @@ def _as_on_paper(svg: str, unit: str) -> str:
     return f"{head}>{rest}"
 
 
+_REFERENCES = re.compile(rb"(?:\n +/\w+ \d+ 0 R)+")
+"""Entries of a PDF's dictionary, a line each, that name other objects of it."""
+
+
+def _in_order(pdf: bytes) -> bytes:
+    """A PDF with the entries of its dictionaries in order, so that a chart has the same bytes.
+
+    vl-convert writes them in the order of a hash table. Each object keeps its place.
+    """
+    return _REFERENCES.sub(lambda found: b"\n".join(sorted(found[0].split(b"\n"))), pdf)
+
+
+@functools.cache
 def program() -> str:
-    """The JavaScript that draws specifications in a page: Vega, Vega-Lite and Vega-Embed."""
+    """The JavaScript that draws specifications in a page: Vega, Vega-Lite and Vega-Embed.
+
+    Made once a process: it takes a second.
+    """
     import vl_convert
 
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)

@@ -6,12 +6,19 @@ same question whatever the curve in between: a line, a step, a saturation.
 
 Each configuration has one value (configuration_means.py), and a linear model is fitted to them
 (least squares, statsmodels): for each hyperparameter a step between its halves, and powers of the
-values' ranks as far as they are needed (forward selection by F tests). The steps make the
-difference between halves unbiased whatever the curve; the powers only take what the curve explains
-out of the noise. Intervals are those of Student's t with the configurations less the columns as
-degrees of freedom, where a chosen column counts more than once, since choosing fits the noise, too
-(Friedman 1991, "Multivariate adaptive regression splines", section 3.6). tools/coverage checks how
-often these intervals hold the truth.
+values' ranks and then products of two hyperparameters' ranks, as far as they are needed (forward
+selection by F tests). The steps make the difference between halves unbiased whatever the curve; the
+chosen columns only take what the curve explains out of the noise.
+
+Choosing among many columns finds one that happens to fit the noise, and the interval is then too
+narrow. So the best of m columns must be m times as significant (Bonferroni), and a chosen column
+counts as three degrees of freedom (Friedman 1991, "Multivariate adaptive regression splines",
+section 3.6: 2 to 4, 3 is a fair choice). Intervals are those of Student's t with what is left of
+the degrees of freedom. tools/coverage checks how often they hold the truth.
+
+An interval of 95 % speaks of one hyperparameter. Of four that do nothing, one or more leave out "no
+change" in up to 20 of 100 sweeps. So an effect is `clear` only if it is so by Holm's procedure
+(1979) over the hyperparameters: with it, at most 5 of 100 sweeps have any false one.
 
 At equal length, the model also has the mean logarithm of the new tokens, its square, higher powers
 that are needed, and a slope of each hyperparameter, since the length follows it: what a
@@ -25,7 +32,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.nouns import ANCHOR, DOMAIN, PARAMETERS
@@ -47,8 +55,8 @@ LENGTHS = {"length": 1, "length2": 2, "length3": 3, "length4": 4}
 """Columns of a table of configurations: means of powers of the new tokens' logarithm. Energy is
 about a + b * tokens, which is no power of the length, so the first two are always in a model."""
 NEEDED_P = 0.01
-"""A column is needed if its F test has a smaller p."""
-CHOSEN_COUNTS = 2.5
+"""The best of m columns is needed if m times the p of its F test is smaller."""
+CHOSEN_COUNTS = 3
 """How many degrees of freedom a chosen column takes; one that isn't chosen takes 1."""
 LARGEST = 700.0
 """The largest logarithm of a ratio that a float can hold."""
@@ -93,6 +101,10 @@ class Effect:
     """Why it is unknown."""
     halves: tuple[tuple[float, float], tuple[float, float]] | None = None
     """Least and largest value of the lower and of the upper half."""
+    p: float | None = None
+    """How often chance alone gives a change as large; None where it is unknown."""
+    clear: bool = False
+    """Whether chance hardly explains it, all hyperparameters considered (Holm's procedure)."""
 
     @property
     def known(self) -> tuple[float, float, float] | None:
@@ -113,8 +125,8 @@ class Effect:
         return 1.0 if self.outcome.is_ratio else 0.0
 
     @property
-    def clear(self) -> bool:
-        """Whether the interval excludes no change, so that chance alone hardly explains it."""
+    def leaves_out_nothing(self) -> bool:
+        """Whether the interval leaves out no change, which does not yet make the effect clear."""
         if self.known is None:
             return False
         _, lower, upper = self.known
@@ -177,7 +189,20 @@ def effects(answers: pd.DataFrame, outcome: Outcome) -> list[Effect]:
         why = "configurations don't differ in it"
         return [Effect(name, outcome, None, note=why) for name in PARAMETERS]
     model = Model(table, axes, at_equal_length=outcome.at_equal_length)
-    return [_effect(model, name, outcome) for name in PARAMETERS]
+    return _with_clear([_effect(model, name, outcome) for name in PARAMETERS])
+
+
+def _with_clear(found: list[Effect]) -> list[Effect]:
+    """Mark the effects that are clear by Holm's procedure.
+
+    The smallest of n values of p must be below 5 % / n, the next one below 5 % / (n - 1), and so
+    on up to the first that isn't. (statsmodels has it, but collects garbage at each call: 0.2 s.)
+    """
+    waiting = sorted((one for one in found if one.p is not None), key=lambda one: one.p or 0.0)
+    clear = set()
+    while waiting and (waiting[0].p or 0.0) < (1 - CONFIDENCE) / len(waiting):
+        clear.add(id(waiting.pop(0)))
+    return [replace(one, clear=id(one) in clear) for one in found]
 
 
 def _values(answers: pd.DataFrame, outcome: Outcome) -> pd.Series:
@@ -204,11 +229,10 @@ def _effect(model: Model, name: str, outcome: Outcome) -> Effect:
     if found is None:
         why = "its effect can't be separated from the others' in this design"
         return Effect(name, outcome, None, note=why, halves=axis_.halves)
-    value, error = found
-    lower, upper = value - error, value + error
+    value, lower, upper = found.value, found.value - found.error, found.value + found.error
     if outcome.is_ratio:
         value, lower, upper = (math.exp(min(one, LARGEST)) for one in (value, lower, upper))
-    return Effect(name, outcome, value, lower, upper, halves=axis_.halves)
+    return Effect(name, outcome, value, lower, upper, halves=axis_.halves, p=found.p)
 
 
 def axis(table: pd.DataFrame, name: str) -> Axis | None:
@@ -234,6 +258,17 @@ def axis(table: pd.DataFrame, name: str) -> Axis | None:
     return Axis(counts, in_upper, rank, len(different), (lowest, highest))
 
 
+@dataclass(frozen=True)
+class Difference:
+    """The mean of the upper half of a hyperparameter's values less that of the lower half."""
+
+    value: float
+    error: float
+    """Half the 95 % interval."""
+    p: float
+    """How often chance alone gives a difference as large."""
+
+
 class Model:
     """A linear model of the configurations' values, with the columns that are needed."""
 
@@ -251,29 +286,26 @@ class Model:
         """For each column the hyperparameter that it belongs to; "" for the others."""
         self._separable: set[str] = set()
         """Hyperparameters whose step is no combination of what was there before it."""
+        self._n_parts = table["part"].nunique()
         self._add("", np.ones(len(table)))
         for column in pd.get_dummies(table["part"], dtype=float).to_numpy().T[1:]:
             self._add("", column)
         self._add("", (~table["sampled"]).to_numpy(float))
-        waiting: dict[str, list[Any]] = {}
-        for name, one in axes.items():
-            if one is not None:
-                if self._add(name, one.in_upper.astype(float)):
-                    self._separable.add(name)
-                highest = min(HIGHEST_POWER, one.n_values - 1)
-                waiting[name] = [one.rank**power for power in range(1, highest + 1)]
-        for name, powers in waiting.items():
+        powers = self._add_steps()
+        for name, waiting in powers.items():
             # longer answers cost more: nobody has to choose max_length's; and what the length is
             # to explain must not be a slope within halves that was left out
-            if powers and (name == "max_length" or at_equal_length):
-                self._add(name, powers.pop(0))
+            if waiting and (name == "max_length" or at_equal_length):
+                self._add(name, waiting.pop(0))
         if at_equal_length:
             first, second, *higher = (table[name].to_numpy(float) for name in LENGTHS)
             self._add("", first)
             self._add("", second)
-            waiting[""] = higher
+            powers[""] = higher
         self._n_chosen = 0
-        self._choose(waiting)
+        self._choose(list(powers.items()))
+        # a product of centred ranks is the same on average in both halves: it is of neither one
+        self._choose([("", [product]) for product in self._products()])
         self.n_points = len(table)
         self.free = self._free(self._n_chosen)
         """Degrees of freedom of the noise."""
@@ -287,22 +319,39 @@ class Model:
             self._of.append(of)
         return is_new
 
-    def _choose(self, waiting: dict[str, list[Any]]) -> None:
-        """Add the column that explains most, while one is needed. Powers come in their order."""
+    def _add_steps(self) -> dict[str, list[Any]]:
+        """Add each hyperparameter's step. Gives the powers of its ranks, which may be needed."""
+        powers: dict[str, list[Any]] = {}
+        for name, one in self.axes.items():
+            if one is not None:
+                if self._add(name, one.in_upper.astype(float)):
+                    self._separable.add(name)
+                highest = min(HIGHEST_POWER, one.n_values - 1)
+                powers[name] = [one.rank**power for power in range(1, highest + 1)]
+        return powers
+
+    def _products(self) -> list[Any]:
+        """Columns for what two hyperparameters do together only."""
+        ranks = [one.rank for one in self.axes.values() if one is not None]
+        return [first * second for first, second in combinations(ranks, 2)]
+
+    def _choose(self, waiting: list[tuple[str, list[Any]]]) -> None:
+        """Add the column that explains most, while one is needed.
+
+        `waiting`: hyperparameters with columns, each of which waits for the one before it.
+        """
         fit = self._fitted(self._columns)
         while self._free(self._n_chosen + 1) >= LEAST_FREE:
-            best, best_name = None, ""
-            for name, columns in waiting.items():
-                if not columns or not _is_new(self._columns, columns[0]):
-                    waiting[name] = []
-                    continue
-                larger = self._fitted([*self._columns, columns[0]])
-                if best is None or larger.ssr < best.ssr:
-                    best, best_name = larger, name
-            if best is None or not best.compare_f_test(fit)[1] < NEEDED_P:
+            waiting = [one for one in waiting if one[1] and _is_new(self._columns, one[1][0])]
+            if not waiting:
                 return
-            fit = best
-            self._add(best_name, waiting[best_name].pop(0))
+            larger = [self._fitted([*self._columns, columns[0]]) for _, columns in waiting]
+            best = min(range(len(larger)), key=lambda index: float(larger[index].ssr))
+            if not len(larger) * larger[best].compare_f_test(fit)[1] < NEEDED_P:
+                return
+            fit = larger[best]
+            name, columns = waiting[best]
+            self._add(name, columns.pop(0))
             self._n_chosen += 1
 
     def _fitted(self, columns: list[Any]) -> Any:
@@ -317,15 +366,25 @@ class Model:
         n_given = len(self._columns) - self._n_chosen
         return len(self._y) - n_given - CHOSEN_COUNTS * n_chosen
 
-    def rest(self) -> Any:
-        """What the model leaves of each configuration's value."""
-        return self._fit.resid
+    def levels(self) -> tuple[Any, Any] | None:
+        """The level of each part, the hyperparameters held alike; None with too few configurations.
 
-    def difference(self, name: str) -> tuple[float, float] | None:
-        """(mean of the upper half less that of the lower, half its 95 % interval).
-
-        None where the design can't separate it.
+        In the order of the parts' numbers, with the covariances of their noise; shapes (parts,) and
+        (parts, parts). Only differences of levels mean something.
         """
+        import numpy as np
+
+        if self.free < LEAST_FREE:
+            return None
+        n = self._n_parts
+        # the first column is the level of the first part, each other part's one adds to it
+        of_columns = np.eye(n)
+        of_columns[:, 0] = 1.0
+        covariances = of_columns @ self._fit.normalized_cov_params[:n, :n] @ of_columns.T
+        return of_columns @ self._fit.params[:n], covariances * self._fit.ssr / self.free
+
+    def difference(self, name: str) -> Difference | None:
+        """What a hyperparameter does; None where the design can't separate it."""
         import numpy as np
         from scipy.stats import t
 
@@ -337,8 +396,10 @@ class Model:
         contrast = (upper.mean(axis=0) - lower.mean(axis=0)) * [of == name for of in self._of]
         variance = float(contrast @ self._fit.normalized_cov_params @ contrast)
         error = math.sqrt(self._fit.ssr / self.free * variance)
+        value = float(contrast @ self._fit.params)
         quantile = float(t.ppf((1 + CONFIDENCE) / 2, self.free))
-        return float(contrast @ self._fit.params), quantile * error
+        p = 2 * float(t.sf(abs(value) / error, self.free)) if error else float(value == 0)
+        return Difference(value, quantile * error, p)
 
 
 def _is_new(columns: list[Any], column: Any) -> bool:

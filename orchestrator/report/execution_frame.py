@@ -45,9 +45,9 @@ TABLE_ONLY = frozenset(
         *("dormant", "double_quant", "effective_temperature", "effective_top_k"),
         *("effective_top_p", "emissions_kg", "energy_kwh", "energy_rel_uncertainty"),
         *("error_message", "finish_reason", "gpu_energy_cc_j", "limits", "n_foreign_processes"),
-        *("n_prompt_tokens", "net_energy_j", "notes", "order_index", "prefill_n_in_window"),
+        *("net_energy_j", "notes", "order_index", "prefill_n_in_window"),
         *("prefill_rel_uncertainty", "prefill_window_s", "ram_energy_j"),
-        *("ram_method", "ram_scope", "seed", "session_started_at", "session_trial", "sweep_id"),
+        *("ram_method", "ram_scope", "session_started_at", "session_trial"),
         *("temperature_begin_c", "temperature_end_c", "threads", "throttled", "ttft_s"),
     }
 )
@@ -81,7 +81,8 @@ class Data:
     """Every execution, with the schema's columns but those in TABLE_ONLY, and these:
     counted_energy_j: joules, from the column that energy_basis names;
     energy_per_token_j: counted_energy_j over the new tokens; null where it isn't measured;
-    group: machine, model and quantization; energies may be compared within one group;
+    setup: how the model was run: its quantization, with what else differs in the data set;
+    group: machine, model and setup; energies may be compared within one group;
     point: the configuration, across models, use cases and repeats;
     discarded: ok, but its text was found unusable;
     left_out: one of its flags puts the measurement in so much doubt that it is no answer here;
@@ -186,7 +187,8 @@ def data_of(
     frame.loc[without_gpu, "counted_energy_j"] /= (
         frame.loc[without_gpu, "pue"].astype(float).fillna(1.0)
     )
-    frame["group"] = frame["machine"] + " / " + frame["model"] + " / " + frame["quantization"]
+    frame["setup"] = _setups(frame)
+    frame["group"] = frame["machine"] + " / " + frame["model"] + " / " + frame["setup"]
     frame["point"] = frame["strategy"].astype(str)
     for name in PARAMETERS:
         frame["point"] = frame["point"] + " " + frame[name].astype(str)
@@ -206,6 +208,22 @@ def data_of(
     # mostly all are answers, and need no memory of their own
     answers = frame.copy(deep=False) if is_answer.all() else frame[is_answer].copy()
     return Data(all=frame, answers=answers, paths=paths, table_only=told)
+
+
+def _setups(frame: pd.DataFrame) -> pd.Series:
+    """How each row's model was run: 'nf4', and engine, type and batch where the data set has more.
+
+    A compute type that a device or a quantization decides is told by these.
+    """
+    setups = frame["quantization"]
+    if len(frame["engine"].unique()) > 1:
+        setups = setups + ", " + frame["engine"]
+    types = frame.groupby(["machine", "model", "quantization", "engine"])["compute_dtype"]
+    if types.nunique().gt(1).any():
+        setups = setups + ", " + frame["compute_dtype"]
+    if len(frame["batch_size"].unique()) > 1:
+        setups = setups + ", batch " + frame["batch_size"].astype(str)
+    return setups
 
 
 def _make_visible(frame: pd.DataFrame) -> None:

@@ -1,7 +1,8 @@
 """What the data say, in sentences: cost, what drives it, quality, waste, what to set.
 
-No sentence says more than the intervals allow. "No effect" is said only where the interval leaves
-out every effect of MARGIN or more, and advice is given only where less energy is clear and a loss
+No sentence says more than the data allow. An effect is told only where it is clear with all
+hyperparameters considered (effects.py), "no effect" only where the interval leaves out every effect
+of MARGIN or more, and advice is given only where less energy is clear and a loss
 of quality of QUALITY_MARGIN or more is ruled out.
 """
 
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from orchestrator.dataset.gross_energy import gross_energy
+from orchestrator.nouns import PARAMETERS
 from orchestrator.report.effects import (
     AT_EQUAL_LENGTH,
     ENERGY,
@@ -65,6 +67,8 @@ def findings_json(data: Data) -> str:
             "upper": effect.upper,
             "note": effect.note or None,
             "halves": effect.halves,
+            "p": effect.p,
+            "clear": effect.clear,
         }
         for of_one in data.effects.values()
         for effect in of_one
@@ -95,7 +99,7 @@ def _cost(answers: pd.DataFrame) -> Iterator[str]:
         measured = gross_energy(energy_rows(some)).of_basis[0].name
         yield (
             f"An answer took {energy(middle)} ({measured}; the middle half "
-            f"{energy(low)} to {energy(high)}), and {number(float(per_token))} J a new token: "
+            f"{energy(low)} to {energy(high)}), and {number(float(per_token))} J a new token, "
             f"medians of {plural(len(some), 'answer')}."
         )
 
@@ -128,6 +132,11 @@ def _effect_sentence(whole: Effect, rest: Effect) -> str:
         )
     if whole.within(MARGIN):
         known = f"has no effect of {percent(MARGIN)} or more on an answer's energy"
+    elif whole.leaves_out_nothing:
+        known = (
+            f"may matter: its interval leaves out no effect, but among {len(PARAMETERS)} "
+            "hyperparameters one does so by chance too often"
+        )
     else:
         known = "may or may not matter: its effect can't be distinguished from chance"
     sentence = f"{name} {known}, {whole.text()} from {lower} to {upper}."

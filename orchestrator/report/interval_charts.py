@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 
 from orchestrator.nouns import PARAMETERS
-from orchestrator.report.channels import GROUP, tips, with_names
+from orchestrator.report.channels import GROUP, ratio_axis, tips, with_names
 from orchestrator.report.drawing import Drawing, in_panels
 from orchestrator.report.effects import AT_EQUAL_LENGTH, ENERGY, Effect, ratio_text
 from orchestrator.report.execution_frame import Data
@@ -20,15 +20,6 @@ if TYPE_CHECKING:
 
 SERIES = {"overall": ENERGY, "at equal length": AT_EQUAL_LENGTH}
 """Name of a series in the chart of effects -> its outcome."""
-MOST_TICKS = 8
-RATIO_TICKS = (
-    tuple(1 + n / 50 for n in range(-10, 11)),
-    tuple(1 + n / 10 for n in range(-5, 11)),
-    (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10),
-    tuple(digit * 10.0**power for power in range(-3, 4) for digit in (1, 2, 5)),
-    tuple(10.0**power for power in range(-21, 22)),
-)
-"""Ratios that an axis may name, the finest first."""
 BANDS = ("0 to 0.5", "0.5 to 1", "1 to 1.5", "1.5 to 2")
 """Bands of temperature. Greedy texts have one of their own."""
 
@@ -47,20 +38,18 @@ def effects_chart(data: Data) -> Drawing | None:
     if not rows:
         return None
     ends = [float(row[end]) for row in rows for end in ("lower", "upper")]
-    low, high = min(*ends, 0.95), max(*ends, 1.05)
-    scale = alt.Scale(type="log", domain=[low, high], nice=False, padding=12)
-    ticks = alt.Axis(values=_ratio_ticks(low, high), labelExpr="'× ' + format(datum.value, '~g')")
-    title = "energy, upper over lower half of the values (log scale)"
+    of_ratios = ratio_axis("energy, upper over lower half (log scale)", ends)
 
     def x(name: str) -> alt.X:
-        return alt.X(f"{name}:Q", title=title, scale=scale, axis=ticks)
+        return alt.X(f"{name}:Q", **of_ratios)
 
-    colours = alt.Scale(domain=list(SERIES), range=[ORANGE, BLUE])
-    shapes = alt.Scale(domain=list(SERIES), range=["square", "circle"])
+    series = [name for name in SERIES if any(row["series"] == name for row in rows)]
+    colours = alt.Scale(domain=series, range=[ORANGE, BLUE])
+    shapes = alt.Scale(domain=series, range=["square", "circle"])
     legend = alt.Legend(title=None)
     base = alt.Chart(alt.Data(name="intervals"), height=150).encode(
         y=alt.Y("parameter:N", title=None, sort=list(PARAMETERS)).scale(paddingInner=0.4),
-        yOffset=alt.YOffset("series:N", sort=list(SERIES)),
+        yOffset=alt.YOffset("series:N", sort=series),
         color=alt.Color("series:N", legend=legend, scale=colours),
         tooltip=tips(
             {"value": "value", "lower": "from", "upper": "to"},
@@ -83,16 +72,6 @@ def effects_chart(data: Data) -> Drawing | None:
     )
 
 
-def _ratio_ticks(low: float, high: float) -> list[float]:
-    """Ratios within bounds, at most MOST_TICKS, as fine as that allows."""
-    for ticks in RATIO_TICKS:
-        inside = [tick for tick in ticks if low <= tick <= high]
-        reaches = ticks[0] <= low and high <= ticks[-1]
-        if reaches and len(inside) <= MOST_TICKS:
-            break
-    return inside
-
-
 def _effects_message(overall: Sequence[Effect]) -> str:
     """The clear effects, the largest first; the rest can't be told from chance."""
     known = [effect for effect in overall if effect.known]
@@ -113,7 +92,8 @@ def usable_by_temperature(data: Data) -> Drawing | None:
     if judged.empty:
         return None
     rows = with_names(_shares(judged), short_names(data.all["group"]))
-    base = alt.Chart(height=alt.Step(22)).encode(
+    # no Step: Vega-Lite warns of one beside a width that is to be fitted
+    base = alt.Chart(height=22 * int(rows["band"].nunique())).encode(
         y=alt.Y("band:N", title="temperature", sort=["greedy", *BANDS]),
         tooltip=tips(
             {"share": "usable (%)", "lower": "from", "upper": "to", "n": "texts"},

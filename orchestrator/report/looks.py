@@ -68,7 +68,7 @@ CONFIG: dict[str, Any] = {
         "labelLimit": 200,
     },
     # below the data, never over it
-    "legend": _TEXT | {"orient": "bottom", "labelLimit": 340, "titleLimit": 0, "symbolOpacity": 1},
+    "legend": _TEXT | {"orient": "bottom", "titleLimit": 0, "symbolOpacity": 1},
     "header": _TEXT | {"labelFontWeight": "bold", "labelLimit": 300},
     "mark": {"aria": False, "color": BLUE},
     "text": {"fontSize": FONT_SIZE, "color": TEXT},

@@ -7,14 +7,16 @@ const data = JSON.parse(document.getElementById("data").textContent);
 // As `sized` of drawing.py.
 function sized(spec, width) {
   const { panels, least, edge, gap } = spec.usermeta;
-  const legend = { ...spec.config.legend, columns: Math.max(1, Math.floor(width / 250)) };
+  const columns = Math.max(1, Math.floor(width / 370));
+  const legend = { ...spec.config.legend, columns, labelLimit: Math.min(340, width - 30) };
   const config = { ...spec.config, legend };
   if (panels === 1) return { ...spec, config, width, autosize: { type: "fit-x", contains: "padding" } };
   const room = width - edge;
-  const columns = Math.max(1, Math.min(panels, Math.floor(room / (least + gap))));
-  const panel = Math.max(60, room / columns - gap);
+  const most = Math.max(1, Math.min(panels, Math.floor(room / (least + gap))));
+  const inRow = Math.ceil(panels / Math.ceil(panels / most));
+  const panel = Math.max(60, room / inRow - gap);
   config.view = { ...config.view, continuousWidth: panel, discreteWidth: panel };
-  return { ...spec, config, columns };
+  return { ...spec, config, columns: inRow };
 }
 
 const widths = {}; // name of a chart -> the width for which it was drawn
@@ -86,7 +88,7 @@ function name(row) {
 const COLUMNS = [
   ["verdict", row => WORDS.indexOf(row.word), verdict, false],
   ["no.", row => row.name, name, false],
-  ...["model", "quantization", "machine", "use_case"].map(key =>
+  ...["model", "setup", "machine", "use_case"].map(key =>
     [key.replace("_", " "), row => row[key], row => row[key], false]),
   ...["max_length", "top_p", "top_k", "temperature"].map(key =>
     [key, row => row[key], row => figure(row[key]), true]),
@@ -140,7 +142,7 @@ function table(kind) {
 
   for (const row of rows) {
     const reasons = row.why.map(place => data.rows.why[place]);
-    const texts = [row.word, row.name, row.model, row.quantization, row.machine, row.use_case];
+    const texts = [row.word, row.name, row.model, row.setup, row.machine, row.use_case];
     const values = ["max_length", "top_p", "top_k", "temperature"].map(key => key + " " + figure(row[key]));
     row.line = [...texts, ...values, ...reasons].join(" ").toLowerCase();
   }

@@ -19,26 +19,24 @@ from markupsafe import Markup
 from orchestrator import __version__
 from orchestrator.dataset.gross_energy import COVERAGE, GROSS
 from orchestrator.nouns import PARAMETERS
-from orchestrator.report.charts import CHARTS
+from orchestrator.report.charts import CHARTS, COMPARISON_CHARTS
 from orchestrator.report.circumstances import circumstances
 from orchestrator.report.compare import (
     Comparison,
-    comparison_sentences,
     comparison_warnings,
     ratio_table,
     setup_table,
 )
 from orchestrator.report.drawing import Drawing, program
 from orchestrator.report.execution_frame import Data
-from orchestrator.report.findings import SUBJECTS, Finding, findings
 from orchestrator.report.page_content import (
     Table,
     columns_table,
+    findings_by_subject,
     headline,
-    tables,
     warnings,
 )
-from orchestrator.report.scatter_charts import pairs_chart
+from orchestrator.report.setups import all_tables
 from orchestrator.report.table_export import numeric_columns
 from orchestrator.report.trial_rows import PLACE, TrialRow, configuration_rows, trial_rows
 from orchestrator.units import plural
@@ -82,7 +80,7 @@ def page(data: Data, source: str, folder: Path | None = None) -> str:
         source=source,
         circumstances=circumstances(data),
         warnings=warnings(data),
-        findings=_by_subject(findings(data)),
+        findings=findings_by_subject(data),
         headline=headline(data),
         sections=sections(data),
         rows=_rows(data, folder),
@@ -91,17 +89,13 @@ def page(data: Data, source: str, folder: Path | None = None) -> str:
 
 def comparison_page(comparison: Comparison, name_a: str, name_b: str) -> str:
     """The HTML of a comparison of two data sets. Both names are for the reader."""
-    pairs = {
-        f"{match.a} | {match.b}": match.pairs for match in comparison.matches if match.same_meter
-    }
-    ratios = Section(
-        "ratios",
-        "What both measured",
-        tuple(comparison_sentences(comparison)),
-        pairs_chart(pairs),
-        ratio_table(comparison),
-    )
-    setup = Section("setup", "How they were measured", table=setup_table(comparison))
+    shown = []
+    by_name = {table.name: table for table in (ratio_table(comparison), setup_table(comparison))}
+    for name, chart in COMPARISON_CHARTS.items():
+        drawing, table = chart.draw(comparison), by_name.pop(name, None)
+        if drawing or table:
+            shown.append(Section(name, chart.title, drawing=drawing, table=table))
+    shown += [Section(table.name, table.title, table=table) for table in by_name.values()]
     return _rendered(
         title="Two data sets compared",
         source=f"A, {name_a}, and B, {name_b}",
@@ -109,22 +103,14 @@ def comparison_page(comparison: Comparison, name_a: str, name_b: str) -> str:
         warnings=comparison_warnings(comparison),
         findings=[],
         headline=[],
-        sections=[ratios, setup],
+        sections=shown,
         rows=None,
     )
 
 
-def _by_subject(said: Sequence[Finding]) -> list[tuple[str, list[str]]]:
-    """(heading, its sentences) for each subject of which something is said."""
-    texts = {
-        title: [one.text for one in said if one.subject == key] for key, title in SUBJECTS.items()
-    }
-    return [(title, of_one) for title, of_one in texts.items() if of_one]
-
-
 def sections(data: Data) -> list[Section]:
     """The report's sections: first those of the charts, then the tables that stand alone."""
-    by_name = {table.name: table for table in tables(data)}
+    by_name = {table.name: table for table in all_tables(data)}
     of_charts = []
     for name, chart in CHARTS.items():
         drawing = chart.draw(data)

@@ -18,6 +18,7 @@ from orchestrator.dataset.sessions import MOST_DRIFT, Session
 from orchestrator.nouns import ANCHOR, columns_of
 from orchestrator.report.effects import LEAST_POINTS, value_range
 from orchestrator.report.execution_frame import Data, energy_rows, facts_of
+from orchestrator.report.findings import SUBJECTS, findings
 from orchestrator.report.sweep_cost import CostPart
 from orchestrator.units import duration, energy, number, percent, plural
 from orchestrator.unknowns import known
@@ -29,6 +30,7 @@ UNKNOWN = "n/a"
 """What is shown for a figure that is unknown."""
 
 
+NO_FOLDERS = "Not known: there are no trial folders beside the tables."
 MOST_REASONS = 100
 """So many kinds of failures, reasons or flags are listed."""
 
@@ -42,6 +44,15 @@ class Table:
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+
+
+def findings_by_subject(data: Data) -> list[tuple[str, list[str]]]:
+    """(heading, its sentences) for each subject of which the data say something."""
+    said = findings(data)
+    texts = {
+        title: [one.text for one in said if one.subject == key] for key, title in SUBJECTS.items()
+    }
+    return [(title, of_one) for title, of_one in texts.items() if of_one]
 
 
 def headline(data: Data) -> list[tuple[str, str, str]]:
@@ -190,16 +201,17 @@ def effect_table(data: Data) -> Table:
     head = ("hyperparameter", "lower half", "upper half", *names)
     note = (
         "Change from the lower to the upper half of a hyperparameter's values, the others held at "
-        "their means, with its 95 % interval; × 1 is no change. Of all answers that ended, usable "
-        "or not, but for 'energy of a usable answer'. At equal length: what is left beside the "
-        "length of the text. It holds for these prompts, models and machines. Greedy answers tell "
-        "only about max_length."
+        "their means, with its 95 % interval; × 1 is no change. Of four hyperparameters that do "
+        "nothing, one or more leave out × 1 in up to 20 of 100 sweeps: the sentences on top are "
+        "corrected for that (Holm 1979). Of all answers that ended, usable or not, but for 'energy "
+        "of a usable answer'. At equal length: what is left beside the length of the text. It "
+        "holds for these prompts, models and machines. Greedy answers tell only about max_length."
     )
     return Table("effects", "What each hyperparameter does", head, tuple(rows), note)
 
 
 def group_table(data: Data) -> Table:
-    """Each machine, model, quantization and use case side by side."""
+    """Each machine, model, setup and use case side by side."""
     rows = []
     of_group = data.answers.groupby(["group", "use_case", "energy_basis"], sort=True)
     for (group, use_case, energy_basis), answers in of_group:
@@ -214,7 +226,7 @@ def group_table(data: Data) -> Table:
         cells = (group, use_case, n_answers, middle, interval, number(tokens_per_s), basis)
         rows.append(tuple(str(cell) for cell in cells))
     head = (
-        "machine / model / quantization",
+        "machine / model / setup",
         "use case",
         "answers",
         "J/token",
@@ -242,7 +254,7 @@ def repeat_table(data: Data) -> Table:
             median, largest = f"{100 * spread.median():.1f} %", f"{100 * spread.max():.1f} %"
             rows.append((str(group), f"{len(repeats):,}", median, largest))
     head = (
-        "machine / model / quantization",
+        "machine / model / setup",
         "prompts measured repeatedly",
         "median spread",
         "largest spread",
@@ -308,15 +320,22 @@ def session_table(data: Data) -> Table:
         f"by more than {percent(MOST_DRIFT)} have the flag session_drift. Idle: with the model "
         "loaded, which net energies leave out."
     )
-    return Table("sessions", "Sessions", head, tuple(map(_session_row, data.sessions)), note)
+    if data.paths is None:
+        note = NO_FOLDERS
+    elif not data.sessions:
+        note = "No trial here ran in a session on a GPU, whose anchors tell how steady it was."
+    n_setups = len({session.setup for session in data.sessions})
+    by_setup = n_setups > len({session.quantization for session in data.sessions})
+    rows = tuple(_session_row(session, by_setup=by_setup) for session in data.sessions)
+    return Table("sessions", "Sessions", head, rows, note)
 
 
-def _session_row(session: Session) -> tuple[str, ...]:
-    """A session as a row of its table."""
+def _session_row(session: Session, *, by_setup: bool) -> tuple[str, ...]:
+    """A session as a row of its table; `by_setup`: its quantization alone says too little."""
     return (
         session.session_id,
         f"{session.machine}, {session.gpu_name or UNKNOWN}",
-        f"{session.model}, {session.quantization}",
+        f"{session.model}, {session.setup if by_setup else session.quantization}",
         f"{session.n_trials:,}",
         f"{session.n_anchors:,}",
         number(session.energy_per_token_j),
@@ -337,8 +356,7 @@ def cost_table(data: Data) -> Table:
     head = ("what", "how many", "energy", "time", "of the GPUs' time")
     cost = data.cost
     if cost is None or not cost.n_trials:
-        note = "Not known: there are no trial folders beside the tables."
-        return Table("cost", title, head, (), note)
+        return Table("cost", title, head, (), NO_FOLDERS)
     like = max(known(part.counted_energy_j for part in cost.parts), default=None)
     rows = tuple(_cost_row(part, cost.held_s, like) for part in cost.parts)
     note = (

@@ -6,7 +6,9 @@ groups measured. A ratio is that of the geometric means over the pairs.
 Two things make a ratio of energies wrong that no number of configurations averages out. Sessions
 differ: each process on a GPU has a speed and an idle power of its own. So the interval is made from
 the means of the sessions of either group, by Student's t with the degrees of freedom of Welch
-(1947) and Satterthwaite (1946); fewer than three sessions a group give none. And each device's
+(1947) and Satterthwaite (1946); fewer than three sessions a group give none. Where each session
+took some of the configurations only, the noise of a measurement is in the means of A's and of B's
+sessions, but counts once: the surplus is subtracted (`noise_counted_twice`). And each device's
 sensor has a gain of its own, within 5 %: across devices the variances of both are added (energy.py)
 by the rule for a variance that is known beside ones that are estimated (GUM, JCGM 100:2008, G.4).
 """
@@ -15,10 +17,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.dataset.energy import SENSOR_REL
 from orchestrator.nouns import PARAMETERS
+from orchestrator.report.configuration_means import rest_of_levels
 from orchestrator.report.effects import CONFIDENCE
 
 if TYPE_CHECKING:
@@ -36,12 +39,18 @@ OF_A_METER = ("energy_per_token_j", "counted_energy_j")
 OF_A_SESSION = (*OF_A_METER, "tokens_per_s")
 """Columns that differ between sessions; a text is the same in each."""
 USABLE = "usable"
+SIDES = ("session_id_a", "session_id_b")
+"""Columns of pairs with the session of A and that of B."""
 PAIR_KEY = ["configuration", "use_case", "prompt_sha256"]
 """Columns that are equal in the two executions of a pair."""
 LEAST_POINTS = 5
 """With fewer matched configurations than this, no interval is given."""
 LEAST_SESSIONS = 3
 """With fewer sessions of a group than this, nobody knows how much its sessions differ."""
+NO_SURPLUS = 1e-9
+"""A smaller surplus of the noise is rounding."""
+FEW_BESIDE_SESSIONS = "too few configurations beside the sessions"
+FEW_SESSIONS = f"fewer than {LEAST_SESSIONS} sessions on a side"
 GAINS_VARIANCE = 2 * SENSOR_REL**2
 """Of a ratio of energies by two sensors."""
 
@@ -110,10 +119,10 @@ def ratio(pairs: pd.DataFrame, name: str, *, same_devices: bool) -> Change:
         error = _error(of_point)
     else:
         gains = gains_variance(name, same_devices=same_devices)
-        within = _error_of_sessions(differences, pairs, gains)
-        if within is None:
-            return Change(math.exp(value), note=f"fewer than {LEAST_SESSIONS} sessions on a side")
-        error = within
+        of_sessions = _error_of_sessions(pairs, name, gains)
+        if isinstance(of_sessions, str):
+            return Change(math.exp(value), note=of_sessions)
+        error = of_sessions
     return Change(math.exp(value), math.exp(value - error), math.exp(value + error))
 
 
@@ -150,35 +159,74 @@ def _error(of_point: pd.Series) -> float:
     return float(t.ppf((1 + CONFIDENCE) / 2, n - 1) * of_point.std() / math.sqrt(n))
 
 
-def _error_of_sessions(differences: pd.Series, pairs: pd.DataFrame, gains: float) -> float | None:
-    """Half the 95 % interval of the mean over sessions; None with too few of them."""
-    sides = ("session_id_a", "session_id_b")
-    if pairs[list(sides)].isna().any(axis=None):  # before version 3
-        return None
-    of_sessions = [differences.groupby(pairs[side]).mean() for side in sides]
-    # both sides hold the noise of the configurations, which counts once
-    of_point = differences.groupby([pairs[name] for name in (*sides, "configuration")]).mean()
-    cells = of_point.groupby(level=[0, 1])
-    n_free = len(of_point) - cells.ngroups
-    noise = 0.0
-    if n_free:
-        noise = float(((of_point - cells.transform("mean")) ** 2).sum()) / n_free
-    return session_error(*of_sessions, gains=gains, counted_twice=noise / len(of_point))
+def _error_of_sessions(pairs: pd.DataFrame, name: str, gains: float) -> float | str:
+    """Half the 95 % interval of the mean over sessions, or why there is none."""
+    import numpy as np
+
+    if pairs[list(SIDES)].isna().any(axis=None):  # before version 3
+        return FEW_SESSIONS
+    logs = pairs.assign(a=np.log(pairs[f"{name}_a"]), b=np.log(pairs[f"{name}_b"]))
+    # prompts of one configuration share the noise of its trial
+    means = logs.groupby(["configuration", *SIDES])[["a", "b"]].mean().reset_index()
+    of_a, of_b = ((means["b"] - means["a"]).groupby(means[side]).mean() for side in SIDES)
+    if min(len(of_a), len(of_b)) < LEAST_SESSIONS:
+        return FEW_SESSIONS
+    twice = noise_counted_twice(means)
+    if twice is None:
+        return FEW_BESIDE_SESSIONS
+    return session_error(of_a, of_b, gains=gains, counted_twice=twice)
 
 
-def session_error(
-    of_a: pd.Series, of_b: pd.Series, *, gains: float, counted_twice: float = 0.0
-) -> float | None:
+def noise_counted_twice(means: pd.DataFrame) -> float | None:
+    """How much more of the noise the means of A's and B's sessions hold than the ratio does.
+
+    `means`: a row for each configuration with a session of A and one of B that took it, in columns
+    `configuration` and SIDES, and the logarithms `a` and `b`. Gives a variance; None where the
+    configurations are too few to tell the noise from the sessions.
+    """
+    import numpy as np
+    import pandas as pd
+    from scipy.sparse import coo_array
+
+    # what was measured: a configuration in a session, numbered through both sides
+    in_a, in_b = (means.groupby(["configuration", side]) for side in SIDES)
+    columns = np.concatenate([in_b.ngroup() + in_a.ngroups, in_a.ngroup()])
+    rows, signs = np.tile(np.arange(len(means)), 2), np.repeat([1.0, -1.0], len(means))
+    differences = coo_array((signs, (rows, columns))).tocsr()
+    of_ratio = (_averages(means["configuration"]) @ differences).mean(axis=0)
+    counted = -float((of_ratio**2).sum())
+    for side in SIDES:
+        of_sessions = (_averages(means[side]) @ differences).toarray()
+        counted += float(of_sessions.var(axis=0, ddof=1).sum()) / len(of_sessions)
+    if abs(counted) < NO_SURPLUS:
+        return 0.0
+    values = pd.concat([in_a["a"].mean(), in_b["b"].mean()], keys=["a", "b"])
+    point, session = (values.groupby(level=of).ngroup().to_numpy() for of in ([1], [0, 2]))
+    rest, n_free = rest_of_levels(point, session, values.to_numpy())
+    return counted * float(rest @ rest) / n_free if n_free else None
+
+
+def _averages(names: pd.Series) -> Any:
+    """A matrix that averages rows of one name; shape (names, rows)."""
+    import numpy as np
+    import pandas as pd
+    from scipy.sparse import coo_array
+
+    number = pd.factorize(names)[0]
+    share = 1 / np.bincount(number)
+    return coo_array((share[number], (number, np.arange(len(number))))).tocsr()
+
+
+def session_error(of_a: Any, of_b: Any, *, gains: float, counted_twice: float = 0.0) -> float:
     """Half the 95 % interval of the difference of two groups, from the means of their sessions.
 
-    `gains`: as of `gains_variance`. `counted_twice`: variance that both groups hold and that counts
-    once. None with fewer than LEAST_SESSIONS of a group.
+    Each group has LEAST_SESSIONS or more. `gains`: as of `gains_variance`. `counted_twice`:
+    variance that both groups hold and that counts once.
     """
+    import numpy as np
     from scipy.stats import t
 
-    if min(len(of_a), len(of_b)) < LEAST_SESSIONS:
-        return None
-    variances = [float(one.var()) / len(one) for one in (of_a, of_b)]
+    variances = [float(np.var(one, ddof=1)) / len(one) for one in (of_a, of_b)]
     estimated = max(sum(variances) - counted_twice, *variances)
     variance = estimated + gains
     if not variance:

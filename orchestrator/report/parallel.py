@@ -80,11 +80,12 @@ def _evenly(rows: Any, most: int) -> Any:
 def _lines(axes: list[str], columns: list[str], *, small: bool) -> Any:
     """The panel of a group: its lines over the axes with their ticks."""
     # of a field's name without the at_ before it
-    name = f"datum.label == 'at_{ENERGY}' ? 'J/token' : slice(datum.label, 3)"
+    name = f"datum.label != 'at_{ENERGY}' ? slice(datum.label, 3) : 'J/token'"
     head = alt.Axis(
         orient="top", title=None, labelExpr=name, labelOverlap=False, labelFontSize=10,
         labelAngle=-30 if small else 0, labelAlign="left" if small else "center",
-        ticks=False, domain=False, grid=True, gridOpacity=0.6,
+        # above the uppermost ticks, which stand at the panel's edge
+        offset=7, ticks=False, domain=False, grid=True, gridOpacity=0.6,
     )  # fmt: skip
     x = alt.X("axis:N", sort=axes, axis=head).scale(type="point", padding=0.35)
     y = alt.Y("height:Q", axis=None).scale(domain=[0, 1])

@@ -14,7 +14,7 @@ from orchestrator.report.channels import ENERGY_AXIS, GROUP, TITLES, tips, with_
 from orchestrator.report.configurations import pareto_points
 from orchestrator.report.drawing import Drawing, in_panels
 from orchestrator.report.execution_frame import Data
-from orchestrator.report.looks import BLUE, MOST_TOGETHER, ORANGE, looks, short_names
+from orchestrator.report.looks import BLUE, MOST_TOGETHER, ORANGE, TEXT, looks, short_names
 from orchestrator.units import number, plural
 
 if TYPE_CHECKING:
@@ -72,11 +72,12 @@ def _scatter(
     tips: list[alt.Tooltip],
     *,
     joined: str | None = None,
+    beneath: Any = None,
 ) -> tuple[Any, int]:
     """Points of groups, and the number of panels: one for all groups, or one for each of many.
 
     `of_all`: the short names of all groups. `joined`: the points in which this column is true are
-    joined by a line.
+    joined by a line. `beneath`: a chart that is drawn below the points.
     """
     groups = sorted(rows["group"].unique())
     together = len(groups) <= MOST_TOGETHER
@@ -87,6 +88,8 @@ def _scatter(
         line = base.transform_filter(f"datum.{joined}").mark_line(strokeWidth=1.2)
         encoding.pop("shape", None)
         chart += line.encode(**encoding, order=alt.Order(x["shorthand"], type="quantitative"))
+    if beneath is not None:
+        chart = beneath + chart
     n_panels = 1 if together else len(groups)
     return in_panels(chart, "points", "group" if n_panels > 1 else None), n_panels
 
@@ -212,7 +215,7 @@ def coverage(data: Data) -> Drawing | None:
         + (f", {n_greedy:,} of them greedy." if n_greedy else "."),
         note=shown(len(rows), len(points), "configuration"),
         panels=len(panels),
-        least_width=180,
+        least_width=100,
         own_axes=True,
     )
 
@@ -242,10 +245,14 @@ def pairs_chart(pairs: Mapping[str, pd.DataFrame]) -> Drawing | None:
         for channel, name, side in zip((alt.X, alt.Y), both, "AB", strict=True)
     )
     titles = dict(zip(both, ("A: J/token", "B: J/token"), strict=True))
-    chart, panels = _scatter(rows, rows["group"], x, y, tips(titles, group="groups"))
+    line = alt.Chart(alt.Data(name="equal")).mark_line(color=TEXT, strokeDash=[4, 4], opacity=0.6)
+    tip = tips(titles, group="groups")
+    chart, panels = _scatter(rows, rows["group"], x, y, tip, beneath=line.encode(x=x, y=y))
     return Drawing(
         chart,
-        {"points": rows},
+        {"points": rows, "equal": pd.DataFrame(dict.fromkeys(both, ends))},
         "Points: J/token of each configuration in A and in B.",
+        note="On the line A and B have the same J/token. Where one ratio holds for all "
+        "configurations, the points lie along a line beside it.",
         panels=panels,
     )

@@ -23,7 +23,7 @@ from orchestrator.unknowns import mean_of_known, quotient
 
 Word = Literal["measured", "modelled", "doubtful", "nothing kept"]
 
-PLACE = ("model", "quantization", "machine", "use_case")
+PLACE = ("model", "setup", "machine", "use_case")
 CONFIGURATION_KEY = (*PLACE, *PARAMETERS)
 """Columns that tell which configuration an execution belongs to, in which place."""
 TRIAL_KEY = (*PLACE, "strategy", "config_index", "config_hash", "repeat")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.cooldown import Cooldown
 from orchestrator.dataset.tables import Key
 from orchestrator.evaluate.verdict import learned_figures
-from orchestrator.nouns import Configuration, TrialSpec, digest
+from orchestrator.nouns import Configuration, Setup, TrialSpec, digest
 from orchestrator.sweep.budget import RunLimits
 from orchestrator.sweep.estimate import longest_text
 from orchestrator.sweep.prepare import Part, Prepared
@@ -63,11 +63,12 @@ class AssignmentFactory:
             may_not_fit=bool(plan.each),
         )
 
-    def requested(
-        self, model: str, use_case: str, index: int, configuration: Configuration
-    ) -> list[Assignment]:
-        """Assignments of a configuration that a study proposed: one a repeat."""
-        specs = self.prepared.plan.repeats_of(model, use_case, index, configuration)
+    def requested(self, place: int, index: int, configuration: Configuration) -> list[Assignment]:
+        """Assignments of a configuration that a study proposed: one a repeat.
+
+        `place`: of the study's setup in the plan.
+        """
+        specs = self.prepared.plan.repeats_of(place, index, configuration)
         return list(map(self.assignment, specs))
 
     def objectives(self) -> tuple[str, ...]:
@@ -92,7 +93,7 @@ def searcher_of(
     part, plan = factory.part, factory.prepared.plan
     return SweepSearcher(
         [factory.assignment(spec) for spec in part.missing],
-        studies=[_study(factory, key, budget) for key, budget in part.left(plan).items()],
+        studies=[_study(factory, place, budget) for place, budget in part.left(plan).items()],
         allows=allows,
         orders=orders,
         slots=lambda: slots.n,
@@ -100,16 +101,19 @@ def searcher_of(
     )
 
 
-def _study(factory: AssignmentFactory, key: tuple[str, str], budget: int) -> Study:
-    """A sampler that learns for one model and use case, told what earlier runs measured."""
+def _study(factory: AssignmentFactory, place: int, budget: int) -> Study:
+    """A sampler that learns for one setup, told what earlier runs measured.
+
+    `place`: of the setup in the plan.
+    """
     from orchestrator.tune.searcher import Study
 
     prepared, part = factory.prepared, factory.part
     plan, resolved, trials = prepared.plan, prepared.resolved, prepared.trials
-    model, use_case = key
-    proposed = part.proposed.get(key, {})
-    # a resumed study must not draw its first random points again
-    parts: list[Any] = [plan.seed, model, use_case, len(proposed)]
+    setup = plan.setups[place]
+    proposed = part.proposed.get(place, {})
+    # a resumed study must not draw its first random points again; variants draw the same ones
+    parts: list[Any] = [plan.seed, setup.model, setup.use_case, len(proposed)]
     if plan.each:  # kinds of machine have studies of their own, which should differ
         parts.append(part.machine)
     seed = int(digest(parts, 8), 16)
@@ -117,24 +121,23 @@ def _study(factory: AssignmentFactory, key: tuple[str, str], budget: int) -> Stu
     unfinished = {spec.key() for spec in part.missing}
     for trial in trials:
         spec = trials.attempts(trial)[0].spec
-        if spec.repeat == 1 and _is_of_study(factory, key, trial) and spec.key() not in unfinished:
+        is_of_it = _is_of_study(factory, setup, trial)
+        if spec.repeat == 1 and is_of_it and spec.key() not in unfinished:
             figures = learned_figures(trials, trial, factory.objectives())
             sampler.tell(spec.configuration, figures)
     return Study(
-        model=model,
-        use_case=use_case,
+        setup=setup,
         sampler=sampler,
         budget=budget,
-        assignments=partial(factory.requested, model, use_case),
+        assignments=partial(factory.requested, place),
         next_index=max(proposed, default=-1) + 1,
     )
 
 
-def _is_of_study(factory: AssignmentFactory, key: tuple[str, str], trial: Key) -> bool:
-    """Whether a trial of the data set was proposed by the study of that model and use case."""
+def _is_of_study(factory: AssignmentFactory, setup: Setup, trial: Key) -> bool:
+    """Whether a trial of the data set was proposed by the study of that setup."""
     plan, record = factory.prepared.plan, factory.prepared.trials.attempts(trial)[0]
-    setup = record.spec.setup
-    if record.spec.sweep_id != plan.id or (setup.model, setup.use_case) != key:
+    if record.spec.sweep_id != plan.id or record.spec.setup.key() != setup.key():
         return False
     return not plan.each or record.columns.machine == factory.part.machine
 

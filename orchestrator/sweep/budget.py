@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.trial_files import Origin
-from orchestrator.nouns import TrialSpec
+from orchestrator.nouns import LoadKey, TrialSpec
 from orchestrator.tune.observers import Observer
 
 if TYPE_CHECKING:
@@ -29,12 +30,28 @@ class RunLimits:
     gpu_hours: float = math.inf
 
 
+@dataclass
+class _Taken:
+    """What a model in one variant took so far."""
+
+    bound: int = 0
+    """The bounds of what was run, in new tokens."""
+    window_s: float = 0.0
+    energy_kwh: float = 0.0
+
+    def foreseen(self, bound: int) -> tuple[float, float]:
+        """Seconds and kWh of so many tokens of bound; 0 before anything is known."""
+        if not self.bound:
+            return 0.0, 0.0
+        return bound * self.window_s / self.bound, bound * self.energy_kwh / self.bound
+
+
 class Budget(Observer):
     """Adds up what a run took and foresees what a trial would take.
 
-    A trial's time and energy are its bound of new tokens times what this run took per token of
-    that bound so far. Before the first execution nothing is known, and trials are started.
-    `bound_of` gives a prompt's bound under a trial.
+    A trial's time and energy are its bound of new tokens times what its model in its variant took
+    per token of that bound in this run so far. Before its first execution nothing is known, and
+    trials are started. `bound_of` gives a prompt's bound under a trial.
     """
 
     def __init__(
@@ -51,10 +68,9 @@ class Budget(Observer):
         self._drain = drain
         self._clock = clock
         self._began = clock()
-        self._under_way: dict[int, dict[int, int]] = {}
-        """Order of a running trial -> bounds of the prompts that it has left."""
-        self._bound = 0
-        self._window_s = 0.0
+        self._under_way: dict[int, tuple[LoadKey, dict[int, int]]] = {}
+        """Order of a running trial -> what it loads, and bounds of the prompts that it has left."""
+        self._taken: dict[LoadKey, _Taken] = defaultdict(_Taken)
         self._energy_kwh = 0.0
 
     def begin(self, assignment: Assignment) -> str | None:
@@ -64,19 +80,18 @@ class Budget(Observer):
         """
         spec = assignment.spec
         bounds = {one.number: self._bound_of(spec, one.number) for one in spec.prompts}
-        others = sum(sum(left.values()) for left in self._under_way.values())
-        mine = sum(bounds.values())
+        mine = spec.setup.load_key(), bounds
+        mine_s, mine_kwh = self._foreseen(*mine)
+        others_kwh = sum(self._foreseen(*other)[1] for other in self._under_way.values())
         # trials run side by side: their times don't add up, their energies do
-        flag = self._passed(self._foreseen(mine)[0], self._foreseen(mine + others)[1])
+        flag = self._passed(mine_s, mine_kwh + others_kwh)
         if flag is None:
-            self._under_way[spec.order_index] = bounds
+            self._under_way[spec.order_index] = mine
         return flag
 
-    def _foreseen(self, bound: int) -> tuple[float, float]:
-        """Seconds and kWh of so many tokens of bound; 0 before anything is known."""
-        if not self._bound:
-            return 0.0, 0.0
-        return bound * self._window_s / self._bound, bound * self._energy_kwh / self._bound
+    def _foreseen(self, load_key: LoadKey, bounds: dict[int, int]) -> tuple[float, float]:
+        """Seconds and kWh of prompts with these bounds, as far as is known."""
+        return self._taken[load_key].foreseen(sum(bounds.values()))
 
     def _passed(self, more_s: float, more_kwh: float) -> str | None:
         """The flag of a limit that is reached with so much more."""
@@ -90,13 +105,16 @@ class Budget(Observer):
 
     def execution_recorded(self, spec: TrialSpec, origin: Origin, execution: Execution) -> None:  # noqa: ARG002
         """Count an execution; where that reaches a limit, nothing more is started."""
-        left = self._under_way.get(spec.order_index, {})
+        load_key = spec.setup.load_key()
+        _, left = self._under_way.get(spec.order_index, (load_key, {}))
         bound = left.pop(execution.prompt_number, 0)
+        taken = self._taken[load_key]
         # without a window nothing was generated: it says nothing of what a token takes
         if execution.window_s is not None:
-            self._bound += bound
-            self._window_s += execution.window_s
+            taken.bound += bound
+            taken.window_s += execution.window_s
         # an unknown energy can't be counted; the other limits hold all the same
+        taken.energy_kwh += execution.energy_kwh or 0.0
         self._energy_kwh += execution.energy_kwh or 0.0
         flag = self._passed(0.0, 0.0)
         if flag:

@@ -6,20 +6,28 @@ Token counts are upper bounds: a text may end before max_length.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import psutil
 
-from orchestrator.dataset.schema import Execution, TrialRecord
+from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.sweep_plan import SweepPlan
-from orchestrator.engine import ENGINES, options_of
+from orchestrator.engine import options_of
 from orchestrator.engine.offload import GPU_SHARE, RAM_SHARE
 from orchestrator.gpu.devices import Gpu
 from orchestrator.models import Architecture, Model
-from orchestrator.nouns import Configuration, Quantization, Setup, TrialSpec, effective_of
+from orchestrator.nouns import (
+    Configuration,
+    LoadKey,
+    Quantization,
+    Setup,
+    TrialSpec,
+    effective_of,
+)
 from orchestrator.sweep.request import Resolved
-from orchestrator.unknowns import known, median_of_known
+from orchestrator.unknowns import known, median_of_known, product
 
 TOKENS_PER_WORD = 1.15
 """Of English prompts by sub-word tokenizers, rather low: the bound is then rather high."""
@@ -27,6 +35,8 @@ TEMPLATE_TOKENS = 25
 GPU_OVERHEAD_BYTES = 700 * 2**20
 """CUDA context and activations at batch 1."""
 GPU_VALUE_BYTES, CPU_VALUE_BYTES = 2, 4
+VALUE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+"""Of a number that isn't quantized, where --dtype says its type."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,14 @@ class Figures:
     tokens_per_s: float
     energy_per_token_j: float | None
     source: str
+
+    def seconds(self, tokens: int) -> float:
+        """How long so many tokens take."""
+        return tokens / self.tokens_per_s if self.tokens_per_s else math.inf
+
+    def joules(self, tokens: int) -> float | None:
+        """What so many tokens take; None: unknown."""
+        return product(tokens, self.energy_per_token_j)
 
 
 @dataclass(frozen=True)
@@ -143,83 +161,83 @@ def trial_bound(spec: TrialSpec, numbers: tuple[int, ...], model: Model) -> int:
     return sum(bounds)
 
 
-def unasked_bound(
-    plan: SweepPlan, models: dict[str, Model], n_trials: Mapping[tuple[str, str], int]
-) -> int:
-    """The most new tokens of trials that a sampler which learns has yet to propose.
+def unasked_bound(plan: SweepPlan, setup: Setup, model: Model, n_trials: int) -> int:
+    """The most new tokens of trials that a sampler which learns has yet to propose for a setup.
 
-    `n_trials`: by (model, use case). Each is taken at the middle of the space.
+    Each is taken at the middle of the space.
     """
     # nobody knows yet what the sampler will propose
     middle = Configuration.at(plan.space, [0.5] * 4)
-    whole = 0
-    for (model, use_case), n in n_trials.items():
-        counting = _counting(plan.setup(model, use_case))
-        for prompt in plan.prompts(use_case):
-            whole += n * token_bound(middle, prompt.text, models[model], **counting)
-    return whole
+    bounds = [
+        token_bound(middle, prompt.text, model, **_counting(setup))
+        for prompt in plan.prompts(setup.use_case)
+    ]
+    return n_trials * sum(bounds)
 
 
-def stored_figures(records: Iterable[TrialRecord], plan: SweepPlan) -> Figures | None:
-    """Medians over the data set's executions of the same model, quantization and engine.
+def stored_figures(
+    records: Iterable[TrialRecord], plan: SweepPlan, load_key: LoadKey
+) -> Figures | None:
+    """Medians over the data set's executions of the same model in the same variant.
 
     None where there are none.
     """
-    wanted = {_speed_key(setup) for setup in plan.setups}
-    measured: list[Execution] = []
+    wanted = {_speed_key(setup) for setup in plan.setups if setup.load_key() == load_key}
+    speeds: list[float] = []
+    energies_j: list[float | None] = []
     for record in records:
         if plan.counts_on(record.columns.machine) and _speed_key(record.spec.setup) in wanted:
             ok = [one for one in record.executions if one.status == "ok"]
-            measured += [one for one in ok if one.tokens_per_s]
-    speed = median_of_known(one.tokens_per_s for one in measured)
+            for one in ok:
+                if one.tokens_per_s:
+                    speeds.append(one.tokens_per_s)
+                    energies_j.append(one.energy_per_token_j)
+    speed = median_of_known(speeds)
     if speed is None:
         return None
-    energy_per_token_j = median_of_known(one.energy_per_token_j for one in measured)
-    return Figures(speed, energy_per_token_j, f"{len(measured)} executions in the data set")
+    known = f"{len(speeds)} executions in the data set"
+    return Figures(speed, median_of_known(energies_j), known)
 
 
-def _speed_key(setup: Setup) -> tuple[str, ...]:
+def _speed_key(setup: Setup) -> tuple[LoadKey, tuple[str, ...]]:
     """What decides, besides the machine, how fast tokens come and what they cost."""
     options = sorted(f"{name}={value}" for name, value in setup.engine_options.items())
-    return (setup.model, setup.quantization.name, setup.engine, *options)
+    return setup.load_key(), tuple(options)
 
 
-def memory_fit(
-    plan: SweepPlan,
-    models: list[Model],
-    quantization: Quantization,
-    gpus: list[Gpu],
-    *,
-    local: bool,
-) -> list[Fit]:
-    """Memory of each model whose sizes are known. On a CPU float32, on a GPU 2 bytes a value.
+def memory_fit(plan: SweepPlan, models: list[Model], gpus: list[Gpu], *, local: bool) -> list[Fit]:
+    """Memory of each model whose sizes are known, in each variant of the sweep.
 
     `gpus`: those of this machine. `local`: whether the sweep runs here; on a cluster nobody knows
     here what memory there is.
     """
     largest = longest_text(plan, models)
-    dtype_bytes = value_bytes(gpus)
     available = available_bytes(gpus) if local else None
     offload = bool(gpus) and local and any(_offloads(setup) for setup in plan.setups)
     fits = []
     beyond = {setup.model for setup in plan.setups if setup.beyond_context}
-    for model in models:
+    by_label = {model.label: model for model in models}
+    one_way = len(plan.load_keys()) == len(models)
+    for label, variant in plan.load_keys():
+        model = by_label[label]
         architecture = model.architecture
         if architecture is None:
             continue
+        dtype_bytes = VALUE_BYTES.get(variant.compute_dtype, value_bytes(gpus))
+        cache_bytes = architecture.cache_bytes_per_token(dtype_bytes)
         tokens = largest
         # the engine lowers max_length to the context
         if model.label not in beyond:
             tokens = min(largest, architecture.max_position_embeddings)
         fit = Fit(
-            model=model.label,
-            weights_bytes=architecture.weights_bytes(quantization, dtype_bytes),
-            cache_bytes=tokens * architecture.cache_bytes_per_token(dtype_bytes),
+            model=label if one_way else f"{label} ({variant.label()})",
+            weights_bytes=architecture.weights_bytes(variant.quantization, dtype_bytes),
+            cache_bytes=variant.batch_size * tokens * cache_bytes,
             available_bytes=available,
             tokens=tokens,
         )
         if offload:
-            outside = offloaded_bytes(architecture, quantization, available or 0)
+            outside = offloaded_bytes(architecture, variant.quantization, available or 0)
             fit = replace(fit, offloaded_bytes=outside, ram_bytes=psutil.virtual_memory().available)
         fits.append(fit)
     return fits
@@ -244,14 +262,16 @@ def offloaded_bytes(architecture: Architecture, quantization: Quantization, gpu_
 def too_small(plan: SweepPlan, resolved: Resolved) -> tuple[str, ...]:
     """Kinds of machine of a cluster whose GPU doesn't hold the weights of a model of the sweep.
 
-    By the sizes in their files.
+    By the sizes in their files; of several variants the largest counts.
     """
-    needs_weights = ENGINES[resolved.request.engine].needs_weights
-    if plan.machine is not None or not needs_weights or any(map(_offloads, plan.setups)):
+    if plan.machine is not None or not resolved.needs_weights or any(map(_offloads, plan.setups)):
         return ()
     weights = [
-        architecture.weights_bytes(resolved.quantization, GPU_VALUE_BYTES)
+        architecture.weights_bytes(
+            variant.quantization, VALUE_BYTES.get(variant.compute_dtype, GPU_VALUE_BYTES)
+        )
         for architecture in known(model.architecture for model in resolved.models)
+        for variant in resolved.variants
     ]
     need_gib = (max(weights, default=0) + GPU_OVERHEAD_BYTES) / 2**30
     small = []

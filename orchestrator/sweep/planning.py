@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from orchestrator import __version__
@@ -27,6 +28,7 @@ from orchestrator.nouns import (
     Setup,
     Space,
     UseCase,
+    Variant,
     digest,
     text_sha256,
 )
@@ -39,7 +41,8 @@ CORRELATION, CORRELATION_FROM, SALTS = 0.3, 50, 100
 """Bound of the rank correlation of order and parameters; from how many trials on; shuffles."""
 ANCHOR_FROM, ANCHOR_EVERY = 10, 10
 """A design has anchors from so many configurations on; they stand this far apart."""
-
+ROUNDS = (1, -1, -1, 1)
+"""Rounds of a sweep that crosses variants: 1 goes through them in their order, -1 back."""
 
 OTHER_WEIGHTS_REMEDY = "stage the first weights again, or start a new data set with --out"
 
@@ -51,8 +54,9 @@ def make_plan(resolved: Resolved) -> SweepPlan:
     """
     request, space, kind = resolved.request, resolved.space, resolved.sampler
     setups = tuple(
-        _setup(resolved, model, use_case)
+        _setup(resolved, model, variant, use_case)
         for model in resolved.models
+        for variant in resolved.variants
         for use_case in resolved.use_cases
     )
     points = []
@@ -70,7 +74,7 @@ def make_plan(resolved: Resolved) -> SweepPlan:
     plan = SweepPlan(
         plan_version=PLAN_VERSION,
         id=_sweep_id(resolved, setups),
-        space=space,
+        space=space.model_copy(update={"setups": ()}),  # as it is written
         strategy=kind.folder,
         seed=request.seed,
         samples=len(points) or resolved.samples,
@@ -99,17 +103,15 @@ def _shortest_context(resolved: Resolved) -> int | None:
     return least_of_known(model.context_length for model in resolved.models)
 
 
-def _setup(resolved: Resolved, model: Model, use_case: UseCase) -> Setup:
-    """What all trials of a model and a use case have in common; the revision is filled in later."""
+def _setup(resolved: Resolved, model: Model, variant: Variant, use_case: UseCase) -> Setup:
+    """What trials of a model, a variant and a use case share; the revision is filled in later."""
     request = resolved.request
     return Setup(
         seed=request.seed,
         model=model.label,
         revision="",
-        engine=request.engine,
-        engine_options=resolved.engine_options,
-        quantization=resolved.quantization,
-        compute_dtype=request.dtype,
+        **dict(variant),
+        engine_options=resolved.engine_options[variant.engine],
         chat_template="off" if request.chat_template == "off" else "auto",
         length_mode="fixed" if request.fixed_length else "natural",
         length_of="new tokens" if request.max_new_tokens else "text",
@@ -128,8 +130,8 @@ def _sweep_id(resolved: Resolved, setups: tuple[Setup, ...]) -> str:
     """Hash of what decides the measurements.
 
     Without the weights' revision: one that changed between two runs is refused, not taken for
-    another sweep. Nor does it matter in which order models and use cases were named, and whether
-    an option's default was written out.
+    another sweep. Nor does it matter in which order models, variants and use cases were named, and
+    whether an option's default was written out.
     """
     space = resolved.space
     models = [model.ref if model.kind == "hub" else model.label for model in resolved.models]
@@ -146,28 +148,49 @@ def _sweep_id(resolved: Resolved, setups: tuple[Setup, ...]) -> str:
 
 
 def _trials(plan: SweepPlan) -> list[PlannedTrial]:
-    """Trials in their order: a block a model, shuffled inside it, anchors spread over it.
+    """Trials in their order: a block a model, and in it the variants in turns (`_in_rounds`).
 
-    Blocks let the weights of each model be loaded once.
+    Trials of a variant are shuffled, in the same way for each, with anchors spread over them.
     """
-    blocks: dict[str, list[PlannedTrial]] = defaultdict(list)
-    for setup in plan.setups:
+    blocks: dict[str, dict[Variant, list[PlannedTrial]]] = defaultdict(lambda: defaultdict(list))
+    for place, setup in enumerate(plan.setups):
         for repeat in range(1, plan.repeats + 1):
             for index in range(len(plan.points)):
                 trial = PlannedTrial(
-                    strategy=plan.strategy,
-                    model=setup.model,
-                    use_case=setup.use_case,
-                    config_index=index,
-                    repeat=repeat,
+                    strategy=plan.strategy, setup=place, config_index=index, repeat=repeat
                 )
-                blocks[setup.model].append(trial)
+                blocks[setup.model][setup.variant()].append(trial)
     ordered = []
-    for model, block in blocks.items():
-        if plan.order == "shuffled":
-            block = _shuffled(plan, block)  # noqa: PLW2901 - the same trials
-        ordered += _with_anchors(plan, model, block)
+    for of_model in blocks.values():
+        of_variants = []
+        for trials in of_model.values():
+            block = trials
+            if plan.order == "shuffled":
+                block = _shuffled(plan, trials)
+            of_variants.append(_with_anchors(plan, block))
+        if plan.order == "shuffled" and len(of_variants) > 1:
+            of_variants = _in_rounds(of_variants)
+        ordered += [trial for block in of_variants for trial in block]
     return ordered
+
+
+def _in_rounds(of_variants: list[list[PlannedTrial]]) -> list[list[PlannedTrial]]:
+    """The trials of several variants as blocks, each variant's cut into one block a round.
+
+    One block a variant would be loaded once, and what drifts over the hours would look like the
+    effect of a variant. In rounds there and back (A B, B A, B A, A B) a drift that is linear in the
+    number of trials moves no mean, and no variant is always first. Blocks that meet are loaded
+    once, and each variant is still loaded at least three times, so a run can tell sessions' scatter
+    from a variant's effect. A round has the same trials of each variant: what is compared was
+    measured as near in time as blocks allow.
+    """
+    blocks = []
+    for number, step in enumerate(ROUNDS):
+        for trials in of_variants[::step]:
+            # rounded down: rounds there and rounds back then differ by one trial at most
+            ends = [place * len(trials) // len(ROUNDS) for place in (number, number + 1)]
+            blocks.append(trials[slice(*ends)])
+    return blocks
 
 
 def _shuffled(plan: SweepPlan, block: list[PlannedTrial]) -> list[PlannedTrial]:
@@ -179,10 +202,16 @@ def _shuffled(plan: SweepPlan, block: list[PlannedTrial]) -> list[PlannedTrial]:
     """
     for salt in range(SALTS):
         parts = [plan.id, plan.seed] if salt == 0 else [plan.id, plan.seed, salt]
-        order = sorted(block, key=lambda t: digest([*parts, t.use_case, t.config_index, t.repeat]))
+        order = sorted(block, key=partial(_order_key, plan, parts))
         if len(block) < CORRELATION_FROM or _aliasing(plan, order) < CORRELATION:
             return order
     return order
+
+
+def _order_key(plan: SweepPlan, salts: list[Any], trial: PlannedTrial) -> str:
+    """What trials are sorted by: without the variant, so that each variant has the same order."""
+    use_case = plan.setups[trial.setup].use_case
+    return digest([*salts, use_case, trial.config_index, trial.repeat])
 
 
 def _aliasing(plan: SweepPlan, order: list[PlannedTrial]) -> float:
@@ -200,24 +229,24 @@ def _aliasing(plan: SweepPlan, order: list[PlannedTrial]) -> float:
     return largest
 
 
-def _with_anchors(plan: SweepPlan, model: str, block: list[PlannedTrial]) -> list[PlannedTrial]:
-    """A block with anchor trials (on the first use case) at its start, its end and between.
+def _with_anchors(plan: SweepPlan, block: list[PlannedTrial]) -> list[PlannedTrial]:
+    """A model's trials in one variant, with anchor trials at their start, end and between.
 
-    There is one more than tenths of the configurations, equally far apart.
+    Anchors are on the first use case. There is one more than tenths of the configurations, equally
+    far apart.
     """
     if plan.anchor is None or not block:
         return block
+    load_key, use_case = plan.setups[block[0].setup].load_key(), plan.use_cases[0].name
+    keys = [setup.key() for setup in plan.setups]
+    place_of_setup = keys.index((*load_key, use_case))
     count = len(plan.points) // ANCHOR_EVERY + 1
     result = list(block)
     # from the end on: what is inserted moves no place that comes later
     for number in reversed(range(count)):
         place = round(number * len(block) / (count - 1))
         anchor = PlannedTrial(
-            strategy=ANCHOR,
-            model=model,
-            use_case=plan.use_cases[0].name,
-            config_index=0,
-            repeat=number + 1,
+            strategy=ANCHOR, setup=place_of_setup, config_index=0, repeat=number + 1
         )
         result.insert(place, anchor)
     return result

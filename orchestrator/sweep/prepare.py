@@ -19,7 +19,7 @@ from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.sweep_plan import SweepPlan, read_plan
 from orchestrator.dataset.tables import Trials, read_all
 from orchestrator.errors import UserError
-from orchestrator.nouns import TrialSpec
+from orchestrator.nouns import LoadKey, TrialSpec
 from orchestrator.sweep.estimate import too_small, trial_bound, unasked_bound
 from orchestrator.sweep.planning import check_same_weights, check_trials_weights, neighbours
 from orchestrator.sweep.request import Resolved
@@ -35,16 +35,15 @@ class Part:
     """Trials with the prompts that they still have to run."""
     done: list[FinishedExecution]
     """Executions that are in the data set, but for those that are to run again."""
-    proposed: dict[tuple[str, str], dict[int, TrialSpec]]
-    """What a sampler that learns has proposed, by (model, use case) and by index."""
+    proposed: dict[int, dict[int, TrialSpec]]
+    """What a sampler that learns has proposed, by place of the setup in the plan and by index."""
 
-    def left(self, plan: SweepPlan) -> Counter[tuple[str, str]]:
-        """Configurations that a sampler may still propose, by (model, use case)."""
-        left: Counter[tuple[str, str]] = Counter()
+    def left(self, plan: SweepPlan) -> Counter[int]:
+        """Configurations that a sampler may still propose, by place of the setup in the plan."""
+        left: Counter[int] = Counter()
         if plan.learns():
-            for setup in plan.setups:
-                key = (setup.model, setup.use_case)
-                left[key] = max(0, plan.samples - len(self.proposed.get(key, {})))
+            for place in range(len(plan.setups)):
+                left[place] = max(0, plan.samples - len(self.proposed.get(place, {})))
         return left
 
 
@@ -85,35 +84,44 @@ class Prepared:
         """The missing trials of all kinds of machine."""
         return [spec for part in self.parts for spec in part.missing]
 
-    def _unproposed_trials(self) -> Counter[tuple[str, str]]:
-        """Trials that a sampler which learns may still propose, by (model, use case)."""
-        trials: Counter[tuple[str, str]] = Counter()
+    def _unproposed_trials(self) -> Counter[int]:
+        """Trials that a sampler which learns may still propose, by place of the setup."""
+        trials: Counter[int] = Counter()
         for part in self.parts:
-            for key, n_configurations in part.left(self.plan).items():
-                trials[key] += n_configurations * self.plan.repeats
+            for place, n_configurations in part.left(self.plan).items():
+                trials[place] += n_configurations * self.plan.repeats
         return trials
 
     def n_missing(self) -> int:
         """Executions that are to be run now."""
         planned = sum(len(spec.prompts) for spec in self._missing())
         unproposed = 0
-        for (_, use_case), n_trials in self._unproposed_trials().items():
-            unproposed += n_trials * len(self.plan.prompts(use_case))
+        for place, n_trials in self._unproposed_trials().items():
+            unproposed += n_trials * len(self.plan.prompts(self.plan.setups[place].use_case))
         return planned + unproposed
 
     def n_missing_trials(self) -> int:
         """Trials that are to be run now."""
         return len(self._missing()) + self._unproposed_trials().total()
 
-    def token_bound(self) -> int:
-        """The most new tokens that what is missing can give, about."""
+    def token_bounds(self) -> dict[LoadKey, int]:
+        """The most new tokens that what is missing can give, about, by model and variant."""
         # trials name their models by label
         models = {model.label: model for model in self.resolved.models}
-        planned = 0
+        bounds = dict.fromkeys(self.plan.load_keys(), 0)
         for spec in self._missing():
             numbers = tuple(prompt.number for prompt in spec.prompts)
-            planned += trial_bound(spec, numbers, models[spec.setup.model])
-        return planned + unasked_bound(self.plan, models, self._unproposed_trials())
+            bound = trial_bound(spec, numbers, models[spec.setup.model])
+            bounds[spec.setup.load_key()] += bound
+        for place, n_trials in self._unproposed_trials().items():
+            setup = self.plan.setups[place]
+            bound = unasked_bound(self.plan, setup, models[setup.model], n_trials)
+            bounds[setup.load_key()] += bound
+        return bounds
+
+    def token_bound(self) -> int:
+        """The most new tokens that what is missing can give, about."""
+        return sum(self.token_bounds().values())
 
     def prompt_bound(self, spec: TrialSpec, number: int) -> int:
         """The most new tokens of one prompt of a trial, about.

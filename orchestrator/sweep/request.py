@@ -24,16 +24,17 @@ from orchestrator.nouns import (
     ANCHOR,
     DOMAIN,
     PARAMETERS,
-    QUANTIZATIONS,
     Machine,
     Noun,
     Profile,
-    Quantization,
+    SetupEntry,
     Space,
     TrialSpec,
     UseCase,
+    Variant,
 )
 from orchestrator.samplers import SamplerKind, sampler_of
+from orchestrator.sweep.variants import variants_of
 from orchestrator.yaml_files import faults as lines_of
 from orchestrator.yaml_files import names, nearest, printable, read, short
 
@@ -59,9 +60,10 @@ class Request:
     seed: int = 0
     repeats: int = 1
     models: tuple[str, ...] = ()
-    quantization: str | None = None
-    engine: str = "transformers"
-    dtype: str = "auto"
+    quantizations: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
+    batch_sizes: tuple[int, ...] = ()
     chat_template: str = "auto"
     fixed_length: bool = False
     max_new_tokens: bool = False
@@ -80,6 +82,15 @@ class Request:
     out: Path = Path("measurements")
     address: str | None = None
 
+    def axes(self) -> dict[str, tuple[Any, ...]]:
+        """Axis of the variants -> the values that were given (sweep/variants.py)."""
+        return {
+            "quantization": self.quantizations,
+            "engine": self.engines,
+            "dtype": self.dtypes,
+            "batch_size": self.batch_sizes,
+        }
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -90,10 +101,11 @@ class Resolved:
     space_file: Path
     sampler: SamplerKind
     sampler_options: Noun
-    engine_options: dict[str, Any]
-    """Options of the engine that are not at their default."""
+    engine_options: dict[str, dict[str, Any]]
+    """Engine -> its options that are not at their default."""
     models: tuple[Model, ...]
-    quantization: Quantization
+    variants: tuple[Variant, ...]
+    """How each model is run; the sweep crosses them."""
     use_cases: tuple[UseCase, ...]
     use_case_files: tuple[Path, ...]
     machine: Machine
@@ -110,6 +122,16 @@ class Resolved:
     """Which part of the plan is run; None: all of it."""
     notes: tuple[str, ...]
     """What a person should know before it starts."""
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """The engines that run its variants, each once."""
+        return tuple(self.engine_options)
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether the models' weights must be here before it starts: all its engines agree."""
+        return any(ENGINES[name].needs_weights for name in self.engines)
 
     def isolation_of(self, machine: str | None) -> str:
         """What trials on a kind of machine don't share: gpu or host. None: whichever is free."""
@@ -178,7 +200,7 @@ class _Inputs:
     use_case_files: list[Path]
     ranges: dict[str, tuple[float, float]]
     """Of --range: name of a parameter -> bounds."""
-    quantization: Quantization
+    variants: tuple[Variant, ...]
     shard: Shard | None
 
 
@@ -192,7 +214,8 @@ def resolve_request(
     """
     given = _inputs(request, gpu_names)
     machine = given.machine
-    models = [_labelled(model, request.engine) for model in given.models]
+    engines = tuple(dict.fromkeys(variant.engine for variant in given.variants))
+    models = [_labelled(model, engines) for model in given.models]
     _check_names("--model", [model.label for model in models], SEPARATE_RUNS)
     _check_names("--use-case", [one.name for one in given.use_cases], RENAME)
     # a profile that takes all prompts of every use case anyway reduces nothing
@@ -200,19 +223,22 @@ def resolve_request(
     scale = _scaled(request, machine, given.space, given.ranges, fullest)
     _check_shard(given.shard, given.sampler, given.space, scale.samples)
     _check_parallel(request, machine)
-    _check_size(scale.samples, len(models), len(given.use_cases), request.repeats)
+    _check_size(
+        scale.samples, len(models), len(given.variants), len(given.use_cases), request.repeats
+    )
     space = _narrowed(given.space, scale.ranges)
     _check_labels(cluster_machines, given.machines)
-    engine = ENGINES[request.engine]
     return Resolved(
         request=request,
         space=space,
         space_file=given.space_file,
         sampler=given.sampler,
         sampler_options=given.sampler_options,
-        engine_options=engine.given_options(**request.engine_options),
+        engine_options={
+            name: ENGINES[name].given_options(**request.engine_options) for name in engines
+        },
         models=tuple(models),
-        quantization=given.quantization,
+        variants=given.variants,
         use_cases=tuple(given.use_cases),
         use_case_files=tuple(given.use_case_files),
         machine=machine,
@@ -225,7 +251,7 @@ def resolve_request(
         n_prompts=scale.n_prompts,
         parallel=request.parallel or machine.parallel_trials or 1,
         shard=given.shard,
-        notes=(*scale.notes, *_cautions(request, machine, gpu_names)),
+        notes=(*scale.notes, *_cautions(request, machine, gpu_names, engines)),
     )
 
 
@@ -244,15 +270,18 @@ def _inputs(request: Request, gpu_names: list[str]) -> _Inputs:
     for name in dict.fromkeys(request.use_cases or names("prompts")):
         use_cases += faults.collect(_use_case, name)
     ranges_found = faults.collect(_ranges, request.ranges)
-    quantization_found = faults.collect(_quantization, request.quantization, profile)
-    faults.collect(_check_flags, request, profile, gpu_names)
+    variants_found = faults.collect(_variants, request, space_found, profile)
+    faults.collect(_check_flags, request, profile)
+    # options are those of the engines: of unknown ones nothing can be said
+    for variants in variants_found:
+        faults.collect(_check_engine_options, request, variants, gpu_names)
     shard_found = faults.collect(_shard, request.shard)
     faults.collect(_check_machine, request)
     machines_found = faults.collect(_machines_of_nodes, request)
     faults.raise_all()
     ((machine, machine_file),) = machine_found
     ((space, space_file, sampler, sampler_options),) = space_found
-    (ranges,), (quantization,) = ranges_found, quantization_found
+    (ranges,), (variants,) = ranges_found, variants_found
     (shard,), (machines,) = shard_found, machines_found
     return _Inputs(
         machine=machine,
@@ -266,7 +295,7 @@ def _inputs(request: Request, gpu_names: list[str]) -> _Inputs:
         use_cases=[use_case for use_case, _ in use_cases],
         use_case_files=[path for _, path in use_cases],
         ranges=ranges,
-        quantization=quantization,
+        variants=variants,
         shard=shard,
     )
 
@@ -376,11 +405,25 @@ def _default_model(machine: Machine) -> str:
     return machine.profile.model or fitting
 
 
-def _labelled(model: Model, engine: str) -> Model:
-    """Rows of an engine without a model never lie among a model's own."""
-    if engine in ENGINES and not ENGINES[engine].needs_weights:
-        return replace(model, label=f"{engine}-{model.label}")
-    return model
+def _variants(
+    request: Request, spaces: list[tuple[Space, Path, SamplerKind, Noun]], profile: Profile
+) -> tuple[Variant, ...]:
+    """How the models are run. Of a space that couldn't be read only the flags are checked."""
+    entries: tuple[SetupEntry, ...] = ()
+    space_file = Path()
+    for space, path, _, _ in spaces:
+        entries, space_file = space.setups, path
+    return variants_of(request.axes(), entries, space_file, profile.quantization)
+
+
+def _labelled(model: Model, engines: tuple[str, ...]) -> Model:
+    """Rows of engines without a model never lie among a model's own.
+
+    Of several such engines the first by name gives the label, so that their rows can be compared.
+    """
+    if any(ENGINES[engine].needs_weights for engine in engines):
+        return model
+    return replace(model, label=f"{min(engines)}-{model.label}")
 
 
 def _space(name: str) -> tuple[Space, Path, SamplerKind, Noun]:
@@ -389,8 +432,8 @@ def _space(name: str) -> tuple[Space, Path, SamplerKind, Noun]:
     return space, path, *sampler_of(space, path)
 
 
-def _check_flags(request: Request, profile: Profile, gpu_names: list[str]) -> None:
-    """Raise UserError for numbers below 1, too many samples, and what the engine can't do."""
+def _check_flags(request: Request, profile: Profile) -> None:
+    """Raise UserError for numbers below 1, and too many samples."""
     counts = {
         "samples": request.samples,
         "repeats": request.repeats,
@@ -407,24 +450,31 @@ def _check_flags(request: Request, profile: Profile, gpu_names: list[str]) -> No
     if samples is not None and samples > MOST_SAMPLES:
         limit = f"{MOST_SAMPLES:,} configurations"
         lines.append(f"{where} {samples}: more than {limit}; take fewer, or several seeds")
-    lines += _engine_faults(request, gpu_names)
     if lines:
         raise UserError(*lines)
 
 
-def _engine_faults(request: Request, gpu_names: list[str]) -> list[str]:
-    """What is wrong with the engine and its options, a line each."""
-    engine = ENGINES.get(request.engine)
-    if engine is None:
-        known = nearest(request.engine, list(ENGINES))
-        return [f"--engine: there is no {request.engine!r}: {known}"]
+def _check_engine_options(
+    request: Request, variants: tuple[Variant, ...], gpu_names: list[str]
+) -> None:
+    """Raise UserError for options that aren't valid for each engine of the sweep."""
+    engines = dict.fromkeys(variant.engine for variant in variants)
+    lines = [line for name in engines for line in _option_faults(request, name, gpu_names)]
+    if lines:
+        # engines that share an option share its faults
+        raise UserError(*dict.fromkeys(lines))
+
+
+def _option_faults(request: Request, name: str, gpu_names: list[str]) -> list[str]:
+    """What is wrong with the options for an engine, a line each."""
+    engine = ENGINES[name]
     foreign = sorted(request.engine_options.keys() - engine.options.model_fields.keys())
     if foreign:
-        return [_foreign_option(option, request.engine) for option in foreign]
+        return [_foreign_option(option, name) for option in foreign]
     try:
         options = engine.options(**request.engine_options)
     except ValidationError as error:
-        return [_option_fault(item, request.engine) for item in error.errors(include_url=False)]
+        return [_option_fault(item, name) for item in error.errors(include_url=False)]
     # on a cluster other machines may have GPUs
     if request.address is None and not gpu_names:
         return options.faults_without_gpu()
@@ -449,11 +499,13 @@ def _foreign_option(option: str, engine: str) -> str:
     )
 
 
-def _check_size(samples: int, models: int, use_cases: int, repeats: int) -> None:
+def _check_size(samples: int, models: int, variants: int, use_cases: int, repeats: int) -> None:
     """Raise UserError for more trials than can be planned."""
-    trials = samples * models * use_cases * repeats
+    trials = samples * models * variants * use_cases * repeats
     if trials > MOST_TRIALS:
         design = f"{samples} configurations x {models} models"
+        if variants > 1:
+            design += f" x {variants} setups"
         product = f"{design} x {use_cases} use cases x {repeats} repeats"
         raise UserError(
             f"{product} are {trials:,} trials, more than {MOST_TRIALS:,}; split it into several "
@@ -547,10 +599,12 @@ def _profile_ranges(
     return ranges, notes
 
 
-def _cautions(request: Request, machine: Machine, gpu_names: list[str]) -> list[str]:
+def _cautions(
+    request: Request, machine: Machine, gpu_names: list[str], engines: tuple[str, ...]
+) -> list[str]:
     """What a person should know that is no error."""
     notes = []
-    real = ENGINES[request.engine].needs_weights
+    real = any(ENGINES[name].needs_weights for name in engines)
     if request.address is None and machine.accelerator == "gpu" and not gpu_names and real:
         notes.append(
             f"--machine {machine.name} is a machine with GPUs and this one has none: it runs on "
@@ -562,31 +616,6 @@ def _cautions(request: Request, machine: Machine, gpu_names: list[str]) -> list[
             "country_iso_code in clusters/)"
         )
     return notes
-
-
-QUANTIZATION_SYNONYMS = {
-    "4bit": "nf4",
-    "8bit": "int8",
-    "16bit": "none",
-    "bf16": "none",
-    "fp16": "none",
-}
-"""Other names of a quantization -> the one to suggest."""
-
-
-def _quantization(name: str | None, profile: Profile) -> Quantization:
-    """The requested one, else the profile's, else nf4. Raises UserError."""
-    if name is None:
-        name = profile.quantization or "nf4"
-    if name not in QUANTIZATIONS:
-        known = list(QUANTIZATIONS)
-        # such names aren't close to ours by their letters, so they have a table
-        meant = QUANTIZATION_SYNONYMS.get(name.lower().replace("-", ""))
-        hint = nearest(name, known)
-        if meant:
-            hint = f"did you mean {meant}? Known: {', '.join(known)}"
-        raise UserError(f"--quantization: there is no {short(repr(name))}: {hint}")
-    return QUANTIZATIONS[name]
 
 
 def _shard(text: str | None) -> Shard | None:

@@ -18,7 +18,6 @@ from orchestrator.dataset.remaining import relevant
 from orchestrator.dataset.sweep_plan import SweepPlan, write_plan
 from orchestrator.dataset.tables import TableWriter
 from orchestrator.dataset.trial_files import seal_left
-from orchestrator.engine import ENGINES
 from orchestrator.errors import UserError
 from orchestrator.gpu.devices import visible_gpus
 from orchestrator.gpu.lock import holder_of_gpu, in_use
@@ -27,6 +26,7 @@ from orchestrator.sweep.assignments import AssignmentFactory, RunOptions, search
 from orchestrator.sweep.budget import Budget
 from orchestrator.sweep.estimate import too_small
 from orchestrator.sweep.prepare import Part, Prepared, prepare
+from orchestrator.sweep.read_ahead import start_reading
 from orchestrator.sweep.request import Resolved
 from orchestrator.sweep.totals import Totals
 from orchestrator.tune.leftovers import remove_leftovers
@@ -118,6 +118,7 @@ def run_sweep(
             tables.flush()
         return RunOutcome()
     start = _start_conditions(prepared, accept=options.accept_drift)
+    start_reading(prepared.resolved)
     from orchestrator.tune.session import set_environment
 
     # Ray reads these variables when it is imported, as the modules below do
@@ -256,8 +257,7 @@ def _own_gpus(resolved: Resolved) -> int:
 
     Raises UserError where another sweep holds one of them.
     """
-    request = resolved.request
-    if request.address is not None or not ENGINES[request.engine].needs_weights:
+    if resolved.request.address is not None or not resolved.needs_weights:
         return 0
     gpus = visible_gpus()
     for gpu in gpus:
@@ -284,8 +284,7 @@ def _start_conditions(prepared: Prepared, *, accept: bool) -> StartConditions:
             f"({', '.join(changes)}); go on under the first of these with --accept-drift, or start "
             "a new data set with --out"
         )
-    started_with = {machine: first for machine, (first, *_) in by_machine.items()}
-    return StartConditions(started_with, prepared.plan.model_sha256, accept=accept)
+    return StartConditions(by_machine, prepared.plan.model_sha256, accept=accept)
 
 
 def _budget(

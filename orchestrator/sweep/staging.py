@@ -8,7 +8,6 @@ import sys
 
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.sweep_plan import SweepPlan, read_plan
-from orchestrator.engine import ENGINES
 from orchestrator.engine.weights import checked, expected_revision, locate
 from orchestrator.errors import ModelUnavailableError
 from orchestrator.models import Model
@@ -23,7 +22,7 @@ def known_revisions(resolved: Resolved, plan: SweepPlan, say: Say = silent) -> d
 
     Raises UserError for a plan that can't be read.
     """
-    if not ENGINES[resolved.request.engine].needs_weights:
+    if not resolved.needs_weights:
         return _own_revisions(resolved)
     path = DataSetPaths(resolved.request.out).sweep(plan.id)
     setups = read_plan(path).setups if path.exists() else ()
@@ -40,7 +39,7 @@ def staged_revisions(resolved: Resolved, say: Say) -> dict[str, str]:
     Fetching runs in a process of its own: it needs torch, and the driver is to stay small and idle
     while trials measure. Raises ModelUnavailableError.
     """
-    if not ENGINES[resolved.request.engine].needs_weights:
+    if not resolved.needs_weights:
         return _own_revisions(resolved)
     return {model.label: staged_weights(model, say) for model in resolved.models}
 
@@ -50,7 +49,7 @@ def checked_files(resolved: Resolved, say: Say) -> dict[str, dict[str, str]]:
 
     Raises ModelUnavailableError, in one sentence, where a file was altered, removed or added.
     """
-    if not ENGINES[resolved.request.engine].needs_weights:
+    if not resolved.needs_weights:
         return {}
     files = {}
     for model in resolved.models:
@@ -64,8 +63,8 @@ def checked_files(resolved: Resolved, say: Say) -> dict[str, dict[str, str]]:
 
 
 def _own_revisions(resolved: Resolved) -> dict[str, str]:
-    """An engine without weights: its name stands for them."""
-    return {model.label: resolved.request.engine for model in resolved.models}
+    """Engines without weights: the name of the first stands for them, as in the models' labels."""
+    return {model.label: min(resolved.engines) for model in resolved.models}
 
 
 def staged_weights(model: Model, say: Say) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from orchestrator.dataset.energy import counted_energy_j
@@ -37,6 +38,7 @@ class Totals(Observer):
         self.window_s = 0.0
         self.measured_s = 0.0
         """The part of window_s in which the energy that counts is known."""
+        self.began_at = datetime.now(UTC)
         self._began_s = time.monotonic()
 
     def wall_s(self) -> float:

@@ -1,8 +1,7 @@
 """What Ray Tune asks for its next trial.
 
-`SweepSearcher` hands out a prepared list of assignments. Then it asks the studies in turn: a study
-is a sampler that learns, one for each model and use case, and is told the figures of what it
-proposed.
+`SweepSearcher` hands out a prepared list of assignments. Then it asks the studies in turns: a study
+is a sampler that learns, one for each setup, and is told the figures of what it proposed.
 Repeats of a configuration follow it at once and are not told to the study, which would take them
 for new points.
 """
@@ -12,23 +11,29 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.search import Searcher
 
-from orchestrator.nouns import Configuration, Setup, TrialKey, TrialSpec
+from orchestrator.nouns import Configuration, LoadKey, Setup, TrialKey, TrialSpec
 from orchestrator.samplers import Sampler
 from orchestrator.tune.trainable import Assignment, HandedOut
+
+TURN = 10
+"""Configurations that studies of one loaded model propose before those of another have a turn.
+
+A turn of one would load a model for each trial, and whole budgets one after the other would let
+what drifts look like the effect of a model."""
 
 
 @dataclass
 class Study:
     """A sampler that learns, and how what it proposes becomes assignments."""
 
-    model: str
-    use_case: str
+    setup: Setup
+    """Of what it proposes, but for the weights' revision."""
     sampler: Sampler
     budget: int
     """How many configurations it may still propose."""
@@ -47,8 +52,8 @@ class Study:
         return self.assignments(self.next_index - 1, configuration)
 
     def is_of(self, spec: TrialSpec) -> bool:
-        """Whether a trial is of this study's model and use case."""
-        return (self.model, self.use_case) == (spec.setup.model, spec.setup.use_case)
+        """Whether a trial is of this study's setup."""
+        return spec.setup.key() == self.setup.key()
 
 
 class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
@@ -72,7 +77,9 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         super().__init__()
         self._ready: deque[Assignment] = deque(assignments)
         self._out: set[str] = set()
-        self._studies = deque(studies or [])
+        self._turns = _by_load_key(studies or [])
+        self._asked = 0
+        """Configurations that were proposed in the present turn."""
         self._proposed: dict[TrialKey, Study] = {}
         """Trials that a study proposed and was not told of yet."""
         self._finished: set[TrialKey] = set()
@@ -109,10 +116,23 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         """The next assignment, or None while every study waits for results."""
         if self._ready:
             return self._ready.popleft()
-        for _ in range(len(self._studies)):
-            study = self._studies[0]
-            # in turn, so that no model waits until another one is through
-            self._studies.rotate(-1)
+        # one more: where no other one is left, the turn is the same one's again
+        for _ in range(len(self._turns) + 1 if self._turns else 0):
+            if self._asked < TURN:
+                assignment = self._proposal(self._turns[0])
+                if assignment is not None:
+                    self._asked += 1
+                    return assignment
+            self._turns.rotate(-1)
+            self._asked = 0
+        return None
+
+    def _proposal(self, studies: deque[Study]) -> Assignment | None:
+        """The next assignment of studies that share a loaded model; None: their budget is spent."""
+        for _ in range(len(studies)):
+            study = studies[0]
+            # in turn, so that no use case waits until another one is through
+            studies.rotate(-1)
             assignments = study.ask()
             if assignments:
                 # repeats follow at once: they need no answer of the study
@@ -131,14 +151,28 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         )
 
     def _may_be_last(self, spec: TrialSpec) -> bool:
-        """Whether its worker may get no other trial of this model: fewer are left than workers."""
-        model, slots = spec.setup.model, self._slots()
-        n_left = sum(study.budget for study in self._studies if study.model == model)
+        """Whether its worker may have to load another model next, or get nothing more.
+
+        Fewer trials than workers follow before one of another model or variant.
+        """
+        load_key, slots = spec.setup.load_key(), self._slots()
+        n_left = 0
         for other in self._ready:
-            if n_left >= slots:
+            if n_left >= slots or other.spec.setup.load_key() != load_key:
                 break
-            n_left += other.spec.setup.model == model
+            n_left += 1
+        else:
+            n_left += self._left_in_turn(load_key)
         return n_left == 0 or n_left < slots < math.inf
+
+    def _left_in_turn(self, load_key: LoadKey) -> int:
+        """Configurations that studies of a model and variant propose before those of another."""
+        budgets = [sum(study.budget for study in studies) for studies in self._turns]
+        if not self._turns or self._turns[0][0].setup.load_key() != load_key:
+            return 0
+        if any(budgets[1:]):
+            return min(budgets[0], TURN - self._asked)
+        return budgets[0]
 
     def again(self, assignment: Assignment) -> None:
         """Hand out what is left of an assignment whose worker was lost."""
@@ -156,7 +190,7 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
     def finished(self, spec: TrialSpec, figures: Mapping[str, Any] | None) -> None:
         """Tell the study that proposed a trial what it gave; None: it failed.
 
-        A trial that was proposed in an earlier run is told to the study of its model and use case.
+        A trial that was proposed in an earlier run is told to the study of its setup.
         """
         key = spec.key()
         if key in self._finished:
@@ -167,7 +201,7 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
             study.sampler.tell(spec.configuration, figures)
         # a repeat would count as a new point
         elif spec.repeat == 1 and figures is not None:
-            for other in self._studies:
+            for other in itertools.chain(*self._turns):
                 if other.is_of(spec):
                     other.sampler.tell(spec.configuration, figures)
 
@@ -187,7 +221,15 @@ class SweepSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         """Restore nothing: a sweep is resumed from the data set."""
 
 
+def _by_load_key(studies: Iterable[Study]) -> deque[deque[Study]]:
+    """The studies that share a loaded model together, in their order."""
+    groups: dict[LoadKey, deque[Study]] = {}
+    for study in studies:
+        groups.setdefault(study.setup.load_key(), deque()).append(study)
+    return deque(groups.values())
+
+
 def model_key(setup: Setup) -> str:
     """What decides, besides the machine, how much memory a length takes."""
     options = sorted(setup.engine_options.items())
-    return f"{setup.model} {setup.quantization.name} {setup.compute_dtype} {options}"
+    return f"{setup.model} {setup.variant().label()} {options}"

@@ -151,6 +151,8 @@ class Loaded:
     session_id: str
     load_energy_j: float | None
     """What loading took by the GPU's counter; None: no GPU or no counter."""
+    libraries_and_load_s: float = 0.0
+    """Seconds until the model was there, the engine's libraries included."""
     oom_tokens: int | None = None
     """Shortest length at which memory ran out in this process."""
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
@@ -193,7 +195,9 @@ def loaded_for(assignment: Assignment) -> tuple[Loaded, bool]:
     gpu = ENGINES[assignment.spec.setup.engine].gpu()
     pids_before = _hold_gpu(gpu, assignment)
     before = _measured_before(gpu, assignment, session_id)
+    began_s = time.perf_counter()
     engine, load_energy_j = _loaded_engine(gpu, assignment)
+    libraries_and_load_s = time.perf_counter() - began_s
     fits = not isinstance(engine, TooLargeEngine)
     n_parallel = assignment.n_parallel
     if engine.gpu is not None and engine.gpu.simulated is None:
@@ -216,7 +220,7 @@ def loaded_for(assignment: Assignment) -> tuple[Loaded, bool]:
         baselines=before if engine.gpu else [],
     )
     pilot = warm_up(tools, assignment.longest_length) if fits else None
-    _loaded = Loaded(key, tools, machine, pilot, session_id, load_energy_j)
+    _loaded = Loaded(key, tools, machine, pilot, session_id, load_energy_j, libraries_and_load_s)
     if fits:
         _measure_idle(_loaded)
     return _loaded, fits
@@ -331,9 +335,14 @@ def _versions(engine: Engine) -> dict[str, str]:
 
 
 def _origin(
-    assignment: Assignment, loaded: Loaded, *, loaded_here: bool, cooldown_s: float | None
+    assignment: Assignment,
+    loaded: Loaded,
+    *,
+    loaded_here: bool,
+    cooldown_s: float | None,
+    ready_s: float,
 ) -> Origin:
-    """Where and with what a trial runs."""
+    """Where and with what a trial runs; `ready_s`: what getting ready for it took."""
     info, access = loaded.tools.engine.info, loaded.tools.engine.gpu
     gpu = access.gpu if access else None
     place = PlaceColumns(
@@ -361,6 +370,7 @@ def _origin(
         baselines=tuple(loaded.tools.baselines),
         cooldown_s=cooldown_s,
         loaded_here=loaded_here,
+        protocol_s=ready_s - loaded.libraries_and_load_s if loaded_here else None,
         weights_bytes=info.weights_bytes,
         model_sha256=info.model_sha256,
         context_length=info.context_length,
@@ -423,7 +433,7 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
 
     def _get_ready(self) -> dict[str, Any]:
         """Load and warm up the model; the result that says so, or that it can't be."""
-        assignment = self._assignment
+        assignment, began_s = self._assignment, time.perf_counter()
         try:
             with _ended_if_hung(assignment.timeout_s and HUNG_LOAD_S):
                 self._ready, loaded_here = loaded_for(assignment)
@@ -434,7 +444,13 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
         except UserError as error:
             return {"event": "fatal", "message": str(error), "done": True}
         cooldown_s = self._prepare(self._ready, loaded_here=loaded_here)
-        origin = _origin(assignment, self._ready, loaded_here=loaded_here, cooldown_s=cooldown_s)
+        origin = _origin(
+            assignment,
+            self._ready,
+            loaded_here=loaded_here,
+            cooldown_s=cooldown_s,
+            ready_s=time.perf_counter() - began_s,
+        )
         self._ready.n_trials += 1
         return {"event": "ready", "origin": origin.model_dump_json()}
 

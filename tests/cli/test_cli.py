@@ -93,7 +93,7 @@ def test_plan_of_a_sweep_that_was_started(call: Callable[..., Outcome]) -> None:
     """The plan counts finished executions, and estimates the rest from their figures."""
     flags = ("--space", "lhs", "--engine", "simulated", "--model", "llama2", "--country", "ITA")
     resolved = resolve_request(
-        Request(space="lhs", engine="simulated", models=("llama2",), country="ITA"), []
+        Request(space="lhs", engines=("simulated",), models=("llama2",), country="ITA"), []
     )
     plan = made_plan(resolved)
     paths = DataSetPaths(Path("measurements"))
@@ -110,6 +110,56 @@ def test_plan_of_a_sweep_that_was_started(call: Callable[..., Outcome]) -> None:
     more = json.loads(call("plan", *flags, "--prompts", "3", "--json").out)
     assert (more["id"], more["missing_executions"]) == (plan.id, 12 * 3 - 5 * 2)
     assert sorted(Path.cwd().rglob("*")) == before, "plan wrote something"
+
+
+def test_plan_of_several_setups(call: Callable[..., Outcome]) -> None:
+    """Time and energy of each: known for what was measured before, by whichever sweep."""
+    flags = ("--space", "lhs", "--engine", "simulated", "--model", "llama2", "--country", "ITA")
+    alone = resolve_request(
+        Request(space="lhs", engines=("simulated",), models=("llama2",), country="ITA"), []
+    )
+    paths = DataSetPaths(Path("measurements"))
+    for spec in list(made_plan(alone).specs())[:5]:
+        items = [builders.measured(p.number, of=spec) for p in spec.prompts]
+        builders.seal_trial(paths, spec, items, builders.origin(spec, machine="cpu"))
+    crossed = (*flags, "--quantization", "nf4", "--quantization", "none")
+    done = call("plan", *crossed)
+    assert (done.code, done.err) == (0, "")
+    golden("plan-two-setups.txt", done.out)
+    whole = json.loads(call("plan", *crossed, "--json").out)
+    assert whole["missing_executions"] == 2 * 12 * 2 - 5 * 2, "what nf4 has counts for both sweeps"
+    assert len(whole["setups"]) == 2 * 3
+
+
+def test_plan_tells_what_all_setups_take_together(call: Callable[..., Outcome]) -> None:
+    flags = ("--space", "lhs", "--engine", "simulated", "--model", "llama2", "--country", "ITA")
+    resolved = resolve_request(
+        Request(
+            space="lhs",
+            engines=("simulated",),
+            models=("llama2",),
+            quantizations=("nf4", "none"),
+            country="ITA",
+        ),
+        [],
+    )
+    paths = DataSetPaths(Path("measurements"))
+    speeds = {"nf4": 5.0, "none": 50.0}
+    for spec in made_plan(resolved).specs():
+        if spec.config_index == 0:
+            speed = speeds[spec.setup.quantization.name]
+            items = [builders.measured(p.number, of=spec, tokens_per_s=speed) for p in spec.prompts]
+            builders.seal_trial(paths, spec, items, builders.origin(spec, machine="cpu"))
+    said = call("plan", *flags, "--quantization", "nf4", "--quantization", "none").out
+    takes = [line.split(None, 1)[1] for line in said.splitlines() if line.startswith("Takes")]
+    assert len(takes) == 3
+    assert takes[0].startswith("simulated-llama2 (nf4, simulated): at most about ")
+    assert "(5 tokens/s, 2 J/token from 6 executions" in takes[0]
+    assert takes[1].startswith("simulated-llama2 (none, simulated): at most about ")
+    assert "(50 tokens/s, 2 J/token from 6 executions" in takes[1]
+    assert takes[2].startswith("together at most about ")
+    minutes = [float(line.split("about ")[1].split(" ")[0]) for line in takes]
+    assert minutes[2] >= max(minutes[0], 1)
 
 
 def test_plan_says_which_file_it_took(call: Callable[..., Outcome]) -> None:

@@ -55,7 +55,7 @@ def call(*arguments: str) -> tuple[dict[str, Any], Result]:
 
 
 def request(engine: str = "paged", **options: Any) -> Request:
-    return Request(space="lhs", engine=engine, models=("smollm2",), engine_options=options)
+    return Request(space="lhs", engines=(engine,), models=("smollm2",), engine_options=options)
 
 
 def test_a_field_is_a_flag_with_its_meaning_and_default() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,6 +11,7 @@ import pytest
 
 from orchestrator.cli.live import Live
 from orchestrator.cli.run_result import as_json, print_result
+from orchestrator.dataset.environment import Pilot
 from orchestrator.dataset.gross_energy import COVERAGE, GROSS, NO_ERROR, gross_energy
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.tables import Trials
@@ -44,7 +46,7 @@ def ended_trials(*of_trial: tuple[dict[str, Any], ...], space: str) -> tuple[Pre
         paths=DataSetPaths(Path("measurements")),
         plan=SimpleNamespace(id="lhs-1", strategy="latinHypercubeSampling"),
         trials=trials,
-        resolved=resolve_request(Request(space=space, engine="simulated"), []),
+        resolved=resolve_request(Request(space=space, engines=("simulated",)), []),
         n_done=0,
         n_failed=dict,
     )
@@ -113,6 +115,31 @@ def test_a_sampler_that_could_not_learn_is_told(
     assert [line for line in lines if "sampler" in line] == ([said] if said else [])
 
 
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        (
+            {"loaded_here": True, "load_s": 29.2, "protocol_s": 15.4},
+            "80 s: Ray and libraries 35 s, loading 29 s, protocol 15 s (idle power, warm-up)",
+        ),
+        ({"loaded_here": True, "load_s": 29.2}, None),
+        ({"loaded_here": False}, None),
+    ],
+)
+def test_the_time_before_the_first_window_is_told_with_its_parts(
+    environment: dict[str, Any], said: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared, outcome = ended({})
+    (record,) = outcome.totals.records
+    of_process = record.environment.model_copy(update=environment)
+    outcome.totals.records[0] = record.model_copy(update={"environment": of_process})
+    outcome.totals.began_at = record.executions[0].started_at - timedelta(seconds=80)
+    print_result(Live([]), prepared, outcome)
+    lines = capsys.readouterr().out.splitlines()
+    told = [line for line in lines if "first window" in line]
+    assert told == ([f"Before the first window {said}"] if said else [])
+
+
 def test_the_result_for_a_machine_tells_both() -> None:
     result = as_json(*ended(builders.ON_GPU, builders.ON_GPU))
     assert result["energy_j"] == 240.0, "CodeCarbon's total"
@@ -130,11 +157,25 @@ def test_the_result_for_a_machine_tells_both() -> None:
     }
 
 
+def test_the_closing_table_says_by_what_setups_differ(capsys: pytest.CaptureFixture[str]) -> None:
+    prepared, outcome = ended({})
+    trials = prepared.trials
+    for quantization in ("none", "int8"):
+        spec = builders.spec(setup=builders.setup(quantization=quantization))
+        record = builders.record(spec)
+        trials.add(record)
+        outcome.totals.trial_sealed(record)
+    print_result(Live([]), prepared, outcome)
+    head, *rows = capsys.readouterr().out.splitlines()[:4]
+    place = head.index("setup")
+    assert [row[place:].split()[0] for row in rows] == ["int8", "nf4", "none"]
+
+
 def test_a_line_a_trial_where_there_is_no_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    resolved = resolve_request(Request(space="lhs", engine="simulated", models=("llama2",)), [])
+    resolved = resolve_request(Request(space="lhs", engines=("simulated",), models=("llama2",)), [])
     live = Live([])
     live.planned(prepare(resolved, make_plan(resolved)))
     capsys.readouterr()
@@ -143,6 +184,49 @@ def test_a_line_a_trial_where_there_is_no_terminal(
     both = f"{MODEL} 20 J ± unknown and GPU energy (counter) 100 J ± 5.4 %"
     (line,) = capsys.readouterr().out.splitlines()
     assert line.endswith(f": 30 tokens, {both} (1 execution not measured)")
+
+
+def test_the_pilot_of_each_setup_is_told_once_with_its_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    request = Request(
+        space="lhs",
+        engines=("simulated",),
+        models=("llama2",),
+        quantizations=("nf4", "none"),
+        machine="cpu",
+    )
+    resolved = resolve_request(request, [])
+    live = Live([])
+    live.planned(prepare(resolved, make_plan(resolved)))
+    monkeypatch.setattr(live, "_show", lambda _doing: None)  # a bar, of a sweep that began
+    capsys.readouterr()
+    specs = {spec.setup.quantization.name: spec for spec in live.prepared.plan.specs()}
+    for name, speed, loaded_here in (
+        ("nf4", 5.0, True),
+        ("nf4", 5.0, False),
+        ("none", 50.0, True),
+        ("nf4", 6.0, True),
+    ):
+        pilot = Pilot(
+            tokens_per_s=speed,
+            energy_j_per_token=2.0,
+            energy_basis=None,
+            warm_up_s=1.0,
+            warm_up_energy_j=None,
+        )
+        environment = {"loaded_here": loaded_here, "pilot": pilot}
+        live.trial_started(specs[name], builders.origin(specs[name], environment=environment))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(" loaded in ")[0].partition(" takes at most ")[0] for line in lines] == [
+        "simulated-llama2 (nf4, simulated)",
+        "simulated-llama2 (nf4, simulated)",
+        "simulated-llama2 (none, simulated)",
+        "simulated-llama2 (none, simulated)",
+    ]
+    assert "(5 tokens/s, 2 J/token from a pilot)" in lines[1]
+    assert "(50 tokens/s, 2 J/token from a pilot)" in lines[3]
 
 
 def test_energies_of_a_simulated_gpu_are_named_so() -> None:

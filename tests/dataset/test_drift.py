@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from orchestrator.dataset.drift import (
 )
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.trial_files import Origin
+from orchestrator.engine import ENGINES
 from tests import builders
 
 VERSIONS = dict.fromkeys((*DECIDING_PACKAGES, "ray"), "1.0")
@@ -43,7 +45,7 @@ def now(gpu: str | None = None, **versions: str | None) -> Conditions:
     found = {
         name: version for name, version in (VERSIONS | versions).items() if version is not None
     }
-    return Conditions(versions=found, gpu_name=gpu)
+    return Conditions(engine="simulated", versions=found, gpu_name=gpu)
 
 
 def at(machine: str = "pc", gpu: str | None = None, torch: str = "1.0") -> Origin:
@@ -59,12 +61,38 @@ def test_a_first_run_has_no_drift() -> None:
 
 def test_the_first_process_on_a_machine_sets_its_conditions() -> None:
     """Two nodes of one kind that differ would mix measurements in the first run already."""
-    start = StartConditions({"colab": now(torch="2")})
+    start = StartConditions({"colab": [now(torch="2")]})
     assert start.changes(at()) == ()
     assert start.changes(at("other", torch="3")) == ()
     assert start.changes(at("pc", "H100", "1.1")) == ("torch 1.0 -> 1.1", "GPU none -> H100")
     assert start.changes(at()) == (), "what drifted sets nothing"
     assert start.changes(at("colab")) == ("torch 2 -> 1.0",)
+
+
+def test_engines_of_one_sweep_are_compared_in_the_packages_that_they_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that needs no bitsandbytes records none: that is no change of conditions."""
+    bare = replace(ENGINES["transformers"], packages=("torch", "transformers"))
+    monkeypatch.setitem(ENGINES, "bare", bare)
+
+    def ran(engine: str, **versions: str) -> TrialRecord:
+        setup = builders.setup(engine=engine)
+        return builders.record(builders.spec(setup=setup), environment={"versions": versions})
+
+    first = ran("transformers", torch="1", transformers="5", bitsandbytes="0.1")
+    other = ran("bare", torch="1", transformers="5")
+    assert mixed(conditions([first, other])) == []
+    assert len(conditions([first, other, first, other])["pc"]) == 2
+    newer = ran("bare", torch="2", transformers="5")
+    assert mixed(conditions([first, newer])) == ["pc: torch 1 -> 2"]
+    assert mixed(conditions([first, other, newer])) == ["pc: torch 1 -> 2"]
+    own = ran("transformers", torch="1", transformers="5", bitsandbytes="0.2")
+    assert mixed(conditions([other, first, own])) == ["pc: bitsandbytes 0.1 -> 0.2"]
+    start = StartConditions(conditions([first]))
+    for record, changes in ((other, ()), (newer, ("torch 1 -> 2",)), (other, ())):
+        origin = builders.origin(record.spec, environment=record.environment.model_dump())
+        assert start.changes(origin) == changes
 
 
 def test_drift_is_marked_in_the_row() -> None:
@@ -139,7 +167,7 @@ def test_a_trial_that_drifted_sets_nothing() -> None:
 
 def test_records_without_such_fields_are_read() -> None:
     assert conditions([builders.record(environment={})])["pc"] == [
-        Conditions(versions={}, gpu_name=None)
+        Conditions(engine="simulated", versions={}, gpu_name=None)
     ]
 
 

@@ -261,6 +261,8 @@ def test_a_plan_of_version_1_is_read_as_it_was_written(path: Path) -> None:
         assert now[name] == old[name], name
     assert [setup.hashed() for setup in plan.setups] == old["setups"]
     for before, trial in zip(old["trials"], now["trials"], strict=True):
+        setup = plan.setups[trial.pop("setup")]
+        assert (setup.model, setup.use_case) == (before.pop("model"), before.pop("use_case"))
         assert trial == {k: v for k, v in before.items() if k != "index"} | {
             "config_index": before["index"]
         }

@@ -6,9 +6,10 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
+import click
 import pytest
 
-from orchestrator.cli import cli
+from orchestrator.cli.verbs import VERBS, loaded
 from orchestrator.dataset.dictionary import data_dictionary
 from orchestrator.dataset.flags import FLAGS
 from tests.golden_files import assert_same
@@ -43,12 +44,11 @@ def test_tests_and_tools_named_in_the_docs_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_options_named_in_the_docs_exist(page: Path) -> None:
+    verbs = [loaded(name) for name in VERBS]
+    groups = [verb for verb in verbs if isinstance(verb, click.Group)]
     known = {
         name
-        for command in [
-            *cli.commands.values(),
-            *(c for group in ("models", "cluster") for c in cli.commands[group].commands.values()),
-        ]  # type: ignore[attr-defined]
+        for command in [*verbs, *(verb for group in groups for verb in group.commands.values())]
         for parameter in command.params
         for name in parameter.opts
     }

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.engine.compiled import CompiledEngine
 from orchestrator.engine.hf import HfEngine
 from orchestrator.engine.weights import Weights, resolve
 from orchestrator.models import parse_model
@@ -55,21 +56,27 @@ def tiny(tiny_cache: Path) -> Callable[[str], Weights]:
 
 
 @pytest.fixture(scope="session")
-def engines(tiny: Callable[[str], Weights]) -> Iterator[Callable[[str, str], HfEngine]]:
-    """Engines by (architecture, quantization), each loaded once a session."""
-    loaded: dict[tuple[str, str], HfEngine] = {}
+def engines(tiny: Callable[[str], Weights]) -> Iterator[Callable[..., HfEngine]]:
+    """Engines by (architecture, quantization, kind), each loaded once a session.
 
-    def engine(alias: str, quantization: str) -> HfEngine:
-        key = (alias, quantization)
+    The compiled one's step is run as it is: compiling it takes a minute.
+    """
+    loaded: dict[tuple[str, str, str], HfEngine] = {}
+    kinds = {"transformers": HfEngine, "compiled": CompiledEngine}
+
+    def engine(alias: str, quantization: str, kind: str = "transformers") -> HfEngine:
+        key = (alias, quantization, kind)
         if key not in loaded:
             weights = tiny(alias)
             setup = builders.setup(
-                engine="transformers", quantization=quantization, revision=weights.revision
+                engine=kind, quantization=quantization, revision=weights.revision
             )
-            loaded[key] = HfEngine(setup, weights, 1)
+            loaded[key] = kinds[kind](setup, weights, 1)
         return loaded[key]
 
-    yield engine
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CompiledEngine, "compiles", False)
+        yield engine
     for one in loaded.values():
         one.close()
 

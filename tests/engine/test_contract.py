@@ -21,9 +21,9 @@ def without_weights(kind: str) -> Case:
     return lambda _request: ENGINES[kind].load(builders.setup(engine=kind), "smollm2", 1, None)
 
 
-def tiny(alias: str, quantization: str) -> Case:
-    """The real engine with a tiny model."""
-    return lambda request: request.getfixturevalue("engines")(alias, quantization)
+def tiny(alias: str, quantization: str, kind: str = "transformers") -> Case:
+    """A real engine with a tiny model."""
+    return lambda request: request.getfixturevalue("engines")(alias, quantization, kind)
 
 
 CASES: dict[str, Case] = {
@@ -32,8 +32,12 @@ CASES: dict[str, Case] = {
     "transformers, llama2 nf4": tiny("llama2", "nf4"),
     "transformers, llama2 fp4": tiny("llama2", "fp4"),
     "transformers, llama2 int8": tiny("llama2", "int8"),
+    "transformers, llama2 int4": tiny("llama2", "int4"),
     "transformers, mistral none": tiny("mistral", "none"),
     "transformers, mistral nf4": tiny("mistral", "nf4"),
+    "compiled, llama2 none": tiny("llama2", "none", "compiled"),
+    "compiled, llama2 int4": tiny("llama2", "int4", "compiled"),
+    "compiled, mistral nf4": tiny("mistral", "nf4", "compiled"),
 }
 """Kind of engine, and what else is to be told -> the engine."""
 

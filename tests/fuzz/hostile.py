@@ -47,7 +47,12 @@ def plan() -> SweepPlan:
     from orchestrator.sweep.staging import known_revisions
 
     request = Request(
-        space="sobol", samples=3, prompts=2, models=("smollm2",), engine="simulated", machine="cpu"
+        space="sobol",
+        samples=3,
+        prompts=2,
+        models=("smollm2",),
+        engines=("simulated",),
+        machine="cpu",
     )
     resolved = resolve_request(request, [])
     made = make_plan(resolved)

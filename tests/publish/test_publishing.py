@@ -20,6 +20,7 @@ from orchestrator.check.validation import validate
 from orchestrator.cli.publish_command import ACCEPTABLE, SPDX
 from orchestrator.dataset.gross_energy import BasisEnergy
 from orchestrator.dataset.lock import held
+from orchestrator.dataset.markdown import markdown_text
 from orchestrator.dataset.paths import DataSetPaths, execution_id
 from orchestrator.dataset.tables import rebuild
 from orchestrator.dataset.verdicts import write_verdicts
@@ -27,6 +28,7 @@ from orchestrator.models import KNOWN
 from orchestrator.publish.authors import Author
 from orchestrator.publish.card import bibtex, card
 from orchestrator.publish.card_figures import Content, content_of
+from orchestrator.publish.conclusions import Conclusions
 from orchestrator.publish.licences import LICENCES, TERMS, UNKNOWN, licence_of_texts
 from orchestrator.publish.publication import Publication
 from orchestrator.publish.publishing import citation
@@ -34,6 +36,7 @@ from orchestrator.publish.scan import COLUMN_RULES, RULES
 from tests import builders
 from tests.check.test_plausibility import verdict
 from tests.commandline import Outcome, caller
+from tests.golden_files import golden
 
 WRITTEN = {"README.md", "croissant.json", "CITATION.cff", "LICENSE.md", "checksums.sha256"}
 LLAMA2 = TERMS["Llama 2 Community License"]
@@ -113,6 +116,11 @@ def test_publishing_adds_five_files_and_twice_is_once(
         .out.splitlines()[-1]
         .endswith(": 0 errors, 1 warning")
     )
+
+
+def test_a_report_raises_no_alarm(paths: DataSetPaths, call: Callable[..., Outcome]) -> None:
+    assert call("report", "--out", str(paths.root)).code == 0
+    assert "report.html" not in call("publish", "--out", str(paths.root), "--check").out
 
 
 def test_check_writes_nothing(paths: DataSetPaths, call: Callable[..., Outcome]) -> None:
@@ -216,8 +224,43 @@ def test_the_card(paths: DataSetPaths, call: Callable[..., Outcome]) -> None:
     assert f"| all |  |  |  |  | 5 | 4 | 1 | 1 | {both} | {model} 20 J ± unknown |" in body
     assert "| colab | Tesla T4" in body
     assert f"| llama2 | {LLAMA2} |" in body
-    assert "2 executions are synthetic" in body
     assert "### executions.parquet" in body
+
+
+def what_the_data_say(text: str) -> str:
+    """The section of a card that tells the report's findings."""
+    return text.split("## What the data say\n")[1].split("\n## Use it\n", maxsplit=1)[0]
+
+
+def test_the_card_says_what_the_report_says(
+    paths: DataSetPaths, call: Callable[..., Outcome]
+) -> None:
+    call("publish", "--out", str(paths.root))
+    said = what_the_data_say(paths.readme.read_text())
+    printed = json.loads(call("report", "--out", str(paths.root), "--json").out)
+    for finding in printed["findings"]:
+        assert markdown_text(finding["text"]) in said
+    assert "can't be told" in said, "two configurations tell nothing of what to set"
+
+
+def conclusions_of_a_card(conclusions: Conclusions) -> str:
+    """How a card tells conclusions."""
+    publication = Publication("x", (), "CC0-1.0", LICENCES["CC0-1.0"])
+    content = Content(date="2026-01-02", tables=["executions"])
+    return what_the_data_say(card(publication, content, conclusions))
+
+
+def test_conclusions_stand_in_lists_as_mere_text() -> None:
+    evil = "<script>\n# [x](y) `z`"
+    findings = [("What it costs", [evil, "2 J a token."]), ("What to set", ["Can't be told."])]
+    said = conclusions_of_a_card(Conclusions([evil, "One session."], findings))
+    golden("card-conclusions.md", said)
+    assert "<script>" not in said
+
+
+def test_a_card_without_an_answer_says_so() -> None:
+    said = conclusions_of_a_card(Conclusions())
+    assert said.startswith("**Nothing**\n- This program has measured no answer")
 
 
 def test_citation_and_licence(paths: DataSetPaths, call: Callable[..., Outcome]) -> None:
@@ -243,12 +286,13 @@ def test_words_stay_words_to_readers_of_yaml_1_1_and_1_2(word: str) -> None:
     author = Author(given=word, family=word)
     publication = Publication(word, (author,), "CC0-1.0", LICENCES["CC0-1.0"])
     content = Content(date="2026-01-02", tables=["executions"])
-    front = card(publication, content).split("---\n")[1]
-    for text in (citation(publication, content), front):
-        for fields in (yaml.safe_load(text), YAML(typ="safe", pure=True).load(text)):
+    text = card(publication, content, Conclusions())
+    front = text.split("---\n")[1]
+    for written in (citation(publication, content), front):
+        for fields in (yaml.safe_load(written), YAML(typ="safe", pure=True).load(written)):
             assert (fields.get("title") or fields["pretty_name"]) == word
             assert fields.get("authors", [{"family-names": word}])[0]["family-names"] == word
-    assert DatasetCard(card(publication, content)).data.pretty_name == word
+    assert DatasetCard(text).data.pretty_name == word
 
 
 def test_what_is_found_stops_it(paths: DataSetPaths, call: Callable[..., Outcome]) -> None:
@@ -344,7 +388,7 @@ def test_bibtex_holds_any_title() -> None:
 
 def test_content_counts(paths: DataSetPaths) -> None:
     content = content_of(paths, validate(paths.root)[0])
-    assert (content.executions, content.trials, content.synthetic) == (5, 2, 2)
+    assert (content.executions, content.trials) == (5, 2)
     whole = content.whole
     assert (whole.ok, whole.evaluated, whole.discarded) == (4, 1, 1)
     model, gpu = whole.energies.now().of_basis

@@ -64,6 +64,37 @@ def test_the_same_command_again_runs_nothing(orchestrator: Orchestrator) -> None
     assert hashes(orchestrator.folder / "measurements") == before
 
 
+def test_setups_of_one_sweep_share_configurations_and_seeds_and_resume(
+    orchestrator: Orchestrator, trials: Callable[[Path], list[TrialRecord]]
+) -> None:
+    """Two quantizations and two types; a first sweep of one of the four counts for all."""
+    out = orchestrator.folder / "measurements"
+    use_case = ("--use-case", "danceCoreography", "--space", "sobol", "--samples", "3")
+    one = ("--quantization", "nf4", "--dtype", "float16")
+    first = orchestrator.tune(*use_case, *SIMULATED, *one)
+    assert first["executions_run"] == 6
+    before = hashes(out)
+    crossed = (*one, "--quantization", "none", "--dtype", "bfloat16")
+    drained = orchestrator.tune(*use_case, *SIMULATED, *crossed, "--max-hours", "1e-9", expect=75)
+    assert (drained["executions_run"], drained["executions_left"]) == (0, 18)
+    second = orchestrator.tune(*use_case, *SIMULATED, *crossed)
+    assert second["sweep"] == drained["sweep"] != first["sweep"]
+    assert (second["executions_done_before"], second["executions_run"]) == (6, 18)
+    assert orchestrator.tune(*use_case, *SIMULATED, *crossed)["executions_run"] == 0
+    records = trials(out)
+    assert before.items() <= hashes(out).items()
+    ran = {(r.spec.setup.quantization.name, r.spec.setup.compute_dtype) for r in records}
+    assert len(ran) == 4
+    of_prompt: dict[tuple[int, int], set[tuple[int, str | None]]] = {}
+    for record in records:
+        for execution in record.executions:
+            key = (record.spec.config_index, execution.prompt_number)
+            of_prompt.setdefault(key, set()).add((execution.seed, execution.output_text))
+    assert len(of_prompt) == 6
+    assert all(len(texts) == 1 for texts in of_prompt.values()), "the same seed, and so the text"
+    assert len(keys(records)) == 24
+
+
 @pytest.mark.parametrize(
     "space",
     ["optuna", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sobol", "uniform"))],

@@ -129,6 +129,22 @@ def test_an_engine(changed: Changed) -> None:
     assert "echo: repeats the prompt" in changed.dictionary()
 
 
+def test_two_engines_in_one_sweep(changed: Changed) -> None:
+    """The same configurations and seeds for both, which the report compares pair by pair."""
+    changed.orchestrator(
+        *("tune", "--space", "halton", "--engine", "echo", "--engine", "simulated", "--out", "two"),
+        *("--model", "smollm2", "--samples", "3", "--prompts", "2", "--machine", "cpu"),
+        *("--use-case", "danceCoreography"),
+    )
+    rows = pd.read_parquet(changed.folder / "two" / "executions.parquet")
+    assert dict(rows.groupby("engine").size()) == {"echo": 6, "simulated": 6}
+    assert set(rows["model"]) == {"echo-smollm2"}
+    for _, pair in rows.groupby(["config_index", "prompt_number"]):
+        assert len(set(pair["seed"])) == 1
+        assert len(set(pair["config_hash"])) == 2
+    assert json.loads(changed.orchestrator("validate", "--out", "two", "--json"))["findings"] == []
+
+
 def test_a_meter(changed: Changed) -> None:
     assert changed.rows()["host_load"].ge(0).all()
     assert "| `host_load` | double | 1 | load average of the last minute |" in changed.dictionary()

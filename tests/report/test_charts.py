@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -11,18 +12,20 @@ import altair as alt
 import pandas as pd
 import pytest
 
+from orchestrator.report.channels import ratio_ticks
 from orchestrator.report.charts import CHARTS
 from orchestrator.report.effects import ENERGY, Effect
 from orchestrator.report.execution_frame import Data, data_of
-from orchestrator.report.interval_charts import _effects_message, _ratio_ticks
+from orchestrator.report.interval_charts import _effects_message
 from orchestrator.report.looks import MOST_TOGETHER
 from orchestrator.report.scatter_charts import MOST_POINTS, pairs_chart, thinned
 from tests.report.synthetic import Truth, executions
 from tests.report.test_page import judged
 
 
+@functools.cache
 def of_groups(n: int, points: int = 20) -> Data:
-    """A data set of n models of one machine."""
+    """A data set of n models of one machine; nobody changes it."""
     frames = [
         executions(Truth(b_j=1 + i), i, points=points, prompts=1, use_cases=2, model=f"model{i}")
         for i in range(n)
@@ -131,8 +134,8 @@ def test_energy_is_said_to_grow_only_where_it_does() -> None:
 
 
 def test_effects_that_chance_may_explain_are_called_no_effects() -> None:
-    long = Effect("max_length", ENERGY, 5.9, 4.3, 8.0)
-    hot = Effect("temperature", ENERGY, 0.8, 0.7, 0.9)
+    long = Effect("max_length", ENERGY, 5.9, 4.3, 8.0, clear=True)
+    hot = Effect("temperature", ENERGY, 0.8, 0.7, 0.9, clear=True)
     unclear = Effect("top_p", ENERGY, 1.05, 0.98, 1.12)
     assert _effects_message([hot, unclear, long]) == (
         "Energy from the lower to the upper half of the values: max_length × 5.9 (4.3 to 8), "
@@ -150,7 +153,7 @@ def test_effects_that_chance_may_explain_are_called_no_effects() -> None:
 def test_an_axis_of_ratios_has_a_few_round_ticks_and_no_change_among_them(
     low: float, high: float, some: float
 ) -> None:
-    ticks = _ratio_ticks(low, high)
+    ticks = ratio_ticks(low, high)
     assert 2 < len(ticks) <= 40
     assert all(low <= tick <= high for tick in ticks)
     assert any(abs(tick - 1) < 1e-9 for tick in ticks)
@@ -187,5 +190,6 @@ def test_pairs_of_two_data_sets() -> None:
     drawing = pairs_chart({"x | y": some})
     assert drawing is not None
     assert len(drawing.data["points"]) == 2
+    assert drawing.data["equal"].to_numpy().tolist() == [[2.0, 2.0], [4.0, 4.0]]
     assert pairs_chart({"x | y": some.iloc[:0]}) is None
     assert isinstance(drawing.chart, alt.TopLevelMixin)

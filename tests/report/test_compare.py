@@ -122,7 +122,7 @@ def test_a_data_set_against_itself_is_one_measurement() -> None:
     assert comparison.n_same == len(frame)
     assert comparison.matches == ()
     assert any("one and the same measurement" in line for line in comparison_warnings(comparison))
-    assert {row[3] for row in setup_table(comparison).rows} == {""}
+    assert setup_table(comparison).rows == ()
 
 
 def test_measurements_that_both_hold_are_left_out_of_the_others() -> None:
@@ -150,6 +150,15 @@ def test_unlike_configurations_are_compared_by_the_model_of_effects() -> None:
     assert held >= 17, "of 20 at 95 %"
     assert any("by model" in line for line in comparison_warnings(comparison))
     assert ratio_table(comparison).rows[0][2] == "by model"
+
+
+def test_sessions_that_repeat_unlike_configurations_give_no_interval() -> None:
+    again = [costlier(1.3, 0).assign(session_id=session) for session in "xyz"]
+    repeated = pd.concat(again, ignore_index=True).pipe(redrawn)
+    change = both(rows(0), repeated).matches[0].changes["energy_per_token_j"]
+    assert change.value == pytest.approx(1.3, rel=0.1)
+    assert change.interval is None
+    assert change.note == "sessions that repeat unlike configurations"
 
 
 def redrawn(frame: pd.DataFrame) -> pd.DataFrame:
@@ -203,9 +212,33 @@ def test_tokens_of_other_models_are_warned_of() -> None:
 
 
 def test_as_many_configurations_are_not_the_same_ones() -> None:
-    table = {row[0]: row[1:] for row in setup_table(both(rows(0), rows(0, design=1))).rows}
-    assert table["configurations"] == ("12, 0 of them in both", "12, 0 of them in both", "differs")
-    assert table["prompts"] == ("5, 5 of them in both", "5, 5 of them in both", "")
+    table = setup_table(both(rows(0), rows(0, design=1)))
+    assert ("configurations", "12, 0 of them in both", "12, 0 of them in both") in table.rows
+    assert "prompts" in table.note.partition("equal in A and B: ")[2]
+
+
+def test_the_setup_shows_what_differs_and_names_the_rest() -> None:
+    table = setup_table(both(rows(0), costlier(1.0, 0).assign(engine=None, cache="static")))
+    assert [row[0] for row in table.rows] == [
+        "quantization",
+        "engine",
+        "cache",
+        "gross energy",
+        "measured",
+    ]
+    assert ("engine", "transformers", "unknown") in table.rows
+    equal, unknown = table.note.split(" Unknown in both: ")
+    assert equal.startswith("11 rows not shown, equal in A and B: machine, gpu_name, model, ")
+    assert "attention" in unknown
+    assert "attention" not in equal, "what nobody knows may differ"
+
+
+def test_more_values_than_are_listed_are_compared_whole() -> None:
+    names = [f"case{n:02d}" for n in range(20)]
+    a = pd.concat([rows(0).iloc[:5].assign(use_case=name) for name in names])
+    b = a.assign(started_at="2027", use_case=a["use_case"].replace("case19", "case20"))
+    (row,) = [row for row in setup_table(both(a, b)).rows if row[0] == "use_case"]
+    assert row[1] == row[2], "the first six and how many more"
 
 
 def test_too_few_configurations_give_no_interval() -> None:
@@ -220,7 +253,7 @@ def test_too_few_configurations_give_no_interval() -> None:
 
 
 def test_groups_of_one_model_and_quantization_are_compared_with_each_other() -> None:
-    setups = [(model, kind) for model in ("a", "b", "c") for kind in ("nf4", "none")]
+    setups = [(model, kind) for model in ("a", "b") for kind in ("nf4", "none")]
     one, other = (
         pd.concat(
             [
@@ -237,7 +270,7 @@ def test_groups_of_one_model_and_quantization_are_compared_with_each_other() -> 
     ]
     assert len(comparison_sentences(comparison)) == 1
     assert any("--all-pairs" in line for line in comparison_warnings(comparison))
-    assert len(compare(data_of(one), data_of(other), all_pairs=True).matches) == 36
+    assert len(compare(data_of(one), data_of(other), all_pairs=True).matches) == 16
 
 
 def test_names_tell_folders_apart(tmp_path: Path) -> None:
@@ -262,17 +295,21 @@ def test_the_verb(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("a", "b"):
+    for day, name in enumerate(("a", "b"), start=1):
         spec = builders.spec()
         paths = DataSetPaths(tmp_path / name)
+        at = f"2026-01-0{day}T03:04:05+00:00"
         builders.seal_trial(
-            paths, spec, [builders.measured(p.number, of=spec) for p in spec.prompts]
+            paths, spec, [builders.measured(p.number, of=spec, started_at=at) for p in spec.prompts]
         )
         rebuild(paths)
     assert exit_code("report", "--compare", "a", "b", "--tables", "x.md") == 0
     assert "compare.html" in capsys.readouterr().out
-    assert "How they were measured" in (tmp_path / "compare.html").read_text()
-    assert "| machine | " in (tmp_path / "x.md").read_text()
+    assert "What differs in how they were measured" in (tmp_path / "compare.html").read_text()
+    assert "equal in A and B: machine, " in (tmp_path / "x.md").read_text()
+    assert exit_code("plot", "ratios", "--compare", "a", "b", "--file", "x.pdf") == 0
+    assert (tmp_path / "x.pdf").read_bytes().startswith(b"%PDF")
+    assert capsys.readouterr().out.startswith("x.pdf\n")
     assert exit_code("report", "--compare", "a", "b", "--file", "a/executions.parquet") == 2
     assert "must end in .html" in capsys.readouterr().err
     assert (tmp_path / "a/executions.parquet").read_bytes().startswith(b"PAR1")

@@ -63,3 +63,12 @@ def test_greedy_and_off_and_what_ran() -> None:
     assert table["sampled"].to_list().count(False) == 1
     assert table["top_k"].max() > 100
     assert set(table["max_length"]) == {50}
+
+
+def test_a_limit_of_new_tokens_is_told_without_the_prompt() -> None:
+    frame = exact()
+    frame["effective_max_length"] = frame["max_length"] + frame["n_prompt_tokens"]
+    assert sorted(means(frame)["max_length"]) == sorted(set(frame["max_length"]))
+    lowered = frame["config_index"] == 0
+    frame.loc[lowered, "effective_max_length"] = frame["n_prompt_tokens"] + 7
+    assert 7 in set(means(frame)["max_length"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import re
 import struct
 
@@ -9,14 +11,20 @@ import pytest
 
 from orchestrator.report.charts import CHARTS
 from orchestrator.report.drawing import KINDS, WIDTHS_CM, Drawing, drawn, program, sized
-from orchestrator.report.execution_frame import data_of
+from orchestrator.report.execution_frame import Data, data_of
 from tests.report.synthetic import Truth, executions
 from tests.report.test_charts import of_groups
 from tests.report.test_page import judged
 
 
+@functools.cache
+def one_group() -> Data:
+    """A data set of one group; nobody changes it."""
+    return data_of(judged(executions(Truth(), 0)))
+
+
 def a_drawing(name: str = "effects") -> Drawing:
-    drawing = CHARTS[name].draw(data_of(judged(executions(Truth(), 0))))
+    drawing = CHARTS[name].draw(one_group())
     assert drawing is not None
     return drawing
 
@@ -43,7 +51,10 @@ def test_a_chart_of_one_panel_is_as_wide_as_a_column(kind: str, width: str) -> N
 
 @pytest.mark.parametrize(
     ("name", "width"),
-    [*((name, "double") for name in CHARTS), ("side-by-side", "single"), ("effects", "single")],
+    [
+        *((name, "double") for name in CHARTS),
+        *((name, "single") for name in ("side-by-side", "effects", "coverage")),
+    ],
 )
 def test_a_chart_of_fifteen_groups_fits_on_a_page(name: str, width: str) -> None:
     drawing = CHARTS[name].draw(of_groups(15))
@@ -61,7 +72,7 @@ def test_a_pdf_has_no_type_3_fonts(name: str) -> None:
     assert b"/Type3" not in file
 
 
-@pytest.mark.parametrize("kind", ["svg", "png"])  # a PDF lists its parts in any order
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_file_is_the_same_bytes_each_time(kind: str) -> None:
     assert drawn(a_drawing(), kind, 8.5) == drawn(a_drawing(), kind, 8.5)
 
@@ -76,6 +87,8 @@ def test_panels_fill_the_width() -> None:
         used = layout["edge"] + wide["columns"] * (panel + layout["gap"])
         assert used == pytest.approx(width)
         assert panel >= min(layout["least"], width - layout["edge"] - layout["gap"])
+        n_rows = math.ceil(15 / wide["columns"])
+        assert n_rows * (wide["columns"] - 1) < 15, "no row is much shorter than the others"
     assert spec == drawing.spec(), "the specification itself stays"
 
 

@@ -323,6 +323,12 @@ def test_plot_draws_what_was_chosen_as_wide_as_a_column(
         ),
         (("plot", "effects", "--file", "x.gif"), "must end in .pdf, .svg or .png"),
         (("plot", "usable", "--file", "x.pdf"), "the data set has too little for this chart"),
+        (("plot", "ratios", "--file", "x.pdf"), "name them by --compare A B"),
+        (("plot", "usable", "--compare", "a", "b"), "--compare is for ratios and pairs"),
+        (
+            ("plot", "pairs", "--file", "x.pdf", "--compare", "a", "b"),
+            "--compare a: no such folder",
+        ),
     ],
 )
 def test_what_cannot_be_plotted_is_told(

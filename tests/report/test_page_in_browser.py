@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 
 from orchestrator.dataset.paths import DataSetPaths
@@ -50,14 +51,20 @@ def browser(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report and a comparison of hostile data, a large one, and one in its data set."""
+    """Reports of hostile data, without a GPU, a large one, one in its data set; a comparison."""
     folder = tmp_path_factory.mktemp("pages")
-    a = judged(executions(Truth(), 0, machine=HOSTILE, prompt_sha256="0"))
-    b = judged(
-        executions(Truth(), 0, machine="pc", prompt_sha256="0", model_revision=f"gguf:{'b' * 200}")
+    of_a, of_b = {"machine": HOSTILE}, {"machine": "pc", "model_revision": f"gguf:{'b' * 200}"}
+    a, b = (
+        judged(executions(Truth(), 0, 20, 2, prompt_sha256="0", **columns))
+        for columns in (of_a, of_b)
     )
+    cpu = pd.concat(
+        [executions(Truth(), 0, 20, 2, 1, quantization=kind) for kind in ("nf4", "none")],
+        ignore_index=True,
+    )
+    cpu = judged(cpu.assign(energy_basis="energy_j", device="cpu", gpu_name=None))
+    cpu.loc[len(cpu) - 1, "warning_flags"] = "drift"
     large = executions(Truth(), 0, points=334, prompts=3)
-    large.loc[7, "warning_flags"] = "drift"
     spec = builders.spec()
     builders.seal_trial(
         DataSetPaths(folder), spec, [builders.measured(p.number, of=spec) for p in spec.prompts]
@@ -66,6 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pages = {
         "report": page(data_of(a), HOSTILE),
         "compare": comparison_page(compare(data_of(a), data_of(b)), "a", HOSTILE),
+        "cpu": page(data_of(cpu), "cpu"),
         "large": page(data_of(large), "large"),
         "inside": page(read_data(DataSetPaths(folder)), "inside", folder),
     }
@@ -87,7 +95,9 @@ def column(shown: Page, head: str) -> list[str]:
     return shown.locator(f"#trials tbody td:nth-child({place})").all_inner_texts()
 
 
-@pytest.mark.parametrize(("name", "n_charts"), [("report", N_CHARTS), ("compare", 1)])
+@pytest.mark.parametrize(
+    ("name", "n_charts"), [("report", N_CHARTS), ("compare", 2), ("cpu", N_CHARTS)]
+)
 def test_it_is_all_there_and_asks_for_nothing(
     browser: tuple[Page, list[str], list[str]], folder: Path, name: str, n_charts: int
 ) -> None:
@@ -122,13 +132,29 @@ def test_names_of_a_data_set_stay_texts(
 
 def test_a_point_tells_its_values(browser: tuple[Page, list[str], list[str]], folder: Path) -> None:
     shown, _, _ = browser
-    opened(shown, folder, "large")
+    opened(shown, folder, "cpu")
     shown.locator("#chart-energy-length svg").scroll_into_view_if_needed()
     shown.locator("#chart-energy-length .mark-symbol.role-mark path").nth(5).hover(force=True)
     tip = shown.locator("#vg-tooltip-element.visible")
     tip.wait_for()
     for word in ("new tokens", "J/token", "gpu/smollm2/latinHypercubeSampling"):
         assert word in tip.inner_text()
+
+
+def test_a_ratio_tells_its_interval(
+    browser: tuple[Page, list[str], list[str]], folder: Path
+) -> None:
+    shown, errors, _ = browser
+    shown.set_viewport_size({"width": 390, "height": 800})
+    opened(shown, folder, "compare")
+    mark = shown.locator("#chart-ratios .mark-symbol.role-mark path").first
+    mark.scroll_into_view_if_needed()
+    mark.hover(force=True)
+    tip = shown.locator("#vg-tooltip-element.visible")
+    tip.wait_for()
+    for word in ("B / A", "energy of an answer", "pc / smollm2 / nf4"):
+        assert word in tip.inner_text()
+    assert errors == []
 
 
 def test_a_thousand_trials_sort_and_filter_at_once(
@@ -158,17 +184,17 @@ def test_a_thousand_trials_sort_and_filter_at_once(
 
 def test_keys(browser: tuple[Page, list[str], list[str]], folder: Path) -> None:
     shown, errors, _ = browser
-    opened(shown, folder, "large")
+    opened(shown, folder, "cpu")
     shown.keyboard.press("/")
     shown.keyboard.type("doubtful")
-    assert shown.inner_text("#trials-count") == "1 of 1002"
-    assert shown.inner_text("#configurations-count") == "1 of 1002"
+    assert shown.inner_text("#trials-count") == "1 of 40"
+    assert shown.inner_text("#configurations-count") == "1 of 40"
     shown.locator("#trials summary").focus()
     shown.keyboard.press("Enter")
     assert "drift: " in shown.inner_text("#trials details[open]")
     shown.locator("#filter").focus()
     shown.keyboard.press("Escape")
-    assert shown.inner_text("#trials-count") == "1002 of 1002"
+    assert shown.inner_text("#trials-count") == "40 of 40"
     button = shown.locator("#trials th button", has_text="temperature")
     for falling in (False, True):
         button.focus()
@@ -204,7 +230,7 @@ def test_a_trial_leads_to_its_texts(
     assert "Text of prompt 1." in shown.inner_text("body")
 
 
-@pytest.mark.parametrize("name", ["report", "compare", "large", "inside"])
+@pytest.mark.parametrize("name", ["report", "compare", "cpu", "inside"])
 def test_a_phone_needs_no_scrolling_sideways(
     browser: tuple[Page, list[str], list[str]], folder: Path, name: str
 ) -> None:
@@ -237,6 +263,9 @@ def test_a_dark_screen_and_white_paper(
     ground, text = shown.evaluate(LIGHT)
     assert ground == 765
     assert text < 150
+    # A4 without Chromium's margins
+    shown.set_viewport_size({"width": 718, "height": 1000})
+    assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_paper_has_all_charts_and_not_a_thousand_rows(

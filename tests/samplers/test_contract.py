@@ -6,9 +6,11 @@ import itertools
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import qmc
 
 from orchestrator.errors import UserError
 from orchestrator.nouns import DOMAIN, KINDS, PARAMETERS, Configuration, Space, digest
@@ -16,6 +18,7 @@ from orchestrator.samplers import (
     SAMPLERS,
     LhsOptions,
     Sampler,
+    SobolOptions,
     configurations,
     grid,
     lhs,
@@ -23,7 +26,7 @@ from orchestrator.samplers import (
     sobol,
     uniform,
 )
-from orchestrator.samplers.quality import quality
+from orchestrator.samplers.quality import centered_discrepancy, quality
 from orchestrator.yaml_files import read
 
 FUNCTIONS = {
@@ -264,6 +267,36 @@ def test_quality_of_known_designs() -> None:
     assert uniform.discrepancy is not None
     assert sobol.discrepancy < uniform.discrepancy
     assert quality(space("uniform"), draw("uniform", 1), None).discrepancy is None
+
+
+@pytest.mark.parametrize("scramble", [True, False])
+@pytest.mark.parametrize("count", [1, 2, 20, 333])
+def test_the_plain_latin_hypercube_is_scipys(count: int, *, scramble: bool) -> None:
+    for seed in range(5):
+        sampler = qmc.LatinHypercube(d=4, scramble=scramble, rng=np.random.default_rng(seed))
+        drawn = lhs.design(count, 4, seed, LhsOptions(scramble=scramble))
+        assert drawn == sampler.random(count).tolist()
+
+
+@pytest.mark.filterwarnings("ignore:The balance properties")
+@pytest.mark.parametrize("scramble", [True, False])
+@pytest.mark.parametrize("count", [1, 2, 3, 20, 64, 1025])
+def test_the_sobol_sequence_is_scipys(count: int, *, scramble: bool) -> None:
+    for dimensions, seed in itertools.product(range(1, 5), range(3)):
+        rng = np.random.default_rng(seed)
+        sampler = qmc.Sobol(d=dimensions, scramble=scramble, rng=rng)
+        drawn = sobol.design(count, dimensions, seed, SobolOptions(scramble=scramble))
+        assert drawn == sampler.random(count).tolist()
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 4])
+@pytest.mark.parametrize("count", [1, 2, 20, 333])
+def test_the_discrepancy_is_scipys(count: int, dimensions: int) -> None:
+    points = np.random.default_rng(count).random((count, dimensions))
+    points[0] = 0
+    points[-1] = 1
+    computed = centered_discrepancy(points.T.tolist())
+    assert computed == pytest.approx(qmc.discrepancy(points), rel=1e-9)
 
 
 def test_quality_by_hand() -> None:

@@ -27,16 +27,17 @@ MODEL, USE_CASE = "simulated-smollm2", "fantasyWorld"
 class Sweep:
     """A sweep of two prompts under three configurations, on a sampler that only counts."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, **flags: Any) -> None:
         request = Request(
             space="optuna",
-            engine="simulated",
+            engines=("simulated",),
             models=("smollm2",),
             use_cases=(USE_CASE,),
             samples=3,
             prompts=2,
             repeats=2,
             out=out,
+            **flags,
         )
         resolved = resolve_request(request, [])
         self.sampler = Counting()
@@ -50,13 +51,9 @@ class Sweep:
         self, index: int, top_k: int, prompts: tuple[int, ...] = (1, 2), **changes: Any
     ) -> None:
         """A trial that an earlier run sealed with some of its prompts."""
-        repeat = changes.pop("repeat", 1)
+        repeat, setup = changes.pop("repeat", 1), changes.pop("setup", 0)
         trial = PlannedTrial(
-            strategy=self.plan.strategy,
-            model=MODEL,
-            use_case=USE_CASE,
-            config_index=index,
-            repeat=repeat,
+            strategy=self.plan.strategy, setup=setup, config_index=index, repeat=repeat
         )
         spec = self.plan.spec(trial, index, MIDDLE.model_copy(update={"top_k": top_k}))
         items = [builders.measured(number, of=spec, **changes) for number in prompts]
@@ -65,9 +62,9 @@ class Sweep:
     def searcher(self) -> SweepSearcher:
         """What a run asks that finds this data set."""
         prepared = prepare(self.resolved, self.plan)
-        placement = Placement(cpu=1, gpu=0, at_once=9, per_host=9)
+        placement = Placement(cpu=1, gpu=0, at_once=99, per_host=99)
         factory = AssignmentFactory(prepared, prepared.parts[0], RunOptions(), placement)
-        return searcher_of(factory, itertools.count(), Slots(9), lambda _assignment: None)
+        return searcher_of(factory, itertools.count(), Slots(99), lambda _assignment: None)
 
 
 @pytest.fixture
@@ -85,6 +82,46 @@ def handed_out(searcher: SweepSearcher) -> list[TrialSpec]:
             return specs
         specs.append(suggestion["assignment"].assignment.spec)
     return specs
+
+
+def test_each_variant_has_a_study_that_starts_as_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real sampler: its first configurations are random, and the same for each variant."""
+    monkeypatch.chdir(tmp_path)
+    request = Request(
+        space="optuna",
+        engines=("simulated",),
+        quantizations=("nf4", "none"),
+        models=("smollm2",),
+        use_cases=(USE_CASE,),
+        samples=4,
+        prompts=1,
+        machine="cpu",
+    )
+    resolved = resolve_request(request, [])
+    plan = make_plan(resolved).with_revisions({MODEL: "simulated"})
+    prepared = prepare(resolved, plan)
+    assert prepared.n_missing() == plan.n_executions() == 2 * 4
+    placement = Placement(cpu=1, gpu=0, at_once=99, per_host=99)
+    factory = AssignmentFactory(prepared, prepared.parts[0], RunOptions(), placement)
+    searcher = searcher_of(factory, itertools.count(), Slots(99), lambda _assignment: None)
+    proposed: dict[str, list[Any]] = {"nf4": [], "none": []}
+    for spec in handed_out(searcher):
+        proposed[spec.setup.quantization.name].append((spec.config_index, spec.configuration))
+    assert proposed["nf4"] == proposed["none"]
+    assert [index for index, _ in proposed["nf4"]] == [0, 1, 2, 3]
+
+
+def test_a_resumed_study_counts_its_own_variant_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sweep = Sweep(tmp_path / "measurements", quantizations=("nf4", "none"))
+    sweep.measured_before(0, top_k=71, setup=1)
+    specs = handed_out(sweep.searcher())
+    left = [(s.setup.quantization.name, s.config_index) for s in specs if s.repeat == 1]
+    assert left == [("nf4", 0), ("nf4", 1), ("nf4", 2), ("none", 1), ("none", 2)]
 
 
 def test_a_new_sweep_asks_for_all(sweep: Sweep) -> None:

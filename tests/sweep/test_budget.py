@@ -37,11 +37,15 @@ class Desk:
         )
         return BOUNDS[number]
 
-    def begin(self, index: int = 0, prompts: tuple[int, ...] = (1, 2, 3)) -> str | None:
-        return self.budget.begin(self.assignment(index, prompts))
+    def begin(
+        self, index: int = 0, prompts: tuple[int, ...] = (1, 2, 3), **setup: Any
+    ) -> str | None:
+        return self.budget.begin(self.assignment(index, prompts, **setup))
 
-    def assignment(self, index: int = 0, prompts: tuple[int, ...] = (1, 2, 3)) -> Assignment:
-        spec = builders.spec(config_index=index)
+    def assignment(
+        self, index: int = 0, prompts: tuple[int, ...] = (1, 2, 3), **setup: Any
+    ) -> Assignment:
+        spec = builders.spec(config_index=index, setup=builders.setup(**setup))
         return assignment(
             spec.model_copy(
                 update={"prompts": tuple(p for p in spec.prompts if p.number in prompts)}
@@ -102,6 +106,17 @@ def test_a_shorter_attempt_may_still_fit() -> None:
     desk.now_s = 5000.0 + HOUR_S - 15
     assert desk.begin(1) == "--max-hours"
     assert desk.begin(2, (1,)) is None
+
+
+def test_each_variant_is_foreseen_by_what_it_took_itself() -> None:
+    """A quantization that is ten times as fast still fits where the slow one doesn't."""
+    desk = Desk(hours=1.0)
+    desk.begin(0)
+    desk.done(1, window_s=10.0)
+    desk.now_s = 5000.0 + HOUR_S - 30
+    assert desk.begin(1) == "--max-hours"
+    assert desk.begin(1, quantization="none") is None, "nothing is known of it yet"
+    assert desk.begin(2, use_case="danceCoreography") == "--max-hours", "use cases share a model"
 
 
 def test_trials_at_once_take_their_time_at_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from orchestrator.models import KNOWN, parse_model
 from orchestrator.nouns import QUANTIZATIONS, Configuration
 from orchestrator.sweep import estimate
 from orchestrator.sweep.estimate import (
+    Figures,
     Fit,
     memory_fit,
     offloaded_bytes,
@@ -116,10 +118,9 @@ def test_trials_not_asked_for_yet_are_taken_at_the_middle(plan: Plan) -> None:
     prompts = learning.prompts("fantasyWorld")
     expected = 5 * sum(token_bound(middle, p.text, SMOLLM2) for p in prompts)
     assert len(prompts) == 2
-    assert (
-        unasked_bound(learning, {"smollm2": SMOLLM2}, {("smollm2", "fantasyWorld"): 5}) == expected
-    )
-    assert unasked_bound(learning, {"smollm2": SMOLLM2}, {}) == 0
+    setup = next(one for one in learning.setups if one.use_case == "fantasyWorld")
+    assert unasked_bound(learning, setup, SMOLLM2, 5) == expected
+    assert unasked_bound(learning, setup, SMOLLM2, 0) == 0
 
 
 def rows(*speeds: float | None, joules: float | None = 2.0, **changes: Any) -> Any:
@@ -132,8 +133,14 @@ def rows(*speeds: float | None, joules: float | None = 2.0, **changes: Any) -> A
     return builders.record(spec, executions=done, machine="cpu")
 
 
+def figures_of(records: list[Any], plan: SweepPlan) -> Figures | None:
+    """The figures of a plan of one model in one variant."""
+    (load_key,) = plan.load_keys()
+    return stored_figures(records, plan, load_key)
+
+
 def test_figures_are_medians(plan: Plan) -> None:
-    figures = stored_figures([rows(1.0, 4.0, 100.0), rows(5.0, 6.0, joules=4.0)], plan())
+    figures = figures_of([rows(1.0, 4.0, 100.0), rows(5.0, 6.0, joules=4.0)], plan())
     assert figures is not None
     assert (figures.tokens_per_s, figures.energy_per_token_j, figures.source) == (
         5.0,
@@ -142,29 +149,64 @@ def test_figures_are_medians(plan: Plan) -> None:
     )
 
 
+def test_each_variant_has_its_own_figures_bounds_and_memory(plan: Plan) -> None:
+    both = plan(models=("llama2",), quantizations=("nf4", "none"), dtypes=("auto", "float32"))
+    llama = [
+        builders.setup(engine="transformers", model="llama2", **changes)
+        for changes in ({}, {"quantization": "none", "compute_dtype": "float32"})
+    ]
+    records = [
+        builders.record(
+            spec, executions=[builders.execution(of=spec, tokens_per_s=speed)], machine="cpu"
+        )
+        for spec, speed in zip(
+            [builders.spec(setup=setup) for setup in llama], (40.0, 4.0), strict=True
+        )
+    ]
+    speeds = [stored_figures(records, both, load_key) for load_key in both.load_keys()]
+    assert [figures and figures.tokens_per_s for figures in speeds] == [40.0, None, None, 4.0]
+    fits = memory_fit(both, [LLAMA2], [gpu(80)], local=True)
+    assert [fit.model for fit in fits] == [
+        "llama2 (nf4, transformers)",
+        "llama2 (nf4, transformers, float32)",
+        "llama2 (none, transformers)",
+        "llama2 (none, transformers, float32)",
+    ]
+    assert [round(fit.cache_bytes / GIB) for fit in fits] == [2, 4, 2, 4]
+    assert fits[3].weights_bytes == 2 * fits[2].weights_bytes == 4 * 6_738_415_616
+
+
+def test_figures_tell_time_and_energy() -> None:
+    figures = Figures(4.0, 2.0, "a pilot")
+    assert (figures.seconds(100), figures.joules(100)) == (25.0, 200.0)
+    assert Figures(0.0, None, "a pilot").seconds(1) == math.inf
+    assert Figures(4.0, None, "a pilot").joules(1) is None
+
+
 @pytest.mark.parametrize(
     "flags",
     [
         {"models": ("mistral",)},
-        {"quantization": "int8"},
-        {"engine": "simulated"},
+        {"quantizations": ("int8",)},
+        {"engines": ("simulated",)},
+        {"dtypes": ("float32",)},
         {"machine": "leonardo"},
         {"engine_options": {"cpu_offload": True}, "address": "10.0.0.1:6379"},
     ],
     ids=lambda flags: next(iter(flags)),
 )
 def test_figures_of_something_else_say_nothing(plan: Plan, flags: dict[str, Any]) -> None:
-    assert stored_figures([rows(1.0)], plan(**flags)) is None
+    assert figures_of([rows(1.0)], plan(**flags)) is None
 
 
 def test_figures_of_any_machine_where_any_will_do(plan: Plan) -> None:
-    assert stored_figures([rows(1.0)], plan(address="10.0.0.1:6379")) is not None
+    assert figures_of([rows(1.0)], plan(address="10.0.0.1:6379")) is not None
 
 
 def test_executions_without_a_figure_do_not_count(plan: Plan) -> None:
-    assert stored_figures([], plan()) is None
-    assert stored_figures([rows(None), rows(5.0, status="failed")], plan()) is None
-    figures = stored_figures([rows(3.0, joules=None)], plan())
+    assert figures_of([], plan()) is None
+    assert figures_of([rows(None), rows(5.0, status="failed")], plan()) is None
+    figures = figures_of([rows(3.0, joules=None)], plan())
     assert figures is not None
     assert (figures.tokens_per_s, figures.energy_per_token_j) == (3.0, None)
 
@@ -175,9 +217,7 @@ def gpu(gib: float, index: int = 0) -> Gpu:
 
 def test_memory_on_gpus_is_that_of_the_smallest(plan: Plan) -> None:
     both = plan(models=("llama2", "mistral"))
-    fits = memory_fit(
-        both, [LLAMA2, KNOWN["mistral"]], QUANTIZATIONS["nf4"], [gpu(80), gpu(24, 1)], local=True
-    )
+    fits = memory_fit(both, [LLAMA2, KNOWN["mistral"]], [gpu(80), gpu(24, 1)], local=True)
     assert [(fit.model, fit.tokens, fit.cache_bytes / GIB) for fit in fits] == [
         ("llama2", 4096, 2.0),
         ("mistral", 10_000, pytest.approx(10_000 / 8192)),
@@ -188,7 +228,7 @@ def test_memory_on_gpus_is_that_of_the_smallest(plan: Plan) -> None:
 
 def test_memory_on_a_cpu_is_float32(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     builders.host_memory(monkeypatch, 8 * GIB)
-    fit = memory_fit(plan(models=("llama2",)), [LLAMA2], QUANTIZATIONS["none"], [], local=True)[0]
+    fit = memory_fit(plan(models=("llama2",), quantizations=("none",)), [LLAMA2], [], local=True)[0]
     assert (fit.weights_bytes, fit.cache_bytes, fit.available_bytes) == (
         4 * 6_738_415_616,
         4 * GIB,
@@ -198,16 +238,13 @@ def test_memory_on_a_cpu_is_float32(plan: Plan, monkeypatch: pytest.MonkeyPatch)
 
 def test_memory_beyond_the_context_is_that_of_max_length(plan: Plan) -> None:
     beyond = plan(models=("llama2",), beyond_context=True)
-    assert (
-        memory_fit(beyond, [LLAMA2], QUANTIZATIONS["nf4"], [gpu(80)], local=True)[0].tokens
-        == 10_000
-    )
+    assert memory_fit(beyond, [LLAMA2], [gpu(80)], local=True)[0].tokens == 10_000
 
 
 def test_memory_of_models_and_nodes_that_are_not_known(plan: Plan) -> None:
     unknown = parse_model("org/name")
     both = plan(models=("org/name", "llama2"), address="10.0.0.1:6379")
-    fits = memory_fit(both, [unknown, LLAMA2], QUANTIZATIONS["nf4"], [gpu(80)], local=False)
+    fits = memory_fit(both, [unknown, LLAMA2], [gpu(80)], local=False)
     assert [(fit.model, fit.available_bytes) for fit in fits] == [("llama2", None)]
     assert (
         fits[0]
@@ -288,21 +325,22 @@ def test_offload_is_in_the_plan_s_memory_only_when_asked(
         plan(models=("llama2",), address="10.0.0.1:6379"),
         plan(models=("llama2",), address="10.0.0.1:6379", engine_options={"cpu_offload": True}),
     )
-    nf4 = QUANTIZATIONS["nf4"]
-    assert memory_fit(plain, [LLAMA2], nf4, [gpu(4)], local=True)[0].offloaded_bytes == 0
-    (fit,) = memory_fit(asked, [LLAMA2], nf4, [gpu(4)], local=True)
+    assert memory_fit(plain, [LLAMA2], [gpu(4)], local=True)[0].offloaded_bytes == 0
+    (fit,) = memory_fit(asked, [LLAMA2], [gpu(4)], local=True)
     assert (fit.offloaded_bytes > 0, fit.ram_bytes) == (True, 16 * GIB)
-    assert memory_fit(asked, [LLAMA2], nf4, [gpu(80)], local=True)[0].line().endswith(": fits")
+    assert memory_fit(asked, [LLAMA2], [gpu(80)], local=True)[0].line().endswith(": fits")
 
 
 @pytest.mark.parametrize(
     ("flags", "small"),
     [
         ({"models": ("llama2",)}, ("pc",)),
-        ({"models": ("mistral", "smollm2"), "quantization": "none"}, ("pc",)),
+        ({"models": ("mistral", "smollm2"), "quantizations": ("none",)}, ("pc",)),
         ({"models": ("smollm2",)}, ()),
+        ({"models": ("smollm2",), "quantizations": ("nf4", "none")}, ()),
+        ({"models": ("mistral",), "quantizations": ("nf4", "none")}, ("pc",)),
         ({"models": ("llama2",), "machine": "pc"}, ()),  # asked for
-        ({"models": ("llama2",), "engine": "simulated"}, ()),
+        ({"models": ("llama2",), "engines": ("simulated",)}, ()),
         ({"models": ("llama2",), "address": None}, ()),
         ({"models": ("llama2",), "engine_options": {"cpu_offload": True}}, ()),
     ],

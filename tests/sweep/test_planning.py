@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -14,13 +16,13 @@ from scipy.stats import spearmanr
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.sweep_plan import SweepPlan, read_plan, write_plan
 from orchestrator.errors import UserError
-from orchestrator.nouns import ANCHOR, PARAMETERS
+from orchestrator.nouns import ANCHOR, PARAMETERS, digest, generation_seed
 from orchestrator.sweep.planning import check_same_weights, make_plan, neighbours
 from orchestrator.sweep.request import Request, resolve_request
 from orchestrator.sweep.staging import known_revisions
 
 USUAL: dict[str, Any] = {
-    "engine": "simulated",
+    "engines": ("simulated",),
     "samples": 8,
     "models": ("smollm2",),
     "ranges": ("max_length=100:200",),
@@ -56,8 +58,8 @@ def test_the_id_does_not_hang_on_how_much_is_run_and_where(
     "changed",
     [
         {"seed": 1},
-        {"quantization": "int8"},
-        {"dtype": "bfloat16"},
+        {"quantizations": ("int8",)},
+        {"dtypes": ("bfloat16",)},
         {"chat_template": "off"},
         {"fixed_length": True},
         {"beyond_context": True},
@@ -132,7 +134,9 @@ def test_description_and_place_of_a_use_case_do_not_count(plan: Plan, tmp_path: 
 
 
 def test_weights_do_not_count_for_the_id_but_for_the_hash(plan: Plan) -> None:
-    resolved = resolve_request(Request(space="sobol", **{**USUAL, "engine": "transformers"}), [])
+    resolved = resolve_request(
+        Request(space="sobol", **{**USUAL, "engines": ("transformers",)}), []
+    )
     one, other = (
         make_plan(resolved).with_revisions({"smollm2": revision})
         for revision in ("gguf:1", "hub:2")
@@ -185,7 +189,7 @@ def test_each_model_has_anchors_in_its_own_block(plan: Plan) -> None:
     whole = plan(samples=20, models=("smollm2", "mistral"), prompts=1)
     half = len(whole.trials) // 2
     for block in (whole.trials[:half], whole.trials[half:]):
-        assert len({trial.model for trial in block}) == 1
+        assert len({whole.setups[trial.setup].model for trial in block}) == 1
         assert [t.repeat for t in block if t.strategy == ANCHOR] == [1, 2, 3]
         assert (block[0].strategy, block[-1].strategy) == (ANCHOR, ANCHOR)
     assert whole.anchor is not None
@@ -215,7 +219,7 @@ def test_order_does_not_hang_on_any_factor(plan: Plan, space: str, seed: int) ->
 def test_the_seed_decides_the_order(plan: Plan) -> None:
     orders = [
         [
-            (t.use_case, t.config_index)
+            (t.setup, t.config_index)
             for t in plan("grid", samples=16, seed=seed).trials
             if t.strategy != ANCHOR
         ]
@@ -238,7 +242,7 @@ def test_configurations_beyond_the_context_differ_where_they_run(plan: Plan) -> 
 
 def test_models_are_blocks_and_order_is_not_the_design(plan: Plan) -> None:
     whole = plan(samples=64, models=("smollm2", "mistral"), prompts=1)
-    models = [trial.model for trial in whole.trials]
+    models = [whole.setups[trial.setup].model for trial in whole.trials]
     assert models == sorted(models, key=models.index)
     assert set(models) == {"simulated-smollm2", "simulated-mistral"}
     specs = [s for s in whole.specs() if s.setup.model == models[0] and s.strategy != ANCHOR]
@@ -341,7 +345,7 @@ def test_what_was_edited_between_two_runs_is_named(plan: Plan, tmp_path: Path) -
         (tmp_path / "sweeps" / f"{name}.json").write_text(broken)
     (tmp_path / "sweeps" / "folder.json").mkdir()
     for other in (
-        {"quantization": "int8"},
+        {"quantizations": ("int8",)},
         {"chat_template": "off"},
         {"models": ("mistral",)},
         {"use_cases": ("fantasyWorld",)},
@@ -363,3 +367,170 @@ def test_what_was_edited_between_two_runs_is_named(plan: Plan, tmp_path: Path) -
     (tmp_path / "prompts" / "fantasyWorld.yaml").write_text("prompts: [Something else.]\n")
     (note,) = neighbours(plan("lhs", ranges=()), DataSetPaths(tmp_path))
     assert "differs in prompts of fantasyWorld:" in note
+
+
+# --- several variants -----------------------------------------------------------------------------
+
+CROSSED: dict[str, Any] = {"quantizations": ("nf4", "none"), "dtypes": ("float16", "bfloat16")}
+
+
+def variants_in_order(whole: SweepPlan) -> list[str]:
+    """The label of each trial's variant, in the order of execution."""
+    return [whole.setups[trial.setup].variant().label() for trial in whole.trials]
+
+
+@pytest.mark.parametrize(
+    ("space", "samples", "digests"),
+    [
+        ("sobol", 24, ("sobol-61464b58a0f7", "0d24e120a4ae")),
+        ("lhs", 60, ("lhs-c8934a484e53", "5f4ccf0d2d53")),
+    ],
+)
+def test_one_variant_is_planned_as_before_there_were_several(
+    plan: Plan, space: str, samples: int, digests: tuple[str, str]
+) -> None:
+    """Id, hashes and order of two models by the program before plans of version 3."""
+    flags = {"repeats": 2, "prompts": 1, "models": ("smollm2", "mistral"), "machine": "cpu"}
+    whole = plan(space, samples=samples, **flags)
+    order = [
+        [
+            *(s.strategy, s.config_index, s.repeat, s.setup.model, s.setup.use_case),
+            *(s.config_hash(), s.order_index),
+        ]
+        for s in whole.specs()
+    ]
+    assert (whole.id, digest(order)) == digests
+
+
+def test_variants_share_configurations_prompts_and_seeds_but_no_folder(plan: Plan) -> None:
+    whole = plan(samples=12, repeats=2, prompts=2, **CROSSED)
+    shared: dict[tuple[Any, ...], set[tuple[Any, ...]]] = {}
+    for spec in whole.specs():
+        key = (spec.strategy, spec.setup.use_case, spec.config_index, spec.repeat)
+        seeds = [
+            generation_seed(spec.setup.seed, spec.configuration, prompt.text, spec.repeat)
+            for prompt in spec.prompts
+        ]
+        shared.setdefault(key, set()).add((spec.configuration, *seeds))
+    assert all(len(one) == 1 for one in shared.values())
+    assert len(whole.trials) == 4 * len(shared) == 4 * (12 * 2 * 3 + 2)
+    folders = {DataSetPaths(Path()).trial("cpu", spec) for spec in whole.specs()}
+    assert len(folders) == len({spec.key() for spec in whole.specs()}) == len(whole.trials)
+    levels = {folder.parent.as_posix() for folder in folders if ANCHOR not in folder.parts}
+    assert levels == {
+        f"cpu/simulated-smollm2/sobolSampling/{case.name}" for case in whole.use_cases
+    }
+
+
+def test_each_variant_has_all_trials_and_anchors_of_its_own(plan: Plan) -> None:
+    alone, whole = plan(samples=20, prompts=1), plan(samples=20, prompts=1, **CROSSED)
+    for _, variant in whole.load_keys():
+        own = [t for t in whole.trials if whole.setups[t.setup].variant() == variant]
+        as_alone = [(t.strategy, t.config_index, t.repeat) for t in own]
+        assert sorted(as_alone) == sorted(
+            (t.strategy, t.config_index, t.repeat) for t in alone.trials
+        )
+        assert [t.repeat for t in own if t.strategy == ANCHOR] == [1, 2, 3]
+        assert (own[0].strategy, own[-1].strategy) == (ANCHOR, ANCHOR)
+
+
+@pytest.mark.parametrize("n_variants", [2, 3, 4])
+def test_variants_take_turns_so_that_a_drift_is_no_effect(plan: Plan, n_variants: int) -> None:
+    """There and back, twice: a drift that is linear in the trials' number moves no mean."""
+    names = ("nf4", "fp4", "int8", "none")[:n_variants]
+    whole = plan(samples=16, prompts=1, quantizations=names)
+    order = [label.split(",")[0] for label in variants_in_order(whole)]
+    runs = [label for label, _ in groupby(order)]
+    there, back = list(names), list(names[::-1])
+    turns = [there, back, back, there]
+    assert runs == [label for label, _ in groupby(label for turn in turns for label in turn)]
+    assert min(Counter(runs).values()) >= 3, "as many sessions as a ratio's interval needs"
+    means = [mean(i for i, label in enumerate(order) if label == name) for name in names]
+    assert len(set(means)) == 1
+    assert len(order) == n_variants * (16 * 3 + 2)
+
+
+def test_a_round_has_the_same_trials_of_each_variant(plan: Plan) -> None:
+    whole = plan(samples=16, prompts=1, **CROSSED)
+    of_round: dict[str, list[tuple[Any, ...]]] = {}
+    ends = [number * (16 * 3 + 2) // 4 * 4 for number in range(5)]
+    for start, end in pairwise(ends):
+        for trial in whole.trials[start:end]:
+            setup = whole.setups[trial.setup]
+            what = (trial.strategy, setup.use_case, trial.config_index, trial.repeat)
+            of_round.setdefault(f"{start} {setup.variant().label()}", []).append(what)
+        rounds = [what for name, what in of_round.items() if name.startswith(f"{start} ")]
+        assert len(rounds) == 4
+        assert all(one == rounds[0] for one in rounds)
+
+
+def test_models_are_blocks_and_their_variants_take_turns_inside(plan: Plan) -> None:
+    whole = plan(samples=8, models=("smollm2", "mistral"), prompts=1, quantizations=("nf4", "none"))
+    models = [whole.setups[trial.setup].model for trial in whole.trials]
+    assert [model for model, _ in groupby(models)] == ["simulated-smollm2", "simulated-mistral"]
+    half = len(models) // 2
+    assert variants_in_order(whole)[:half] == variants_in_order(whole)[half:]
+
+
+def test_by_design_each_variant_is_one_block(plan: Plan) -> None:
+    whole = plan(samples=5, order="design", quantizations=("nf4", "none"))
+    assert len(list(groupby(variants_in_order(whole)))) == 2
+
+
+def test_a_sweep_that_adds_a_variant_counts_what_was_measured(plan: Plan) -> None:
+    """It is another sweep; the trials that it shares with the first one are the same ones."""
+
+    def keys(made: SweepPlan) -> set[Any]:
+        return {spec.key() for spec in made.specs() if spec.strategy != ANCHOR}
+
+    alone, crossed = plan(samples=12), plan(samples=12, quantizations=("none", "nf4"))
+    assert alone.id != crossed.id
+    assert keys(alone) < keys(crossed)
+    assert len(keys(crossed)) == 2 * len(keys(alone))
+
+
+@pytest.mark.parametrize("space", ["sobol", "lhs"])
+def test_who_names_the_variants_and_in_which_order_does_not_change_the_id(
+    plan: Plan, tmp_path: Path, space: str
+) -> None:
+    one = plan(space, quantizations=("nf4", "none"), dtypes=("float16",))
+    other = plan(space, quantizations=("none", "nf4"), dtypes=("float16",))
+    text = Path(resolve_request(Request(space=space, **USUAL), []).space_file).read_text()
+    (tmp_path / "search_spaces").mkdir()
+    setups = "setups: [{quantization: none}, {quantization: nf4, dtype: float16}]\n"
+    listed = setups.replace("none}", "none, dtype: float16}")
+    (tmp_path / "search_spaces" / f"{space}.yaml").write_text(f"{text}\n{listed}")
+    of_file = plan(space)
+    assert one.id == other.id == of_file.id
+    assert {spec.key() for spec in one.specs()} == {spec.key() for spec in of_file.specs()}
+    (tmp_path / "search_spaces" / f"{space}.yaml").write_text(f"{text}\n{setups}")
+    assert plan(space).id != one.id
+
+
+def test_a_plan_of_several_variants_is_read_as_it_was_written(plan: Plan, tmp_path: Path) -> None:
+    path = tmp_path / "sweeps" / "x.json"
+    whole = plan(samples=10, **CROSSED)
+    write_plan(whole, path)
+    assert read_plan(path) == whole
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        ({"trials": [0]}, "there is no setup 6"),
+        ({"setups": [0, 1, 2, 0, 1, 2]}, "setups: two are the same"),
+    ],
+)
+def test_a_plan_whose_setups_do_not_fit_is_refused(
+    plan: Plan, tmp_path: Path, broken: dict[str, list[int]], why: str
+) -> None:
+    whole = plan(samples=2, quantizations=("nf4", "none"))
+    changes: dict[str, Any] = {}
+    if "trials" in broken:
+        changes["trials"] = (whole.trials[0].model_copy(update={"setup": 6}),)
+    else:
+        changes["setups"] = tuple(whole.setups[place] for place in broken["setups"])
+    path = tmp_path / "sweeps" / "x.json"
+    write_plan(whole.model_copy(update=changes), path)
+    with pytest.raises(UserError, match=why):
+        read_plan(path)

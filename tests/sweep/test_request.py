@@ -27,6 +27,12 @@ def resolve(gpus: tuple[str, ...] = (), **flags: Any) -> Resolved:
     return resolve_request(Request(**{"space": "lhs", **flags}), list(gpus))
 
 
+def quantization_of(resolved: Resolved) -> str:
+    """Of a sweep of one variant."""
+    (variant,) = resolved.variants
+    return variant.quantization.name
+
+
 def test_without_a_gpu_the_profile_reduces_and_says_how_to_lift_it() -> None:
     resolved = resolve()
     axis = resolved.space.parameters.max_length
@@ -113,7 +119,7 @@ def test_the_profile_of_an_own_machine() -> None:
     assert (resolved.machine.name, resolved.machines["lab"]) == ("lab", resolved.machine)
     assert (
         resolved.models[0].label,
-        resolved.quantization.name,
+        quantization_of(resolved),
         resolved.samples,
         resolved.n_prompts,
     ) == (
@@ -132,12 +138,12 @@ def test_the_profile_of_an_own_machine() -> None:
     given = resolve(
         ("NVIDIA L4",),
         machine="lab.yaml",
-        quantization="fp4",
+        quantizations=("fp4",),
         models=("smollm2",),
         samples=3,
         country="ITA",
     )
-    assert (given.quantization.name, given.models[0].label, given.samples) == ("fp4", "smollm2", 3)
+    assert (quantization_of(given), given.models[0].label, given.samples) == ("fp4", "smollm2", 3)
     assert given.machine.country_iso_code == "ITA"
 
 
@@ -147,11 +153,11 @@ def test_flags_beat_the_profile() -> None:
         prompts=10,
         ranges=("max_length=100:10000",),
         models=("mistral",),
-        quantization="int8",
+        quantizations=("int8",),
     )
     assert (resolved.samples, resolved.n_prompts) == (20, 10)
     assert resolved.space.parameters.max_length.high == 10000
-    assert (resolved.models[0].label, resolved.quantization.name) == ("mistral", "int8")
+    assert (resolved.models[0].label, quantization_of(resolved)) == ("mistral", "int8")
     assert not [note for note in resolved.notes if "lifts it" in note]
 
 
@@ -164,7 +170,7 @@ def test_with_a_gpu_nothing_is_reduced() -> None:
     )
     assert resolved.n_prompts is None
     assert resolved.space.parameters.max_length.high == 10000
-    assert resolved.quantization.name == "nf4"
+    assert quantization_of(resolved) == "nf4"
 
 
 @pytest.mark.parametrize(
@@ -200,7 +206,7 @@ def test_a_gpu_machine_without_gpu_is_told() -> None:
 
 
 def test_the_simulated_engine_has_folders_of_its_own() -> None:
-    assert resolve(engine="simulated").models[0].label == "simulated-smollm2"
+    assert resolve(engines=("simulated",)).models[0].label == "simulated-smollm2"
 
 
 def test_a_file_in_the_working_folder_wins(tmp_path: Path) -> None:
@@ -216,12 +222,12 @@ def test_all_faults_are_told_at_once() -> None:
     flags = {
         "models": ("lama2", "mistrl"),
         "use_cases": ("dance",),
-        "quantization": "nf5",
+        "quantizations": ("nf5",),
         "samples": 0,
         "ranges": ("a=1",),
     }
     with pytest.raises(UserError) as raised:
-        resolve(space="lsh", machine="cpuu", engine="vllm", parallel=0, **flags)
+        resolve(space="lsh", machine="cpuu", engines=("vllm",), parallel=0, **flags)
     assert [line.split(":")[0] for line in raised.value.lines] == [
         *(
             "clusters",
@@ -232,7 +238,7 @@ def test_all_faults_are_told_at_once() -> None:
             "--range a=1",
             "--quantization",
         ),
-        *("--samples 0", "--parallel 0", "--engine"),
+        *("--engine", "--samples 0", "--parallel 0"),
     ]
 
 
@@ -335,10 +341,12 @@ def test_more_trials_than_can_be_planned() -> None:
         resolve(space="optuna", repeats=10**30)
 
 
-@pytest.mark.parametrize("flag", ["machine", "quantization"])
-def test_an_empty_name_is_no_default(flag: str) -> None:
+@pytest.mark.parametrize(
+    "flags", [{"machine": ""}, {"quantizations": ("",)}, {"engines": ("",)}], ids=str
+)
+def test_an_empty_name_is_no_default(flags: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="there is no ''"):
-        resolve(**{flag: ""})
+        resolve(**flags)
 
 
 def test_only_the_own_machine_is_read_without_a_cluster() -> None:
@@ -427,7 +435,7 @@ def test_a_name_as_long_as_a_file_is_cut(tmp_path: Path, key: str) -> None:
 
 def keys_of(shard: str | None, **flags: Any) -> set[tuple[Any, ...]]:
     """Trials that a machine runs."""
-    resolved = resolve(**{"engine": "simulated", "shard": shard, **flags})
+    resolved = resolve(**{"engines": ("simulated",), "shard": shard, **flags})
     plan = make_plan(resolved)
     revisions = known_revisions(resolved, plan)
     prepared = prepare(resolved, plan.with_revisions(revisions))
@@ -484,7 +492,11 @@ def test_an_empty_shard_is_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "gpus", "message"),
     [
-        ({"engine": "simulated"}, ["A100"], "--cpu-offload: the simulated engine doesn.t have it"),
+        (
+            {"engines": ("simulated",)},
+            ["A100"],
+            "--cpu-offload: the simulated engine doesn.t have it",
+        ),
         ({}, [], "--cpu-offload: this machine has no GPU"),
     ],
 )
@@ -509,4 +521,4 @@ def test_offload_is_part_of_the_setup() -> None:
 )
 def test_a_quantization_by_its_bits_is_understood(name: str, meant: str) -> None:
     with pytest.raises(UserError, match=f"there is no '{name}': did you mean {meant}[?] Known: "):
-        resolve(quantization=name)
+        resolve(quantizations=(name,))

@@ -54,7 +54,7 @@ def refused(*_given: Any, **_more: Any) -> Any:
 def test_an_engine_without_weights_names_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    simulated = sweep_of(tmp_path, engine="simulated")
+    simulated = sweep_of(tmp_path, engines=("simulated",))
     monkeypatch.setattr(subprocess, "run", refused)
     expected = {"simulated-smollm2": "simulated"}
     assert known_revisions(simulated, make_plan(simulated), refused) == expected
@@ -200,4 +200,4 @@ def test_trials_that_other_weights_measured_are_not_added_to(
 
 
 def test_an_engine_without_weights_has_no_files(tmp_path: Path) -> None:
-    assert checked_files(sweep_of(tmp_path, engine="simulated"), refused) == {}
+    assert checked_files(sweep_of(tmp_path, engines=("simulated",)), refused) == {}

@@ -35,6 +35,8 @@ from tests.tune.fake_tune import FakeTune, Trial, assignment
 
 Sweep = Callable[..., FakeTune]
 
+STARTED = Conditions(engine="simulated", versions={"torch": "2.11"}, gpu_name=None)
+
 
 @pytest.fixture
 def sweep(paths: DataSetPaths, lock: Lock) -> Sweep:
@@ -436,9 +438,7 @@ def test_other_conditions_end_the_sweep_before_a_prompt(
     """Than those of an earlier run, or of another node of the same kind in the first run."""
     run = sweep(
         2,
-        start=StartConditions(
-            {"pc": Conditions(versions={"torch": "2.11"}, gpu_name=None)} if started else {}
-        ),
+        start=StartConditions({"pc": [STARTED]} if started else {}),
     )
     if not started:
         first = run.start()
@@ -480,9 +480,7 @@ def test_a_worker_with_other_weights_ends_the_sweep_before_a_prompt(
 def test_accepted_drift_is_written_into_the_rows(sweep: Sweep, paths: DataSetPaths) -> None:
     run = sweep(
         2,
-        start=StartConditions(
-            {"pc": Conditions(versions={"torch": "2.11"}, gpu_name=None)}, accept=True
-        ),
+        start=StartConditions({"pc": [STARTED]}, accept=True),
     )
     same, other = run.start(), run.start(loading=True)
     run.ready(other, environment=OTHER)

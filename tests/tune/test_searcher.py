@@ -36,13 +36,15 @@ def assignment(
     )
 
 
-def study(use_case: str, budget: int, repeats: int = 1, next_index: int = 0) -> Study:
+def study(use_case: str, budget: int, repeats: int = 1, next_index: int = 0, **setup: Any) -> Study:
     def assignments(index: int, configuration: Configuration) -> list[Assignment]:
         return [
-            assignment(index, configuration, use_case, repeat) for repeat in range(1, repeats + 1)
+            assignment(index, configuration, use_case, repeat, **setup)
+            for repeat in range(1, repeats + 1)
         ]
 
-    return Study("smollm2", use_case, Counting(), budget, assignments, next_index)
+    of = builders.setup(use_case=use_case, **setup)
+    return Study(of, Counting(), budget, assignments, next_index)
 
 
 def learning(
@@ -149,15 +151,60 @@ def test_a_worker_is_told_that_nothing_may_follow(
     assert told == last
 
 
-def test_the_last_trial_of_a_model_may_be_its_session_s_last() -> None:
-    models = ["llama2", "llama2", "mistral"]
-    trials = [assignment(number, model=model) for number, model in enumerate(models)]
+@pytest.mark.parametrize(
+    ("setups", "last"),
+    [
+        ([{"model": "llama2"}] * 2 + [{"model": "mistral"}], [False, True, True]),
+        (
+            [{}, {}, {"quantization": "none"}, {"quantization": "none"}, {}, {}],
+            [False, True, False, True, False, True],
+        ),
+        ([{}, {"compute_dtype": "float16"}, {"batch_size": 2}], [True, True, True]),
+        ([{"use_case": "a"}, {"use_case": "b"}, {"use_case": "a"}], [False, False, True]),
+    ],
+)
+def test_the_last_trial_before_another_model_may_be_its_session_s_last(
+    setups: list[dict[str, Any]], last: list[bool]
+) -> None:
+    """Also where the same model comes again later: its session is over by then."""
+    trials = [assignment(number, **setup) for number, setup in enumerate(setups)]
     searcher = SweepSearcher(trials, slots=lambda: 1)
-    told = []
-    for number in range(3):
-        told.append(assignment_of(searcher.suggest(str(number))).is_last)
+    assert [one.is_last for one in all_of(searcher)] == last
+
+
+def all_of(searcher: SweepSearcher) -> list[Assignment]:
+    """All that it hands out to one worker."""
+    handed_out = []
+    for number in itertools.count():
+        suggestion = searcher.suggest(str(number))
+        if suggestion == FINISHED:
+            return handed_out
+        handed_out.append(assignment_of(suggestion))
         searcher.on_trial_complete(str(number))
-    assert told == [False, True, True]
+    return handed_out
+
+
+def test_studies_of_a_model_propose_ten_configurations_in_a_turn() -> None:
+    """In one session: a load for each configuration would cost more than the configuration."""
+    none = {"quantization": "none"}
+    studies = [study("a", 8), study("b", 8), study("a", 7, **none), study("b", 7, **none)]
+    handed_out = all_of(learning(*studies, slots=lambda: 1))
+    names = [one.spec.setup.quantization.name for one in handed_out]
+    turns = [(name, len(list(some))) for name, some in itertools.groupby(names)]
+    assert turns == [("nf4", 10), ("none", 10), ("nf4", 6), ("none", 4)]
+    places = list(itertools.accumulate(n for _, n in turns))
+    assert [place for place, one in enumerate(handed_out, 1) if one.is_last] == places
+    use_cases = [one.spec.setup.use_case for one in handed_out[:10]]
+    assert use_cases == ["a", "b"] * 5
+
+
+def test_a_study_is_told_of_its_own_variant_alone() -> None:
+    nf4, none = study("a", 1), study("a", 1, quantization="none")
+    searcher = learning(nf4, none)
+    earlier = assignment(7, use_case="a", quantization="none").spec
+    searcher.finished(earlier, {"energy_j": 1.0})
+    assert sampler(nf4).told == []
+    assert sampler(none).told == [(earlier.configuration.top_k, {"energy_j": 1.0})]
 
 
 # --- budgets --------------------------------------------------------------------------------------
@@ -210,7 +257,14 @@ def test_another_use_case_or_seed_needs_the_same_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    "setup", [{"quantization": "int8"}, {"model": "mistral"}, {"compute_dtype": "float32"}]
+    "setup",
+    [
+        {"quantization": "int8"},
+        {"model": "mistral"},
+        {"compute_dtype": "float32"},
+        {"engine": "another"},
+        {"batch_size": 2},
+    ],
 )
 def test_another_model_needs_other_memory(setup: dict[str, Any]) -> None:
     searcher = SweepSearcher([assignment(0, **setup)])
@@ -245,7 +299,9 @@ def test_studies_take_turns_and_repeats_follow_their_first() -> None:
 
 
 def test_a_sampler_without_more_configurations_ends_its_study() -> None:
-    short = Study("smollm2", "a", Counting(last=1), 5, lambda i, c: [assignment(i, c, "a")])
+    short = Study(
+        builders.setup(use_case="a"), Counting(last=1), 5, lambda i, c: [assignment(i, c, "a")]
+    )
     searcher = learning(short, study("b", 1))
     assert [spec_of(searcher.suggest(i)).setup.use_case for i in "01"] == ["a", "b"]
     for trial_id in "01":

@@ -171,6 +171,51 @@ def test_the_model_stays_loaded_until_another_is_asked_for(machine: Machine) -> 
     assert (len(machine.loads), machine.closed) == (2, 1), "the old one is given back first"
 
 
+def test_the_protocol_is_told_apart_from_loading(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loading takes 20 s here, and warming up 3 s."""
+    now_s = 100.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now_s)
+    kind = ENGINES["simulated"]
+
+    def load(*given: Any) -> Engine:
+        nonlocal now_s
+        now_s += 20.0
+        return kind.load(*given)
+
+    def warm_up(_tools: Any, _longest: int) -> Pilot:
+        nonlocal now_s
+        now_s += 3.0
+        return PILOT
+
+    monkeypatch.setitem(ENGINES, "simulated", dataclasses.replace(kind, load=load))
+    monkeypatch.setattr(trainable, "warm_up", warm_up)
+    measure = trial(simulated())
+    first = Origin.model_validate_json(next(steps(measure))["origin"]).environment
+    assert first.protocol_s == 3.0
+    measure.reset_config({"assignment": HandedOut(simulated(config_index=1))})
+    later = Origin.model_validate_json(next(steps(measure))["origin"]).environment
+    assert later.protocol_s is None, "its model was loaded before"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"quantization": "none"}, {"compute_dtype": "float16"}, {"batch_size": 2}],
+    ids=lambda other: next(iter(other)),
+)
+def test_each_variant_of_a_sweep_is_loaded_anew(machine: Machine, other: dict[str, Any]) -> None:
+    measure = trial(simulated())
+    first = json.loads(next(steps(measure))["origin"])["columns"]["session_id"]
+    sessions = [first]
+    for setup in (other, {}):
+        again = simulated(setup=setup)
+        measure.reset_config({"assignment": HandedOut(again)})
+        sessions.append(json.loads(next(steps(measure))["origin"])["columns"]["session_id"])
+    assert len(set(sessions)) == 3, "a load is a session"
+    assert (len(machine.loads), machine.closed) == (3, 2)
+
+
 def test_the_metrics_add_up_over_a_trial_s_prompts(machine: Machine) -> None:
     machine.measured = {2: builders.FAILED}
     measure = trial(simulated())

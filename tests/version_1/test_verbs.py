@@ -236,8 +236,8 @@ def test_report_compares_with_a_data_set_of_the_present(
     done = call("report", "--compare", str(measured), str(again), "--tables", "same.md")
     assert done.code == 0, done.err
     same = Path("same.md").read_text(encoding="utf-8")
-    assert "2, 2 of them in both" in same, "configurations"
-    assert "10, 10 of them in both" in same, "prompts"
+    equal = same.partition("equal in A and B: ")[2]
+    assert "configurations, prompts" in equal
     for pair in ((measured, fresh), (fresh, measured)):
         done = call("report", "--compare", *map(str, pair), "--tables", "other.md")
         assert done.code == 0, done.err

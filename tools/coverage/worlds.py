@@ -6,7 +6,7 @@ of its own; its truth is computed by brute force from many configurations withou
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,10 +109,11 @@ def world(kind: Kind, seed: int, n_prompts: int = 5) -> World:
     return World(kind, length, energy, rng.normal(0, kind.prompt_slope or 1e-12, n_prompts))
 
 
-def truths(of: World, seed: int) -> dict[str, Array]:
+def truths(of: World, seed: int, names: Collection[str]) -> dict[str, Array]:
     """Name of an outcome -> what each hyperparameter does to it, a difference of logarithms.
 
     It is the mean of the upper half of the space less that of the lower, averaged over prompts.
+    `names`: the outcomes that are wanted.
     """
     rng = np.random.default_rng([seed, 2])
     points = qmc.Sobol(len(PARAMETERS), rng=rng).random(N_TRUTH)
@@ -120,13 +121,14 @@ def truths(of: World, seed: int) -> dict[str, Array]:
     direct = of.kind.direct(points)[:, None] + np.outer(points[:, 3] - 0.5, of.prompt_slope)
     everything = np.ones_like(answers["energy"], bool)
     ended, usable = answers["ended"], answers["ended"] & answers["usable"]
-    return {
-        "energy of an answer": _differences(points, answers["energy"], ended),
-        "energy at equal length": _differences(points, direct, everything),
-        "energy of a usable answer": _differences(points, answers["energy"], usable),
-        "new tokens": _differences(points, answers["length"], ended),
-        "usable answers": _differences(points, answers["usable"].astype(float), ended),
+    explained = {
+        "energy of an answer": (answers["energy"], ended),
+        "energy at equal length": (direct, everything),
+        "energy of a usable answer": (answers["energy"], usable),
+        "new tokens": (answers["length"], ended),
+        "usable answers": (answers["usable"].astype(float), ended),
     }
+    return {name: _differences(points, *explained[name]) for name in names}
 
 
 def _differences(points: Array, values: Array, counts: Array) -> Array:
@@ -166,18 +168,30 @@ def _answers(of: World, points: Array, rng: Any, *, noise: bool) -> dict[str, Ar
 
 
 def executions(
-    of: World, seed: int, n_points: int, *, number: int = 0, gain: float = 0.0
+    of: World,
+    seed: int,
+    n_points: int,
+    *,
+    number: int = 0,
+    design_number: int = 0,
+    repeats: bool = False,
+    gain: float = 0.0,
 ) -> pd.DataFrame:
     """Rows of executions.parquet: a Latin hypercube of `n_points` configurations on the prompts.
 
-    `number`: data sets of one seed have the same design, and chance of their own. `gain`: bounds of
-    the error of the sensor, anywhere within which it is as likely.
+    `number`: data sets of one seed have chance of their own, and the same design where
+    `design_number` is the same. `repeats`: each session takes all configurations, not a share of
+    them. `gain`: bounds of the error of the sensor, anywhere within which it is as likely.
     """
     rng = np.random.default_rng([seed, 3, number])
-    points = np.array(design(n_points, len(PARAMETERS), seed, LhsOptions()))
-    answers = _answers(of, points, rng, noise=True)
+    design_seed = seed + 500_000_000 * design_number
+    points = np.array(design(n_points, len(PARAMETERS), design_seed, LhsOptions()))
     # trials are handed out shuffled, so a session has some of all
     session = rng.permutation(np.arange(n_points) % of.kind.n_sessions)
+    if repeats:
+        session = np.repeat(np.arange(of.kind.n_sessions), n_points)
+        points = np.tile(points, (of.kind.n_sessions, 1))
+    answers = _answers(of, points, rng, noise=True)
     offset = rng.normal(0, of.kind.session or 1e-12, of.kind.n_sessions)
     offset = offset + rng.uniform(-gain, gain)
     energy = np.exp(answers["energy"] + offset[session][:, None])
@@ -198,7 +212,7 @@ def executions(
         "quantization": "nf4",
         "strategy": "latinHypercubeSampling",
         "use_case": "fantasyWorld",
-        "config_index": point,
+        "config_index": point % n_points,
         "prompt_number": prompt + 1,
         "prompt_sha256": [f"{one:064x}" for one in prompt],
         "session_id": [f"{number}-{one}" for one in session[point]],

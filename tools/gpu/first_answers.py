@@ -43,7 +43,7 @@ def measured_rows(out: Path, quantization: str, *, cudnn: bool) -> list[dict[str
         space="lhs",
         samples=1,
         models=("synthetic-llama2",),
-        quantization=quantization,
+        quantizations=(quantization,),
         use_cases=("fantasyWorld",),
         prompts=1,
         fixed_length=True,

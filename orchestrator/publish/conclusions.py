@@ -1,0 +1,16 @@
+"""What the report concludes from a data set, for its data card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Conclusions:
+    """The report's sentences on a data set; none where the program has measured no answer."""
+
+    warnings: Sequence[str] = ()
+    """What a reader must know before any number."""
+    findings: Sequence[tuple[str, Sequence[str]]] = ()
+    """(heading, its sentences), in the order in which a reader asks."""
