@@ -1,15 +1,16 @@
-"""Measure one execution: prompt in, row out. Engine and meters are given, so tests pass fakes.
+"""Measure one window: a prompt or a batch in, a row a prompt out. Engine and meters are given.
 
 The order is: encode, synchronize, open the window, generate, synchronize, close it, decode. Nothing
 else happens between the window's edges, but that a short answer is generated again until its window
-is long enough. Doesn't know Ray or the data set's files.
+is long enough. The rows of a batch share its time and its energies by their new tokens. Doesn't
+know Ray or the data set's files.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -32,7 +33,16 @@ from orchestrator.dataset.schema import (
     TelemetrySample,
 )
 from orchestrator.dataset.trial_files import Measured
-from orchestrator.engine import Built, Encoded, Engine, EngineInfo, Generated, GenerationError
+from orchestrator.engine import (
+    BatchRow,
+    Built,
+    Encoded,
+    Engine,
+    EngineInfo,
+    Generated,
+    GenerationError,
+    padded_length,
+)
 from orchestrator.metered import metered
 from orchestrator.meters import Meter, Reading
 from orchestrator.nouns import (
@@ -45,7 +55,7 @@ from orchestrator.nouns import (
     generation_seed,
     text_sha256,
 )
-from orchestrator.unknowns import quotient, sum_of_all
+from orchestrator.unknowns import product, quotient, sum_of_all
 
 T = TypeVar("T")
 
@@ -81,6 +91,8 @@ class Instrumented:
     pue: float = 1.0
     n_parallel: int = 1
     country_known: bool = True
+    batch_size: int = 1
+    """Prompts that the engine is to generate at once."""
     clock: Callable[[], float] = time.perf_counter
     baselines: list[Baseline] = field(default_factory=list)
     """Idle powers of the session, the newest one last."""
@@ -105,26 +117,39 @@ class ExecutionLimits:
 
     timeout_s: float | None = None
     oom_tokens: int | None = None
-    """Length at which memory ran out on such a machine: as much is not tried again."""
+    """Length at which memory ran out on such a machine: as much is not tried again.
+
+    Of a batch it is the length of its longest text."""
     least_window_s: float = 0.0
     """An answer is generated again in its window until that has lasted so long (--min-busy-s)."""
 
 
 @dataclass(frozen=True)
 class WindowOutcome:
-    """What came of a prompt: a generation or an error, and what was measured of it."""
+    """What came of a prompt or a batch: texts or an error, and what was measured of them."""
 
-    generated: Generated | None = None
+    generated: list[Generated] | None = None
+    """Of each row; None: it failed."""
     error: GenerationError | None = None
     window_s: float | None = None
-    """None: no window was opened, since the prompt failed before."""
+    """None: no window was opened, since it failed before."""
     n_in_window: int = 1
     """How often the same answer was generated in it."""
     reading: Reading = field(default_factory=lambda: Reading({}))
 
+    def shares(self, n_rows: int) -> list[float]:
+        """The part of the window that each row stands for; together 1.
+
+        It is the row's new tokens over those of all. Where it failed, all have the same part.
+        """
+        if self.generated is None:
+            return [1 / n_rows] * n_rows
+        n_new = [len(one.tokens) for one in self.generated]
+        return [n / sum(n_new) for n in n_new]
+
 
 def measured_window(
-    tools: Instrumented, work: Callable[[], Generated], least_window_s: float = 0.0
+    tools: Instrumented, work: Callable[[], list[Generated]], least_window_s: float = 0.0
 ) -> WindowOutcome:
     """Generate inside all meters, again and again until so many seconds have passed.
 
@@ -134,14 +159,14 @@ def measured_window(
     """
     tools.engine.synchronize()
 
-    def until_long_enough() -> tuple[Generated | GenerationError, int]:
+    def until_long_enough() -> tuple[list[Generated] | GenerationError, int]:
         """The answer or its error, and how often it was generated."""
         began_s = tools.clock() if least_window_s > 0 else 0.0
         n_done = 0
         while True:
             n_done += 1
             try:
-                result: Generated | GenerationError = work()
+                result: list[Generated] | GenerationError = work()
                 tools.engine.synchronize()
             except GenerationError as known:
                 return known, n_done
@@ -153,7 +178,7 @@ def measured_window(
     done = metered(tools.meters, tools.clock, until_long_enough)
     result, n_in_window = done.result
     return WindowOutcome(
-        generated=result if isinstance(result, Generated) else None,
+        generated=result if isinstance(result, list) else None,
         error=result if isinstance(result, GenerationError) else None,
         window_s=done.window_s,
         n_in_window=n_in_window,
@@ -207,12 +232,8 @@ def warm_up(tools: Instrumented, longest_length: int) -> Pilot:
         if n_done >= len(WARM_UP_TOKENS) and warm:
             break
         n_tokens = WARM_UP_TOKENS[min(n_done, len(WARM_UP_TOKENS) - 1)]
-        outcome = measured_window(
-            tools,
-            partial(
-                engine.generate, encoded, _warm_up_values(encoded, n_tokens), 0, fixed_length=True
-            ),
-        )
+        rows = _warm_up_rows(encoded, n_tokens, tools.batch_size)
+        outcome = measured_window(tools, partial(engine.generate, rows, fixed_length=True))
         if outcome.error:
             raise outcome.error
         basis = _basis(tools, outcome)
@@ -238,8 +259,8 @@ def _counted_j(tools: Instrumented, reading: Reading, window_s: float) -> float 
 
 
 def _n_new(outcome: WindowOutcome) -> int:
-    """New tokens of one answer."""
-    return len(outcome.generated.tokens) if outcome.generated else 0
+    """New tokens of one answer, of a batch those of all rows."""
+    return sum(len(one.tokens) for one in outcome.generated or [])
 
 
 def measured_anchor(tools: Instrumented, longest_length: int, session_trial: int) -> Anchor | None:
@@ -251,10 +272,8 @@ def measured_anchor(tools: Instrumented, longest_length: int, session_trial: int
     started_at = datetime.now(UTC).replace(microsecond=0)
     encoded = engine.encode(WARM_UP_PROMPT)
     room = _reachable(engine.info, longest_length) - encoded.n_tokens
-    values = _warm_up_values(encoded, max(1, min(ANCHOR_TOKENS, room)))
-    outcome = measured_window(
-        tools, partial(engine.generate, encoded, values, 0, fixed_length=True)
-    )
+    rows = _warm_up_rows(encoded, max(1, min(ANCHOR_TOKENS, room)), tools.batch_size)
+    outcome = measured_window(tools, partial(engine.generate, rows, fixed_length=True))
     if outcome.window_s is None or not outcome.generated:
         return None
     basis = _basis(tools, outcome)
@@ -272,17 +291,13 @@ def measured_anchor(tools: Instrumented, longest_length: int, session_trial: int
 def _prefill(tools: Instrumented, prompt: Prompt, encoded: Encoded) -> PrefillColumns:
     """The energy until a prompt's first token, measured once a session.
 
-    Null on a CPU, where energies are models, and where it can't be generated.
+    Null on a CPU, where energies are models, in batches, and where it can't be generated.
     """
-    if not tools.has_gpu:
+    if not tools.has_gpu or tools.batch_size > 1:
         return PrefillColumns()
     if prompt.text not in tools.prefills:
-        values = _warm_up_values(encoded, 1)
-        outcome = measured_window(
-            tools,
-            partial(tools.engine.generate, encoded, values, 0, fixed_length=True),
-            PREFILL_WINDOW_S,
-        )
+        work = partial(tools.engine.generate, _warm_up_rows(encoded, 1, 1), fixed_length=True)
+        outcome = measured_window(tools, work, PREFILL_WINDOW_S)
         tools.prefills[prompt.text] = _prefill_columns(tools, outcome)
     return tools.prefills[prompt.text]
 
@@ -311,9 +326,9 @@ def _reachable(info: EngineInfo, longest_length: int) -> int:
     return min(limit for limit in limits if limit)
 
 
-def _warm_up_values(encoded: Encoded, n_tokens: int) -> Effective:
-    """Plain sampling of so many new tokens."""
-    return Effective(
+def _warm_up_rows(encoded: Encoded, n_tokens: int, batch_size: int) -> list[BatchRow]:
+    """The same prompt in each row, with plain sampling of so many new tokens."""
+    effective = Effective(
         max_length=encoded.n_tokens + n_tokens,
         do_sample=True,
         temperature=1.0,
@@ -322,89 +337,202 @@ def _warm_up_values(encoded: Encoded, n_tokens: int) -> Effective:
         dormant=(),
         limits=(),
     )
+    return [BatchRow(encoded, effective, 0)] * batch_size
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A prompt of a trial as it is about to be generated."""
+
+    prompt: Prompt
+    seed: int
+    encoded: Encoded | GenerationError
+    effective: Effective
+    prefill: PrefillColumns = field(default_factory=PrefillColumns)
+
+    def row(self) -> BatchRow | None:
+        """What the engine is asked for; None: the prompt can't be encoded."""
+        if isinstance(self.encoded, GenerationError):
+            return None
+        return BatchRow(self.encoded, self.effective, self.seed)
+
+
+@dataclass(frozen=True)
+class _RowOutcome:
+    """What came of one prompt, in its window."""
+
+    window: WindowOutcome
+    generated: Generated | None
+    error: GenerationError | None
+    n_in_batch: int = 1
+    """Prompts in that window."""
+    share: float = 1.0
+    """Its part of the window and of its energies."""
+    is_first: bool = True
+    """Whether it is the first row of the window."""
 
 
 def execute(
     tools: Instrumented,
     spec: TrialSpec,
-    prompt: Prompt,
+    prompts: Sequence[Prompt],
     order: str,
     limits: ExecutionLimits | None = None,
-) -> Measured:
-    """One prompt of a trial under its configuration; a prompt that fails is a row too.
+) -> list[Measured]:
+    """One prompt or batch of a trial under its configuration; what fails is a row too.
 
-    Raises what the engine's synchronize() or a meter raises: then the device is lost, which is
-    not the prompt's fault.
+    A row for each of `prompts`. Raises what the engine's synchronize() or a meter raises: then the
+    device is lost, which is not the prompts' fault.
     """
-    engine, info = tools.engine, tools.engine.info
-    seed = generation_seed(spec.setup.seed, spec.configuration, prompt.text, spec.repeat)
     # the time of day is for people; windows are timed by a clock that never jumps
     now = datetime.now(UTC)
+    started_at = now.replace(microsecond=now.microsecond // 1000 * 1000)
+    limits = limits or ExecutionLimits()
+    all_asked = [_asked(tools, spec, prompt) for prompt in prompts]
+    rows = [row for row in (asked.row() for asked in all_asked) if row is not None]
+    if not _runs_out(rows, limits):
+        all_asked = [_with_prefill(tools, asked) for asked in all_asked]
+    outcomes = iter(_row_outcomes(_generated(tools, spec, rows, limits), len(rows)))
+    measured = []
+    for asked in all_asked:
+        if isinstance(asked.encoded, GenerationError):
+            outcome = _RowOutcome(WindowOutcome(error=asked.encoded), None, asked.encoded)
+        else:
+            outcome = next(outcomes)
+        execution = _execution(tools, spec, asked, outcome, order=order, started_at=started_at)
+        measured.append(_measured(execution, outcome))
+    return measured
+
+
+def _asked(tools: Instrumented, spec: TrialSpec, prompt: Prompt) -> _Asked:
+    """A prompt, encoded, with its seed and its effective configuration."""
+    engine, info = tools.engine, tools.engine.info
     encoded = _attempted(engine, partial(engine.encode, prompt.text))
-    n_prompt_tokens = encoded.n_tokens if isinstance(encoded, Encoded) else None
     effective = effective_of(
         spec.configuration,
-        prompt_tokens=n_prompt_tokens or 0,
+        prompt_tokens=encoded.n_tokens if isinstance(encoded, Encoded) else 0,
         context_length=info.context_length,
         memory_tokens=info.memory_tokens,
         beyond_context=spec.setup.beyond_context,
         of_new_tokens=spec.setup.length_of == "new tokens",
     )
-    limits = limits or ExecutionLimits()
-    prefill = PrefillColumns()
-    if isinstance(encoded, Encoded) and not _runs_out(effective, limits):
-        prefill = _prefill(tools, prompt, encoded)
-    outcome = _generated(tools, spec, encoded, effective, seed=seed, limits=limits)
+    seed = generation_seed(spec.setup.seed, spec.configuration, prompt.text, spec.repeat)
+    return _Asked(prompt, seed, encoded, effective)
+
+
+def _with_prefill(tools: Instrumented, asked: _Asked) -> _Asked:
+    """The prompt with the energy of taking it in, where it can be encoded."""
+    if isinstance(asked.encoded, GenerationError):
+        return asked
+    return replace(asked, prefill=_prefill(tools, asked.prompt, asked.encoded))
+
+
+def _row_outcomes(window: WindowOutcome, n_rows: int) -> list[_RowOutcome]:
+    """What came of each row of a window."""
+    if not n_rows:
+        return []
+    generated: Sequence[Generated | None] = window.generated or [None] * n_rows
+    return [
+        _RowOutcome(window, one, window.error, n_rows, share, is_first=number == 0)
+        for number, (one, share) in enumerate(zip(generated, window.shares(n_rows), strict=True))
+    ]
+
+
+def _execution(
+    tools: Instrumented,
+    spec: TrialSpec,
+    asked: _Asked,
+    outcome: _RowOutcome,
+    *,
+    order: str,
+    started_at: datetime,
+) -> Execution:
+    """The row of a prompt."""
     text, error, generated = None, outcome.error, outcome.generated
     if generated is not None:
-        decoded = _attempted(engine, partial(engine.decode, generated))
+        decoded = _attempted(tools.engine, partial(tools.engine.decode, generated))
         if isinstance(decoded, GenerationError):  # tokens without a text are no answer
             error, generated = decoded, None
         else:
             text = decoded
+    n_prompt_tokens = asked.encoded.n_tokens if isinstance(asked.encoded, Encoded) else None
     produced = _generated_columns(generated)
+    window, context_length = outcome.window, tools.engine.info.context_length
     baseline = tools.baselines[-1] if tools.baselines else None
-    execution = Execution(
-        prompt_number=prompt.number,
-        prompt_sha256=text_sha256(prompt.text),
-        seed=seed,
-        started_at=now.replace(microsecond=now.microsecond // 1000 * 1000),
+    return Execution(
+        prompt_number=asked.prompt.number,
+        prompt_sha256=text_sha256(asked.prompt.text),
+        seed=asked.seed,
+        started_at=started_at,
         **_status_columns(error),
-        **derived_values(EffectiveColumns, effective),
-        beyond_context=_is_beyond(info.context_length, n_prompt_tokens, produced["n_new_tokens"]),
+        **derived_values(EffectiveColumns, asked.effective),
+        beyond_context=_is_beyond(context_length, n_prompt_tokens, produced["n_new_tokens"]),
         n_prompt_tokens=n_prompt_tokens,
         **produced,
-        n_in_window=outcome.n_in_window,
-        window_s=quotient(outcome.window_s, outcome.n_in_window),
-        **_per_answer(outcome),
-        **prefill.model_dump(),
+        n_in_window=window.n_in_window,
+        **_batch_columns(spec, asked, outcome),
+        **_of_row(outcome),
+        **asked.prefill.model_dump(),
         n_parallel=tools.n_parallel,
-        energy_basis=_basis(tools, outcome),
+        energy_basis=_basis(tools, window),
         baseline_id=baseline.id if baseline else None,
         baseline_w=baseline.power_w if baseline else None,
         warning_flags=_flags(tools, outcome, order),
-        notes=_notes(outcome),
+        notes=_notes(window),
         output_text=text,
     )
+
+
+def _measured(execution: Execution, outcome: _RowOutcome) -> Measured:
+    """A row with what its meters recorded beside it: of a batch with its first row."""
+    if not outcome.is_first:
+        return Measured(execution=execution, codecarbon={})
+    reading = outcome.window.reading
     samples = [
-        TelemetrySample(prompt_number=prompt.number, **one) for one in outcome.reading.samples
+        TelemetrySample(prompt_number=execution.prompt_number, **one) for one in reading.samples
     ]
-    return Measured(
-        execution=execution, codecarbon=outcome.reading.codecarbon, telemetry=tuple(samples)
-    )
+    return Measured(execution=execution, codecarbon=reading.codecarbon, telemetry=tuple(samples))
 
 
-def _per_answer(outcome: WindowOutcome) -> dict[str, Any]:
-    """The meters' values, energies over the number of answers in the window."""
+def _batch_columns(spec: TrialSpec, asked: _Asked, outcome: _RowOutcome) -> dict[str, Any]:
+    """The columns of the batch that a row belongs to; none where it was generated alone."""
+    if outcome.n_in_batch == 1:
+        return {}
     return {
-        name: quotient(value, outcome.n_in_window) if name in ENERGIES else value
-        for name, value in outcome.reading.values.items()
+        "n_in_batch": outcome.n_in_batch,
+        "batch_number": spec.setup.batch_of(asked.prompt.number),
+        "batch_window_s": quotient(outcome.window.window_s, outcome.window.n_in_window),
     }
 
 
-def _runs_out(effective: Effective, limits: ExecutionLimits) -> bool:
+def _of_row(outcome: _RowOutcome) -> dict[str, Any]:
+    """The window's length and the meters' values.
+
+    Time and energies are over the number of answers in the window, and the row's share.
+    """
+    window = outcome.window
+
+    def of_row(whole: float | None) -> float | None:
+        """A row's share of what the window took."""
+        return product(quotient(whole, window.n_in_window), outcome.share)
+
+    values = {
+        name: of_row(value) if name in ENERGIES else value
+        for name, value in window.reading.values.items()
+    }
+    return {"window_s": of_row(window.window_s), **values}
+
+
+def _runs_out(rows: Sequence[BatchRow], limits: ExecutionLimits) -> bool:
     """Whether memory ran out at such a length before."""
-    return limits.oom_tokens is not None and effective.max_length >= limits.oom_tokens
+    if limits.oom_tokens is None or not rows:
+        return False
+    return _longest(rows) >= limits.oom_tokens
+
+
+def _longest(rows: Sequence[BatchRow]) -> int:
+    """The length of a batch's longest text."""
+    return max(row.effective.max_length for row in rows)
 
 
 def _basis(tools: Instrumented, outcome: WindowOutcome) -> str | None:
@@ -415,29 +543,27 @@ def _basis(tools: Instrumented, outcome: WindowOutcome) -> str | None:
 
 
 def _generated(
-    tools: Instrumented,
-    spec: TrialSpec,
-    encoded: Encoded | GenerationError,
-    effective: Effective,
-    *,
-    seed: int,
-    limits: ExecutionLimits,
+    tools: Instrumented, spec: TrialSpec, rows: Sequence[BatchRow], limits: ExecutionLimits
 ) -> WindowOutcome:
     """Generate in a window, unless it is known before that it would fail."""
-    if isinstance(encoded, GenerationError):
-        return WindowOutcome(error=encoded)
+    engine = tools.engine
+    if not rows:
+        return WindowOutcome()
     # it would fail again, after minutes, and might take the worker with it
-    if _runs_out(effective, limits):
+    if _runs_out(rows, limits):
         why = (
             f"not tried: memory ran out at {limits.oom_tokens} tokens before, "
-            f"this is {effective.max_length}"
+            f"this is {_longest(rows)}"
         )
         return WindowOutcome(error=GenerationError("oom", why))
+    if len(rows) > 1:
+        # padding may make a batch longer than the longest text that was foreseen
+        built = _attempted(engine, partial(engine.build_shapes, padded_length(rows)))
+        if isinstance(built, GenerationError):
+            return WindowOutcome(error=built)
     work = partial(
-        tools.engine.generate,
-        encoded,
-        effective,
-        seed,
+        engine.generate,
+        rows,
         fixed_length=spec.setup.length_mode == "fixed",
         timeout_s=limits.timeout_s,
     )
@@ -487,20 +613,23 @@ def _is_beyond(context_length: int | None, *n_tokens: int | None) -> bool:
     return context_length is not None and whole > context_length
 
 
-def _flags(tools: Instrumented, outcome: WindowOutcome, order: str) -> tuple[str, ...]:
+def _flags(tools: Instrumented, outcome: _RowOutcome, order: str) -> tuple[str, ...]:
     """Warning flags; none where nothing was generated, and so nothing measured."""
-    if outcome.window_s is None:
+    window = outcome.window
+    if window.window_s is None:
         return ()
     return window_flags(
         Window(
-            values=outcome.reading.values,
-            seen=outcome.reading.flags,
-            window_s=outcome.window_s,
+            values=window.reading.values,
+            seen=window.reading.flags,
+            window_s=window.window_s,
             n_parallel=tools.n_parallel,
             pue=tools.pue,
             country_known=tools.country_known,
             order=order,
             offload_fraction=tools.engine.info.columns.offload_fraction,
+            n_in_batch=outcome.n_in_batch,
+            batch_size=tools.batch_size,
         )
     )
 

@@ -267,7 +267,7 @@ def _per_hour(finished: list[FinishedExecution]) -> float | None:
     # from the newest back, to where a pause shows that another run ended
     for i in range(len(newest) - 1, 0, -1):
         before, after = newest[i - 1], newest[i]
-        longest = max(PAUSE, timedelta(seconds=10 * (before.window_s or 0.0)))
+        longest = max(PAUSE, timedelta(seconds=10 * before.whole_window_s))
         if after.started_at - before.started_at > longest:
             first = i
             break

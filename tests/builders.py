@@ -277,7 +277,7 @@ def seal_trial(
     """Write a whole trial into a data set."""
     place = where or origin(of)
     for item in items:
-        append(paths, of, place, "shuffled", item)
+        append(paths, of, place, "shuffled", [item])
     return seal(paths, place.columns.machine, of)[1]
 
 

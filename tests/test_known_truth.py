@@ -54,7 +54,7 @@ class Process:
             setup=builders.setup(length_mode="fixed"),
             configuration=builders.configuration(max_length=max_length),
         )
-        execution = execute(self.tools, spec, spec.prompts[0], "shuffled").execution
+        execution = execute(self.tools, spec, spec.prompts[:1], "shuffled")[0].execution
         ended_s = self.ended_s
         assert execution.window_s is not None
         own_j = self.device.energy_j(ended_s - execution.window_s, ended_s, neighbours=False)

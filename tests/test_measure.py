@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.dataset.energy import (
     AVERAGED_FROM_S,
@@ -20,7 +23,9 @@ from orchestrator.dataset.energy import (
 from orchestrator.dataset.environment import Baseline
 from orchestrator.dataset.flags import DISAGREEMENT, MISMATCH, TOO_SHORT_S, Window, window_flags
 from orchestrator.dataset.schema import Execution, PrefillColumns
+from orchestrator.dataset.trial_files import Measured
 from orchestrator.engine import (
+    BatchRow,
     Built,
     Encoded,
     EngineColumns,
@@ -36,6 +41,7 @@ from orchestrator.measure import (
     WARM_UP_TOKENS,
     ExecutionLimits,
     Instrumented,
+    WindowOutcome,
     _possible,
     execute,
     measured_anchor,
@@ -114,22 +120,25 @@ class RecordingEngine:
 
     def generate(
         self,
-        encoded: Encoded,
-        effective: Effective,
-        seed: int,
+        rows: Sequence[BatchRow],
         *,
         fixed_length: bool,
         timeout_s: float | None = None,
-    ) -> Generated:
+    ) -> list[Generated]:
         self.scene.calls.append("generate")
         self.timeouts_s.append(timeout_s)
-        self.asked.append((effective, seed, fixed_length))
+        self.asked += [(row.effective, row.seed, fixed_length) for row in rows]
         self.scene.now_s += self.seconds
         if self.error:
             raise self.error
         if fixed_length:
-            return Generated([9] * (effective.max_length - encoded.n_tokens), "length", 0.25)
-        return Generated(list(self.tokens), self.finish_reason, 0.25)
+            return [Generated([9] * row.n_new, "length", 0.25) for row in rows]
+        first = Generated(list(self.tokens), self.finish_reason, 0.25)
+        # each further row of a batch ends a token earlier
+        return [
+            replace(first, tokens=first.tokens[: len(first.tokens) - number])
+            for number in range(len(rows))
+        ]
 
     def decode(self, generated: Generated) -> str:
         self.scene.calls.append("decode")
@@ -228,7 +237,8 @@ def run(
     on: Instrumented, spec: TrialSpec | None = None, number: int = 1, order: str = "shuffled"
 ) -> Execution:
     trial = spec or builders.spec()
-    return execute(on, trial, trial.prompts[number - 1], order).execution
+    [measured] = execute(on, trial, [trial.prompts[number - 1]], order)
+    return measured.execution
 
 
 def calls(on: Instrumented) -> list[str]:
@@ -306,7 +316,7 @@ def test_an_answer_is_generated_again_until_its_window_is_long_enough() -> None:
     on = tools(meters=gpu(counter=300.0))
     spec = builders.spec()
     limits = ExecutionLimits(least_window_s=10.0)
-    row = execute(on, spec, spec.prompts[0], "shuffled", limits).execution
+    row = execute(on, spec, spec.prompts[:1], "shuffled", limits)[0].execution
     assert isinstance(on.engine, RecordingEngine)
     assert len({(seed, values) for values, seed, _ in on.engine.asked}) == 1, "the same answer"
     assert (row.n_in_window, row.window_s) == (3, 4.0), "4 s each, of one answer"
@@ -319,7 +329,7 @@ def test_several_answers_have_the_window_s_edges_once() -> None:
     for n, least_window_s in ((1, 0.0), (5, 20.0)):
         spec, on = builders.spec(), tools(meters=gpu(counter=100.0 * n))
         limits = ExecutionLimits(least_window_s=least_window_s)
-        rows.append(execute(on, spec, spec.prompts[0], "shuffled", limits).execution)
+        rows += [one.execution for one in execute(on, spec, spec.prompts[:1], "shuffled", limits)]
     once, five = rows
     assert five.n_in_window == 5
     assert once.energy_rel_statistical is not None
@@ -330,8 +340,125 @@ def test_a_failure_ends_the_window() -> None:
     spec = builders.spec()
     on = tools({"error": GenerationError("oom", "full")}, meters=gpu())
     limits = ExecutionLimits(least_window_s=100.0)
-    row = execute(on, spec, spec.prompts[0], "shuffled", limits).execution
+    row = execute(on, spec, spec.prompts[:1], "shuffled", limits)[0].execution
     assert (row.error_kind, row.n_in_window) == ("oom", 1)
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+def run_batch(on: Instrumented, limits: ExecutionLimits | None = None) -> list[Measured]:
+    """Three prompts at once: 4, 3 and 2 new tokens."""
+    spec = builders.spec(setup=builders.setup(batch_size=3))
+    return execute(on, spec, spec.prompts, "shuffled", limits)
+
+
+def rows_of_batch(on: Instrumented, limits: ExecutionLimits | None = None) -> list[Execution]:
+    return [one.execution for one in run_batch(on, limits)]
+
+
+def test_rows_of_a_batch_share_its_window_by_their_new_tokens() -> None:
+    on = tools(meters=gpu(counter=90.0), batch_size=3)
+    rows = rows_of_batch(on)
+    assert [row.n_new_tokens for row in rows] == [4, 3, 2]
+    assert [row.gpu_energy_counter_j for row in rows] == pytest.approx([40.0, 30.0, 20.0])
+    assert [row.window_s for row in rows] == pytest.approx([16 / 9, 12 / 9, 8 / 9])
+    assert [row.energy_per_token_j for row in rows] == pytest.approx([10.0] * 3)
+    assert [row.tokens_per_s for row in rows] == pytest.approx([9 / 4] * 3)
+    told = {(row.n_in_batch, row.batch_number, row.batch_window_s, row.ttft_s) for row in rows}
+    assert told == {(3, 1, 4.0, 0.25)}
+    assert len({row.seed for row in rows}) == 3
+    assert {"apportioned" in row.warning_flags for row in rows} == {True}
+    assert {row.whole_window_s for row in rows} == {4.0}
+    assert calls(on).count("generate") == 1
+    assert calls(on).index("build shapes") < calls(on).index("begin counter")
+
+
+def test_a_share_is_as_uncertain_as_its_window() -> None:
+    alone = run(tools(meters=gpu(counter=90.0)))
+    for row in rows_of_batch(tools(meters=gpu(counter=90.0), batch_size=3)):
+        assert row.energy_rel_statistical == pytest.approx(alone.energy_rel_statistical)
+
+
+def test_what_meters_record_beside_a_batch_stands_with_its_first_row() -> None:
+    meter = RecordingMeter(Scene(), "codecarbon", CPU_VALUES, codecarbon={"run_id": "r"})
+    measured = run_batch(tools(meters=[meter], batch_size=3))
+    assert [one.codecarbon for one in measured] == [{"run_id": "r"}, {}, {}]
+
+
+def test_a_batch_is_generated_again_as_a_whole() -> None:
+    on = tools(meters=gpu(counter=270.0), batch_size=3)
+    rows = rows_of_batch(on, ExecutionLimits(least_window_s=10.0))
+    assert {(row.n_in_window, row.batch_window_s) for row in rows} == {(3, 4.0)}
+    assert sum(row.gpu_energy_counter_j or 0.0 for row in rows) == pytest.approx(90.0)
+    assert {row.whole_window_s for row in rows} == {12.0}
+
+
+@pytest.mark.parametrize("kind", ["oom", "timeout", "nan"])
+def test_what_fails_in_a_batch_fails_each_of_its_rows(kind: str) -> None:
+    on = tools({"error": GenerationError(kind, "why")}, meters=gpu(counter=90.0), batch_size=3)
+    rows = rows_of_batch(on)
+    assert {(row.status, row.error_kind, row.error_message) for row in rows} == {
+        ("failed", kind, "why")
+    }
+    assert [row.gpu_energy_counter_j for row in rows] == pytest.approx([30.0] * 3), "alike"
+    assert {(row.n_in_batch, row.batch_window_s) for row in rows} == {(3, 4.0)}
+
+
+def test_a_batch_whose_longest_text_ran_out_of_memory_before_is_not_tried() -> None:
+    on = tools(batch_size=3)
+    longest = rows_of_batch(on)[0].effective_max_length
+    rows = rows_of_batch(on, ExecutionLimits(oom_tokens=longest))
+    assert {(row.error_kind, row.window_s) for row in rows} == {("oom", None)}
+    assert calls(on).count("generate") == 1
+
+
+def test_a_prompt_that_cannot_be_encoded_leaves_the_others_a_smaller_batch() -> None:
+    on = tools(batch_size=3)
+    encode = on.engine.encode
+    spec = builders.spec(setup=builders.setup(batch_size=3))
+
+    def refusing(prompt: str) -> Encoded:
+        if prompt == spec.prompts[0].text:
+            raise GenerationError("other", "no such words")
+        return encode(prompt)
+
+    on.engine.encode = refusing  # type: ignore[method-assign]
+    first, *others = rows_of_batch(on)
+    assert (first.status, first.window_s, first.n_in_batch) == ("failed", None, 1)
+    assert {(row.status, row.n_in_batch) for row in others} == {("ok", 2)}
+    assert sum(row.energy_j or 0.0 for row in others) == pytest.approx(36.0)
+    assert all({"apportioned", "partial_batch"} <= set(row.warning_flags) for row in others)
+
+
+def test_the_prefill_of_a_batch_is_not_measured() -> None:
+    on = tools(meters=gpu(), batch_size=3, prefills={})
+    assert {row.prefill_energy_j for row in rows_of_batch(on)} == {None}
+    assert calls(on).count("generate") == 1
+
+
+@given(
+    lengths=st.lists(st.integers(1, 4096), min_size=1, max_size=64),
+    energy_j=st.floats(1e-6, 1e9),
+)
+def test_the_shares_of_a_window_add_up_to_it(lengths: list[int], energy_j: float) -> None:
+    generated = [Generated([1] * n, "length", None) for n in lengths]
+    for outcome in (WindowOutcome(generated), WindowOutcome(error=GenerationError("oom", ""))):
+        shares = outcome.shares(len(lengths))
+        assert len(shares) == len(lengths)
+        assert math.fsum(share * energy_j for share in shares) == pytest.approx(energy_j)
+    shares = WindowOutcome(generated).shares(len(lengths))
+    per_token = [share * energy_j / n for share, n in zip(shares, lengths, strict=True)]
+    assert per_token == pytest.approx([energy_j / sum(lengths)] * len(lengths))
+
+
+def test_warm_ups_and_anchors_fill_the_batch() -> None:
+    on = tools(batch_size=3)
+    pilot = warm_up(on, LONGEST)
+    assert pilot.tokens_per_s == pytest.approx(3 * WARM_UP_TOKENS[-1] / 4.0)
+    anchor = measured_anchor(on, LONGEST, 0)
+    assert anchor is not None
+    assert anchor.n_new_tokens == 3 * ANCHOR_TOKENS
 
 
 # --- prefill, net energy, anchors -----------------------------------------------------------------
@@ -421,7 +548,8 @@ def test_building_is_measured_apart_and_waited_for() -> None:
     on = tools()
     pilot = warm_up(on, LONGEST)
     done = calls(on)
-    assert done[:4] == ["synchronize", "begin codecarbon", "build shapes", "synchronize"]
+    events = [call for call in done if call != "clock"]
+    assert events[:4] == ["synchronize", "begin codecarbon", "build shapes", "synchronize"]
     assert (pilot.build_s, pilot.build_energy_j) == (0.0, 36.0)
     assert (pilot.n_compiled, pilot.n_from_disk) == (3, 1)
 
@@ -518,7 +646,7 @@ def test_a_row_by_hand() -> None:
             )
         ]
     )
-    measured = execute(on, spec, spec.prompts[0], "shuffled")
+    [measured] = execute(on, spec, spec.prompts[:1], "shuffled")
     row = measured.execution
     assert measured.codecarbon == {"run_id": "x"}
     assert measured.telemetry == ()
@@ -636,7 +764,7 @@ def test_telemetry_becomes_rows_of_the_prompt() -> None:
     }  # fmt: skip
     spec = builders.spec()
     on = tools(meters=[*gpu(), power(samples=[sample])])
-    measured = execute(on, spec, spec.prompts[1], "shuffled")
+    [measured] = execute(on, spec, spec.prompts[1:2], "shuffled")
     assert [t.model_dump() for t in measured.telemetry] == [{"prompt_number": 2} | sample]
 
 
@@ -783,7 +911,7 @@ def test_an_interrupt_while_encoding_is_no_row() -> None:
 
 def limited(on: Instrumented, limits: ExecutionLimits | None, **spec: Any) -> Execution:
     trial = builders.spec(**spec)
-    return execute(on, trial, trial.prompts[0], "shuffled", limits=limits).execution
+    return execute(on, trial, trial.prompts[:1], "shuffled", limits=limits)[0].execution
 
 
 @pytest.mark.parametrize(
@@ -1083,7 +1211,9 @@ def test_a_model_partly_in_the_host_s_memory_flags_its_rows(fraction: float, fla
 
 
 def test_a_prompt_that_is_not_of_the_trial_is_measured_as_given() -> None:
-    row = execute(tools(), builders.spec(), Prompt(number=9, text="one two"), "shuffled").execution
+    prompt = Prompt(number=9, text="one two")
+    [measured] = execute(tools(), builders.spec(), [prompt], "shuffled")
+    row = measured.execution
     assert (row.prompt_number, row.n_prompt_tokens) == (9, 2)
 
 

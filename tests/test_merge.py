@@ -67,7 +67,7 @@ def run(
     for number in prompts or [p.number for p in spec.prompts]:
         words = text or f"{machine} {spec.config_index} {number}"
         append(
-            paths, spec, origin, "shuffled", builders.measured(number, of=spec, output_text=words)
+            paths, spec, origin, "shuffled", [builders.measured(number, of=spec, output_text=words)]
         )
     return seal(paths, machine, spec)[0] if whole else paths.partial(machine, spec)
 

@@ -74,7 +74,7 @@ class Sweep:
         spec = builders.spec(config_index=index, prompts=builders.prompts(("Tell me.",)))
         origin = builders.origin(spec, synthetic=False)
         measured = builders.measured(1, of=spec, output_text=text)
-        self.recorder.append(spec, origin, "shuffled", measured, first=True)
+        self.recorder.append(spec, origin, "shuffled", [measured], first=True)
         self.recorder.seal("pc", spec)
 
 

@@ -137,7 +137,7 @@ def between_trials(records: Iterable[tuple[str, TrialRecord]]) -> Iterator[Findi
 
     `records`: each trial with its folder.
     """
-    windows: dict[tuple[str, str], list[_Window]] = defaultdict(list)
+    windows: dict[tuple[str, str], dict[str, _Window]] = defaultdict(dict)
     first_of: dict[str, str] = {}
     for where, record in records:
         for execution, raw in zip(record.executions, record.codecarbon, strict=False):
@@ -151,10 +151,14 @@ def between_trials(records: Iterable[tuple[str, TrialRecord]]) -> Iterator[Findi
             # on a shared host windows may overlap, and a simulated GPU has a time of its own
             alone = execution.scope == "exclusive" and _is_measured(record)
             if gpu and execution.window_s and alone:
-                end = start + timedelta(seconds=execution.window_s)
-                windows[record.columns.host, gpu].append(_Window(start, end, where, name))
+                window_s = execution.batch_window_s or execution.window_s
+                end = start + timedelta(seconds=window_s)
+                # rows of one batch have one window
+                batch = execution.batch_number
+                key = f"{where} batch {batch}" if batch else f"{where} {execution.prompt_number}"
+                windows[record.columns.host, gpu].setdefault(key, _Window(start, end, where, name))
     for of_gpu in windows.values():
-        yield from _overlaps(sorted(of_gpu))
+        yield from _overlaps(sorted(of_gpu.values()))
 
 
 def _run_id(raw: dict[str, Any]) -> str:

@@ -2,8 +2,10 @@
 
 from orchestrator.process_end import DRAINED, INTERRUPTED
 
-__all__ = ["DRAINED", "FAULTS", "INTERRUPTED", "USER_ERROR"]
+__all__ = ["DIFFERENT", "DRAINED", "FAULTS", "INTERRUPTED", "USER_ERROR"]
 
+DIFFERENT = 1
+"""What was compared isn't the same work."""
 USER_ERROR = 2
 """The user can mend it: a wrong option, file or address."""
 FAULTS = 3

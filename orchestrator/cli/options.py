@@ -90,6 +90,27 @@ def engine_options() -> list[Callable[[F], F]]:
     return [_engine_option(name, field) for name, field in fields.items()]
 
 
+seed_option = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of design, order and generations.",
+)
+max_new_tokens_option = click.option(
+    "--max-new-tokens",
+    is_flag=True,
+    help="max_length counts the new tokens alone, not those of the prompt.",
+)
+range_option = click.option(
+    "--range",
+    "ranges",
+    multiple=True,
+    metavar="P=LOW:HIGH",
+    help="Narrow one parameter, e.g. max_length=100:200. Repeatable.",
+)
+"""Of verbs that plan a sweep, `bench` too."""
+
 OPTIONS = [
     click.option(
         "--space",
@@ -103,13 +124,7 @@ OPTIONS = [
         metavar="N",
         help="Configurations (default 20; a machine without a GPU: fewer).",
     ),
-    click.option(
-        "--seed",
-        type=click.IntRange(0, 2**31 - 1),
-        default=0,
-        show_default=True,
-        help="Seed of design, order and generations.",
-    ),
+    seed_option,
     click.option(
         "--repeats",
         type=int,
@@ -170,11 +185,7 @@ OPTIONS = [
         is_flag=True,
         help="Always generate max_length tokens: no text ends early.",
     ),
-    click.option(
-        "--max-new-tokens",
-        is_flag=True,
-        help="max_length counts the new tokens alone, not those of the prompt.",
-    ),
+    max_new_tokens_option,
     *engine_options(),
     click.option(
         "--beyond-context",
@@ -191,13 +202,7 @@ OPTIONS = [
     click.option(
         "--prompts", type=int, metavar="N", help="Only the first N prompts of each use case."
     ),
-    click.option(
-        "--range",
-        "ranges",
-        multiple=True,
-        metavar="P=LOW:HIGH",
-        help="Narrow one parameter, e.g. max_length=100:200. Repeatable.",
-    ),
+    range_option,
     click.option(
         "--machine",
         metavar="NAME|any|each",

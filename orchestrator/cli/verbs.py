@@ -74,6 +74,7 @@ VERBS = {
         "models_command",
         "models",
     ),
+    "bench": Verb("Compare `tune` with other ways to do the same work.", "bench_command", "bench"),
     "cluster": Verb("Run a sweep on several machines at once.", "cluster_command", "cluster"),
 }
 """Name -> row, in the order of a sweep's life."""

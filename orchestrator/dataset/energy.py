@@ -133,8 +133,8 @@ def energy_rel_statistical(row: Mapping[str, Any]) -> float | None:
     Relative. None for models, whose error is unknown.
     """
     basis = row.get("energy_basis")
-    # the window has edges once, however many answers lie in it
-    window_s = product(row.get("window_s"), row.get("n_in_window", 1))
+    # the window has edges once, however many answers or rows of a batch lie in it
+    window_s = product(_batch_window_s(row), row.get("n_in_window", 1))
     if basis not in GPU_ENERGIES or not window_s:
         return None
     if basis != GPU_ENERGIES[0]:
@@ -144,6 +144,11 @@ def energy_rel_statistical(row: Mapping[str, Any]) -> float | None:
     else:
         edges_s = _stepped_edges_s(row)
     return float(edges_s / window_s)
+
+
+def _batch_window_s(row: Mapping[str, Any]) -> float | None:
+    """The window of a row's batch, or its own; None: it has none."""
+    return row.get("batch_window_s") or row.get("window_s")
 
 
 def _stepped_edges_s(row: Mapping[str, Any]) -> float:
@@ -217,7 +222,9 @@ class EnergySum:
         if _edges_err_to_one_side(row):
             self._one_sided_edges_j += statistical * energy_j
         else:
-            self._independent_edges_j2 += (statistical * energy_j) ** 2
+            # rows of a batch share the edges of one window: their squares add up to its own
+            rows_of_it = quotient(_batch_window_s(row), row.get("window_s")) or 1.0
+            self._independent_edges_j2 += (statistical * energy_j) ** 2 * rows_of_it
 
     def rel_uncertainty(self) -> float | None:
         """The sum's expanded uncertainty: 95 % of errors are smaller; None: unknown."""

@@ -48,6 +48,10 @@ class Window:
     order: str
     """shuffled or design."""
     offload_fraction: float
+    n_in_batch: int = 1
+    """Prompts that were generated at once in it."""
+    batch_size: int = 1
+    """How many there were to be."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +212,17 @@ FLAGS: dict[str, Flag] = {
         "layers lay in the host's memory, unquantized: slower than a whole model on the GPU",
         "told",
         of_window=lambda window: window.offload_fraction > 0,
+    ),
+    "apportioned": Flag(
+        "it was generated in a batch: time and energy are its share by new tokens, so energy a "
+        "token and tokens a second are those of the batch",
+        "told",
+        of_window=lambda window: window.n_in_batch > 1,
+    ),
+    "partial_batch": Flag(
+        "its batch had fewer prompts than --batch-size, so it shows what a smaller batch takes",
+        "told",
+        of_window=lambda window: window.n_in_batch < window.batch_size,
     ),
     "no_country": Flag(
         "the country is unknown: emissions use a world average (energy is not concerned)",

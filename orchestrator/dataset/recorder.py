@@ -10,7 +10,7 @@ import contextlib
 import errno
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from orchestrator.dataset.lock import BusyError, Lock, writing
@@ -61,12 +61,18 @@ class Recorder:
         return {}
 
     def append(
-        self, spec: TrialSpec, origin: Origin, order: str, measured: Measured, *, first: bool
+        self,
+        spec: TrialSpec,
+        origin: Origin,
+        order: str,
+        measured: Sequence[Measured],
+        *,
+        first: bool,
     ) -> None:
-        """Write an execution; it is on the disk when this returns.
+        """Write the executions of a window; they are on the disk when this returns.
 
-        `order`: shuffled or design, as the plan has it. `first`: it is its trial's first one, which
-        makes the trial's folder.
+        `order`: shuffled or design, as the plan has it. `first`: they are their trial's first ones,
+        which make the trial's folder.
 
         Raises OSError where it can't be written, after DISK_WAIT_S on a full disk.
         """

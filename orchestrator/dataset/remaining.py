@@ -40,7 +40,8 @@ class FinishedExecution(NamedTuple):
     error_kind: str | None
     warning_flags: tuple[str, ...]
     started_at: datetime
-    window_s: float | None
+    whole_window_s: float
+    """Of the window that it was measured in, other answers in it included; 0: none."""
 
 
 RERUN: dict[str, Callable[[Ended], bool]] = {
@@ -145,6 +146,19 @@ def failures(executions: Iterable[Ended]) -> Counter[str]:
     return Counter(execution.error_kind or "other" for execution in failed)
 
 
+def oom_lengths(executions: Iterable[Execution]) -> list[int]:
+    """The lengths at which memory ran out: of a batch that of its longest text."""
+    lengths: dict[tuple[str, int], int] = {}
+    for execution in executions:
+        if execution.error_kind == "oom":
+            window = ("prompt", execution.prompt_number)
+            if execution.batch_number is not None:
+                window = ("batch", execution.batch_number)
+            length = execution.effective_max_length
+            lengths[window] = max(length, lengths.get(window, length))
+    return list(lengths.values())
+
+
 def by_kind(failed: Mapping[str, int]) -> str:
     """'2 nan, 1 oom', for a person."""
     return ", ".join(f"{n} {kind}" for kind, n in sorted(failed.items()))
@@ -187,13 +201,16 @@ class FinishedExecutions:
         None: it has none.
         """
         finished = self._trials.get(spec.key(), _FinishedTrial())
-        prompts = tuple(
-            prompt
+        batch_of = spec.setup.batch_of
+        # a batch is one window: where one of its prompts is to be run, all are
+        wanted = {
+            batch_of(prompt.number)
             for prompt in spec.prompts
             if self._is_wanted(finished.executions.get(prompt.number))
-        )
-        if not prompts:
+        }
+        if not wanted:
             return None
+        prompts = tuple(prompt for prompt in spec.prompts if batch_of(prompt.number) in wanted)
         return spec.model_copy(update={"prompts": prompts, "attempt": finished.attempt + 1})
 
     def _is_wanted(self, execution: FinishedExecution | None) -> bool:

@@ -296,8 +296,8 @@ class GenerationColumns(Noun):
     n_steps_beyond: Annotated[
         Count,
         Column(
-            "decoding steps launched before the end was known; their tokens are thrown away, and "
-            "their energy is in the window"
+            "decoding steps after its end, launched before that was known or for other rows of its "
+            "batch; their tokens are thrown away, and their energy is in the window"
         ),
     ] = 0
     cache_length: Annotated[
@@ -315,12 +315,44 @@ class GenerationColumns(Noun):
             "all energies are the window's over it"
         ),
     ] = 1
+    n_in_batch: Annotated[
+        Number,
+        Column(
+            "prompts that were generated at once in its window (--batch-size); window_s and all "
+            "energies are the row's share: its new tokens over those of the batch"
+        ),
+    ] = 1
+    batch_number: Annotated[
+        Number | None,
+        Column(
+            "number of its batch among those of its trial, from 1; rows of one attempt that share "
+            "it share a window",
+            null="generated alone",
+        ),
+    ] = None
+    batch_window_s: Annotated[
+        Seconds | None,
+        Column(
+            "length of the batch's window, an answer",
+            "s",
+            "generated alone, or failed before the window",
+        ),
+    ] = None
     window_s: Annotated[
         Seconds | None,
-        Column("length of the measurement window, an answer", "s", "failed before the window"),
+        Column(
+            "length of the measurement window, an answer; in a batch the row's share of it",
+            "s",
+            "failed before the window",
+        ),
     ]
     ttft_s: Annotated[
-        Seconds | None, Column("time until the first token", "s", "failed or the engine can't tell")
+        Seconds | None,
+        Column(
+            "time until the first token, in a batch that of all its rows",
+            "s",
+            "failed or the engine can't tell",
+        ),
     ]
     tokens_per_s: Annotated[
         Amount | None,
@@ -334,25 +366,33 @@ class GenerationColumns(Noun):
 
 
 class PrefillColumns(Noun):
-    """The energy until the first token, measured for each prompt once a session, on its own."""
+    """The energy until the first token, measured for each prompt once a session, on its own.
+
+    Not in batches: how much of a batch's energy a prompt takes depends on the others.
+    """
 
     prefill_energy_j: Annotated[
         Amount | None,
         Column(
             "GPU energy of taking in the prompt and sampling one token, mean of a window of many",
             "J",
-            "no GPU or it failed",
+            "no GPU, in a batch, or it failed",
         ),
     ] = None
     prefill_n_in_window: Annotated[
-        Number | None, Column("how many times in that window", null="no GPU or it failed")
+        Number | None,
+        Column("how many times in that window", null="no GPU, in a batch, or it failed"),
     ] = None
     prefill_window_s: Annotated[
-        Seconds | None, Column("length of that window", "s", "no GPU or it failed")
+        Seconds | None, Column("length of that window", "s", "no GPU, in a batch, or it failed")
     ] = None
     prefill_rel_uncertainty: Annotated[
         Amount | None,
-        Column("relative expanded uncertainty of prefill_energy_j", "1", "no GPU or it failed"),
+        Column(
+            "relative expanded uncertainty of prefill_energy_j",
+            "1",
+            "no GPU, in a batch, or it failed",
+        ),
     ] = None
 
 
@@ -390,7 +430,7 @@ class EnergyColumns(Noun):
         Column(
             "energy of energy_basis less prefill_energy_j, over the tokens after the first one",
             "J",
-            "no GPU, fewer than two tokens or not measured",
+            "no GPU, in a batch, fewer than two tokens or not measured",
             derived=decode_energy_per_token_of,
         ),
     ] = None
@@ -466,6 +506,11 @@ class Execution(
     Derived columns that are not given are computed; those of a stored execution stay as they are.
     """
 
+    @property
+    def whole_window_s(self) -> float:
+        """Length of the window that it was measured in, other answers in it included; 0: none."""
+        return (self.batch_window_s or self.window_s or 0.0) * self.n_in_window
+
     @model_validator(mode="before")
     @classmethod
     def _with_derived(cls, values: Any) -> Any:
@@ -490,7 +535,9 @@ _DERIVED_FROM_ROW = [
 class TelemetrySample(Noun):
     """A row of a trial's telemetry.parquet: the GPU's state, ten times a second in a window."""
 
-    prompt_number: Annotated[Number, Column("number of the prompt whose window it was")]
+    prompt_number: Annotated[
+        Number, Column("number of the prompt whose window it was; of a batch its first one")
+    ]
     at_s: Annotated[Real, Column("time since the window's start", "s")]
     power_w: Annotated[Amount | None, Column("power", "W", "refused by the GPU")]
     temperature_c: Annotated[
@@ -554,7 +601,10 @@ class TrialRecord(BaseModel):
     """Whether the sweep's trials ran shuffled or in the order of the design."""
     executions: list[Execution] = Field(min_length=1)
     codecarbon: list[dict[str, Fact]]
-    """CodeCarbon's own record of each execution, in the order of `executions`."""
+    """CodeCarbon's own record of each execution, in the order of `executions`.
+
+    That of a batch stands with its first prompt, the others have an empty one.
+    """
     anchors: list[Anchor] = []
     """Anchors of the session that were measured at the trial's beginning and end."""
     sealed_at: Moment

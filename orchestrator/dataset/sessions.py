@@ -65,9 +65,8 @@ class _Trials:
     """What is kept of a session's trials."""
 
     columns: TrialColumns
-    """Of the first one."""
     setup: str
-    """Its variant's label."""
+    """Of the first one, each."""
     numbers: list[tuple[int, int]] = field(default_factory=list)
     """(position of the trial, its number in the session)."""
     anchors: list[Anchor] = field(default_factory=list)
@@ -90,10 +89,10 @@ class SessionTrials:
         columns = record.columns
         if columns.session_id is None or columns.gpu_uuid is None:
             return
-        if columns.session_id not in self._by_session:
-            label = record.spec.setup.variant().label()
-            self._by_session[columns.session_id] = _Trials(columns, label)
-        of_session = self._by_session[columns.session_id]
+        of_session = self._by_session.get(columns.session_id)
+        if of_session is None:
+            of_session = _Trials(columns, record.spec.setup.variant().label())
+            self._by_session[columns.session_id] = of_session
         of_session.numbers.append((position, columns.session_trial or 0))
         of_session.anchors += record.anchors
         for baseline in record.environment.baselines:

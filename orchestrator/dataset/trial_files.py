@@ -2,7 +2,7 @@
 
 Only the driver writes. A running trial is a hidden folder with `spec.json` and a line a finished
 execution in `executions.jsonl`. Sealing writes trial.json, emissions.csv and output.txt there and
-renames the folder. So an interruption at any moment loses at most the execution that was running.
+renames the folder. So an interruption at any moment loses at most the executions of one window.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import errno
 import json
 import shutil
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,11 +81,11 @@ def append(
     spec: TrialSpec,
     origin: Origin,
     order: str,
-    measured: Measured,
+    measured: Sequence[Measured],
     *,
     started_before: bool = False,
 ) -> None:
-    """Add an execution to its running trial; on the disk when this returns.
+    """Add the executions of a window to their running trial; on the disk when this returns.
 
     `started_before`: executions of it were written before, so its folder must be there.
 
@@ -107,7 +108,8 @@ def append(
         # the first line, which follows, flushes the folder's names
         text = json.dumps({"schema_version": SCHEMA_VERSION, **content})
         write_files(folder, {head.name: text.encode()})
-    append_line(lines, measured.model_dump_json())
+    # one write: executions of a batch belong together
+    append_line(lines, "\n".join(one.model_dump_json() for one in measured))
 
 
 def read_partial(folder: Path) -> RunningTrial:

@@ -6,7 +6,7 @@ inside a measurement window: `encode` comes before it, `decode` after it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
@@ -53,8 +53,38 @@ class Encoded:
 
 
 @dataclass(frozen=True)
+class BatchRow:
+    """A prompt of a batch, and what its text is to be made with.
+
+    Rows of one batch differ in nothing else than the prompt, the seed and the effective max_length.
+    """
+
+    encoded: Encoded
+    effective: Effective
+    seed: int
+
+    @property
+    def n_new(self) -> int:
+        """The most new tokens that the row may get."""
+        return self.effective.max_length - self.encoded.n_tokens
+
+
+def n_steps(rows: Sequence[BatchRow]) -> int:
+    """The most steps of a batch: its rows begin together."""
+    return max(row.n_new for row in rows)
+
+
+def padded_length(rows: Sequence[BatchRow]) -> int:
+    """Tokens of the longest text of a batch, its padding at the left included."""
+    return max(row.encoded.n_tokens for row in rows) + n_steps(rows)
+
+
+@dataclass(frozen=True)
 class Generated:
-    """What a generation gave. `tokens` are the new ids up to and including the end of sequence."""
+    """What a generation gave a row.
+
+    `tokens` are the new ids up to and including the end of sequence.
+    """
 
     tokens: list[int]
     finish_reason: str
@@ -62,7 +92,9 @@ class Generated:
     ttft_s: float | None
     """Seconds until the first token; None where the engine can't tell."""
     n_steps_beyond: int = 0
-    """Steps that were launched before the end was known, and made tokens that nobody sees."""
+    """Steps after its end, whose tokens nobody sees.
+
+    They were launched before the end was known, or for other rows of its batch."""
     cache_length: int | None = None
     """Places of the key-value cache that the last step saw; None: it grows with the text."""
 
@@ -131,7 +163,8 @@ class EngineInfo(Noun):
     columns: EngineColumns
     context_length: int | None = None
     memory_tokens: int | None = None
-    """Tokens whose key-value cache fits in the memory left after loading; None: unknown."""
+    """Tokens whose key-value cache fits in the memory left after loading, for each row of a batch;
+    None: unknown."""
     load_s: float = 0.0
     weights_bytes: int | None = None
     model_sha256: dict[str, str] = {}
@@ -150,7 +183,8 @@ class Engine(Protocol):
     def build_shapes(self, longest: int) -> Built:
         """Build what each length needs once a process, up to so many tokens in all.
 
-        Called before the first window, so that no window pays for it.
+        Called before the first window, and again before a batch that is longer by its padding, so
+        that no window pays for it. What is built already takes no time.
         """
 
     def encode(self, prompt: str) -> Encoded:
@@ -158,16 +192,15 @@ class Engine(Protocol):
 
     def generate(
         self,
-        encoded: Encoded,
-        effective: Effective,
-        seed: int,
+        rows: Sequence[BatchRow],
         *,
         fixed_length: bool,
         timeout_s: float | None = None,
-    ) -> Generated:
-        """Generate; the only call inside a window.
+    ) -> list[Generated]:
+        """Generate the texts of a batch, one or more, at once; the only call inside a window.
 
-        Raises GenerationError; of kind timeout at the first token after `timeout_s`.
+        Each row ends by itself, the batch with its last row. Raises GenerationError, which is that
+        of all rows; of kind timeout at the first token after `timeout_s`.
         """
 
     def decode(self, generated: Generated) -> str:
@@ -319,6 +352,7 @@ ENGINES: dict[str, EngineKind] = {
         needs_weights=True,
         packages=("torch", "transformers", "bitsandbytes", "accelerate"),
         options=TransformersOptions,
+        batches=True,
     ),
     "compiled": EngineKind(
         "a model by transformers, its decoding step compiled and captured",
@@ -327,6 +361,7 @@ ENGINES: dict[str, EngineKind] = {
         open_context=_open_cuda,
         needs_weights=True,
         packages=("torch", "transformers", "bitsandbytes", "accelerate"),
+        batches=True,
     ),
     "simulated": EngineKind(
         "no model at all: words drawn at random, to try things out",
@@ -335,6 +370,7 @@ ENGINES: dict[str, EngineKind] = {
         open_context=_open_simulated,
         needs_weights=False,
         packages=("simulated",),
+        batches=True,
     ),
 }
 

@@ -128,11 +128,13 @@ class DecodingStep:
     def build(self) -> None:
         """Compile and capture all programs; it may take minutes the first time.
 
-        The longest prompt is taken in once, so that its memory is the process's own.
+        The longest prompt is taken in once, so that its memory is the process's own; several rows
+        take in as many tokens together.
         """
         torch = self._torch
         rows = len(self._tensors.padding)
-        ids = torch.zeros((rows, self.longest - 1), dtype=torch.long, device=self._device)
+        n_each = max(1, (self.longest - 1) // rows)
+        ids = torch.zeros((rows, n_each), dtype=torch.long, device=self._device)
         self.prefill(ids, [0] * rows)
         for length in self.lengths:
             for sampler in SAMPLERS:
@@ -234,12 +236,22 @@ class DecodingStep:
 
     # --- a text ---------------------------------------------------------------------------------
 
-    def begin(self, effective: Effective, seeds: Sequence[int], forbidden: Sequence[int]) -> None:
-        """Set what the next texts are made with; `forbidden`: tokens that must not come."""
+    def begin(
+        self,
+        effective: Effective,
+        longest: int,
+        seeds: Sequence[int],
+        forbidden: Sequence[int],
+    ) -> None:
+        """Set what the next texts are made with.
+
+        `longest`: tokens of the longest text, its padding included. `seeds`: of each row.
+        `forbidden`: tokens that must not come.
+        """
         tensors = self._tensors
         self._sampler = sampler_of(effective)
         # what was built before the first window is found here; nothing may be built in mid-text
-        for length in self.lengths[: self.lengths.index(self._seen(effective.max_length)) + 1]:
+        for length in self.lengths[: self.lengths.index(self._seen(longest)) + 1]:
             self._program(length, self._sampler)
         self._n_made = 0
         tensors.number.zero_()

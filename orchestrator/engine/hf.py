@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,13 +20,16 @@ import psutil
 
 from orchestrator.engine import (
     ENGINES,
+    BatchRow,
     Built,
     Encoded,
     EngineColumns,
     EngineInfo,
     Generated,
     GenerationError,
+    n_steps,
     options_of,
+    padded_length,
     timed_out,
 )
 from orchestrator.engine.offload import (
@@ -41,7 +45,7 @@ from orchestrator.engine.weights import Weights, checked, resolve
 from orchestrator.errors import ModelTooLargeError, ModelUnavailableError
 from orchestrator.gpu.access import GpuAccess, open_gpu
 from orchestrator.models import architecture_of, parse_model
-from orchestrator.nouns import Effective, Quantization, Setup
+from orchestrator.nouns import Effective, Quantization, Setup, digest
 from orchestrator.outside_files import read_text
 from orchestrator.packages import package_versions
 
@@ -159,6 +163,8 @@ class HfEngine:
         self._device = "cuda:0" if self._cuda else "cpu"
         self._cache_bytes_per_token: int | None = None
         self._group: int | None = None
+        self._batch_size = setup.batch_size
+        self._built_up_to = 0
         self.gpu: GpuAccess | None = None
         if self._cuda:
             # cuDNN's attention builds a plan for each length that is new to the process, inside
@@ -297,12 +303,13 @@ class HfEngine:
             self.model(input_ids=token, use_cache=False)
 
     def build_shapes(self, longest: int) -> Built:
-        """Let a text of the longest length take its memory from the device once.
+        """Let texts of the longest length take their memory from the device once.
 
         torch keeps it for later ones. Where there is too little, the texts' own rows will say so.
         """
-        if not self._cuda or longest <= LAST_TOKENS:
+        if not self._cuda or longest <= max(self._built_up_to, LAST_TOKENS):
             return Built()
+        self._built_up_to = longest
         ids = self._torch.zeros((1, longest - LAST_TOKENS), dtype=self._torch.long)
         greedy = Effective(
             max_length=longest,
@@ -314,8 +321,9 @@ class HfEngine:
             limits=(),
         )
         encoded = Encoded(longest - LAST_TOKENS, ids.to(self._device))
+        rows = [BatchRow(encoded, greedy, 0)] * self._batch_size
         with contextlib.suppress(GenerationError):
-            self.generate(encoded, greedy, 0, fixed_length=True)
+            self.generate(rows, fixed_length=True)
         return Built()
 
     def encode(self, prompt: str) -> Encoded:
@@ -336,42 +344,75 @@ class HfEngine:
 
     def generate(
         self,
-        encoded: Encoded,
-        effective: Effective,
-        seed: int,
+        rows: Sequence[BatchRow],
         *,
         fixed_length: bool,
         timeout_s: float | None = None,
-    ) -> Generated:
-        """Generate with every parameter explicit, after setting the random state from `seed`.
+    ) -> list[Generated]:
+        """Generate with every parameter explicit, after setting the random state from the seeds.
 
-        Raises GenerationError of a kind: oom, nan, timeout or other.
+        All rows draw from one stream, so a text that is sampled depends on its whole batch. Raises
+        GenerationError of a kind: oom, nan, timeout or other.
         """
         from transformers import StoppingCriteriaList
 
         torch = self._torch
-        n_new = effective.max_length - encoded.n_tokens
-        config = self._generation_config(effective, n_new, fixed_length=fixed_length)
-        watch = _Watch(torch, timeout_s)
-        torch.manual_seed(seed)
+        ids, padding = self.padded(rows)
+        n_prompt = ids.shape[1]
+        config = self._generation_config(rows, fixed_length=fixed_length)
+        ends = torch.tensor([n_prompt + row.n_new for row in rows], device=self._device)
+        watch = _Watch(torch, timeout_s, ends)
+        torch.manual_seed(_seed_of(rows))
         try:
             with torch.inference_mode():
                 output = self.model.generate(
-                    inputs=encoded.ids,
-                    attention_mask=torch.ones_like(encoded.ids),
+                    inputs=ids,
+                    attention_mask=self._attended(n_prompt, padding),
                     generation_config=config,
                     stopping_criteria=StoppingCriteriaList([watch]),
                 )
         except RuntimeError as error:  # torch's errors of memory and of CUDA are such
-            raise self._failed(error, effective.max_length) from error
+            raise self._failed(error, len(rows) * padded_length(rows)) from error
+        made = output[:, n_prompt:].tolist()
         if watch.timed_out and timeout_s is not None:
-            raise timed_out(timeout_s, output.shape[1] - encoded.n_tokens)
-        tokens = output[0, encoded.n_tokens :].tolist()
+            raise timed_out(timeout_s, len(made[0]))
+        first_token_s = watch.first_token_s
+        return [
+            self._text(tokens, row.n_new, first_token_s, fixed_length=fixed_length)
+            for tokens, row in zip(made, rows, strict=True)
+        ]
+
+    def padded(self, rows: Sequence[BatchRow]) -> tuple[Any, list[int]]:
+        """The prompts of a batch, padded at the left, and how much each one is padded.
+
+        The prompts are token ids, int64 [rows, tokens of the longest one].
+        """
+        torch = self._torch
+        longest = max(row.encoded.n_tokens for row in rows)
+        padding = [longest - row.encoded.n_tokens for row in rows]
+        padded = [
+            torch.nn.functional.pad(row.encoded.ids, (n_left, 0), value=self._special.pad)
+            for row, n_left in zip(rows, padding, strict=True)
+        ]
+        return torch.cat(padded), padding
+
+    def _attended(self, n_prompt: int, padding: Sequence[int]) -> Any:
+        """The mask of padded prompts: 1 at tokens, 0 at padding, int64 [rows, n_prompt]."""
+        places = self._torch.arange(n_prompt, device=self._device)
+        padded = self._torch.tensor(padding, device=self._device)
+        return (places >= padded[:, None]).long()
+
+    def _text(
+        self, made: list[int], n_new: int, first_token_s: float | None, *, fixed_length: bool
+    ) -> Generated:
+        """A row's text: what was made after its end is thrown away."""
+        tokens, reason = made[:n_new], "length"
         if not fixed_length:
             for i, token in enumerate(tokens):
                 if token in self._special.eos:
-                    return Generated(tokens[: i + 1], "eos", watch.first_token_s)
-        return Generated(tokens, "length", watch.first_token_s)
+                    tokens, reason = tokens[: i + 1], "eos"
+                    break
+        return Generated(tokens, reason, first_token_s, n_steps_beyond=len(made) - len(tokens))
 
     def _failed(self, error: RuntimeError, n_tokens: int) -> GenerationError:
         """The error of a failed generation, with its kind.
@@ -414,13 +455,17 @@ class HfEngine:
             free, total = memory.available, memory.total
         return f"{need}, with {free / 2**30:.1f} of {total / 2**30:.1f} GiB free beside the weights"
 
-    def _generation_config(self, effective: Effective, n_new: int, *, fixed_length: bool) -> Any:
-        """Every parameter of a generation, so that the model's own configuration decides none."""
+    def _generation_config(self, rows: Sequence[BatchRow], *, fixed_length: bool) -> Any:
+        """Every parameter of a generation, so that the model's own configuration decides none.
+
+        Rows that end before the last one are ended by `_Watch`.
+        """
         from transformers import GenerationConfig
 
+        effective = rows[0].effective
         config = GenerationConfig(
-            max_length=effective.max_length,
-            min_new_tokens=n_new if fixed_length else None,
+            max_length=padded_length(rows),
+            min_new_tokens=n_steps(rows) if fixed_length else None,
             do_sample=effective.do_sample,
             num_beams=1,
             use_cache=True,
@@ -453,7 +498,7 @@ class HfEngine:
             self._torch.cuda.empty_cache()
 
     def _memory_tokens(self, folder: Path, dtype: Any) -> int | None:
-        """How many tokens the key-value cache can hold in the free memory; None where unknown."""
+        """How many tokens the cache can hold for each row in the free memory; None: unknown."""
         architecture = architecture_of(folder)
         if architecture is None:
             return None
@@ -464,25 +509,28 @@ class HfEngine:
             free_bytes -= passing_bytes(self.model)
         else:
             free_bytes = psutil.virtual_memory().available
-        return max(0, int(MEMORY_MARGIN * free_bytes / self._cache_bytes_per_token))
+        tokens = MEMORY_MARGIN * free_bytes / self._cache_bytes_per_token
+        return max(0, int(tokens / self._batch_size))
 
 
 class _Watch:
     """A stopping criterion that generate() calls after each token.
 
-    It notes when the first token is there, and ends a generation that takes longer than
-    `timeout_s` (None: no limit).
+    It notes when the first tokens are there, ends each row at its own length, and all rows where
+    they take longer than `timeout_s` (None: no limit).
     """
 
-    def __init__(self, torch: Any, timeout_s: float | None) -> None:
+    def __init__(self, torch: Any, timeout_s: float | None, ends: Any) -> None:
+        """`ends`: tokens at which each row ends, the padded prompt included, int64 [rows]."""
         self._torch = torch
         self._timeout_s = timeout_s
+        self._ends = ends
         self._began = time.perf_counter()
         self.first_token_s: float | None = None
         self.timed_out = False
 
     def __call__(self, input_ids: Any, _scores: Any, **_kwargs: Any) -> Any:
-        """Note the time of the first token; whether the generation has taken too long."""
+        """Note the time of the first tokens; whether each row has ended, bool [rows]."""
         if self.first_token_s is None:
             # Without this, the launch of the first token would be timed, not its end.
             if input_ids.is_cuda:
@@ -491,9 +539,17 @@ class _Watch:
         self.timed_out = (
             self._timeout_s is not None and time.perf_counter() - self._began > self._timeout_s
         )
-        return self._torch.full(
-            (input_ids.shape[0],), self.timed_out, dtype=self._torch.bool, device=input_ids.device
-        )
+        if self.timed_out:
+            return self._torch.ones_like(self._ends, dtype=self._torch.bool)
+        return self._ends <= input_ids.shape[1]
+
+
+def _seed_of(rows: Sequence[BatchRow]) -> int:
+    """The seed of a batch: that of its row or, of several, one that follows from theirs."""
+    seeds = [row.seed for row in rows]
+    if len(seeds) == 1:
+        return seeds[0]
+    return int(digest(seeds, 16), 16) >> 1
 
 
 def _quiet_libraries() -> None:

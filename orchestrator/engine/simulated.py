@@ -11,21 +11,24 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Sequence
 
 from orchestrator import __version__
 from orchestrator.engine import (
     SIMULATED_DEVICE,
+    BatchRow,
     Built,
     Encoded,
     EngineColumns,
     EngineInfo,
     Generated,
+    n_steps,
     timed_out,
 )
 from orchestrator.gpu.access import GpuAccess, simulated_access
 from orchestrator.gpu.simulated import GpuTruth, SimulatedGpu
 from orchestrator.models import parse_model
-from orchestrator.nouns import Effective, Setup
+from orchestrator.nouns import Setup
 
 WORDS = (
     "the", "a", "castle", "forest", "dragon", "step", "turn", "river", "light", "slow", "quick",
@@ -47,6 +50,31 @@ def device_of_environment() -> SimulatedGpu:
 def _real_token_s() -> float:
     """How many seconds a token really takes."""
     return float(os.environ.get("ORCHESTRATOR_SIMULATED_TOKEN_S", "0"))
+
+
+class _Text:
+    """A row's words as they are drawn."""
+
+    def __init__(self, row: BatchRow, *, fixed_length: bool) -> None:
+        seed = row.seed if row.effective.do_sample else 0
+        self._random = random.Random(seed)  # noqa: S311 - not for secrets
+        self._n_new = row.n_new
+        self._fixed_length = fixed_length
+        self.tokens: list[int] = []
+        self.finish_reason = ""
+        """"" until its end."""
+
+    def draw(self) -> None:
+        """Draw the next word, unless the text has ended."""
+        if self.finish_reason:
+            return
+        if not self._fixed_length and self._random.random() < 1 / 60:
+            self.tokens.append(EOS)
+            self.finish_reason = "eos"
+            return
+        self.tokens.append(self._random.randrange(EOS))
+        if len(self.tokens) == self._n_new:
+            self.finish_reason = "length"
 
 
 class SimulatedEngine:
@@ -99,36 +127,40 @@ class SimulatedEngine:
 
     def generate(
         self,
-        encoded: Encoded,
-        effective: Effective,
-        seed: int,
+        rows: Sequence[BatchRow],
         *,
         fixed_length: bool,
         timeout_s: float | None = None,
-    ) -> Generated:
-        """Draw words until the end of sequence (p = 1/60 a token when sampling) or max_length."""
-        draw = random.Random(seed if effective.do_sample else 0)  # noqa: S311 - not for secrets
-        tokens: list[int] = []
+    ) -> list[Generated]:
+        """Draw words until the end of sequence (p = 1/60 a token when sampling) or max_length.
+
+        A step takes the device as long for several rows as for one.
+        """
+        texts = [_Text(row, fixed_length=fixed_length) for row in rows]
         device, began_s = self.device, self.device.clock()
+        n_prompt = max(row.encoded.n_tokens for row in rows)
+        device.prefill(len(rows) * n_prompt)
         ttft_s = 0.0
-        device.prefill(encoded.n_tokens)
-        for _ in range(effective.max_length - encoded.n_tokens):
+        for n_done in range(1, n_steps(rows) + 1):
             if self._token_s:
                 time.sleep(self._token_s)
-            device.build((encoded.n_tokens + len(tokens) + 1,))
+            device.build((n_prompt + n_done,))
             # as on a real device, the last token is launched when this returns, and not yet done
             device.synchronize()
             device.launch_token()
-            ended = not fixed_length and draw.random() < 1 / 60
-            tokens.append(EOS if ended else draw.randrange(EOS))
-            if len(tokens) == 1:
+            for text in texts:
+                text.draw()
+            if n_done == 1:
                 device.synchronize()
                 ttft_s = device.clock() - began_s
             if timeout_s is not None and device.clock() - began_s > timeout_s:
-                raise timed_out(timeout_s, len(tokens))
-            if ended:
-                return Generated(tokens, "eos", ttft_s)
-        return Generated(tokens, "length", ttft_s)
+                raise timed_out(timeout_s, n_done)
+            if all(text.finish_reason for text in texts):
+                break
+        return [
+            Generated(text.tokens, text.finish_reason, ttft_s, n_done - len(text.tokens))
+            for text in texts
+        ]
 
     def decode(self, generated: Generated) -> str:
         """The words."""

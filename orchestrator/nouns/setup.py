@@ -128,6 +128,14 @@ class Setup(Noun):
         """What tells it from the other setups of its sweep, whatever the weights' revision."""
         return self.model, self.variant(), self.use_case
 
+    def batch_of(self, prompt_number: int) -> int:
+        """The number of the batch in which a prompt is generated, from 1.
+
+        Prompts 1 to n are the first batch, n + 1 to 2 n the second: a plan fixes what is generated
+        together.
+        """
+        return (prompt_number - 1) // self.batch_size + 1
+
     def hashed(self) -> dict[str, Any]:
         """What enters hashes: all fields, and the engine's options beside them.
 

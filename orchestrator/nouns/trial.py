@@ -44,6 +44,13 @@ class TrialSpec(Noun):
     model_ref: str
     """How a worker finds the weights: what the user wrote after --model."""
 
+    def batches(self) -> list[tuple[Prompt, ...]]:
+        """Its prompts as they are generated: those of one batch at once, in order."""
+        batches: dict[int, list[Prompt]] = {}
+        for prompt in self.prompts:
+            batches.setdefault(self.setup.batch_of(prompt.number), []).append(prompt)
+        return [tuple(prompts) for prompts in batches.values()]
+
     def config_hash(self) -> str:
         """Hash of configuration and setup; of an anchor also of its sweep: each has its own."""
         of_sweep = [self.sweep_id] if self.strategy == ANCHOR else []

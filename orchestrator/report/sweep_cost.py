@@ -193,8 +193,7 @@ def _span(record: TrialRecord) -> _Span | None:
     for execution in record.executions:
         start_s = execution.started_at.timestamp()
         starts_s.append(start_s)
-        whole_s = _known(product(execution.window_s, execution.n_in_window))
-        ends_s.append(start_s + (whole_s or 0.0))
+        ends_s.append(start_s + execution.whole_window_s)
     loads = _loaded_here(record)
     start_s = min(starts_s)
     if loads:

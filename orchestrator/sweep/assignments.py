@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cooldown import Cooldown
+from orchestrator.dataset.remaining import oom_lengths
 from orchestrator.dataset.tables import Key
 from orchestrator.evaluate.verdict import learned_figures
 from orchestrator.nouns import Configuration, Setup, TrialSpec, digest
@@ -58,10 +59,14 @@ class AssignmentFactory:
             n_parallel=self.placement.per_host,
             longest_length=longest_text(plan, self.prepared.resolved.models),
             timeout_s=self.options.execution_timeout_s,
-            least_window_s=self.options.min_busy_s / len(plan.prompts(spec.setup.use_case)),
+            least_window_s=self.options.min_busy_s / self._n_windows(spec.setup),
             cooldown=self.options.cooldown,
             may_not_fit=bool(plan.each),
         )
+
+    def _n_windows(self, setup: Setup) -> int:
+        """Windows of a whole trial: one a batch."""
+        return setup.batch_of(len(self.prepared.plan.prompts(setup.use_case)))
 
     def requested(self, place: int, index: int, configuration: Configuration) -> list[Assignment]:
         """Assignments of a configuration that a study proposed: one a repeat.
@@ -155,8 +160,6 @@ def _oom_tokens(prepared: Prepared, options: RunOptions) -> dict[str, dict[str, 
     for record in prepared.records:
         of_machine = known.setdefault(model_key(record.spec.setup), {})
         name = record.columns.machine
-        for execution in record.executions:
-            if execution.error_kind == "oom":
-                length = execution.effective_max_length
-                of_machine[name] = min(length, of_machine.get(name, length))
+        for length in oom_lengths(record.executions):
+            of_machine[name] = min(length, of_machine.get(name, length))
     return known

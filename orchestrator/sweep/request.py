@@ -7,7 +7,7 @@ reduction by a profile is told with the flag that lifts it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +35,7 @@ from orchestrator.nouns import (
 )
 from orchestrator.samplers import SamplerKind, sampler_of
 from orchestrator.sweep.variants import variants_of
+from orchestrator.units import plural
 from orchestrator.yaml_files import faults as lines_of
 from orchestrator.yaml_files import names, nearest, printable, read, short
 
@@ -226,6 +227,7 @@ def resolve_request(
     _check_size(
         scale.samples, len(models), len(given.variants), len(given.use_cases), request.repeats
     )
+    _check_batches(given.variants, given.use_cases, scale.n_prompts)
     space = _narrowed(given.space, scale.ranges)
     _check_labels(cluster_machines, given.machines)
     return Resolved(
@@ -511,6 +513,23 @@ def _check_size(samples: int, models: int, variants: int, use_cases: int, repeat
             f"{product} are {trials:,} trials, more than {MOST_TRIALS:,}; split it into several "
             "sweeps"
         )
+
+
+def _check_batches(
+    variants: Sequence[Variant], use_cases: Sequence[UseCase], n_prompts: int | None
+) -> None:
+    """Raise UserError for batches that no use case's prompts fill: they would be smaller ones.
+
+    `n_prompts`: of each use case; None: all.
+    """
+    largest = max(variant.batch_size for variant in variants)
+    for use_case in use_cases:
+        n = len(use_case.prompts[:n_prompts])
+        if largest > n:
+            raise UserError(
+                f"a batch of {largest} is more than the {plural(n, 'prompt')} of {use_case.name} "
+                f"that are run; take a batch size up to {n}, or more --prompts"
+            )
 
 
 def _check_names(flag: str, given: list[str], remedy: str) -> None:

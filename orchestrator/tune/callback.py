@@ -17,6 +17,7 @@ from ray.tune import Callback, Stopper
 
 from orchestrator.dataset.drift import StartConditions, marked
 from orchestrator.dataset.recorder import Recorder
+from orchestrator.dataset.remaining import oom_lengths
 from orchestrator.dataset.trial_files import Measured, Origin
 from orchestrator.evaluate.verdict import learned_figures
 from orchestrator.outside_files import read_text
@@ -91,7 +92,7 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
         """Take in what a step gave; the same result once more changes nothing.
 
         `result`: what Measure.step returned. Its `event` is "ready" (the model is loaded),
-        "execution" (a prompt is done) or "fatal" (no trial can run).
+        "executions" (a prompt or a batch is done) or "fatal" (no trial can run).
         """
         with self._guarded():
             trial = self._running.get(trial_id)
@@ -103,8 +104,11 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
             # Tune may tell the same once more, and an execution of a trial that was refused
             elif event == "ready" and trial.origin is None:
                 self._started(trial, Origin.model_validate_json(result["origin"]))
-            elif event == "execution" and trial.origin:
-                self._record(trial, trial.origin, Measured.model_validate_json(result["measured"]))
+            elif event == "executions" and trial.origin:
+                # one line each; text within it has no bare end of line
+                lines = result["measured"].split("\n")
+                measured = [Measured.model_validate_json(line) for line in lines]
+                self._record(trial, trial.origin, measured)
 
     def on_trial_result(self, trial: Any, result: dict[str, Any], **_info: Any) -> None:
         """End a trial after its last result, which was taken in before."""
@@ -182,22 +186,27 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
             self._observer.model_loaded(trial.origin)
         self._observer.trial_started(spec, trial.origin)
 
-    def _record(self, trial: StartedTrial, origin: Origin, measured: Measured) -> None:
-        """Write an execution, and tell whoever has to know."""
-        assignment, execution = trial.assignment, marked(measured.execution, trial.drift)
+    def _record(self, trial: StartedTrial, origin: Origin, measured: list[Measured]) -> None:
+        """Write the executions of a window, and tell whoever has to know."""
+        assignment = trial.assignment
         # Tune may hand over one result twice
-        if execution.prompt_number in trial.written:
+        new = [
+            one.model_copy(update={"execution": marked(one.execution, trial.drift)})
+            for one in measured
+            if one.execution.prompt_number not in trial.written
+        ]
+        if not new:
             return
-        measured = measured.model_copy(update={"execution": execution})
         first = not trial.written
-        self._recorder.append(assignment.spec, origin, assignment.order, measured, first=first)
-        trial.written.add(execution.prompt_number)
-        self.n_written += 1
+        self._recorder.append(assignment.spec, origin, assignment.order, new, first=first)
+        executions = [one.execution for one in new]
+        trial.written |= {execution.prompt_number for execution in executions}
+        self.n_written += len(new)
         # longer texts on such a machine need not be tried: they would fail, too
-        if execution.error_kind == "oom":
-            length, machine = execution.effective_max_length, origin.columns.machine
-            self._searcher.ran_out(assignment.spec.setup, machine, length)
-        self._observer.execution_recorded(assignment.spec, origin, execution)
+        for length in oom_lengths(executions):
+            self._searcher.ran_out(assignment.spec.setup, origin.columns.machine, length)
+        for execution in executions:
+            self._observer.execution_recorded(assignment.spec, origin, execution)
 
     def _end(self, trial_id: str) -> StartedTrial:
         """Seal what a trial has, if anything; a whole trial is told to the searcher."""

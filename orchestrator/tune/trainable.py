@@ -1,4 +1,4 @@
-"""The trial on its machine: a Ray Tune Trainable whose step() is one prompt.
+"""The trial on its machine: a Ray Tune Trainable whose step() is one prompt, or a batch of them.
 
 The engine is loaded in the first step, not in setup(): a load in setup() leaves GPUs idle, as Tune
 gives waiting trials to finished actors. It stays in the process across trials, since Tune reuses
@@ -16,7 +16,7 @@ import platform
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -30,6 +30,7 @@ from orchestrator.baselines import has_moved, measured_baseline
 from orchestrator.cooldown import Cooldown, cooled_down
 from orchestrator.dataset.energy import GPU_ENERGIES, counted_energy_j
 from orchestrator.dataset.environment import Anchor, Baseline, Environment, Pilot
+from orchestrator.dataset.remaining import oom_lengths
 from orchestrator.dataset.schema import (
     Execution,
     PlaceColumns,
@@ -80,11 +81,11 @@ class Assignment(Noun):
     longest_length: int
     """Tokens of the longest text that the sweep may ask for."""
     timeout_s: float | None = None
-    """Of one execution."""
+    """Of one execution, or of a batch of them."""
     oom_tokens: dict[str, int] = Field(default_factory=dict)
     """Machine -> length at which memory ran out before: as much is not tried again."""
     least_window_s: float = 0.0
-    """An answer is generated again in its window until that has lasted so long."""
+    """An answer, or a batch of them, is generated again in its window until so long has passed."""
     cooldown: Cooldown = Cooldown()
     """How the GPU rests before the trial."""
     is_last: bool = False
@@ -216,6 +217,7 @@ def loaded_for(assignment: Assignment) -> tuple[Loaded, bool]:
         pue=machine.pue,
         n_parallel=n_parallel,
         country_known=machine.country_iso_code is not None,
+        batch_size=assignment.spec.setup.batch_size,
         clock=engine.gpu.clock if engine.gpu else time.perf_counter,
         baselines=before if engine.gpu else [],
     )
@@ -388,7 +390,7 @@ def _origin(
 
 
 class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
-    """One trial: its first step tells where it runs, each other one is a prompt.
+    """One trial: its first step tells where it runs, each other one is a prompt or a batch.
 
     On a fresh process the first step loads the model and warms it up. Telling is a step of its
     own, so that the driver can end the trial before any prompt is started.
@@ -419,14 +421,14 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
     def _take(self, config: dict[str, Any]) -> None:
         """Take over an assignment; of the one before nothing is kept but the loaded model."""
         self._assignment = config["assignment"].assignment
-        self._queue: list[Prompt] = list(self._assignment.spec.prompts)
+        self._queue = self._assignment.spec.batches()
         self._ready: Loaded | None = None
         self._energy_kwh = self._energy_j = self._counted_energy_j = self._window_s = 0.0
         self._tokens = 0
         self._anchors: list[Anchor] = []
 
     def step(self) -> dict[str, Any]:
-        """Get ready, or run the next prompt."""
+        """Get ready, or run the next prompt or batch."""
         if self._ready is None:
             return self._get_ready()
         return self._run(self._ready, self._queue.pop(0))
@@ -476,8 +478,8 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
         if anchor is not None:
             self._anchors.append(anchor)
 
-    def _run(self, loaded: Loaded, prompt: Prompt) -> dict[str, Any]:
-        """Measure one prompt; the result that holds the measurement."""
+    def _run(self, loaded: Loaded, prompts: Sequence[Prompt]) -> dict[str, Any]:
+        """Measure a prompt or a batch; the result that holds the measurements, one a prompt."""
         assignment = self._assignment
         began = time.perf_counter()
         elsewhere = assignment.oom_tokens.get(loaded.machine.name)
@@ -486,32 +488,35 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
         limits = ExecutionLimits(timeout_s, oom_tokens, assignment.least_window_s)
         hung_s = timeout_s and HUNG_FACTOR * timeout_s + HUNG_EXTRA_S + assignment.least_window_s
         with _ended_if_hung(hung_s):
-            measured = execute(loaded.tools, assignment.spec, prompt, assignment.order, limits)
+            measured = execute(loaded.tools, assignment.spec, prompts, assignment.order, limits)
             if not self._queue and assignment.is_last and loaded.tools.has_gpu and loaded.pilot:
                 self._anchor(loaded)
-        measured = measured.model_copy(update={"anchors": tuple(self._anchors)})
+        measured[0] = measured[0].model_copy(update={"anchors": tuple(self._anchors)})
         self._anchors = []
-        execution = measured.execution
-        if execution.error_kind == "oom":
-            ran_out_at = execution.effective_max_length
-            loaded.oom_tokens = least_of_known([loaded.oom_tokens, ran_out_at])
+        executions = [one.execution for one in measured]
+        loaded.oom_tokens = least_of_known([loaded.oom_tokens, *oom_lengths(executions)])
+        for execution in executions:
+            self._add(execution)
         return {
-            "event": "execution",
+            "event": "executions",
             # a text, since Tune keeps books on each number that it finds in a result
-            "measured": measured.model_dump_json(),
+            "measured": "\n".join(one.model_dump_json() for one in measured),
             "busy_s": time.perf_counter() - began,
-            **self._metrics(execution),
+            **self._metrics(),
             "done": not self._queue,
         }
 
-    def _metrics(self, execution: Execution) -> dict[str, float]:
-        """The trial's figures so far, as metrics of Tune; nan where one part is unknown."""
+    def _add(self, execution: Execution) -> None:
+        """Count an execution in the trial's figures."""
         if execution.status == "ok":
             self._tokens += execution.n_new_tokens or 0
             self._window_s += execution.window_s or 0.0
             self._energy_kwh += _nan(execution.energy_kwh)
             self._energy_j += _nan(execution.energy_j)
             self._counted_energy_j += _nan(counted_energy_j(vars(execution)))
+
+    def _metrics(self) -> dict[str, float]:
+        """The trial's figures so far, as metrics of Tune; nan where one part is unknown."""
         return {
             "energy_kwh": self._energy_kwh,
             "energy_j": self._energy_j,

@@ -267,7 +267,7 @@ def test_tables_are_compared_bit_by_bit(
 
 def test_leftovers_and_links(paths: DataSetPaths, tmp_path: Path) -> None:
     spec = builders.spec(config_index=2)
-    append(paths, spec, builders.origin(spec), "shuffled", builders.measured(1, of=spec))
+    append(paths, spec, builders.origin(spec), "shuffled", [builders.measured(1, of=spec)])
     (paths.root / ".executions.parquet.12ab.tmp").write_bytes(b"half")
     (tmp_path / "outside").mkdir()
     (paths.root / "elsewhere").symlink_to(tmp_path / "outside")
@@ -308,7 +308,7 @@ def test_any_bytes_give_findings_and_no_crash(paths: DataSetPaths, data: st.Data
     """Cut or change any file: that gives a finding or no difference, never another exception."""
     spec: TrialSpec = builders.spec(config_index=5)
     if not paths.partial("pc", spec).exists():
-        append(paths, spec, builders.origin(spec), "shuffled", builders.measured(1, of=spec))
+        append(paths, spec, builders.origin(spec), "shuffled", [builders.measured(1, of=spec)])
     files = sorted(p for p in paths.root.rglob("*") if p.is_file())
     target = data.draw(st.sampled_from(files))
     before = target.read_bytes()

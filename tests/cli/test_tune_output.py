@@ -132,7 +132,7 @@ def test_the_time_before_the_first_window_is_told_with_its_parts(
     prepared, outcome = ended({})
     (record,) = outcome.totals.records
     of_process = record.environment.model_copy(update=environment)
-    outcome.totals.records[0] = record.model_copy(update={"environment": of_process})
+    outcome.totals.records.replace(0, record.model_copy(update={"environment": of_process}))
     outcome.totals.began_at = record.executions[0].started_at - timedelta(seconds=80)
     print_result(Live([]), prepared, outcome)
     lines = capsys.readouterr().out.splitlines()

@@ -76,7 +76,7 @@ def begin(plan: SweepPlan, index: int) -> None:
         spec,
         builders.origin(spec, machine="cpu"),
         "shuffled",
-        builders.measured(1, of=spec),
+        [builders.measured(1, of=spec)],
     )
 
 

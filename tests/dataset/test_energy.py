@@ -83,6 +83,18 @@ def test_a_long_sum_keeps_the_error_of_its_sensor() -> None:
     assert rel_uncertainty_of_sum([row(statistical=0.05)] * 1000) == pytest.approx(0.0475, rel=0.01)
 
 
+def test_rows_of_one_batch_share_the_edges_of_one_window() -> None:
+    """Their sum is as uncertain as a row of that window, and so is each of them."""
+    whole = row(100.0, 0.02, window_s=8.0)
+    parts = [
+        row(100.0 * share, 0.02, window_s=8.0 * share, batch_window_s=8.0)
+        for share in (0.5, 0.3, 0.2)
+    ]
+    other = row(300.0, 0.01, window_s=9.0)
+    expected = rel_uncertainty_of_sum([whole, other])
+    assert rel_uncertainty_of_sum([*parts, other]) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("n_devices", [1, 2, 8])
 @pytest.mark.parametrize("n_rows", [2, 5, 50])
 @pytest.mark.parametrize("look_s", [0.004, 0.1, 0.4])

@@ -103,6 +103,8 @@ EXAMPLES: dict[str, Callable[[], tuple[str, ...]]] = {
     "shared_host": lambda: window_flags(window(n_parallel=2)),
     "high_ram": lambda: window_flags(window({"ram_energy_j": 20.1})),
     "cpu_offload": lambda: window_flags(window(offload_fraction=0.01)),
+    "apportioned": lambda: window_flags(window(n_in_batch=4, batch_size=4)),
+    "partial_batch": lambda: window_flags(window(n_in_batch=1, batch_size=4)),
     "no_country": lambda: window_flags(window(country_known=False)),
     "unshuffled": lambda: window_flags(window(order="design")),
     "short_trial": lambda: trial_flags(TrialSum(busy_s=SHORT_TRIAL_S - 0.1)),

@@ -52,7 +52,7 @@ def test_a_sweep_from_its_first_prompt_to_its_end(paths: DataSetPaths, reads: Co
     for spec in specs:
         for number in (1, 2, 3):
             append(
-                paths, spec, builders.origin(spec), "shuffled", builders.measured(number, of=spec)
+                paths, spec, builders.origin(spec), "shuffled", [builders.measured(number, of=spec)]
             )
             assert follower.look()
             assert same(follower, paths)
@@ -104,7 +104,7 @@ def test_what_cannot_be_read_is_told_and_tried_again(paths: DataSetPaths) -> Non
 def test_links_out_of_the_data_set_are_not_followed(paths: DataSetPaths, tmp_path: Path) -> None:
     spec = builders.spec()
     other = DataSetPaths(tmp_path / "other")
-    append(other, spec, builders.origin(spec), "shuffled", builders.measured(1, of=spec))
+    append(other, spec, builders.origin(spec), "shuffled", [builders.measured(1, of=spec)])
     paths.use_case_folder("pc", spec).mkdir(parents=True)
     paths.partial("pc", spec).symlink_to(other.partial("pc", spec))
     follower = Follower(paths)

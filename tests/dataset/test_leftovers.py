@@ -68,7 +68,7 @@ def test_what_is_not_ours_stays(paths: DataSetPaths, sealed: Path, name: str) ->
 def test_a_running_trial_is_its_sweep_s(paths: DataSetPaths, sealed: Path) -> None:
     """A sweep may be writing it just now."""
     spec = builders.spec(config_index=1)
-    append(paths, spec, builders.origin(spec), "shuffled", builders.measured(1, of=spec))
+    append(paths, spec, builders.origin(spec), "shuffled", [builders.measured(1, of=spec)])
     running = paths.partial("pc", spec)
     (running / HALF).write_bytes(b"half")
     before = content(running)

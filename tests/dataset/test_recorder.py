@@ -85,7 +85,7 @@ def record(recorder: Recorder, *numbers: int, spec: TrialSpec = SPEC) -> None:
     origin = builders.origin(spec)
     for number in numbers:
         measured = builders.measured(number, of=spec)
-        recorder.append(spec, origin, "shuffled", measured, first=number == 1)
+        recorder.append(spec, origin, "shuffled", [measured], first=number == 1)
 
 
 class Full:

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.dataset import flags
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.remaining import RERUN, FinishedExecutions
+from orchestrator.dataset.remaining import RERUN, FinishedExecutions, oom_lengths
 from orchestrator.dataset.tables import Trials, read_all
 from orchestrator.dataset.trial_files import append, seal
 from orchestrator.nouns import ANCHOR, TrialSpec
@@ -31,7 +31,7 @@ def write(
     origin = builders.origin(spec, machine=machine)
     for number in numbers:
         append(
-            paths, spec, origin, "shuffled", builders.measured(prompt=number, of=spec, **changes)
+            paths, spec, origin, "shuffled", [builders.measured(prompt=number, of=spec, **changes)]
         )
 
 
@@ -99,6 +99,44 @@ def test_fewer_prompts_are_done(paths: DataSetPaths) -> None:
     fewer = attempt(spec, 1, 1, 3)
     assert missing(finished(paths), fewer) is None
     assert prompts_done(finished(paths), fewer) == [1, 3], "the others are not counted"
+
+
+@pytest.mark.parametrize(
+    ("done", "left"),
+    [
+        ((), (1, 2, 3, 4, 5)),
+        ((1, 2), (3, 4, 5)),
+        ((1,), (1, 2, 3, 4, 5)),  # cut off in the middle of a batch
+        ((1, 2, 3), (3, 4, 5)),  # one prompt of the next batch, which was smaller or cut off
+        ((1, 2, 3, 4), (5,)),
+        ((2, 3, 4, 5), (1, 2)),
+    ],
+)
+def test_a_batch_of_which_a_prompt_is_missing_is_run_as_a_whole(
+    paths: DataSetPaths, done: tuple[int, ...], left: tuple[int, ...]
+) -> None:
+    texts = [f"Tell me {n}." for n in range(5)]
+    setup = builders.setup(batch_size=2)
+    spec = builders.spec(setup=setup, prompts=builders.prompts(texts))
+    if done:
+        sealed(paths, spec, *done)
+    again = finished(paths).missing(spec)
+    assert again is not None
+    assert tuple(prompt.number for prompt in again.prompts) == left
+    numbers = [[prompt.number for prompt in batch] for batch in again.batches()]
+    assert all(batch in ([1, 2], [3, 4], [5]) for batch in numbers), "as the plan has them"
+
+
+def test_memory_ran_out_at_the_longest_text_of_a_batch() -> None:
+    oom = {"status": "failed", "error_kind": "oom", "error_message": "full"}
+    of_batch = {**oom, "n_in_batch": 2, "batch_number": 1}
+    rows = [
+        builders.execution(1, effective_max_length=110, **of_batch),
+        builders.execution(2, effective_max_length=600, **of_batch),
+        builders.execution(3, effective_max_length=700, **oom),
+        builders.execution(4, effective_max_length=50),
+    ]
+    assert oom_lengths(rows) == [600, 700]
 
 
 @pytest.mark.parametrize("is_sealed", [True, False])

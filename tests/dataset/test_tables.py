@@ -559,7 +559,7 @@ def test_unfinished_trials_count_where_asked(paths: DataSetPaths) -> None:
     spec = builders.spec()
     builders.seal_trial(paths, spec, [builders.measured(1, of=spec)])
     second = builders.spec(attempt=2, prompts=spec.prompts[1:])
-    append(paths, second, builders.origin(second), "shuffled", builders.measured(2, of=second))
+    append(paths, second, builders.origin(second), "shuffled", [builders.measured(2, of=second)])
     counts = []
     for unfinished in (False, True):
         found, faults = read_all(paths, unfinished=unfinished)
@@ -573,7 +573,7 @@ def test_a_trial_that_is_sealed_while_it_is_read_is_no_fault(
     paths: DataSetPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = builders.spec()
-    append(paths, spec, builders.origin(spec), "shuffled", builders.measured(1, of=spec))
+    append(paths, spec, builders.origin(spec), "shuffled", [builders.measured(1, of=spec)])
     real = tables.partial_record
 
     def late(folder: Path) -> TrialRecord | None:

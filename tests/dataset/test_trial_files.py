@@ -86,7 +86,7 @@ def test_a_trial_from_its_first_execution_to_its_folder(paths: DataSetPaths) -> 
     origin = builders.origin(spec)
     items = [builders.measured(p.number, of=spec) for p in spec.prompts]
     for item in items:
-        append(paths, spec, origin, "shuffled", item)
+        append(paths, spec, origin, "shuffled", [item])
     assert paths.partial_trials() == [paths.partial("pc", spec)]
     assert paths.sealed_trials() == []
     assert read_partial(paths.partial("pc", spec)) == (spec, origin, "shuffled", items)
@@ -144,7 +144,7 @@ def test_a_sealed_folder_is_never_overwritten(paths: DataSetPaths) -> None:
         spec,
         builders.origin(spec),
         "shuffled",
-        builders.measured(1, of=spec, output_text="third"),
+        [builders.measured(1, of=spec, output_text="third")],
     )
     folder, record = seal(paths, "pc", spec)
     assert folder.name == f"{spec.folder()}-a3"
@@ -173,7 +173,7 @@ def test_telemetry_is_written_where_there_is_some(paths: DataSetPaths) -> None:
 def test_discard_touches_only_unfinished_trials(paths: DataSetPaths) -> None:
     spec, other = builders.spec(), builders.spec(config_index=1)
     builders.seal_trial(paths, spec, [builders.measured(1, of=spec)])
-    append(paths, other, builders.origin(other), "shuffled", builders.measured(1, of=other))
+    append(paths, other, builders.origin(other), "shuffled", [builders.measured(1, of=other)])
     discard_partial(paths.trial("pc", spec))
     discard_partial(paths.partial("pc", other))
     assert paths.sealed_trials() == [paths.trial("pc", spec)]
@@ -187,7 +187,7 @@ def test_discard_touches_only_unfinished_trials(paths: DataSetPaths) -> None:
 def test_a_torn_last_line_is_left_out(paths: DataSetPaths, cut: int) -> None:
     spec = builders.spec()
     items = [builders.measured(n, of=spec) for n in (1, 2)]
-    append(paths, spec, builders.origin(spec), "shuffled", items[0])
+    append(paths, spec, builders.origin(spec), "shuffled", [items[0]])
     torn = items[1].model_dump_json().encode()[:cut]
     with (paths.partial("pc", spec) / "executions.jsonl").open("ab") as stream:
         stream.write(torn)
@@ -200,11 +200,11 @@ def test_a_trial_goes_on_after_a_torn_line(paths: DataSetPaths, cut: int) -> Non
     spec = builders.spec()
     items = [builders.measured(n, of=spec) for n in (1, 2, 3)]
     origin = builders.origin(spec)
-    append(paths, spec, origin, "shuffled", items[0])
+    append(paths, spec, origin, "shuffled", [items[0]])
     with (paths.partial("pc", spec) / "executions.jsonl").open("ab") as stream:
         stream.write(items[1].model_dump_json().encode()[:cut])
-    append(paths, spec, origin, "shuffled", items[1])
-    append(paths, spec, origin, "shuffled", items[2])
+    append(paths, spec, origin, "shuffled", [items[1]])
+    append(paths, spec, origin, "shuffled", [items[2]])
     assert read_partial(paths.partial("pc", spec))[3] == items
     assert [e.prompt_number for e in seal(paths, "pc", spec)[1].executions] == [1, 2, 3]
 
@@ -212,16 +212,16 @@ def test_a_trial_goes_on_after_a_torn_line(paths: DataSetPaths, cut: int) -> Non
 def test_a_whole_last_line_without_its_newline_counts(paths: DataSetPaths) -> None:
     spec = builders.spec()
     items = [builders.measured(n, of=spec) for n in (1, 2)]
-    append(paths, spec, builders.origin(spec), "shuffled", items[0])
+    append(paths, spec, builders.origin(spec), "shuffled", [items[0]])
     lines = paths.partial("pc", spec) / "executions.jsonl"
     lines.write_bytes(lines.read_bytes().rstrip(b"\n"))
-    append(paths, spec, builders.origin(spec), "shuffled", items[1])
+    append(paths, spec, builders.origin(spec), "shuffled", [items[1]])
     assert read_partial(paths.partial("pc", spec))[3] == items
 
 
 def test_a_trial_without_executions_yet(paths: DataSetPaths) -> None:
     spec = builders.spec()
-    append(paths, spec, builders.origin(spec), "design", builders.measured(1, of=spec))
+    append(paths, spec, builders.origin(spec), "design", [builders.measured(1, of=spec)])
     (paths.partial("pc", spec) / "executions.jsonl").unlink()
     assert read_partial(paths.partial("pc", spec)) == (spec, builders.origin(spec), "design", [])
 
@@ -332,7 +332,7 @@ def test_killed_anywhere_in_sealing(
     spec = builders.spec()
     items = [builders.measured(p.number, of=spec) for p in spec.prompts]
     for item in items:
-        append(paths, spec, builders.origin(spec), "shuffled", item)
+        append(paths, spec, builders.origin(spec), "shuffled", [item])
     name, _, part = where.partition(":")
     real = getattr(Path, name)
     calls = 0
@@ -439,7 +439,11 @@ def test_any_trial_survives_append_and_seal(
     )
     for execution, raw in zip(record.executions, record.codecarbon, strict=True):
         append(
-            paths, record.spec, origin, record.order, Measured(execution=execution, codecarbon=raw)
+            paths,
+            record.spec,
+            origin,
+            record.order,
+            [Measured(execution=execution, codecarbon=raw)],
         )
     folder, sealed = seal(paths, record.columns.machine, record.spec)
     written = {"sealed_at": record.sealed_at, "files": {}, "sha256": ""}
@@ -620,7 +624,7 @@ def test_a_link_within_the_data_set_is(paths: DataSetPaths, sealed: Path) -> Non
 
 def begun(paths: DataSetPaths, spec: TrialSpec, *numbers: int) -> Path:
     for number in numbers:
-        append(paths, spec, builders.origin(spec), "shuffled", builders.measured(number, of=spec))
+        append(paths, spec, builders.origin(spec), "shuffled", [builders.measured(number, of=spec)])
     return paths.partial("pc", spec)
 
 
@@ -670,7 +674,7 @@ def test_nothing_is_appended_to_a_folder_that_was_removed(paths: DataSetPaths) -
             spec,
             builders.origin(spec),
             "shuffled",
-            builders.measured(2, of=spec),
+            [builders.measured(2, of=spec)],
             started_before=True,
         )
     assert raised.value.filename == str(folder)
@@ -794,8 +798,8 @@ def test_hostile_texts_survive_everywhere(paths: DataSetPaths) -> None:
 def test_hostile_texts_survive_the_running_file(paths: DataSetPaths, text: str) -> None:
     spec = builders.spec()
     item = builders.measured(1, of=spec, output_text=text, error_message=text)
-    append(paths, spec, builders.origin(spec, environment={"platform": text}), "shuffled", item)
-    append(paths, spec, builders.origin(spec), "shuffled", builders.measured(2, of=spec))
+    append(paths, spec, builders.origin(spec, environment={"platform": text}), "shuffled", [item])
+    append(paths, spec, builders.origin(spec), "shuffled", [builders.measured(2, of=spec)])
     _, origin, _, back = read_partial(paths.partial("pc", spec))
     assert back[0] == item
     assert len(back) == 2

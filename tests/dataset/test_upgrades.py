@@ -559,7 +559,7 @@ def test_a_running_trial_with_a_wrong_field_is_a_line(paths: DataSetPaths, versi
     else:
         spec = builders.spec()
         item = builders.measured(1, of=spec)
-        append(paths, spec, builders.origin(spec), "shuffled", item)
+        append(paths, spec, builders.origin(spec), "shuffled", [item])
         folder = paths.partial("pc", spec)
         head, lines = content_of(folder / "spec.json"), [json.loads(item.model_dump_json())]
         shutil.rmtree(folder)
@@ -598,7 +598,7 @@ def test_a_line_that_is_no_execution_is_refused_not_dropped(
     if version != 1:
         shutil.rmtree(folder)
         spec = builders.spec()
-        append(paths, spec, builders.origin(spec), "shuffled", builders.measured(1, of=spec))
+        append(paths, spec, builders.origin(spec), "shuffled", [builders.measured(1, of=spec)])
         folder = paths.partial("pc", spec)
     with (folder / "executions.jsonl").open("a", encoding="utf-8") as stream:
         stream.write(line + "\n")
@@ -716,7 +716,7 @@ def test_a_column_that_is_new_is_at_its_default_in_what_was_written_without_it(
     shutil.copytree(SIMULATED / "cpu", paths.root / "cpu")
     sealed, running, later = (builders.spec(config_index=index) for index in (10, 11, 12))
     builders.seal_trial(paths, sealed, [builders.measured(1, of=sealed)])
-    append(paths, running, builders.origin(running), "shuffled", builders.measured(1, of=running))
+    append(paths, running, builders.origin(running), "shuffled", [builders.measured(1, of=running)])
     with pytest.MonkeyPatch.context() as patch:
         grown = grow(patch, growth)
         old, faults = read_all(paths, unfinished=True)
@@ -728,7 +728,7 @@ def test_a_column_that_is_new_is_at_its_default_in_what_was_written_without_it(
         assert [len(record.executions) for record in seal_left(paths)] == [1]
         values = builders.execution(1, of=later).model_dump() | {growth.name: growth.value}
         new = trial_files.Measured(execution=grown(**values), codecarbon={})
-        append(paths, later, builders.origin(later), "shuffled", new)
+        append(paths, later, builders.origin(later), "shuffled", [new])
         seal(paths, "pc", later)
         assert rebuild(paths) == (9, 6, [])
         cells = read_parquet(paths.executions)[growth.name].to_pylist()

@@ -57,19 +57,24 @@ def tiny(tiny_cache: Path) -> Callable[[str], Weights]:
 
 @pytest.fixture(scope="session")
 def engines(tiny: Callable[[str], Weights]) -> Iterator[Callable[..., HfEngine]]:
-    """Engines by (architecture, quantization, kind), each loaded once a session.
+    """Engines by (architecture, quantization, kind, batch size), each loaded once a session.
 
     The compiled one's step is run as it is: compiling it takes a minute.
     """
-    loaded: dict[tuple[str, str, str], HfEngine] = {}
+    loaded: dict[tuple[str, str, str, int], HfEngine] = {}
     kinds = {"transformers": HfEngine, "compiled": CompiledEngine}
 
-    def engine(alias: str, quantization: str, kind: str = "transformers") -> HfEngine:
-        key = (alias, quantization, kind)
+    def engine(
+        alias: str, quantization: str, kind: str = "transformers", batch_size: int = 1
+    ) -> HfEngine:
+        key = (alias, quantization, kind, batch_size)
         if key not in loaded:
             weights = tiny(alias)
             setup = builders.setup(
-                engine=kind, quantization=quantization, revision=weights.revision
+                engine=kind,
+                quantization=quantization,
+                revision=weights.revision,
+                batch_size=batch_size,
             )
             loaded[key] = kinds[kind](setup, weights, 1)
         return loaded[key]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.engine import Encoded, Engine, Generated
+from orchestrator.engine import BatchRow, Encoded, Engine, Generated
 from orchestrator.nouns import Effective, effective_of
 from tests import builders
 
@@ -29,10 +30,28 @@ class Subject:
         **requested: Any,
     ) -> Generated:
         encoded = prompt or self.encoded
-        effective = self.effective(encoded, **requested)
-        return self.engine.generate(
-            encoded, effective, seed, fixed_length=fixed_length, timeout_s=timeout_s
-        )
+        row = BatchRow(encoded, self.effective(encoded, **requested), seed)
+        [generated] = self.engine.generate([row], fixed_length=fixed_length, timeout_s=timeout_s)
+        return generated
+
+    def batch(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        *,
+        n_new: Sequence[int],
+        fixed_length: bool = False,
+        timeout_s: float | None = None,
+        **requested: Any,
+    ) -> list[Generated]:
+        """A batch whose rows get at most `n_new` tokens each."""
+        rows = []
+        for prompt, seed, most in zip(prompts, seeds, n_new, strict=True):
+            encoded = self.engine.encode(prompt)
+            length = encoded.n_tokens + most
+            effective = self.effective(encoded, **(requested | {"max_length": length}))
+            rows.append(BatchRow(encoded, effective, seed))
+        return self.engine.generate(rows, fixed_length=fixed_length, timeout_s=timeout_s)
 
     def effective(self, encoded: Encoded | None = None, **requested: Any) -> Effective:
         n_prompt = (encoded or self.encoded).n_tokens

@@ -108,6 +108,31 @@ def test_nothing_is_built_in_a_window_after_build_shapes(
             subject.generate(max_length=max_length, **asked)
 
 
+def test_nothing_is_built_in_the_window_of_a_batch(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a smaller one neither, nor where the padding passes the longest text that was foreseen."""
+    monkeypatch.setattr(CompiledEngine, "compiles", False)
+    weights = tiny("llama2")
+    setup = builders.setup(
+        engine="compiled", quantization="none", revision=weights.revision, batch_size=3
+    )
+    subject = subject_of(CompiledEngine(setup, weights, 1))
+    engine = subject.engine
+    engine.build_shapes(600)
+    lengths = [engine.encode(prompt).n_tokens for prompt in PROMPTS]
+    n_new = [1024 - n for n in lengths]
+    assert max(lengths) + max(n_new) > 1024, "padding makes the batch longer than any of its texts"
+    engine.build_shapes(max(lengths) + max(n_new))
+    monkeypatch.setattr(DecodingStep, "_warmed", _refused)
+    monkeypatch.setattr(DecodingStep, "__init__", _refused)
+    for rows in (3, 2, 1):
+        texts = subject.batch(PROMPTS[:rows], range(rows), n_new=n_new[:rows], fixed_length=True)
+        assert [len(text.tokens) for text in texts] == n_new[:rows]
+    again = engine.build_shapes(600)
+    assert (again.n_compiled, again.n_from_disk) == (None, None), "it is built already"
+
+
 def _refused(*_arguments: Any, **_options: Any) -> Any:
     raise AssertionError("built in a window")
 

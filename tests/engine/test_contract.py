@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from orchestrator.engine import ENGINES, Engine, GenerationError
+from orchestrator.engine.simulated import SimulatedEngine
 from orchestrator.nouns import Setup
 from orchestrator.sweep.request import Request
 from tests import builders
@@ -21,9 +23,10 @@ def without_weights(kind: str) -> Case:
     return lambda _request: ENGINES[kind].load(builders.setup(engine=kind), "smollm2", 1, None)
 
 
-def tiny(alias: str, quantization: str, kind: str = "transformers") -> Case:
+def tiny(alias: str, quantization: str, kind: str = "transformers", batch_size: int = 1) -> Case:
     """A real engine with a tiny model."""
-    return lambda request: request.getfixturevalue("engines")(alias, quantization, kind)
+    asked = (alias, quantization, kind, batch_size)
+    return lambda request: request.getfixturevalue("engines")(*asked)
 
 
 CASES: dict[str, Case] = {
@@ -40,6 +43,18 @@ CASES: dict[str, Case] = {
     "compiled, mistral nf4": tiny("mistral", "nf4", "compiled"),
 }
 """Kind of engine, and what else is to be told -> the engine."""
+BATCHES: dict[str, Case] = {
+    "simulated": CASES["simulated"],
+    "transformers, llama2": tiny("llama2", "none", batch_size=3),
+    "transformers, mistral": tiny("mistral", "none", batch_size=3),
+    "compiled, llama2": tiny("llama2", "none", "compiled", batch_size=3),
+    "compiled, mistral": tiny("mistral", "none", "compiled", batch_size=3),
+}
+"""The same, for batches of up to three prompts."""
+PROMPTS = ("Hi", "Tell me of an old castle.", "a longer prompt " * 12)
+SEEDS, N_NEW = (11, 12, 13), (30, 7, 18)
+OWN_STREAMS = ("simulated", "compiled")
+"""Engines in which a row's random numbers follow from its own seed."""
 
 
 @pytest.fixture(params=CASES)
@@ -47,8 +62,80 @@ def subject(request: pytest.FixtureRequest) -> Subject:
     return subject_of(CASES[request.param](request))
 
 
+@pytest.fixture(params=BATCHES)
+def batched(request: pytest.FixtureRequest) -> Subject:
+    return subject_of(BATCHES[request.param](request))
+
+
 def test_every_engine_is_tested_here() -> None:
     assert {name.partition(",")[0] for name in CASES} == set(ENGINES)
+    batching = {name for name, kind in ENGINES.items() if kind.batches}
+    assert {name.partition(",")[0] for name in BATCHES} == batching
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 3])
+@pytest.mark.parametrize("fixed_length", [False, True])
+def test_a_row_of_a_batch_is_greedy_as_alone(
+    batched: Subject, n_rows: int, fixed_length: bool
+) -> None:
+    """Each up to its own max_length; in float32, in which tokens don't tie."""
+    asked: dict[str, Any] = {"temperature": 0.0, "fixed_length": fixed_length}
+    rows = batched.batch(PROMPTS[:n_rows], SEEDS[:n_rows], n_new=N_NEW[:n_rows], **asked)
+    for row, prompt, seed, n_new in zip(rows, PROMPTS, SEEDS, N_NEW, strict=False):
+        [alone] = batched.batch([prompt], [seed], n_new=[n_new], **asked)
+        assert (row.tokens, row.finish_reason) == (alone.tokens, alone.finish_reason)
+    n_steps = max(len(row.tokens) for row in rows)
+    assert [row.n_steps_beyond for row in rows] == [n_steps - len(row.tokens) for row in rows]
+    assert len({row.ttft_s for row in rows}) == 1
+
+
+def test_the_same_seeds_give_the_same_batch(batched: Subject) -> None:
+    asked: dict[str, Any] = {"n_new": N_NEW, "top_k": 40, "top_p": 0.9}
+    first = batched.batch(PROMPTS, SEEDS, **asked)
+    other = batched.batch(PROMPTS, (SEEDS[0], SEEDS[1], 99), **asked)
+    again = batched.batch(PROMPTS, SEEDS, **asked)
+    assert [row.tokens for row in first] == [row.tokens for row in again]
+    assert first[2].tokens != other[2].tokens
+
+
+@pytest.mark.parametrize("name", [name for name in BATCHES if name.startswith(OWN_STREAMS)])
+def test_a_sampled_row_depends_on_its_own_seed_alone(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    batched = subject_of(BATCHES[name](request))
+    asked: dict[str, Any] = {"top_k": 40, "top_p": 0.9}
+    rows = batched.batch(PROMPTS, SEEDS, n_new=N_NEW, **asked)
+    for row, prompt, seed, n_new in zip(rows, PROMPTS, SEEDS, N_NEW, strict=True):
+        [alone] = batched.batch([prompt], [seed], n_new=[n_new], **asked)
+        assert row.tokens == alone.tokens
+
+
+def test_a_row_that_ends_early_leaves_the_others_as_they_are(batched: Subject) -> None:
+    """A token that one row alone makes is taken for its end."""
+    if isinstance(batched.engine, SimulatedEngine):
+        pytest.skip("its end is no token that can be chosen")
+    ends = batched.engine._special.eos  # type: ignore[attr-defined]
+    before = list(ends)
+    asked: dict[str, Any] = {"temperature": 0.0, "n_new": (20, 20, 20)}
+    free = batched.batch(PROMPTS, SEEDS, **asked)
+    others = {token for row in free[1:] for token in row.tokens}
+    end = next(token for token in free[0].tokens[3:] if token not in others)
+    try:
+        ends[:] = [end]
+        first, *rest = batched.batch(PROMPTS, SEEDS, **asked)
+    finally:
+        ends[:] = before
+    place = free[0].tokens.index(end)
+    assert (first.tokens, first.finish_reason) == (free[0].tokens[: place + 1], "eos")
+    assert first.n_steps_beyond == 20 - len(first.tokens)
+    assert [row.tokens for row in rest] == [row.tokens for row in free[1:]]
+
+
+def test_a_batch_ends_at_the_first_token_after_its_timeout(batched: Subject) -> None:
+    with pytest.raises(GenerationError) as raised:
+        batched.batch(PROMPTS, SEEDS, n_new=N_NEW, timeout_s=1e-9)
+    assert raised.value.kind == "timeout"
+    assert "with 1 new tokens" in str(raised.value)
 
 
 @pytest.mark.parametrize("kind", ENGINES)

@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from orchestrator.engine import Generated, GenerationError, hf
+from orchestrator.engine import BatchRow, Generated, GenerationError, hf
 from orchestrator.engine.hf import HfEngine, as_it_runs, load
 from orchestrator.engine.weights import Weights, resolve
 from orchestrator.errors import ModelUnavailableError
@@ -136,7 +136,8 @@ def test_beyond_the_context_it_runs_when_asked(
     effective = effective_of(
         asked, prompt_tokens=subject.encoded.n_tokens, context_length=40, beyond_context=True
     )
-    generated = subject.engine.generate(subject.encoded, effective, 1, fixed_length=True)
+    row = BatchRow(subject.encoded, effective, 1)
+    [generated] = subject.engine.generate([row], fixed_length=True)
     assert subject.encoded.n_tokens + len(generated.tokens) == 100
 
 

@@ -147,7 +147,7 @@ def make(root: Path) -> None:
         running,
         builders.origin(running, environment=environment, **where),
         "shuffled",
-        first[0].model_copy(update={"execution": builders.execution(1, of=running, **gpu)}),
+        [first[0].model_copy(update={"execution": builders.execution(1, of=running, **gpu)})],
     )
     rebuild(paths)
     text = "timestamp,project_name,run_id,duration,emissions,energy_consumed,country_iso_code\n"

@@ -95,6 +95,39 @@ def test_setups_of_one_sweep_share_configurations_and_seeds_and_resume(
     assert len(keys(records)) == 24
 
 
+def test_batches_are_an_axis_and_are_run_as_a_whole(
+    orchestrator: Orchestrator, trials: Callable[[Path], list[TrialRecord]]
+) -> None:
+    """Seven prompts after six: the batch of prompts 5 and 6 gets the seventh, and runs again."""
+    out = orchestrator.folder / "measurements"
+    few = ("--use-case", "danceCoreography", "--space", "sobol", "--samples", "2")
+    flags = (*few, *SIMULATED[:-2], "--batch-size", "1", "--batch-size", "4")
+    first = orchestrator.tune(*flags, "--prompts", "6")
+    assert (first["trials_run"], first["executions_run"]) == (4, 24)
+    second = orchestrator.tune(*flags, "--prompts", "7")
+    assert second["executions_run"] == 2 * (1 + 3)
+    assert orchestrator.tune(*flags, "--prompts", "7")["executions_run"] == 0
+    assert "0 errors, 0 warnings" in orchestrator.run("validate").stdout
+    texts: dict[tuple[int, int], set[str | None]] = {}
+    for record in trials(out):
+        of_batch: dict[int | None, list[float]] = {}
+        for execution in record.executions:
+            key = (record.spec.config_index, execution.prompt_number)
+            texts.setdefault(key, set()).add(execution.output_text)
+            if execution.n_in_batch > 1:
+                assert "apportioned" in execution.warning_flags
+                of_batch.setdefault(execution.batch_number, []).append(execution.window_s or 0.0)
+                assert execution.energy_per_token_j is not None
+        for number, shares_s in of_batch.items():
+            window_s = {e.batch_window_s for e in record.executions if e.batch_number == number}
+            assert [sum(shares_s)] == pytest.approx(list(window_s))
+    assert len(texts) == 14
+    assert all(len(one) == 1 for one in texts.values()), "a row's own seed, in any batch"
+    for row in pq.read_table(out / "executions.parquet").to_pylist():
+        if row["batch_size"] == 4:
+            assert row["n_in_batch"] == (4 if row["prompt_number"] < 5 else 3)
+
+
 @pytest.mark.parametrize(
     "space",
     ["optuna", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sobol", "uniform"))],

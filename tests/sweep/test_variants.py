@@ -29,6 +29,7 @@ def _engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     batching = replace(ENGINES["transformers"], quantizations=("nf4", "none"), batches=True)
     monkeypatch.setitem(ENGINES, "batching", batching)
+    monkeypatch.setitem(ENGINES, "single", replace(ENGINES["transformers"], batches=False))
     monkeypatch.setitem(ENGINES, "fake", ENGINES["simulated"])
 
 
@@ -82,12 +83,12 @@ def test_flags_are_crossed_each_value_once() -> None:
 
 
 def test_batches_are_an_axis_of_engines_that_can() -> None:
-    batched = resolve(engines=("batching",), batch_sizes=(1, 4))
+    batched = resolve(engines=("batching",), batch_sizes=(1, 4), prompts=4)
     assert labels(batched) == ["nf4, batching", "nf4, batching, batch 4"]
     assert [variant.batch_size for variant in batched.variants] == [1, 4]
-    assert refused(batch_sizes=(4,)) == (
-        "--batch-size: the transformers engine generates one prompt at a time, not 4; leave it "
-        "out, or take --engine batching"
+    assert refused(engines=("single",), batch_sizes=(4,)).startswith(
+        "--batch-size: the single engine generates one prompt at a time, not 4; leave it "
+        "out, or take --engine transformers or compiled or simulated"
     )
 
 
@@ -97,7 +98,7 @@ def test_a_space_lists_single_combinations() -> None:
         "{quantization: none, dtype: bfloat16}",
         "{engine: batching, quantization: none, batch_size: 8}",
     )
-    assert labels(resolve(listed)) == [
+    assert labels(resolve(listed, prompts=8)) == [
         "nf4, transformers",
         "none, transformers, bfloat16",
         "none, batching, batch 8",
@@ -129,6 +130,14 @@ def test_a_flag_and_a_key_of_one_axis_are_refused() -> None:
         "--quantization: mine.yaml names it in its `setups:`; leave the flag out, or the key",
         "--dtype: mine.yaml names it in its `setups:`; leave the flag out, or the key",
     ]
+
+
+def test_a_batch_is_no_larger_than_its_prompts() -> None:
+    assert labels(resolve(batch_sizes=(10,), prompts=10)) == ["nf4, transformers, batch 10"]
+    assert refused(batch_sizes=(1, 4), prompts=3, use_cases=("fantasyWorld",)) == (
+        "a batch of 4 is more than the 3 prompts of fantasyWorld that are run; take a batch size "
+        "up to 3, or more --prompts"
+    )
 
 
 @pytest.mark.parametrize(

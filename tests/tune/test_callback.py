@@ -93,6 +93,28 @@ def test_each_execution_is_on_the_disk_before_the_next(sweep: Sweep, paths: Data
     assert run.callback.n_written == 3
 
 
+def test_rows_of_a_batch_are_written_together(sweep: Sweep, paths: DataSetPaths) -> None:
+    run = sweep()
+    trial = run.start()
+    run.give_batch(trial, 1, 2)
+    assert lines(paths, trial) == 2
+    run.give_batch(trial, 1, 2)
+    assert (lines(paths, trial), run.callback.n_written) == (2, 2), "told twice, written once"
+    run.give(trial, 3)
+    assert rows_of(paths) == [(0, 1, 1), (0, 2, 1), (0, 3, 1)]
+
+
+def test_a_worker_that_is_lost_in_a_batch_leaves_the_whole_batch(
+    sweep: Sweep, paths: DataSetPaths
+) -> None:
+    run = sweep()
+    trial = run.start()
+    run.give_batch(trial, 1, 2)
+    run.lose(trial)
+    again = run.start()
+    assert again.numbers() == [3]
+
+
 def test_a_prompt_that_is_told_twice_is_written_once(sweep: Sweep, paths: DataSetPaths) -> None:
     run = sweep()
     trial = run.start()

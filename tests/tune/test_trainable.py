@@ -90,10 +90,11 @@ class Machine:
         return PILOT
 
     def execute(
-        self, _tools: Any, spec: Any, prompt: Prompt, _order: str, limits: ExecutionLimits
-    ) -> Measured:
-        self.run.append((prompt.number, limits))
-        return builders.measured(prompt.number, of=spec, **self.measured.get(prompt.number, {}))
+        self, _tools: Any, spec: Any, prompts: list[Prompt], _order: str, limits: ExecutionLimits
+    ) -> list[Measured]:
+        self.run += [(prompt.number, limits) for prompt in prompts]
+        numbers = [prompt.number for prompt in prompts]
+        return [builders.measured(n, of=spec, **self.measured.get(n, {})) for n in numbers]
 
 
 @pytest.fixture
@@ -110,6 +111,11 @@ def simulated(**changes: Any) -> Assignment:
 
 def trial(of: Assignment) -> Measure:
     return Measure(config={"assignment": HandedOut(of)})
+
+
+def measured_of(result: dict[str, Any]) -> list[Measured]:
+    """What a step gave of its prompts."""
+    return [Measured.model_validate_json(line) for line in result["measured"].split("\n")]
 
 
 def steps(of: Trainable) -> Iterator[dict[str, Any]]:
@@ -134,15 +140,21 @@ def test_the_first_step_tells_where_it_runs_and_each_other_is_a_prompt(machine: 
     )
     assert origin.environment.pilot == PILOT
     assert [(r["event"], r["done"]) for r in rest] == [
-        ("execution", False),
-        ("execution", False),
-        ("execution", True),
+        ("executions", False),
+        ("executions", False),
+        ("executions", True),
     ]
-    assert [Measured.model_validate_json(r["measured"]).execution.prompt_number for r in rest] == [
-        1,
-        2,
-        3,
-    ]
+    assert [one.execution.prompt_number for r in rest for one in measured_of(r)] == [1, 2, 3]
+
+
+def test_a_step_of_a_batch_gives_all_its_rows(machine: Machine) -> None:
+    machine.measured[2] = {**builders.FAILED, "error_kind": "oom", "effective_max_length": 600}
+    measure = trial(simulated(setup={"batch_size": 2}))
+    _, first, last = steps(measure)
+    numbers = [[one.execution.prompt_number for one in measured_of(r)] for r in (first, last)]
+    assert numbers == [[1, 2], [3]]
+    assert last["tokens"] == 20.0, "of the prompts that did not fail"
+    assert machine.run[-1][1].oom_tokens == 600
 
 
 def test_whose_account_pays_is_in_no_record(machine: Machine) -> None:
@@ -230,7 +242,7 @@ def test_the_metrics_add_up_over_a_trial_s_prompts(machine: Machine) -> None:
     assert last["tokens_per_s"] == pytest.approx(one.n_new_tokens / one.window_s)
     measure.reset_config({"assignment": HandedOut(simulated(config_index=1))})
     assert (
-        next(r["tokens"] for r in steps(measure) if r["event"] == "execution") == one.n_new_tokens
+        next(r["tokens"] for r in steps(measure) if r["event"] == "executions") == one.n_new_tokens
     ), "each trial its own"
 
 
@@ -303,7 +315,7 @@ def test_where_other_machines_run_it_too_a_model_that_does_not_fit_becomes_rows(
         origin.environment.loaded_here,
         origin.environment.pilot,
     ) == ("none", False, None)
-    rows = [Measured.model_validate_json(r["measured"]).execution for r in rest]
+    rows = [one.execution for r in rest for one in measured_of(r)]
     assert {(e.status, e.error_kind, e.energy_j, e.window_s) for e in rows} == {
         ("failed", "oom", None, None)
     }
@@ -392,9 +404,9 @@ where, timeout_s = sys.argv[1], float(sys.argv[2]) or None
 hang = lambda *_: time.sleep(float(sys.argv[3]))
 trainable.meters_for = lambda _scene: []
 trainable.warm_up = hang if where == "load" else lambda *_: PILOT
-def execute(tools, spec, prompt, *_):
+def execute(tools, spec, prompts, *_):
     hang()
-    return builders.measured(prompt.number, of=spec)
+    return [builders.measured(prompt.number, of=spec) for prompt in prompts]
 
 trainable.execute = execute
 measure = trial(simulated(timeout_s=timeout_s))
@@ -456,7 +468,7 @@ def run_trials(n: int, **changes: Any) -> tuple[list[Origin], list[list[Measured
         )
         ready, *rest = steps(trial(of))
         origins.append(Origin.model_validate_json(ready["origin"]))
-        results.append([Measured.model_validate_json(one["measured"]) for one in rest])
+        results.append([one for r in rest for one in measured_of(r)])
     return origins, results
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from orchestrator.engine import ENGINES, Engine
+from orchestrator.engine import ENGINES, BatchRow, Engine
 from orchestrator.machine_files import read_machine
 from orchestrator.metered import metered
 from orchestrator.meters import Scene, meters_for
@@ -62,32 +62,19 @@ def setup_of(model: str, engine: str, quantization: str) -> tuple[Setup, str]:
 
 
 def text_of(engine: Engine, rows: int, n_new: int) -> Callable[[], None]:
-    """Work that makes one text a row; several rows are decoded by the compiled step alone."""
-    import torch
-
+    """Work that makes one text a row."""
     encoded = engine.encode(PROMPT)
     effective = effective_of(
         _configuration(encoded.n_tokens + n_new), prompt_tokens=encoded.n_tokens
     )
 
-    def one() -> None:
-        engine.generate(encoded, effective, 1, fixed_length=True)
+    batch = [BatchRow(encoded, effective, seed) for seed in range(1, rows + 1)]
+
+    def work() -> None:
+        engine.generate(batch, fixed_length=True)
         engine.synchronize()
 
-    if rows == 1:
-        return one
-    step: Any = engine._step  # type: ignore[attr-defined] # noqa: SLF001 - what is measured here
-
-    def several() -> None:
-        with torch.inference_mode():
-            step.begin(effective, list(range(rows)), [])
-            step.prefill(encoded.ids.expand(rows, -1), [0] * rows)
-            for number in range(n_new - 1):
-                step.launch()
-                step.tokens(number)
-        engine.synchronize()
-
-    return several
+    return work
 
 
 def _configuration(max_length: int) -> Any:
@@ -104,10 +91,8 @@ def measured(case: str, options: argparse.Namespace) -> dict[str, Any]:
     setup, model_ref = setup_of(options.model, name, quantization)
     assert setup.quantization == QUANTIZATIONS[quantization]
     kind = ENGINES[name]
+    setup = setup.model_copy(update={"batch_size": rows})
     engine = kind.load(setup, model_ref, None, kind.gpu())
-    if rows > 1:
-        engine._rows = rows  # type: ignore[attr-defined] # noqa: SLF001
-        engine._step = engine._new_step(options.longest)  # type: ignore[attr-defined] # noqa: SLF001
     began_s = time.perf_counter()
     built = engine.build_shapes(options.longest)
     build_s = time.perf_counter() - began_s

@@ -1,0 +1,1 @@
+"""Programs that stand in for ways (test_running.py)."""
