@@ -41,7 +41,6 @@ class FinishedExecution(NamedTuple):
     warning_flags: tuple[str, ...]
     started_at: datetime
     whole_window_s: float
-    """Of the window that it was measured in, other answers in it included; 0: none."""
 
 
 RERUN: dict[str, Callable[[Ended], bool]] = {

@@ -105,9 +105,7 @@ class DataSetCallback(Callback):  # type: ignore[misc]  # ray has no types
             elif event == "ready" and trial.origin is None:
                 self._started(trial, Origin.model_validate_json(result["origin"]))
             elif event == "executions" and trial.origin:
-                # one line each; text within it has no bare end of line
-                lines = result["measured"].split("\n")
-                measured = [Measured.model_validate_json(line) for line in lines]
+                measured = [Measured.model_validate_json(one) for one in result["measured"]]
                 self._record(trial, trial.origin, measured)
 
     def on_trial_result(self, trial: Any, result: dict[str, Any], **_info: Any) -> None:

@@ -499,8 +499,8 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
             self._add(execution)
         return {
             "event": "executions",
-            # a text, since Tune keeps books on each number that it finds in a result
-            "measured": "\n".join(one.model_dump_json() for one in measured),
+            # texts, since Tune keeps books on each number that it finds in a result
+            "measured": [one.model_dump_json() for one in measured],
             "busy_s": time.perf_counter() - began,
             **self._metrics(),
             "done": not self._queue,

@@ -157,6 +157,9 @@ def test_the_environment_of_version_1_is_kept(path: Path) -> None:
     semantics = old["environment"].pop("power_semantics")
     # since then a machine has got the field `isolation`
     assert now["machine"].pop("isolation") == "gpu"
+    # and the pilot what building took
+    for since in ("build_s", "build_energy_j", "n_compiled", "n_from_disk"):
+        assert now["pilot"].pop(since) is None
     for name, value in old["environment"].items():
         assert now[name] == value, name
     assert {one.power_semantics for one in record.executions} == {semantics}

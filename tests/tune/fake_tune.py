@@ -175,14 +175,14 @@ class FakeTune:
         measured = builders.measured(prompt, of=trial.spec, **changes).model_dump_json()
         is_last = prompt == trial.numbers()[-1]
         trial.given.add(prompt)
-        self.tell(trial, {"event": "executions", "measured": measured, "done": is_last})
+        self.tell(trial, {"event": "executions", "measured": [measured], "done": is_last})
 
     def give_batch(self, trial: Trial, *prompts: int, **changes: Any) -> None:
         """A worker's result of several prompts that were generated at once."""
         changes = {"n_in_batch": len(prompts), "batch_number": 1, **changes}
         measured = [builders.measured(number, of=trial.spec, **changes) for number in prompts]
         trial.given.update(prompts)
-        content = "\n".join(one.model_dump_json() for one in measured)
+        content = [one.model_dump_json() for one in measured]
         is_last = prompts[-1] == trial.numbers()[-1]
         self.tell(trial, {"event": "executions", "measured": content, "done": is_last})
 

@@ -115,7 +115,7 @@ def trial(of: Assignment) -> Measure:
 
 def measured_of(result: dict[str, Any]) -> list[Measured]:
     """What a step gave of its prompts."""
-    return [Measured.model_validate_json(line) for line in result["measured"].split("\n")]
+    return [Measured.model_validate_json(one) for one in result["measured"]]
 
 
 def steps(of: Trainable) -> Iterator[dict[str, Any]]:
