@@ -324,8 +324,9 @@ def read_trial(folder: Path, root: Path | None = None) -> TrialRecord:
     content = read_object(folder / "trial.json")
     try:
         upgraded = upgraded_record("trial.json", content)
-        record = TrialRecord.model_validate(_with_known(upgraded))
-        record.unknown_columns = unknown_columns(upgraded)
+        unknown = unknown_columns(upgraded)
+        record = TrialRecord.model_validate(_with_known(upgraded) if unknown else upgraded)
+        record.unknown_columns = unknown
     except ValidationError as error:
         raise ValueError(f"trial.json: {first_fault(error)}") from error
     except NOT_AS_WRITTEN as error:

@@ -114,14 +114,20 @@ def upgraded_table(name: str, table: pa.Table) -> pd.DataFrame:
             frame = TABLE_STEPS[step](frame)
     except NOT_AS_WRITTEN as error:
         raise ValueError(reason_of(error)) from error
-    for column, field in ExecutionRow.model_fields.items():
-        if column not in frame and not field.is_required():
-            frame[column] = field.get_default(call_default_factory=True)
-    _check_values(frame)
+    frame = with_defaults(frame)
+    check_values(frame)
     return frame
 
 
-def _check_values(frame: pd.DataFrame) -> None:
+def with_defaults(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame, with the columns that the program got since its table was written."""
+    for column, field in ExecutionRow.model_fields.items():
+        if column not in frame and not field.is_required():
+            frame[column] = field.get_default(call_default_factory=True)
+    return frame
+
+
+def check_values(frame: pd.DataFrame) -> None:
     """Raise ValueError naming a column that holds what no trial's file may hold.
 
     A table is derived, so it is read without the models. Its types are those of the schema, and its

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.dataset.drift import conditions
 from orchestrator.report.execution_frame import Data
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def circumstances(data: Data) -> list[tuple[str, str]]:
 def package_versions(data: Data) -> dict[str, set[str]]:
     """Package -> its versions in all trials; empty where the trials' folders are not there."""
     versions: dict[str, set[str]] = {}
-    for of_machine in conditions(data.records[0]).values():
+    for of_machine in data.trials.conditions.values():
         for condition in of_machine:
             for package, version in condition.versions.items():
                 versions.setdefault(package, set()).add(version)

@@ -6,8 +6,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.dataset.drift import Conditions, conditions
 from orchestrator.dataset.energy import GPU_ENERGIES, TOTAL_ENERGY
 from orchestrator.dataset.flags import LEFT_OUT
 from orchestrator.dataset.parquet import (
@@ -21,13 +23,14 @@ from orchestrator.dataset.parquet import (
 from orchestrator.dataset.paths import DataSetPaths, holds
 from orchestrator.dataset.reading import reason_of
 from orchestrator.dataset.schema import SCHEMA_VERSION, ExecutionRow, TrialRecord
-from orchestrator.dataset.sessions import Session, sessions_of
+from orchestrator.dataset.sessions import Session, SessionTrials
 from orchestrator.dataset.tables import made_anew
-from orchestrator.dataset.upgrades import upgraded_table
+from orchestrator.dataset.trial_files import read_trial
+from orchestrator.dataset.upgrades import check_values, upgraded_table, with_defaults
 from orchestrator.errors import UserError
 from orchestrator.nouns import PARAMETERS, columns_of
 from orchestrator.report.effects import OF_EVALUATED, OUTCOMES, Effect, Outcome, effects
-from orchestrator.report.sweep_cost import Cost, cost_of, sealed_records
+from orchestrator.report.sweep_cost import Cost, CostTotals
 from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
@@ -52,6 +55,39 @@ TABLE_ONLY = frozenset(
     }
 )
 """Columns of which only the table of columns tells anything: their values are not kept."""
+
+
+@dataclass(frozen=True)
+class TrialFacts:
+    """What the trials' folders say besides the table."""
+
+    cost: Cost | None = None
+    """What the sweep took besides its executions; None: without the folders."""
+    sessions: Sequence[Session] = ()
+    """The sessions on GPUs."""
+    conditions: Mapping[str, list[Conditions]] = field(default_factory=dict)
+    """Machine -> the conditions under which its trials ran."""
+
+
+def trial_facts(paths: DataSetPaths) -> TrialFacts:
+    """Read all sealed trials once, and keep none; those that can't be read are only counted."""
+    totals, sessions, n_unreadable = CostTotals(), SessionTrials(), 0
+
+    def readable() -> Iterator[TrialRecord]:
+        """The trials, each added to the sums."""
+        nonlocal n_unreadable
+        for folder in paths.sealed_trials():
+            try:
+                record = read_trial(folder, paths.root)
+            except (OSError, ValueError):
+                n_unreadable += 1
+                continue
+            sessions.add(totals.n_trials, record)
+            totals.add(record)
+            yield record
+
+    found = conditions(readable())
+    return TrialFacts(totals.cost(n_unreadable), sessions.sessions(), found)
 
 
 @dataclass(frozen=True)
@@ -107,23 +143,11 @@ class Data:
         return {one: effects(self.answers, one) for one in outcomes}
 
     @cached_property
-    def records(self) -> tuple[Sequence[TrialRecord], int]:
-        """The sealed trials, and how many can't be read; ([], 0) without the trials' folders."""
+    def trials(self) -> TrialFacts:
+        """What the trials' folders say; nothing where they are not there."""
         if self.paths is None:
-            return [], 0
-        return sealed_records(self.paths)
-
-    @cached_property
-    def cost(self) -> Cost | None:
-        """What the sweep took besides its executions; None without the trials' folders."""
-        if self.paths is None:
-            return None
-        return cost_of(*self.records)
-
-    @cached_property
-    def sessions(self) -> list[Session]:
-        """The sessions on GPUs, from their trials' folders."""
-        return sessions_of(self.records[0])
+            return TrialFacts()
+        return trial_facts(self.paths)
 
     @property
     def evaluated(self) -> bool:
@@ -149,12 +173,9 @@ def read_data(paths: DataSetPaths, *, with_left_out: bool = False) -> Data:
         schema = read_schema(path)
         columns = [name for name in schema.names if name not in TEXTS]
         if table_version(schema) == SCHEMA_VERSION:
-            # one at a time, and gone again: half of the columns are of no other use
-            for name in TABLE_ONLY.intersection(columns):
-                column = upgraded_table(path.name, read_parquet(path, [name]))[name]
-                told[name] = facts_of(column)
-                columns.remove(name)
-        frame = upgraded_table(path.name, read_parquet(path, columns))
+            frame, told = _read_columns(path, columns)
+        else:
+            frame = upgraded_table(path.name, read_parquet(path, columns))
         writer = made_anew(paths, path)
         if writer is not None:
             frame = to_table(ExecutionRow, writer.rows()).drop_columns(TEXTS).to_pandas()
@@ -166,6 +187,27 @@ def read_data(paths: DataSetPaths, *, with_left_out: bool = False) -> Data:
         raise UserError(f"{path}: lacks the column {missing[0]}; {remedy}")
     data = data_of(frame, paths, with_left_out=with_left_out)
     return replace(data, table_only={**data.table_only, **told})
+
+
+def _read_columns(
+    path: Path, columns: Sequence[str]
+) -> tuple[pd.DataFrame, dict[str, ColumnFacts]]:
+    """Columns of a table of the present version, and what is told of those in TABLE_ONLY.
+
+    One at a time: the whole table is never in memory twice, as Arrow's and as pandas'.
+    """
+    import pandas as pd
+
+    kept: dict[str, pd.Series] = {}
+    told: dict[str, ColumnFacts] = {}
+    for name in columns:
+        one = read_parquet(path, [name]).to_pandas()
+        check_values(one)
+        if name in TABLE_ONLY:
+            told[name] = facts_of(one[name])
+        else:
+            kept[name] = one[name]
+    return with_defaults(pd.DataFrame(kept, copy=False)), told
 
 
 def data_of(

@@ -322,11 +322,11 @@ def session_table(data: Data) -> Table:
     )
     if data.paths is None:
         note = NO_FOLDERS
-    elif not data.sessions:
+    elif not data.trials.sessions:
         note = "No trial here ran in a session on a GPU, whose anchors tell how steady it was."
-    n_setups = len({session.setup for session in data.sessions})
-    by_setup = n_setups > len({session.quantization for session in data.sessions})
-    rows = tuple(_session_row(session, by_setup=by_setup) for session in data.sessions)
+    n_setups = len({session.setup for session in data.trials.sessions})
+    by_setup = n_setups > len({session.quantization for session in data.trials.sessions})
+    rows = tuple(_session_row(session, by_setup=by_setup) for session in data.trials.sessions)
     return Table("sessions", "Sessions", head, rows, note)
 
 
@@ -354,7 +354,7 @@ def cost_table(data: Data) -> Table:
     """What the sweep took: measured windows and everything else."""
     title = "What the sweep itself took"
     head = ("what", "how many", "energy", "time", "of the GPUs' time")
-    cost = data.cost
+    cost = data.trials.cost
     if cost is None or not cost.n_trials:
         return Table("cost", title, head, (), NO_FOLDERS)
     like = max(known(part.counted_energy_j for part in cost.parts), default=None)

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, replace
 
 from orchestrator.dataset.energy import counted_energy_j
-from orchestrator.dataset.packed import PackedRecords
-from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import TrialRecord
-from orchestrator.dataset.trial_files import read_trial
 from orchestrator.unknowns import known, product, sum_of_known
 
 
@@ -55,7 +52,7 @@ class _Event:
     counted_energy_j: float | None = None
 
 
-@dataclass
+@dataclass(slots=True)
 class _Span:
     """A stretch of time on one GPU, in seconds since 1970."""
 
@@ -65,73 +62,64 @@ class _Span:
     """Whether a process loaded its model at the start of this span."""
 
 
-def sweep_cost(paths: DataSetPaths) -> Cost:
-    """The cost of all sealed trials of a data set; trials that can't be read are only counted."""
-    return cost_of(*sealed_records(paths))
+class CostTotals:
+    """Adds up what trials took, one at a time."""
 
+    def __init__(self) -> None:
+        self.n_trials = 0
+        self._executions = CostPart("executions", 0, None)
+        self._warm_ups = CostPart("warm-up of a model", 0, None)
+        self._loads = CostPart("loading a model", 0, None)
+        self._anchors = CostPart("anchors of sessions", 0, None)
+        self._spans: dict[tuple[str, str], list[_Span]] = defaultdict(list)
+        """By host and GPU."""
 
-def sealed_records(paths: DataSetPaths) -> tuple[Sequence[TrialRecord], int]:
-    """All sealed trials of a data set that can be read, and how many can't be."""
-    records, n_unreadable = PackedRecords(), 0
-    for folder in paths.sealed_trials():
-        try:
-            records.append(read_trial(folder, paths.root))
-        except (OSError, ValueError):
-            n_unreadable += 1
-    return records, n_unreadable
-
-
-def cost_of(records: Sequence[TrialRecord], n_unreadable: int = 0) -> Cost:
-    """The cost of trials whose records are given.
-
-    `n_unreadable`: how many more trials there are that can't be read.
-    """
-    executions: list[_Event] = []
-    warm_ups: list[_Event] = []
-    loads: list[_Event] = []
-    anchors: list[_Event] = []
-    for record in records:
-        executions += _executions(record)
-        anchors += [
-            _Event(_on_gpu(record), _known(one.window_s), _known(one.energy_j))
-            for one in record.anchors
+    def add(self, record: TrialRecord) -> None:
+        """Take in a trial."""
+        self.n_trials += 1
+        on_gpu = _on_gpu(record)
+        self._executions = _with(self._executions, _executions(record))
+        anchors = [
+            _Event(on_gpu, _known(one.window_s), _known(one.energy_j)) for one in record.anchors
         ]
+        self._anchors = _with(self._anchors, anchors)
         # A trial that found its model loaded repeats the figures of the trial that loaded it.
         if _loaded_here(record):
             of_load = record.environment
-            loads.append(
-                _Event(_on_gpu(record), _known(of_load.load_s), _known(of_load.load_energy_j))
-            )
-            warm_ups += _warm_ups(record)
-    parts = [
-        _part("executions", executions),
-        _part("warm-up of a model", warm_ups),
-        _part("loading a model", loads),
-    ]
-    if anchors:
-        parts.append(_part("anchors of sessions", anchors))
-    held = _held_times_s(records)
-    if not held:
-        return Cost(tuple(parts), None, len(records), n_unreadable)
-    # Where a host's clock was set back, the spans are shorter than what was timed within them.
-    known_s = sum(part.gpu_s for part in parts)
-    held_s = max(sum(held), known_s)
-    between = CostPart("between executions", None, held_s - known_s, held_s - known_s)
-    whole = CostPart("a GPU held, overall", len(held), held_s, held_s)
-    return Cost((*parts, between, whole), held_s, len(records), n_unreadable)
+            load = _Event(on_gpu, _known(of_load.load_s), _known(of_load.load_energy_j))
+            self._loads = _with(self._loads, [load])
+            self._warm_ups = _with(self._warm_ups, _warm_ups(record))
+        span = _span(record)
+        if record.columns.gpu_uuid and span is not None:
+            self._spans[record.columns.host, record.columns.gpu_uuid].append(span)
+
+    def cost(self, n_unreadable: int = 0) -> Cost:
+        """The cost of the trials so far. `n_unreadable`: how many more can't be read."""
+        parts = [self._executions, self._warm_ups, self._loads]
+        if self._anchors.n:
+            parts.append(self._anchors)
+        held = _held_times_s(self._spans)
+        if not held:
+            return Cost(tuple(parts), None, self.n_trials, n_unreadable)
+        # Where a host's clock was set back, the spans are shorter than what was timed within them.
+        known_s = sum(part.gpu_s for part in parts)
+        held_s = max(sum(held), known_s)
+        between = CostPart("between executions", None, held_s - known_s, held_s - known_s)
+        whole = CostPart("a GPU held, overall", len(held), held_s, held_s)
+        return Cost((*parts, between, whole), held_s, self.n_trials, n_unreadable)
 
 
-def _part(name: str, events: list[_Event]) -> CostPart:
-    """Sum up events of one kind."""
-    on_gpu = [event for event in events if event.on_gpu]
+def _with(part: CostPart, events: list[_Event]) -> CostPart:
+    """A part of the cost with more events."""
     energies_j = known(event.counted_energy_j for event in events)
-    return CostPart(
-        name,
-        len(events),
-        time_s=sum_of_known(event.time_s for event in events),
-        gpu_s=sum(known(event.time_s for event in on_gpu), 0.0),
-        counted_energy_j=sum_of_known(energies_j),
-        n_unmeasured=len(events) - len(energies_j),
+    times_on_gpu_s = known(event.time_s for event in events if event.on_gpu)
+    return replace(
+        part,
+        n=(part.n or 0) + len(events),
+        time_s=sum_of_known([part.time_s, *(event.time_s for event in events)]),
+        gpu_s=sum(times_on_gpu_s, part.gpu_s),
+        counted_energy_j=sum_of_known([part.counted_energy_j, *energies_j]),
+        n_unmeasured=part.n_unmeasured + len(events) - len(energies_j),
     )
 
 
@@ -158,17 +146,12 @@ def _warm_ups(record: TrialRecord) -> list[_Event]:
     return [_Event(_on_gpu(record), warm_up_s, energy_j)]
 
 
-def _held_times_s(records: Sequence[TrialRecord]) -> list[float]:
+def _held_times_s(of_gpu: Mapping[tuple[str, str], list[_Span]]) -> list[float]:
     """Seconds that each process held its GPU: from loading its model to its last execution's end.
 
     A process is known by the load that begins it. So the spans of one GPU are walked in order of
     time, and every span without a load prolongs the process before it.
     """
-    of_gpu: dict[tuple[str, str], list[_Span]] = defaultdict(list)
-    for record in records:
-        span = _span(record)
-        if record.columns.gpu_uuid and span is not None:
-            of_gpu[record.columns.host, record.columns.gpu_uuid].append(span)
     times_s = []
     for spans in of_gpu.values():
         processes: list[_Span] = []

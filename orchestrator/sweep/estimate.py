@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import psutil
 
-from orchestrator.dataset.schema import Execution, TrialRecord
+from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.sweep_plan import SweepPlan
 from orchestrator.engine import options_of
 from orchestrator.engine.offload import GPU_SHARE, RAM_SHARE
@@ -183,16 +183,20 @@ def stored_figures(
     None where there are none.
     """
     wanted = {_speed_key(setup) for setup in plan.setups if setup.load_key() == load_key}
-    measured: list[Execution] = []
+    speeds: list[float] = []
+    energies_j: list[float | None] = []
     for record in records:
         if plan.counts_on(record.columns.machine) and _speed_key(record.spec.setup) in wanted:
             ok = [one for one in record.executions if one.status == "ok"]
-            measured += [one for one in ok if one.tokens_per_s]
-    speed = median_of_known(one.tokens_per_s for one in measured)
+            for one in ok:
+                if one.tokens_per_s:
+                    speeds.append(one.tokens_per_s)
+                    energies_j.append(one.energy_per_token_j)
+    speed = median_of_known(speeds)
     if speed is None:
         return None
-    energy_per_token_j = median_of_known(one.energy_per_token_j for one in measured)
-    return Figures(speed, energy_per_token_j, f"{len(measured)} executions in the data set")
+    known = f"{len(speeds)} executions in the data set"
+    return Figures(speed, median_of_known(energies_j), known)
 
 
 def _speed_key(setup: Setup) -> tuple[LoadKey, tuple[str, ...]]:

@@ -13,7 +13,7 @@ from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.tables import rebuild
 from orchestrator.report.execution_frame import data_of, read_data
 from orchestrator.report.page_content import cost_table
-from orchestrator.report.sweep_cost import Cost, CostPart, cost_of, sweep_cost
+from orchestrator.report.sweep_cost import Cost, CostPart, CostTotals
 from tests import builders
 from tests.report.synthetic import Truth, executions
 
@@ -43,6 +43,13 @@ def trial(
         for i, start in enumerate(starts, 1)
     ]
     return builders.record(executions=done, environment=environment, gpu_uuid=gpu)
+
+
+def cost_of(records: list[TrialRecord]) -> Cost:
+    totals = CostTotals()
+    for record in records:
+        totals.add(record)
+    return totals.cost()
 
 
 def parts(cost: Cost) -> dict[str, CostPart]:
@@ -141,7 +148,9 @@ def test_every_attempt_counts_also_one_that_another_replaced_and_one_that_can_no
     damaged.write_text(damaged.read_text().replace('"window_s": 2.0', '"window_s": 3.0'))
     data = read_data(paths)
     assert len(data.all) == 1
-    assert (sweep_cost(paths).n_trials, sweep_cost(paths).n_unreadable) == (2, 1)
+    cost = data.trials.cost
+    assert cost is not None
+    assert (cost.n_trials, cost.n_unreadable) == (2, 1)
     table = cost_table(data)
     assert table.rows[0] == ("executions", "2", "200 J", "4 s", "20.0 %")
     assert table.rows[2] == ("loading a model", "2", "n/a", "10 s", "50.0 %")
