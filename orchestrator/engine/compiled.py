@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from orchestrator.engine import (
@@ -32,6 +33,7 @@ from orchestrator.engine.decoding import DecodingStep
 from orchestrator.engine.hf import HfEngine, load_as
 from orchestrator.engine.joined import join
 from orchestrator.engine.sampling import NOT_A_NUMBER
+from orchestrator.engine.static_cache import longest_room
 from orchestrator.errors import ModelUnavailableError
 from orchestrator.gpu.access import GpuAccess
 from orchestrator.nouns import Setup
@@ -78,6 +80,11 @@ class CompiledEngine(HfEngine):
             }
         )
         return info.model_copy(update={"columns": columns})
+
+    def _memory_tokens(self, folder: Path, dtype: Any) -> int | None:
+        """As of HfEngine, in the steps in which the cache grows."""
+        tokens = super()._memory_tokens(folder, dtype)
+        return None if tokens is None else longest_room(tokens)
 
     def _check_step(self) -> None:
         """Compare a step with the model's own pass over the same text."""

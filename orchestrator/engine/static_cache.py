@@ -30,6 +30,12 @@ def seen_length(lengths: tuple[int, ...], n_tokens: int) -> int:
     return next(length for length in lengths if length >= n_tokens)
 
 
+def longest_room(n_tokens: int) -> int:
+    """The longest cache that takes no more memory than so many tokens' keys and values; 0: none."""
+    lengths = seen_lengths(n_tokens)
+    return max((length for length in lengths if length <= n_tokens), default=0)
+
+
 class StaticCache:
     """Keys and values of every layer, [rows, heads, length, head size] each."""
 

@@ -16,6 +16,7 @@ from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.sweep_plan import SweepPlan
 from orchestrator.engine import options_of
 from orchestrator.engine.offload import GPU_SHARE, RAM_SHARE
+from orchestrator.engine.static_cache import seen_lengths
 from orchestrator.gpu.devices import Gpu
 from orchestrator.models import Architecture, Model
 from orchestrator.nouns import (
@@ -229,10 +230,12 @@ def memory_fit(plan: SweepPlan, models: list[Model], gpus: list[Gpu], *, local: 
         # the engine lowers max_length to the context
         if model.label not in beyond:
             tokens = min(largest, architecture.max_position_embeddings)
+        # a compiled step's cache grows in steps
+        room = seen_lengths(tokens)[-1] if variant.engine == "compiled" else tokens
         fit = Fit(
             model=label if one_way else f"{label} ({variant.label()})",
             weights_bytes=architecture.weights_bytes(variant.quantization, dtype_bytes),
-            cache_bytes=variant.batch_size * tokens * cache_bytes,
+            cache_bytes=variant.batch_size * room * cache_bytes,
             available_bytes=available,
             tokens=tokens,
         )

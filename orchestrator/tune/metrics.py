@@ -45,6 +45,10 @@ NO_GPU = "none"
 """Label `gpu` of a place without one."""
 
 
+WORK = ("machine", "model", "setup")
+"""Labels that name what ran; `setup` is quantization, engine and what else a sweep crosses."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """What one metric is."""
@@ -52,7 +56,7 @@ class Metric:
     kind: str
     """Name of its class in ray.util.metrics."""
     meaning: str
-    labels: tuple[str, ...] = ("machine", "model")
+    labels: tuple[str, ...] = WORK
     """Its labels; every metric has the label `sweep` too."""
 
 
@@ -65,7 +69,7 @@ METRICS = {
     "orchestrator_counted_energy_joules_total": Metric(
         "Counter",
         "gross energy of the executions, of the column that energy_basis names",
-        ("machine", "model", "energy_basis"),
+        (*WORK, "energy_basis"),
     ),
     "orchestrator_energy_joules_total": Metric(
         "Counter", "CodeCarbon's total of CPU, GPU and RAM, as column energy_j"
@@ -73,14 +77,14 @@ METRICS = {
     "orchestrator_energy_unknown_executions_total": Metric(
         "Counter",
         "executions whose energy in that column is unknown: its counter is a lower bound",
-        ("machine", "model", "column"),
+        (*WORK, "column"),
     ),
     "orchestrator_window_seconds_total": Metric("Counter", "length of the measurement windows"),
     "orchestrator_tokens_total": Metric("Counter", "tokens generated"),
     "orchestrator_executions_total": Metric(
         "Counter",
         "executions in the data set, by status and kind of error",
-        ("machine", "model", "status", "error_kind"),
+        (*WORK, "status", "error_kind"),
     ),
     "orchestrator_workers_lost_total": Metric(
         "Counter", "workers or nodes that died during a trial, or raised", ()
@@ -189,7 +193,8 @@ class Metrics(Observer):
     def execution_recorded(self, spec: TrialSpec, origin: Origin, execution: Execution) -> None:
         """Count an execution."""
         columns = origin.columns
-        labels = {"machine": columns.machine, "model": columns.model}
+        setup = spec.setup.variant().label()
+        labels = dict(zip(WORK, (columns.machine, columns.model, setup), strict=True))
         if execution.status != "ok":
             self._with_failures.add((spec.key(), columns.machine))
         kind = execution.error_kind or "none"

@@ -84,6 +84,17 @@ def test_the_length_that_the_last_step_saw_is_told(compiled: Subject) -> None:
         assert generated.cache_length == seen
 
 
+@pytest.mark.parametrize(("n_free", "memory_tokens"), [(1000, 512), (1200, 1024), (500, 0)])
+def test_the_memory_left_bounds_the_cache(
+    monkeypatch: pytest.MonkeyPatch, tiny: Any, n_free: int, memory_tokens: int
+) -> None:
+    """A token takes 1024 bytes, a tenth of the memory stays free, and the cache grows in steps."""
+    builders.host_memory(monkeypatch, n_free * 1024, 2 * n_free * 1024)
+    weights = tiny("llama2")
+    setup = builders.setup(engine="compiled", quantization="none", revision=weights.revision)
+    assert CompiledEngine(setup, weights, 1).info.memory_tokens == memory_tokens
+
+
 def test_a_text_does_not_depend_on_the_room_that_was_made(engines: Engines, tiny: Any) -> None:
     weights = tiny("llama2")
     setup = builders.setup(engine="compiled", quantization="none", revision=weights.revision)

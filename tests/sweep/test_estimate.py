@@ -236,6 +236,18 @@ def test_memory_on_a_cpu_is_float32(plan: Plan, monkeypatch: pytest.MonkeyPatch)
     )
 
 
+def test_memory_of_a_compiled_step_is_that_of_its_whole_cache(plan: Plan) -> None:
+    """It has room for 512, 1024, 2048 ... tokens; eager decoding's grows with each token."""
+    both = plan(
+        models=("llama2",), engines=("transformers", "compiled"), ranges=("max_length=100:1100",)
+    )
+    fits = memory_fit(both, [LLAMA2], [gpu(80)], local=True)
+    assert [(fit.tokens, fit.cache_bytes // (GIB // 2048)) for fit in fits] == [
+        (1100, 1100),
+        (1100, 2048),
+    ]
+
+
 def test_memory_beyond_the_context_is_that_of_max_length(plan: Plan) -> None:
     beyond = plan(models=("llama2",), beyond_context=True)
     assert memory_fit(beyond, [LLAMA2], [gpu(80)], local=True)[0].tokens == 10_000

@@ -28,6 +28,8 @@ from tests import builders
 from tests.tune.fake_tune import FakeTune, assignment
 
 SWEEP = "5eed5eed5eed"
+OF = ("pc", "smollm2", "nf4, simulated")
+"""Machine, model and setup."""
 
 
 @dataclass
@@ -120,13 +122,12 @@ def test_a_trial_from_its_begin_to_its_end(run: Run) -> None:
     assert run.seen.of("executions_total") == {}
     run.tune.whole(trial)
     assert run.seen.trials() == {"waiting": 1, "finished": 1}
-    of = ("pc", "smollm2")
-    assert run.seen.of("energy_joules_total") == {of: pytest.approx(60.0)}
-    assert run.seen.of("counted_energy_joules_total") == {("energy_j", *of): pytest.approx(60.0)}
-    assert run.seen.of("tokens_total") == {of: 30}
-    assert run.seen.of("window_seconds_total") == {of: pytest.approx(6.0)}
-    assert run.seen.of("executions_total") == {("none", *of, "ok"): 3}
-    assert run.seen.of("energy_per_token_joules") == {of: [2.0, 2.0, 2.0]}
+    assert run.seen.of("energy_joules_total") == {OF: pytest.approx(60.0)}
+    assert run.seen.of("counted_energy_joules_total") == {("energy_j", *OF): pytest.approx(60.0)}
+    assert run.seen.of("tokens_total") == {OF: 30}
+    assert run.seen.of("window_seconds_total") == {OF: pytest.approx(6.0)}
+    assert run.seen.of("executions_total") == {("none", *OF, "ok"): 3}
+    assert run.seen.of("energy_per_token_joules") == {OF: [2.0, 2.0, 2.0]}
     assert run.seen.of("power_watts") == {("none", "abcdef012345", "pc"): 10.0}
     assert run.seen.of("tokens_per_second") == {("none", "abcdef012345", "pc"): 5.0}
     assert run.seen.of("gpu_power_watts") == {}
@@ -143,12 +144,11 @@ def test_unknown_energy_is_counted_apart_and_never_as_0(run: Run) -> None:
     }
     run.tune.give(trial, 1)
     run.tune.give(trial, 2, **unknown)
-    of = ("pc", "smollm2")
-    assert run.seen.of("energy_joules_total") == {of: 20.0}
-    assert run.seen.of("counted_energy_joules_total") == {("energy_j", *of): 20.0}
-    unknown_of = {("counted_energy_j", *of): 1, ("energy_j", *of): 1}
+    assert run.seen.of("energy_joules_total") == {OF: 20.0}
+    assert run.seen.of("counted_energy_joules_total") == {("energy_j", *OF): 20.0}
+    unknown_of = {("counted_energy_j", *OF): 1, ("energy_j", *OF): 1}
     assert run.seen.of("energy_unknown_executions_total") == unknown_of
-    assert run.seen.of("energy_per_token_joules") == {of: [2.0]}
+    assert run.seen.of("energy_per_token_joules") == {OF: [2.0]}
     assert math.isnan(run.seen.of("power_watts")["none", "abcdef012345", "pc"])
 
 
@@ -172,10 +172,20 @@ def test_a_gpu(measured: dict[str, Any], watts: float, joules: float | None) -> 
     place = ("GPU-1", "abcdef012345", "pc")
     assert seen.of("gpu_power_watts")[place] == pytest.approx(watts, nan_ok=True)
     assert seen.of("power_watts")[place] == 60.0
-    counted = {(execution.energy_basis, "pc", "smollm2"): joules} if joules else {}
+    counted = {(execution.energy_basis, *OF): joules} if joules else {}
     assert seen.of("counted_energy_joules_total") == counted
-    unknown = {} if joules else {("counted_energy_j", "pc", "smollm2"): 1}
+    unknown = {} if joules else {("counted_energy_j", *OF): 1}
     assert seen.of("energy_unknown_executions_total") == unknown
+
+
+def test_setups_of_one_model_are_told_apart() -> None:
+    seen = Library()
+    metrics = Metrics(SWEEP, 2, seen)
+    for changes in ({}, {"quantization": "int4", "compute_dtype": "bfloat16", "batch_size": 2}):
+        spec = builders.spec(setup=builders.setup(**changes))
+        metrics.execution_recorded(spec, builders.origin(spec), builders.execution(1, of=spec))
+    setups = [setup for _, _, setup in seen.of("tokens_total")]
+    assert setups == ["nf4, simulated", "int4, simulated, bfloat16, batch 2"]
 
 
 def test_failures_by_kind(run: Run) -> None:
@@ -185,14 +195,13 @@ def test_failures_by_kind(run: Run) -> None:
         trial, 2, **(builders.FAILED | {"error_kind": "nan", "window_s": None, "energy_j": None})
     )
     run.tune.give(trial, 3)
-    of = ("pc", "smollm2")
     assert run.seen.of("executions_total") == {
-        ("oom", *of, "failed"): 1,
-        ("nan", *of, "failed"): 1,
-        ("none", *of, "ok"): 1,
+        ("oom", *OF, "failed"): 1,
+        ("nan", *OF, "failed"): 1,
+        ("none", *OF, "ok"): 1,
     }
     assert run.seen.trials() == {"waiting": 1, "failed": 1}
-    assert run.seen.of("energy_joules_total") == {of: 40.0}, "what failed took energy, too"
+    assert run.seen.of("energy_joules_total") == {OF: 40.0}, "what failed took energy, too"
 
 
 def test_a_lost_worker_lets_its_trial_wait_and_states_always_add_up(run: Run) -> None:
