@@ -65,6 +65,9 @@ class RunObserver(Observer):
     def draining(self, why: str, running: int) -> None:
         """Nothing more is started."""
 
+    def finished(self) -> None:
+        """The run is over, or failed."""
+
 
 @contextlib.contextmanager
 def opened(

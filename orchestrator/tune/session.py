@@ -140,10 +140,11 @@ def ray_session(address: str | None, n_gpus: int) -> Iterator[Session]:
     """Start a private Ray with `n_gpus` GPUs, or attach to the cluster at an address.
 
     At the end the private Ray is shut down, or the cluster left. Raises UserError where the address
-    doesn't answer or Ray can't run in this folder, and TryAgainError where the private Ray doesn't
-    start in time.
+    doesn't answer, Ray can't run in this folder or runs in this process already, and TryAgainError
+    where the private Ray doesn't start in time.
     """
     _check_working_folder()
+    _check_no_session()
     remove_leftovers()
     with scratch_folder() as scratch, only_needed(besides=() if address is None else OWN_TOKEN):
         token_file = None
@@ -181,6 +182,17 @@ def _check_working_folder() -> None:
             f"{folder}: Ray can't run in this folder, since its name isn't in the encoding of the "
             f"locale ({sys.getfilesystemencoding()}); work in another folder, or set LC_ALL=C.UTF-8"
         ) from error
+
+
+def _check_no_session() -> None:
+    """Raise UserError where a program that uses this package has a Ray session: it would end."""
+    ray = sys.modules.get("ray")
+    # while it is being imported it has no such function
+    if getattr(ray, "is_initialized", bool)():
+        raise UserError(
+            "Ray runs in this process already, and a sweep needs a session of its own: call "
+            "ray.shutdown() first"
+        )
 
 
 def _dashboard_url(host_and_port: str | None) -> str | None:
