@@ -123,7 +123,8 @@ OPTIONS = [
         type=click.Path(path_type=Path),
         metavar="FILE",
         help="Instead of --space: repeat the sweep of this plan, a file in sweeps/ of any data "
-        "set, with the same trials, prompts and seeds. Beside it go where it runs, and limits.",
+        "set, with the same trials, prompts and seeds. Beside it may stand where to run and limits "
+        "of the run.",
     ),
     click.option(
         "--samples",
