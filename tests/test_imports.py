@@ -5,6 +5,7 @@ The seconds are in docs/performance.md; here stand the packages, which no busy m
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -151,6 +152,13 @@ def test_each_public_name_has_a_home_and_a_type() -> None:
     assert all(getattr(orchestrator, name) is not None for name in orchestrator.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         orchestrator.nothing  # noqa: B018 - asking is enough
+
+
+@pytest.mark.parametrize("name", orchestrator.__all__)
+def test_no_module_takes_the_place_of_a_public_name(name: str) -> None:
+    """Python sets a module as an attribute of its package: `orchestrator.tune` would be one."""
+    assert importlib.util.find_spec(f"orchestrator.{name}") is None
+    assert callable(getattr(orchestrator, name))
 
 
 @pytest.mark.parametrize("name", VERBS)

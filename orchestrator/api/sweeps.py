@@ -174,8 +174,8 @@ def tune(
     from orchestrator.cli.live import Live
     from orchestrator.cli.run_result import as_json, print_result
     from orchestrator.gpu.devices import visible_gpus
+    from orchestrator.ray_tune.halt import Drained, Halt, signals_to
     from orchestrator.sweep.requested import swept
-    from orchestrator.tune.halt import Drained, Halt, signals_to
 
     request = _request(space, options)
     run_options = _run_options(

@@ -59,11 +59,11 @@ def tune(
     from orchestrator.cli import run_result
     from orchestrator.cli.live import Live
     from orchestrator.gpu.devices import visible_gpus
+    from orchestrator.ray_tune.halt import Drained, Halt, signals_to
     from orchestrator.sweep.assignments import RunOptions
     from orchestrator.sweep.budget import RunLimits
     from orchestrator.sweep.request import request_of
     from orchestrator.sweep.requested import swept
-    from orchestrator.tune.halt import Drained, Halt, signals_to
 
     request = request_of(given_to_sweep(context))
     limits = RunLimits(max_hours or math.inf, max_kwh or math.inf, max_gpu_hours or math.inf)

@@ -10,6 +10,7 @@ from orchestrator.dataset.folder_checks import check_folder, check_writable
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.sweep_plan import SweepPlan, read_plan
 from orchestrator.gpu.devices import Gpu
+from orchestrator.ray_tune.halt import Halt
 from orchestrator.say import Say
 from orchestrator.sweep.assignments import RunOptions
 from orchestrator.sweep.planning import make_plan
@@ -18,7 +19,6 @@ from orchestrator.sweep.repeating import check_repetition, repeated
 from orchestrator.sweep.request import EACH, Request, Resolved, resolve_request
 from orchestrator.sweep.run import RunObserver, RunOutcome, opened, run_sweep
 from orchestrator.sweep.staging import checked_files, known_revisions, staged_revisions
-from orchestrator.tune.halt import Halt
 
 
 def planned(request: Request, gpus: Sequence[Gpu], say: Say) -> Prepared:
@@ -72,7 +72,7 @@ def sweep_of(request: Request, gpus: Sequence[Gpu]) -> tuple[Resolved, SweepPlan
     """
     machines: tuple[str, ...] = ()
     if request.address and request.machine == EACH:
-        from orchestrator.tune.session import check_answers, kinds_of, set_environment
+        from orchestrator.ray_tune.session import check_answers, kinds_of, set_environment
 
         check_answers(request.address)
         set_environment(request.address)
