@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -204,11 +204,14 @@ def slug(text: str) -> str:
 def parse_model(ref: str) -> Model:
     """Read the value of --model. Raises UserError saying what is valid.
 
-    Valid are a known name, `synthetic-<name>[:size=value,...]`, `org/name[@revision]` of the hub,
-    and a folder.
+    Valid are a known name, alone or with one of its revisions (`smollm2@gguf:<sha256>`),
+    `synthetic-<name>[:size=value,...]`, `org/name[@revision]` of the hub, and a folder.
     """
     if ref in KNOWN:
         return KNOWN[ref]
+    known_name, _, exact = ref.partition("@")
+    if exact and known_name in KNOWN:
+        return _exact(KNOWN[known_name], exact)
     if ref.startswith("synthetic-"):
         return _synthetic(ref)
     # org/name may be a folder here, too: then that folder is meant
@@ -224,6 +227,39 @@ def parse_model(ref: str) -> Model:
         f"--model: there is no {short(repr(ref))}: {nearest(ref, known)}; "
         "or a hub id org/name[@revision], or a folder"
     )
+
+
+def _exact(model: Model, revision: str) -> Model:
+    """A known model with one revision and no other, written as the rows have it. Raises UserError.
+
+    A known name alone takes what this machine can get: of smollm2 there are two.
+    """
+    ref = f"{model.ref}@{revision}"
+    origin, _, which = revision.partition(":")
+    if origin == "hub" and re.fullmatch("[0-9a-f]{40}", which):
+        return replace(model, ref=ref, revision=which, wheel=None)
+    wheel = model.wheel
+    if wheel is not None and revision == f"gguf:{wheel.sha256}":
+        return replace(model, ref=ref, repo=None, revision=None)
+    valid = f"{model.ref}@hub:<commit of 40 digits>"
+    if wheel is not None:
+        valid += f" or {model.ref}@gguf:{wheel.sha256}"
+    raise UserError(f"--model {short(ref)}: there is no such revision; write {valid}")
+
+
+def exact_ref(model: Model, revision: str) -> str:
+    """What stands after --model for these very weights, wherever they are asked for.
+
+    `revision`: of the weights, as the rows have it.
+    """
+    origin, _, which = revision.partition(":")
+    name = model.ref.partition("@")[0]
+    if name in KNOWN:
+        only_one = model.wheel is None and model.revision == which
+        return model.ref if only_one else f"{name}@{revision}"
+    if model.kind == "hub" and model.repo is not None and origin == "hub":
+        return f"{model.repo}@{which}"
+    return model.ref  # a folder, or random weights: their revision follows from the reference
 
 
 def _synthetic(ref: str) -> Model:

@@ -5,13 +5,16 @@ The seconds are in docs/performance.md; here stand the packages, which no busy m
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import orchestrator
 from orchestrator.cli import cli
 from orchestrator.cli.verbs import VERBS, loaded
 
@@ -112,6 +115,50 @@ def test_plan_loads_no_tables(space: str, tmp_path: Path) -> None:
 )
 def test_no_heavy_import(arguments: list[str], tmp_path: Path) -> None:
     assert not packages(tmp_path, arguments) & HEAVY
+
+
+def loaded_by(code: str, tmp_path: Path) -> set[str]:
+    """What a program has imported at its end, beside Python's own library."""
+    program = f"import sys\nbefore = set(sys.modules)\n{code}\nprint(*set(sys.modules) - before)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    modules = done.stdout.splitlines()[-1].split()
+    found = {module.partition(".")[0] for module in modules} - sys.stdlib_module_names
+    return {name for name in found if not name.startswith("_sysconfigdata")}
+
+
+def test_the_package_alone_loads_nothing(tmp_path: Path) -> None:
+    assert loaded_by("import orchestrator; dir(orchestrator)", tmp_path) == {"orchestrator"}
+
+
+def test_its_names_load_no_tables_before_they_are_called(tmp_path: Path) -> None:
+    code = "from orchestrator import *; assert callable(tune) and callable(load)"
+    assert loaded_by(code, tmp_path) == {"orchestrator"}
+
+
+def test_a_plan_from_python_loads_what_the_command_line_loads(tmp_path: Path) -> None:
+    code = "import orchestrator; orchestrator.plan('lhs')"
+    assert not loaded_by(code, tmp_path) & (HEAVY | TABLES)
+
+
+def test_each_public_name_has_a_home_and_a_type() -> None:
+    """__init__.py says where it is imported from, __init__.pyi says the same to type checkers."""
+    stub = Path(orchestrator.__file__ or "").with_suffix(".pyi").read_text(encoding="utf-8")
+    lines = re.findall(r"^from (\S+) import (\w+) as \2$", stub, re.MULTILINE)
+    homes = {name: home for home, name in lines}
+    assert homes == orchestrator._HOMES
+    assert sorted(homes) == sorted(orchestrator.__all__)
+    assert all(getattr(orchestrator, name) is not None for name in orchestrator.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        orchestrator.nothing  # noqa: B018 - asking is enough
+
+
+@pytest.mark.parametrize("name", orchestrator.__all__)
+def test_no_module_takes_the_place_of_a_public_name(name: str) -> None:
+    """Python sets a module as an attribute of its package: `orchestrator.tune` would be one."""
+    assert importlib.util.find_spec(f"orchestrator.{name}") is None
+    assert callable(getattr(orchestrator, name))
 
 
 @pytest.mark.parametrize("name", VERBS)

@@ -14,6 +14,7 @@ from orchestrator.models import (
     MISTRAL_7B,
     SMOLLM2_135M,
     architecture_of,
+    exact_ref,
     parse_model,
     slug,
 )
@@ -54,6 +55,41 @@ def test_weights_by_hand() -> None:
 def test_cache_of_a_token() -> None:
     assert LLAMA2_7B.cache_bytes_per_token(2) == GIB // 2048  # 0.5 MiB
     assert MISTRAL_7B.cache_bytes_per_token(2) == GIB // 8192  # a quarter of the KV heads
+
+
+COMMIT = "a" * 40
+
+
+def test_a_known_model_in_one_of_its_revisions() -> None:
+    wheel = KNOWN["smollm2"].wheel
+    assert wheel is not None
+    of_hub = parse_model(f"smollm2@hub:{COMMIT}")
+    assert (of_hub.label, of_hub.revision, of_hub.wheel) == ("smollm2", COMMIT, None)
+    of_wheel = parse_model(f"smollm2@gguf:{wheel.sha256}")
+    assert (of_wheel.label, of_wheel.repo, of_wheel.wheel) == ("smollm2", None, wheel)
+    assert parse_model(of_wheel.ref) == of_wheel
+
+
+@pytest.mark.parametrize("revision", ["main", "hub:main", "gguf:123", COMMIT])
+def test_a_revision_that_there_is_not_is_told_with_those_there_are(revision: str) -> None:
+    with pytest.raises(UserError, match=r"no such revision; write smollm2@hub:<commit of 40 dig"):
+        parse_model(f"smollm2@{revision}")
+
+
+def test_the_reference_of_one_revision_leads_to_it() -> None:
+    wheel = KNOWN["smollm2"].wheel
+    assert wheel is not None
+    for ref, revision, exact in (
+        ("smollm2", f"gguf:{wheel.sha256}", f"smollm2@gguf:{wheel.sha256}"),
+        ("smollm2", f"hub:{COMMIT}", f"smollm2@hub:{COMMIT}"),
+        ("llama2", f"hub:{KNOWN['llama2'].revision}", "llama2"),
+        ("org/name", f"hub:{COMMIT}", f"org/name@{COMMIT}"),
+        ("synthetic-llama2", "random:seed0:1234", "synthetic-llama2"),
+    ):
+        model = parse_model(ref)
+        assert exact_ref(model, revision) == exact
+        assert parse_model(exact).label == model.label
+        assert exact_ref(parse_model(exact), revision) == exact
 
 
 def test_known_and_hub_models() -> None:

@@ -114,7 +114,7 @@ def prepare(asked: Asked, say: Say) -> Prepared:
 
 def tune_flags(request: Request) -> list[str]:
     """The flags of `tune` that make the same plan; its engine and folder are added for each run."""
-    flags = ["--space", request.space, "--samples", str(request.samples)]
+    flags = ["--space", str(request.space), "--samples", str(request.samples)]
     flags += ["--seed", str(request.seed), "--model", request.models[0]]
     flags += ["--quantization", request.quantizations[0], "--prompts", str(request.prompts)]
     flags += ["--fixed-length"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.node_command import join, start, status, stop
-from orchestrator.cli.options import POSITIVE
+from orchestrator.cli.options import POSITIVE, given_to_sweep
 from orchestrator.cli.tune_command import tune
 from orchestrator.errors import UserError
 from orchestrator.units import plural
@@ -124,7 +123,7 @@ def slurm(*, command: tuple[str, ...], submit: bool, **options: Any) -> None:
 
     parsed = _parsed(command)
     resolved = _resolved(parsed, options["machine"])
-    job = _job(resolved, command[1:], parsed["execution_timeout_s"], options)
+    job = _job(resolved, command[1:], parsed.params["execution_timeout_s"], options)
     jobs.check(job)
     if submit:
         _submit(job, resolved.request)
@@ -133,8 +132,8 @@ def slurm(*, command: tuple[str, ...], submit: bool, **options: Any) -> None:
     click.echo(jobs.script(job), nl=False)
 
 
-def _parsed(command: tuple[str, ...]) -> dict[str, Any]:
-    """Parameters of the `tune` command by name. Raises UserError, and click's own errors."""
+def _parsed(command: tuple[str, ...]) -> click.Context:
+    """The `tune` command with its parameters. Raises UserError, and click's own errors."""
     if command[0] != "tune":
         raise UserError(
             f"{command[0]}: after the options write `-- tune ...`, "
@@ -142,9 +141,9 @@ def _parsed(command: tuple[str, ...]) -> dict[str, Any]:
         )
     parsed = tune.make_context(
         "tune", list(command[1:]), parent=click.get_current_context().find_root()
-    ).params
+    )
     for name in SET_BY_THE_JOB:
-        if parsed[name] is not None:
+        if parsed.params[name] is not None:
             raise UserError(
                 f"tune --{name}: the job script sets this option; leave it out "
                 "(choose the machine with `cluster slurm --machine`)"
@@ -152,18 +151,17 @@ def _parsed(command: tuple[str, ...]) -> dict[str, Any]:
     return parsed
 
 
-def _resolved(parsed: dict[str, Any], machine: str) -> Resolved:
+def _resolved(parsed: click.Context, machine: str) -> Resolved:
     """Resolve the `tune` command as the job will, but without its GPUs. Raises UserError."""
-    from orchestrator.cli.tune_command import check_plan_file
     from orchestrator.dataset.folder_checks import check_folder
-    from orchestrator.sweep.planning import make_plan
-    from orchestrator.sweep.request import Request, resolve_request
+    from orchestrator.sweep.request import request_of
+    from orchestrator.sweep.requested import check_plan_file, drawn_or_read
 
-    flags = {field.name: parsed[field.name] for field in dataclasses.fields(Request)}
-    resolved = resolve_request(Request(**{**flags, "machine": machine, "address": "auto"}), [])
-    check_folder(resolved.request.out)
+    given = given_to_sweep(parsed)
     # an impossible design or an edited plan is told now, not in the job
-    check_plan_file(resolved.request.out, make_plan(resolved).id)
+    resolved, plan = drawn_or_read(request_of({**given, "machine": machine, "address": "auto"}), [])
+    check_folder(resolved.request.out)
+    check_plan_file(resolved.request.out, plan.id)
     return resolved
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -114,9 +115,16 @@ range_option = click.option(
 OPTIONS = [
     click.option(
         "--space",
-        required=True,
         metavar="NAME|FILE",
         help="Search space: lhs, uniform, grid, sobol, optuna, or a YAML file.",
+    ),
+    click.option(
+        "--plan",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Instead of --space: repeat the sweep of this plan, a file in sweeps/ of any data "
+        "set, with the same trials, prompts and seeds. Beside it may stand where to run and limits "
+        "of the run.",
     ),
     click.option(
         "--samples",
@@ -332,3 +340,20 @@ def _all_of(options: list[Callable[[F], F]]) -> Callable[[F], F]:
 
 sweep_options = _all_of(OPTIONS)
 run_options = _all_of(RUN_OPTIONS)
+
+
+def given_to_sweep(context: click.Context) -> dict[str, Any]:
+    """The sweep's options that were given to a command: names of Request's fields -> values.
+
+    Defaults are left out: Request has them, and beside --plan only what was given contradicts it.
+    """
+    from orchestrator.sweep.request import Request
+
+    given = {}
+    for field in dataclasses.fields(Request):
+        value, source = context.params.get(field.name), context.get_parameter_source(field.name)
+        is_given = source in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+        # an option that isn't its parameter's own has no source
+        if is_given or value not in (None, (), {}, field.default):
+            given[field.name] = value
+    return given

@@ -7,36 +7,31 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import sweep_options
+from orchestrator.cli.options import given_to_sweep, sweep_options
 
 
 @click.command()
 @sweep_options
 @click.option("--json", "as_json", is_flag=True, help="The whole plan as JSON.")
-def plan(*, as_json: bool, **flags: Any) -> None:
+@click.pass_context
+def plan(context: click.Context, /, *, as_json: bool, **_sweep: Any) -> None:
     """Show what a sweep would run: trials, tokens, time, energy, memory.
 
     \b
-    Example:
+    Examples:
       orchestrator plan --space sobol --samples 32 --model mistral
+      orchestrator plan --plan published/sweeps/lhs-88079171f460.json
     """  # noqa: D301 - click wants the character
     from orchestrator.cli.plan_view import print_plan
-    from orchestrator.cli.sweep_request import resolved_request
     from orchestrator.cli.terminal import console
-    from orchestrator.dataset.folder_checks import check_folder
     from orchestrator.gpu.devices import visible_gpus
-    from orchestrator.sweep.planning import make_plan
-    from orchestrator.sweep.prepare import prepare
-    from orchestrator.sweep.request import Request
-    from orchestrator.sweep.staging import known_revisions
+    from orchestrator.sweep.request import request_of
+    from orchestrator.sweep.requested import planned
 
-    request = Request(**flags)
-    check_folder(request.out)
     gpus = visible_gpus()
-    resolved = resolved_request(request, gpus)
-    drawn = make_plan(resolved)
-    revisions = known_revisions(resolved, drawn, lambda line: click.echo(line, err=True))
-    prepared = prepare(resolved, drawn.with_revisions(revisions))
+    prepared = planned(
+        request_of(given_to_sweep(context)), gpus, lambda line: click.echo(line, err=True)
+    )
     if as_json:
         content = prepared.plan.model_dump(mode="json")
         click.echo(json.dumps({**content, "missing_executions": prepared.n_missing()}))

@@ -71,6 +71,9 @@ def _rows(prepared: Prepared, gpus: list[Gpu]) -> list[tuple[str, str]]:
         ("Use cases", _use_cases(prepared)),
         ("Machine", _machine(prepared) + _devices(gpus)),
     ]
+    if resolved.repeats:
+        written = f"version {resolved.repeats.written_by} on {resolved.repeats.created_at}"
+        rows.insert(1, ("Repeats", f"{resolved.request.plan}, written by {written}"))
     if not resolved.needs_weights or any(m.kind == "synthetic" for m in resolved.models):
         rows.append(("SYNTHETIC", "random weights or no model at all: the text means nothing"))
     if plan.quality:
@@ -106,7 +109,8 @@ def _use_cases(prepared: Prepared) -> str:
         n, whole = len(plan.prompts(use_case.name)), len(use_case.prompts)
         cases.append(f"{use_case.name} ({n} of {whole} prompts)")
     folders = list(dict.fromkeys(str(path.parent) for path in files))
-    places = [str(path) for path in files] if len(folders) > 1 else folders
+    whole_names = len(folders) > 1 or prepared.resolved.repeats
+    places = [str(path) for path in files] if whole_names else folders
     return f"{', '.join(cases)} from {', '.join(places)}"
 
 

@@ -93,13 +93,16 @@ def lasting_streams() -> Iterator[None]:
 
 
 def console(*, quiet: bool = False) -> Console:
-    """A console for standard output, without colours or bars where that is no terminal."""
+    """A console for standard output, without colours or bars where that is no terminal.
+
+    In a notebook, too, it is plain text.
+    """
     from rich.console import Console
 
-    terminal = Console(quiet=quiet, highlight=False)
+    terminal = Console(quiet=quiet, highlight=False, force_jupyter=False)
     if terminal.is_terminal:
         return terminal
-    return Console(quiet=quiet, highlight=False, width=LOG_WIDTH)
+    return Console(quiet=quiet, highlight=False, force_jupyter=False, width=LOG_WIDTH)
 
 
 def say(line: str) -> None:

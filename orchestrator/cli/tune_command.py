@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator import process_end
 from orchestrator.cli.exit_codes import DRAINED, FAULTS
-from orchestrator.cli.options import run_options, sweep_options
+from orchestrator.cli.options import given_to_sweep, run_options, sweep_options
 
 if TYPE_CHECKING:
-    from orchestrator.cli.live import Live
     from orchestrator.cooldown import Cooldown
-    from orchestrator.gpu.devices import Gpu
-    from orchestrator.sweep.assignments import RunOptions
     from orchestrator.sweep.prepare import Prepared
-    from orchestrator.sweep.request import Request
     from orchestrator.sweep.run import RunOutcome
-    from orchestrator.tune.halt import Halt
 
 
 @click.command()
@@ -30,7 +23,10 @@ if TYPE_CHECKING:
 @click.option(
     "--json", "as_json", is_flag=True, help="Only a JSON object at the end, on standard output."
 )
+@click.pass_context
 def tune(
+    context: click.Context,
+    /,
     *,
     as_json: bool,
     rerun: tuple[str, ...],
@@ -42,7 +38,7 @@ def tune(
     accept_drift: bool,
     min_busy_s: float | None,
     cooldown: Cooldown,
-    **flags: Any,
+    **_sweep: Any,
 ) -> int:
     """Run a sweep with Ray Tune, one trial a configuration, and write the data set.
 
@@ -58,15 +54,18 @@ def tune(
       orchestrator tune --space lhs --quantization nf4 --quantization int8 --quantization none
       orchestrator tune --space lhs --rerun oom --rerun timeout
       orchestrator tune --space lhs --max-hours 23.5 --execution-timeout 600
+      orchestrator tune --plan published/sweeps/lhs-88079171f460.json --out mine
     """  # noqa: D301 - click wants the character
     from orchestrator.cli import run_result
     from orchestrator.cli.live import Live
     from orchestrator.gpu.devices import visible_gpus
+    from orchestrator.ray_tune.halt import Drained, Halt, signals_to
     from orchestrator.sweep.assignments import RunOptions
     from orchestrator.sweep.budget import RunLimits
-    from orchestrator.sweep.request import Request
-    from orchestrator.tune.halt import Drained, Halt, signals_to
+    from orchestrator.sweep.request import request_of
+    from orchestrator.sweep.requested import swept
 
+    request = request_of(given_to_sweep(context))
     limits = RunLimits(max_hours or math.inf, max_kwh or math.inf, max_gpu_hours or math.inf)
     options = RunOptions(
         rerun,
@@ -82,7 +81,9 @@ def tune(
         gpus = visible_gpus()
         live = Live(gpus, quiet=as_json)
         try:
-            prepared, outcome = _run(Request(**flags), options, gpus, live, halt)
+            prepared, outcome = swept(
+                request, options, gpus, halt=halt, observer=live, say=live.say
+            )
         except Drained as drained:
             click.echo(
                 f"Drained ({drained}) before anything was started; the same command resumes it.",
@@ -96,45 +97,8 @@ def tune(
     return exit_code(outcome, prepared)
 
 
-def _run(
-    request: Request, options: RunOptions, gpus: list[Gpu], live: Live, halt: Halt
-) -> tuple[Prepared, RunOutcome]:
-    """Plan a sweep, fetch its weights and run what is missing. Raises UserError and Drained."""
-    from orchestrator.cli.sweep_request import resolved_request
-    from orchestrator.dataset.folder_checks import check_writable
-    from orchestrator.sweep.planning import make_plan
-    from orchestrator.sweep.run import opened, run_sweep
-    from orchestrator.sweep.staging import checked_files, staged_revisions
-
-    resolved = resolved_request(request, gpus)
-    check_writable(request.out)
-    drawn = make_plan(resolved)  # an impossible design is told before weights are fetched for it
-    check_plan_file(request.out, drawn.id)
-    staged = drawn.with_revisions(staged_revisions(resolved, live.say))
-    plan = staged.with_model_files(checked_files(resolved, live.say))
-    with opened(resolved, plan, options, live.say) as (prepared, lock):
-        try:
-            outcome = run_sweep(prepared, lock, options, halt=halt, observer=live)
-            # from here on no signal may say that something is left to be done
-            halt.over = True
-            process_end.decided()
-            return prepared, outcome
-        finally:
-            live.finished()
-
-
 def exit_code(outcome: RunOutcome, prepared: Prepared) -> int:
     """0: all is done; 3: done, but executions failed, now or earlier; 75: to be resumed."""
     if outcome.drained:
         return DRAINED
     return FAULTS if outcome.totals.failed or prepared.n_failed() else 0
-
-
-def check_plan_file(out: Path, sweep_id: str) -> None:
-    """Read the sweep's plan, if there is one. Raises UserError where it can't be read."""
-    from orchestrator.dataset.paths import DataSetPaths
-    from orchestrator.dataset.sweep_plan import read_plan
-
-    path = DataSetPaths(out).sweep(sweep_id)
-    if path.exists():
-        read_plan(path)

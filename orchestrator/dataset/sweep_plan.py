@@ -239,12 +239,12 @@ def write_plan(plan: SweepPlan, path: Path) -> None:
     write_atomically(path, json.dumps(content, indent=1).encode())
 
 
-def read_plan(path: Path) -> SweepPlan:
+def read_plan(path: Path, remedy: str = "move it away to plan the sweep anew") -> SweepPlan:
     """A plan as it was written, of any version up to the present one.
 
-    Raises UserError where it was edited, isn't one, or a newer version wrote it.
+    `remedy`: what to do about a bad one. Raises UserError where it was edited, isn't one, or a
+    newer version wrote it.
     """
-    remedy = "move it away to plan the sweep anew"
     try:
         content = read_object(path)
         written = content["plan"]

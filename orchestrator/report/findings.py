@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.dataset.gross_energy import gross_energy
 from orchestrator.nouns import PARAMETERS
@@ -57,7 +57,13 @@ class Finding:
 
 def findings_json(data: Data) -> str:
     """The findings and the effects behind them, for programs."""
-    effects = [
+    said = [{"subject": one.subject, "text": one.text} for one in findings(data)]
+    return json.dumps({"findings": said, "effects": effect_rows(data)}, indent=1)
+
+
+def effect_rows(data: Data) -> list[dict[str, Any]]:
+    """A row an effect: of each outcome that is known, each hyperparameter's."""
+    return [
         {
             "parameter": effect.parameter,
             "outcome": effect.outcome.name,
@@ -73,8 +79,6 @@ def findings_json(data: Data) -> str:
         for of_one in data.effects.values()
         for effect in of_one
     ]
-    said = [{"subject": one.subject, "text": one.text} for one in findings(data)]
-    return json.dumps({"findings": said, "effects": effects}, indent=1)
 
 
 def findings(data: Data) -> list[Finding]:

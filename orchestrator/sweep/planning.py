@@ -311,11 +311,11 @@ def _changed_ranges(old: Space, new: Space) -> list[str]:
     return lines
 
 
-def check_same_weights(old: SweepPlan, new: SweepPlan) -> None:
+def check_same_weights(old: SweepPlan, new: SweepPlan, remedy: str = OTHER_WEIGHTS_REMEDY) -> None:
     """Refuse to mix weights in one sweep. Raises UserError naming both revisions.
 
     `old`: the plan in the data set. `new`: the one that is to run. A model that only one of them
-    has is no fault.
+    has is no fault. `remedy`: what to do.
     """
     before = {setup.model: setup.revision for setup in old.setups}
     for setup in new.setups:
@@ -327,12 +327,12 @@ def check_same_weights(old: SweepPlan, new: SweepPlan) -> None:
             which = f" ({'; '.join(changes)})" if changes else ""
             raise UserError(
                 f"sweep {new.id} was started with {model} {revision} and would go on with "
-                f"{setup.revision}{which}; {OTHER_WEIGHTS_REMEDY}"
+                f"{setup.revision}{which}; {remedy}"
             )
         if changes := other_weights(*files):
             raise UserError(
                 f"sweep {new.id} was started with other weights of {model}: {'; '.join(changes)}; "
-                f"{OTHER_WEIGHTS_REMEDY}"
+                f"{remedy}"
             )
 
 

@@ -7,15 +7,15 @@ reduction by a profile is told with the flag that lifts it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from orchestrator.dataset.sweep_plan import MOST_TRIALS
+from orchestrator.dataset.sweep_plan import MOST_TRIALS, SweepPlan
 from orchestrator.engine import ENGINES, flag_of
 from orchestrator.errors import UserError
 from orchestrator.machine_files import country, detect, read_machine
@@ -23,7 +23,9 @@ from orchestrator.models import Model, parse_model
 from orchestrator.nouns import (
     ANCHOR,
     DOMAIN,
+    MOST_IN_A_BATCH,
     PARAMETERS,
+    Dtype,
     Machine,
     Noun,
     Profile,
@@ -52,20 +54,42 @@ RENAME = "rename one in its file"
 """What to do about two models, or two use cases, that would share a folder."""
 
 
+BESIDE_A_PLAN = (
+    *("plan", "models", "machine", "country", "parallel", "isolation", "shard", "out", "address"),
+)
+"""Fields of a request that may stand beside a plan: where it runs, and where its weights are."""
+ONE_OF_MANY = {
+    "models": "--model",
+    "quantizations": "--quantization",
+    "engines": "--engine",
+    "dtypes": "--dtype",
+    "batch_sizes": "--batch-size",
+    "use_cases": "--use-case",
+    "ranges": "--range",
+}
+"""Field -> its flag, which is given once for each value."""
+
+
 @dataclass(frozen=True)
 class Request:
-    """The flags of `tune` and `plan`; None: not given."""
+    """What is asked of `tune` and `plan`, by flags or from Python; None: not given.
 
-    space: str
+    `request_of` makes one of what a user gave.
+    """
+
+    space: str | None = None
+    """Name or file of a search space; None: `plan` says it."""
+    plan: Path | None = None
+    """The plan of a sweep that is repeated (repeating.py)."""
     samples: int | None = None
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     repeats: int = 1
     models: tuple[str, ...] = ()
     quantizations: tuple[str, ...] = ()
     engines: tuple[str, ...] = ()
-    dtypes: tuple[str, ...] = ()
-    batch_sizes: tuple[int, ...] = ()
-    chat_template: str = "auto"
+    dtypes: tuple[Dtype, ...] = ()
+    batch_sizes: tuple[Annotated[int, Field(ge=1, le=MOST_IN_A_BATCH)], ...] = ()
+    chat_template: Literal["auto", "off"] = "auto"
     fixed_length: bool = False
     max_new_tokens: bool = False
     beyond_context: bool = False
@@ -77,8 +101,8 @@ class Request:
     machine: str | None = None
     country: str | None = None
     parallel: int | None = None
-    isolation: str | None = None
-    order: str = "shuffled"
+    isolation: Literal["gpu", "host"] | None = None
+    order: Literal["shuffled", "design"] = "shuffled"
     shard: str | None = None
     out: Path = Path("measurements")
     address: str | None = None
@@ -91,6 +115,49 @@ class Request:
             "dtype": self.dtypes,
             "batch_size": self.batch_sizes,
         }
+
+
+def request_of(given: Mapping[str, Any]) -> Request:
+    """The request of what a user gave: names of fields -> values, without defaults.
+
+    Raises UserError for values of another type, for neither a space nor a plan, and for what
+    contradicts a plan.
+    """
+    try:
+        request: Request = TypeAdapter(Request).validate_python(dict(given))
+    except ValidationError as error:
+        raise UserError(*map(_value_fault, error.errors(include_url=False))) from error
+    if request.plan is not None:
+        _check_beside_plan(request.plan, given)
+    elif request.space is None:
+        raise UserError(
+            "name a search space: lhs, uniform, grid, sobol, optuna or a YAML file (--space lhs), "
+            "or the plan of a sweep to repeat (--plan FILE)"
+        )
+    return request
+
+
+def _check_beside_plan(plan: Path, given: Mapping[str, Any]) -> None:
+    """Raise UserError for what a plan says itself: one of both would be ignored."""
+    said = [_flag(name) for name in given if name not in (*BESIDE_A_PLAN, "engine_options")]
+    said += [flag_of(name) for name in given.get("engine_options", {})]
+    if said:
+        beside = ", ".join(_flag(name) for name in BESIDE_A_PLAN if name != "plan")
+        raise UserError(
+            f"--plan {plan}: says itself what is run, so leave out {', '.join(said)}; beside it go "
+            f"{beside}, and limits of the run"
+        )
+
+
+def _flag(name: str) -> str:
+    """The flag of a request's field."""
+    return ONE_OF_MANY.get(name, flag_of(name))
+
+
+def _value_fault(item: ErrorDetails) -> str:
+    """A sentence on a field's value that isn't valid."""
+    valid = item["msg"].replace("Input should be", "must be")
+    return f"{_flag(str(item['loc'][0]))} {printable(short(str(item['input'])))}: {valid}"
 
 
 @dataclass(frozen=True)
@@ -123,6 +190,8 @@ class Resolved:
     """Which part of the plan is run; None: all of it."""
     notes: tuple[str, ...]
     """What a person should know before it starts."""
+    repeats: SweepPlan | None = None
+    """The plan that is repeated, as it was read; None: the sweep is planned here."""
 
     @property
     def engines(self) -> tuple[str, ...]:
@@ -205,6 +274,61 @@ class _Inputs:
     shard: Shard | None
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a sweep runs, whatever it runs; the fields are those of `Resolved`."""
+
+    machine: Machine
+    machine_file: Path
+    machines: dict[str, Machine]
+    machine_fixed: bool
+    each: tuple[str, ...]
+    parallel: int
+    shard: Shard | None
+
+
+def place_of(
+    request: Request, gpu_names: list[str], cluster_machines: tuple[str, ...] = ()
+) -> Place:
+    """What a request says of machines alone; arguments as of `resolve_request`.
+
+    Raises UserError.
+    """
+    faults = _Faults()
+    machine_found = faults.collect(_machine_of, request, gpu_names)
+    faults.collect(_check_flags, request, Profile())
+    shard_found = faults.collect(_shard, request.shard)
+    faults.collect(_check_machine, request)
+    machines_found = faults.collect(_machines_of_nodes, request)
+    faults.raise_all()
+    (machine_and_file,) = machine_found
+    (shard,), (machines,) = shard_found, machines_found
+    return _placed(request, machine_and_file, machines, shard, cluster_machines)
+
+
+def _placed(
+    request: Request,
+    machine_and_file: tuple[Machine, Path],
+    machines: dict[str, Machine],
+    shard: Shard | None,
+    cluster_machines: tuple[str, ...],
+) -> Place:
+    """The place of what was read. Raises UserError where its parts don't go together."""
+    machine, machine_file = machine_and_file
+    _check_parallel(request, machine)
+    _check_labels(cluster_machines, machines)
+    return Place(
+        machine=machine,
+        machine_file=machine_file,
+        # this machine last: its country may come from --country
+        machines={**machines, machine.name: machine},
+        machine_fixed=request.address is None or request.machine not in (None, ANY, EACH),
+        each=cluster_machines,
+        parallel=request.parallel or machine.parallel_trials or 1,
+        shard=shard,
+    )
+
+
 def resolve_request(
     request: Request, gpu_names: list[str], cluster_machines: tuple[str, ...] = ()
 ) -> Resolved:
@@ -222,14 +346,15 @@ def resolve_request(
     # a profile that takes all prompts of every use case anyway reduces nothing
     fullest = max(len(use_case.prompts) for use_case in given.use_cases)
     scale = _scaled(request, machine, given.space, given.ranges, fullest)
-    _check_shard(given.shard, given.sampler, given.space, scale.samples)
-    _check_parallel(request, machine)
+    check_shard(given.shard, given.sampler, given.space, scale.samples)
     _check_size(
         scale.samples, len(models), len(given.variants), len(given.use_cases), request.repeats
     )
     _check_batches(given.variants, given.use_cases, scale.n_prompts)
     space = _narrowed(given.space, scale.ranges)
-    _check_labels(cluster_machines, given.machines)
+    place = _placed(
+        request, (machine, given.machine_file), given.machines, given.shard, cluster_machines
+    )
     return Resolved(
         request=request,
         space=space,
@@ -243,17 +368,16 @@ def resolve_request(
         variants=given.variants,
         use_cases=tuple(given.use_cases),
         use_case_files=tuple(given.use_case_files),
-        machine=machine,
-        machine_file=given.machine_file,
-        # this machine last: its country may come from --country
-        machines={**given.machines, machine.name: machine},
-        machine_fixed=request.address is None or request.machine not in (None, ANY, EACH),
-        each=cluster_machines,
+        machine=place.machine,
+        machine_file=place.machine_file,
+        machines=place.machines,
+        machine_fixed=place.machine_fixed,
+        each=place.each,
         samples=scale.samples,
         n_prompts=scale.n_prompts,
-        parallel=request.parallel or machine.parallel_trials or 1,
-        shard=given.shard,
-        notes=(*scale.notes, *_cautions(request, machine, gpu_names, engines)),
+        parallel=place.parallel,
+        shard=place.shard,
+        notes=(*scale.notes, *cautions(request, machine, gpu_names, engines)),
     )
 
 
@@ -263,7 +387,8 @@ def _inputs(request: Request, gpu_names: list[str]) -> _Inputs:
     machine_found = faults.collect(_machine_of, request, gpu_names)
     # without a machine the rest is checked all the same, so that one run tells every fault
     profile, default_models = _defaults_of(machine_found)
-    space_found = faults.collect(_space, request.space)
+    # None is no space: `request_of` asks for one
+    space_found = faults.collect(_space, request.space or "")
     models: list[Model] = []
     # each once, however often it is named: twice would be two trials in one folder
     for ref in dict.fromkeys(request.models or default_models):
@@ -321,7 +446,7 @@ def _narrowed(space: Space, ranges: dict[str, tuple[float, float]]) -> Space:
         raise UserError(*lines_of(error, Space, "--range")) from error
 
 
-def _check_shard(shard: Shard | None, sampler: SamplerKind, space: Space, samples: int) -> None:
+def check_shard(shard: Shard | None, sampler: SamplerKind, space: Space, samples: int) -> None:
     """Raise UserError where a plan has nothing to share out, or too little."""
     if shard is None:
         return
@@ -461,13 +586,13 @@ def _check_engine_options(
 ) -> None:
     """Raise UserError for options that aren't valid for each engine of the sweep."""
     engines = dict.fromkeys(variant.engine for variant in variants)
-    lines = [line for name in engines for line in _option_faults(request, name, gpu_names)]
+    lines = [line for name in engines for line in option_faults(request, name, gpu_names)]
     if lines:
         # engines that share an option share its faults
         raise UserError(*dict.fromkeys(lines))
 
 
-def _option_faults(request: Request, name: str, gpu_names: list[str]) -> list[str]:
+def option_faults(request: Request, name: str, gpu_names: list[str]) -> list[str]:
     """What is wrong with the options for an engine, a line each."""
     engine = ENGINES[name]
     foreign = sorted(request.engine_options.keys() - engine.options.model_fields.keys())
@@ -618,7 +743,7 @@ def _profile_ranges(
     return ranges, notes
 
 
-def _cautions(
+def cautions(
     request: Request, machine: Machine, gpu_names: list[str], engines: tuple[str, ...]
 ) -> list[str]:
     """What a person should know that is no error."""

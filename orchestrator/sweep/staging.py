@@ -18,15 +18,16 @@ from orchestrator.sweep.request import Resolved
 def known_revisions(resolved: Resolved, plan: SweepPlan, say: Say = silent) -> dict[str, str]:
     """Revision of each model's weights by its label, as far as it is known without network.
 
-    A sweep that was started says its own. `say` gets a line where hashing takes long.
+    A sweep that was started says its own, and so does a plan that is repeated. `say` gets a line
+    where hashing takes long.
 
     Raises UserError for a plan that can't be read.
     """
     if not resolved.needs_weights:
         return _own_revisions(resolved)
     path = DataSetPaths(resolved.request.out).sweep(plan.id)
-    setups = read_plan(path).setups if path.exists() else ()
-    of_sweep = {setup.model: setup.revision for setup in setups}
+    setups = read_plan(path).setups if path.exists() else plan.setups
+    of_sweep = {setup.model: setup.revision for setup in setups if setup.revision}
     return {
         model.label: expected_revision(model, say) or of_sweep.get(model.label, "not staged yet")
         for model in resolved.models

@@ -209,7 +209,7 @@ def test_a_bad_section_is_told_line_by_line(call: Call) -> None:
     [
         (("--", "plan", "--space", "lhs"), "plan: after the options write `-- tune ...`"),
         (("--",), "Missing argument"),
-        (("--", "tune"), "orchestrator tune: Missing option '--space'"),
+        (("--", "tune"), "name a search space: lhs, uniform"),
         (("--", "tune", "--space", "lhs", "--sample", "3"), "orchestrator tune: No such option"),
         (
             ("--", "tune", "--space", "lhs", "--samples", "many"),

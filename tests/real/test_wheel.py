@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -61,6 +62,8 @@ def test_plan_and_tune_from_an_empty_folder(python: Path, real_cache: Path, tmp_
         cwd=tmp_path,
     )
     assert str(python.parents[1]) in where.stdout
+    package = Path(where.stdout.strip()).parent
+    assert {"py.typed", "__init__.pyi"} <= {path.name for path in package.iterdir()}
     plan = installed.run("plan", "--space", "lhs").stdout
     assert "site-packages/orchestrator/data/search_spaces/lhs.yaml" in plan
     assert not list(tmp_path.iterdir()), "plan wrote something"
@@ -77,3 +80,19 @@ def test_plan_and_tune_from_an_empty_folder(python: Path, real_cache: Path, tmp_
         "max_length=100",
     )
     assert (result["trials_run"], result["failed"]) == (1, 0)
+
+
+@pytest.mark.slow
+def test_a_program_that_uses_the_wheel_is_type_checked(python: Path, tmp_path: Path) -> None:
+    """Each mistake in it is found; the checkout's own check of it is part of `mypy`."""
+    program = tmp_path / "consumer.py"
+    program.write_bytes((ROOT / "tests" / "api" / "consumer.py").read_bytes())
+    found = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--python-executable", python, program.name],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
