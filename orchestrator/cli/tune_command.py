@@ -42,6 +42,7 @@ def tune(
     accept_drift: bool,
     min_busy_s: float | None,
     cooldown: Cooldown,
+    log_to: tuple[str, ...],
     **flags: Any,
 ) -> int:
     """Run a sweep with Ray Tune, one trial a configuration, and write the data set.
@@ -76,6 +77,7 @@ def tune(
         min_busy_s=min_busy_s or 0.0,
         cooldown=cooldown,
         limits=limits,
+        log_to=log_to,
     )
     halt = Halt()
     with signals_to(halt):
@@ -105,7 +107,9 @@ def _run(
     from orchestrator.sweep.planning import make_plan
     from orchestrator.sweep.run import opened, run_sweep
     from orchestrator.sweep.staging import checked_files, staged_revisions
+    from orchestrator.tune.log_to import check_loggers, shown_by
 
+    check_loggers(options.log_to)
     resolved = resolved_request(request, gpus)
     check_writable(request.out)
     drawn = make_plan(resolved)  # an impossible design is told before weights are fetched for it
@@ -113,6 +117,8 @@ def _run(
     staged = drawn.with_revisions(staged_revisions(resolved, live.say))
     plan = staged.with_model_files(checked_files(resolved, live.say))
     with opened(resolved, plan, options, live.say) as (prepared, lock):
+        for line in shown_by(options.log_to, prepared.paths):
+            live.say(line)
         try:
             outcome = run_sweep(prepared, lock, options, halt=halt, observer=live)
             # from here on no signal may say that something is left to be done
