@@ -1,42 +1,31 @@
-"""Draw docs/images/optuna-dashboard.png from docs/example: `python -m tools.study_screenshot`.
+"""Draw docs/images/optuna-dashboard.png from a data set's live study.
 
-Needs optuna-dashboard and Chromium.
+Needs optuna-dashboard and Chromium. The picture in the docs is of
+`tune --space optuna --samples 40 --engine simulated --model llama2 --use-case fantasyWorld
+--prompts 2 --country ITA`, then `python -m tools.study_screenshot measurements`.
 """
 
 from __future__ import annotations
 
-import tempfile
+import sys
 from pathlib import Path
 
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.dataset.sweep_plan import read_plans
-from orchestrator.dataset.tables import read_all, read_judgements
-from orchestrator.export.studies import studies_of
-from orchestrator.export.study_file import address, write_studies
 from tests.browser import browser_page
 from tests.export.dashboard import dashboard, until_text
 
-DOCS = Path(__file__).parents[1] / "docs"
+TARGET = Path(__file__).parents[1] / "docs" / "images" / "optuna-dashboard.png"
 
 
-def main() -> None:
-    """A study of two objectives, as its page shows it."""
-    paths = DataSetPaths(DOCS / "example")
-    trials, _ = read_all(paths)
-    trials.judgements, _ = read_judgements(paths)
-    studies, _ = studies_of(trials, read_plans(paths)[0])
-    largest = max(studies, key=lambda study: len(study.trials))
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "study.db"
-        write_studies(studies, file)
-        with dashboard(address(file)) as url, browser_page(width=1280, height=900) as (page, _):
-            page.goto(url)
-            until_text(page, largest.name)
-            page.get_by_text(largest.name).first.click()
-            until_text(page, "Hyperparameter Importance")
-            page.wait_for_timeout(3000)  # its charts are drawn one after the other
-            page.screenshot(path=DOCS / "images" / "optuna-dashboard.png")
+def main(folder: Path) -> None:
+    """The page of its first study, as a window of 1280 x 900 shows it."""
+    live = DataSetPaths(folder).live_studies
+    with dashboard(str(live)) as url, browser_page(width=1280, height=900) as (page, _):
+        page.goto(f"{url}/studies/0", wait_until="commit")
+        until_text(page, "Hyperparameter Importance")
+        page.wait_for_timeout(5000)  # its charts are drawn one after the other
+        page.screenshot(path=TARGET)
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))

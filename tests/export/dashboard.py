@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser import until
-
 if TYPE_CHECKING:
     from playwright.sync_api import Page
+
+PATIENCE_S = 180
 
 
 @contextlib.contextmanager
@@ -44,7 +44,7 @@ def dashboard(storage: str) -> Iterator[str]:
 
 def _await(url: str) -> None:
     """Wait until it answers."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - of this host
@@ -56,5 +56,5 @@ def _await(url: str) -> None:
 
 
 def until_text(page: Page, text: str) -> None:
-    """Wait until the page shows a text."""
-    until(page, "text => document.body.innerText.includes(text)", text)
+    """Wait until the page shows a text; a busy machine takes long for its ten megabytes of code."""
+    page.get_by_text(text).first.wait_for(timeout=PATIENCE_S * 1000)

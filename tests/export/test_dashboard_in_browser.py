@@ -41,7 +41,7 @@ def test_an_exported_study_opens(swept: Swept, page: Page, tmp_path: Path) -> No
     file = tmp_path / "study.db"
     write_studies([study], file)
     before = file.read_bytes()
-    number = next(i for i, trial in enumerate(study.trials) if trial.values)
+    number = next(i for i, trial in enumerate(study.trials) if not trial.values)
     with dashboard(address(file)) as url:
         page.goto(url, wait_until="commit")
         until_text(page, study.name)
@@ -50,7 +50,7 @@ def test_an_exported_study_opens(swept: Swept, page: Page, tmp_path: Path) -> No
         page.goto(f"{url}/studies/1/trials?numbers={number}", wait_until="commit")
         until_text(page, "energy_per_token_j")
         until_text(page, study.trials[number].attributes["trial"])
-        until_text(page, "Fail")
+        until_text(page, "2 oom")
     assert file.read_bytes() == before, "looking changes nothing"
 
 
