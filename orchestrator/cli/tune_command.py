@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from orchestrator.cli.live import Live
     from orchestrator.cooldown import Cooldown
     from orchestrator.gpu.devices import Gpu
+    from orchestrator.ray_tune.halt import Halt
     from orchestrator.sweep.assignments import RunOptions
     from orchestrator.sweep.prepare import Prepared
     from orchestrator.sweep.request import Request
     from orchestrator.sweep.run import RunOutcome
-    from orchestrator.tune.halt import Halt
 
 
 @click.command()
@@ -63,10 +63,10 @@ def tune(
     from orchestrator.cli import run_result
     from orchestrator.cli.live import Live
     from orchestrator.gpu.devices import visible_gpus
+    from orchestrator.ray_tune.halt import Drained, Halt, signals_to
     from orchestrator.sweep.assignments import RunOptions
     from orchestrator.sweep.budget import RunLimits
     from orchestrator.sweep.request import Request
-    from orchestrator.tune.halt import Drained, Halt, signals_to
 
     limits = RunLimits(max_hours or math.inf, max_kwh or math.inf, max_gpu_hours or math.inf)
     options = RunOptions(
@@ -104,10 +104,10 @@ def _run(
     """Plan a sweep, fetch its weights and run what is missing. Raises UserError and Drained."""
     from orchestrator.cli.sweep_request import resolved_request
     from orchestrator.dataset.folder_checks import check_writable
+    from orchestrator.ray_tune.log_to import check_loggers, shown_by
     from orchestrator.sweep.planning import make_plan
     from orchestrator.sweep.run import opened, run_sweep
     from orchestrator.sweep.staging import checked_files, staged_revisions
-    from orchestrator.tune.log_to import check_loggers, shown_by
 
     check_loggers(options.log_to)
     resolved = resolved_request(request, gpus)

@@ -31,8 +31,8 @@ from orchestrator.export.studies import (
 )
 from orchestrator.nouns import ANCHOR
 from orchestrator.outside_files import open_regular
-from orchestrator.tune.harmless import harmless
-from orchestrator.tune.observers import Observer
+from orchestrator.ray_tune.harmless import harmless
+from orchestrator.ray_tune.observers import Observer
 
 if TYPE_CHECKING:
     import optuna
