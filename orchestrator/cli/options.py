@@ -317,6 +317,12 @@ RUN_OPTIONS = [
         "--max-gpu-hours", type=POSITIVE, metavar="H", help="GPUs times wall time of this run."
     ),
     click.option(
+        "--log-to",
+        multiple=True,
+        type=click.Choice(["tensorboard", "mlflow", "wandb"]),
+        help="Also log each trial with this logger of Ray Tune (docs/dashboards.md). Repeatable.",
+    ),
+    click.option(
         "--accept-drift",
         is_flag=True,
         help="Go on with other versions of torch and the like, or another GPU, than the sweep was "

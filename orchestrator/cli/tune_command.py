@@ -38,6 +38,7 @@ def tune(
     accept_drift: bool,
     min_busy_s: float | None,
     cooldown: Cooldown,
+    log_to: tuple[str, ...],
     **_sweep: Any,
 ) -> int:
     """Run a sweep with Ray Tune, one trial a configuration, and write the data set.
@@ -75,6 +76,7 @@ def tune(
         min_busy_s=min_busy_s or 0.0,
         cooldown=cooldown,
         limits=limits,
+        log_to=log_to,
     )
     halt = Halt()
     with signals_to(halt):

@@ -64,6 +64,9 @@ VERBS = {
         "publish_command",
         "publish",
     ),
+    "export": Verb(
+        "Write the trials into a file that other tools open.", "export_command", "export"
+    ),
     "import": Verb(
         "Copy measurements made with CodeCarbon alone into a data set.",
         "import_command",

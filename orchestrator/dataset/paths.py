@@ -123,6 +123,16 @@ class DataSetPaths:
         """Jobs that were submitted to run sweeps here, a JSON object a line."""
         return self.root / ".slurm.jsonl"
 
+    @property
+    def dashboards(self) -> Path:
+        """What other tools' dashboards read: made from the trials, never published."""
+        return self.root / ".dashboards"
+
+    @property
+    def live_studies(self) -> Path:
+        """The studies of samplers that learn, as Optuna's JournalStorage keeps them."""
+        return self.dashboards / "optuna.log"
+
     def use_case_folder(self, machine: str, spec: TrialSpec) -> Path:
         """The folder of a use case's trials: <machine>/<model>/<strategy>/<useCase>."""
         return self.root / machine / spec.setup.model / spec.strategy / spec.setup.use_case

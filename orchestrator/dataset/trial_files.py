@@ -215,10 +215,10 @@ def partial_record(folder: Path) -> TrialRecord | None:
     if not (folder / "executions.jsonl").exists():
         return None
     trial = read_partial(folder)
-    return _record(trial) if trial.measured else None
+    return record_of(trial) if trial.measured else None
 
 
-def _record(trial: RunningTrial) -> TrialRecord:
+def record_of(trial: RunningTrial) -> TrialRecord:
     """A running trial as the record that its trial.json will hold, prompts in order."""
     measured = sorted(trial.measured, key=lambda one: one.execution.prompt_number)
     return TrialRecord(
@@ -271,7 +271,7 @@ def _seal(paths: DataSetPaths, folder: Path) -> tuple[Path, TrialRecord]:
     # two data sets that were copied into one may both hold this attempt
     while paths.trial(machine, trial.spec).exists():
         trial = _as_attempt(trial, trial.spec.attempt + 1)
-    record = _record(trial)
+    record = record_of(trial)
     derived = _derived_files(trial, record)
     record.files = {name: bytes_sha256(data) for name, data in derived.items()}
     # of the JSON as it will be read, where for example a tuple is a list

@@ -184,6 +184,8 @@ class RunningPart:
     callback: DataSetCallback
     placement: Placement
     slots: Slots
+    loggers: Sequence[tune.Callback] = ()
+    """What else Tune tells of each trial."""
 
 
 def run(
@@ -277,7 +279,7 @@ def _tuner(part: RunningPart, session: Session) -> tune.Tuner:
             storage_path=str(session.storage),
             verbose=0,
             stop=TakingInStopper(part.callback),
-            callbacks=[part.callback, NoProgress()],
+            callbacks=[part.callback, NoProgress(), *part.loggers],
             # what a trial has is in the data set: a checkpoint would be one more call a trial
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             # the callback hands out again what a lost worker left

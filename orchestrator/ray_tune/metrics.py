@@ -15,24 +15,18 @@ Means should be taken from the counters.
 
 from __future__ import annotations
 
-import functools
-import logging
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Concatenate, ParamSpec
+from typing import Any
 
 from orchestrator.dataset.energy import counted_energy_j
 from orchestrator.dataset.schema import Execution, TrialColumns, TrialRecord
 from orchestrator.dataset.trial_files import Origin
 from orchestrator.nouns import TrialKey, TrialSpec
+from orchestrator.ray_tune.harmless import harmless
 from orchestrator.ray_tune.observers import Observer
 from orchestrator.ray_tune.trainable import Assignment
 from orchestrator.unknowns import quotient
-
-P = ParamSpec("P")
-
-LOG = logging.getLogger(__name__)
 
 BUCKETS = [
     round(mantissa * 10.0**exponent, 3)
@@ -106,34 +100,13 @@ METRICS = {
 """Name -> what it is. Names contain the unit, as Prometheus recommends."""
 
 
-def _harmless(
-    method: Callable[Concatenate[Metrics, P], None],
-) -> Callable[Concatenate[Metrics, P], None]:
-    """Let a method that fails end the metrics with one warning, but never the sweep."""
-
-    @functools.wraps(method)
-    def tried(self: Metrics, /, *arguments: P.args, **options: P.kwargs) -> None:
-        """The method, which stops all metrics with a warning where it raises."""
-        if self.broken:
-            return
-        try:
-            method(self, *arguments, **options)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the sweep matters more
-            self.broken = True
-            LOG.warning(
-                "no more metrics in this run, the sweep continues: %s: %s",
-                type(error).__name__,
-                error,
-            )
-
-    return tried
-
-
 class Metrics(Observer):
     """Records the metrics of a sweep. Ray must run before it is made.
 
     `library` replaces ray.util.metrics in tests.
     """
+
+    shows = "metrics"
 
     def __init__(self, sweep_id: str, n_trials: int, library: Any = None) -> None:
         self.broken = False
@@ -149,7 +122,7 @@ class Metrics(Observer):
         self._make(library)
         self._tell_trials()
 
-    @_harmless
+    @harmless
     def _make(self, library: Any) -> None:
         """Make the metrics of the table; Ray's own library where none is given."""
         if library is None:
@@ -176,7 +149,7 @@ class Metrics(Observer):
             value = math.nan
         self._made[name].set(value, {"sweep": self._sweep_id, **labels})
 
-    @_harmless
+    @harmless
     def _tell_trials(self) -> None:
         """Set the number of trials in each state."""
         known = {"running": len(self._running), **self._ended}
@@ -189,7 +162,7 @@ class Metrics(Observer):
         self._running[spec.order_index] = _place(origin.columns)
         self._tell_trials()
 
-    @_harmless
+    @harmless
     def execution_recorded(self, spec: TrialSpec, origin: Origin, execution: Execution) -> None:
         """Count an execution."""
         columns = origin.columns
@@ -240,7 +213,7 @@ class Metrics(Observer):
         for name, value in self._windows.get(place, {}).items():
             self._set(name, value, **dict(zip(PLACE, place, strict=True)))
 
-    @_harmless
+    @harmless
     def tell_again(self) -> None:
         """Set the gauges once more, so that Ray doesn't forget them. Works in any thread."""
         self._tell_trials()
@@ -266,7 +239,7 @@ class Metrics(Observer):
         self._count_loss()
         self._tell_trials()
 
-    @_harmless
+    @harmless
     def _count_loss(self) -> None:
         """Count a worker that died."""
         self._add("orchestrator_workers_lost_total", 1)

@@ -42,6 +42,7 @@ PREFIXES = (
     *("TORCH_", "TORCHINDUCTOR_", "PYTORCH_", "TRITON_", "TRANSFORMERS_"),
     *("BNB_", "BITSANDBYTES_", "ACCELERATE_", "CODECARBON_"),
     *("SLURM_", "RAY_", "TUNE_"),
+    *("MLFLOW_", "WANDB_"),  # of --log-to
 )
 """Variables that begin so are kept, unless a part of their name says that they hold a secret."""
 

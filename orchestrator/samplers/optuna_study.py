@@ -22,7 +22,7 @@ class OptunaStudy:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._distributions = _distributions(space)
+        self._distributions = distributions(space)
         self._objectives: dict[str, str] = dict(options.objectives.items())
         self._study = optuna.create_study(
             directions=[f"{direction}imize" for direction in self._objectives.values()],
@@ -74,7 +74,7 @@ def _values(figures: Mapping[str, Any], names: Mapping[str, str]) -> list[float]
     return list(map(float, values))
 
 
-def _distributions(space: Space) -> dict[str, Any]:
+def distributions(space: Space) -> dict[str, Any]:
     """The space as Optuna has it, both bounds included."""
     from optuna.distributions import FloatDistribution, IntDistribution
 

@@ -34,6 +34,8 @@ class RunOptions:
     """Windows of a trial last at least so long together: its answers are generated again."""
     cooldown: Cooldown = field(default_factory=Cooldown)
     limits: RunLimits = field(default_factory=RunLimits)
+    log_to: tuple[str, ...] = ()
+    """Loggers of Ray Tune that are told of each trial (tune/log_to.py)."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.sweep_plan import SweepPlan, read_plan
 from orchestrator.gpu.devices import Gpu
 from orchestrator.ray_tune.halt import Halt
+from orchestrator.ray_tune.log_to import check_loggers, shown_by
 from orchestrator.say import Say
 from orchestrator.sweep.assignments import RunOptions
 from orchestrator.sweep.planning import make_plan
@@ -47,6 +48,7 @@ def swept(
     Raises UserError, and Drained where a signal came before anything ran; KeyboardInterrupt passes
     with all finished kept.
     """
+    check_loggers(options.log_to)
     resolved, drawn = sweep_of(request, gpus)
     check_writable(request.out)
     # an impossible design, and a plan that can't be read, are told before weights are fetched
@@ -55,6 +57,8 @@ def swept(
     plan = staged.with_model_files(checked_files(resolved, say))
     check_repetition(resolved, plan)
     with opened(resolved, plan, options, say) as (prepared, lock):
+        for line in shown_by(options.log_to, prepared.paths):
+            say(line)
         try:
             outcome = run_sweep(prepared, lock, options, halt=halt, observer=observer)
             # from here on no signal may say that something is left to be done

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from orchestrator.ray_tune.halt import Halt
     from orchestrator.ray_tune.session import Session
     from orchestrator.ray_tune.trainable import Assignment
+    from orchestrator.sweep.live_studies import LiveStudies
 
 
 @dataclass(frozen=True)
@@ -135,15 +136,29 @@ def run_sweep(
         observer.started(session, sum(each.at_once for each in placements), totals)
         budget = _budget(prepared, options, placements, halt)
         metrics = Metrics(prepared.plan.id, prepared.n_missing_trials())
-        observers = Observers(totals, budget, observer, metrics)
+        studies = _live_studies(prepared)
+        observers = Observers(totals, budget, observer, metrics, *studies)
         # a sweep that is to end doesn't wait for room on a full disk
         recorder = Recorder(
             prepared.paths, tables, lock, give_up=halt.ending, tell=observers.disk_full
         )
         shared = Shared(prepared, options, recorder, start, budget, halt, observers)
         parts = shared.running_parts(placements)
-        run(parts, halt, session, on_drain=observer.draining, on_look=metrics.tell_again)
+        try:
+            run(parts, halt, session, on_drain=observer.draining, on_look=metrics.tell_again)
+        finally:
+            for study in studies:
+                study.close()
         return _outcome(prepared, parts, totals, halt)
+
+
+def _live_studies(prepared: Prepared) -> list[LiveStudies]:
+    """The studies that a dashboard shows while a sampler learns; none of a design."""
+    if not prepared.plan.learns():
+        return []
+    from orchestrator.sweep.live_studies import LiveStudies
+
+    return [LiveStudies(prepared.plan, prepared.trials, prepared.paths)]
 
 
 @contextlib.contextmanager
@@ -191,6 +206,7 @@ class Shared:
         """The searcher and the callback of one kind of machine."""
         from orchestrator.ray_tune.callback import DataSetCallback
         from orchestrator.ray_tune.driver import RunningPart, Slots
+        from orchestrator.ray_tune.log_to import loggers_for
 
         factory = AssignmentFactory(self.prepared, part, self.options, placement)
         slots = Slots(placement.at_once)
@@ -203,7 +219,8 @@ class Shared:
             self.observers,
             objectives=factory.objectives(),
         )
-        return RunningPart(searcher, callback, placement, slots)
+        loggers = loggers_for(self.options.log_to, self.prepared.paths, self.prepared.plan.id)
+        return RunningPart(searcher, callback, placement, slots, loggers)
 
     def _why_not(self, assignment: Assignment) -> str | None:
         """None where an assignment may start, else why nothing more starts."""

@@ -254,6 +254,7 @@ def test_plan_json_is_the_whole_plan(call: Callable[..., Outcome]) -> None:
         ("models", "stage"),
         ("models", "verify"),
         ("cluster", "slurm"),
+        ("export", "optuna"),
     ],
     ids=" ".join,
 )
