@@ -155,6 +155,7 @@ def tune(
     execution_timeout_s: float | None = None,
     min_busy_s: float | None = None,
     cooldown: str = "none",
+    log_to: str | Sequence[str] = (),
     max_hours: float | None = None,
     max_kwh: float | None = None,
     max_gpu_hours: float | None = None,
@@ -183,6 +184,7 @@ def tune(
         force=force,
         accept_drift=accept_drift,
         cooldown=cooldown,
+        log_to=_several(log_to),
         above_0={
             "--execution-timeout": execution_timeout_s,
             "--min-busy-s": min_busy_s,
@@ -249,11 +251,13 @@ def _run_options(
     force: bool,
     accept_drift: bool,
     cooldown: str,
+    log_to: tuple[str, ...],
     above_0: Mapping[str, float | None],
 ) -> RunOptions:
     """The options of a run. `above_0`: flag -> its number. Raises UserError."""
     from orchestrator.cooldown import parse_cooldown
     from orchestrator.dataset.remaining import RERUN
+    from orchestrator.ray_tune.log_to import LOGGERS
     from orchestrator.sweep.assignments import RunOptions
     from orchestrator.sweep.budget import RunLimits
     from orchestrator.yaml_files import nearest
@@ -261,9 +265,10 @@ def _run_options(
     for flag, value in above_0.items():
         if value is not None and not 0 < value < math.inf:
             raise UserError(f"{flag} {value}: must be a number above 0")
-    for name in rerun:
-        if name not in RERUN:
-            raise UserError(f"--rerun: there is no {name!r}: {nearest(name, list(RERUN))}")
+    for flag, names, known in (("--rerun", rerun, RERUN), ("--log-to", log_to, LOGGERS)):
+        for name in names:
+            if name not in known:
+                raise UserError(f"{flag}: there is no {name!r}: {nearest(name, list(known))}")
     try:
         rest = parse_cooldown(cooldown)
     except ValueError as error:
@@ -276,6 +281,7 @@ def _run_options(
         execution_timeout_s=above_0["--execution-timeout"],
         min_busy_s=above_0["--min-busy-s"] or 0.0,
         cooldown=rest,
+        log_to=log_to,
         limits=RunLimits(*(above_0[flag] or math.inf for flag in limits)),
     )
 
