@@ -254,7 +254,7 @@ def _last(trials: Trials, key: Key) -> LastTrial:
         "energy_rel_uncertainty",
     )
     return LastTrial(
-        trial=f"{row['config_index']:04d}-r{row['repeat']}",
+        trial=f"{row['config_index']:04d}-r{row['repetition']}",
         n_failed=row["n_executions"] - row["n_ok"],
         **{name: row[name] for name in same},
     )

@@ -87,7 +87,8 @@ def test_no_prompt_stands_twice_among_use_cases() -> None:
 
 @pytest.mark.parametrize("kind", ["search_spaces", "prompts", "clusters"])
 def test_every_shipped_file_is_one_that_is_read(kind: str) -> None:
-    others = {"clusters": ["colab.ipynb", "grafana", "prometheus.yml"]}.get(kind, [])
+    beside = ["colab.ipynb", "grafana", "prometheus.yml", "Dockerfile", "apptainer.def"]
+    others = beside if kind == "clusters" else []
     assert sorted(path.name for path in packaged_folder(kind).iterdir()) == sorted(
         [*others, *(f"{name}.yaml" for name in names(kind))]
     )

@@ -264,7 +264,7 @@ def _answers(way: Way, out: Path) -> tuple[tuple[Answer, ...], float | None]:
 def _of_record(record: TrialRecord) -> Iterator[Answer]:
     """The answers of a trial of ours."""
     columns = record.columns
-    name = trial_name(columns.use_case, columns.strategy, columns.config_index, columns.repeat)
+    name = trial_name(columns.use_case, columns.strategy, columns.config_index, columns.repetition)
     for execution in record.executions:
         if execution.window_s is None or execution.n_new_tokens is None:
             continue  # it failed, and so it will be missed

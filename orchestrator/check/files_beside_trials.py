@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from orchestrator.dataset.checksums import differing
 from orchestrator.dataset.findings import Finding
 from orchestrator.dataset.imported import ImportedRow, read_left_out, read_provenance
-from orchestrator.dataset.parquet import arrow_schema, read_parquet
+from orchestrator.dataset.parquet import arrow_schema, read_parquet, table_version
 from orchestrator.dataset.paths import DataSetPaths, execution_id
 from orchestrator.dataset.reading import file_sha256, reason_of
+from orchestrator.dataset.schema import SCHEMA_VERSION
 from orchestrator.dataset.tables import Trials
 from orchestrator.nouns import text_sha256
 from orchestrator.units import plural
@@ -98,6 +99,8 @@ def _imported_fault(paths: DataSetPaths) -> str:
         return "is missing"
     except (OSError, ValueError) as error:
         return f"can't be read ({reason_of(error)})"
+    if (table_version(present) or SCHEMA_VERSION) < SCHEMA_VERSION:
+        return ""  # `publish` makes it anew
     for wanted in arrow_schema(ImportedRow):
         if wanted.name not in present.names:
             if ImportedRow.model_fields[wanted.name].is_required():

@@ -1,10 +1,11 @@
-"""Check a whole data set: its folders and tables, and what each plan still misses."""
+"""Check a whole data set: folders, tables, what each plan misses, what the Hub refuses."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from orchestrator.check.folders import validate_folders
+from orchestrator.check.hub import hub_findings
 from orchestrator.dataset.drift import conditions, mixed, mixed_weights
 from orchestrator.dataset.findings import Finding
 from orchestrator.dataset.lock import LOCK_FILE, holder_of, seems_alive
@@ -30,6 +31,8 @@ def validate(out: Path, *, alone: bool = False) -> tuple[Trials, list[Finding]]:
             "if it is alive, the tables may be outdated"
         )
         findings.append(Finding("warning", LOCK_FILE, what))
+    if alive is not True:
+        findings += hub_findings(paths)
     plans, unreadable = read_plans(paths)
     findings += unreadable
     for plan in plans:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -23,11 +24,15 @@ if TYPE_CHECKING:
     from orchestrator.dataset.paths import DataSetPaths
     from orchestrator.dataset.tables import Trials
     from orchestrator.errors import UserError
-    from orchestrator.publish.conclusions import Conclusions
+    from orchestrator.publish.conclusions import CardChart, Conclusions
     from orchestrator.publish.publication import Publication
     from orchestrator.publish.scan import Scanner
+    from orchestrator.report.execution_frame import Data
 
 PUBLISHES = "publishes it"
+_PAGE = re.compile(r"https?://[\w.-]+(?::\d+)?(?:/[\w.~%/+?=&@-]*)?", re.ASCII)
+CHART, CHART_CM = "energy-length", 13.0
+"""The report's chart that the card shows, and its width in print."""
 SHOWN = 50
 """Most findings that are printed; --json has all."""
 SPDX = ("CC-BY-4.0", "CC-BY-SA-4.0", "CC0-1.0", "ODbL-1.0")
@@ -64,6 +69,11 @@ ACCEPTABLE = (
     help="Licence of the measurements, by its SPDX identifier.",
 )
 @click.option(
+    "--url",
+    metavar="URL",
+    help="Page of the data set, such as https://huggingface.co/datasets/ORG/NAME.",
+)
+@click.option(
     "--accept",
     multiple=True,
     type=click.Choice(ACCEPTABLE),
@@ -82,6 +92,7 @@ def publish(
     title: str,
     authors: tuple[str, ...],
     spdx: str,
+    url: str | None,
     accept: tuple[str, ...],
     remove_private: bool,
     check: bool,
@@ -89,7 +100,8 @@ def publish(
 ) -> int:
     """Prepare a data set for publication: data card, citation, checksums.
 
-    Writes a data card, Croissant metadata, citation, licence and checksums into it. The data set is
+    Writes a data card with a chart, a data dictionary, Croissant metadata, citation, licence and
+    checksums into it. The data set is
     validated first, and scanned for tokens, keys, addresses, coordinates and names that reveal who
     measured where. If either finds an error, nothing is written and the exit code is 3. Measured
     files are never changed. Nothing is uploaded: the command for that is printed.
@@ -104,7 +116,7 @@ def publish(
     """  # noqa: D301 - click wants the character
     from orchestrator.dataset.paths import DataSetPaths
 
-    publication = _publication(title, authors, spdx)
+    publication = _publication(title, authors, spdx, url)
     paths = DataSetPaths(out)
     removed: dict[str, list[str]] = {}
     with _standing_still(paths, check=check):
@@ -136,7 +148,7 @@ def publish(
     return 0
 
 
-def _publication(title: str, authors: tuple[str, ...], spdx: str) -> Publication:
+def _publication(title: str, authors: tuple[str, ...], spdx: str, url: str | None) -> Publication:
     """What the flags say of the publication. Raises UserError."""
     from orchestrator.errors import UserError
     from orchestrator.publish.authors import parse_author
@@ -145,7 +157,9 @@ def _publication(title: str, authors: tuple[str, ...], spdx: str) -> Publication
 
     if not title.strip() or not title.isprintable():
         raise UserError("--title: must be one line of text")
-    return Publication(title.strip(), tuple(map(parse_author, authors)), spdx, LICENCES[spdx])
+    if url is not None and not _PAGE.fullmatch(url):
+        raise UserError(f"--url {url}: must be the address of a page, beginning with https://")
+    return Publication(title.strip(), tuple(map(parse_author, authors)), spdx, LICENCES[spdx], url)
 
 
 def _refuse_running(out: Path) -> None:
@@ -215,7 +229,21 @@ def _conclusions(paths: DataSetPaths, trials: Trials) -> Conclusions:
     if not trials:
         return Conclusions()
     data = read_data(paths)
-    return Conclusions(warnings(data), findings_by_subject(data))
+    return Conclusions(warnings(data), findings_by_subject(data), _chart(data))
+
+
+def _chart(data: Data) -> CardChart | None:
+    """The chart of the data card; None: there is nothing to draw."""
+    from orchestrator.publish.conclusions import CardChart
+    from orchestrator.report.charts import CHARTS
+    from orchestrator.report.drawing import drawn
+
+    chart = CHARTS[CHART]
+    drawing = chart.draw(data)
+    if drawing is None:
+        return None
+    png = drawn(drawing, "png", CHART_CM)
+    return CardChart(png, chart.title, drawing.description, drawing.message)
 
 
 def _scanner(paths: DataSetPaths, accepted: tuple[str, ...]) -> Scanner:
@@ -277,8 +305,9 @@ def _findings(
     from orchestrator.publish.scan import scan
 
     trials, findings = validate(paths.root, alone=alone)
-    # publishing writes the checksums anew, so old ones that differ are no fault
-    findings = [finding for finding in findings if finding.where != paths.checksums.name]
+    # publishing writes these anew, so an old one is no fault
+    written_anew = (paths.checksums.name, paths.readme.name)
+    findings = [finding for finding in findings if finding.where not in written_anew]
     findings += [*scan(paths, _scanner(paths, accepted)), *removed_before(paths)]
     return trials, sorted(findings)
 
@@ -307,7 +336,7 @@ def _lines(
     else:
         yield f"written to {out}: {names}"
     if anonymous:
-        yield 'Note: no --author is given; CITATION.cff says "anonymous".'
+        yield 'Note: no --author is given; CITATION.cff and croissant.json say "anonymous".'
     if not check:
         yield (
             f"Upload: hf upload ORG/NAME {shlex.quote(str(out))} . --repo-type dataset "

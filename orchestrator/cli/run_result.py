@@ -81,7 +81,7 @@ def _print_records(live: Live, prepared: Prepared, totals: Totals) -> None:
     paths, trials = prepared.paths, prepared.trials
     keys = dict.fromkeys(trials.key(record) for record in totals.records)
     rows = [trials.summary_row(key) for key in keys]
-    order = ("model", "use_case", "strategy", "config_index", "repeat", "setup")
+    order = ("model", "use_case", "strategy", "config_index", "repetition", "setup")
     variants = [trials.attempts(key)[0].spec.setup.variant() for key in keys]
     for row, name in zip(rows, _short_names(variants), strict=True):
         row["setup"] = name
@@ -186,7 +186,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
             row["model"],
             *(row[name] for name in of_setup),
             row["use_case"],
-            f"{label}r{row['repeat']}",
+            f"{label}r{row['repetition']}",
             str(row["max_length"]),
             f"{row['top_p']:.2f}",
             str(row["top_k"]),

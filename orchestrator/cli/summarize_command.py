@@ -26,12 +26,17 @@ def summarize(out: Path, *, as_json: bool) -> int:
       orchestrator summarize --out measurements
     """  # noqa: D301 - click wants the character
     from orchestrator.dataset.paths import DataSetPaths
+    from orchestrator.dataset.reading import reason_of
     from orchestrator.dataset.tables import rebuild
     from orchestrator.errors import UserError
+    from orchestrator.importer.import_tree import renew_earlier
 
     paths = DataSetPaths(out)
     try:
         executions, trials, faults = rebuild(paths, say)
+        renew_earlier(paths)
+    except ValueError as error:
+        faults.append(f"{paths.imports.name}: {reason_of(error)}")
     except OSError as error:
         raise UserError(
             f"{error.filename or out}: can't be read or written ({error.strerror})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.dataset.flags import describe_flags
 from orchestrator.dataset.imported import ImportedRow, describe_import_flags
-from orchestrator.dataset.parquet import describe
+from orchestrator.dataset.parquet import NO_ENTRIES, SEPARATOR, describe
 from orchestrator.dataset.schema import SCHEMA_VERSION, ExecutionRow, TelemetrySample
 from orchestrator.dataset.summary import SummaryRow
 from orchestrator.dataset.verdicts import PERSONS_REASONS, Verdict
@@ -13,8 +13,21 @@ from orchestrator.dataset.verdicts import PERSONS_REASONS, Verdict
 def data_dictionary() -> str:
     """Sections of Markdown, a table of columns in each."""
     return f"""Schema version {SCHEMA_VERSION}. The same meanings and units are in the metadata of
-each Parquet field. Lists are texts joined by ";" (none: an empty text): in pandas
-`column.str.contains("drift")` finds an entry, `column.str.split(";")` gives the list.
+each Parquet field.
+
+**Names** can be written without quotes in Python (`rows.seed`), R, SQLite, DuckDB and PostgreSQL:
+none is a word that these keep for themselves, or an attribute of a pandas table.
+
+**Types** are texts, 64-bit integers, floating-point numbers, truth values and moments in UTC, in
+every table. What is unknown is null. In pandas, integers with unknown values become floating-point
+numbers (`dtype_backend="numpy_nullable"` keeps them), and truth values are of the type `boolean`,
+so that `rows[~rows.usable]` leaves the unknown ones out. CodeCarbon's own timestamp of an imported
+row is a text: nobody recorded its time zone.
+
+**Lists** are texts joined by "{SEPARATOR}"; one without entries is `{NO_ENTRIES}`. In pandas
+`column.str.contains("drift")` finds an entry and `column.str.split("{SEPARATOR}")` gives the list.
+Arrays in cells can't be grouped, compared or written to CSV, a column for each flag would change
+the table with every new flag, and an empty text can't be told from null in a CSV file.
 
 ## executions.parquet: a row an execution
 {describe(ExecutionRow)}

@@ -105,7 +105,7 @@ class ImportedRow(Noun):
     strategy: Annotated[str, Column("sampling strategy, as in the folder's name")]
     use_case: Annotated[str, Column("as in the folder's name")]
     run: Annotated[str, Column("folders below the use case; empty: none")]
-    timestamp: Annotated[
+    codecarbon_timestamp: Annotated[
         str | None,
         Column(
             "as CodeCarbon wrote it: end of the measurement, local time of unknown zone",

@@ -1,11 +1,13 @@
 """Rows of the schema as Arrow tables and Parquet files, and their data dictionary.
 
-Lists become texts joined by ";", since pandas, SQL and CSV take texts everywhere.
+Lists become texts joined by ";", since pandas, SQL and CSV take texts everywhere. A list without
+entries is "none": a CSV file can't tell an empty text from null.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import BufferedReader
@@ -30,8 +32,12 @@ LEAST_ROW_BYTES, MOST_COMPRESSED = 10, 40
 so many times its size at most: rows hold hashes, and texts shrink to a third."""
 ROWS_AT_ONCE = 10_000
 """Of a long table so many rows are in memory, and make a row group of its file."""
+WRITTEN = {"compression": "zstd", "write_page_index": True}
+"""How tables are written: by the index the Hub's viewer reads a page without its row group."""
 SEPARATOR = ";"
 """Between the entries of a list that stands in one cell."""
+NO_ENTRIES = "none"
+"""The cell of a list without entries."""
 
 
 def arrow_schema(row: type[Noun]) -> pa.Schema:
@@ -46,8 +52,30 @@ def arrow_schema(row: type[Noun]) -> pa.Schema:
     about = {
         "schema_version": str(SCHEMA_VERSION),
         "written_by": f"llm-energy-orchestrator {__version__}",
+        "pandas": _told_to_pandas(fields),
     }
     return pa.schema(fields, metadata=about)
+
+
+def _told_to_pandas(fields: Iterable[pa.Field]) -> str:
+    """Metadata by which pandas reads truth values that may be null as its type `boolean`.
+
+    Without it they would be Python objects, on which `~` gives -1 and -2.
+    """
+    import pyarrow as pa
+
+    columns = [
+        {
+            "name": field.name,
+            "field_name": field.name,
+            "pandas_type": "bool",
+            "numpy_type": "boolean",
+            "metadata": None,
+        }
+        for field in fields
+        if field.type == pa.bool_() and field.nullable
+    ]
+    return json.dumps({"index_columns": [], "column_indexes": [], "columns": columns})
 
 
 def _plain_type(annotation: Any) -> Any:
@@ -59,7 +87,7 @@ def _plain_type(annotation: Any) -> Any:
 
 
 def _arrow_type(annotation: Any) -> pa.DataType:
-    """The column type of a field's annotation. Lists become texts (`_as_text`)."""
+    """The column type of a field's annotation. Lists become texts (`as_text`)."""
     import pyarrow as pa
 
     types = {
@@ -83,22 +111,24 @@ def to_table(row: type[Noun], rows: Iterable[dict[str, Any]]) -> pa.Table:
     lists = [name for name, kind, _ in columns_of(row) if _plain_type(kind) is tuple]
     cells = []
     for values in rows:
-        joined = {name: _as_text(values.get(name)) for name in lists}
+        given = {name: values.get(name) for name in lists}
+        joined = {name: as_text(some) for name, some in given.items() if some is not None}
         cells.append(values | joined)
     return pa.Table.from_pylist(cells, schema=arrow_schema(row))
 
 
-def _as_text(entries: Iterable[str] | None) -> str | None:
-    """Entries joined by ";": tables hold no lists."""
-    return None if entries is None else SEPARATOR.join(entries)
+def as_text(entries: Iterable[str]) -> str:
+    """Entries joined by ";", or "none": tables hold no lists."""
+    # an entry that has the separator, such as the sentence of a note, would fall in two
+    return SEPARATOR.join(entry.replace(SEPARATOR, ",") for entry in entries) or NO_ENTRIES
 
 
 def as_list(cell: str | Iterable[str] | None) -> tuple[str, ...] | None:
-    """The entries of a cell; also of a list, which version 1 wrote."""
+    """The entries of a cell; also of a list, which version 1 wrote, and of version 3's ""."""
     if cell is None:
         return None
     if isinstance(cell, str):
-        return tuple(cell.split(SEPARATOR)) if cell else ()
+        return () if cell in ("", NO_ENTRIES) else tuple(cell.split(SEPARATOR))
     return tuple(cell)
 
 
@@ -113,7 +143,7 @@ def parquet_bytes(table: pa.Table) -> bytes:
     import pyarrow.parquet as pq
 
     buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, **WRITTEN)
     data: bytes = buffer.getvalue().to_pybytes()
     return data
 
@@ -132,7 +162,7 @@ def written_rows(
     waiting: list[dict[str, Any]] = []
     with (
         written_atomically(path) as stream,
-        pq.ParquetWriter(stream, arrow_schema(row), compression="zstd") as writer,
+        pq.ParquetWriter(stream, arrow_schema(row), **WRITTEN) as writer,
     ):
 
         def add(rows: Iterable[dict[str, Any]]) -> None:
@@ -205,6 +235,17 @@ def row_count(path: Path) -> int:
     with _opened(path) as stream:
         n_rows: int = pq.read_metadata(stream).num_rows
         return n_rows
+
+
+def largest_row_group_bytes(path: Path) -> int:
+    """What the largest part of a table that is read at once takes. Raises as `read_parquet`."""
+    import pyarrow.parquet as pq
+
+    with _opened(path) as stream:
+        about = pq.read_metadata(stream)
+        return max(
+            (about.row_group(i).total_byte_size for i in range(about.num_row_groups)), default=0
+        )
 
 
 @contextlib.contextmanager

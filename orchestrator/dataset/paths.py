@@ -16,6 +16,8 @@ PARTIAL_SUFFIX = ".partial"
 WORKING_FILES = ("executions.jsonl", "spec.json")
 """Of a running trial; a sealed one has trial.json instead."""
 MERGING = ".merging"
+PLACEHOLDER = "Data sets go here "
+"""How README.md of the repository's empty folder measurements/ begins: it is no data card."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,16 @@ class DataSetPaths:
     def readme(self) -> Path:
         """The data card."""
         return self.root / "README.md"
+
+    @property
+    def chart(self) -> Path:
+        """The chart that the data card shows."""
+        return self.root / "chart.png"
+
+    @property
+    def dictionary(self) -> Path:
+        """What each column of each table means."""
+        return self.root / "data-dictionary.md"
 
     @property
     def croissant(self) -> Path:

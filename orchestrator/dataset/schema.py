@@ -11,6 +11,8 @@ History of SCHEMA_VERSION
    setup and configuration once, in its spec, and a typed environment (dataset/upgrades.py).
 3  energy_rel_uncertainty is expanded (about 95 %) and has two parts; energy_per_token_j of a
    machine without a GPU holds no PUE.
+4  repetition for repeat (a word of R and a method of a pandas.Series), and in imported.parquet
+   codecarbon_timestamp for timestamp (a type of SQL); a list without entries is "none".
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ if TYPE_CHECKING:
         PowerColumns,
     )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 class SpecColumns(Noun):
@@ -94,7 +96,7 @@ class SpecColumns(Noun):
         str,
         Column("hash of configuration and setup", derived=lambda spec: spec.config_hash()),
     ]
-    repeat: Annotated[
+    repetition: Annotated[
         Number,
         Column(
             "repetition of the configuration, from 1, each with its own generation seeds",

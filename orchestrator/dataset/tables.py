@@ -24,7 +24,12 @@ from orchestrator.dataset.reading import reason_of
 from orchestrator.dataset.schema import SCHEMA_VERSION, Execution, ExecutionRow, TrialRecord
 from orchestrator.dataset.summary import Chosen, SummaryRow, summary_values
 from orchestrator.dataset.trial_files import partial_record, read_trial
-from orchestrator.dataset.verdicts import Judgements, read_decisions, read_verdicts
+from orchestrator.dataset.verdicts import (
+    Judgements,
+    read_decisions,
+    read_verdicts,
+    write_verdicts,
+)
 from orchestrator.say import Say, silent
 
 if TYPE_CHECKING:
@@ -37,7 +42,7 @@ TRIAL_KEY = (
     "use_case",
     "config_index",
     "config_hash",
-    "repeat",
+    "repetition",
 )
 """Columns that all attempts of a trial share, and no other trial has."""
 GROWTH = 0.1
@@ -322,6 +327,7 @@ def renew(paths: DataSetPaths) -> None:
 
     Where one can't be read nothing is written: `validate` tells that. Raises OSError.
     """
+    _renew_verdicts(paths)
     try:
         writer = made_anew(paths, paths.executions, paths.summary)
     except (OSError, ValueError):
@@ -330,8 +336,21 @@ def renew(paths: DataSetPaths) -> None:
         writer.flush()
 
 
+def _renew_verdicts(paths: DataSetPaths) -> None:
+    """Write verdicts.parquet anew where an earlier version wrote it and it can be read."""
+    try:
+        if not _is_of_earlier_version(read_schema(paths.verdicts)):
+            return
+        verdicts = read_verdicts(paths)
+    except (OSError, ValueError):
+        return
+    write_verdicts(paths, verdicts)
+
+
 def rebuild(paths: DataSetPaths, say: Say = silent) -> tuple[int, int, list[str]]:
     """Write both tables from the folders alone, while no other process writes them.
+
+    A table of verdicts of an earlier version is written in the present one, too.
 
     `say` hears who is waited for. Gives (executions, trials, faults). Raises OSError.
     """
@@ -339,5 +358,6 @@ def rebuild(paths: DataSetPaths, say: Say = silent) -> tuple[int, int, list[str]
         trials, faults = read_all(paths)
         writer = TableWriter(paths, trials)
         writer.flush()
+        _renew_verdicts(paths)
     faults += writer.faults
     return writer.n_rows, len(trials), faults

@@ -18,7 +18,7 @@ from orchestrator.dataset.energy import (
     energy_rel_systematic,
     energy_rel_uncertainty,
 )
-from orchestrator.dataset.parquet import SEPARATOR, arrow_schema, table_version
+from orchestrator.dataset.parquet import NO_ENTRIES, SEPARATOR, arrow_schema, table_version
 from orchestrator.dataset.reading import NOT_AS_WRITTEN, first_fault, list_in, reason_of
 from orchestrator.dataset.schema import SCHEMA_VERSION, ExecutionRow
 from orchestrator.nouns import ERROR_KINDS, STATUSES
@@ -37,6 +37,10 @@ RENAMED_IN_2 = {
     "text": "output_text",
 }
 """Columns of an execution: name in version 1 -> name in version 2."""
+RENAMED_IN_4 = {"repeat": "repetition"}
+"""Columns of a trial: name in version 3 -> name in version 4."""
+LISTS = ("dormant", "limits", "warning_flags", "notes", "reasons")
+"""Columns of executions.parquet whose cells hold lists."""
 
 
 class NewerVersionError(ValueError):
@@ -108,7 +112,7 @@ def upgraded_table(name: str, table: pa.Table) -> pd.DataFrame:
     version = table_version(table.schema) or 1
     if version > SCHEMA_VERSION:
         raise NewerVersionError(name, version, SCHEMA_VERSION)
-    frame: pd.DataFrame = table.to_pandas()
+    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
     try:
         for step in range(version, SCHEMA_VERSION):
             frame = TABLE_STEPS[step](frame)
@@ -297,7 +301,7 @@ def _table_1(frame: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     frame = frame.rename(columns=RENAMED_IN_2 | {"index": "config_index"})
-    for name in ("dormant", "limits", "warning_flags", "notes", "reasons"):
+    for name in LISTS:
         lists = frame[name]
         frame[name] = [None if entries is None else SEPARATOR.join(entries) for entries in lists]
     frame["started_at"] = pd.to_datetime(frame["started_at"], utc=True, format="ISO8601")
@@ -352,11 +356,41 @@ def _table_2(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-RECORD_STEPS: dict[int, Callable[[Json], Json]] = {1: _record_1, 2: _record_2}
+# --- version 3 -> 4 -------------------------------------------------------------------------
+
+
+def _record_3(content: Json) -> Json:
+    """trial.json: a key of its columns renamed."""
+    columns = _renamed(content["columns"], RENAMED_IN_4)
+    return content | {"schema_version": 4, "columns": columns}
+
+
+def _running_3(head: Json, lines: list[Json]) -> tuple[Json, list[Json]]:
+    """spec.json of a trial that runs; its executions stay as they are."""
+    origin = head["origin"]
+    new_origin = origin | {"columns": _renamed(origin["columns"], RENAMED_IN_4)}
+    return head | {"schema_version": 4, "origin": new_origin}, lines
+
+
+def _table_3(frame: pd.DataFrame) -> pd.DataFrame:
+    """executions.parquet: a column renamed, lists without entries spelled out."""
+    frame = frame.rename(columns=RENAMED_IN_4)
+    for name in LISTS:
+        if name in frame:
+            frame[name] = frame[name].replace("", NO_ENTRIES)
+    return frame
+
+
+RECORD_STEPS: dict[int, Callable[[Json], Json]] = {1: _record_1, 2: _record_2, 3: _record_3}
 RUNNING_STEPS: dict[int, Callable[[Json, list[Json]], tuple[Json, list[Json]]]] = {
     1: _running_1,
     2: _running_2,
+    3: _running_3,
 }
 PLAN_STEPS: dict[int, Callable[[Json], Json]] = {1: _plan_1, 2: _plan_2}
-TABLE_STEPS: dict[int, Callable[[pd.DataFrame], pd.DataFrame]] = {1: _table_1, 2: _table_2}
+TABLE_STEPS: dict[int, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    1: _table_1,
+    2: _table_2,
+    3: _table_3,
+}
 """Version -> the step to the next one."""

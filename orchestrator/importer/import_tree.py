@@ -27,9 +27,10 @@ from orchestrator.dataset.imported import (
     write_left_out,
     write_provenance,
 )
-from orchestrator.dataset.parquet import read_schema
+from orchestrator.dataset.parquet import read_schema, table_version
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.reading import reason_of
+from orchestrator.dataset.schema import SCHEMA_VERSION
 from orchestrator.errors import UserError
 from orchestrator.importer.emissions_files import read_emissions
 from orchestrator.importer.imported_rows import Destination
@@ -319,12 +320,13 @@ def renew_imported(paths: DataSetPaths) -> None:
 
 
 def renew_earlier(paths: DataSetPaths) -> None:
-    """Make imported.parquet anew if an earlier version of this program wrote other columns.
+    """Make imported.parquet anew if an earlier version of this program wrote it.
 
     Raises OSError, or ValueError where a file can't be read.
     """
     if not paths.imported.exists():
         return
+    schema = read_schema(paths.imported)
     columns = [name for name, _, _ in columns_of(ImportedRow)]
-    if read_schema(paths.imported).names != columns:
+    if schema.names != columns or (table_version(schema) or 0) < SCHEMA_VERSION:
         renew_imported(paths)

@@ -184,7 +184,7 @@ def _row(
         strategy=destination.strategy,
         use_case=destination.use_case,
         run=destination.run,
-        timestamp=texts.get("timestamp"),
+        codecarbon_timestamp=texts.get("timestamp"),
         project_name=texts.get("project_name"),
         run_id=_run_id(row),
         task_name=texts.get("task_name"),

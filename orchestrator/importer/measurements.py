@@ -127,10 +127,17 @@ def _only_split(texts: list[str], n_rows: int) -> list[str] | None:
 def _identity(table: _Table, row: ImportedRow) -> tuple[object, ...]:
     """What is equal for the same measurement in another file, and for no other one."""
     if row.run_id:
-        return row.run_id, row.timestamp, row.window_s, row.task_name
-    if row.timestamp:
+        return row.run_id, row.codecarbon_timestamp, row.window_s, row.task_name
+    if row.codecarbon_timestamp:
         energies = row.energy_kwh, row.gpu_energy_cc_j, row.cpu_energy_j, row.ram_energy_j
-        return "", row.timestamp, row.window_s, row.task_name, row.project_name, *energies
+        return (
+            "",
+            row.codecarbon_timestamp,
+            row.window_s,
+            row.task_name,
+            row.project_name,
+            *energies,
+        )
     # nothing names it: it is the same in a file with the same bytes only
     return table.sha256, row.execution.rpartition("#")[2]
 
@@ -176,7 +183,7 @@ def _overlapping(rows: list[ImportedRow]) -> set[int]:
     """
     windows: dict[str, list[Window]] = defaultdict(list)
     for place, row in enumerate(rows):
-        ended_s = _seconds(row.timestamp)
+        ended_s = _seconds(row.codecarbon_timestamp)
         if ended_s is None or not row.window_s or row.tracking_mode == "process":
             continue
         # without a name each row is a run of its own

@@ -70,6 +70,14 @@ class Content:
     """Names of TABLES that the data set has and that aren't empty."""
     versions: set[str] = field(default_factory=set)
     """Software used, as 'name version'."""
+    programs: set[str] = field(default_factory=set)
+    """Versions of this program that measured."""
+    plans: list[str] = field(default_factory=list)
+    """Ids of the sweeps whose plans are there."""
+    prompts: set[tuple[str, int, str]] = field(default_factory=set)
+    """(use case, number, text) of the prompts that were measured."""
+    example: dict[str, Any] | None = None
+    """A row of executions.parquet: the first usable one, else the first with a text."""
     languages: set[str] = field(default_factory=set)
     """Languages of the use cases."""
     trials: int = 0
@@ -106,7 +114,9 @@ def content_of(paths: DataSetPaths, trials: Trials) -> Content:
                 f"{model} (imported, by its folder's name)", licence_by_name(model)
             )
     content.date = max([content.date, *(file.imported_at for file in files)])[:10]
-    content.languages = _languages(paths)
+    plans, _ = read_plans(paths)
+    content.plans = [plan.id for plan in plans]
+    content.languages = {use_case.language for plan in plans for use_case in plan.use_cases}
     for name in TABLES:
         path = paths.root / f"{name}.parquet"
         if path.exists() and read_parquet(path).num_rows:
@@ -124,6 +134,15 @@ def _add_row(content: Content, row: dict[str, Any]) -> None:
     )
     content.meters[row["machine"], gpu, basis, method] += 1
     content.flags.update(row["warning_flags"])
+    if row["prompt_text"] is not None:
+        content.prompts.add((row["use_case"], row["prompt_number"], row["prompt_text"]))
+    if row["status"] == "ok" and _shows_more(row, content.example):
+        content.example = row
+
+
+def _shows_more(row: dict[str, Any], example: dict[str, Any] | None) -> bool:
+    """Whether an execution with a text is a better example than the one so far."""
+    return example is None or (row["usable"] is True and example["usable"] is not True)
 
 
 def _add_record(content: Content, record: TrialRecord) -> None:
@@ -132,9 +151,7 @@ def _add_record(content: Content, record: TrialRecord) -> None:
     content.date = max(content.date, record.sealed_at.isoformat())
     for name, version in record.environment.versions.items():
         content.versions.add(f"{name} {version}")
-
-
-def _languages(paths: DataSetPaths) -> set[str]:
-    """Languages of the use cases in the data set's plans."""
-    plans, _ = read_plans(paths)
-    return {use_case.language for plan in plans for use_case in plan.use_cases}
+    if record.environment.python:
+        content.versions.add(f"python {record.environment.python}")
+    if record.environment.orchestrator:
+        content.programs.add(record.environment.orchestrator)

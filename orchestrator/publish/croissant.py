@@ -58,6 +58,8 @@ CONTEXT = {
     "transform": "cr:transform",
 }
 """The JSON-LD context of the specification, unchanged."""
+ANONYMOUS = {"@type": "sc:Person", "name": "anonymous"}
+"""The creator where no author is named, as in CITATION.cff: Croissant asks for one."""
 TYPES = {
     "string": "sc:Text",
     "int64": "sc:Integer",
@@ -83,7 +85,8 @@ def croissant(paths: DataSetPaths, publication: Publication, content: Content) -
         "trials, with their texts.",
         "license": publication.licence.url,
         "citeAs": bibtex(publication, content),
-        "creator": [_person(author) for author in publication.authors],
+        "creator": [_person(author) for author in publication.authors] or [ANONYMOUS],
+        "url": publication.url or "",
         "datePublished": content.date,
         "version": publication.version(content),
         "keywords": ["energy", "large language models", "inference", "hyperparameters"],

@@ -11,7 +11,8 @@ from typing import Any
 
 from orchestrator.atomic_files import write_atomically
 from orchestrator.dataset.checksums import checksum_lines, read_checksums, write_checksums
-from orchestrator.dataset.paths import DataSetPaths
+from orchestrator.dataset.dictionary import data_dictionary
+from orchestrator.dataset.paths import PLACEHOLDER, DataSetPaths
 from orchestrator.dataset.reading import bytes_sha256, file_sha256
 from orchestrator.dataset.tables import Trials
 from orchestrator.errors import UserError
@@ -21,9 +22,6 @@ from orchestrator.publish.card_figures import Content, content_of
 from orchestrator.publish.conclusions import Conclusions
 from orchestrator.publish.croissant import croissant
 from orchestrator.publish.publication import Publication
-
-PLACEHOLDER = "Data sets go here "
-"""How README.md of the repository's empty folder measurements/ begins; it may be overwritten."""
 
 
 def publish(
@@ -44,15 +42,19 @@ def publish(
     content = content_of(paths, trials)
     if not content.executions and not content.imported:
         raise UserError(f"--out {paths.root}: holds no measurements; run `orchestrator tune` first")
-    files = {
+    texts = {
         paths.readme: card(publication, content, conclusions),
+        paths.dictionary: dictionary(),
         paths.croissant: croissant(paths, publication, content),
         paths.citation: citation(publication, content),
         paths.licence: licence(publication, content),
     }
+    files = {path: text.encode() for path, text in texts.items()}
+    if conclusions.chart:
+        files[paths.chart] = conclusions.chart.png
     _check_unedited(paths, files)
     if not check:
-        _write(paths, {path: text.encode() for path, text in files.items()})
+        _write(paths, files)
     return [*files, paths.checksums]
 
 
@@ -70,18 +72,18 @@ def _write(paths: DataSetPaths, files: dict[Path, bytes]) -> None:
     paths.publishing.unlink()
 
 
-def _check_unedited(paths: DataSetPaths, files: dict[Path, str]) -> None:
+def _check_unedited(paths: DataSetPaths, files: dict[Path, bytes]) -> None:
     """Raise UserError for a file that this program didn't write or that was edited since."""
     known = [_hashes(paths.checksums), _hashes(paths.publishing)]
-    for path, text in files.items():
+    for path, data in files.items():
         if not path.exists():
             continue
         sha256 = file_sha256(path)
         if any(hashes.get(path.name) == sha256 for hashes in known):
             continue
         present = read_bytes(path)
-        # a file that holds just this text loses nothing
-        if present != text.encode() and not present.startswith(PLACEHOLDER.encode()):
+        # a file that holds just this loses nothing
+        if present != data and not present.startswith(PLACEHOLDER.encode()):
             raise UserError(
                 f"{path}: was written or edited by hand; remove it, "
                 "or rename it (for example to NOTES.md, which is published too)"
@@ -94,6 +96,11 @@ def _hashes(checksums: Path) -> dict[str, str]:
         return read_checksums(checksums)
     except ValueError:
         return {}
+
+
+def dictionary() -> str:
+    """The text of data-dictionary.md."""
+    return f"# Data dictionary\n{data_dictionary()}"
 
 
 def citation(publication: Publication, content: Content) -> str:
@@ -112,6 +119,7 @@ def citation(publication: Publication, content: Content) -> str:
         "version": publication.version(content),
         "date-released": content.date,
         "license": publication.spdx,
+        **({"url": publication.url} if publication.url else {}),
         "keywords": ["energy", "large language models", "inference", "hyperparameters"],
     }
     return str(yaml_dump(fields, sort_keys=False))

@@ -122,7 +122,14 @@ COMMON_NAMES = {
 """Login and host names that tell nothing about a person or a place."""
 SHORTEST_NAME = 3
 """Shorter login and host names would match everywhere."""
-WRITTEN_HERE = ("README.md", "LICENSE.md", "CITATION.cff", "croissant.json")
+WRITTEN_HERE = (
+    "README.md",
+    "LICENSE.md",
+    "CITATION.cff",
+    "croissant.json",
+    "data-dictionary.md",
+    "chart.png",
+)
 """Not scanned: publishing writes them anew, and an author's name and ORCID belong in them."""
 BINARY = (".parquet",)
 """Not scanned: tables are made from files that are."""

@@ -178,7 +178,8 @@ def read_data(paths: DataSetPaths, *, with_left_out: bool = False) -> Data:
             frame = upgraded_table(path.name, read_parquet(path, columns))
         writer = made_anew(paths, path)
         if writer is not None:
-            frame = to_table(ExecutionRow, writer.rows()).drop_columns(TEXTS).to_pandas()
+            table = to_table(ExecutionRow, writer.rows()).drop_columns(TEXTS)
+            frame = table.to_pandas(ignore_metadata=True)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: can't be read ({reason_of(error)}); {remedy}") from error
     wanted = [name for name, _, _ in columns_of(ExecutionRow) if name not in TEXTS]
@@ -201,7 +202,7 @@ def _read_columns(
     kept: dict[str, pd.Series] = {}
     told: dict[str, ColumnFacts] = {}
     for name in columns:
-        one = read_parquet(path, [name]).to_pandas()
+        one = read_parquet(path, [name]).to_pandas(ignore_metadata=True)
         check_values(one)
         if name in TABLE_ONLY:
             told[name] = facts_of(one[name])

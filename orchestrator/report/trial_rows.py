@@ -26,7 +26,7 @@ Word = Literal["measured", "modelled", "doubtful", "nothing kept"]
 PLACE = ("model", "setup", "machine", "use_case")
 CONFIGURATION_KEY = (*PLACE, *PARAMETERS)
 """Columns that tell which configuration an execution belongs to, in which place."""
-TRIAL_KEY = (*PLACE, "strategy", "config_index", "config_hash", "repeat")
+TRIAL_KEY = (*PLACE, "strategy", "config_index", "config_hash", "repetition")
 """Columns that tell which trial an execution belongs to."""
 MOST_OTHERS = 20
 """So many flags that this version doesn't have are named."""
@@ -73,7 +73,7 @@ def trial_rows(data: Data) -> list[TrialRow]:
     """One row for each trial, the doubtful ones first."""
     order = {"doubtful": 0, "nothing kept": 1, "modelled": 2, "measured": 3}
     rows = [
-        _row(f"{int(some[0]['config_index']):04d}-r{int(some[0]['repeat'])}", some)
+        _row(f"{int(some[0]['config_index']):04d}-r{int(some[0]['repetition'])}", some)
         for some in _grouped(data, TRIAL_KEY)
     ]
     return sorted(rows, key=lambda row: order[row.word])

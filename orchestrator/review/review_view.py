@@ -22,7 +22,7 @@ OFF = {"top_p": 1.0, "top_k": 0}
 def entry(queue: Queue, item: Item) -> dict[str, Any]:
     """A text's line in the list."""
     columns = item.columns
-    index = f"{columns.config_index:04d}-r{columns.repeat}"
+    index = f"{columns.config_index:04d}-r{columns.repetition}"
     return {
         "execution": item.execution,
         "words": _first_words(item.text),
@@ -122,7 +122,7 @@ def _facts(item: Item) -> list[tuple[str, Any, str]]:
         ("model", f"{columns.model} ({columns.quantization})", ""),
         ("machine", columns.machine, ""),
         ("strategy", columns.strategy, ""),
-        ("repeat", columns.repeat, ""),
+        ("repetition", columns.repetition, ""),
         # As text: JavaScript's numbers are exact only up to 2^53.
         ("seed", str(ran.seed), ""),
     ]

@@ -5,6 +5,7 @@ Each column has a meaning, and a null text exactly where it may be null.
 
 from __future__ import annotations
 
+import keyword
 import re
 import sqlite3
 import types
@@ -13,6 +14,7 @@ import typing
 import pyarrow as pa
 import pytest
 
+from orchestrator.dataset.imported import ImportedRow
 from orchestrator.dataset.parquet import arrow_schema, describe, to_table
 from orchestrator.dataset.schema import (
     SCHEMA_VERSION,
@@ -29,7 +31,7 @@ from orchestrator.nouns import Column, Noun, columns_of
 from tests import builders
 
 ROWS = [ExecutionRow, SummaryRow, TelemetrySample]
-TABLES = [*ROWS, Verdict]
+TABLES = [*ROWS, Verdict, ImportedRow]
 
 FIXED_NAMES = """
 energy_kwh energy_j gpu_energy_counter_j gpu_energy_integrated_j gpu_energy_cc_j cpu_energy_j
@@ -87,7 +89,7 @@ def test_the_fixed_names_are_columns_of_an_execution() -> None:
 
 
 def test_the_key_of_an_execution_is_in_its_row() -> None:
-    assert {"machine", "strategy", "use_case", "config_hash", "prompt_number", "repeat"} <= set(
+    assert {"machine", "strategy", "use_case", "config_hash", "prompt_number", "repetition"} <= set(
         ExecutionRow.model_fields
     )
 
@@ -151,7 +153,7 @@ def test_lists_are_texts_that_pandas_groups_and_searches() -> None:
         for flags in (("drift", "too_short"), (), ("too_short",))
     ]
     table = to_table(ExecutionRow, [row | JUDGED for row in rows])
-    assert table["warning_flags"].to_pylist() == ["drift;too_short", "", "too_short"]
+    assert table["warning_flags"].to_pylist() == ["drift;too_short", "none", "too_short"]
     frame = table.to_pandas()
     assert frame.drop_duplicates().shape == frame.shape
     assert set(frame.groupby("warning_flags").size()) == {1}
@@ -174,9 +176,53 @@ def test_no_name_is_pandas_own_or_a_word_of_sql(row: type[Noun]) -> None:
 
     connection = sqlite3.connect(":memory:")
     for name, _, _ in columns_of(row):
-        assert not hasattr(pd.DataFrame(), name), name
+        for kind in (pd.DataFrame, pd.Series, tuple):  # a table, a row, a row of itertuples()
+            assert not hasattr(kind, name), f"{name} is an attribute of {kind}"
         assert name.upper() not in SQL_RESERVED, name
+        assert name.upper() not in SQL_TYPES, name
+        assert name not in R_RESERVED, name
+        assert not keyword.iskeyword(name), name
+        assert name.isidentifier(), name
+        assert name == name.lower(), f"{name}: names differ by more than case nowhere in SQL"
+        assert not name.startswith("_"), f"{name}: R wants a letter first"
         connection.execute(f"CREATE TABLE t_{name} ({name} TEXT)")  # raises for SQLite's own words
+
+
+@pytest.mark.parametrize("row", TABLES)
+def test_each_column_has_one_of_few_plain_types(row: type[Noun]) -> None:
+    """No cell holds an array, and a moment is no text."""
+    schema = arrow_schema(row)
+    for field in schema:
+        assert field.type in PLAIN_TYPES, f"{field.name}: {field.type}"
+        if field.name.endswith("_at"):
+            assert field.type == pa.timestamp("ms", tz="UTC"), field.name
+    frame = schema.empty_table().to_pandas()
+    kinds = {name: str(kind) for name, kind in frame.dtypes.items()}
+    objects = [name for name, kind in kinds.items() if kind == "object"]
+    # texts are objects before pandas 3
+    assert [name for name in objects if schema.field(name).type != pa.string()] == []
+    for field in schema:
+        if field.type == pa.bool_():
+            assert kinds[field.name] == ("boolean" if field.nullable else "bool"), field.name
+
+
+PLAIN_TYPES = (
+    pa.string(),
+    pa.int64(),
+    pa.float64(),
+    pa.bool_(),
+    pa.timestamp("ms", tz="UTC"),
+)
+
+
+def test_an_unknown_verdict_is_neither_usable_nor_not() -> None:
+    """As Python objects True and False would be -2 and -1 after `~`."""
+    rows = [
+        builders.columns().model_dump() | builders.execution().model_dump() | JUDGED | {"usable": u}
+        for u in (True, False, None)
+    ]
+    frame = to_table(ExecutionRow, rows).to_pandas()
+    assert [len(frame[some]) for some in (frame.usable, ~frame.usable)] == [1, 1]
 
 
 SQL_RESERVED = set(
@@ -187,9 +233,26 @@ SQL_RESERVED = set(
     IS JOIN LATERAL LEADING LEFT LIKE LIMIT NATURAL NOT NULL OFFSET ON ONLY OR ORDER OUTER OVERLAPS
     PRIMARY REFERENCES RETURNING RIGHT SELECT SOME SYMMETRIC TABLE THEN TO TRAILING TRUE UNION
     UNIQUE USER USING VALUES WHEN WHERE WINDOW WITH
+    ANALYSE ANALYZE ANTI ASOF AUTHORIZATION BINARY COLLATION CONCURRENTLY CURRENT_CATALOG
+    CURRENT_ROLE CURRENT_SCHEMA CURRENT_USER DEFERRABLE DESCRIBE DO FREEZE GLOB ILIKE INITIALLY
+    ISNULL LAMBDA LOCALTIME LOCALTIMESTAMP MAP NOTNULL PIVOT PIVOT_LONGER PIVOT_WIDER PLACING
+    POSITIONAL QUALIFY SEMI SESSION_USER SHOW SIMILAR SUMMARIZE TABLESAMPLE TRY_CAST UNPIVOT
+    VARIADIC VERBOSE
     """.split()  # noqa: SIM905 - a list would be 60 lines
 )
-"""Words that PostgreSQL or SQL:2016 reserve: such a column would have to be quoted each time."""
+"""Words that PostgreSQL or DuckDB reserve: such a column would have to be quoted each time."""
+SQL_TYPES = set(
+    """
+    BIGINT BIT BLOB BOOL BOOLEAN CHAR CHARACTER DATE DATETIME DECIMAL DOUBLE FLOAT INT INTEGER
+    INTERVAL JSON LIST NUMERIC REAL SMALLINT STRUCT TEXT TIME TIMESTAMP UUID VARCHAR
+    """.split()  # noqa: SIM905
+)
+"""Names of types, which stand before a value in SQL: TIMESTAMP '2026-01-01'."""
+R_RESERVED = {
+    *("if", "else", "repeat", "while", "function", "for", "next", "break", "in"),
+    *("TRUE", "FALSE", "NULL", "Inf", "NaN", "NA"),
+}
+"""Words after which R's `$` and formulas want backquotes (its page ?Reserved)."""
 
 
 def test_the_largest_seed_fits_its_column() -> None:

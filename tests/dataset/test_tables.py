@@ -223,7 +223,7 @@ def test_each_prompt_has_its_own_newest_ok_attempt() -> None:
         {"use_case": "danceCoreography"},
         {"config_index": 1},
         {"config_hash": "another"},
-        {"repeat": 2},
+        {"repetition": 2},
     ],
 )
 def test_what_makes_another_trial(change: dict[str, Any]) -> None:

@@ -45,7 +45,13 @@ from orchestrator.dataset.trial_files import (
     seal,
     seal_left,
 )
-from orchestrator.dataset.upgrades import ANEW_IN_3, RENAMED_IN_2, upgraded_running, upgraded_table
+from orchestrator.dataset.upgrades import (
+    ANEW_IN_3,
+    LISTS,
+    RENAMED_IN_2,
+    upgraded_running,
+    upgraded_table,
+)
 from orchestrator.errors import UserError
 from orchestrator.nouns import (
     Column,
@@ -674,7 +680,7 @@ class Growth(BaseModel):
 
     def cell(self, value: Any) -> Any:
         """How a value stands in a table."""
-        return ";".join(value) if isinstance(value, tuple) else value
+        return ";".join(value) or "none" if isinstance(value, tuple) else value
 
 
 @st.composite
@@ -821,3 +827,71 @@ def test_a_table_that_holds_what_no_trial_can_is_told(
     changed = table.set_column(table.column_names.index(column), column, values)
     with pytest.raises(ValueError, match=says):
         upgraded_table("executions.parquet", changed)
+
+
+# --- version 3 ------------------------------------------------------------------------------------
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "example"
+"""Its two trials were written by version 3."""
+OF_VERSION_3 = sorted(EXAMPLE.glob("*/*/*/*/*/trial.json"))
+
+
+@pytest.mark.parametrize("path", OF_VERSION_3, ids=name_of)
+def test_a_trial_of_version_3_is_read_as_it_was_written(path: Path) -> None:
+    old, record = content_of(path), read_trial(path.parent)
+    assert (old["schema_version"], record.schema_version) == (3, SCHEMA_VERSION)
+    now = record.model_dump(mode="json")
+    assert now["columns"].pop("repetition") == old["columns"].pop("repeat") == 1
+    assert now["columns"] == now["columns"] | old["columns"]
+    for before, after in zip(old["executions"], now["executions"], strict=True):
+        assert {name: after[name] for name in before if name != "started_at"} == {
+            name: value for name, value in before.items() if name != "started_at"
+        }
+
+
+@pytest.mark.parametrize("path", OF_VERSION_3, ids=name_of)
+def test_a_running_trial_of_version_3_is_sealed_as_the_present_one(
+    paths: DataSetPaths, path: Path
+) -> None:
+    old = content_of(path)
+    head = {
+        "schema_version": 3,
+        "spec": old["spec"],
+        "origin": {"columns": old["columns"], "environment": old["environment"]},
+        "order": old["order"],
+    }
+    lines = [
+        {"execution": execution, "codecarbon": raw, "telemetry": []}
+        for execution, raw in zip(old["executions"], old["codecarbon"], strict=True)
+    ]
+    write_running(paths, head, lines, path)
+    (record,) = seal_left(paths)
+    assert record.executions == read_trial(path.parent).executions
+    assert record.columns == read_trial(path.parent).columns
+
+
+def in_version_3(table: pa.Table) -> pa.Table:
+    """Executions as version 3 wrote them: an older name, and empty texts for no entries."""
+    old = table.rename_columns({"repetition": "repeat"})
+    for name in LISTS:
+        cells = ["" if cell == "none" else cell for cell in table[name].to_pylist()]
+        place = old.column_names.index(name)
+        old = old.set_column(place, name, pa.array(cells, pa.string()))
+    return old.replace_schema_metadata({b"schema_version": b"3"})
+
+
+def test_a_table_of_version_3_is_read_and_rewritten(paths: DataSetPaths) -> None:
+    spec = builders.spec()
+    builders.seal_trial(paths, spec, [builders.measured(1, of=spec, warning_flags=())])
+    rebuild(paths)
+    present = read_parquet(paths.executions)
+    assert "none" in present["warning_flags"].to_pylist()
+    old = in_version_3(present)
+    upgraded = upgraded_table("executions.parquet", old)
+    assert upgraded.columns.tolist() != old.column_names
+    assert set(upgraded.columns) == set(present.column_names)
+    assert upgraded["warning_flags"].tolist() == present["warning_flags"].to_pylist()
+    pq.write_table(old, paths.executions)
+    assert len(read_data(paths).all) == 1
+    rebuild(paths)
+    assert read_parquet(paths.executions) == present

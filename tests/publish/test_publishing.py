@@ -6,9 +6,11 @@ Publishing again changes no byte, and measured files are never changed.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ import yaml
 from huggingface_hub import DatasetCard
 from ruamel.yaml import YAML
 
+from orchestrator.check.hub import hub_findings
 from orchestrator.check.validation import validate
 from orchestrator.cli.publish_command import ACCEPTABLE, SPDX
 from orchestrator.dataset.gross_energy import BasisEnergy
@@ -38,7 +41,10 @@ from tests.check.test_plausibility import verdict
 from tests.commandline import Outcome, caller
 from tests.golden_files import golden
 
-WRITTEN = {"README.md", "croissant.json", "CITATION.cff", "LICENSE.md", "checksums.sha256"}
+WRITTEN = {
+    *("README.md", "chart.png", "data-dictionary.md", "croissant.json"),
+    *("CITATION.cff", "LICENSE.md", "checksums.sha256"),
+}
 LLAMA2 = TERMS["Llama 2 Community License"]
 AUTHOR = ("--author", "Ada Lovelace <0000-0002-1825-0097>")
 
@@ -99,7 +105,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_publishing_adds_five_files_and_twice_is_once(
+def test_publishing_adds_its_files_and_twice_is_once(
     paths: DataSetPaths, call: Callable[..., Outcome]
 ) -> None:
     measured = tree(paths.root)
@@ -224,12 +230,15 @@ def test_the_card(paths: DataSetPaths, call: Callable[..., Outcome]) -> None:
     assert f"| all |  |  |  |  | 5 | 4 | 1 | 1 | {both} | {model} 20 J ± unknown |" in body
     assert "| colab | Tesla T4" in body
     assert f"| llama2 | {LLAMA2} |" in body
-    assert "### executions.parquet" in body
+    assert "[data-dictionary.md](data-dictionary.md)" in body
+    dictionary = paths.dictionary.read_text()
+    assert dictionary.startswith("# Data dictionary\n")
+    assert "| `energy_j` | double | J |" in dictionary
 
 
 def what_the_data_say(text: str) -> str:
     """The section of a card that tells the report's findings."""
-    return text.split("## What the data say\n")[1].split("\n## Use it\n", maxsplit=1)[0]
+    return text.split("## What the data say\n")[1].split("\n## ", maxsplit=1)[0]
 
 
 def test_the_card_says_what_the_report_says(
@@ -243,11 +252,88 @@ def test_the_card_says_what_the_report_says(
     assert "can't be told" in said, "two configurations tell nothing of what to set"
 
 
+def test_the_card_shows_a_chart_a_row_and_the_prompts(
+    paths: DataSetPaths, call: Callable[..., Outcome]
+) -> None:
+    call("publish", "--out", str(paths.root))
+    card = DatasetCard(paths.readme.read_text())
+    ((words, target),) = re.findall(r"!\[(.*)\]\((.*)\)", card.text)
+    assert (paths.root / target).read_bytes().startswith(b"\x89PNG")
+    assert "energy of" in words
+    assert "## An example: one of 5 rows\n" in card.text
+    assert f"| prompt_text | {builders.PROMPTS[0]} |  | the prompt |" in card.text
+    assert "| gpu_energy_counter_j | 100 | J |" in card.text
+    for number, prompt in enumerate(builders.PROMPTS, 1):
+        assert f" | {number} | {prompt} |" in card.text
+
+
+def test_long_texts_and_many_prompts_are_cut_short() -> None:
+    content = Content(date="2026-01-02", tables=["executions"])
+    content.prompts = {("a", number, f"{number} " + "x" * 1000) for number in range(1, 60)}
+    text = card(PUBLICATION, content, Conclusions())
+    shown = [line for line in text.splitlines() if line.startswith("| a | ")]
+    assert len(shown) == 50
+    assert all(line.endswith("x ... |") and len(line) < 330 for line in shown)
+    assert "\nand 9 more: column `prompt_text`.\n" in text
+
+
+PUBLICATION = Publication("x", (), "CC0-1.0", LICENCES["CC0-1.0"])
+
+
+def test_the_card_says_how_to_measure_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = Content(date="2026-01-02", tables=["executions"], plans=["lhs-1", "grid-2"])
+    content.versions, content.programs = {"torch 2.13.0", "python 3.11.7"}, {"0.1.0"}
+    text = card(PUBLICATION, content, Conclusions())
+    commands = re.findall(r"^orchestrator .*", text.split("## Reproduce\n")[1], re.MULTILINE)
+    assert commands == [
+        "orchestrator tune --plan sweeps/lhs-1.json --out ../again",
+        "orchestrator tune --plan sweeps/grid-2.json --out ../again",
+        "orchestrator report --compare . ../again",
+    ]
+    assert "the same software: python 3.11.7, torch 2.13.0.\n" in text
+    assert "## Reproduce" not in card(PUBLICATION, replace(content, plans=[]), Conclusions())
+    for url, name in (
+        (None, "Install llm-energy-orchestrator 0.1.0.\n"),
+        ("https://x.example/y", "[llm-energy-orchestrator 0.1.0](https://x.example/y).\n"),
+    ):
+        monkeypatch.setattr("orchestrator.publish.card.repository_url", lambda url=url: url)
+        assert name in card(PUBLICATION, content, Conclusions())
+
+
+def test_the_page_of_the_data_set_stands_where_readers_look(
+    paths: DataSetPaths, call: Callable[..., Outcome]
+) -> None:
+    url = "https://huggingface.co/datasets/ada/energy"
+    call("publish", "--out", str(paths.root), "--url", url)
+    described = json.loads(paths.croissant.read_text())
+    assert described["url"] == url
+    assert described["creator"] == [{"@type": "sc:Person", "name": "anonymous"}]
+    assert yaml.safe_load(paths.citation.read_text())["url"] == url
+    text = paths.readme.read_text()
+    assert 'folder = "ada/energy"' in text
+    assert f"url = {{{url}}}" in text
+    call("publish", "--out", str(paths.root), "--url", "https://zenodo.org/records/1")
+    assert 'folder = "."' in paths.readme.read_text()
+    call("publish", "--out", str(paths.root))
+    assert "url" not in json.loads(paths.croissant.read_text())
+
+
+def test_the_viewer_shows_what_was_published(
+    paths: DataSetPaths, call: Callable[..., Outcome]
+) -> None:
+    call("publish", "--out", str(paths.root))
+    assert list(hub_findings(paths)) == []
+    paths.readme.write_text(paths.readme.read_text().replace("configs:", "configs"))
+    assert (
+        "README.md: its metadata can't be read: line"
+        in call("validate", "--out", str(paths.root)).out
+    )
+
+
 def conclusions_of_a_card(conclusions: Conclusions) -> str:
     """How a card tells conclusions."""
-    publication = Publication("x", (), "CC0-1.0", LICENCES["CC0-1.0"])
     content = Content(date="2026-01-02", tables=["executions"])
-    return what_the_data_say(card(publication, content, conclusions))
+    return what_the_data_say(card(PUBLICATION, content, conclusions))
 
 
 def test_conclusions_stand_in_lists_as_mere_text() -> None:
@@ -353,6 +439,8 @@ def test_user_errors(paths: DataSetPaths, call: Callable[..., Outcome], tmp_path
         ("--author", "Ada <1>"),
         ("--licence", "mine"),
         ("--license", "mine"),
+        ("--url", "huggingface.co/datasets/a/b"),
+        ("--url", "https://x.example/a b"),
     ):
         done = call("publish", "--out", str(paths.root), *arguments)
         assert (done.code, done.err.count("\n")) == (2, 1), arguments

@@ -38,7 +38,7 @@ SIMULATED = (
 def keys(records: list[TrialRecord]) -> Counter[tuple[str, str, int, int]]:
     """How often each execution is in a data set."""
     return Counter(
-        (r.columns.use_case, r.columns.config_hash, r.columns.repeat, e.prompt_number)
+        (r.columns.use_case, r.columns.config_hash, r.columns.repetition, e.prompt_number)
         for r in records
         for e in r.executions
     )

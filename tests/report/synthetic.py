@@ -82,7 +82,7 @@ def executions(
         "use_case": names[use_case],
         "config_index": point,
         "config_hash": [f"{p:012x}" for p in point],
-        "repeat": 1,
+        "repetition": 1,
         "attempt": 1,
         "sweep_id": "lhs-0",
         "order_index": point,

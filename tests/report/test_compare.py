@@ -134,7 +134,7 @@ def test_measurements_that_both_hold_are_left_out_of_the_others() -> None:
 
 def test_more_repeats_of_one_side_are_one_pair() -> None:
     a, b = rows(0), rows(0, noise=1)
-    again = b.assign(repeat=2, started_at=b["started_at"].str.replace("2026", "2027"))
+    again = b.assign(repetition=2, started_at=b["started_at"].str.replace("2026", "2027"))
     (match,) = both(a, pd.concat([b, again], ignore_index=True)).matches
     assert len(match.pairs) == len(a)
 

@@ -66,7 +66,7 @@ def test_an_answer_without_an_energy_leaves_the_price_unknown() -> None:
 
 
 def test_repeats_are_one_configuration_and_the_cheapest_comes_first() -> None:
-    again = frame().assign(repeat=2, gpu_energy_counter_j=300.0)
+    again = frame().assign(repetition=2, gpu_energy_counter_j=300.0)
     data = data_of(pd.concat([frame(), again], ignore_index=True))
     assert len(trial_rows(data)) == 4
     first, second = configuration_rows(data)

@@ -28,6 +28,7 @@ NEW_NAMES = {
     "flags": "warning_flags",
     "index": "config_index",
     "prompt": "prompt_number",
+    "repeat": "repetition",
     "text": "output_text",
 }
 """Columns of version 1 that later versions name otherwise."""
@@ -54,7 +55,9 @@ def rows_of(table: Path) -> list[dict[str, Any]]:
         named = {old_names.get(name, name): value for name, value in row.items()}
         for name in LISTS:
             if isinstance(named.get(name), str):
-                named[name] = [entry for entry in named[name].split(";") if entry]
+                named[name] = [
+                    entry for entry in named[name].split(";") if entry not in ("", "none")
+                ]
             if name in named and named[name] is not None:
                 named[name] = [entry for entry in named[name] if entry != CAVEAT]
         if "started_at" in named:

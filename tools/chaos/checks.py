@@ -33,7 +33,7 @@ def check_complete(sweep: Sweep, planned: int) -> None:
         record = json.loads(path.read_text())
         columns = record["columns"]
         for execution in record["executions"]:
-            of_trial = columns["use_case"], columns["config_hash"], columns["repeat"]
+            of_trial = columns["use_case"], columns["config_hash"], columns["repetition"]
             times_measured[*of_trial, execution["prompt_number"]] += 1
     doubled = {key: n for key, n in times_measured.items() if n > 1}
     if doubled:

@@ -224,7 +224,7 @@ def executions(
         "n_new_tokens": np.where(ended, tokens, np.nan),
         "gpu_energy_counter_j": np.where(ended, joules, np.nan),
         "energy_basis": "gpu_energy_counter_j",
-        "warning_flags": [""] * n,
+        "warning_flags": ["none"] * n,
         "usable": np.where(ended, answers["usable"].ravel(), None),
         "synthetic": False,
     }
