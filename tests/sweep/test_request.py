@@ -42,12 +42,12 @@ def test_without_a_gpu_the_profile_reduces_and_says_how_to_lift_it() -> None:
         resolved.samples,
         resolved.n_prompts,
     ) == ("cpu", "smollm2", 20, 1)
-    assert (axis.low, axis.high) == (100, 200)
+    assert (axis.low, axis.high) == (100, 160)
     notes = "\n".join(resolved.notes)
     assert notes.splitlines()[:2] == [
         "profile of machine cpu: prompts 1 of 10 a use case (--prompts 10 lifts it)",
         (
-            "profile of machine cpu: max_length 100..200 instead of 100..10000 "
+            "profile of machine cpu: max_length 100..160 instead of 100..10000 "
             "(--range max_length=100:10000 lifts it)"
         ),
     ]
@@ -77,11 +77,11 @@ def own_space(text: str) -> str:
 
 
 def test_a_space_inside_the_profile_is_not_reduced() -> None:
-    resolved = resolve(space=own_space("{type: int, low: 120, high: 150}"))
+    resolved = resolve(space=own_space("{type: int, low: 120, high: 140}"))
     assert (
         resolved.space.parameters.max_length.low,
         resolved.space.parameters.max_length.high,
-    ) == (120, 150)
+    ) == (120, 140)
     assert not any("max_length" in note for note in resolved.notes)
 
 
@@ -90,9 +90,9 @@ def test_a_space_that_overlaps_the_profile_is_cut() -> None:
     assert (
         resolved.space.parameters.max_length.low,
         resolved.space.parameters.max_length.high,
-    ) == (150, 200)
+    ) == (150, 160)
     assert any(
-        "max_length 150..200 instead of 150..1000 (--range max_length=150:1000 lifts" in note
+        "max_length 150..160 instead of 150..1000 (--range max_length=150:1000 lifts" in note
         for note in resolved.notes
     )
 
@@ -103,7 +103,7 @@ def test_a_space_outside_the_profile_stays_and_that_is_told() -> None:
         resolved.space.parameters.max_length.low,
         resolved.space.parameters.max_length.high,
     ) == (500, 1000)
-    said = "max_length stays 500..1000, which lies outside the profile's 100..200"
+    said = "max_length stays 500..1000, which lies outside the profile's 100..160"
     assert f"profile of machine cpu: {said}" in resolved.notes
 
 
