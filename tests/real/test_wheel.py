@@ -31,7 +31,7 @@ def test_the_notebook_runs_from_top_to_bottom_where_the_program_is_not_installed
     assert "leave empty to upload a wheel" in said["# Install"]
     assert (environment / "drive" / wheel.name).exists(), "for the next session"
     assert "The sweep is complete." in everything
-    assert "What it costs: An answer took" in everything
+    assert "What it costs: An answer took" in everything, everything
     assert "1 of 1 executions" in said["# Check the data set"]
     assert "0 errors" in said["# Check the data set"]
     kept, here = environment / "drive" / "measurements", environment / "content" / "measurements"
