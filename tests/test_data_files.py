@@ -10,7 +10,9 @@ import pytest
 
 from orchestrator.models import KNOWN
 from orchestrator.nouns import DOMAIN, PARAMETERS, QUANTIZATIONS, Machine, Space, UseCase
+from orchestrator.report.effects import LEAST_AT_EQUAL_LENGTH
 from orchestrator.samplers import SAMPLERS, sampler_of
+from orchestrator.sweep.request import DEFAULT_SAMPLES
 from orchestrator.yaml_files import names, packaged_folder, read
 
 FANTASY = (
@@ -117,7 +119,13 @@ def test_only_the_machine_without_a_gpu_reduces_what_is_run() -> None:
     for name in names("clusters"):
         profile = read("clusters", name, Machine)[0].profile
         if name == "cpu":
-            expected = ("smollm2", 4, 2, {"max_length": (100.0, 250.0)})
+            expected = ("smollm2", None, 1, {"max_length": (100.0, 160.0)})
             assert (profile.model, profile.samples, profile.prompts, profile.ranges) == expected
         else:
             assert (profile.samples, profile.prompts, profile.ranges) == (None, None, {}), name
+
+
+def test_the_bare_command_has_configurations_enough_for_each_finding() -> None:
+    for name in names("clusters"):
+        samples = read("clusters", name, Machine)[0].profile.samples or DEFAULT_SAMPLES
+        assert samples >= LEAST_AT_EQUAL_LENGTH, name

@@ -118,14 +118,14 @@ def report(
         text = page(data, out.resolve().name, target.parent)
         if exports:
             shown = all_tables(data)
-    size = _write_page(target, text, out)
+    size = write_page(target, text, out)
     click.echo(f"{target}: {size / 1e6:.1f} MB; open it in a browser")
     for target in exports:
         _write(target, EXPORTS[target.suffix.lower()](shown).encode())
         click.echo(str(target))
 
 
-def _write_page(target: Path, text: str, out: Path) -> int:
+def write_page(target: Path, text: str, out: Path) -> int:
     """Write the page and return its size in bytes. Raises UserError where it can't be written."""
     from orchestrator.dataset.lock import writing
     from orchestrator.errors import UserError

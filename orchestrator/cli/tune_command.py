@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 @sweep_options
 @run_options
 @click.option(
+    "--report/--no-report",
+    "with_report",
+    default=None,
+    help="Whether a complete sweep ends with its findings: `evaluate`, `report`, and its sentences "
+    "printed. [default: yes, up to 1,000 trials in the data set; never with --json]",
+)
+@click.option(
     "--json", "as_json", is_flag=True, help="Only a JSON object at the end, on standard output."
 )
 @click.pass_context
@@ -29,6 +36,7 @@ def tune(
     /,
     *,
     as_json: bool,
+    with_report: bool | None,
     rerun: tuple[str, ...],
     force: bool,
     execution_timeout_s: float | None,
@@ -59,6 +67,7 @@ def tune(
     """  # noqa: D301 - click wants the character
     from orchestrator.cli import run_result
     from orchestrator.cli.live import Live
+    from orchestrator.cli.run_findings import tell_findings, tells_findings
     from orchestrator.gpu.devices import visible_gpus
     from orchestrator.ray_tune.halt import Drained, Halt, signals_to
     from orchestrator.sweep.assignments import RunOptions
@@ -96,6 +105,9 @@ def tune(
             click.echo(json.dumps(run_result.as_json(prepared, outcome)))
         else:
             run_result.print_result(live, prepared, outcome)
+    complete = not outcome.drained and not outcome.left
+    if complete and not as_json and tells_findings(prepared, wanted=with_report):
+        tell_findings(live, prepared.paths)
     return exit_code(outcome, prepared)
 
 

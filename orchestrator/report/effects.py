@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.nouns import ANCHOR, DOMAIN, PARAMETERS
 from orchestrator.report.configuration_means import configuration_means
-from orchestrator.units import number
+from orchestrator.units import number, plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,7 +178,8 @@ def effects(answers: pd.DataFrame, outcome: Outcome) -> list[Effect]:
     n_points = answers["point"].nunique()
     least = LEAST_AT_EQUAL_LENGTH if outcome.at_equal_length else LEAST_POINTS
     if n_points < least:
-        why = f"{n_points} configurations are too few: {least} are needed"
+        is_or_are = "is" if n_points == 1 else "are"
+        why = f"{plural(n_points, 'configuration')} {is_or_are} too few: {least} are needed"
         return [Effect(name, outcome, None, note=why) for name in PARAMETERS]
     tokens = answers["n_new_tokens"].astype(float)
     length = np.log(tokens) - np.log(tokens).mean()

@@ -171,7 +171,9 @@ def _quality(data: Data) -> Iterator[str]:
         return
     n_usable = int(judged["usable"].astype(bool).sum())
     share = n_usable / len(judged)
-    yield f"{n_usable:,} of {plural(len(judged), 'answer')} are usable ({percent(share)})."
+    is_or_are = "is" if n_usable == 1 else "are"
+    of_all = plural(len(judged), "answer")
+    yield f"{n_usable:,} of {of_all} {is_or_are} usable ({percent(share)})."
     for effect in data.effects[USABLE]:
         if effect.clear:
             yield (

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from orchestrator import __version__
 from orchestrator.dataset.gross_energy import COVERAGE, GROSS
 from orchestrator.nouns import PARAMETERS
+from orchestrator.packages import repository_url
 from orchestrator.report.charts import CHARTS, COMPARISON_CHARTS
 from orchestrator.report.circumstances import circumstances
 from orchestrator.report.compare import (
@@ -141,6 +142,7 @@ def _rendered(
     ).from_string(_own_file("page.html"))
     text: str = template.render(
         version=__version__,
+        repository=repository_url(),
         plural=plural,
         gross=GROSS,
         coverage=COVERAGE,

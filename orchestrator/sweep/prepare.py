@@ -20,9 +20,11 @@ from orchestrator.dataset.sweep_plan import SweepPlan, read_plan
 from orchestrator.dataset.tables import Trials, read_all
 from orchestrator.errors import UserError
 from orchestrator.nouns import LoadKey, TrialSpec
+from orchestrator.report.effects import LEAST_AT_EQUAL_LENGTH, LEAST_POINTS
 from orchestrator.sweep.estimate import too_small, trial_bound, unasked_bound
 from orchestrator.sweep.planning import check_same_weights, check_trials_weights, neighbours
-from orchestrator.sweep.request import Resolved
+from orchestrator.sweep.request import DEFAULT_SAMPLES, Resolved
+from orchestrator.units import plural
 
 
 @dataclass(frozen=True)
@@ -160,8 +162,22 @@ def prepare(resolved: Resolved, plan: SweepPlan, rerun: tuple[str, ...] = ()) ->
         trials=trials,
         parts=[_part(resolved, plan, trials, machine, rerun) for machine in plan.kinds()],
         before=before,
-        notes=(*beside, *_small_machines(plan, resolved)),
+        notes=(*beside, *_small_machines(plan, resolved), *_few_configurations(plan)),
     )
+
+
+def _few_configurations(plan: SweepPlan) -> list[str]:
+    """A note where the report will not be able to tell what a hyperparameter does."""
+    n = plan.samples
+    if n >= LEAST_AT_EQUAL_LENGTH:
+        return []
+    what = "what a hyperparameter does"
+    needed = f"{LEAST_POINTS} are needed, {LEAST_AT_EQUAL_LENGTH} to tell it apart from the length"
+    if n >= LEAST_POINTS:
+        what = "what a hyperparameter does beside the length of the text"
+        needed = f"{LEAST_AT_EQUAL_LENGTH} are needed"
+    more = f"{DEFAULT_SAMPLES} tell more (--samples {DEFAULT_SAMPLES})"
+    return [f"{plural(n, 'configuration')} can't tell {what}: {needed}, and {more}"]
 
 
 def _small_machines(plan: SweepPlan, resolved: Resolved) -> list[str]:

@@ -17,6 +17,7 @@ from orchestrator.dataset.sweep_plan import SweepPlan, write_plan
 from orchestrator.engine import integrity, weights
 from orchestrator.engine.cache import cache_folder
 from orchestrator.models import KNOWN, Model, parse_model
+from orchestrator.nouns import ANCHOR
 from orchestrator.sweep.planning import make_plan
 from orchestrator.sweep.request import Request, Resolved, resolve_request
 from orchestrator.sweep.staging import known_revisions
@@ -106,9 +107,9 @@ def test_plan_of_a_sweep_that_was_started(call: Callable[..., Outcome]) -> None:
     assert (done.code, done.err) == (0, "")
     golden("plan-resumed.txt", done.out)
     rest = json.loads(call("plan", *flags, "--json").out)
-    assert rest["missing_executions"] == (12 - 5) * 2
+    assert rest["missing_executions"] == 63 - 5
     more = json.loads(call("plan", *flags, "--prompts", "3", "--json").out)
-    assert (more["id"], more["missing_executions"]) == (plan.id, 12 * 3 - 5 * 2)
+    assert (more["id"], more["missing_executions"]) == (plan.id, 63 * 3 - 5)
     assert sorted(Path.cwd().rglob("*")) == before, "plan wrote something"
 
 
@@ -119,7 +120,9 @@ def test_plan_of_several_setups(call: Callable[..., Outcome]) -> None:
         Request(space="lhs", engines=("simulated",), models=("llama2",), country="ITA"), []
     )
     paths = DataSetPaths(Path("measurements"))
-    for spec in list(made_plan(alone).specs())[:5]:
+    # an anchor is of its sweep alone
+    shared = [spec for spec in made_plan(alone).specs() if spec.strategy != ANCHOR]
+    for spec in shared[:5]:
         items = [builders.measured(p.number, of=spec) for p in spec.prompts]
         builders.seal_trial(paths, spec, items, builders.origin(spec, machine="cpu"))
     crossed = (*flags, "--quantization", "nf4", "--quantization", "none")
@@ -127,7 +130,7 @@ def test_plan_of_several_setups(call: Callable[..., Outcome]) -> None:
     assert (done.code, done.err) == (0, "")
     golden("plan-two-setups.txt", done.out)
     whole = json.loads(call("plan", *crossed, "--json").out)
-    assert whole["missing_executions"] == 2 * 12 * 2 - 5 * 2, "what nf4 has counts for both sweeps"
+    assert whole["missing_executions"] == 2 * 63 - 5, "what nf4 has counts for both sweeps"
     assert len(whole["setups"]) == 2 * 3
 
 
@@ -239,9 +242,9 @@ def test_plan_refuses_a_file_as_data_set_as_tune_does(
 
 def test_plan_json_is_the_whole_plan(call: Callable[..., Outcome]) -> None:
     plan = json.loads(call("plan", "--space", "lhs", "--json").out)
-    assert len(plan["points"]) == 4
-    assert len(plan["trials"]) == 12
-    assert plan["missing_executions"] == 24
+    assert len(plan["points"]) == 20
+    assert len(plan["trials"]) == 20 * 3 + 3, "three anchors"
+    assert plan["missing_executions"] == 63
     assert plan["strategy"] == "latinHypercubeSampling"
 
 

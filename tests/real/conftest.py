@@ -11,6 +11,8 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.trial_files import read_trial
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -99,3 +102,29 @@ def trials() -> Callable[[Path], list[TrialRecord]]:
         return [read_trial(path.parent) for path in sorted(out.glob("*/*/*/*/*/trial.json"))]
 
     return read
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = ["build", "--wheel", "--outdir", str(folder), str(ROOT)]
+    subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture
+def bare_python(tmp_path: Path) -> Path:
+    """A Python without this program, to which this environment lends everything else."""
+    environment = tmp_path / "bare"
+    venv.create(environment)
+    lent = environment / "lent"
+    lent.mkdir()
+    for path in Path(sysconfig.get_path("purelib")).iterdir():
+        if "orchestrator" not in path.name:
+            (lent / path.name).symlink_to(path)
+    site = next((environment / "lib").glob("python*/site-packages"))
+    # a .pth adds the folder itself but doesn't run the .pth files in it
+    (site / "lent.pth").write_text(f"{lent}\n")
+    return environment / "bin" / "python"

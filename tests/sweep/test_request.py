@@ -41,14 +41,13 @@ def test_without_a_gpu_the_profile_reduces_and_says_how_to_lift_it() -> None:
         resolved.models[0].label,
         resolved.samples,
         resolved.n_prompts,
-    ) == ("cpu", "smollm2", 4, 2)
-    assert (axis.low, axis.high) == (100, 250)
+    ) == ("cpu", "smollm2", 20, 1)
+    assert (axis.low, axis.high) == (100, 160)
     notes = "\n".join(resolved.notes)
-    assert notes.splitlines()[:3] == [
-        "profile of machine cpu: samples 4 instead of 20 (--samples 20 lifts it)",
-        "profile of machine cpu: prompts 2 of 10 a use case (--prompts 10 lifts it)",
+    assert notes.splitlines()[:2] == [
+        "profile of machine cpu: prompts 1 of 10 a use case (--prompts 10 lifts it)",
         (
-            "profile of machine cpu: max_length 100..250 instead of 100..10000 "
+            "profile of machine cpu: max_length 100..160 instead of 100..10000 "
             "(--range max_length=100:10000 lifts it)"
         ),
     ]
@@ -57,10 +56,10 @@ def test_without_a_gpu_the_profile_reduces_and_says_how_to_lift_it() -> None:
 @pytest.mark.parametrize(
     ("lift", "left"),
     [
-        ({"samples": 20}, ("prompts", "max_length")),
-        ({"prompts": 10}, ("samples", "max_length")),
-        ({"ranges": ("max_length=100:10000",)}, ("samples", "prompts")),
-        ({"ranges": ("top_k=50",)}, ("samples", "prompts", "max_length")),
+        ({"samples": 30}, ("prompts", "max_length")),
+        ({"prompts": 10}, ("max_length",)),
+        ({"ranges": ("max_length=100:10000",)}, ("prompts",)),
+        ({"ranges": ("top_k=50",)}, ("prompts", "max_length")),
     ],
     ids=str,
 )
@@ -78,22 +77,22 @@ def own_space(text: str) -> str:
 
 
 def test_a_space_inside_the_profile_is_not_reduced() -> None:
-    resolved = resolve(space=own_space("{type: int, low: 120, high: 200}"))
+    resolved = resolve(space=own_space("{type: int, low: 120, high: 140}"))
     assert (
         resolved.space.parameters.max_length.low,
         resolved.space.parameters.max_length.high,
-    ) == (120, 200)
+    ) == (120, 140)
     assert not any("max_length" in note for note in resolved.notes)
 
 
 def test_a_space_that_overlaps_the_profile_is_cut() -> None:
-    resolved = resolve(space=own_space("{type: int, low: 200, high: 1000}"))
+    resolved = resolve(space=own_space("{type: int, low: 150, high: 1000}"))
     assert (
         resolved.space.parameters.max_length.low,
         resolved.space.parameters.max_length.high,
-    ) == (200, 250)
+    ) == (150, 160)
     assert any(
-        "max_length 200..250 instead of 200..1000 (--range max_length=200:1000 lifts" in note
+        "max_length 150..160 instead of 150..1000 (--range max_length=150:1000 lifts" in note
         for note in resolved.notes
     )
 
@@ -104,8 +103,17 @@ def test_a_space_outside_the_profile_stays_and_that_is_told() -> None:
         resolved.space.parameters.max_length.low,
         resolved.space.parameters.max_length.high,
     ) == (500, 1000)
-    said = "max_length stays 500..1000, which lies outside the profile's 100..250"
+    said = "max_length stays 500..1000, which lies outside the profile's 100..160"
     assert f"profile of machine cpu: {said}" in resolved.notes
+
+
+def test_a_profile_with_fewer_configurations_is_told() -> None:
+    Path("few.yaml").write_text("accelerator: cpu\nprofile: {samples: 13}\n")
+    resolved = resolve(machine="few.yaml")
+    assert resolved.samples == 13
+    told = "profile of machine few: samples 13 instead of 20 (--samples 20 lifts it)"
+    assert told in resolved.notes
+    assert not any("samples" in note for note in resolve(machine="few.yaml", samples=13).notes)
 
 
 def test_the_profile_of_an_own_machine() -> None:
@@ -485,8 +493,8 @@ def test_what_learns_has_nothing_to_share_out() -> None:
 
 
 def test_an_empty_shard_is_refused() -> None:
-    with pytest.raises(UserError, match="--shard 3/5: there are only 4 configurations"):
-        resolve(shard="3/5")
+    with pytest.raises(UserError, match="--shard 3/30: there are only 20 configurations"):
+        resolve(shard="3/30")
 
 
 @pytest.mark.parametrize(
