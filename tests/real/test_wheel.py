@@ -13,7 +13,6 @@ import pytest
 from tests.real.conftest import Orchestrator
 from tests.real.notebook import Notebook
 
-
 ROOT = Path(__file__).parents[2]
 
 
