@@ -63,7 +63,7 @@ def test_a_model_says_so_and_what_to_publish(host: Host) -> None:
     check = cpu(host)
     assert check.level == "warning"
     assert check.found.startswith(
-        "a model by CodeCarbon (nominal power times this process's share of the CPU): "
+        "a model of CodeCarbon's (nominal power times this process's share of the CPU): "
     )
     assert "this host shows no RAPL" in check.found
     assert "on a machine with a GPU" in str(check.remedy)

@@ -103,4 +103,4 @@ def test_all_cells_run_and_run_again(
     # the machine is gone, the Drive is there
     _, _, mounted, *_, tuned, _, _, _, _ = executed(second, monkeypatch, drive=drive, **small)
     assert "1 trial copied" in mounted
-    assert "Nothing was missing: all 1 executions" in tuned
+    assert "Nothing is left to do: all 1 executions" in tuned

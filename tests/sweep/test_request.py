@@ -321,7 +321,7 @@ def test_a_million_configurations_are_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "keen.yaml").write_text("accelerator: cpu\nprofile: {samples: 1000000}\n")
     with pytest.raises(
         UserError,
-        match=r"^samples of the machine's profile 1000000: more than 20,000 configurations",
+        match=r"^the machine profile's samples 1000000: more than 20,000 configurations",
     ):
         resolve(machine="keen.yaml")
     assert resolve(machine="keen.yaml", samples=20_000).samples == 20_000
