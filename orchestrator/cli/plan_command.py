@@ -12,17 +12,20 @@ from orchestrator.cli.options import sweep_options
 
 @click.command()
 @sweep_options
-@click.option("--json", "as_json", is_flag=True, help="The whole plan as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole plan as JSON.")
 def plan(*, as_json: bool, **flags: Any) -> None:
     """Show what a sweep would run: trials, tokens, time, energy, memory.
 
+    SPACE is the search space: lhs, uniform, grid, sobol, optuna, or a YAML file. The options are
+    those of `tune`. Loads no model and writes nothing.
+
     \b
     Example:
-      orchestrator plan --space sobol --samples 32 --model mistral
+      orchestrator plan sobol --samples 32 --model mistral
     """  # noqa: D301 - click wants the character
     from orchestrator.cli.plan_view import print_plan
     from orchestrator.cli.sweep_request import resolved_request
-    from orchestrator.cli.terminal import console
+    from orchestrator.cli.terminal import console, say
     from orchestrator.dataset.folder_checks import check_folder
     from orchestrator.gpu.devices import visible_gpus
     from orchestrator.sweep.planning import make_plan
@@ -35,7 +38,7 @@ def plan(*, as_json: bool, **flags: Any) -> None:
     gpus = visible_gpus()
     resolved = resolved_request(request, gpus)
     drawn = make_plan(resolved)
-    revisions = known_revisions(resolved, drawn, lambda line: click.echo(line, err=True))
+    revisions = known_revisions(resolved, drawn, say)
     prepared = prepare(resolved, drawn.with_revisions(revisions))
     if as_json:
         content = prepared.plan.model_dump(mode="json")

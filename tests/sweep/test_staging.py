@@ -99,7 +99,7 @@ def test_what_is_not_here_is_fetched_and_that_is_told(
     assert [command[1:] for command in commands] == [
         ["-m", "orchestrator", "models", "stage", "smollm2"]
     ]
-    assert said == ["smollm2: not on this machine yet, staging it", "fetched 270 MB"]
+    assert said == ["smollm2: not on this machine yet, fetching it", "fetched 270 MB"]
 
 
 @pytest.mark.usefixtures("here")
