@@ -111,7 +111,7 @@ def _judge(url: str | None, model: str | None) -> Judge | None:
     if url is None and model is None:
         return None
     if url is None or model is None:
-        raise UserError("--judge and --judge-model: give both, or neither of them")
+        raise UserError("--judge and --judge-model: give both or neither")
     if not url.startswith(("http://", "https://")):
         raise UserError(f"--judge {url}: must begin with http:// or https://")
     return Judge(url, model)

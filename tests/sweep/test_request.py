@@ -46,7 +46,7 @@ def test_without_a_gpu_the_profile_reduces_and_says_how_to_lift_it() -> None:
     notes = "\n".join(resolved.notes)
     assert notes.splitlines()[:3] == [
         "profile of machine cpu: samples 4 instead of 20 (--samples 20 lifts it)",
-        "profile of machine cpu: prompts 2 of 10 a use case (--prompts 10 lifts it)",
+        "profile of machine cpu: prompts 2 of 10 per use case (--prompts 10 lifts it)",
         (
             "profile of machine cpu: max_length 100..250 instead of 100..10000 "
             "(--range max_length=100:10000 lifts it)"
