@@ -224,7 +224,7 @@ def test_the_pilot_of_each_setup_is_told_once_with_its_part(
         )
         environment = {"loaded_here": loaded_here, "pilot": pilot}
         live.trial_started(specs[name], builders.origin(specs[name], environment=environment))
-    live.finished()
+    live.waiting.end()
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(" loaded in ")[0].partition(" takes at most ")[0] for line in lines] == [
         "simulated-llama2 (nf4, simulated)",
