@@ -31,12 +31,12 @@ from orchestrator.doctor.checks import Check
 from orchestrator.doctor.diagnosis import Diagnosis
 from orchestrator.doctor.rooms import rooms
 from orchestrator.machine_files import read_machine
+from orchestrator.ray_tune.metrics_page import RunningSweep
 from orchestrator.sweep.planning import make_plan
 from orchestrator.sweep.prepare import Prepared, prepare
 from orchestrator.sweep.request import Request, resolve_request
 from orchestrator.sweep.run import RunOutcome
 from orchestrator.sweep.staging import known_revisions
-from orchestrator.tune.metrics_page import RunningSweep
 from orchestrator.yaml_files import packaged_folder
 from tests import builders
 from tests.bench.fakes import run as bench_run

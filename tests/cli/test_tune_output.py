@@ -25,7 +25,7 @@ from orchestrator.sweep.totals import Totals
 from tests import builders
 
 if TYPE_CHECKING:
-    from orchestrator.tune.session import Session
+    from orchestrator.ray_tune.session import Session
 
 MODEL = "CPU+RAM energy (CodeCarbon's model)"
 UNMEASURED = {"energy_basis": None, "energy_j": None, "energy_per_token_j": None}
