@@ -29,7 +29,9 @@ def parse_cooldown(text: str) -> Cooldown:
         return Cooldown()
     match = SHAPE.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no rest; give none, seconds like 30s or a temperature 50C")
+        raise ValueError(
+            f"{text!r} is not a cooldown; give none, seconds (30s) or a temperature (50C)"
+        )
     number = float(match["number"])
     return Cooldown(seconds=number) if match["unit"] == "s" else Cooldown(until_c=number)
 

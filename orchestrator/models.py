@@ -17,7 +17,7 @@ from pydantic import PositiveInt
 from orchestrator.errors import ModelUnavailableError, UserError
 from orchestrator.nouns import Noun, Quantization
 from orchestrator.outside_files import read_text, status_of
-from orchestrator.yaml_files import nearest, short
+from orchestrator.yaml_files import closest, nearest, short
 
 
 class Architecture(Noun):
@@ -271,7 +271,10 @@ def _synthetic(ref: str) -> Model:
     alias = name.removeprefix("synthetic-")
     if alias not in KNOWN:
         known = [f"synthetic-{other}" for other in KNOWN]
-        raise UserError(f"--model: there is no {ref!r}: {nearest(name, known)}")
+        # what they begin with says nothing of which one is meant
+        meant = closest(alias, KNOWN)
+        hint = f"did you mean synthetic-{meant}? " if meant else ""
+        raise UserError(f"--model: there is no {ref!r}: {hint}Known: {', '.join(known)}")
     base = KNOWN[alias].architecture
     assert base is not None  # noqa: S101 - every known model has one
     changed = _changed_sizes(ref, sizes)
@@ -340,7 +343,7 @@ def _local(ref: str) -> Model:
     try:
         path = Path(ref).expanduser().resolve()
     except (OSError, RuntimeError) as error:  # an unknown ~user, or links that form a loop
-        raise UserError(f"--model {ref}: is no folder: {error}") from error
+        raise UserError(f"--model {ref}: is not a folder: {error}") from error
     try:
         config = status_of(path / "config.json")
     except OSError as error:

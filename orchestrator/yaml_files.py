@@ -11,7 +11,7 @@ import difflib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -31,6 +31,18 @@ SIZE_LIMIT_BYTES = 2 * 2**20
 """No file a person writes is larger; more is a mistake (a data file named by accident)."""
 MOST_FAULTS, LONGEST_WORD = 50, 300
 """Lines of faults that are told, and characters of a file's text in each: more help nobody."""
+LEAST_PART = 3
+"""Letters of a shortened name from which on it is understood."""
+OTHER_NAMES = {
+    "search_spaces": {
+        "bayesian": "optuna",
+        "latinhypercube": "lhs",
+        "latinhypercubesampling": "lhs",
+        "random": "uniform",
+        "tpe": "optuna",
+    }
+}
+"""Kind -> other words for the names that come with the program."""
 
 
 def packaged_folder(kind: str) -> Path:
@@ -54,13 +66,42 @@ def names(kind: str) -> list[str]:
     return sorted({p.stem for folder in folders(kind) for p in folder.glob("[!.]*.yaml")})
 
 
-def nearest(word: str, known: list[str]) -> str:
-    """The sentence's end for an unknown name: the nearest known one, and what there is."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+def nearest(word: str, known: Iterable[str], also: Mapping[str, str] | None = None) -> str:
+    """The sentence's end for an unknown name: the one that is meant, and what there is.
+
+    `also`: other words for known names, in small letters and digits alone.
+    """
+    known = list(known)
     listed = f"Known: {', '.join(known)}"
-    if not close:
+    meant = closest(word, known, also)
+    if meant is None:
         return listed
-    return f"did you mean {close[0]}? {listed}"
+    return f"did you mean {meant}? {listed}"
+
+
+def closest(word: str, known: Iterable[str], also: Mapping[str, str] | None = None) -> str | None:
+    """The known name that a mistyped or shortened word means; None where none is near."""
+    by_plain = {_plain(name): name for name in known}
+    asked = _plain(word[:LONGEST_WORD])
+    if meant := (also or {}).get(asked):
+        return meant
+    if asked in by_plain:
+        return by_plain[asked]
+    if len(asked) >= LEAST_PART:
+        begins = [name for plain, name in by_plain.items() if plain.startswith(asked)]
+        holds = [name for plain, name in by_plain.items() if asked in plain]
+        # where several have that part, the letters decide
+        for found in (begins, holds):
+            if len(found) == 1:
+                return found[0]
+    return next(
+        (by_plain[plain] for plain in difflib.get_close_matches(asked, by_plain, n=1)), None
+    )
+
+
+def _plain(name: str) -> str:
+    """A name's small letters and digits: what people remember of it."""
+    return "".join(filter(str.isalnum, name.casefold()))
 
 
 def by_name(name: str) -> bool:
@@ -86,7 +127,9 @@ def find(kind: str, name: str) -> Path:
         path = folder / f"{name}.yaml"
         if _is_file(path):
             return path
-    raise UserError(f"{kind}: there is no {name!r}: {nearest(name, names(kind))}")
+    raise UserError(
+        f"{kind}: there is no {name!r}: {nearest(name, names(kind), OTHER_NAMES.get(kind))}"
+    )
 
 
 def _is_file(path: Path) -> bool:
@@ -116,7 +159,7 @@ def load_yaml(path: Path) -> Any:
     except OSError as error:
         raise UserError(f"{path}: can't be read: {error.strerror}") from error
     except RecursionError as error:
-        raise UserError(f"{path}: nested too deeply to be a file of settings") from error
+        raise UserError(f"{path}: nested too deeply for a file of settings") from error
     except MarkedYAMLError as error:
         where = _at(path, error.problem_mark)
         raise UserError(f"{where}: is not valid YAML: {short(error.problem)}") from error

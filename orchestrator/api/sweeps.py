@@ -199,7 +199,13 @@ def tune(
         live = Live(gpus, quiet=not show)
         try:
             prepared, outcome = swept(
-                request, run_options, gpus, halt=halt, observer=live, say=live.say
+                request,
+                run_options,
+                gpus,
+                halt=halt,
+                observer=live,
+                say=live.say,
+                during=live.waiting.during,,
             )
         except Drained as drained:
             raise TryAgainError(

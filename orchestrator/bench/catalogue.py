@@ -46,7 +46,7 @@ OTHERS = (
     Way(
         "c",
         "plain Ray Tune",
-        "a function as trainable, a trial a configuration, one at a time",
+        "a function as trainable, one trial per configuration, one at a time",
         "plain_tune",
     ),
 )

@@ -138,7 +138,7 @@ def _folder_of(resolved: Resolved) -> Path:
 def _check(asked: Asked) -> None:
     """Raise UserError for ways, engines and quantizations that can't be compared."""
     strange = [letter for letter in asked.letters if letter not in LETTERS]
-    lines = [f"--ways {letter}: there are the ways {', '.join(LETTERS)}" for letter in strange]
+    lines = [f"--ways {letter}: the ways are {', '.join(LETTERS)}" for letter in strange]
     for engine in asked.engines:
         if engine not in ENGINES_COMPARED:
             known = nearest(engine, list(ENGINES_COMPARED))

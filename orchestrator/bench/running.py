@@ -220,7 +220,7 @@ def _run(way: Way, command: list[str], environment: dict[str, str], folder: Path
     if code != 0:
         said = log.read_text(encoding="utf-8", errors="replace").splitlines()
         raise UserError(
-            f"bench: {way.name} failed with exit code {code}; it said last:", *said[-LAST_LINES:]
+            f"bench: {way.name} failed with exit code {code}; its last lines:", *said[-LAST_LINES:]
         )
 
 

@@ -13,7 +13,7 @@ HEAD = (
     "wall s",
     "of b",
     "in generate s",
-    "overhead s a trial",
+    "overhead s per trial",
     "to first window s",
     "rest of b",
     "tokens/s",
@@ -79,7 +79,7 @@ def notes(runs: Runs, unlike: Sequence[str]) -> list[str]:
         lines.append(f"Texts are the same, byte by byte: {'; '.join(same)}.")
     others = [way.name for way in runs if not way.same_texts]
     if not unlike and others:
-        lines.append(f"As many tokens, but texts of its own: {'; '.join(others)}.")
+        lines.append(f"The same number of tokens, but other texts: {'; '.join(others)}.")
     for way, of_way in runs.items():
         protocol = figures(of_way)["protocol_s"]
         if way.letter == OURS and protocol is not None:

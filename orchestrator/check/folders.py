@@ -119,8 +119,9 @@ def _new_lengths(records: Iterable[TrialRecord]) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "executions",
-            f"{n_new} of {n_on_gpu} on a GPU are flagged new_lengths: they were the first of "
-            "their process to reach some lengths, and hold up to 1.9 times their energy; the "
+            f"{n_new} of {n_on_gpu} on a GPU are flagged new_lengths: they were the first in "
+            "their process to reach some lengths, so their energy may be up to 1.9 times "
+            "too high; the "
             "report leaves them out, `tune --rerun flagged` measures them again",
         )
 

@@ -14,6 +14,7 @@ import click
 
 from orchestrator import __version__
 from orchestrator.cli.exit_codes import DRAINED, INTERRUPTED, USER_ERROR
+from orchestrator.cli.suggestions import usage_error
 from orchestrator.cli.terminal import lasting_streams, say
 from orchestrator.cli.verbs import Verbs
 from orchestrator.errors import TryAgainError, UserError
@@ -28,12 +29,12 @@ def cli() -> None:
 
     \b
     First steps:
-      orchestrator plan --space lhs        show what would run, and what it would take
-      orchestrator tune --space lhs        run it; the same command again resumes it
-      orchestrator status                  show what is done, failed and left
-      orchestrator evaluate                judge which texts are usable
-      orchestrator report                  write the results as one HTML page
-      orchestrator validate                check a data set before you publish it
+      orchestrator plan lhs     show what would run, and what it would take
+      orchestrator tune lhs     run it; the same command again resumes it
+      orchestrator status       show what is done, failed and left
+      orchestrator evaluate     judge which texts are usable
+      orchestrator report       write the results as one HTML page
+      orchestrator validate     check a data set before you publish it
     """  # noqa: D301 - click wants the character
 
 
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
             click.echo(error.format_message())
             sys.exit(0)
         except click.ClickException as error:
-            fail((_usage_error(error),))
+            fail((usage_error(error),))
         except (KeyboardInterrupt, click.Abort):
             click.echo(
                 "Interrupted. Finished work is kept; run the same command again to resume.",
@@ -60,15 +61,6 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(code, int):
             sys.exit(code)
         sys.exit(0)  # most verbs return nothing
-
-
-def _usage_error(error: click.ClickException) -> str:
-    """What click says about wrong options, with the verb in front."""
-    message = error.format_message().strip()
-    context = getattr(error, "ctx", None)
-    if context is None:
-        return message
-    return f"{context.command_path}: {message}"
 
 
 def fail(lines: tuple[str, ...], code: int = USER_ERROR) -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.cli import completion
 from orchestrator.cli.exit_codes import DIFFERENT
 from orchestrator.cli.options import max_new_tokens_option, range_option, seed_option
 from orchestrator.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 @click.command()
@@ -19,7 +25,7 @@ from orchestrator.errors import UserError
     default="a,b,c,d",
     show_default=True,
     metavar="LETTERS",
-    help="Which: a the report's way, b a bare warm loop, c plain Ray Tune, d `tune`.",
+    help="Ways to compare: a the report's way, b a bare warm loop, c plain Ray Tune, d `tune`.",
 )
 @click.option(
     "--rounds",
@@ -32,19 +38,22 @@ from orchestrator.errors import UserError
 @click.option(
     "--engine",
     "engines",
+    shell_complete=completion.ENGINES,
     multiple=True,
     default=("transformers",),
     show_default=True,
     metavar="NAME",
-    help="Of `tune`: transformers, compiled. Repeatable: each is a way of its own.",
+    help="Engines of `tune`: transformers, compiled. Repeatable: each is a way of its own.",
 )
 @click.option(
     "--model",
+    shell_complete=completion.MODELS,
     metavar="NAME",
-    help="As of `tune`. [default: synthetic-llama2 with a GPU, else smollm2]",
+    help="A model, as for `tune`. [default: synthetic-llama2 with a GPU, else smollm2]",
 )
 @click.option(
     "--quantization",
+    shell_complete=completion.QUANTIZATIONS,
     default="nf4",
     show_default=True,
     metavar="NAME",
@@ -55,6 +64,7 @@ from orchestrator.errors import UserError
     default="lhs",
     show_default=True,
     metavar="NAME|FILE",
+    shell_complete=completion.SPACES,
     help="Search space: lhs, uniform, grid, sobol, or a YAML file.",
 )
 @click.option(
@@ -76,6 +86,7 @@ from orchestrator.errors import UserError
 @click.option(
     "--use-case",
     "use_cases",
+    shell_complete=completion.USE_CASES,
     multiple=True,
     default=("fantasyWorld",),
     show_default=True,
@@ -149,24 +160,50 @@ def _check_writable(file: Path) -> None:
 
 def _print(runs: Any, unlike: list[str], *, markdown: bool) -> None:
     """The table and the sentences under it."""
-    from rich.table import Table
-
     from orchestrator.bench.table import HEAD, notes, table_rows
-    from orchestrator.cli.terminal import console
+    from orchestrator.cli.terminal import console, tell
+    from orchestrator.cli.widest import Widest
     from orchestrator.dataset.markdown import markdown_table
 
     rows = table_rows(runs)
     if markdown:
         click.echo(markdown_table(HEAD, rows))
     else:
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        table.add_column(HEAD[0], no_wrap=True)
-        for name in HEAD[1:]:
-            table.add_column(name, justify="right", overflow="fold")
-        for row in rows:
-            # least and most stand under the median: beside it they would have no room
-            table.add_row(*(cell.replace(" (", "\n").removesuffix(")") for cell in row))
-        console().print(table)
+        console().print(Widest((_side_by_side(HEAD, rows), _one_by_one(HEAD, rows))))
     click.echo()
     for line in notes(runs, unlike):
-        click.echo(line)
+        tell(line, hang=0)
+
+
+HEAD_WIDTH = 10
+"""Columns within which the heads of figures are folded between words."""
+
+
+def _side_by_side(head: Sequence[str], rows: Sequence[Sequence[str]]) -> RenderableType:
+    """A row a way."""
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(head[0], no_wrap=True)
+    for name in head[1:]:
+        folded = textwrap.fill(name, HEAD_WIDTH, break_long_words=False)
+        table.add_column(folded, justify="right", no_wrap=True)
+    for row in rows:
+        # least and most stand under the median: beside it they would have no room
+        table.add_row(*(cell.replace(" (", "\n").removesuffix(")") for cell in row))
+    return table
+
+
+def _one_by_one(head: Sequence[str], rows: Sequence[Sequence[str]]) -> RenderableType:
+    """The same for a narrow terminal: a line a figure, below its way."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    parts: list[RenderableType] = []
+    for way, *cells in rows:
+        table = Table.grid(padding=(0, 2))
+        for name, cell in zip(head[1:], cells, strict=True):
+            table.add_row(f"  {name}", cell)
+        parts += [Text(way, style="bold"), table]
+    return Group(*parts)

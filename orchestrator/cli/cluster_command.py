@@ -10,10 +10,11 @@ import click
 
 from orchestrator.cli.node_command import join, start, status, stop
 from orchestrator.cli.options import POSITIVE, given_to_sweep
+from orchestrator.cli.terminal import say, tell
 from orchestrator.cli.tune_command import tune
 from orchestrator.errors import UserError
 from orchestrator.units import plural
-from orchestrator.yaml_files import printable, short
+from orchestrator.yaml_files import short
 
 if TYPE_CHECKING:
     from orchestrator.cluster.slurm import BatchJob
@@ -63,7 +64,7 @@ for verb in (start, join, status, stop):
     metavar="H",
     help="Wall time of each job.",
 )
-@click.option("--gpus", type=click.IntRange(1), metavar="N", help="GPUs a node. [default: all]")
+@click.option("--gpus", type=click.IntRange(1), metavar="N", help="GPUs per node. [default: all]")
 @click.option(
     "--exclusive",
     is_flag=True,
@@ -109,7 +110,7 @@ def slurm(*, command: tuple[str, ...], submit: bool, **options: Any) -> None:
 
     The job starts Ray on its nodes, runs the `tune` command and ends. Before its wall time is up
     it drains: running prompts finish, no new ones start. A follow-up job (--chain) or submitting
-    the same command again resumes the sweep. Stage the weights before (`orchestrator models
+    the same command again resumes the sweep. Stage the weights beforehand (`orchestrator models
     stage`), since compute nodes have no network. The `tune` command is checked now, so that a
     mistake shows before the job has waited in the queue.
 
@@ -240,7 +241,7 @@ def _warn(job: BatchJob) -> None:
             "counted too; --exclusive keeps them off"
         )
     for line in lines:
-        click.echo(printable(line), err=True)
+        say(line)
 
 
 def _submit(job: BatchJob, request: Request) -> None:
@@ -271,10 +272,9 @@ def _submit(job: BatchJob, request: Request) -> None:
     try:
         note(job.out, number)
     except OSError as error:
-        click.echo(
+        say(
             f"warning: {job.out}: can't be written ({error.strerror}); "
-            "`orchestrator status` won't show this job",
-            err=True,
+            "`orchestrator status` won't show this job"
         )
     nodes = f"{plural(job.nodes, 'node')} for {job.hours:g} h"
     drain = f"scancel --batch --signal=USR1 {number}"
@@ -284,4 +284,4 @@ def _submit(job: BatchJob, request: Request) -> None:
         f"Drain it: {drain}    (a follow-up job then resumes it, if --chain has any left)",
         f"Cancel it: scancel {number}",
     ):
-        click.echo(printable(line))
+        tell(line)

@@ -12,7 +12,7 @@ import click
 
 from orchestrator.cli.exit_codes import FAULTS
 from orchestrator.cli.options import out_option
-from orchestrator.yaml_files import printable
+from orchestrator.cli.terminal import say, tell
 
 if TYPE_CHECKING:
     from orchestrator.doctor.checks import Check
@@ -31,7 +31,7 @@ LEAST_WIDTH = 18
 @click.option(
     "--overhead",
     is_flag=True,
-    help="Measure what the meters take themselves: power of the first GPU, time of the CPU.",
+    help="Also measure the meters' own cost: power of the first GPU, time of the CPU.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def doctor(out: Path, *, overhead: bool, as_json: bool) -> int:
@@ -41,8 +41,9 @@ def doctor(out: Path, *, overhead: bool, as_json: bool) -> int:
     memory. Also shows how long a text of each known model can be. Changes nothing. Takes some
     seconds, 10 s more for each GPU, and some 45 s more with --overhead.
 
-    A warning means that a sweep runs, but is worth less or needs another flag; a problem that it
-    can't run. Each has a remedy. The exit code is 3 where there is a problem.
+    A warning means that a sweep runs, but its figures are worth less or it needs another flag; a
+    PROBLEM means that it can't run. Each comes with a remedy. Exit codes: 0 `tune` works here, with
+    warnings or without, 2 usage error, 3 there is a problem.
 
     \b
     Examples:
@@ -51,14 +52,12 @@ def doctor(out: Path, *, overhead: bool, as_json: bool) -> int:
     """  # noqa: D301 - click wants the character
     from orchestrator.doctor.diagnosis import diagnose
 
-    diagnosis = diagnose(
-        out, with_overhead=overhead, say=lambda line: click.echo(printable(line), err=True)
-    )
+    diagnosis = diagnose(out, with_overhead=overhead, say=say)
     if as_json:
         click.echo(json.dumps(_as_json(diagnosis)))
     else:
-        for line in _lines(diagnosis):
-            click.echo(printable(line))
+        for line, hang in _lines(diagnosis):
+            tell(line, hang)
     if diagnosis.level == "problem":
         return FAULTS
     return 0
@@ -73,25 +72,29 @@ def _as_json(diagnosis: Diagnosis) -> dict[str, Any]:
     }
 
 
-def _lines(diagnosis: Diagnosis) -> Iterator[str]:
-    """The diagnosis for a person: machine, a line a check, lengths that fit, the conclusion."""
+def _lines(diagnosis: Diagnosis) -> Iterator[tuple[str, int]]:
+    """The diagnosis for a person: machine, a line a check, lengths that fit, the conclusion.
+
+    With each line how far to the right it goes on where it doesn't fit.
+    """
     width = max(LEAST_WIDTH, *(len(check.name) for check in diagnosis.checks))
-    yield f"{'machine':<{width}} {diagnosis.machine}, described in {diagnosis.machine_file}"
+    machine = f"{diagnosis.machine}, described in {diagnosis.machine_file}"
+    yield f"{'machine':<{width}} {machine}", width + 1
     for check in diagnosis.checks:
-        yield f"{check.name:<{width}} {_result(check)}"
+        yield f"{check.name:<{width}} {_result(check)}", width + 1
         if check.level != "ok":
-            yield f"{'':<{width}} -> {check.remedy}"
+            yield f"{'':<{width}} -> {check.remedy}", len("-> ")
     memory = f"{diagnosis.memory_bytes / GIB:.1f} GiB"
-    yield f"Largest max_length whose weights and cache fit in {memory} of memory:"
+    yield f"Largest max_length that fits in {memory} of memory (and the size of the weights):", 2
     by_model: dict[str, list[Room]] = {}
     for room in diagnosis.rooms:
         by_model.setdefault(room.model, []).append(room)
     for model, rooms in by_model.items():
         lengths = ", ".join(map(_room, rooms))
-        yield f"  {model:<8} {lengths} (context {rooms[0].context_length})"
+        yield f"  {model:<8} {lengths} (context {rooms[0].context_length})", 9
     if diagnosis.level == "problem":
-        yield "No sweep can run here before each PROBLEM above is mended."
-    yield f"In short: {diagnosis.conclusion}."
+        yield "No sweep can run here until each PROBLEM above is solved.", 2
+    yield f"In short: {diagnosis.conclusion}.", 2
 
 
 def _result(check: Check) -> str:
@@ -102,5 +105,5 @@ def _result(check: Check) -> str:
 
 def _room(room: Room) -> str:
     """How long texts of one quantization may get, with the size of its weights."""
-    weights = f"{room.weights_bytes / GIB:.1f} GiB of weights"
-    return f"{room.quantization} {room.max_length or 'does not fit'} ({weights})"
+    weights = f"{room.weights_bytes / GIB:.1f} GiB"
+    return f"{room.quantization}: {room.max_length or 'does not fit'} ({weights})"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.exit_codes import FAULTS
-from orchestrator.cli.options import existing_out_option
-from orchestrator.cli.terminal import say
+from orchestrator.cli.options import data_set
+from orchestrator.cli.terminal import say, tell
 from orchestrator.units import plural
 
 if TYPE_CHECKING:
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@existing_out_option
+@data_set
 @click.option(
     "--rules",
     "rules_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="YAML file with your own rules; --print-rules gives one to edit. [default: packaged]",
+    help="YAML file with your own rules; --print-rules gives one to edit. [default: the "
+    "packaged rules]",
 )
 @click.option(
     "--print-rules", is_flag=True, help="Print the rules that would apply as YAML, then exit."
@@ -69,7 +70,7 @@ def evaluate(
 
     \b
     Examples:
-      orchestrator evaluate --out measurements
+      orchestrator evaluate measurements
       orchestrator evaluate --print-rules > my-rules.yaml
       orchestrator evaluate --rules my-rules.yaml
     """  # noqa: D301 - click wants the character
@@ -95,7 +96,8 @@ def evaluate(
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(result)))
     else:
-        click.echo("\n".join(_lines(result, out)))
+        for line in _lines(result, out):
+            tell(line)
     if result.faults:
         return FAULTS
     return 0
@@ -122,7 +124,7 @@ def _lines(result: Evaluation, out: Path) -> list[str]:
     if result.reasons:
         reasons = ", ".join(f"{reason} {n}" for reason, n in result.reasons.items())
         lines.append(f"Reasons: {reasons}")
-    no_model = "of random weights or no model at all not judged: they mean nothing"
+    no_model = "from random weights or no model at all were not judged: they mean nothing"
     more = (
         (result.discarded, f"Spent on discarded texts: {result.wasted_energy.explained()}"),
         (result.overruled, f"{plural(result.overruled, 'text')} decided by a person"),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import existing_out_option
-from orchestrator.cli.terminal import say
+from orchestrator.cli.options import data_set
+from orchestrator.cli.terminal import say, tell
 from orchestrator.units import plural
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def export() -> None:
 
 
 @export.command("optuna")
-@existing_out_option
+@data_set
 @click.option(
     "--file",
     "file",
@@ -78,18 +78,18 @@ def export_optuna(*, out: Path, file: Path, objectives: tuple[str, ...], as_json
         say(f"left out: {fault}")
     studies, n_left_out = studies_of(trials, plans, chosen)
     if not studies:
-        raise UserError(f"--out {out}: no trial is complete yet; see `orchestrator status`")
+        raise UserError(f"{out}: no trial is complete yet; see `orchestrator status`")
     is_new = write_studies(studies, file)
     if as_json:
         click.echo(json.dumps(_as_json(file, studies, n_left_out)))
         return
     for study in studies:
-        click.echo(_line(study))
+        tell(_line(study))
     if n_left_out:
-        click.echo(f"Left out: {plural(n_left_out, 'trial')} of which prompts are missing")
+        tell(f"Left out: {plural(n_left_out, 'trial')} of which prompts are missing")
     if not is_new:
-        click.echo(f"{file}: has these studies already")
-    click.echo(f"Open it with: optuna-dashboard {address(file)}")
+        tell(f"{file}: has these studies already")
+    tell(f"Open it with: optuna-dashboard {address(file)}")
 
 
 def _objectives(given: tuple[str, ...]) -> Objectives | None:

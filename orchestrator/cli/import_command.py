@@ -14,9 +14,8 @@ import click
 
 from orchestrator.cli.exit_codes import FAULTS
 from orchestrator.cli.options import out_option
-from orchestrator.cli.terminal import say
+from orchestrator.cli.terminal import say, tell
 from orchestrator.units import energy, plural
-from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
     from orchestrator.dataset.imported import LeftOut
@@ -77,7 +76,7 @@ def import_(*, source: Path, out: Path, dry_run: bool, as_json: bool, **levels: 
         for line in _notices(result):
             say(line)
         for line in _lines(result, out, dry_run=dry_run):
-            click.echo(printable(line))
+            tell(line)
     if result.left_out:
         return FAULTS
     return 0
@@ -187,9 +186,12 @@ def _lines(result: Import, out: Path, *, dry_run: bool) -> Iterator[str]:
     for reading, count in sorted(result.readings.items()):
         yield f"read as {reading}: {plural(count, 'file')}"
     if result.n_same:
-        yield f"{plural(result.n_same, 'row')} repeat a measurement of another row, and don't count"
+        repeats = "repeats" if result.n_same == 1 else "repeat"
+        counted = "isn't counted" if result.n_same == 1 else "aren't counted"
+        rows = plural(result.n_same, "row")
+        yield f"{rows} {repeats} the measurement of another row and {counted}"
     for path in result.grown:
-        yield f"imported/{path}: has grown; it replaces the copy, all of which it holds"
+        yield f"imported/{path}: has grown; it replaces the copy, and still holds all of it"
     for path in result.renamed:
         yield f"imported/{path}: got a number, since a different file was imported before"
     for path, columns in result.removed_before.items():
@@ -204,8 +206,10 @@ def _lines(result: Import, out: Path, *, dry_run: bool) -> Iterator[str]:
         energy_j, n_added = energy_once_j(result.rows)
         yield (
             f"energy that can be added up: {energy(energy_j)} of {plural(n_added, 'row')}; "
-            f"{len(result.rows) - n_added:,} may stand in others or have none"
+            f"{len(result.rows) - n_added:,} may be part of others or have none"
         )
     if result.left_out:
         listed = "" if dry_run else "; imported/left-out.csv has all"
-        yield f"left out: {len(result.left_out):,} rows or files{listed}"
+        n = len(result.left_out)
+        what = "row or file" if n == 1 else "rows or files"
+        yield f"left out: {n:,} {what}{listed}"

@@ -6,13 +6,14 @@ Without a terminal (a log file) it is a line a trial. Doesn't measure: it adds u
 from __future__ import annotations
 
 import math
+import time
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.text import Text
 
 from orchestrator.cli.plan_view import load_name, print_plan, takes
 from orchestrator.cli.terminal import console
+from orchestrator.cli.waiting import Elapsed, Waiting
 from orchestrator.dataset.environment import Pilot
 from orchestrator.dataset.gross_energy import energy_row, gross_energy
 from orchestrator.dataset.schema import Execution, TrialRecord
@@ -24,12 +25,14 @@ from orchestrator.sweep.run import RunObserver
 from orchestrator.sweep.totals import Totals
 from orchestrator.units import duration, plural
 from orchestrator.unknowns import known
-from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
     from orchestrator.gpu.devices import Gpu
     from orchestrator.ray_tune.session import Session
     from orchestrator.ray_tune.trainable import Assignment
+
+
+BAR_WIDTH = 12
 
 
 class Live(RunObserver):
@@ -46,10 +49,11 @@ class Live(RunObserver):
         self._bounds: dict[LoadKey, int] = {}
         """Most new tokens of each model and variant."""
         self._piloted: set[LoadKey] = set()
+        self.waiting = Waiting(self.console)
         self._progress = Progress(
             TextColumn("{task.fields[counts]}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[figures]}"),
+            BarColumn(bar_width=BAR_WIDTH),
+            Elapsed(),
             console=self.console,
             refresh_per_second=1,  # a redraw costs CPU that is being measured
             transient=True,
@@ -57,7 +61,7 @@ class Live(RunObserver):
 
     def say(self, line: str) -> None:
         """A line of plain text."""
-        self.console.print(Text(printable(line)), soft_wrap=True)
+        self.waiting.say(line)
 
     @property
     def prepared(self) -> Prepared:
@@ -72,16 +76,28 @@ class Live(RunObserver):
         self._bound = sum(self._bounds.values())
         print_plan(self.console, prepared, self._gpus)
 
+    def starting(self) -> None:
+        """Ray starts, which takes seconds, on a busy machine half a minute and more."""
+        self.waiting.begin("Starting Ray")
+
     def started(self, session: Session, at_once: int, totals: Totals) -> None:
         """Ray is up: where to watch, and the bar."""
+        self.waiting.end()
         self._at_once, self._totals = at_once, totals
         self.say(f"Ray dashboard: {self._dashboard(session)}")
         if session.metrics and session.dashboard:
             self.say(f"Watch from elsewhere: orchestrator watch --address {session.metrics}")
-        self._progress.add_task("", total=self.prepared.n_missing(), counts="", figures="")
+        total = self.prepared.n_missing()
+        self._progress.add_task("", total=total, counts="", figures="", since=None)
+        self._wait_for("loading libraries and the model, warming up")
+
+    def _wait_for(self, what: str) -> None:
+        """Say that this is waited for, behind the bar or in the log, until `_show` says more."""
         if self.console.is_terminal:
             self._progress.start()
-        self._show("loading the model")
+            self._show(what, since=time.monotonic())
+        else:
+            self.waiting.begin(what[0].upper() + what[1:])
 
     def _dashboard(self, session: Session) -> str:
         """Where it is, or why there is none."""
@@ -92,13 +108,23 @@ class Live(RunObserver):
             return "none, the cluster runs without one"
         return "none, its packages are missing (pip install 'ray[default]')"
 
-    def _show(self, figures: str) -> None:
-        """Redraw the bar: the counts at its left, `figures` at its right."""
+    def _show(self, figures: str, since: float | None = None) -> None:
+        """Redraw the bar: the counts at its left, `figures` at its right.
+
+        `since`: when what they say was begun, by time.monotonic(); then its seconds are counted.
+        """
+        self.waiting.end()
+        counts = self._counts()
+        for task in self._progress.task_ids:
+            self._progress.update(
+                task, completed=self._totals.executions, counts=counts, figures=figures, since=since
+            )
+
+    def _counts(self) -> str:
+        """'trials 3/12  prompts 6/24'."""
         totals, prepared = self._totals, self.prepared
         trials = f"trials {totals.trials}/{prepared.n_missing_trials()}"
-        counts = f"{trials}  prompts {totals.executions}/{prepared.n_missing()}"
-        for task in self._progress.task_ids:
-            self._progress.update(task, completed=totals.executions, counts=counts, figures=figures)
+        return f"{trials}  prompts {totals.executions}/{prepared.n_missing()}"
 
     def trial_started(self, spec: TrialSpec, origin: Origin) -> None:
         """A worker begins a trial; the first pilot of each model says what its part will take."""
@@ -110,7 +136,8 @@ class Live(RunObserver):
         if pilot is not None and load_key not in self._piloted:
             self._piloted.add(load_key)
             self._tell_pilot(load_key, origin, pilot)
-        self._show("running")
+        if not self._totals.executions:
+            self._wait_for("running the first prompt")
 
     def _tell_pilot(self, load_key: LoadKey, origin: Origin, pilot: Pilot) -> None:
         """What loading took, and what the pilot says of the time and energy to come."""
@@ -141,7 +168,16 @@ class Live(RunObserver):
         if totals.window_s:
             speed = totals.tokens / totals.window_s
         left = duration(self._left_s())
-        self._show(f"{speed:.1f} tokens/s  left {left}  {_energy(totals)}")
+        self._show(self._fitting(f"left {left}", f"{speed:.1f} tokens/s", *_energies(totals)))
+
+    def _fitting(self, *figures: str) -> str:
+        """The figures that there is room for beside the bar, the first one in any case."""
+        room = self.console.width - len(self._counts()) - BAR_WIDTH - 2
+        shown = figures[0]
+        for figure in figures[1:]:
+            if len(shown) + len(figure) + 2 <= room:
+                shown += f"  {figure}"
+        return shown
 
     def _left_s(self) -> float:
         """Seconds that are left, if tokens take as long as so far; nan before the first."""
@@ -163,7 +199,7 @@ class Live(RunObserver):
 
     def worker_lost(self, assignment: Assignment, reason: str, *, retried: bool) -> None:
         """A worker or its node died, or a step raised."""
-        what = "given up for now; the same command again tries it"
+        what = "given up for now; the same command again retries it"
         if retried:
             what = "the rest of its trial goes to another worker"
         spec = assignment.spec
@@ -192,15 +228,16 @@ class Live(RunObserver):
 
     def finished(self) -> None:
         """Take the bar away."""
+        self.waiting.end()
         self._progress.stop()
 
 
-def _energy(totals: Totals) -> str:
-    """'59 W  GPU energy (counter) 1,512 J ± 4.8 %, gross'; no power of several meters together."""
+def _energies(totals: Totals) -> list[str]:
+    """'GPU energy (counter) 1,512 J ± 4.8 %, gross' and '59 W', which several meters don't have."""
     so_far = totals.energies.now()
     if not so_far.of_basis:
-        return so_far.text()
-    watts = ""
+        return [so_far.text()]
+    energies = [f"{so_far.text()}, gross"]
     if so_far.only is not None and totals.measured_s:
-        watts = f"{so_far.only.counted_energy_j / totals.measured_s:.0f} W  "
-    return f"{watts}{so_far.text()}, gross"
+        energies.append(f"{so_far.only.counted_energy_j / totals.measured_s:.0f} W")
+    return energies

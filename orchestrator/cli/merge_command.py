@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import check_data_set, out_option
-from orchestrator.cli.terminal import say
+from orchestrator.cli.terminal import say, tell
 from orchestrator.units import plural
-from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
     from orchestrator.merge import Merge
@@ -23,11 +22,11 @@ if TYPE_CHECKING:
     "sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FOLDER..."
 )
 @out_option
-@click.option("--dry-run", is_flag=True, help="Only show what would be copied and what conflicts.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be copied, and conflicts.")
 @click.option(
     "--accept-drift",
     is_flag=True,
-    help="Merge trials of machines of one name although their software or GPU differs.",
+    help="Merge trials of machines with the same name even where their software or GPU differs.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def merge(
@@ -64,7 +63,7 @@ def merge(
     if dry_run:
         copied = "would be copied"
     for line in _lines(result, copied):
-        click.echo(printable(line))
+        tell(line)
 
 
 def _as_json(result: Merge) -> dict[str, object]:

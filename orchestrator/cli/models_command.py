@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.cli.exit_codes import FAULTS
+from orchestrator.cli.terminal import console, fits, tell
 
 if TYPE_CHECKING:
     from orchestrator.engine.weights import Weights
@@ -42,8 +44,14 @@ def list_models(*, as_json: bool) -> None:
         staged = "staged"
         if locate(model) is None:
             staged = "not here"
-        click.echo(f"{name:<8} {size}  {model.licence:<27} {staged:<8}  {model.description}")
-    click.echo(
+        line = f"{name:<8} {size}  {model.licence:<27} {staged:<8}"
+        whole = f"{line}  {model.description}"
+        if fits(whole, sys.stdout):
+            tell(whole)
+        else:
+            tell(line.rstrip())
+            tell(f"{'':<9}{model.description}", hang=0)
+    tell(
         "--model also takes synthetic-NAME[:hidden_size=..,num_hidden_layers=..] (random weights), "
         "org/name[@revision] of the hub, or a folder"
     )
@@ -72,7 +80,9 @@ def _row(model: Model, weights: Weights | None) -> dict[str, Any]:
 @models.command()
 @click.argument("name")
 @click.option(
-    "--again", is_flag=True, help="Fetch anew what is here already, where files were altered."
+    "--again",
+    is_flag=True,
+    help="Fetch again what is already here, for example where files were altered.",
 )
 def stage(name: str, *, again: bool) -> None:
     """Download a model's weights, check and cache them, for example before an offline run.
@@ -85,23 +95,26 @@ def stage(name: str, *, again: bool) -> None:
     import os
 
     os.environ.setdefault("TQDM_DISABLE", "1")
+    from orchestrator.cli.waiting import Waiting
     from orchestrator.engine.weights import checked, resolve
     from orchestrator.models import parse_model
 
     model = parse_model(name)
-    weights = checked(model, resolve(model, click.echo, again=again), click.echo)
-    click.echo(f"{name}: {weights.revision} in {weights.path}")
+    waiting = Waiting(console())
+    with waiting.during(f"Fetching and checking {name}"):
+        weights = checked(model, resolve(model, waiting.say, again=again), waiting.say)
+    tell(f"{name}: {weights.revision} in {weights.path}")
 
 
 @models.command()
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def verify(names: tuple[str, ...], *, as_json: bool) -> int:
-    """Read the files of staged models whole, and tell which aren't what they were.
+    """Read all files of staged models, and tell which have changed.
 
-    Without a name all models are verified that are on this machine. Exit codes: 0 all are sound, 2
-    usage error (a named model that isn't here included), 3 files were altered, removed or added, or
-    can't be read.
+    Without a name, all models on this machine are verified. Exit codes: 0 all are sound, 2 usage
+    error (also where a named model isn't here), 3 files were altered, removed or added, or can't be
+    read.
 
     \b
     Examples:
@@ -119,9 +132,9 @@ def verify(names: tuple[str, ...], *, as_json: bool) -> int:
         click.echo(json.dumps(found))
     else:
         for each in found:
-            click.echo(_line_of(each))
+            tell(_line_of(each))
         if not found:
-            click.echo("no model is on this machine")
+            tell("There is no model on this machine.")
     return 0 if all(each["sound"] for each in found) else FAULTS
 
 

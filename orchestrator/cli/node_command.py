@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from orchestrator.cli.terminal import tell
 from orchestrator.units import plural
-from orchestrator.yaml_files import located, printable
+from orchestrator.yaml_files import located
 
 if TYPE_CHECKING:
     from orchestrator.cluster.ray_node import Offer
@@ -68,9 +69,9 @@ def start(*, machine: str | None, port: int, **offered: Any) -> None:
     if head.host == LOOPBACK:
         _say("It listens on 127.0.0.1 only; start it with --host ADDRESS to let others join.")
     else:
-        _say(f"Copy {own_token()} to the other machines by a safe way, then run there:")
+        _say(f"Copy {own_token()} to the other machines in a secure way, then run there:")
         _say(f"  orchestrator cluster join {head.address} --token-file FILE")
-    _say(f"Then here: orchestrator tune --space lhs --address {head.address} [--machine each]")
+    _say(f"Then here: orchestrator tune lhs --address {head.address} [--machine each]")
     _say("Stop it: orchestrator cluster stop")
 
 
@@ -189,5 +190,5 @@ def _offer(
 
 
 def _say(line: str) -> None:
-    """Print one line; whatever a terminal would obey in it is spelled out."""
-    click.echo(printable(line))
+    """Print one line."""
+    tell(line)

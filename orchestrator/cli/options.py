@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +12,9 @@ import click
 from click.core import ParameterSource
 from pydantic.fields import FieldInfo
 
+from orchestrator.cli import completion
+from orchestrator.cli.argument_or_flag import argument_or_flag
+from orchestrator.cli.completion import DATA_SETS
 from orchestrator.cooldown import Cooldown, parse_cooldown
 from orchestrator.engine import ENGINES, flag_of
 from orchestrator.errors import UserError
@@ -20,41 +23,92 @@ from orchestrator.nouns import DTYPES, MOST_IN_A_BATCH, QUANTIZATIONS
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+DEFAULT_FOLDER = Path("measurements")
+"""The data set where none is named."""
+WRITTEN_FILES = (".html", ".htm", ".pdf", ".svg", ".png", ".md", ".tex", ".json")
+"""Endings of files that verbs write; no data set's name ends so."""
+
+
 def check_data_set(folder: Path, where: str) -> None:
     """Raise UserError where a folder doesn't exist; `where` stands before its name."""
     try:
         is_there = folder.is_dir()
     except OSError:  # a name that no system takes
         is_there = False
-    if not is_there:
+    if is_there:
+        return
+    if folder.suffix.lower() in WRITTEN_FILES:
         raise UserError(
-            f"{where}{folder}: no such folder; name a data set written by `orchestrator tune`"
+            f"{where}{folder}: this names the data set to read, and must be a folder; the file to "
+            "write is named by --file (--help shows whether a verb writes one)"
         )
-
-
-def _existing(_context: click.Context, _option: click.Parameter, out: Path) -> Path:
-    """Click's callback of --out for commands that need a data set: refuse a folder that is none."""
-    check_data_set(out, "--out ")
-    return out
-
-
-def _out(callback: Callable[..., Path] | None = None) -> Callable[[F], F]:
-    """The option --out, with a check of its value."""
-    return click.option(
-        "--out",
-        type=click.Path(path_type=Path),
-        default=Path("measurements"),
-        show_default=True,
-        metavar="FOLDER",
-        help="The data set.",
-        callback=callback,
+    raise UserError(
+        f"{where}{folder}: no such folder; name a data set written by `orchestrator tune`"
     )
 
 
-out_option = _out()
-"""Of verbs that may make one."""
-existing_out_option = _out(_existing)
+def _data_set(*, must_exist: bool) -> Callable[[F], F]:
+    """The argument DATASET or, as before, --out: the parameter `out`.
+
+    With `must_exist` it is a folder that is there; else None where none is named.
+    """
+
+    def check(where: str, out: Path) -> None:
+        """Refuse a folder that isn't there."""
+        check_data_set(out, where)
+
+    return argument_or_flag(
+        "out",
+        "DATASET",
+        "--out",
+        help=f"The same as DATASET, a folder that `tune` wrote. [default: {DEFAULT_FOLDER}]",
+        value_type=click.Path(path_type=Path),
+        default=DEFAULT_FOLDER if must_exist else None,
+        check=check,
+        completion=DATA_SETS,
+        flag_metavar="FOLDER",
+    )
+
+
+data_set = _data_set(must_exist=True)
 """Of verbs that read one."""
+data_set_if_named = _data_set(must_exist=False)
+"""Of verbs that can do without one; `existing_data_set` then gives it."""
+out_option = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_FOLDER,
+    show_default=True,
+    metavar="FOLDER",
+    help="The data set to write to.",
+    shell_complete=DATA_SETS,
+)
+"""Of verbs that may make one."""
+
+
+def existing_data_set(named: Path | None) -> Path:
+    """The data set that was named, or the default one. Raises UserError where that isn't there."""
+    if named is not None:
+        return named  # checked when it was named
+    check_data_set(DEFAULT_FOLDER, "")
+    return DEFAULT_FOLDER
+
+
+class OneOf(click.Choice[str]):
+    """One of some words, with the one that is meant where another was typed.
+
+    `also`: other words for them, in small letters and digits alone.
+    """
+
+    def __init__(self, words: Sequence[str], also: Mapping[str, str] | None = None) -> None:
+        super().__init__(words)
+        self._also = also
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:  # noqa: ARG002
+        """Click puts the option's name in front."""
+        from orchestrator.yaml_files import nearest
+
+        return f"there is no {value!r}: {nearest(str(value), self.choices, self._also)}"
 
 
 def _keep_engine_option(context: click.Context, option: click.Parameter, value: Any) -> None:
@@ -96,7 +150,7 @@ seed_option = click.option(
     type=click.IntRange(0, 2**31 - 1),
     default=0,
     show_default=True,
-    help="Seed of design, order and generations.",
+    help="Seed for the design, the order and the generations.",
 )
 max_new_tokens_option = click.option(
     "--max-new-tokens",
@@ -112,11 +166,22 @@ range_option = click.option(
 )
 """Of verbs that plan a sweep, `bench` too."""
 
+DTYPE_SYNONYMS = {
+    "bf16": "bfloat16",
+    "fp16": "float16",
+    "fp32": "float32",
+    "half": "float16",
+}
+"""Other names of a compute type -> the one to suggest."""
+
 OPTIONS = [
-    click.option(
+    argument_or_flag(
+        "space",
+        "SPACE",
         "--space",
-        metavar="NAME|FILE",
-        help="Search space: lhs, uniform, grid, sobol, optuna, or a YAML file.",
+        help="The same as SPACE.",
+        completion=completion.SPACES,
+        flag_metavar="NAME|FILE",
     ),
     click.option(
         "--plan",
@@ -130,7 +195,7 @@ OPTIONS = [
         "--samples",
         type=int,
         metavar="N",
-        help="Configurations (default 20; a machine without a GPU: fewer).",
+        help="Number of configurations. [default: 20; fewer on a machine without a GPU]",
     ),
     seed_option,
     click.option(
@@ -139,13 +204,14 @@ OPTIONS = [
         default=1,
         show_default=True,
         metavar="R",
-        help="Repetitions of each configuration; 3 to publish.",
+        help="Repetitions of each configuration; 3 or more to publish.",
     ),
     click.option(
         "--model",
         "models",
         multiple=True,
         metavar="NAME",
+        shell_complete=completion.MODELS,
         help="llama2, mistral, smollm2, synthetic-..., org/name[@revision] or a folder. "
         "Repeatable. [default: llama2 with a GPU, else smollm2]",
     ),
@@ -154,15 +220,17 @@ OPTIONS = [
         "quantizations",
         multiple=True,
         metavar="NAME",
-        help=f"{', '.join(QUANTIZATIONS)}. Repeatable, as the next three: a sweep crosses them "
-        "all, on the same configurations and seeds. Single combinations can be listed in `setups:` "
-        "of the space's file; a key that stands there can't be given as a flag. [default: nf4]",
+        shell_complete=completion.QUANTIZATIONS,
+        help=f"{', '.join(QUANTIZATIONS)}. Repeatable, like the next three: a sweep runs all "
+        "combinations of their values, with the same configurations and seeds. To run only some of "
+        "them, list those in `setups:` of the space's file instead. [default: nf4]",
     ),
     click.option(
         "--engine",
         "engines",
         multiple=True,
         metavar="NAME",
+        shell_complete=completion.ENGINES,
         help="; ".join(f"{name}: {kind.meaning}" for name, kind in ENGINES.items())
         + ". Repeatable. [default: transformers]",
     ),
@@ -170,8 +238,8 @@ OPTIONS = [
         "--dtype",
         "dtypes",
         multiple=True,
-        type=click.Choice(DTYPES),
-        help="Compute type; auto: by the device. Repeatable. [default: auto]",
+        type=OneOf(DTYPES, DTYPE_SYNONYMS),
+        help="Compute type; auto: what suits the device. Repeatable. [default: auto]",
     ),
     click.option(
         "--batch-size",
@@ -179,14 +247,14 @@ OPTIONS = [
         multiple=True,
         type=click.IntRange(1, MOST_IN_A_BATCH),
         metavar="N",
-        help="Prompts generated at once, where the engine can. Repeatable. [default: 1]",
+        help="Prompts generated together, if the engine can. Repeatable. [default: 1]",
     ),
     click.option(
         "--chat-template",
-        type=click.Choice(["auto", "off"]),
+        type=OneOf(["auto", "off"]),
         default="auto",
         show_default=True,
-        help="auto: where the model has one.",
+        help="auto: use the model's chat template if it has one.",
     ),
     click.option(
         "--fixed-length",
@@ -198,13 +266,14 @@ OPTIONS = [
     click.option(
         "--beyond-context",
         is_flag=True,
-        help="Let max_length pass the model's context instead of lowering it.",
+        help="Let max_length exceed the model's context instead of lowering it.",
     ),
     click.option(
         "--use-case",
         "use_cases",
         multiple=True,
         metavar="NAME|FILE",
+        shell_complete=completion.USE_CASES,
         help="Prompts: a name in prompts/ or a YAML file. Repeatable. [default: all]",
     ),
     click.option(
@@ -214,7 +283,8 @@ OPTIONS = [
     click.option(
         "--machine",
         metavar="NAME|any|each",
-        help="Kind of machine, a file in clusters/. In a cluster: only nodes of this label; any: "
+        shell_complete=completion.MACHINES,
+        help="Kind of machine, a file in clusters/. In a cluster: only nodes with this label; any: "
         "whichever is free; each: every kind runs the whole plan. [default: detected; in a "
         "cluster any]",
     ),
@@ -224,17 +294,21 @@ OPTIONS = [
         help="Country of the grid, e.g. ITA. [default: the machine's file]",
     ),
     click.option(
-        "--parallel", type=int, metavar="N", help="Trials at once without a GPU. [default: 1]"
+        "--parallel",
+        type=int,
+        metavar="N",
+        help="Trials at the same time on a machine without a GPU. [default: 1]",
     ),
     click.option(
         "--isolation",
-        type=click.Choice(["gpu", "host"]),
-        help="gpu: a trial on each GPU at once; host: one at a time on a host, whose CPU and RAM "
-        "energy is then its own. [default: the machine's file, else gpu]",
+        type=OneOf(["gpu", "host"]),
+        help="gpu: one trial on each GPU at the same time; host: one trial at a time on a host, "
+        "so that the host's CPU and RAM energy is that trial's. [default: the machine's file, "
+        "else gpu]",
     ),
     click.option(
         "--order",
-        type=click.Choice(["shuffled", "design"]),
+        type=OneOf(["shuffled", "design"]),
         default="shuffled",
         show_default=True,
         help="Order of the trials.",
@@ -242,8 +316,8 @@ OPTIONS = [
     click.option(
         "--shard",
         metavar="I/N",
-        help="Only the I-th of N parts, for machines that can't reach each other; `merge` joins "
-        "them.",
+        help="Run only the I-th of N parts, for machines that can't reach each other; `merge` "
+        "puts them together.",
     ),
     out_option,
     click.option(
@@ -263,7 +337,7 @@ class _Positive(click.FloatRange):
         """The number, or click's error where it isn't finite: FloatRange lets inf and nan pass."""
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):
-            self.fail(f"{value} is no number above 0.", param, ctx)
+            self.fail(f"{value} is not a number above 0.", param, ctx)
         return number
 
 
@@ -282,24 +356,27 @@ RUN_OPTIONS = [
     click.option(
         "--rerun",
         multiple=True,
-        type=click.Choice(["failed", "oom", "timeout", "flagged"]),
-        help="Run these finished executions once more, as new attempts: failed (of any kind), out "
-        "of memory, timed out, or with a flag that doubts the measurement. Repeatable.",
+        type=OneOf(["failed", "oom", "timeout", "flagged"]),
+        help="Run these finished executions once more, as new attempts: failed (for any reason), "
+        "out of memory, timed out, or with a flag that casts doubt on the measurement. "
+        "Repeatable.",
     ),
-    click.option("--force", is_flag=True, help="Try lengths again at which memory ran out before."),
+    click.option(
+        "--force", is_flag=True, help="Try lengths again at which memory ran out earlier."
+    ),
     click.option(
         "--execution-timeout",
         "execution_timeout_s",
         type=POSITIVE,
         metavar="SECONDS",
-        help="End a prompt after so long; it becomes a failed row (timeout).",
+        help="Stop a prompt after this time; its row is then a failed one (timeout).",
     ),
     click.option(
         "--min-busy-s",
         type=POSITIVE,
         metavar="SECONDS",
-        help="Generate each answer again in its window until the windows of a trial last so long "
-        "together; 60 to publish.",
+        help="Repeat each answer within its window until the windows of a trial add up to this "
+        "time; 60 to publish.",
     ),
     click.option(
         "--cooldown",
@@ -307,14 +384,18 @@ RUN_OPTIONS = [
         show_default=True,
         metavar="none|30s|50C",
         callback=_cooldown,
-        help="Let the GPU rest before each trial, for a time or until it is so cool.",
+        help="Let the GPU rest before each trial, for a time or until it has cooled to a "
+        "temperature.",
     ),
-    click.option("--max-hours", type=POSITIVE, metavar="H", help="Wall time of this run."),
+    click.option("--max-hours", type=POSITIVE, metavar="H", help="Most wall time of this run."),
     click.option(
-        "--max-kwh", type=POSITIVE, metavar="KWH", help="Energy of this run, by CodeCarbon."
+        "--max-kwh", type=POSITIVE, metavar="KWH", help="Most energy of this run, by CodeCarbon."
     ),
     click.option(
-        "--max-gpu-hours", type=POSITIVE, metavar="H", help="GPUs times wall time of this run."
+        "--max-gpu-hours",
+        type=POSITIVE,
+        metavar="H",
+        help="Most GPU hours of this run: its GPUs times its wall time.",
     ),
     click.option(
         "--log-to",
@@ -325,8 +406,8 @@ RUN_OPTIONS = [
     click.option(
         "--accept-drift",
         is_flag=True,
-        help="Go on with other versions of torch and the like, or another GPU, than the sweep was "
-        "started with; the rows say so.",
+        help="Resume although the GPU, or versions of torch and the like, differ from those that "
+        "the sweep was started with; the rows say so.",
     ),
 ]
 """The options of `tune` alone, each a field of RunOptions (sweep/run.py) but for the limits."""

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from orchestrator.cli.terminal import folded
 from orchestrator.gpu.devices import Gpu
 from orchestrator.nouns import ANCHOR, PARAMETERS, LoadKey, Space
 from orchestrator.sweep.estimate import Figures, memory_fit, stored_figures
 from orchestrator.sweep.prepare import Prepared
-from orchestrator.units import duration, energy
+from orchestrator.units import duration, energy, plural
 from orchestrator.unknowns import sum_of_all
 
-NO_FIGURES = "known after a pilot: the data set has no figures of this model yet"
+NO_FIGURES = "known after a pilot: the data set has no figures for this model yet"
 
 
 def takes(tokens: int, figures: Figures, at_once: int = 1) -> str:
@@ -43,21 +44,17 @@ def load_name(load_key: LoadKey) -> str:
 
 
 def print_plan(console: Console, prepared: Prepared, gpus: list[Gpu]) -> None:
-    """Print the plan and every note: wrapped in a column on a terminal, a line each in a log.
+    """Print the plan and every note: folded on a terminal, a line each in a log.
 
     `gpus`: those of this machine, for what fits in their memory.
     """
-    rows = _rows(prepared, gpus)
-    if console.is_terminal:
-        table = Table.grid(padding=(0, 2))
-        for key, value in rows:
-            table.add_row(Text(key, style="bold"), Text(value))
-        console.print(table)
-    else:
-        for key, value in rows:
-            console.print(Text(f"{key:<10} {value}"), soft_wrap=True)
+    for key, value in _rows(prepared, gpus):
+        line = Text(folded(f"{key:<10} {value}", console.file, hang=11))
+        line.stylize("bold", 0, len(key))
+        console.print(line, soft_wrap=True)
     for note in (*prepared.resolved.notes, *prepared.notes):
-        console.print(Text(f"Note: {note}", style="yellow"), soft_wrap=True)
+        told = folded(f"Note: {note}", console.file)
+        console.print(Text(told, style="yellow"), soft_wrap=True)
 
 
 def _rows(prepared: Prepared, gpus: list[Gpu]) -> list[tuple[str, str]]:
@@ -66,7 +63,7 @@ def _rows(prepared: Prepared, gpus: list[Gpu]) -> list[tuple[str, str]]:
     resumed = ", started before: resumed" if prepared.before else ""
     rows = [
         ("Sweep", f"{plan.id}, seed {plan.seed}{resumed}"),
-        ("Space", f"{resolved.space_file}: {_axes(plan.space)}"),
+        ("Space", f"{_place(resolved.space_file)}: {_axes(plan.space)}"),
         ("Models", ", ".join(map(load_name, plan.load_keys()))),
         ("Use cases", _use_cases(prepared)),
         ("Machine", _machine(prepared) + _devices(gpus)),
@@ -108,10 +105,10 @@ def _use_cases(prepared: Prepared) -> str:
     for use_case in plan.use_cases:
         n, whole = len(plan.prompts(use_case.name)), len(use_case.prompts)
         cases.append(f"{use_case.name} ({n} of {whole} prompts)")
-    folders = list(dict.fromkeys(str(path.parent) for path in files))
+    folders = list(dict.fromkeys(path.parent for path in files))
     whole_names = len(folders) > 1 or prepared.resolved.repeats
-    places = [str(path) for path in files] if whole_names else folders
-    return f"{', '.join(cases)} from {', '.join(places)}"
+    places = files if whole_names else folders
+    return f"{', '.join(cases)} from {', '.join(map(_place, places))}"
 
 
 def _takes(prepared: Prepared, bounds: dict[LoadKey, int]) -> list[str]:
@@ -137,6 +134,12 @@ def _takes(prepared: Prepared, bounds: dict[LoadKey, int]) -> list[str]:
     return lines
 
 
+def _place(path: Path) -> str:
+    """A path, without the working folder where it lies below that."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
 def _axes(space: Space) -> str:
     """Ranges on one line."""
     parts = []
@@ -153,7 +156,7 @@ def _machine(prepared: Prepared) -> str:
         return f"each of {', '.join(prepared.plan.each)}"
     if prepared.plan.machine is None:
         return "as each node is labelled"
-    return f"{prepared.plan.machine} by {prepared.resolved.machine_file}"
+    return f"{prepared.plan.machine}, described in {_place(prepared.resolved.machine_file)}"
 
 
 def _devices(gpus: list[Gpu]) -> str:
@@ -168,15 +171,15 @@ def _trials(prepared: Prepared) -> str:
     """The number of trials, as the product that makes it up."""
     plan = prepared.plan
     factors = [
-        f"{plan.samples} configurations",
-        f"{len(plan.models)} models",
-        f"{len(plan.use_cases)} use cases",
-        f"{plan.repeats} repeats",
+        plural(plan.samples, "configuration"),
+        plural(len(plan.models), "model"),
+        plural(len(plan.use_cases), "use case"),
+        plural(plan.repeats, "repeat"),
     ]
     if plan.several_variants():
-        factors.insert(2, f"{len({variant for _, variant in plan.load_keys()})} setups")
+        factors.insert(2, plural(len({variant for _, variant in plan.load_keys()}), "setup"))
     if plan.each:
-        factors.append(f"{len(plan.each)} machines")
+        factors.append(plural(len(plan.each), "machine"))
     anchors = sum(trial.strategy == ANCHOR for trial in plan.trials) * len(plan.kinds())
-    more = f" + {anchors} anchors" if anchors else ""
+    more = f" + {plural(anchors, 'anchor')}" if anchors else ""
     return f"{plan.n_trials()} = {' x '.join(factors)}{more}; {plan.n_executions()} executions"

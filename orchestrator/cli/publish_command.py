@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.exit_codes import FAULTS
-from orchestrator.cli.options import existing_out_option
-from orchestrator.cli.terminal import say
+from orchestrator.cli.options import OneOf, data_set
+from orchestrator.cli.terminal import say, tell
 from orchestrator.units import plural
 from orchestrator.yaml_files import printable
 
@@ -44,7 +44,7 @@ ACCEPTABLE = (
 
 
 @click.command()
-@existing_out_option
+@data_set
 @click.option(
     "--title",
     default="Energy of LLM inference over generation hyperparameters",
@@ -63,7 +63,7 @@ ACCEPTABLE = (
     "--licence",
     "--license",
     "spdx",
-    type=click.Choice(SPDX),
+    type=OneOf(SPDX),
     default="CC-BY-4.0",
     show_default=True,
     help="Licence of the measurements, by its SPDX identifier.",
@@ -76,13 +76,13 @@ ACCEPTABLE = (
 @click.option(
     "--accept",
     multiple=True,
-    type=click.Choice(ACCEPTABLE),
+    type=OneOf(ACCEPTABLE),
     help="Ignore matches of this rule: they become warnings. Repeatable.",
 )
 @click.option(
     "--remove-private",
     is_flag=True,
-    help="Remove what the scan finds from the copies of imported tables.",
+    help="Remove from the copies of imported tables what the scan finds.",
 )
 @click.option("--check", is_flag=True, help="Only check; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print findings and files as JSON.")
@@ -107,12 +107,12 @@ def publish(
     files are never changed. Nothing is uploaded: the command for that is printed.
 
     --remove-private changes the copies of imported tables (imported/): coordinates become empty,
-    names and paths become `removed-...`. imported.parquet is made anew from them, and
+    names and paths become `removed-...`. imported.parquet is rebuilt from them, and
     imported/import.json keeps the hash of each original and names the columns.
 
     \b
     Example:
-      orchestrator publish --out measurements --author "Ada Lovelace <0000-0002-1825-0097>"
+      orchestrator publish measurements --author "Ada Lovelace <0000-0002-1825-0097>"
     """  # noqa: D301 - click wants the character
     from orchestrator.dataset.paths import DataSetPaths
 
@@ -140,9 +140,15 @@ def publish(
     else:
         for path, columns in removed.items():
             done = "would be removed" if check else "removed"
-            click.echo(printable(f"{done} from imported/{path}: {', '.join(columns)}"))
+            tell(f"{done} from imported/{path}: {', '.join(columns)}")
         for line in _lines(out, findings, files, errors, check=check, anonymous=not authors):
-            click.echo(line)
+            tell(line)
+        if files and not check:
+            # a command stays in one line, so that it can be copied
+            click.echo(
+                f"Upload: hf upload ORG/NAME {printable(shlex.quote(str(out)))} . "
+                '--repo-type dataset --exclude ".*" --exclude "*/.*"'
+            )
     if errors:
         return FAULTS
     return 0
@@ -323,7 +329,7 @@ def _lines(
 ) -> Iterator[str]:
     """What is printed: the findings, the files, and how to go on."""
     for finding in findings[:SHOWN]:
-        yield printable(finding.line())
+        yield finding.line()
     if len(findings) > SHOWN:
         yield f"... and {len(findings) - SHOWN} more (--json has all)"
     if errors:
@@ -337,11 +343,6 @@ def _lines(
         yield f"written to {out}: {names}"
     if anonymous:
         yield 'Note: no --author is given; CITATION.cff and croissant.json say "anonymous".'
-    if not check:
-        yield (
-            f"Upload: hf upload ORG/NAME {shlex.quote(str(out))} . --repo-type dataset "
-            '--exclude ".*" --exclude "*/.*"'
-        )
 
 
 def _advice(findings: list[Finding]) -> Iterator[str]:
@@ -351,6 +352,6 @@ def _advice(findings: list[Finding]) -> Iterator[str]:
         yield "--remove-private removes it from the copies of imported tables"
     if any(one.where.endswith("/trial.json") for one in private):
         yield (
-            "a trial.json is sealed and stays as it is: say --accept RULE if it may be published, "
+            "a trial.json is sealed and stays as it is: give --accept RULE if it may be published, "
             "or move the trial's folder out of the data set and measure it again without that name"
         )

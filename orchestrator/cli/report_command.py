@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import check_data_set, out_option
-from orchestrator.cli.terminal import say
+from orchestrator.cli import completion
+from orchestrator.cli.options import (
+    DEFAULT_FOLDER,
+    OneOf,
+    check_data_set,
+    data_set_if_named,
+    existing_data_set,
+)
+from orchestrator.cli.terminal import say, tell
 
 if TYPE_CHECKING:
     from orchestrator.report.compare import Comparison
@@ -22,7 +29,7 @@ PLOT_KINDS = ("pdf", "svg", "png")
 
 
 @click.command()
-@out_option
+@data_set_if_named
 @click.option(
     "--file",
     "file",
@@ -50,7 +57,8 @@ PLOT_KINDS = ("pdf", "svg", "png")
 @click.option(
     "--all-pairs",
     is_flag=True,
-    help="With --compare: also compare groups of unlike model, quantization, engine or batch.",
+    help="With --compare: also compare groups with different models, quantizations, "
+    "engines or batches.",
 )
 @click.option(
     "--with-left-out",
@@ -60,7 +68,7 @@ PLOT_KINDS = ("pdf", "svg", "png")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON; write no page.")
 def report(
     *,
-    out: Path,
+    out: Path | None,
     file: Path | None,
     exports: tuple[Path, ...],
     folders: tuple[Path, Path] | None,
@@ -78,6 +86,7 @@ def report(
     \b
     Example:
       orchestrator evaluate && orchestrator report
+      orchestrator report docs/example --file example.html
       orchestrator report --compare measurements-pc measurements-leonardo
     """  # noqa: D301 - click wants the character
     from orchestrator.dataset.paths import DataSetPaths
@@ -90,10 +99,10 @@ def report(
     from orchestrator.report.table_export import EXPORTS
 
     if folders:
-        for folder in folders:
-            check_data_set(folder, "--compare ")
+        _check_compared(folders, out)
+        root = DEFAULT_FOLDER
     else:
-        check_data_set(out, "--out ")
+        root = existing_data_set(out)
     # any other ending may be a mistyped name of a data file, which would be overwritten
     if file and file.suffix.lower() not in PAGE_KINDS:
         raise UserError(f"--file {file}: must end in {' or '.join(PAGE_KINDS)}")
@@ -109,20 +118,30 @@ def report(
         target, text = file or Path("compare.html"), comparison_page(comparison, *names_of(a, b))
         shown = (ratio_table(comparison), setup_table(comparison))
     else:
-        paths = DataSetPaths(out)
+        paths = DataSetPaths(root)
         data = read_data(paths, with_left_out=with_left_out)
         if as_json:
             click.echo(findings_json(data))
             return
         target = file or paths.report
-        text = page(data, out.resolve().name, target.parent)
+        text = page(data, root.resolve().name, target.parent)
         if exports:
             shown = all_tables(data)
-    size = write_page(target, text, out)
-    click.echo(f"{target}: {size / 1e6:.1f} MB; open it in a browser")
+    size = write_page(target, text, root)
+    tell(f"{target}: {size / 1e6:.1f} MB; open it in a browser")
     for target in exports:
         _write(target, EXPORTS[target.suffix.lower()](shown).encode())
-        click.echo(str(target))
+        tell(str(target))
+
+
+def _check_compared(folders: tuple[Path, Path], named: Path | None) -> None:
+    """Raise UserError where one of two data sets isn't there, or a third one is `named`."""
+    from orchestrator.errors import UserError
+
+    if named is not None:
+        raise UserError(f"--compare names the two data sets to compare; leave out {named}")
+    for folder in folders:
+        check_data_set(folder, "--compare ")
 
 
 def write_page(target: Path, text: str, out: Path) -> int:
@@ -157,8 +176,8 @@ FILTERS = {"machines": "machine", "models": "model", "use_cases": "use_case"}
 
 
 @click.command()
-@click.argument("name", required=False)
-@out_option
+@click.argument("name", required=False, shell_complete=completion.CHARTS)
+@data_set_if_named
 @click.option(
     "--file",
     "file",
@@ -179,7 +198,7 @@ FILTERS = {"machines": "machine", "models": "model", "use_cases": "use_case"}
 @click.option("--use-case", "use_cases", multiple=True, help="Only this use case. Repeatable.")
 @click.option(
     "--width",
-    type=click.Choice(["single", "double"]),
+    type=OneOf(["single", "double"]),
     default="single",
     show_default=True,
     help="As wide as one column of a paper (8.5 cm) or two (17.5 cm).",
@@ -187,7 +206,7 @@ FILTERS = {"machines": "machine", "models": "model", "use_cases": "use_case"}
 def plot(
     *,
     name: str | None,
-    out: Path,
+    out: Path | None,
     file: Path | None,
     folders: tuple[Path, Path] | None,
     width: str,
@@ -195,9 +214,12 @@ def plot(
 ) -> None:
     """Write one chart of the report to a file, for a paper. Without NAME: list the charts.
 
+    The data set stands behind the chart's name.
+
     \b
     Example:
       orchestrator plot effects --file effects.pdf
+      orchestrator plot effects docs/example --file effects.pdf
       orchestrator plot energy-length --model llama2-7b-chat --width double --file length.pdf
       orchestrator plot ratios --compare measurements-pc measurements-leonardo --file ratios.pdf
     """  # noqa: D301 - click wants the character
@@ -207,27 +229,27 @@ def plot(
 
     if name is None:
         for known, chart in CHARTS.items():
-            click.echo(f"{known:<16}{chart.title}")
+            tell(f"{known:<16}{chart.title}", hang=16)
         for known, of_two in COMPARISON_CHARTS.items():
-            click.echo(f"{known:<16}{of_two.title} (--compare A B)")
+            tell(f"{known:<16}{of_two.title} (--compare A B)", hang=16)
         return
     _check_name(name, compares=folders is not None)
     target, kind = _plot_target(name, file)
     if folders:
+        _check_compared(folders, out)
         drawing = COMPARISON_CHARTS[name].draw(_compared(folders, chosen))
     else:
-        check_data_set(out, "--out ")
-        drawing = CHARTS[name].draw(_chosen(out, chosen))
+        drawing = CHARTS[name].draw(_chosen(existing_data_set(out), chosen))
     if drawing is None:
         raise UserError(
             f"plot {name}: the data set has too little for this chart; "
             "`orchestrator report` says why"
         )
     _write(target, drawn(drawing, kind, WIDTHS_CM[width]))
-    click.echo(str(target))
+    tell(str(target))
     for words in (drawing.message, drawing.note):
         if words:
-            click.echo(words)
+            tell(words, hang=0)
 
 
 def _check_name(name: str, *, compares: bool) -> None:
@@ -238,20 +260,23 @@ def _check_name(name: str, *, compares: bool) -> None:
 
     known = [*CHARTS, *COMPARISON_CHARTS]
     if name not in known:
+        if Path(name).is_dir():
+            raise UserError(
+                f"plot {name}: name the chart first, as in `orchestrator plot effects {name} "
+                f"--file effects.pdf`; the charts are {', '.join(known)}"
+            )
         raise UserError(f"plot: there is no chart {name!r}: {nearest(name, known)}")
     if compares and name in CHARTS:
         names = " and ".join(COMPARISON_CHARTS)
-        raise UserError(f"plot {name}: is of one data set (--out); --compare is for {names}")
+        raise UserError(f"plot {name}: shows one data set; --compare is for {names}")
     if not compares and name in COMPARISON_CHARTS:
-        raise UserError(f"plot {name}: compares two data sets; name them by --compare A B")
+        raise UserError(f"plot {name}: compares two data sets; name them with --compare A B")
 
 
 def _compared(folders: tuple[Path, Path], chosen: dict[str, tuple[str, ...]]) -> Comparison:
     """Two data sets compared, over what was chosen of each. Raises UserError."""
     from orchestrator.report.compare import compare
 
-    for folder in folders:
-        check_data_set(folder, "--compare ")
     a, b = (_chosen(folder, chosen) for folder in folders)
     return compare(a, b)
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import existing_out_option
-from orchestrator.cli.terminal import say
+from orchestrator.cli.options import data_set
+from orchestrator.cli.terminal import say, tell
 from orchestrator.units import plural
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ LONGEST_NAME = 64
 
 
 @click.command()
-@existing_out_option
+@data_set
 @click.option(
     "--reviewer",
     metavar="NAME",
@@ -39,7 +39,7 @@ LONGEST_NAME = 64
     show_default=True,
     help="Port on 127.0.0.1; 0 picks a free one.",
 )
-@click.option("--no-browser", is_flag=True, help="Print the page's address, but open no browser.")
+@click.option("--no-browser", is_flag=True, help="Print the page's address and open no browser.")
 def review(*, out: Path, reviewer: str | None, port: int, no_browser: bool) -> None:
     """Keep or discard texts by hand, on a page in the browser.
 
@@ -50,7 +50,7 @@ def review(*, out: Path, reviewer: str | None, port: int, no_browser: bool) -> N
 
     \b
     Example:
-      orchestrator review --reviewer ada
+      orchestrator review measurements --reviewer ada
     """  # noqa: D301 - click wants the character
     import secrets
 
@@ -60,7 +60,6 @@ def review(*, out: Path, reviewer: str | None, port: int, no_browser: bool) -> N
     from orchestrator.ray_tune.temp_folders import remove_orphans, scratch_folder
     from orchestrator.review.review_queue import Queue
     from orchestrator.review.review_server import ReviewServer, serve
-    from orchestrator.yaml_files import printable
 
     paths = DataSetPaths(out)
     name = _reviewer(reviewer)
@@ -76,7 +75,8 @@ def review(*, out: Path, reviewer: str | None, port: int, no_browser: bool) -> N
         """Say where the page is once the port is open, and show it in the browser."""
         address = f"http://127.0.0.1:{bound}/{token}/"
         texts = plural(len(queue.items), "text")
-        click.echo(f"{texts} to review as {printable(name)}: {address}\nStop with Ctrl-C.")
+        tell(f"{texts} to review as {name}: {address}")
+        tell("Stop with Ctrl-C.")
         if not no_browser:
             _open(address, folder)
 
@@ -137,15 +137,15 @@ def _sum_up(paths: DataSetPaths, queue: Queue) -> None:
 
     decisions = list(queue.decided.values())
     if not decisions:
-        click.echo("Nothing decided.")
+        tell("Nothing decided.")
         return
     kept, discarded = decisions.count("keep"), decisions.count("discard")
     taken_back = len(decisions) - kept - discarded
-    click.echo(
+    tell(
         f"{plural(len(decisions), 'text')} decided: "
         f"{kept} kept, {discarded} discarded, {taken_back} taken back"
     )
-    click.echo("Rebuilding the tables ...")
+    tell("Rebuilding the tables ...")
     try:
         rebuild(paths, say)
     except OSError as error:
@@ -153,4 +153,4 @@ def _sum_up(paths: DataSetPaths, queue: Queue) -> None:
         raise UserError(
             f"{what}; the decisions are kept, rebuild the tables with `orchestrator summarize`"
         ) from error
-    click.echo(f"-> {paths.executions}, {paths.summary}")
+    tell(f"-> {paths.executions}, {paths.summary}")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from itertools import compress
 from typing import Any
 
+from rich.cells import cell_len
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from orchestrator.cli.live import Live
+from orchestrator.cli.widest import Widest
 from orchestrator.dataset.gross_energy import per_token
 from orchestrator.dataset.remaining import by_kind
 from orchestrator.dataset.tables import Key
@@ -21,6 +25,8 @@ from orchestrator.sweep.prepare import Prepared
 from orchestrator.sweep.run import RunOutcome
 from orchestrator.sweep.totals import Totals
 from orchestrator.units import duration, energy, number, plural
+
+Cell = Callable[[dict[str, Any]], str]
 
 ROWS = 20
 """Trials shown; the rest is in summary.parquet."""
@@ -65,14 +71,14 @@ def print_result(live: Live, prepared: Prepared, outcome: RunOutcome) -> None:
         _print_records(live, prepared, outcome.totals)
     elif not outcome.drained and not prepared.n_missing():
         n, where = prepared.n_done, prepared.paths.root
-        live.say(f"Nothing was missing: all {n} executions are in {where}.")
+        live.say(f"Nothing is left to do: all {n} executions are in {where}.")
     if failed := prepared.n_failed():
         live.say(f"Failed in earlier runs: {by_kind(failed)}; --rerun failed tries them again.")
     if outcome.drained:
         took = ""
         if outcome.draining_since is not None:
             took = f" in {time.monotonic() - outcome.draining_since:.1f} s"
-        left = f"{outcome.left} executions are left"
+        left = f"{plural(outcome.left, 'execution')} left"
         live.say(f"Drained{took} ({outcome.drained}): {left}; the same command resumes it.")
 
 
@@ -86,9 +92,13 @@ def _print_records(live: Live, prepared: Prepared, totals: Totals) -> None:
     for row, name in zip(rows, _short_names(variants), strict=True):
         row["setup"] = name
     rows.sort(key=lambda row: tuple(row[name] for name in order))
-    live.console.print(_table(rows[:ROWS]))
+    shown = rows[:ROWS]
+    whole = {**TRIAL, **HYPERPARAMETERS, **FIGURES}
+    # the hyperparameters are in summary.parquet, too, so the narrowest one is without them
+    forms = (_flat(shown, whole), _grouped(shown, whole), _grouped(shown, {**TRIAL, **FIGURES}))
+    live.console.print(Widest(forms))
     if len(rows) > ROWS:
-        live.say(f"... and {len(rows) - ROWS} more trials in {paths.summary}")
+        live.say(f"... and {plural(len(rows) - ROWS, 'more trial')} in {paths.summary}")
     live.say(_totals_line(totals))
     live.say(totals.energies.now().explained())
     if flags := sorted({flag for row in rows for flag in row["warning_flags"]}):
@@ -134,8 +144,8 @@ def _learned(prepared: Prepared, keys: Iterable[Key]) -> str | None:
 def _totals_line(totals: Totals) -> str:
     """What one run did in all: executions, tokens and time."""
     failed = f", {totals.failed} FAILED" if totals.failed else ""
-    done = f"{totals.executions} executions of {totals.trials} trials{failed}"
-    return f"{done}: {totals.tokens} tokens, {duration(totals.wall_s())}"
+    done = f"{plural(totals.executions, 'execution')} of {plural(totals.trials, 'trial')}{failed}"
+    return f"{done}: {plural(totals.tokens, 'token')}, {duration(totals.wall_s())}"
 
 
 def _start_line(totals: Totals) -> str | None:
@@ -163,37 +173,69 @@ def _short_names(variants: list[Variant]) -> list[str]:
     return [", ".join(compress(of_one, differs)) for of_one in parts]
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
-    """The rows of summary.parquet as a table for the terminal, with the setups if they differ."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
+def _flat(rows: list[dict[str, Any]], columns: Mapping[str, Cell]) -> RenderableType:
+    """A flat table: a row a trial, with model, setup where they differ, and use case in front."""
+    names = _group_names(rows)
+    cells = [[*_group(row, names), *(cell(row) for cell in columns.values())] for row in rows]
+    return _table([*names, *columns], cells, n_left=len(names) + 1)
+
+
+def _grouped(rows: list[dict[str, Any]], columns: Mapping[str, Cell]) -> RenderableType:
+    """The same for a narrow terminal: model, setup and use case stand above their trials."""
+    names = _group_names(rows)
+    cells = [[cell(row) for cell in columns.values()] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    groups: dict[str, list[list[str]]] = defaultdict(list)
+    for row, of_row in zip(rows, cells, strict=True):
+        groups[", ".join(_group(row, names))].append(of_row)
+    parts: list[RenderableType] = []
+    for name, of_group in groups.items():
+        parts += [Text(name), _table(list(columns), of_group, n_left=1, widths=widths)]
+    return Group(*parts)
+
+
+def _group_names(rows: list[dict[str, Any]]) -> list[str]:
+    """What a trial is told by beside its number; setups only where they differ."""
     of_setup = ["setup"] if len({row["setup"] for row in rows}) > 1 else []
-    for name in ("model", *of_setup, "use case", "trial"):
-        table.add_column(name, no_wrap=True)
-    for name in (
-        "max_length",
-        "top_p",
-        "top_k",
-        "temp.",
-        "tokens",
-        "tokens/s",
-        "energy",
-        "J/token",
-    ):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        label = f"{ANCHOR} " if row["strategy"] == ANCHOR else f"{row['config_index']:04d}-"
-        table.add_row(
-            row["model"],
-            *(row[name] for name in of_setup),
-            row["use_case"],
-            f"{label}r{row['repetition']}",
-            str(row["max_length"]),
-            f"{row['top_p']:.2f}",
-            str(row["top_k"]),
-            f"{row['temperature']:.2f}",
-            str(row["n_new_tokens"]),
-            number(row["tokens_per_s"]),
-            energy(row["counted_energy_j"]),
-            per_token(row["energy_per_token_j"], row["energy_rel_uncertainty"]),
-        )
+    return ["model", *of_setup, "use case"]
+
+
+def _group(row: dict[str, Any], names: list[str]) -> list[str]:
+    """Model, setup and use case of a trial."""
+    return [row[name.replace(" ", "_")] for name in names]
+
+
+def _table(
+    head: list[str], cells: list[list[str]], n_left: int, widths: list[int] | None = None
+) -> Table:
+    """Cells under a head; the first `n_left` columns are aligned left. `widths`: the least ones."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for at, name in enumerate(head):
+        least = widths[at] if widths else None
+        justify: JustifyMethod = "left" if at < n_left else "right"
+        table.add_column(name, justify=justify, no_wrap=True, min_width=least)
+    for of_row in cells:
+        table.add_row(*of_row)
     return table
+
+
+def _trial(row: dict[str, Any]) -> str:
+    """'0003-r1', or 'anchor r1'."""
+    label = f"{ANCHOR} " if row["strategy"] == ANCHOR else f"{row['config_index']:04d}-"
+    return f"{label}r{row['repetition']}"
+
+
+TRIAL: Mapping[str, Cell] = {"trial": _trial}
+HYPERPARAMETERS: Mapping[str, Cell] = {
+    "max_length": lambda row: str(row["max_length"]),
+    "top_p": lambda row: f"{row['top_p']:.2f}",
+    "top_k": lambda row: str(row["top_k"]),
+    "temp.": lambda row: f"{row['temperature']:.2f}",
+}
+FIGURES: Mapping[str, Cell] = {
+    "tokens": lambda row: str(row["n_new_tokens"]),
+    "tokens/s": lambda row: number(row["tokens_per_s"]),
+    "energy": lambda row: energy(row["counted_energy_j"]),
+    "J/token": lambda row: per_token(row["energy_per_token_j"], row["energy_rel_uncertainty"]),
+}
+"""Head of a column -> its cell in a row of summary.parquet."""

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import existing_out_option
+from orchestrator.cli.options import data_set
+from orchestrator.cli.terminal import tell
 from orchestrator.units import duration, energy, plural
-from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
     from orchestrator.dataset.sessions import Session
@@ -27,7 +27,7 @@ NO_SWEEP = "No sweep has been started in this data set."
 
 
 @click.command()
-@existing_out_option
+@data_set
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def status(out: Path, *, as_json: bool) -> None:
     """Show what is done, failed and left of each sweep.
@@ -37,7 +37,7 @@ def status(out: Path, *, as_json: bool) -> None:
 
     \b
     Example:
-      orchestrator status --out measurements
+      orchestrator status measurements
     """  # noqa: D301 - click wants the character
     from orchestrator.cluster.slurm_queue import queued
     from orchestrator.status import status as read_status
@@ -57,7 +57,7 @@ def status(out: Path, *, as_json: bool) -> None:
         click.echo(json.dumps(shown))
         return
     for line in (*_lines(current), *(job.line() for job in jobs)):
-        click.echo(printable(line))
+        tell(line)
 
 
 def _lines(current: Status) -> Iterator[str]:
@@ -93,7 +93,7 @@ def who_runs(current: Status) -> str:
         return f"{current.out}: no sweep is running"
     says = {
         True: "running",
-        False: "its run died; resume it with the same `tune`",
+        False: "its run has died; resume it with the same `tune` command",
         None: "its run has given no sign of life for a while; `tune` finds out whether it is alive",
     }[current.alive]
     return f"{current.out}: {says} ({current.holder.line()})"

@@ -8,13 +8,13 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.exit_codes import FAULTS
-from orchestrator.cli.options import existing_out_option
-from orchestrator.cli.terminal import say
+from orchestrator.cli.options import data_set
+from orchestrator.cli.terminal import say, tell
 from orchestrator.units import plural
 
 
 @click.command()
-@existing_out_option
+@data_set
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 def summarize(out: Path, *, as_json: bool) -> int:
     """Rebuild executions.parquet and summary.parquet from the trial folders.
@@ -23,7 +23,7 @@ def summarize(out: Path, *, as_json: bool) -> int:
 
     \b
     Example:
-      orchestrator summarize --out measurements
+      orchestrator summarize measurements
     """  # noqa: D301 - click wants the character
     from orchestrator.dataset.paths import DataSetPaths
     from orchestrator.dataset.reading import reason_of
@@ -47,7 +47,7 @@ def summarize(out: Path, *, as_json: bool) -> int:
         click.echo(json.dumps({"executions": executions, "trials": trials, "left_out": faults}))
     else:
         rows = f"{plural(executions, 'execution')} of {plural(trials, 'trial')}"
-        click.echo(f"{rows} -> {paths.executions}, {paths.summary}")
+        tell(f"{rows} -> {paths.executions}, {paths.summary}")
     if faults:
         return FAULTS
     return 0

@@ -1,14 +1,20 @@
-"""The console that lines are written to, and streams that outlast their reader."""
+"""The console that lines are written to, and streams that outlast their reader.
+
+On a terminal a line is broken between words, never inside one; elsewhere (a pipe, a log file) it
+stays whole, so that programs can read it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -92,6 +98,45 @@ def lasting_streams() -> Iterator[None]:
         yield
 
 
+def is_terminal(stream: IO[str]) -> bool:
+    """Whether a person looks at what is written there."""
+    return stream is not None and stream.isatty()
+
+
+def fits(line: str, stream: IO[str]) -> bool:
+    """Whether a line needs no folding there."""
+    return not is_terminal(stream) or len(line) <= shutil.get_terminal_size().columns
+
+
+def folded(line: str, stream: IO[str], hang: int = 2) -> str:
+    """A line as it is printed there: on a terminal broken between words, elsewhere as it is.
+
+    A word longer than the terminal is wide (a path, an address) stays whole, so that it can be
+    copied. `hang`: spaces in front of all lines but the first, beside the line's own.
+    """
+    if not is_terminal(stream):
+        return line
+    own = len(line) - len(line.lstrip(" "))
+    return textwrap.fill(
+        line,
+        max(20, shutil.get_terminal_size().columns),
+        subsequent_indent=" " * (own + hang),
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+    )
+
+
+def tell(line: str, hang: int = 2) -> None:
+    """Print a line of a result, which may hold untrusted text, on standard output.
+
+    `hang`: spaces in front of what doesn't fit in the terminal's first line.
+    """
+    from orchestrator.yaml_files import printable
+
+    click.echo(folded(printable(line), sys.stdout, hang))
+
+
 def console(*, quiet: bool = False) -> Console:
     """A console for standard output, without colours or bars where that is no terminal.
 
@@ -109,7 +154,7 @@ def say(line: str) -> None:
     """Print a line, which may hold untrusted text of any length, on standard error."""
     from orchestrator.yaml_files import printable
 
-    click.echo(shortened(printable(line)), err=True)
+    click.echo(folded(shortened(printable(line)), sys.stderr), err=True)
 
 
 def shortened(line: str) -> str:

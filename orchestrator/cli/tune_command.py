@@ -10,6 +10,7 @@ import click
 
 from orchestrator.cli.exit_codes import DRAINED, FAULTS
 from orchestrator.cli.options import given_to_sweep, run_options, sweep_options
+from orchestrator.cli.terminal import say, tell
 
 if TYPE_CHECKING:
     from orchestrator.cooldown import Cooldown
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
     "printed. [default: yes, up to 1,000 trials in the data set; never with --json]",
 )
 @click.option(
-    "--json", "as_json", is_flag=True, help="Only a JSON object at the end, on standard output."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print only a JSON object, at the end, on standard output.",
 )
 @click.pass_context
 def tune(
@@ -49,20 +53,21 @@ def tune(
     log_to: tuple[str, ...],
     **_sweep: Any,
 ) -> int:
-    """Run a sweep with Ray Tune, one trial a configuration, and write the data set.
+    """Run a sweep with Ray Tune, one trial per configuration, and write the data set.
 
-    The same command again runs what is missing and nothing else. On SIGUSR1 or SIGTERM the running
-    prompts finish and nothing more is started. Exit codes: 0 done, 2 usage error, 3 done but some
-    executions failed, 75 to be resumed (drained, or a limit), 130 Ctrl-C.
+    SPACE is the search space: lhs, uniform, grid, sobol, optuna, or a YAML file. The same command
+    again resumes the sweep: it runs what is missing and nothing else. On SIGUSR1 or SIGTERM the
+    running prompts finish and nothing more is started. Exit codes: 0 done, 2 usage error, 3 done
+    but some executions failed, 75 to be resumed (drained, or a limit was reached), 130 Ctrl-C.
 
     \b
     Examples:
-      orchestrator tune --space lhs
-      orchestrator tune --space sobol --samples 32 --model llama2 --model mistral --repeats 3
-      orchestrator tune --space lhs --use-case danceCoreography --range max_length=100:200
-      orchestrator tune --space lhs --quantization nf4 --quantization int8 --quantization none
-      orchestrator tune --space lhs --rerun oom --rerun timeout
-      orchestrator tune --space lhs --max-hours 23.5 --execution-timeout 600
+      orchestrator tune lhs
+      orchestrator tune sobol --samples 32 --model llama2 --model mistral --repeats 3
+      orchestrator tune lhs --use-case danceCoreography --range max_length=100:200
+      orchestrator tune lhs --quantization nf4 --quantization int8 --quantization none
+      orchestrator tune lhs --rerun oom --rerun timeout
+      orchestrator tune lhs --max-hours 23.5 --execution-timeout 600
       orchestrator tune --plan published/sweeps/lhs-88079171f460.json --out mine
     """  # noqa: D301 - click wants the character
     from orchestrator.cli import run_result
@@ -93,13 +98,17 @@ def tune(
         live = Live(gpus, quiet=as_json)
         try:
             prepared, outcome = swept(
-                request, options, gpus, halt=halt, observer=live, say=live.say
+                request,
+                options,
+                gpus,
+                halt=halt,
+                observer=live,
+                say=live.say,
+                during=live.waiting.during,,
             )
         except Drained as drained:
-            click.echo(
-                f"Drained ({drained}) before anything was started; the same command resumes it.",
-                err=as_json,
-            )
+            speak = say if as_json else tell
+            speak(f"Drained ({drained}) before anything was started; the same command resumes it.")
             return DRAINED
         if as_json:
             click.echo(json.dumps(run_result.as_json(prepared, outcome)))

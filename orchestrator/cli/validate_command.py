@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.exit_codes import FAULTS
-from orchestrator.cli.options import existing_out_option
+from orchestrator.cli.options import data_set
+from orchestrator.cli.terminal import tell
 from orchestrator.units import plural
 
 SHOWN = 200
@@ -17,20 +18,19 @@ SHOWN = 200
 
 
 @click.command()
-@existing_out_option
+@data_set
 @click.option("--json", "as_json", is_flag=True, help="Print all findings as JSON.")
 def validate(out: Path, *, as_json: bool) -> int:
     """Check a data set for errors and missing executions.
 
-    Checks schema, hashes, folders, duplicates, tables and whether values are possible. Changes
+    Checks schema, hashes, folders, duplicates, tables and whether values are plausible. Changes
     nothing. The exit code is 3 if there are errors.
 
     \b
     Example:
-      orchestrator validate --out measurements
+      orchestrator validate measurements
     """  # noqa: D301 - click wants the character
     from orchestrator.check.validation import validate as check
-    from orchestrator.yaml_files import printable
 
     trials, findings = check(out)
     errors = sum(finding.severity == "error" for finding in findings)
@@ -44,12 +44,12 @@ def validate(out: Path, *, as_json: bool) -> int:
         click.echo(json.dumps(result))
     else:
         for finding in findings[:SHOWN]:
-            click.echo(printable(finding.line()))
+            tell(finding.line())
         if len(findings) > SHOWN:
-            click.echo(f"... and {len(findings) - SHOWN} more (--json has all)")
+            tell(f"... and {len(findings) - SHOWN} more (--json has all)")
         rows = f"{plural(executions, 'execution')} of {plural(len(trials), 'trial')}"
         warnings = len(findings) - errors
-        click.echo(f"{rows}: {plural(errors, 'error')}, {plural(warnings, 'warning')}")
+        tell(f"{rows}: {plural(errors, 'error')}, {plural(warnings, 'warning')}")
     if errors:
         return FAULTS
     return 0

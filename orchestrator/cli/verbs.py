@@ -27,7 +27,7 @@ VERBS = {
         "doctor",
     ),
     "tune": Verb(
-        "Run a sweep with Ray Tune, one trial a configuration, and write the data set.",
+        "Run a sweep with Ray Tune, one trial per configuration, and write the data set.",
         "tune_command",
         "tune",
     ),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import POSITIVE, check_data_set, out_option
+from orchestrator.cli.options import POSITIVE, data_set_if_named, existing_data_set
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +22,7 @@ CPU_SHARE = 0.05
 
 
 @click.command()
-@out_option
+@data_set_if_named
 @click.option(
     "--address",
     metavar="HOST:PORT",
@@ -39,9 +39,9 @@ CPU_SHARE = 0.05
     help="Time between two updates.",
 )
 @click.option(
-    "--once", is_flag=True, help="Print one view and exit, as always where there is no terminal."
+    "--once", is_flag=True, help="Print one view and exit; without a terminal that is always so."
 )
-def watch(out: Path, address: str | None, interval_s: float, *, once: bool) -> None:
+def watch(out: Path | None, address: str | None, interval_s: float, *, once: bool) -> None:
     """Follow a running sweep until it is complete.
 
     Shows progress, failures, speed, energy, the last trials and who runs the sweep. Works on any
@@ -51,18 +51,20 @@ def watch(out: Path, address: str | None, interval_s: float, *, once: bool) -> N
     \b
     Examples:
       orchestrator watch
-      orchestrator watch --out /shared/measurements --interval 10
+      orchestrator watch /shared/measurements --interval 10
       orchestrator watch --address 192.168.1.10:61234
     """  # noqa: D301 - click wants the character
     from orchestrator.cli.terminal import console
+    from orchestrator.errors import UserError
 
+    if address and out is not None:
+        raise UserError(f"--address reads the sweep's metrics, not a data set; leave out {out}")
     screen = console()
     with contextlib.suppress(KeyboardInterrupt):
         if address:
             _by_metrics(screen, address, interval_s, once=once)
         else:
-            check_data_set(out, "--out ")
-            _by_folder(screen, out, interval_s, once=once)
+            _by_folder(screen, existing_data_set(out), interval_s, once=once)
 
 
 def _by_folder(screen: Console, out: Path, interval_s: float, *, once: bool) -> None:

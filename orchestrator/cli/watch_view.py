@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.status_command import NO_SWEEP, who_runs
 from orchestrator.cli.terminal import literal
+from orchestrator.cli.widest import Widest
 from orchestrator.dataset.gross_energy import per_token
 from orchestrator.dataset.remaining import by_kind
 from orchestrator.status import LastTrial, Status, SweepStatus
@@ -54,19 +55,27 @@ def _parts(current: Status) -> Iterator[RenderableType]:
 def _sweep(sweep: SweepStatus) -> Iterator[RenderableType]:
     """Progress of one sweep, its facts, its folders and its last trials."""
     finished = sweep.planned - sweep.missing
-    head = Table.grid(padding=(0, 2))
     count = f"{finished} of {sweep.planned} executions"
     if sweep.planned:
         count += f"  {finished / sweep.planned:.0%}"
-    head.add_row(literal(sweep.id, style="bold"), _bar(finished, sweep.planned), literal(count))
-    yield head
+    yield Widest(tuple(_head(sweep, count, width) for width in (BAR_WIDTH, BAR_WIDTH // 4)))
     facts = Table.grid(padding=(0, 2))
     for name, value, style in _facts(sweep):
         facts.add_row(literal(name), literal(value, style=style))
     yield facts
-    yield _folders(sweep)
+    yield Widest((_folders(sweep), _folders(sweep, bars=False)))
     if sweep.last:
-        yield _last(sweep.last)
+        yield Text("finished last:")
+        yield Widest(tuple(_last(sweep.last, without) for without in LEFT_OUT))
+
+
+def _head(sweep: SweepStatus, count: str, width: int) -> RenderableType:
+    """A sweep's name, its bar, and how many executions are done."""
+    head = Table.grid(padding=(0, 2))
+    finished = sweep.planned - sweep.missing
+    bar = _bar(finished, sweep.planned, width)
+    head.add_row(literal(sweep.id, style="bold"), bar, literal(count))
+    return head
 
 
 def _facts(sweep: SweepStatus) -> Iterator[tuple[str, str, str]]:
@@ -95,16 +104,13 @@ def _energy(sweep: SweepStatus) -> str:
     return f"{sweep.gross_energy.text()}, gross{left}"
 
 
-def _folders(sweep: SweepStatus) -> RenderableType:
+def _folders(sweep: SweepStatus, *, bars: bool = True) -> RenderableType:
     """Progress of each model, strategy and use case, unfinished ones first."""
     table = Table.grid(padding=(0, 2))
     ordered = sorted(sweep.folders.items(), key=lambda item: (item[1][0] >= item[1][1], item[0]))
     for name, (done, planned) in ordered[:N_FOLDERS]:
-        table.add_row(
-            literal(f"  {name}"),
-            _bar(done, planned, BAR_WIDTH // 2),
-            literal(f"{done} of {planned}"),
-        )
+        bar = [_bar(done, planned, BAR_WIDTH // 2)] if bars else []
+        table.add_row(literal(f"  {name}"), *bar, literal(f"{done} of {planned}"))
     if len(ordered) > N_FOLDERS:
         table.add_row(
             literal(f"  and {len(ordered) - N_FOLDERS} more; `orchestrator status` names them")
@@ -112,27 +118,46 @@ def _folders(sweep: SweepStatus) -> RenderableType:
     return table
 
 
-def _last(trials: tuple[LastTrial, ...]) -> RenderableType:
-    """The trials that finished last."""
+def _last(trials: tuple[LastTrial, ...], without: frozenset[str]) -> RenderableType:
+    """The trials that finished last, without some columns."""
     table = Table(box=None, pad_edge=False, header_style="")
-    table.add_column("finished last")
-    for name in ("model", "use case", "trial"):
-        table.add_column(name)
-    for name in ("tokens", "tokens/s", "energy", "J/token", "failed"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for trial in trials:
-        figures = (
-            str(trial.n_new_tokens),
-            number(trial.tokens_per_s),
-            energy(trial.counted_energy_j),
-            per_token(trial.energy_per_token_j, trial.energy_rel_uncertainty),
-        )
-        failed = ""
-        if trial.n_failed:
-            failed = f"{trial.n_failed} of {trial.n_executions}"
-        names = (f"  {trial.machine}", trial.model, trial.use_case, trial.trial)
-        table.add_row(*map(literal, names), *map(literal, figures), literal(failed, style="red"))
+    rows = [_cells(trial) for trial in trials]
+    shown = [name for name in rows[0] if name not in without]
+    for name in shown:
+        justify: JustifyMethod = "left" if name in NAMES else "right"
+        table.add_column(f"  {name}" if name == shown[0] else name, justify=justify, no_wrap=True)
+    for row in rows:
+        first, *others = (row[name] for name in shown)
+        table.add_row(Text("  ") + first, *others)
     return table
+
+
+NAMES = ("machine", "model", "use case", "trial")
+LEFT_OUT = (
+    frozenset[str](),
+    frozenset({"machine"}),
+    frozenset({"machine", "tokens", "tokens/s"}),
+    frozenset({"machine", "tokens", "tokens/s", "model"}),
+)
+"""Columns that a terminal has no room for, by its width: the models stand above already."""
+
+
+def _cells(trial: LastTrial) -> dict[str, Text]:
+    """Head of a column -> what stands there for a trial."""
+    failed = ""
+    if trial.n_failed:
+        failed = f"{trial.n_failed} of {trial.n_executions}"
+    return {
+        "machine": literal(trial.machine),
+        "model": literal(trial.model),
+        "use case": literal(trial.use_case),
+        "trial": literal(trial.trial),
+        "tokens": literal(str(trial.n_new_tokens)),
+        "tokens/s": literal(number(trial.tokens_per_s)),
+        "energy": literal(energy(trial.counted_energy_j)),
+        "J/token": literal(per_token(trial.energy_per_token_j, trial.energy_rel_uncertainty)),
+        "failed": literal(failed, style="red"),
+    }
 
 
 def _bar(done: int, planned: int, width: int = BAR_WIDTH) -> ProgressBar:

@@ -29,10 +29,10 @@ row is a text: nobody recorded its time zone.
 Arrays in cells can't be grouped, compared or written to CSV, a column for each flag would change
 the table with every new flag, and an empty text can't be told from null in a CSV file.
 
-## executions.parquet: a row an execution
+## executions.parquet: one row per execution
 {describe(ExecutionRow)}
 
-## summary.parquet: a row a trial
+## summary.parquet: one row per trial
 {describe(SummaryRow)}
 
 ## Flags
@@ -41,10 +41,10 @@ are left out by default enter no effect of the report.
 
 {describe_flags()}
 
-## verdicts.parquet: a row an evaluated execution
+## verdicts.parquet: one row per evaluated execution
 {describe(Verdict)}
 
-## reviews.jsonl: persons' decisions, a JSON object a line
+## reviews.jsonl: people's decisions, one JSON object per line
 `execution` and `text_sha256` as in verdicts.parquet, `reviewer`, `decision` (keep, discard,
 undecided), `reasons` (why it is discarded: {", ".join(PERSONS_REASONS)}; may be none), `note`,
 `at` (UTC). Lines are only added; a reviewer's latest one about an execution counts, and the
@@ -53,13 +53,13 @@ majority of reviewers overrules the machine.
 ## telemetry.parquet: the GPU's state during a trial (only where there is a GPU)
 {describe(TelemetrySample)}
 
-## imported.parquet: a row a measurement made without this program (only after `import`)
+## imported.parquet: one row per measurement made without this program (only after `import`)
 {describe(ImportedRow)}
 
 ### Flags of imported rows
 {describe_import_flags()}
 
-## emissions.csv: a row an execution
+## emissions.csv: one row per execution
 The 29 fields of CodeCarbon's record, CodeCarbon's newer fields, then columns of executions.parquet.
 Energies there are in kWh, powers in W, durations in s, emissions in kg CO2 equivalent. CodeCarbon's
 powers are unweighted means that include the start of the window: take energy over duration instead.

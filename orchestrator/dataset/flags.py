@@ -142,13 +142,13 @@ NEW_LENGTHS, SESSION_DRIFT = "new_lengths", "session_drift"
 
 FLAGS: dict[str, Flag] = {
     "throttled": Flag(
-        "the GPU slowed itself down for heat or power",
+        "the GPU slowed itself down because of heat or power",
         "left out by default",
         of_window=lambda window: "throttled" in window.seen,
         rerun=True,
     ),
     "foreign_load": Flag(
-        "another process computed on the GPU: its energy is in the row, too",
+        "another process computed on the GPU: its energy is in the row as well",
         "left out by default",
         of_window=lambda window: "foreign_load" in window.seen,
         rerun=True,
@@ -177,18 +177,18 @@ FLAGS: dict[str, Flag] = {
         of_window=_thermal_drift,
     ),
     "window_mismatch": Flag(
-        "CodeCarbon saw another energy than the GPU's counter",
+        "CodeCarbon's GPU energy differs from that of the GPU's counter",
         "left out by default",
         of_window=_window_mismatch,
         rerun=True,
     ),
     "too_short": Flag(
-        "a window below 1 s: the steps of the GPU's counter dominate",
+        "a window shorter than 1 s: the steps of the GPU's counter dominate",
         "doubtful",
         of_window=lambda window: window.window_s < TOO_SHORT_S,
     ),
     "drift": Flag(
-        "other versions or another GPU than the sweep was started with (--accept-drift)",
+        "versions or a GPU that differ from those the sweep was started with (--accept-drift)",
         "left out by default",
         of_drift=True,
     ),
@@ -225,7 +225,7 @@ FLAGS: dict[str, Flag] = {
         of_window=lambda window: window.n_in_batch < window.batch_size,
     ),
     "no_country": Flag(
-        "the country is unknown: emissions use a world average (energy is not concerned)",
+        "the country is unknown: emissions use a world average (energy is not affected)",
         "told",
         of_window=lambda window: not window.country_known,
     ),

@@ -159,7 +159,7 @@ class SpecColumns(Noun):
     bits: Annotated[
         Count | None,
         Column(
-            "bits a weight of the quantized matrices",
+            "bits per weight of the quantized matrices",
             "bit",
             "not quantized",
             derived=lambda spec: spec.setup.quantization.bits,
@@ -180,7 +180,7 @@ class SpecColumns(Noun):
         ),
     ]
     batch_size: Annotated[
-        Number, Column("prompts generated at once", derived=lambda spec: spec.setup.batch_size)
+        Number, Column("prompts generated together", derived=lambda spec: spec.setup.batch_size)
     ]
 
 
@@ -222,19 +222,19 @@ class EffectiveColumns(Noun):
     """The effective configuration; each column is derived from an Effective."""
 
     effective_max_length: Annotated[
-        Count, Column("limit that ran", "tokens", derived=lambda ran: ran.max_length)
+        Count, Column("limit in effect", "tokens", derived=lambda ran: ran.max_length)
     ]
     effective_do_sample: Annotated[bool, Column("false: greedy", derived=lambda ran: ran.do_sample)]
     effective_temperature: Annotated[
         Real | None,
-        Column("temperature that ran", null="greedy", derived=lambda ran: ran.temperature),
+        Column("temperature in effect", null="greedy", derived=lambda ran: ran.temperature),
     ]
     effective_top_p: Annotated[
-        Real | None, Column("nucleus that ran", null="greedy", derived=lambda ran: ran.top_p)
+        Real | None, Column("nucleus in effect", null="greedy", derived=lambda ran: ran.top_p)
     ]
     effective_top_k: Annotated[
         Count | None,
-        Column("candidates that ran, 0 = off", null="greedy", derived=lambda ran: ran.top_k),
+        Column("candidates in effect, 0 = off", null="greedy", derived=lambda ran: ran.top_k),
     ]
     dormant: Annotated[
         tuple[str, ...],
@@ -305,7 +305,7 @@ class GenerationColumns(Noun):
     cache_length: Annotated[
         Count | None,
         Column(
-            "places of the key-value cache that the last step read",
+            "positions of the key-value cache that the last step read",
             "tokens",
             "failed, or the cache grows with the text",
         ),
@@ -335,7 +335,7 @@ class GenerationColumns(Noun):
     batch_window_s: Annotated[
         Seconds | None,
         Column(
-            "length of the batch's window, an answer",
+            "length of the batch's window, per answer",
             "s",
             "generated alone, or failed before the window",
         ),
@@ -343,7 +343,7 @@ class GenerationColumns(Noun):
     window_s: Annotated[
         Seconds | None,
         Column(
-            "length of the measurement window, an answer; in a batch the row's share of it",
+            "length of the measurement window, per answer; in a batch the row's share of it",
             "s",
             "failed before the window",
         ),
@@ -351,7 +351,7 @@ class GenerationColumns(Noun):
     ttft_s: Annotated[
         Seconds | None,
         Column(
-            "time until the first token, in a batch that of all its rows",
+            "time to the first token; in a batch that of all its rows",
             "s",
             "failed or the engine can't tell",
         ),
@@ -359,7 +359,7 @@ class GenerationColumns(Noun):
     tokens_per_s: Annotated[
         Amount | None,
         Column(
-            "new tokens over window",
+            "new tokens divided by window_s",
             "1/s",
             "failed",
             derived=lambda row: _ratio(row.get("n_new_tokens"), row.get("window_s")),
@@ -421,7 +421,7 @@ class EnergyColumns(Noun):
     energy_per_token_j: Annotated[
         Amount | None,
         Column(
-            "energy of energy_basis over n_new_tokens",
+            "energy of energy_basis divided by n_new_tokens",
             "J",
             "failed or not measured",
             derived=energy_per_token_j,
@@ -430,7 +430,8 @@ class EnergyColumns(Noun):
     decode_energy_per_token_j: Annotated[
         Real | None,
         Column(
-            "energy of energy_basis less prefill_energy_j, over the tokens after the first one",
+            "energy of energy_basis less prefill_energy_j, divided by the tokens after "
+            "the first one",
             "J",
             "no GPU, in a batch, fewer than two tokens or not measured",
             derived=decode_energy_per_token_of,
@@ -582,7 +583,7 @@ class JudgedColumns(Noun):
         Amount | None, Column("0 to 1; see docs/evaluation.md", "1", "not evaluated")
     ]
     decided_by: Annotated[
-        str | None, Column("whose word `usable` is: rules or review", null="not evaluated")
+        str | None, Column("who decided `usable`: rules or review", null="not evaluated")
     ]
 
 

@@ -119,7 +119,7 @@ class SummaryColumns(Noun):
     """One trial over its chosen executions; each column is derived from a TrialGroup."""
 
     n_executions: Annotated[
-        int, Column("executions, one a prompt", derived=lambda group: len(group.chosen))
+        int, Column("executions, one per prompt", derived=lambda group: len(group.chosen))
     ]
     n_ok: Annotated[
         int, Column("of these, generated without error", derived=lambda group: len(group.ok))
@@ -175,7 +175,7 @@ class SummaryColumns(Noun):
     tokens_per_s: Annotated[
         float | None,
         Column(
-            "new tokens over windows",
+            "new tokens divided by the sum of the windows",
             "1/s",
             "no kept execution",
             derived=lambda group: quotient(
@@ -241,7 +241,7 @@ class SummaryColumns(Noun):
     energy_per_token_j: Annotated[
         float | None,
         Column(
-            "counted_energy_j over n_new_tokens",
+            "counted_energy_j divided by n_new_tokens",
             "J",
             "mixed, one is not measured or none is kept",
             derived=lambda group: quotient(
@@ -278,7 +278,7 @@ class SummaryColumns(Noun):
     energy_per_usable_j: Annotated[
         float | None,
         Column(
-            "energy of energy_basis of all ok executions over n_usable",
+            "energy of energy_basis of all ok executions divided by n_usable",
             "J",
             "not evaluated, not measured or none usable",
             derived=lambda group: group.energy_per_usable_j(),

@@ -45,5 +45,5 @@ def _gpu(gpu: GpuRest) -> str:
     if not gpu.agrees:
         found += ", but counter and power disagree: find out which is right before you publish"
     if gpu.n_others:
-        found += ", but others compute on it now"
+        found += ", but other processes are computing on it now"
     return found

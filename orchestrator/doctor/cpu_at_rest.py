@@ -40,7 +40,7 @@ def cpu_checks(
     yield _cpu(at_rest, counters, why, remedy or (PUBLISH_GPU if has_gpu else PUBLISH_NONE))
     watts = at_rest.codecarbon_watts("ram_energy_j")
     if watts is not None:
-        found = f"a model by CodeCarbon, as on every machine: {number(watts)} W"
+        found = f"a model of CodeCarbon's, as on every machine: {number(watts)} W"
         yield Check("RAM energy", found, values={"power_w": watts})
 
 
@@ -56,8 +56,8 @@ def _cpu(at_rest: Rest, counters: Rapl, why: str, remedy: str) -> Check:
         found = f"unknown, so its columns will be null: {at_rest.why_not('cpu_energy_j')}; {why}"
         return Check(name, found, "warning", remedy, values)
     if method != "rapl":
-        model = f"a model by CodeCarbon ({MODELS.get(str(method), method)})"
-        found = f"{model}: {number(watts, 2)} W while it waits; {why}"
+        model = f"a model of CodeCarbon's ({MODELS.get(str(method), method)})"
+        found = f"{model}: {number(watts, 2)} W at rest; {why}"
         return Check(name, found, "warning", remedy, values)
     found = f"measured by RAPL, {number(watts)} W while nothing runs"
     if counters.readable:
@@ -78,20 +78,20 @@ def _step(seconds: float | None) -> str:
     """How often a RAPL counter moves."""
     if seconds is None:
         return "whose counter did not move when it was looked at"
-    return f"a step each {number(1000 * seconds, 2)} ms"
+    return f"one step every {number(1000 * seconds, 2)} ms"
 
 
 def _why_no_rapl(counters: Rapl, machine: Machine, machine_file: Path) -> tuple[str, str | None]:
     """Why RAPL isn't used, or not for all packages; and what to do about it, if anything helps."""
     if counters.refused:
-        ask = f"ask the administrator for `{CHMOD}`, which holds until the next start"
+        ask = f"ask the administrator for `{CHMOD}`, which lasts until the next boot"
         return (
             f"RAPL is there, but this user may not read {_listed(counters.refused)}",
             f"{ask}; docs/machines.md has a udev rule that lasts",
         )
     if counters.hidden:
-        why = f"RAPL is hidden, as containers do it ({counters.hidden[0]} is not there)"
-        return why, "run outside of the container to measure it"
+        why = f"RAPL is hidden, as is usual in containers ({counters.hidden[0]} is not there)"
+        return why, "run outside the container to measure it"
     if not counters.readable:
         return "this host shows no RAPL, like most virtual machines", None
     if machine.cpu_power_w is not None:

@@ -63,7 +63,10 @@ def diagnose(
     rests: list[GpuRest] = []
     for access in accesses:
         label = "GPU" if len(gpus) == 1 else f"GPU {access.gpu.uuid[-4:]}"
-        say(f"{label} ({access.gpu.name}): all meters for {window_s:g} s, while nothing runs")
+        say(
+            f"{label} ({access.gpu.name}): reading all meters for {window_s:g} s, while "
+            "nothing runs"
+        )
         rests.append(gpu_rest(label, access, machine, window_s))
         checks += gpu_checks(rests[-1])
     cpu = cpu_rest(machine)

@@ -124,7 +124,7 @@ def gpu_checks(gpu: GpuRest) -> Iterator[Check]:
     if gpu.n_others:
         yield Check(
             f"{gpu.label} neighbours",
-            f"processes of others that compute on it: {gpu.n_others}, so it was not at rest",
+            f"other processes computing on it: {gpu.n_others}, so it was not at rest",
             "warning",
             "end them; a sweep leaves the rows that they touch out of its report",
             {"n_foreign_processes": gpu.n_others},
@@ -148,7 +148,7 @@ def _counter(gpu: GpuRest) -> Check:
     period_s, look_s = values["counter_period_s"], values["counter_look_s"]
     if period_s and look_s:
         found += (
-            f"; a step each {number(1000 * period_s)} ms ({number(period_s * watts)} J), "
+            f"; one step every {number(1000 * period_s)} ms ({number(period_s * watts)} J), "
             f"its moment seen to {number(1000 * look_s, 2)} ms ({number(look_s * watts, 2)} J)"
         )
     return Check(name, found, values=values)
@@ -180,7 +180,7 @@ def _agreement(gpu: GpuRest, difference: float) -> Check:
     if gpu.agrees:
         return Check(name, found, values=values)
     remedy = (
-        "don't publish before you know which one is right: compare both under load "
-        "(columns gpu_energy_counter_j and gpu_energy_integrated_j), or with an outer meter"
+        "don't publish before you know which of them is right: compare both under load "
+        "(columns gpu_energy_counter_j and gpu_energy_integrated_j), or with an external meter"
     )
     return Check(name, f"{found}, more than {100 * DISAGREEMENT:g} %", "warning", remedy, values)

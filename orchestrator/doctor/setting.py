@@ -37,7 +37,7 @@ def country(machine: Machine, file: Path) -> Check:
     """Whether the machine's country is set, which the emissions follow from."""
     if machine.country_iso_code:
         return Check("country", machine.country_iso_code)
-    found = "not set, so emissions use the world's average (energies don't depend on it)"
+    found = "not set, so emissions use the world average (energies don't depend on it)"
     remedy = f"give --country to `tune`, e.g. --country ITA, or set country_iso_code in {file}"
     return Check("country", found, "warning", remedy)
 
@@ -91,7 +91,10 @@ def hub() -> Check:
     try:
         reach_hub()
     except OSError as error:
-        found = f"{constants.ENDPOINT} can't be reached ({error.strerror or error})"
+        why = error.strerror or error
+        if isinstance(error, socket.gaierror):
+            why = "its address isn't found, as without a network"
+        found = f"{constants.ENDPOINT} can't be reached: {why}"
         remedy = (
             "use smollm2, which comes from the package index, or stage models on another machine "
             "(`orchestrator models stage`) and copy its cache"

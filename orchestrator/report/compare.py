@@ -257,7 +257,7 @@ def comparison_warnings(comparison: Comparison) -> list[str]:
     if comparison.n_same:
         lines.append(
             f"{plural(comparison.n_same, 'execution')} of A and B are one and the same "
-            "measurement: they are compared with nothing. Compare what was measured apart."
+            "measurement, so they are not compared. Compare what was measured separately."
         )
     if not comparison.matches:
         lines.append(
@@ -266,7 +266,8 @@ def comparison_warnings(comparison: Comparison) -> list[str]:
         )
     if any(match.is_adjusted for match in comparison.matches):
         lines.append(
-            "Ratios marked 'by model' are of unlike configurations. They assume that each "
+            "Ratios marked 'by model' are ratios of different configurations. They assume "
+            "that each "
             "hyperparameter does the same in A and in B, and hold for prompts that both have. "
             "Give both sweeps the same --space, --samples and --seed to compare pair by pair."
         )
@@ -282,7 +283,8 @@ def comparison_warnings(comparison: Comparison) -> list[str]:
     if comparison.n_not_compared:
         n = plural(comparison.n_not_compared, "pair")
         lines.append(
-            f"{n} of groups of unlike model or setup are not compared: --all-pairs adds them."
+            f"{n} of groups with different models or setups are not compared: --all-pairs "
+            "adds them."
         )
     unequal = [match for match in comparison.matches if not match.same_meter]
     if unequal:

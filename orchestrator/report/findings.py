@@ -103,7 +103,7 @@ def _cost(answers: pd.DataFrame) -> Iterator[str]:
         measured = gross_energy(energy_rows(some)).of_basis[0].name
         yield (
             f"An answer took {energy(middle)} ({measured}; the middle half "
-            f"{energy(low)} to {energy(high)}), and {number(float(per_token))} J a new token, "
+            f"{energy(low)} to {energy(high)}), and {number(float(per_token))} J per new token, "
             f"medians of {plural(len(some), 'answer')}."
         )
 
@@ -138,7 +138,7 @@ def _effect_sentence(whole: Effect, rest: Effect) -> str:
         known = f"has no effect of {percent(MARGIN)} or more on an answer's energy"
     elif whole.leaves_out_nothing:
         known = (
-            f"may matter: its interval leaves out no effect, but among {len(PARAMETERS)} "
+            f"may matter: its interval excludes no effect at all, but among {len(PARAMETERS)} "
             "hyperparameters one does so by chance too often"
         )
     else:

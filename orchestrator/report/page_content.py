@@ -163,7 +163,7 @@ def _flag_warnings(data: Data) -> list[str]:
     n_failed = int((frame["status"] != "ok").sum())
     if n_failed:
         lines.append(
-            f"{n_failed:,} of {plural(len(frame), 'execution')} failed: no figure speaks of what "
+            f"{n_failed:,} of {plural(len(frame), 'execution')} failed: no figure says what "
             "they would have taken. Run the same `orchestrator tune` with --rerun failed."
         )
     return lines
@@ -314,7 +314,7 @@ def session_table(data: Data) -> Table:
     """How steady each process on a GPU was, and how far two differ, by their anchors."""
     head = ("session", "GPU", "model", "trials", "anchors", "J/token", "spread", "drift", "idle")
     note = (
-        "A session is a process from when it loaded its model on. Its anchors are one text, "
+        "A session is one process, from the loading of its model on. Its anchors are one text, "
         "generated at its beginning, before every tenth trial and at its end. Spread: standard "
         "deviation over mean. Drift: last anchor against the first; trials beside one that moved "
         f"by more than {percent(MOST_DRIFT)} have the flag session_drift. Idle: with the model "

@@ -100,7 +100,7 @@ class ReviewServer:
         if request.host.partition(":")[0] not in HOSTS:
             return _refused(403, "this review page has no other name than 127.0.0.1 and localhost")
         if _is_of_another_page(request):
-            return _refused(403, "only the review page itself may ask")
+            return _refused(403, "only the review page itself may send requests")
         # compare_digest() takes the same time wherever two tokens differ, so none can be guessed.
         given = request.path.removeprefix("/").partition("/")[0]
         if not secrets.compare_digest(given.encode(errors="replace"), self._token.encode()):

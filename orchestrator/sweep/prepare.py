@@ -184,7 +184,7 @@ def _small_machines(plan: SweepPlan, resolved: Resolved) -> list[str]:
     """A note for each kind of machine whose GPU doesn't hold a model."""
     what = "get no trials, since"
     if plan.each:
-        what = "run it, and their rows will say that"
+        what = "run it, and their rows will say so"
     return [
         f"nodes labelled {name} {what} a model doesn't fit in their GPU"
         for name in too_small(plan, resolved)

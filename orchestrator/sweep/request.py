@@ -131,8 +131,8 @@ def request_of(given: Mapping[str, Any]) -> Request:
         _check_beside_plan(request.plan, given)
     elif request.space is None:
         raise UserError(
-            "name a search space: lhs, uniform, grid, sobol, optuna or a YAML file (--space lhs), "
-            "or the plan of a sweep to repeat (--plan FILE)"
+            "name a search space: lhs, uniform, grid, sobol, optuna or a YAML file, as in "
+            "`orchestrator tune lhs`, or the plan of a sweep to repeat (--plan FILE)"
         )
     return request
 
@@ -573,7 +573,7 @@ def _check_flags(request: Request, profile: Profile) -> None:
             lines.append(f"--{flag} {value}: must be 1 or more")
     samples, where = request.samples, "--samples"
     if samples is None:
-        samples, where = profile.samples, "samples of the machine's profile"
+        samples, where = profile.samples, "the machine profile's samples"
     if samples is not None and samples > MOST_SAMPLES:
         limit = f"{MOST_SAMPLES:,} configurations"
         lines.append(f"{where} {samples}: more than {limit}; take fewer, or several seeds")
@@ -717,7 +717,7 @@ def _n_prompts(request: Request, profile: Profile, fullest: int) -> tuple[int | 
     if not profile.prompts or profile.prompts >= fullest:
         return None, []
     lift = f"--prompts {fullest} lifts it"
-    return profile.prompts, [f"prompts {profile.prompts} of {fullest} a use case ({lift})"]
+    return profile.prompts, [f"prompts {profile.prompts} of {fullest} per use case ({lift})"]
 
 
 def _profile_ranges(

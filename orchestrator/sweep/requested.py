@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from orchestrator import process_end
@@ -42,8 +43,11 @@ def swept(
     halt: Halt,
     observer: RunObserver,
     say: Say,
+    during: Callable[[str], AbstractContextManager[None]],
 ) -> tuple[Prepared, RunOutcome]:
     """Plan a sweep, fetch its weights and run what is missing until `halt` says no.
+
+    `during`: tells what is waited for meanwhile.
 
     Raises UserError, and Drained where a signal came before anything ran; KeyboardInterrupt passes
     with all finished kept.
@@ -54,7 +58,8 @@ def swept(
     # an impossible design, and a plan that can't be read, are told before weights are fetched
     check_plan_file(request.out, drawn.id)
     staged = drawn.with_revisions(staged_revisions(resolved, say))
-    plan = staged.with_model_files(checked_files(resolved, say))
+    with during("Checking the models' files"):
+        plan = staged.with_model_files(checked_files(resolved, say))
     check_repetition(resolved, plan)
     with opened(resolved, plan, options, say) as (prepared, lock):
         for line in shown_by(options.log_to, prepared.paths):

@@ -60,6 +60,9 @@ class RunObserver(Observer):
     def planned(self, prepared: Prepared) -> None:
         """The plan stands; nothing runs yet."""
 
+    def starting(self) -> None:
+        """Something is missing, so Ray starts now."""
+
     def started(self, session: Session, at_once: int, totals: Totals) -> None:
         """Ray is up. `totals` grows as the run goes on."""
 
@@ -122,6 +125,7 @@ def run_sweep(
             tables.flush()
         return RunOutcome()
     start = _start_conditions(prepared, accept=options.accept_drift)
+    observer.starting()
     start_reading(prepared.resolved)
     from orchestrator.ray_tune.session import set_environment
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.sweep_plan import SweepPlan, read_plan
@@ -76,17 +77,32 @@ def staged_weights(model: Model, say: Say) -> str:
     weights = locate(model, say)
     if weights:
         return weights.revision
-    say(f"{model.label}: not on this machine yet, staging it")
+    say(f"{model.label}: not on this machine yet, fetching it")
     command = [sys.executable, "-m", "orchestrator", "models", "stage", model.ref]
     environment = os.environ | {"TQDM_DISABLE": "1"}
-    done = subprocess.run(  # noqa: S603 - our own command
-        command, env=environment, capture_output=True, text=True, check=False
-    )
-    for line in done.stdout.splitlines():
-        say(line)
-    weights = locate(model) if done.returncode == 0 else None
+    code, errors = _run(command, environment, say)
+    weights = locate(model) if code == 0 else None
     if weights is None:
-        told = [line for line in done.stderr.splitlines() if line.strip()][-3:]
+        told = [line for line in errors.splitlines() if line.strip()][-3:]
         reasons = told or ["staging failed"]
         raise ModelUnavailableError(*(line.removeprefix("error: ") for line in reasons))
     return weights.revision
+
+
+def _run(command: list[str], environment: dict[str, str], say: Say) -> tuple[int, str]:
+    """Run a command, say each line that it prints at once; returns its code and its errors."""
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
+        subprocess.Popen(  # noqa: S603 - our own command
+            command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
+    ):
+        try:
+            for line in process.stdout or ():
+                say(line.rstrip("\n"))
+            code = process.wait()
+        except BaseException:  # a signal: nothing goes on downloading without us
+            process.kill()
+            raise
+        errors.seek(0)
+        return code, errors.read()

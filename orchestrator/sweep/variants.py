@@ -33,6 +33,8 @@ QUANTIZATION_SYNONYMS = {
     "8bit": "int8",
     "16bit": "none",
     "bf16": "none",
+    "bfloat16": "none",
+    "float16": "none",
     "fp16": "none",
 }
 """Other names of a quantization -> the one to suggest."""
@@ -130,19 +132,12 @@ def _unknown(of_one: _Combination) -> list[str]:
     lines = []
     quantization, engine = of_one["quantization"], of_one["engine"]
     if quantization.value not in QUANTIZATIONS:
-        known = list(QUANTIZATIONS)
-        # such names aren't close to ours by their letters, so they have a table
-        meant = QUANTIZATION_SYNONYMS.get(quantization.value.lower().replace("-", ""))
-        hint = nearest(quantization.value, known)
-        if meant:
-            hint = f"did you mean {meant}? Known: {', '.join(known)}"
+        hint = nearest(quantization.value, QUANTIZATIONS, QUANTIZATION_SYNONYMS)
         name = short(repr(quantization.value))
         lines.append(f"{quantization.where()}: there is no {name}: {hint}")
     if engine.value not in ENGINES:
         name = short(repr(engine.value))
-        lines.append(
-            f"{engine.where()}: there is no {name}: {nearest(engine.value, list(ENGINES))}"
-        )
+        lines.append(f"{engine.where()}: there is no {name}: {nearest(engine.value, ENGINES)}")
     return lines
 
 

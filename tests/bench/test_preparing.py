@@ -35,7 +35,7 @@ def asked(**changes: Any) -> Asked:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"letters": ("a", "e")}, "--ways e: there are the ways a, b, c, d"),
+        ({"letters": ("a", "e")}, "--ways e: the ways are a, b, c, d"),
         ({"engines": ("simulated",)}, "--engine simulated: bench compares engines that run"),
         ({"quantization": "int4"}, "--quantization int4: the other ways have what transformers"),
         ({"space": "optuna"}, "--space optuna: its configurations depend on results"),

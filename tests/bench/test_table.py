@@ -17,7 +17,7 @@ def test_a_row_has_medians_with_least_and_most() -> None:
             "wall s": "25 (20..30)",
             "of b": "2.50 (2.00..3.00)",
             "in generate s": "4",
-            "overhead s a trial": "10.5 (8..13)",
+            "overhead s per trial": "10.5 (8..13)",
             "to first window s": "3",
             "rest of b": "3.14 (2.43..3.86)",
             "tokens/s": "10",
@@ -28,7 +28,7 @@ def test_a_row_has_medians_with_least_and_most() -> None:
             "wall s": "10",
             "of b": "1.00",
             "in generate s": "4",
-            "overhead s a trial": "3",
+            "overhead s per trial": "3",
             "to first window s": "3",
             "rest of b": "1.00",
             "tokens/s": "10",
@@ -47,7 +47,7 @@ def test_notes_say_what_is_equal_what_is_unknown_and_how_busy_it_was() -> None:
     runs = {B: [run()], OURS: [run(protocol_s=20.0)], COMPILED: [run(load_1min=3.25)]}
     assert notes(runs, []) == [
         "Texts are the same, byte by byte: bare warm loop; tune, transformers.",
-        "As many tokens, but texts of its own: tune, compiled.",
+        "The same number of tokens, but other texts: tune, compiled.",
         (
             "tune, transformers: 20 s of it are the protocol (meters, idle power, warm-up), which "
             "the other ways don't have."

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from orchestrator.cli.live import Live
 from orchestrator.cli.run_result import as_json, print_result
+from orchestrator.cli.waiting import Waiting
 from orchestrator.dataset.environment import Pilot
 from orchestrator.dataset.gross_energy import COVERAGE, GROSS, NO_ERROR, gross_energy
 from orchestrator.dataset.paths import DataSetPaths
@@ -19,7 +21,11 @@ from orchestrator.sweep.planning import make_plan
 from orchestrator.sweep.prepare import Prepared, prepare
 from orchestrator.sweep.request import Request, resolve_request
 from orchestrator.sweep.run import RunOutcome
+from orchestrator.sweep.totals import Totals
 from tests import builders
+
+if TYPE_CHECKING:
+    from orchestrator.ray_tune.session import Session
 
 MODEL = "CPU+RAM energy (CodeCarbon's model)"
 UNMEASURED = {"energy_basis": None, "energy_j": None, "energy_per_token_j": None}
@@ -218,6 +224,7 @@ def test_the_pilot_of_each_setup_is_told_once_with_its_part(
         )
         environment = {"loaded_here": loaded_here, "pilot": pilot}
         live.trial_started(specs[name], builders.origin(specs[name], environment=environment))
+    live.waiting.end()
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(" loaded in ")[0].partition(" takes at most ")[0] for line in lines] == [
         "simulated-llama2 (nf4, simulated)",
@@ -227,6 +234,63 @@ def test_the_pilot_of_each_setup_is_told_once_with_its_part(
     ]
     assert "(5 tokens/s, 2 J/token from a pilot)" in lines[1]
     assert "(50 tokens/s, 2 J/token from a pilot)" in lines[3]
+
+
+def test_a_log_says_what_is_waited_for_until_the_first_prompt_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    resolved = resolve_request(Request(space="lhs", engines=("simulated",), models=("llama2",)), [])
+    live = Live([])
+    live.waiting = Waiting(live.console, first_s=0.0, every_s=3600.0)
+    live.planned(prepare(resolved, make_plan(resolved)))
+    said = ""
+
+    def until(line: str) -> None:
+        nonlocal said
+        end = time.monotonic() + 20.0
+        while line not in said.splitlines():
+            assert time.monotonic() < end, said
+            said += capsys.readouterr().out
+
+    live.starting()
+    until("Starting Ray ...")
+    session = SimpleNamespace(dashboard=None, metrics=None, token_file=None)
+    totals = Totals()
+    live.started(cast("Session", session), 1, totals)
+    until("Loading libraries and the model, warming up ...")
+    spec = next(iter(live.prepared.plan.specs()))
+    origin = builders.origin(spec, environment={"loaded_here": True})
+    live.trial_started(spec, origin)
+    until("Running the first prompt ...")
+    execution = builders.execution(of=spec)
+    totals.execution_recorded(spec, origin, execution)
+    live.execution_recorded(spec, origin, execution)
+    said = capsys.readouterr().out
+    live.trial_started(spec, origin)
+    assert capsys.readouterr().out == "", "other workers load while prompts are measured"
+    live.finished()
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (62, "left 3 min  5 tokens/s"),
+        (70, "left 3 min  5 tokens/s  50 W"),
+        (80, "left 3 min  5 tokens/s  GPU energy 100 J"),
+        (90, "left 3 min  5 tokens/s  GPU energy 100 J  50 W"),
+        (20, "left 3 min"),
+    ],
+)
+def test_the_bar_leaves_out_what_there_is_no_room_for(
+    width: int, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    resolved = resolve_request(Request(space="lhs", engines=("simulated",), models=("llama2",)), [])
+    live = Live([])
+    live.planned(prepare(resolved, make_plan(resolved)))
+    live.console.width = width
+    assert live._fitting("left 3 min", "5 tokens/s", "GPU energy 100 J", "50 W") == expected
 
 
 def test_energies_of_a_simulated_gpu_are_named_so() -> None:

@@ -385,4 +385,4 @@ def test_an_address_that_sends_a_byte_now_and_then_is_given_up(
         ended.set()
         thread.join()
     assert left.value.code == 2
-    assert "no metrics there (no whole page within 0 s)" in capsys.readouterr().err
+    assert "no metrics there (no complete page within 0 s)" in capsys.readouterr().err

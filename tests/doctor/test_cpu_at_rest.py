@@ -63,7 +63,7 @@ def test_a_model_says_so_and_what_to_publish(host: Host) -> None:
     check = cpu(host)
     assert check.level == "warning"
     assert check.found.startswith(
-        "a model by CodeCarbon (nominal power times this process's share of the CPU): "
+        "a model of CodeCarbon's (nominal power times this process's share of the CPU): "
     )
     assert "this host shows no RAPL" in check.found
     assert "on a machine with a GPU" in str(check.remedy)
@@ -73,7 +73,7 @@ def test_a_model_says_so_and_what_to_publish(host: Host) -> None:
 def test_rapl_that_a_container_hides(host: Host) -> None:
     model(host)
     host.add_package(0, energy=None)
-    assert "RAPL is hidden, as containers do it" in cpu(host).found
+    assert "RAPL is hidden, as is usual in containers" in cpu(host).found
 
 
 def test_rapl_that_the_machine_s_file_replaces(host: Host) -> None:
@@ -96,7 +96,7 @@ def test_the_ram_s_energy_is_a_model(host: Host) -> None:
     described = Machine(name="cpu", accelerator="cpu")
     *_, ram = cpu_checks(cpu_rest(described), described, FILE, has_gpu=False)
     assert (ram.name, ram.level) == ("RAM energy", "ok")
-    assert ram.found.startswith("a model by CodeCarbon")
+    assert ram.found.startswith("a model of CodeCarbon's")
 
 
 def test_only_packages_count(host: Host) -> None:

@@ -67,7 +67,7 @@ def test_each_of_two_gpus_is_looked_at(host: Host) -> None:
     assert "20 ms steps" in found.conclusion
     assert "no power limit told" in checks()["GPU"].found
     assert heard == [
-        f"GPU {uuid} (SIMULATED GPU): all meters for 10 s, while nothing runs"
+        f"GPU {uuid} (SIMULATED GPU): reading all meters for 10 s, while nothing runs"
         for uuid in ("aaaa", "bbbb")
     ]
 
@@ -149,7 +149,7 @@ def test_the_hub_is_asked_unless_it_is_switched_off(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(socket, "create_connection", unreachable)
     hub = checks()["model hub"]
     assert hub.level == "warning"
-    assert hub.found.endswith(" can't be reached (Network is unreachable)")
+    assert hub.found.endswith(" can't be reached: Network is unreachable")
     assert "models stage" in (hub.remedy or "")
     asked: list[object] = []
 
@@ -233,8 +233,8 @@ def test_the_verb_tells_all_and_a_warning_is_no_failure(
     assert done.out.startswith("machine            cpu, described in ")
     little = "0 GiB free in measurements, less than 1 GiB"
     assert f"disk for data      warning: {little}\n{'':<18} -> free space, or choose" in done.out
-    assert "llama2   nf4 4096 (4.1 GiB of weights)" in done.out
-    assert "none does not fit" in done.out
+    assert "llama2   nf4: 4096 (4.1 GiB)" in done.out
+    assert "none: does not fit" in done.out
     assert "PROBLEM" not in done.out
     assert done.out.splitlines()[-1] == (
         "In short: no GPU: energies are models, good for trying out, not for publishing."
@@ -251,7 +251,7 @@ def test_a_problem_ends_with_3(call: Callable[..., Outcome]) -> None:
     done = call("doctor", "--out", "file/below")
     assert done.code == 3
     assert "disk for data      PROBLEM: --out file/below: " in done.out
-    assert "No sweep can run here before each PROBLEM above is mended." in done.out
+    assert "No sweep can run here until each PROBLEM above is solved." in done.out
     assert json.loads(call("doctor", "--out", "file/below", "--json").out)["level"] == "problem"
 
 
@@ -273,10 +273,10 @@ def test_the_verb_with_a_gpu_and_the_meters_own_cost(
     done = call("doctor", "--overhead")
     assert done.code == 0
     assert done.err.splitlines() == [
-        "GPU (SIMULATED GPU): all meters for 10 s, while nothing runs",
+        "GPU (SIMULATED GPU): reading all meters for 10 s, while nothing runs",
         "the meters' own cost: 4 windows of 10 s",
     ]
-    assert "GPU counter        ok: 60 W at rest; a step each 100 ms" in done.out
+    assert "GPU counter        ok: 60 W at rest; one step every 100 ms" in done.out
     assert "overhead           ok: the meters take 0.00 ± 0.00 W of the GPU's 60 W" in done.out
     assert "overhead" not in call("doctor").out
     counter = next(

@@ -34,7 +34,7 @@ def test_a_sound_gpu(host: Host) -> None:
     assert list(checks) == ["counter", "power", "agreement"]
     assert {check.level for check in checks.values()} == {"ok"}
     assert checks["counter"].found == (
-        "80 W at rest; a step each 100 ms (8 J), its moment seen to 6 ms (0.48 J)"
+        "80 W at rest; one step every 100 ms (8 J), its moment seen to 6 ms (0.48 J)"
     )
     assert checks["counter"].values == {
         "power_w": pytest.approx(80, rel=0.001),
@@ -51,7 +51,7 @@ def test_a_sound_gpu(host: Host) -> None:
 
 def test_a_slow_counter_is_measured_not_assumed(host: Host) -> None:
     gpu = at_rest(host, counter_step_s=0.25)
-    assert "a step each 250 ms" in by_name(gpu)["counter"].found
+    assert "one step every 250 ms" in by_name(gpu)["counter"].found
     assert "counter, 250 ms steps" in conclusion([gpu], NO_ANSWER, has_gpu=True)
 
 
@@ -89,7 +89,7 @@ def test_somebody_else_on_the_gpu(host: Host) -> None:
     checks = by_name(gpu)
     assert checks["neighbours"].level == "warning"
     assert checks["counter"].found.startswith("260 W beside others")
-    assert "others compute on it now" in conclusion([gpu], NO_ANSWER, has_gpu=True)
+    assert "other processes are computing on it now" in conclusion([gpu], NO_ANSWER, has_gpu=True)
 
 
 QUERIES = [name for name in vars(SimulatedNvml) if name.startswith("nvmlDeviceGet")]

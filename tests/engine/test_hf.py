@@ -643,7 +643,7 @@ def test_missing_weights_are_refused(
     for quantization in ("none", "nf4"):
         with pytest.raises(
             ModelUnavailableError,
-            match=r"9 of its tensors are in no file, the first is model\.layers\.2\.",
+            match=r"9 of its tensors are in no file; the first is model\.layers\.2\.",
         ) as raised:
             load_folder(folder(config={"num_hidden_layers": 3}), quantization=quantization)
         one_sentence(raised)

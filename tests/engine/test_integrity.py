@@ -497,7 +497,7 @@ def test_much_to_hash_is_told_once(folder: Path, monkeypatch: pytest.MonkeyPatch
     said: list[str] = []
     checked_files(SMOLLM2, folder, said.append)
     checked_files(SMOLLM2, folder, said.append)
-    assert said == ["smollm2: hashing 0.1 GB, which is done once a change"]
+    assert said == ["smollm2: hashing 0.1 GB, which is done once after each change"]
 
 
 # --- records --------------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ def test_zero_bytes_cost_their_line_only(
 def test_a_backup_counts_once(paths: DataSetPaths, field: Callable[..., Outcome]) -> None:
     done = field("copy")
     assert (done.code, done.err) == (0, "")
-    assert "2 rows repeat a measurement of another row, and don't count" in done.out
+    assert "2 rows repeat the measurement of another row and don't count" in done.out
     assert [row["run_id"] for row in rows(paths)] == ["c1", "c2"]
     assert (paths.imports / "pc/m/s/u/emissions.csv.bak").exists(), "the file is kept"
 

@@ -207,7 +207,7 @@ def test_a_sealed_trial_stays_and_it_is_said(tmp_path: Path, call: Callable[...,
     (trial,) = paths.sealed_trials()
     sealed = (trial / "trial.json").read_bytes()
     done = call("publish", "--out", str(paths.root), "--remove-private")
-    assert (done.code, "a trial.json is sealed and stays as it is: say --accept" in done.out) == (
+    assert (done.code, "a trial.json is sealed and stays as it is: give --accept" in done.out) == (
         3,
         True,
     )

@@ -278,7 +278,7 @@ def test_memory_that_ran_out_bounds_what_is_tried_next(machine: Machine) -> None
     [
         (
             GenerationError("nan", "no number"),
-            "smollm2: already the warm-up failed (nan): no number",
+            "smollm2: even the warm-up failed (nan): no number",
         ),
         (UserError("the weights are gated", "ask for them"), "the weights are gated\nask for them"),
     ],

@@ -84,7 +84,7 @@ def test_drained_held_and_bounded(orchestrator: Orchestrator, trials: Trials) ->
     assert took < 20, "a prompt takes 3 s, and Ray a moment to end"
     assert "SIGUSR1: nothing more is started" in said
     left = re.search(
-        r"Drained in [\d.]+ s \(SIGUSR1\): (\d) executions are left; the same command resumes it",
+        r"Drained in [\d.]+ s \(SIGUSR1\): (\d) executions left; the same command resumes it",
         said,
     )
     assert left, said
@@ -144,7 +144,7 @@ def test_timed_out_rerun_and_drifted(
     assert {(r["status"], r["error_kind"]) for r in rows} == {("failed", "timeout")}
     assert all("ended after 0.2 s with" in r["error_message"] and r["energy_j"] > 0 for r in rows)
     again = orchestrator.run("tune", *small, expect=3).stdout
-    assert "Nothing was missing: all 4 executions" in again
+    assert "Nothing is left to do: all 4 executions" in again
     assert "Failed in earlier runs: 4 timeout; --rerun failed tries them again." in again
     # other versions than the sweep was started with
     fake = tmp_path / "fake" / "codecarbon-9.9.9.dist-info"

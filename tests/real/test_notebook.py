@@ -44,7 +44,7 @@ def test_a_second_session_goes_on_with_what_the_drive_has(
     second = notebook.executed(environment / "second", monkeypatch, MORE=more)
     said = "\n".join(second.values())
     assert "1 trial copied" in said
-    assert "Nothing was missing: all 1 executions" in said
+    assert "Nothing is left to do: all 1 executions" in said
     assert "leave empty to upload a wheel" not in said, "the wheel is on the Drive"
 
 

@@ -68,7 +68,7 @@ def test_a_job_that_is_ended_drains(orchestrator: Orchestrator, trials: Trials, 
         os.killpg(driver.pid, signal.SIGTERM)
     said = ended(driver, 75)
     assert "SIGTERM: nothing more is started, 1 running prompt to finish" in said
-    left = re.search(r"Drained in [\d.]+ s \(SIGTERM\): (\d) executions are left", said)
+    left = re.search(r"Drained in [\d.]+ s \(SIGTERM\): (\d) executions left", said)
     assert left, said
     assert before < len(keys(trials(out))) == 6 - int(left[1]), "the running prompt was finished"
     assert nothing_is_left(orchestrator)
@@ -165,7 +165,7 @@ def test_what_a_driver_left_that_was_killed_at_its_end_is_removed(
     assert scratch.exists()
     assert list(targets.iterdir())
     said = orchestrator.run("tune", *SMALL).stdout
-    assert "Nothing was missing: all 6 executions are in measurements." in said
+    assert "Nothing is left to do: all 6 executions are in measurements." in said
     assert not scratch.exists()
     assert list(targets.iterdir()) == []
     assert processes_of(orchestrator) == {}

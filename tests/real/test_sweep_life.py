@@ -334,4 +334,4 @@ def test_what_a_person_reads_in_a_log(orchestrator: Orchestrator) -> None:
         "tune", "--space", "sobol", "--samples", "2", *SIMULATED, "--country", "ITA"
     ).stdout
     assert "started before: resumed" in again
-    assert "Nothing was missing: all 12 executions are in measurements." in again
+    assert "Nothing is left to do: all 12 executions are in measurements." in again

@@ -323,7 +323,7 @@ def test_plot_draws_what_was_chosen_as_wide_as_a_column(
         ),
         (("plot", "effects", "--file", "x.gif"), "must end in .pdf, .svg or .png"),
         (("plot", "usable", "--file", "x.pdf"), "the data set has too little for this chart"),
-        (("plot", "ratios", "--file", "x.pdf"), "name them by --compare A B"),
+        (("plot", "ratios", "--file", "x.pdf"), "name them with --compare A B"),
         (("plot", "usable", "--compare", "a", "b"), "--compare is for ratios and pairs"),
         (
             ("plot", "pairs", "--file", "x.pdf", "--compare", "a", "b"),

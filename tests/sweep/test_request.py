@@ -45,7 +45,7 @@ def test_without_a_gpu_the_profile_reduces_and_says_how_to_lift_it() -> None:
     assert (axis.low, axis.high) == (100, 160)
     notes = "\n".join(resolved.notes)
     assert notes.splitlines()[:2] == [
-        "profile of machine cpu: prompts 1 of 10 a use case (--prompts 10 lifts it)",
+        "profile of machine cpu: prompts 1 of 10 per use case (--prompts 10 lifts it)",
         (
             "profile of machine cpu: max_length 100..160 instead of 100..10000 "
             "(--range max_length=100:10000 lifts it)"
@@ -329,7 +329,7 @@ def test_a_million_configurations_are_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "keen.yaml").write_text("accelerator: cpu\nprofile: {samples: 1000000}\n")
     with pytest.raises(
         UserError,
-        match=r"^samples of the machine's profile 1000000: more than 20,000 configurations",
+        match=r"^the machine profile's samples 1000000: more than 20,000 configurations",
     ):
         resolve(machine="keen.yaml")
     assert resolve(machine="keen.yaml", samples=20_000).samples == 20_000

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from orchestrator.dataset.sweep_plan import SweepPlan, read_plan, write_plan
 from orchestrator.engine.weights import Weights
 from orchestrator.errors import ModelUnavailableError, UserError
 from orchestrator.models import Model
-from orchestrator.say import silent
+from orchestrator.say import Say, silent
 from orchestrator.sweep import staging
 from orchestrator.sweep.planning import make_plan
 from orchestrator.sweep.prepare import prepare
@@ -55,7 +57,7 @@ def test_an_engine_without_weights_names_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     simulated = sweep_of(tmp_path, engines=("simulated",))
-    monkeypatch.setattr(subprocess, "run", refused)
+    monkeypatch.setattr(subprocess, "Popen", refused)
     expected = {"simulated-smollm2": "simulated"}
     assert known_revisions(simulated, make_plan(simulated), refused) == expected
     assert staged_revisions(simulated, refused) == expected
@@ -79,7 +81,7 @@ def test_what_is_here_is_not_fetched(
     resolved: Resolved, here: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here["smollm2"] = "gguf:1"
-    monkeypatch.setattr(subprocess, "run", refused)
+    monkeypatch.setattr(subprocess, "Popen", refused)
     assert staged_revisions(resolved, refused) == {"smollm2": "gguf:1"}
 
 
@@ -88,18 +90,19 @@ def test_what_is_not_here_is_fetched_and_that_is_told(
 ) -> None:
     commands: list[list[str]] = []
 
-    def run(command: list[str], **_more: Any) -> subprocess.CompletedProcess[str]:
+    def run(command: list[str], _environment: dict[str, str], say: Say) -> tuple[int, str]:
         commands.append(command)
         here["smollm2"] = "hub:2"
-        return subprocess.CompletedProcess(command, 0, "fetched 270 MB\n", "")
+        say("fetched 270 MB")
+        return 0, ""
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(staging, "_run", run)
     said: list[str] = []
     assert staged_revisions(resolved, said.append) == {"smollm2": "hub:2"}
     assert [command[1:] for command in commands] == [
         ["-m", "orchestrator", "models", "stage", "smollm2"]
     ]
-    assert said == ["smollm2: not on this machine yet, staging it", "fetched 270 MB"]
+    assert said == ["smollm2: not on this machine yet, fetching it", "fetched 270 MB"]
 
 
 @pytest.mark.usefixtures("here")
@@ -113,13 +116,40 @@ def test_what_is_not_here_is_fetched_and_that_is_told(
 def test_weights_that_can_not_be_fetched_are_an_error(
     resolved: Resolved, monkeypatch: pytest.MonkeyPatch, stderr: str, lines: tuple[str, ...]
 ) -> None:
-    def run(command: list[str], **_more: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess(command, 2, "", stderr)
-
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(staging, "_run", lambda *_: (2, stderr))
     with pytest.raises(ModelUnavailableError) as raised:
         staged_revisions(resolved, silent)
     assert raised.value.lines == lines
+
+
+def test_what_fetching_says_is_told_at_once(tmp_path: Path) -> None:
+    heard = tmp_path / "heard"
+    program = (
+        "import pathlib, sys, time\n"
+        "print('begun', flush=True)\n"
+        "end = time.monotonic() + 60\n"
+        f"while not pathlib.Path({str(heard)!r}).exists() and time.monotonic() < end:\n"
+        "    time.sleep(0.01)\n"
+        "print('failed', file=sys.stderr)\n"
+        "sys.exit(2 if time.monotonic() < end else 3)\n"
+    )
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        heard.touch()
+
+    assert staging._run([sys.executable, "-c", program], dict(os.environ), say) == (2, "failed\n")
+    assert said == ["begun"]
+
+
+def test_fetching_ends_with_us() -> None:
+    def interrupt(_line: str) -> None:
+        raise KeyboardInterrupt
+
+    program = "import time\nprint('begun', flush=True)\ntime.sleep(600)\n"
+    with pytest.raises(KeyboardInterrupt):
+        staging._run([sys.executable, "-c", program], dict(os.environ), interrupt)
 
 
 # --- altered weights ------------------------------------------------------------------------------
