@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.tune.metrics import METRICS
-from orchestrator.tune.prometheus_targets import targets_folder
+from orchestrator.ray_tune.metrics import METRICS
+from orchestrator.ray_tune.prometheus_targets import targets_folder
 from orchestrator.yaml_files import packaged_folder
 
 FOLDER = packaged_folder("clusters")

@@ -13,11 +13,11 @@ COUNTER = "orchestrator/meters/counter.py"
 POWER = "orchestrator/meters/power.py"
 CODECARBON = "orchestrator/meters/codecarbon.py"
 ENERGY = "orchestrator/dataset/energy.py"
-TRAINABLE = "orchestrator/tune/trainable.py"
+TRAINABLE = "orchestrator/ray_tune/trainable.py"
 
 KNOWN_TRUTH = "tests/test_known_truth.py::"
 OF_CODECARBON = "tests/meters/test_codecarbon.py::"
-OF_TRAINABLE = "tests/tune/test_trainable.py::"
+OF_TRAINABLE = "tests/ray_tune/test_trainable.py::"
 UNTRUSTED = (
     "tests/meters/test_counter.py::test_a_counter_that_can_t_be_trusted_is_null_with_its_reason"
 )
@@ -322,7 +322,7 @@ MUTATIONS = (
         TRAINABLE,
         "return math.nan",
         "return 0.0",
-        ("tests/tune/test_trainable.py::test_an_unknown_energy_makes_the_sum_unknown",),
+        ("tests/ray_tune/test_trainable.py::test_an_unknown_energy_makes_the_sum_unknown",),
     ),
     # --- nobody else on the GPU -------------------------------------------------------------------
     Mutation(
@@ -339,7 +339,7 @@ MUTATIONS = (
         TRAINABLE,
         "_gpu_lock = hold_gpu(",
         "_not_held = (",
-        ("tests/tune/test_trainable.py::test_a_worker_holds_its_gpu",),
+        ("tests/ray_tune/test_trainable.py::test_a_worker_holds_its_gpu",),
     ),
     Mutation(
         "neighbours-before-alone",
@@ -363,7 +363,7 @@ MUTATIONS = (
         TRAINABLE,
         "(now or frozenset()) - before",
         "now or frozenset()",
-        ("tests/tune/test_trainable.py::test_who_was_on_the_gpu_before_is_a_neighbour",),
+        ("tests/ray_tune/test_trainable.py::test_who_was_on_the_gpu_before_is_a_neighbour",),
     ),
     Mutation(
         "mig-not-asked",

@@ -50,8 +50,8 @@ SWEEP = (
 BARE = """\
 import os, sys, time
 
-from orchestrator.tune.ray_environment import LOOPBACK_ONLY, RAY_DEFAULTS
-from orchestrator.tune.session import dashboard_available, own_token
+from orchestrator.ray_tune.ray_environment import LOOPBACK_ONLY, RAY_DEFAULTS
+from orchestrator.ray_tune.session import dashboard_available, own_token
 
 engine, model, folder = sys.argv[1:]
 # Ray reads some when it is imported; without the last it writes a token into the home folder

@@ -24,10 +24,10 @@ from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.tables import read_all
 from orchestrator.errors import UserError
 from orchestrator.gpu.access import GpuAccess
+from orchestrator.ray_tune.ray_environment import LOOPBACK_ONLY, RAY_DEFAULTS, needed
+from orchestrator.ray_tune.session import own_token
+from orchestrator.ray_tune.temp_folders import end_processes, scratch_base
 from orchestrator.say import Say
-from orchestrator.tune.ray_environment import LOOPBACK_ONLY, RAY_DEFAULTS, needed
-from orchestrator.tune.session import own_token
-from orchestrator.tune.temp_folders import end_processes, scratch_base
 from orchestrator.units import duration
 from orchestrator.unknowns import sum_of_known
 

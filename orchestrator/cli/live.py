@@ -28,8 +28,8 @@ from orchestrator.yaml_files import printable
 
 if TYPE_CHECKING:
     from orchestrator.gpu.devices import Gpu
-    from orchestrator.tune.session import Session
-    from orchestrator.tune.trainable import Assignment
+    from orchestrator.ray_tune.session import Session
+    from orchestrator.ray_tune.trainable import Assignment
 
 
 class Live(RunObserver):

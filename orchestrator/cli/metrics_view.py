@@ -14,7 +14,7 @@ from rich.text import Text
 from orchestrator.cli.terminal import literal
 from orchestrator.dataset.energy import energy_name
 from orchestrator.dataset.remaining import by_kind
-from orchestrator.tune.metrics_page import RunningSweep, places_of
+from orchestrator.ray_tune.metrics_page import RunningSweep, places_of
 from orchestrator.units import energy, number, plural
 from orchestrator.unknowns import quotient
 

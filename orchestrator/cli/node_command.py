@@ -14,7 +14,7 @@ from orchestrator.yaml_files import located, printable
 
 if TYPE_CHECKING:
     from orchestrator.cluster.ray_node import Offer
-    from orchestrator.tune.session import Node
+    from orchestrator.ray_tune.session import Node
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -61,7 +61,7 @@ def start(*, machine: str | None, port: int, **offered: Any) -> None:
       orchestrator cluster start --machine pc --host 192.168.1.10 --ports 20000-20100
     """  # noqa: D301 - click wants the character
     from orchestrator.cluster import ray_node as node
-    from orchestrator.tune.session import LOOPBACK, own_token
+    from orchestrator.ray_tune.session import LOOPBACK, own_token
 
     head = node.start(_offer(machine, **offered), port)
     _say(f"This machine ({head.machine}) is the head of a Ray cluster at {head.address}.")
@@ -119,8 +119,8 @@ def status(address: str | None, *, as_json: bool) -> None:
     For each node: kind of machine, address, CPUs, GPUs, and whether it is alive.
     """
     from orchestrator.errors import UserError
-    from orchestrator.tune.own_cluster import attachment
-    from orchestrator.tune.session import check_answers, nodes_of, set_environment
+    from orchestrator.ray_tune.own_cluster import attachment
+    from orchestrator.ray_tune.session import check_answers, nodes_of, set_environment
 
     if address is None:
         own = attachment()

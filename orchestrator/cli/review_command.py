@@ -57,9 +57,9 @@ def review(*, out: Path, reviewer: str | None, port: int, no_browser: bool) -> N
     from orchestrator.dataset.paths import DataSetPaths
     from orchestrator.dataset.tables import read_all
     from orchestrator.errors import UserError
+    from orchestrator.ray_tune.temp_folders import remove_orphans, scratch_folder
     from orchestrator.review.review_queue import Queue
     from orchestrator.review.review_server import ReviewServer, serve
-    from orchestrator.tune.temp_folders import remove_orphans, scratch_folder
     from orchestrator.yaml_files import printable
 
     paths = DataSetPaths(out)

@@ -13,7 +13,7 @@ def resolved_request(request: Request, gpus: list[Gpu]) -> Resolved:
     """
     machines: tuple[str, ...] = ()
     if request.address and request.machine == EACH:
-        from orchestrator.tune.session import check_answers, kinds_of, set_environment
+        from orchestrator.ray_tune.session import check_answers, kinds_of, set_environment
 
         check_answers(request.address)
         set_environment(request.address)

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from orchestrator.cli.live import Live
     from orchestrator.cooldown import Cooldown
     from orchestrator.gpu.devices import Gpu
+    from orchestrator.ray_tune.halt import Halt
     from orchestrator.sweep.assignments import RunOptions
     from orchestrator.sweep.prepare import Prepared
     from orchestrator.sweep.request import Request
     from orchestrator.sweep.run import RunOutcome
-    from orchestrator.tune.halt import Halt
 
 
 @click.command()
@@ -62,10 +62,10 @@ def tune(
     from orchestrator.cli import run_result
     from orchestrator.cli.live import Live
     from orchestrator.gpu.devices import visible_gpus
+    from orchestrator.ray_tune.halt import Drained, Halt, signals_to
     from orchestrator.sweep.assignments import RunOptions
     from orchestrator.sweep.budget import RunLimits
     from orchestrator.sweep.request import Request
-    from orchestrator.tune.halt import Drained, Halt, signals_to
 
     limits = RunLimits(max_hours or math.inf, max_kwh or math.inf, max_gpu_hours or math.inf)
     options = RunOptions(

@@ -97,7 +97,7 @@ def _by_metrics(screen: Console, address: str, interval_s: float, *, once: bool)
 
     from orchestrator.cli.metrics_view import metrics_view
     from orchestrator.errors import UserError
-    from orchestrator.tune.metrics_page import look
+    from orchestrator.ray_tune.metrics_page import look
 
     sweeps = look(address)
     if once or not screen.is_terminal:

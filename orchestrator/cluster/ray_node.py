@@ -23,16 +23,16 @@ from pathlib import Path
 from orchestrator.atomic_files import write_atomically
 from orchestrator.errors import UserError
 from orchestrator.outside_files import first_bytes
-from orchestrator.tune.own_cluster import Attachment, attachment, attachment_file
-from orchestrator.tune.ray_environment import LOOPBACK_ONLY, RAY_DEFAULTS, needed
-from orchestrator.tune.session import (
+from orchestrator.ray_tune.own_cluster import Attachment, attachment, attachment_file
+from orchestrator.ray_tune.ray_environment import LOOPBACK_ONLY, RAY_DEFAULTS, needed
+from orchestrator.ray_tune.session import (
     HOST_RESOURCE,
     LOOPBACK,
     answers,
     check_answers,
     own_token,
 )
-from orchestrator.tune.temp_folders import (
+from orchestrator.ray_tune.temp_folders import (
     end_processes,
     processes_of,
     scratch_base,

@@ -17,9 +17,9 @@ from orchestrator.sweep.estimate import longest_text
 from orchestrator.sweep.prepare import Part, Prepared
 
 if TYPE_CHECKING:
-    from orchestrator.tune.driver import Placement, Slots
-    from orchestrator.tune.searcher import Study, SweepSearcher
-    from orchestrator.tune.trainable import Assignment
+    from orchestrator.ray_tune.driver import Placement, Slots
+    from orchestrator.ray_tune.searcher import Study, SweepSearcher
+    from orchestrator.ray_tune.trainable import Assignment
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class AssignmentFactory:
 
     def assignment(self, spec: TrialSpec) -> Assignment:
         """A trial as a worker of this kind of machine gets it."""
-        from orchestrator.tune.trainable import Assignment
+        from orchestrator.ray_tune.trainable import Assignment
 
         plan = self.prepared.plan
         return Assignment(
@@ -93,7 +93,7 @@ def searcher_of(
     `orders` numbers what is handed out. `slots` bounds how many trials are out at once. `allows`
     gives a reason where no trial may start any more.
     """
-    from orchestrator.tune.searcher import SweepSearcher
+    from orchestrator.ray_tune.searcher import SweepSearcher
 
     part, plan = factory.part, factory.prepared.plan
     return SweepSearcher(
@@ -111,7 +111,7 @@ def _study(factory: AssignmentFactory, place: int, budget: int) -> Study:
 
     `place`: of the setup in the plan.
     """
-    from orchestrator.tune.searcher import Study
+    from orchestrator.ray_tune.searcher import Study
 
     prepared, part = factory.prepared, factory.part
     plan, resolved, trials = prepared.plan, prepared.resolved, prepared.trials
@@ -152,7 +152,7 @@ def _oom_tokens(prepared: Prepared, options: RunOptions) -> dict[str, dict[str, 
 
     Nothing where such executions are to be tried again.
     """
-    from orchestrator.tune.searcher import model_key
+    from orchestrator.ray_tune.searcher import model_key
 
     known: dict[str, dict[str, int]] = {}
     if options.force or not {"oom", "failed"}.isdisjoint(options.rerun):

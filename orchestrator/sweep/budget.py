@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.trial_files import Origin
 from orchestrator.nouns import LoadKey, TrialSpec
-from orchestrator.tune.observers import Observer
+from orchestrator.ray_tune.observers import Observer
 
 if TYPE_CHECKING:
-    from orchestrator.tune.trainable import Assignment
+    from orchestrator.ray_tune.trainable import Assignment
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ from orchestrator.dataset.trial_files import seal_left
 from orchestrator.errors import UserError
 from orchestrator.gpu.devices import visible_gpus
 from orchestrator.gpu.lock import holder_of_gpu, in_use
+from orchestrator.ray_tune.leftovers import remove_leftovers
+from orchestrator.ray_tune.observers import Observer, Observers
 from orchestrator.say import Say
 from orchestrator.sweep.assignments import AssignmentFactory, RunOptions, searcher_of
 from orchestrator.sweep.budget import Budget
@@ -29,15 +31,13 @@ from orchestrator.sweep.prepare import Part, Prepared, prepare
 from orchestrator.sweep.read_ahead import start_reading
 from orchestrator.sweep.request import Resolved
 from orchestrator.sweep.totals import Totals
-from orchestrator.tune.leftovers import remove_leftovers
-from orchestrator.tune.observers import Observer, Observers
 from orchestrator.unknowns import known
 
 if TYPE_CHECKING:
-    from orchestrator.tune.driver import Placement, RunningPart
-    from orchestrator.tune.halt import Halt
-    from orchestrator.tune.session import Session
-    from orchestrator.tune.trainable import Assignment
+    from orchestrator.ray_tune.driver import Placement, RunningPart
+    from orchestrator.ray_tune.halt import Halt
+    from orchestrator.ray_tune.session import Session
+    from orchestrator.ray_tune.trainable import Assignment
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def opened(
     """
     remove_leftovers()
     if resolved.request.address is not None:
-        from orchestrator.tune.session import check_answers
+        from orchestrator.ray_tune.session import check_answers
 
         check_answers(resolved.request.address)
     paths = DataSetPaths(resolved.request.out)
@@ -119,12 +119,12 @@ def run_sweep(
         return RunOutcome()
     start = _start_conditions(prepared, accept=options.accept_drift)
     start_reading(prepared.resolved)
-    from orchestrator.tune.session import set_environment
+    from orchestrator.ray_tune.session import set_environment
 
     # Ray reads these variables when it is imported, as the modules below do
     set_environment(prepared.resolved.request.address)
-    from orchestrator.tune.driver import run
-    from orchestrator.tune.metrics import Metrics
+    from orchestrator.ray_tune.driver import run
+    from orchestrator.ray_tune.metrics import Metrics
 
     totals = Totals()
     with _session_for(prepared.resolved, halt) as session:
@@ -149,9 +149,9 @@ def _session_for(resolved: Resolved, halt: Halt) -> Iterator[Session]:
 
     Raises UserError where the cluster doesn't answer.
     """
-    from orchestrator.tune.halt import signals_to
-    from orchestrator.tune.prometheus_targets import announced
-    from orchestrator.tune.session import ray_session
+    from orchestrator.ray_tune.halt import signals_to
+    from orchestrator.ray_tune.prometheus_targets import announced
+    from orchestrator.ray_tune.session import ray_session
 
     halt.under_way = True
     with (
@@ -186,8 +186,8 @@ class Shared:
 
     def _running_part(self, part: Part, placement: Placement, orders: Iterator[int]) -> RunningPart:
         """The searcher and the callback of one kind of machine."""
-        from orchestrator.tune.callback import DataSetCallback
-        from orchestrator.tune.driver import RunningPart, Slots
+        from orchestrator.ray_tune.callback import DataSetCallback
+        from orchestrator.ray_tune.driver import RunningPart, Slots
 
         factory = AssignmentFactory(self.prepared, part, self.options, placement)
         slots = Slots(placement.at_once)
@@ -211,7 +211,7 @@ class Shared:
 
 def _placements(prepared: Prepared, session: Session) -> list[Placement]:
     """Where the trials of each part run."""
-    from orchestrator.tune.driver import placement_of
+    from orchestrator.ray_tune.driver import placement_of
 
     plan, resolved = prepared.plan, prepared.resolved
     small = () if plan.each else too_small(plan, resolved)

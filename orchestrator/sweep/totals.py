@@ -12,11 +12,11 @@ from orchestrator.dataset.packed import PackedRecords
 from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.trial_files import Origin
 from orchestrator.nouns import TrialSpec
-from orchestrator.tune.observers import Observer
+from orchestrator.ray_tune.observers import Observer
 from orchestrator.unknowns import sum_of_all
 
 if TYPE_CHECKING:
-    from orchestrator.tune.trainable import Assignment
+    from orchestrator.ray_tune.trainable import Assignment
 
 
 class Totals(Observer):

@@ -27,13 +27,13 @@ from orchestrator.dataset.sweep_plan import SweepPlan, write_plan
 from orchestrator.dataset.tables import Trials
 from orchestrator.dataset.trial_files import append
 from orchestrator.nouns import TrialSpec
+from orchestrator.ray_tune import metrics_page
+from orchestrator.ray_tune.metrics_page import sweeps_of
 from orchestrator.say import silent
 from orchestrator.status import LastTrial, Status, StatusReader, SweepStatus, status
 from orchestrator.sweep.planning import make_plan
 from orchestrator.sweep.request import Request, resolve_request
 from orchestrator.sweep.staging import known_revisions
-from orchestrator.tune import metrics_page
-from orchestrator.tune.metrics_page import sweeps_of
 from tests import builders
 from tests.golden_files import golden
 

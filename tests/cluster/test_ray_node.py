@@ -21,8 +21,8 @@ from orchestrator.cluster import ray_node as node
 from orchestrator.cluster.ray_node import HEALTH_CHECK, LEAST_PORTS, Offer, join, start, stop
 from orchestrator.errors import UserError
 from orchestrator.machine_files import read_machine
-from orchestrator.tune.own_cluster import attachment, attachment_file
-from orchestrator.tune.session import own_token, set_environment
+from orchestrator.ray_tune.own_cluster import attachment, attachment_file
+from orchestrator.ray_tune.session import own_token, set_environment
 from tests.processes import processes
 
 TOKEN = "0123456789abcdef" * 4

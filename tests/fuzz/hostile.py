@@ -201,8 +201,8 @@ async def seen(_server: object, _port: int, ready: Callable[[int], None], _ended
 @contextlib.contextmanager
 def patched() -> Iterator[None]:
     """Neither Ray nor a GPU nor a page is started, and nobody watches a dead lock for 45 s."""
+    from orchestrator.ray_tune.halt import Drained
     from orchestrator.review import review_server, review_view
-    from orchestrator.tune.halt import Drained
 
     class Server:
         """Builds what the page would ask for."""

@@ -12,12 +12,12 @@ import pytest
 from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.sweep_plan import PlannedTrial, SweepPlan
 from orchestrator.nouns import TrialSpec
+from orchestrator.ray_tune.driver import Placement, Slots
+from orchestrator.ray_tune.searcher import SweepSearcher
 from orchestrator.sweep.assignments import AssignmentFactory, RunOptions, searcher_of
 from orchestrator.sweep.planning import make_plan
 from orchestrator.sweep.prepare import prepare
 from orchestrator.sweep.request import Request, resolve_request
-from orchestrator.tune.driver import Placement, Slots
-from orchestrator.tune.searcher import SweepSearcher
 from tests import builders
 from tests.samplers.counting import MIDDLE, Counting
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from orchestrator.nouns import TrialSpec
+from orchestrator.ray_tune.trainable import Assignment
 from orchestrator.sweep.budget import Budget, RunLimits
-from orchestrator.tune.trainable import Assignment
 from tests import builders
-from tests.tune.fake_tune import assignment
+from tests.ray_tune.fake_tune import assignment
 
 BOUNDS = {1: 100, 2: 200, 3: 300}
 """Most new tokens of each prompt: 600 a trial."""

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.dataset.gross_energy import BasisEnergy, GrossEnergy
 from orchestrator.sweep.totals import Totals
 from tests import builders
-from tests.tune.fake_tune import assignment
+from tests.ray_tune.fake_tune import assignment
 
 SPEC = builders.spec()
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from orchestrator.tune.ray_environment import needed, only_needed
+from orchestrator.ray_tune.ray_environment import needed, only_needed
 
 SECRETS = (
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"),

@@ -18,8 +18,8 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from orchestrator.nouns import Configuration, LoadKey, Setup, TrialKey, TrialSpec
+from orchestrator.ray_tune.trainable import Assignment, HandedOut
 from orchestrator.samplers import Sampler
-from orchestrator.tune.trainable import Assignment, HandedOut
 
 TURN = 10
 """Configurations that studies of one loaded model propose before those of another have a turn.

@@ -30,12 +30,12 @@ from orchestrator.gpu.simulated import GpuTruth, Neighbour
 from orchestrator.measure import ExecutionLimits, execute
 from orchestrator.meters import METERS, Reading, Scene
 from orchestrator.nouns import Prompt, Setup, Slurm
-from orchestrator.tune import trainable
-from orchestrator.tune.trainable import Assignment, HandedOut, Measure
+from orchestrator.ray_tune import trainable
+from orchestrator.ray_tune.trainable import Assignment, HandedOut, Measure
 from tests import builders
 from tests.meters.fake_nvml import host, uuid
 from tests.processes import processes
-from tests.tune.fake_tune import assignment
+from tests.ray_tune.fake_tune import assignment
 
 PILOT = Pilot(
     tokens_per_s=20.0,
@@ -395,8 +395,8 @@ def test_with_a_second_model_this_process_is_still_itself(
 
 HANGS = """
 import sys, time
-from orchestrator.tune import trainable
-from tests.tune.test_trainable import PILOT, simulated, trial
+from orchestrator.ray_tune import trainable
+from tests.ray_tune.test_trainable import PILOT, simulated, trial
 from tests import builders
 
 trainable.HUNG_FACTOR, trainable.HUNG_EXTRA_S, trainable.HUNG_LOAD_S = 0.0, 0.5, 0.5

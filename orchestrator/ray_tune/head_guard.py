@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from orchestrator.process_end import DRAINED
-from orchestrator.tune.temp_folders import end_processes, processes_of
+from orchestrator.ray_tune.temp_folders import end_processes, processes_of
 
 LOOK_S = 1.0
 PATIENCE_S = 25.0

@@ -10,11 +10,11 @@ import pytest
 from ray.tune.search import Searcher
 
 from orchestrator.nouns import Configuration, TrialSpec
-from orchestrator.tune.searcher import Study, SweepSearcher, model_key
-from orchestrator.tune.trainable import Assignment, HandedOut
+from orchestrator.ray_tune.searcher import Study, SweepSearcher, model_key
+from orchestrator.ray_tune.trainable import Assignment, HandedOut
 from tests import builders
+from tests.ray_tune import fake_tune
 from tests.samplers.counting import MIDDLE, Counting
-from tests.tune import fake_tune
 
 FINISHED = Searcher.FINISHED
 

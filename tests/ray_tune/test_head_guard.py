@@ -10,7 +10,7 @@ from pathlib import Path
 PROGRAM = """
 import os, threading, time
 from pathlib import Path
-from orchestrator.tune import head_guard
+from orchestrator.ray_tune import head_guard
 
 head_guard.LOOK_S = 0.05
 head_guard.PATIENCE_S = float(os.environ["PATIENCE_S"])

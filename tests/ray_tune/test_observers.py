@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.tune.observers import Observer, Observers
+from orchestrator.ray_tune.observers import Observer, Observers
 from tests import builders
-from tests.tune.fake_tune import assignment
+from tests.ray_tune.fake_tune import assignment
 
 SPEC = builders.spec()
 EVENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.gpu.lock import lock_file
-from orchestrator.tune.temp_folders import temporary_files_in
+from orchestrator.ray_tune.temp_folders import temporary_files_in
 
 SAY = (
     "import tempfile; from orchestrator.gpu.lock import lock_file; "

@@ -9,8 +9,8 @@ import pytest
 import ray
 
 from orchestrator.errors import TryAgainError, UserError
-from orchestrator.tune import session
-from orchestrator.tune.session import ray_session
+from orchestrator.ray_tune import session
+from orchestrator.ray_tune.session import ray_session
 
 
 def test_a_ray_that_does_not_start_is_one_sentence_and_leaves_nothing(
@@ -18,7 +18,7 @@ def test_a_ray_that_does_not_start_is_one_sentence_and_leaves_nothing(
 ) -> None:
     base = tmp_path / "base"
     base.mkdir()
-    monkeypatch.setattr("orchestrator.tune.temp_folders.scratch_base", lambda: base)
+    monkeypatch.setattr("orchestrator.ray_tune.temp_folders.scratch_base", lambda: base)
     monkeypatch.setattr(session, "_override_ray", lambda: None)
     monkeypatch.setenv("MY_SECRET", "planted")
     seen: dict[str, str] = {}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import UserError
-from orchestrator.tune.metrics import METRICS
-from orchestrator.tune.metrics_page import RunningSweep, look, sweeps_of
+from orchestrator.ray_tune.metrics import METRICS
+from orchestrator.ray_tune.metrics_page import RunningSweep, look, sweeps_of
 from tests.server import QuietHandler, serving
 
 PAGE = (Path(__file__).parents[1] / "golden" / "metrics-page.txt").read_text(encoding="utf-8")

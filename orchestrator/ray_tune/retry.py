@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from orchestrator.tune.trainable import Assignment
+from orchestrator.ray_tune.trainable import Assignment
 
 MAX_LOSSES = 3
 """A trial is given up for this run after so many workers in a row died without a prompt done."""

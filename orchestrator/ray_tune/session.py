@@ -22,12 +22,12 @@ from typing import Any
 from orchestrator import process_end
 from orchestrator.engine.cache import cache_folder
 from orchestrator.errors import TryAgainError, UserError
-from orchestrator.tune.halt import held_back
-from orchestrator.tune.head_guard import head_guarded
-from orchestrator.tune.leftovers import remove_leftovers
-from orchestrator.tune.own_cluster import attachment
-from orchestrator.tune.ray_environment import LOOPBACK_ONLY, RAY_DEFAULTS, only_needed
-from orchestrator.tune.temp_folders import (
+from orchestrator.ray_tune.halt import held_back
+from orchestrator.ray_tune.head_guard import head_guarded
+from orchestrator.ray_tune.leftovers import remove_leftovers
+from orchestrator.ray_tune.own_cluster import attachment
+from orchestrator.ray_tune.ray_environment import LOOPBACK_ONLY, RAY_DEFAULTS, only_needed
+from orchestrator.ray_tune.temp_folders import (
     end_processes,
     scratch_base,
     scratch_folder,

@@ -18,14 +18,14 @@ import pytest
 from orchestrator.dataset.energy import energy_basis
 from orchestrator.dataset.lock import Lock
 from orchestrator.dataset.paths import DataSetPaths
-from orchestrator.tune import prometheus_targets as targets
-from orchestrator.tune.leftovers import remove_leftovers
-from orchestrator.tune.metrics import BUCKETS, METRICS, Metrics
-from orchestrator.tune.prometheus_targets import announced, targets_folder
-from orchestrator.tune.session import Node
-from orchestrator.tune.temp_folders import SCRATCH
+from orchestrator.ray_tune import prometheus_targets as targets
+from orchestrator.ray_tune.leftovers import remove_leftovers
+from orchestrator.ray_tune.metrics import BUCKETS, METRICS, Metrics
+from orchestrator.ray_tune.prometheus_targets import announced, targets_folder
+from orchestrator.ray_tune.session import Node
+from orchestrator.ray_tune.temp_folders import SCRATCH
 from tests import builders
-from tests.tune.fake_tune import FakeTune, assignment
+from tests.ray_tune.fake_tune import FakeTune, assignment
 
 SWEEP = "5eed5eed5eed"
 

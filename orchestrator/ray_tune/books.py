@@ -5,7 +5,7 @@ them down when it ends. The data set has what they gave, so those that are over 
 for each trial it asks Ray's head three times for the class of a trainable, which never changes.
 
 Tune has no settings for either, so this uses attributes of it that have no public name;
-tests/tune/test_books.py tells when a version of Ray has others.
+tests/ray_tune/test_books.py tells when a version of Ray has others.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.tune.retry import MAX_LOSSES, may_be_retried, rest_of
-from tests.tune.fake_tune import assignment
+from orchestrator.ray_tune.retry import MAX_LOSSES, may_be_retried, rest_of
+from tests.ray_tune.fake_tune import assignment
 
 
 @pytest.mark.parametrize("done", [set(), {1}, {2}, {1, 3}])

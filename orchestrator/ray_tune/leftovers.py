@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.tune import prometheus_targets, temp_folders
+from orchestrator.ray_tune import prometheus_targets, temp_folders
 
 
 def remove_leftovers() -> None:

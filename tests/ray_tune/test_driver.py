@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import UserError
-from orchestrator.tune import driver
-from orchestrator.tune.driver import Placement, placement_of
-from orchestrator.tune.halt import Halt
-from orchestrator.tune.session import Node, Session
+from orchestrator.ray_tune import driver
+from orchestrator.ray_tune.driver import Placement, placement_of
+from orchestrator.ray_tune.halt import Halt
+from orchestrator.ray_tune.session import Node, Session
 
 
 def session(*nodes: Node) -> Session:

@@ -9,7 +9,7 @@ from orchestrator.dataset.trial_files import Origin
 from orchestrator.nouns import TrialSpec
 
 if TYPE_CHECKING:
-    from orchestrator.tune.trainable import Assignment
+    from orchestrator.ray_tune.trainable import Assignment
 
 
 class Observer:

@@ -21,11 +21,11 @@ from orchestrator.dataset.schema import Execution, TrialRecord
 from orchestrator.dataset.tables import TableWriter, Trials
 from orchestrator.dataset.trial_files import Origin
 from orchestrator.nouns import Machine, TrialSpec
-from orchestrator.tune.callback import DataSetCallback, TakingInStopper
-from orchestrator.tune.halt import Halt
-from orchestrator.tune.observers import Observer, Observers
-from orchestrator.tune.searcher import SweepSearcher
-from orchestrator.tune.trainable import Assignment
+from orchestrator.ray_tune.callback import DataSetCallback, TakingInStopper
+from orchestrator.ray_tune.halt import Halt
+from orchestrator.ray_tune.observers import Observer, Observers
+from orchestrator.ray_tune.searcher import SweepSearcher
+from orchestrator.ray_tune.trainable import Assignment
 from tests import builders
 
 MACHINES = {"pc": Machine(name="pc", accelerator="cpu")}

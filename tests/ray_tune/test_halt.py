@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 import ray
 
-from orchestrator.tune.halt import (
+from orchestrator.ray_tune.halt import (
     DRAIN_SIGNALS,
     PATIENCE_S,
     SAME_S,
@@ -23,7 +23,7 @@ from orchestrator.tune.halt import (
     held_back,
     signals_to,
 )
-from orchestrator.tune.session import _override_ray
+from orchestrator.ray_tune.session import _override_ray
 from tests.processes import Start, heard, processes
 
 # --- without signals ------------------------------------------------------------------------------
@@ -253,8 +253,8 @@ def test_off_the_main_thread_there_are_no_handlers() -> None:
 
 DRIVER = """
 import signal, sys, time
-from orchestrator.tune import halt as module
-from orchestrator.tune.halt import Halt, signals_to
+from orchestrator.ray_tune import halt as module
+from orchestrator.ray_tune.halt import Halt, signals_to
 module.PATIENCE_S = 0.1
 halt = Halt()
 halt.running = lambda: 1

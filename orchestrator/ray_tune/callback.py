@@ -21,11 +21,11 @@ from orchestrator.dataset.remaining import oom_lengths
 from orchestrator.dataset.trial_files import Measured, Origin
 from orchestrator.evaluate.verdict import learned_figures
 from orchestrator.outside_files import read_text
-from orchestrator.tune.halt import Halt
-from orchestrator.tune.observers import Observer
-from orchestrator.tune.retry import may_be_retried, rest_of
-from orchestrator.tune.searcher import SweepSearcher
-from orchestrator.tune.trainable import Assignment
+from orchestrator.ray_tune.halt import Halt
+from orchestrator.ray_tune.observers import Observer
+from orchestrator.ray_tune.retry import may_be_retried, rest_of
+from orchestrator.ray_tune.searcher import SweepSearcher
+from orchestrator.ray_tune.trainable import Assignment
 
 REASON_LENGTH = 160
 """Characters of an error that are told."""

@@ -29,7 +29,7 @@ from orchestrator.dataset.trial_files import append, read_trial, seal_left
 from orchestrator.nouns import TrialSpec
 from orchestrator.say import silent
 from tests import builders
-from tests.tune.fake_tune import FakeTune, Trial, assignment
+from tests.ray_tune.fake_tune import FakeTune, Trial, assignment
 
 AT_ONCE = 3
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 from orchestrator.dataset.lock import try_flock
 from orchestrator.engine.cache import cache_folder
-from orchestrator.tune.temp_folders import SCRATCH
+from orchestrator.ray_tune.temp_folders import SCRATCH
 
 if TYPE_CHECKING:
-    from orchestrator.tune.session import Node
+    from orchestrator.ray_tune.session import Node
 
 LOG = logging.getLogger(__name__)
 

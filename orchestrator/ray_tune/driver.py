@@ -14,12 +14,12 @@ from ray import tune
 
 from orchestrator.dataset.recorder import DISK_IS_FULL
 from orchestrator.errors import UserError
-from orchestrator.tune.books import NoProgress, ShortBooks, trainables_remembered
-from orchestrator.tune.callback import DataSetCallback, TakingInStopper
-from orchestrator.tune.halt import Halt
-from orchestrator.tune.searcher import SweepSearcher
-from orchestrator.tune.session import HOST_RESOURCE, Node, Session, head_answers, living_nodes
-from orchestrator.tune.trainable import Measure
+from orchestrator.ray_tune.books import NoProgress, ShortBooks, trainables_remembered
+from orchestrator.ray_tune.callback import DataSetCallback, TakingInStopper
+from orchestrator.ray_tune.halt import Halt
+from orchestrator.ray_tune.searcher import SweepSearcher
+from orchestrator.ray_tune.session import HOST_RESOURCE, Node, Session, head_answers, living_nodes
+from orchestrator.ray_tune.trainable import Measure
 from orchestrator.unknowns import known
 
 POLL_S = 0.2

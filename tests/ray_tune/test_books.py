@@ -17,7 +17,7 @@ from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.utils.callback import _create_default_callbacks
 
-from orchestrator.tune.books import NoProgress, ShortBooks, trainables_remembered
+from orchestrator.ray_tune.books import NoProgress, ShortBooks, trainables_remembered
 
 
 @pytest.fixture

@@ -26,8 +26,8 @@ from orchestrator.dataset.energy import counted_energy_j
 from orchestrator.dataset.schema import Execution, TrialColumns, TrialRecord
 from orchestrator.dataset.trial_files import Origin
 from orchestrator.nouns import TrialKey, TrialSpec
-from orchestrator.tune.observers import Observer
-from orchestrator.tune.trainable import Assignment
+from orchestrator.ray_tune.observers import Observer
+from orchestrator.ray_tune.trainable import Assignment
 from orchestrator.unknowns import quotient
 
 P = ParamSpec("P")

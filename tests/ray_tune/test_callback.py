@@ -25,13 +25,13 @@ from orchestrator.dataset.schema import Execution
 from orchestrator.dataset.tables import read_all
 from orchestrator.dataset.trial_files import Origin, read_partial, read_trial, seal_left
 from orchestrator.nouns import TrialSpec
-from orchestrator.tune.callback import REASON_LENGTH, DataSetCallback
-from orchestrator.tune.halt import Halt
-from orchestrator.tune.observers import Observer
-from orchestrator.tune.retry import MAX_LOSSES
-from orchestrator.tune.trainable import HandedOut
+from orchestrator.ray_tune.callback import REASON_LENGTH, DataSetCallback
+from orchestrator.ray_tune.halt import Halt
+from orchestrator.ray_tune.observers import Observer
+from orchestrator.ray_tune.retry import MAX_LOSSES
+from orchestrator.ray_tune.trainable import HandedOut
 from tests import builders
-from tests.tune.fake_tune import FakeTune, Trial, assignment
+from tests.ray_tune.fake_tune import FakeTune, Trial, assignment
 
 Sweep = Callable[..., FakeTune]
 
