@@ -144,7 +144,7 @@ class WindowOutcome:
         """
         if self.generated is None:
             return [1 / n_rows] * n_rows
-        n_new = [len(one.tokens) for one in self.generated]
+        n_new = [one.n_new for one in self.generated]
         return [n / sum(n_new) for n in n_new]
 
 
@@ -260,7 +260,7 @@ def _counted_j(tools: Instrumented, reading: Reading, window_s: float) -> float 
 
 def _n_new(outcome: WindowOutcome) -> int:
     """New tokens of one answer, of a batch those of all rows."""
-    return sum(len(one.tokens) for one in outcome.generated or [])
+    return sum(one.n_new for one in outcome.generated or [])
 
 
 def measured_anchor(tools: Instrumented, longest_length: int, session_trial: int) -> Anchor | None:
@@ -415,6 +415,7 @@ def _asked(tools: Instrumented, spec: TrialSpec, prompt: Prompt) -> _Asked:
         memory_tokens=info.memory_tokens,
         beyond_context=spec.setup.beyond_context,
         of_new_tokens=spec.setup.length_of == "new tokens",
+        not_taken=info.columns.not_taken,
     )
     seed = generation_seed(spec.setup.seed, spec.configuration, prompt.text, spec.repeat)
     return _Asked(prompt, seed, encoded, effective)
@@ -599,11 +600,12 @@ def _generated_columns(generated: Generated | None) -> dict[str, Any]:
     if generated is None:
         return {"n_new_tokens": None, "finish_reason": None, "ttft_s": None}
     return {
-        "n_new_tokens": len(generated.tokens),
+        "n_new_tokens": generated.n_new,
         "finish_reason": generated.finish_reason,
         "ttft_s": generated.ttft_s,
         "n_steps_beyond": generated.n_steps_beyond,
         "cache_length": generated.cache_length,
+        "n_cached_tokens": generated.n_cached_tokens,
     }
 
 

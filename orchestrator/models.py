@@ -119,11 +119,13 @@ class Model:
     """The value of --model; a worker on another machine finds the weights by it."""
     label: str
     """Name of the model in folders and rows."""
-    kind: Literal["hub", "local", "synthetic"]
+    kind: Literal["hub", "local", "synthetic", "served"]
     repo: str | None = None
     """Repository on the hub; None for a model that isn't there."""
     revision: str | None = None
-    """Commit of the repository; None: the newest, which is resolved and recorded before a sweep."""
+    """Commit of the repository; None: the newest, which is resolved and recorded before a sweep.
+
+    Of a served model what its server tells of its weights."""
     path: Path | None = None
     """Folder of a local model."""
     gated: bool | None = False

@@ -205,7 +205,7 @@ def tune(
                 halt=halt,
                 observer=live,
                 say=live.say,
-                during=live.waiting.during,,
+                during=live.waiting.during,
             )
         except Drained as drained:
             raise TryAgainError(

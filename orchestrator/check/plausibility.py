@@ -98,9 +98,9 @@ def _implausible_powers(
 
 
 def _is_measured(record: TrialRecord) -> bool:
-    """Whether a real model generated: an engine without weights takes next to no energy."""
+    """Whether a real model generated: an engine without a model takes next to no energy."""
     engine = ENGINES.get(record.columns.engine)
-    return engine is None or engine.needs_weights
+    return engine is None or engine.needs_weights or engine.served_models is not None
 
 
 def _zeros(execution: Execution, window_s: float) -> Iterator[str]:

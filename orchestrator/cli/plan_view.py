@@ -71,7 +71,8 @@ def _rows(prepared: Prepared, gpus: list[Gpu]) -> list[tuple[str, str]]:
     if resolved.repeats:
         written = f"version {resolved.repeats.written_by} on {resolved.repeats.created_at}"
         rows.insert(1, ("Repeats", f"{resolved.request.plan}, written by {written}"))
-    if not resolved.needs_weights or any(m.kind == "synthetic" for m in resolved.models):
+    has_none = not resolved.needs_weights and not resolved.is_served
+    if has_none or any(m.kind == "synthetic" for m in resolved.models):
         rows.append(("SYNTHETIC", "random weights or no model at all: the text means nothing"))
     if plan.quality:
         rows.append(("Design", plan.quality.line()))
@@ -92,6 +93,8 @@ def _rows(prepared: Prepared, gpus: list[Gpu]) -> list[tuple[str, str]]:
         local = resolved.request.address is None
         fits = memory_fit(plan, list(resolved.models), gpus, local=local)
         rows += [("Memory", fit.line()) for fit in fits]
+    if resolved.is_served:
+        rows.append(("Memory", "the server's: it has loaded its model, and tells no sizes"))
     if not resolved.sampler.extensible:
         beside = "another --samples starts a new design beside this one"
         rows.append(("Extend", f"{plan.space.sampler} can't grow: {beside}"))

@@ -104,7 +104,7 @@ def tune(
                 halt=halt,
                 observer=live,
                 say=live.say,
-                during=live.waiting.during,,
+                during=live.waiting.during,
             )
         except Drained as drained:
             speak = say if as_json else tell

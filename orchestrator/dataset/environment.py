@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from orchestrator.dataset.energy import EnergyBasis
+from orchestrator.engine import ServerFacts
 from orchestrator.nouns import Amount, Count, Machine, Moment, Noun, Seconds, Whole
 
 GpuStateName = Literal["bare", "context", "loaded"]
@@ -105,6 +106,8 @@ class Environment(Noun):
     host_memory_bytes: Whole | None = None
     slurm_memory_bytes: Whole | None = None
     """What its job was given of that; None: no SLURM job, or not told."""
+    server: ServerFacts | None = None
+    """None: the model ran in the worker."""
     driver_version: str | None = None
     """Of the GPU; None: no GPU."""
     cuda_driver_version: Count | None = None

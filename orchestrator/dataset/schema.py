@@ -234,7 +234,11 @@ class EffectiveColumns(Noun):
     ]
     effective_top_k: Annotated[
         Count | None,
-        Column("candidates in effect, 0 = off", null="greedy", derived=lambda ran: ran.top_k),
+        Column(
+            "candidates in effect, 0 = off",
+            null="greedy, or the server doesn't take it (not_taken)",
+            derived=lambda ran: ran.top_k,
+        ),
     ]
     dormant: Annotated[
         tuple[str, ...],
@@ -308,6 +312,15 @@ class GenerationColumns(Noun):
             "positions of the key-value cache that the last step read",
             "tokens",
             "failed, or the cache grows with the text",
+        ),
+    ] = None
+    n_cached_tokens: Annotated[
+        Count | None,
+        Column(
+            "tokens of the prompt that a server had kept from an earlier request, and so didn't "
+            "compute again",
+            "tokens",
+            "failed, no server, or it doesn't tell",
         ),
     ] = None
     n_in_window: Annotated[

@@ -1,29 +1,36 @@
 """Engines: what turns a prompt into tokens. One protocol, one table, one contract suite.
 
-hf.py is the engine for transformers' models, weights.py finds their weights. Only `generate` runs
-inside a measurement window: `encode` comes before it, `decode` after it.
+hf.py is the engine for transformers' models, weights.py finds their weights; server.py asks a
+server that runs a model. Only `generate` runs inside a measurement window: `encode` comes before
+it, `decode` after it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from orchestrator.gpu.access import GpuAccess, open_gpu, simulated_access
 from orchestrator.gpu.devices import visible_gpus
 from orchestrator.nouns import (
     ERROR_KINDS,
     QUANTIZATIONS,
+    SERVED,
     Amount,
     Column,
     Count,
     Effective,
+    Fact,
     Noun,
     Setup,
 )
+
+if TYPE_CHECKING:
+    from orchestrator.models import Model
 
 
 class GenerationError(Exception):
@@ -97,6 +104,17 @@ class Generated:
     They were launched before the end was known, or for other rows of its batch."""
     cache_length: int | None = None
     """Places of the key-value cache that the last step saw; None: it grows with the text."""
+    text: str | None = None
+    """The text, where the engine gets it and no tokens."""
+    n_told: int | None = None
+    """How many tokens a server says that it generated; None: `tokens` has them."""
+    n_cached_tokens: int | None = None
+    """Of the prompt's tokens those that a server had kept from an earlier one; None: not told."""
+
+    @property
+    def n_new(self) -> int:
+        """How many tokens were generated."""
+        return len(self.tokens) if self.n_told is None else self.n_told
 
 
 @dataclass(frozen=True)
@@ -107,6 +125,38 @@ class Built:
     """Programs that were compiled; None: the engine compiles nothing."""
     n_from_disk: int | None = None
     """Programs that an earlier process had compiled."""
+
+
+class ServedBy(Noun):
+    """Who runs the model, where that isn't this process."""
+
+    pid: int | None
+    """The process whose tree is the server; None: on another host."""
+    nvml_pids: frozenset[int] = frozenset()
+    """Its processes as NVML knows them."""
+    why_unmeasured: str | None = None
+    """Why no energy can be measured; None: it can."""
+
+
+class ServerFacts(Noun):
+    """What a server tells of itself, and how it is asked: recorded with each trial."""
+
+    kind: str
+    """Which server it is, a row of SERVERS (server_kinds.py)."""
+    version: str | None
+    """None: not told."""
+    model: str
+    """The model as the server names it."""
+    endpoint: str
+    """chat/completions or completions."""
+    keeps_prompts: bool
+    """Whether a prompt that it has seen may cost it less: its fields can't forbid it."""
+    facts: dict[str, Fact] = {}
+    """What else it tells, without secrets; of paths the last part."""
+    command: tuple[str, ...] = ()
+    """How its process was started, scrubbed in the same way; (): on another host."""
+    n_processes: int | None = None
+    """None: on another host."""
 
 
 SIMULATED_DEVICE = "simulated"
@@ -129,12 +179,20 @@ class EngineColumns(Noun):
         ),
     ] = None
     compute_dtype: Annotated[
-        str, Column("type in which the quantized matrices are multiplied, as it ran")
+        str,
+        Column(
+            "type in which the quantized matrices are multiplied, as it ran; served: the server's"
+        ),
     ]
-    device: Annotated[str, Column("cuda, cpu, simulated or none (no model)")]
+    device: Annotated[
+        str,
+        Column("cuda, cpu, simulated, none (no model) or elsewhere (a server on another host)"),
+    ]
     chat_template: Annotated[bool, Column("whether the model's chat template was applied")] = False
-    attention: Annotated[str, Column("implementation of attention")] = "none"
-    cache: Annotated[str, Column("kind of key-value cache: dynamic, static or none")] = "none"
+    attention: Annotated[str, Column("implementation of attention; served: the server's")] = "none"
+    cache: Annotated[
+        str, Column("kind of key-value cache: dynamic, static, none or served (the server's)")
+    ] = "none"
     kernels: Annotated[
         str | None,
         Column(
@@ -155,6 +213,17 @@ class EngineColumns(Noun):
     ] = 0.0
     threads: Annotated[Count | None, Column("CPU threads of the engine", null="on a GPU")] = None
     gpu_uuid: Annotated[str | None, Column("identity of the GPU", null="no GPU")] = None
+    server: Annotated[
+        str | None,
+        Column(
+            "kind and, where it is told, version of the server that ran the model",
+            null="it ran in the worker",
+        ),
+    ] = None
+    not_taken: Annotated[
+        tuple[str, ...],
+        Column("what was requested and the server has no field for, so that it had no effect"),
+    ] = ()
 
 
 class EngineInfo(Noun):
@@ -171,6 +240,9 @@ class EngineInfo(Noun):
     """File of the model -> SHA-256; {}: none, as of the simulated engine."""
     versions: dict[str, str] = {}
     """Package -> version."""
+    server: ServerFacts | None = None
+    served_by: ServedBy | None = None
+    """Both None: the model runs in this process."""
 
 
 class Engine(Protocol):
@@ -256,6 +328,41 @@ class TransformersOptions(EngineOptions):
         return [f"--cpu-offload: {why}; leave it out"]
 
 
+class ServerOptions(EngineOptions):
+    """Options of the engine that asks a server."""
+
+    server_url: str | None = Field(
+        default=None,
+        description="Address of an OpenAI-compatible server on this host, up to /v1, e.g. "
+        "http://127.0.0.1:8000/v1 (--engine server); --model is then the server's own name of it.",
+    )
+    server_elsewhere: bool = Field(
+        default=False,
+        description="The server is on another host, or its processes can't be seen: no energy is "
+        "measured.",
+    )
+
+    @field_validator("server_url")
+    @classmethod
+    def _plain_address(cls, url: str | None) -> str | None:
+        """The address without a slash at its end. Raises ValueError for what is no address."""
+        if url is None:
+            return None
+        try:
+            parts = urlsplit(url)
+            is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
+            is_plain = not (parts.username or parts.password or parts.query or parts.fragment)
+            parts.port  # noqa: B018 - raises where it is no number
+        except ValueError:
+            is_address = is_plain = False
+        if not is_address or not is_plain:
+            raise ValueError(
+                "must be an address such as http://127.0.0.1:8000/v1, without a user and a query; "
+                "a key is taken from the variable OPENAI_API_KEY"
+            )
+        return url.rstrip("/")
+
+
 def flag_of(option: str) -> str:
     """The flag of an engine's option."""
     return f"--{option.replace('_', '-')}"
@@ -288,6 +395,8 @@ class EngineKind:
     """Names of the quantizations that it runs."""
     batches: bool = False
     """Whether it can generate several prompts at once."""
+    served_models: Callable[[EngineOptions, Sequence[str]], list[Model]] | None = None
+    """Finds models, by name, on the server that runs them; None: this program loads them."""
 
     def given_options(self, **options: Any) -> dict[str, Any]:
         """The options that are not at their default. Raises pydantic's ValidationError."""
@@ -343,6 +452,20 @@ def _open_simulated(gpu: GpuAccess) -> None:
     gpu.simulated.open_context()
 
 
+def _server(setup: Setup, model_ref: str, threads: int | None, gpu: GpuAccess | None) -> Engine:
+    """The engine that asks a server."""
+    from orchestrator.engine.server import load
+
+    return load(setup, model_ref, threads, gpu)
+
+
+def _served_models(options: EngineOptions, refs: Sequence[str]) -> list[Model]:
+    """The models of a server."""
+    from orchestrator.engine.server import served_models
+
+    return served_models(options, refs)
+
+
 ENGINES: dict[str, EngineKind] = {
     "transformers": EngineKind(
         "a model by transformers, quantized by bitsandbytes",
@@ -362,6 +485,15 @@ ENGINES: dict[str, EngineKind] = {
         needs_weights=True,
         packages=("torch", "transformers", "bitsandbytes", "accelerate"),
         batches=True,
+    ),
+    "server": EngineKind(
+        "a model that an OpenAI-compatible server runs (--server-url)",
+        load=_server,
+        needs_weights=False,
+        packages=("vllm", "sglang", "llama.cpp", "ollama", "tgi"),
+        options=ServerOptions,
+        quantizations=(SERVED.name,),
+        served_models=_served_models,
     ),
     "simulated": EngineKind(
         "no model at all: words drawn at random, to try things out",

@@ -44,9 +44,13 @@ class Scene:
     gpu: GpuAccess | None = None
     """None: the engine runs on the CPU."""
     own_pids: frozenset[int] = frozenset()
-    """This process as NVML knows it."""
+    """What generates as NVML knows it: this process, or those of a server."""
     n_parallel: int = 1
     project_name: str = "orchestrator"
+    pid: int | None = None
+    """The process whose tree takes the CPU's and the RAM's energy; None: this one."""
+    why_unmeasured: str | None = None
+    """Why no energy can be measured; None: it can."""
 
 
 class Meter(Protocol):
@@ -74,7 +78,7 @@ def _neighbours(scene: Scene) -> Meter | None:
         return None
     from orchestrator.meters.neighbours import NeighbourMeter
 
-    return NeighbourMeter(scene.gpu, scene.own_pids)
+    return NeighbourMeter(scene.gpu, scene.own_pids, scene.pid)
 
 
 def _codecarbon(scene: Scene) -> Meter:
@@ -101,6 +105,13 @@ def _power(scene: Scene) -> Meter | None:
     from orchestrator.meters.samples import sample_source
 
     return PowerMeter(sample_source(scene.gpu))
+
+
+def _unmeasured(why: str) -> Meter:
+    """The meter of a scene in which nothing can be measured."""
+    from orchestrator.meters.unmeasured import UnmeasuredMeter
+
+    return UnmeasuredMeter(why)
 
 
 @dataclass(frozen=True)
@@ -152,6 +163,8 @@ def check_columns() -> None:
 def meters_for(scene: Scene) -> list[Meter]:
     """All meters that can be in a scene, from the outermost window to the innermost."""
     check_columns()
+    if scene.why_unmeasured is not None:
+        return [_unmeasured(scene.why_unmeasured)]
     made = [kind.make(scene) for kind in METERS.values()]
     return [meter for meter in made if meter is not None]
 

@@ -13,6 +13,8 @@ import time
 from dataclasses import asdict, replace
 from typing import Any, cast
 
+import psutil
+
 from orchestrator import host
 from orchestrator.meters import Reading, Scene
 from orchestrator.meters.columns import CodeCarbonColumns
@@ -113,6 +115,8 @@ class CodeCarbonMeter:
             emissions_endpoint=None,
             metadata=None,
         )
+        if self._scene.pid is not None:
+            self._follow(self._scene.pid)
         self._tracker.start()
         if not self._polls:
             # a thread that walks all processes of the host each second (tools/monitor_cost.py):
@@ -120,6 +124,20 @@ class CodeCarbonMeter:
             with contextlib.suppress(AttributeError):  # CodeCarbon's own start failed
                 self._tracker._scheduler_monitor_power.stop()  # noqa: SLF001 - no option for it
         self._began = time.perf_counter()
+
+    def _follow(self, pid: int) -> None:
+        """Let the tracker measure the process tree of a server in place of this process's.
+
+        It has no option for that. A process that has ended leaves its CPU and RAM unknown.
+        """
+        self._tracker._ensure_hardware_ready()  # noqa: SLF001 - no option for it
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            for part in self._tracker._hardware:  # noqa: SLF001
+                if hasattr(part, "_pid"):
+                    part._pid = pid  # noqa: SLF001
+                if hasattr(part, "_process"):
+                    part._process = process  # noqa: SLF001
 
     def end(self) -> None:
         """Stop the tracker, which takes its last measurement."""
@@ -190,11 +208,31 @@ class CodeCarbonMeter:
             whys["cpu_energy_j"] = self._why_not_rapl(cpu)
         if data.cpu_energy <= 0 and mode != "cpu_load":
             whys["cpu_energy_j"] = "CodeCarbon read no CPU energy"
+        if self._scene.pid is not None:
+            whys |= self._other_process(self._scene.pid)
         notes: dict[str, str] = {}
         for column, why in whys.items():
             if why is not None:
                 notes |= dict.fromkeys((column, *SUMS), why)
         return notes
+
+    def _other_process(self, pid: int) -> dict[str, str | None]:
+        """The columns that tell nothing of a server's process tree -> why.
+
+        RAPL and constants hold for the whole host, whichever process it is.
+        """
+        of_process = []
+        cpu = self._cpu()
+        if getattr(cpu, "_mode", None) == "cpu_load":
+            of_process.append(("cpu_energy_j", cpu))
+        if self._ram_power_w is None:
+            parts = getattr(self._stopped, "_hardware", [])
+            # only its RAM has a choice of children
+            of_process += [("ram_energy_j", part) for part in parts if hasattr(part, "_children")]
+        if not psutil.pid_exists(pid):
+            return {column: f"the server's process {pid} has ended" for column, _ in of_process}
+        why = f"CodeCarbon didn't measure the server's process {pid}"
+        return {column: why for column, part in of_process if getattr(part, "_pid", None) != pid}
 
     def _why_not_rapl(self, cpu: Any) -> str | None:
         """Why RAPL's energy of the window isn't known; None where it is."""

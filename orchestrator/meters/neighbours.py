@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+
+import psutil
+
 from orchestrator.gpu.access import GpuAccess, compute_pids
 from orchestrator.meters import Reading
 
@@ -11,10 +15,16 @@ COLUMN = "n_foreign_processes"
 class NeighbourMeter:
     """Lists the processes that compute on a GPU before and after a window."""
 
-    def __init__(self, access: GpuAccess, own_pids: frozenset[int]) -> None:
-        """`own_pids`: this process as NVML knows it; in a container that is another number."""
+    def __init__(
+        self, access: GpuAccess, own_pids: frozenset[int], root_pid: int | None = None
+    ) -> None:
+        """`own_pids`: what generates as NVML knows it; in a container those are other numbers.
+
+        `root_pid`: of a server, whose processes may come and go; None: there is none.
+        """
         self._access = access
         self._own = own_pids
+        self._root_pid = root_pid
         self._before: frozenset[int] | None = None
 
     def begin(self) -> None:
@@ -30,9 +40,18 @@ class NeighbourMeter:
         if before is None or after is None:
             why = "this GPU doesn't tell which processes compute on it"
             return Reading({COLUMN: None}, {COLUMN: why})
-        foreign = (before | after) - self._own
+        others = (before | after) - self._own
+        foreign = {pid for pid in others if not self._is_servers(pid)}
         flags = frozenset({"foreign_load"} if foreign else ())
         return Reading({COLUMN: len(foreign)}, flags=flags)
+
+    def _is_servers(self, pid: int) -> bool:
+        """Whether a process descends from the server that is measured."""
+        if self._root_pid is None:
+            return False
+        with contextlib.suppress(psutil.Error):
+            return any(one.pid == self._root_pid for one in psutil.Process(pid).parents())
+        return False
 
     def close(self) -> None:
         """Do nothing: NVML belongs to the whole process."""

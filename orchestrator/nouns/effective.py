@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from orchestrator.nouns.base import Noun
 from orchestrator.nouns.bounds import Count, Real
 from orchestrator.nouns.space import Configuration
@@ -36,13 +38,15 @@ def effective_of(
     memory_tokens: int | None = None,
     beyond_context: bool = False,
     of_new_tokens: bool = False,
+    not_taken: Collection[str] = (),
 ) -> Effective:
     """Turn requested into effective values.
 
     temperature < 1e-5, top_p = 0 and top_k = 1 are the same greedy program, in which the other
     parameters are dormant; top_k = 0 and top_p = 1 are off. max_length counts the prompt (unless
     `of_new_tokens`): it is raised to one token more than the prompt, and lowered to the context
-    (unless `beyond_context`) and to what memory holds.
+    (unless `beyond_context`) and to what memory holds. A top_k that is `not_taken`, since a server
+    has no field for it, is dormant when sampling; what runs in its place is unknown.
     """
     max_length, limits = _limited(
         requested.max_length + (prompt_tokens if of_new_tokens else 0),
@@ -66,13 +70,14 @@ def effective_of(
             dormant=tuple(dormant),
             limits=limits,
         )
+    takes_top_k = "top_k" not in not_taken
     return Effective(
         max_length=max_length,
         do_sample=True,
         temperature=float(requested.temperature),
         top_p=float(requested.top_p),
-        top_k=int(requested.top_k),
-        dormant=(),
+        top_k=int(requested.top_k) if takes_top_k else None,
+        dormant=() if takes_top_k else ("top_k",),
         limits=limits,
     )
 

@@ -27,6 +27,10 @@ QUANTIZATIONS = {
     "int8": Quantization(name="int8", bits=8, int8_threshold=6.0),
     "none": Quantization(name="none", bits=None),
 }
+SERVED = Quantization(name="served", bits=None)
+"""Whatever a server has loaded: it can't be chosen here, and few servers tell it."""
+PLACES = ("server_url",)
+"""Options of engines that say where something is, not what: on another port it is the same."""
 
 
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
@@ -141,9 +145,10 @@ class Setup(Noun):
 
         Options at their default are not in `engine_options`. So a new option of an engine
         changes no hash of a data set that was measured before the option existed, and neither
-        does a field that came later.
+        does a field that came later, nor an option that only says where something is.
         """
         left_out = {"engine_options"}
         if self.length_of == "text":
             left_out.add("length_of")
-        return self.model_dump(exclude=left_out) | self.engine_options
+        options = {name: value for name, value in self.engine_options.items() if name not in PLACES}
+        return self.model_dump(exclude=left_out) | options

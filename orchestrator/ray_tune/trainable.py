@@ -199,6 +199,10 @@ def loaded_for(assignment: Assignment) -> tuple[Loaded, bool]:
     began_s = time.perf_counter()
     engine, load_energy_j = _loaded_engine(gpu, assignment)
     libraries_and_load_s = time.perf_counter() - began_s
+    served_by = engine.info.served_by
+    if served_by is not None:
+        # which GPU the server is on is known only now
+        _hold_gpu(engine.gpu, assignment)
     fits = not isinstance(engine, TooLargeEngine)
     n_parallel = assignment.n_parallel
     if engine.gpu is not None and engine.gpu.simulated is None:
@@ -210,6 +214,8 @@ def loaded_for(assignment: Assignment) -> tuple[Loaded, bool]:
         own_pids=_own_pids(engine, pids_before),
         n_parallel=n_parallel,
         project_name=assignment.spec.sweep_id,
+        pid=served_by.pid if served_by else None,
+        why_unmeasured=served_by.why_unmeasured if served_by else None,
     )
     tools = Instrumented(
         engine=engine,
@@ -292,11 +298,13 @@ def _hold_gpu(access: GpuAccess | None, assignment: Assignment) -> frozenset[int
 
 
 def _own_pids(engine: Engine, before: frozenset[int]) -> frozenset[int]:
-    """This process as NVML knows it: in a container its number is another one.
+    """What generates as NVML knows it: this process, in a container by another number, or a server.
 
-    It is the one that came with the context, which stays from the first model on.
+    This process is the one that came with the context, which stays from the first model on.
     """
     global _nvml_pids  # noqa: PLW0603 - a process has one context
+    if engine.info.served_by is not None:
+        return engine.info.served_by.nvml_pids
     now = compute_pids(engine.gpu) if engine.gpu else None
     _nvml_pids |= (now or frozenset()) - before
     return _nvml_pids | {os.getpid()}
@@ -378,6 +386,7 @@ def _origin(
         context_length=info.context_length,
         memory_tokens=info.memory_tokens,
         pilot=loaded.pilot,
+        server=info.server,
         power_limit_w=gpu.power_limit_w if gpu else None,
         cpu_model=host.cpu_model(),
         cpu_governor=host.cpu_governor(),

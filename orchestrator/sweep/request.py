@@ -199,6 +199,11 @@ class Resolved:
         return tuple(self.engine_options)
 
     @property
+    def is_served(self) -> bool:
+        """Whether a server runs its models."""
+        return any(ENGINES[name].served_models is not None for name in self.engines)
+
+    @property
     def needs_weights(self) -> bool:
         """Whether the models' weights must be here before it starts: all its engines agree."""
         return any(ENGINES[name].needs_weights for name in self.engines)
@@ -375,10 +380,16 @@ def resolve_request(
         each=place.each,
         samples=scale.samples,
         n_prompts=scale.n_prompts,
-        parallel=place.parallel,
+        # a server is asked for one text at a time
+        parallel=1 if _is_served(given.variants) else place.parallel,
         shard=place.shard,
         notes=(*scale.notes, *cautions(request, machine, gpu_names, engines)),
     )
+
+
+def _parallel(request: Request, machine: Machine) -> int:
+    """Trials at once on a machine without a GPU."""
+    return request.parallel or machine.parallel_trials or 1
 
 
 def _inputs(request: Request, gpu_names: list[str]) -> _Inputs:
@@ -390,9 +401,10 @@ def _inputs(request: Request, gpu_names: list[str]) -> _Inputs:
     # None is no space: `request_of` asks for one
     space_found = faults.collect(_space, request.space or "")
     models: list[Model] = []
-    # each once, however often it is named: twice would be two trials in one folder
-    for ref in dict.fromkeys(request.models or default_models):
-        models += faults.collect(parse_model, ref)
+    if not _asks_server(request, space_found):
+        # each once, however often it is named: twice would be two trials in one folder
+        for ref in dict.fromkeys(request.models or default_models):
+            models += faults.collect(parse_model, ref)
     use_cases: list[tuple[UseCase, Path]] = []
     for name in dict.fromkeys(request.use_cases or names("prompts")):
         use_cases += faults.collect(_use_case, name)
@@ -404,12 +416,17 @@ def _inputs(request: Request, gpu_names: list[str]) -> _Inputs:
         faults.collect(_check_engine_options, request, variants, gpu_names)
     shard_found = faults.collect(_shard, request.shard)
     faults.collect(_check_machine, request)
+    for variants in variants_found:
+        faults.collect(_check_served, request, variants)
     machines_found = faults.collect(_machines_of_nodes, request)
     faults.raise_all()
     ((machine, machine_file),) = machine_found
     ((space, space_file, sampler, sampler_options),) = space_found
     (ranges,), (variants,) = ranges_found, variants_found
     (shard,), (machines,) = shard_found, machines_found
+    # a server is asked when everything else is sound
+    if _is_served(variants):
+        models = _served_models(request, variants)
     return _Inputs(
         machine=machine,
         machine_file=machine_file,
@@ -543,12 +560,52 @@ def _variants(
     return variants_of(request.axes(), entries, space_file, profile.quantization)
 
 
+def _asks_server(request: Request, spaces: list[tuple[Space, Path, SamplerKind, Noun]]) -> bool:
+    """Whether an engine is named that asks a server: then models have the server's names."""
+    named = [*request.engines, *(entry.engine for space, *_ in spaces for entry in space.setups)]
+    kinds = [ENGINES[name] for name in named if name in ENGINES]
+    return any(kind.served_models is not None for kind in kinds)
+
+
+def _is_served(variants: Sequence[Variant]) -> bool:
+    """Whether a server runs the models."""
+    return any(ENGINES[variant.engine].served_models is not None for variant in variants)
+
+
+def _check_served(request: Request, variants: Sequence[Variant]) -> None:
+    """Raise UserError for what can't be with a server, which is one and on this host."""
+    if not _is_served(variants):
+        return
+    lines = []
+    if request.address is not None:
+        lines.append(
+            "--address: a server is measured on its own host; run this command there, without "
+            "--address"
+        )
+    if (request.parallel or 1) > 1:
+        lines.append(
+            f"--parallel {request.parallel}: the server is asked for one text at a time; leave it "
+            "out"
+        )
+    if lines:
+        raise UserError(*lines)
+
+
+def _served_models(request: Request, variants: Sequence[Variant]) -> list[Model]:
+    """The models as their server has them. Raises UserError, also where no server answers."""
+    (engine,) = {variant.engine for variant in variants}
+    kind = ENGINES[engine]
+    assert kind.served_models is not None  # noqa: S101 - such engines alone come here
+    options = kind.options(**request.engine_options)
+    return kind.served_models(options, tuple(dict.fromkeys(request.models)))
+
+
 def _labelled(model: Model, engines: tuple[str, ...]) -> Model:
     """Rows of engines without a model never lie among a model's own.
 
     Of several such engines the first by name gives the label, so that their rows can be compared.
     """
-    if any(ENGINES[engine].needs_weights for engine in engines):
+    if model.kind == "served" or any(ENGINES[engine].needs_weights for engine in engines):
         return model
     return replace(model, label=f"{min(engines)}-{model.label}")
 

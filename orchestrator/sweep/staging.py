@@ -65,7 +65,12 @@ def checked_files(resolved: Resolved, say: Say) -> dict[str, dict[str, str]]:
 
 
 def _own_revisions(resolved: Resolved) -> dict[str, str]:
-    """Engines without weights: the name of the first stands for them, as in the models' labels."""
+    """Engines without weights: the name of the first stands for them, as in the models' labels.
+
+    Of a served model what its server tells.
+    """
+    if resolved.is_served:
+        return {model.label: str(model.revision) for model in resolved.models}
     return {model.label: min(resolved.engines) for model in resolved.models}
 
 

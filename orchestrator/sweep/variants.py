@@ -16,7 +16,7 @@ from typing import Any
 
 from orchestrator.engine import ENGINES, flag_of
 from orchestrator.errors import UserError
-from orchestrator.nouns import QUANTIZATIONS, SetupEntry, Variant
+from orchestrator.nouns import QUANTIZATIONS, SERVED, SetupEntry, Variant
 from orchestrator.yaml_files import located, nearest, short
 
 AXES = tuple(SetupEntry.model_fields)
@@ -69,6 +69,9 @@ def variants_of(
         _combinations(flags, entry, defaults, space_file, number)
         # without entries the flags alone are crossed
         for number, entry in enumerate(entries or [SetupEntry()])
+    ]
+    of_entries = [
+        [_with_quantization(one, flags) for one in combinations] for combinations in of_entries
     ]
     all_of_them = [combination for some in of_entries for combination in some]
     # what is unknown has no variant
@@ -127,11 +130,21 @@ def _combinations(
     return [dict(zip(AXES, values, strict=True)) for values in product(*axes)]
 
 
+def _with_quantization(of_one: _Combination, flags: Mapping[str, Sequence[Any]]) -> _Combination:
+    """The combination with its engine's only quantization, where it has one and none was given."""
+    engine, where = ENGINES.get(of_one["engine"].value), of_one["quantization"].where
+    if engine is None or engine.served_models is None:
+        return of_one
+    if flags.get("quantization") or where() != flag_of("quantization"):
+        return of_one
+    return {**of_one, "quantization": _Value(SERVED.name, where)}
+
+
 def _unknown(of_one: _Combination) -> list[str]:
     """A sentence for each value of a combination that isn't one of its axis."""
     lines = []
     quantization, engine = of_one["quantization"], of_one["engine"]
-    if quantization.value not in QUANTIZATIONS:
+    if quantization.value not in (*QUANTIZATIONS, SERVED.name):
         hint = nearest(quantization.value, QUANTIZATIONS, QUANTIZATION_SYNONYMS)
         name = short(repr(quantization.value))
         lines.append(f"{quantization.where()}: there is no {name}: {hint}")
@@ -147,6 +160,8 @@ def _impossible(of_one: _Combination) -> list[str]:
     quantization, batch_size = of_one["quantization"], of_one["batch_size"]
     name = of_one["engine"].value
     engine = ENGINES[name]
+    if engine.served_models is not None:
+        return _impossible_served(of_one)
     if quantization.value not in engine.quantizations:
         lines.append(
             f"{quantization.where()}: the {name} engine has no {quantization.value} (it has "
@@ -163,9 +178,35 @@ def _impossible(of_one: _Combination) -> list[str]:
     return lines
 
 
+def _impossible_served(of_one: _Combination) -> list[str]:
+    """A sentence for each value that a server has chosen when it loaded its model."""
+    lines = []
+    for axis, as_it_is in (("quantization", SERVED.name), ("dtype", DEFAULTS["dtype"])):
+        value = of_one[axis]
+        if value.value != as_it_is:
+            lines.append(
+                f"{value.where()}: the server has loaded its model already; leave it out, and "
+                "start the server with what you want"
+            )
+    if of_one["batch_size"].value > 1:
+        lines.append(
+            f"{of_one['batch_size'].where()}: the server engine asks for one prompt at a time; "
+            "leave it out"
+        )
+    return lines
+
+
 def _mixed(combinations: Sequence[_Combination]) -> list[str]:
-    """A sentence where some engines have a model and others none: their rows are no match."""
+    """A sentence for engines that can't share a sweep.
+
+    Where some have a model and others none, their rows are no match; a server holds the GPU all the
+    time, so nothing else can be measured on it.
+    """
     engines = dict.fromkeys(one["engine"].value for one in combinations)
+    served = [name for name in engines if ENGINES[name].served_models is not None]
+    if served and len(engines) > 1:
+        alone = "a server keeps its model loaded, beside which nothing else can be measured"
+        return [f"--engine: {alone}; run {served[0]} in a sweep of its own"]
     real = [name for name in engines if ENGINES[name].needs_weights]
     others = [name for name in engines if name not in real]
     if not real or not others:
@@ -177,7 +218,7 @@ def _mixed(combinations: Sequence[_Combination]) -> list[str]:
 def _variant(of_one: _Combination) -> Variant:
     """The variant of a combination in which nothing is unknown."""
     return Variant(
-        quantization=QUANTIZATIONS[of_one["quantization"].value],
+        quantization={**QUANTIZATIONS, SERVED.name: SERVED}[of_one["quantization"].value],
         engine=of_one["engine"].value,
         compute_dtype=of_one["dtype"].value,
         batch_size=of_one["batch_size"].value,

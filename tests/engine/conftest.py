@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ import pytest
 
 from orchestrator.engine.compiled import CompiledEngine
 from orchestrator.engine.hf import HfEngine
+from orchestrator.engine.server import ServerEngine
 from orchestrator.engine.weights import Weights, resolve
 from orchestrator.models import parse_model
 from tests import builders
+from tests.engine.fake_server import Behaviour, fake_server
+from tests.engine.served import load_served
 
 SIZES = (
     "hidden_size=64,num_hidden_layers=2,num_attention_heads=4,num_key_value_heads={kv},"
@@ -88,6 +92,25 @@ def engines(tiny: Callable[[str], Weights]) -> Iterator[Callable[..., HfEngine]]
         yield engine
     for one in loaded.values():
         one.close()
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[Callable[..., ServerEngine]]:
+    """Engines that ask a fake server, by its kind: each in this process, until the session ends.
+
+    `behaviour` changes how it behaves, `setup` what it is asked for.
+    """
+    with ExitStack() as stack:
+
+        def engine(
+            kind: str = "vllm", behaviour: Behaviour | None = None, **setup: Any
+        ) -> ServerEngine:
+            url = stack.enter_context(fake_server(behaviour or Behaviour(kind)))
+            one = load_served(url, **setup)
+            stack.callback(one.close)
+            return one
+
+        yield engine
 
 
 @pytest.fixture

@@ -69,5 +69,10 @@ class Subject:
         )
 
 
+def made(generated: Generated) -> tuple[list[int], str | None]:
+    """What was generated: the tokens, of a server its text."""
+    return generated.tokens, generated.text
+
+
 def subject_of(engine: Engine) -> Subject:
     return Subject(engine, engine.encode(PROMPT))

@@ -13,7 +13,7 @@ from orchestrator.engine.simulated import SimulatedEngine
 from orchestrator.nouns import Setup
 from orchestrator.sweep.request import Request
 from tests import builders
-from tests.engine.subject import PROMPT, Subject, subject_of
+from tests.engine.subject import PROMPT, Subject, made, subject_of
 
 Case = Callable[[pytest.FixtureRequest], Engine]
 
@@ -29,8 +29,15 @@ def tiny(alias: str, quantization: str, kind: str = "transformers", batch_size: 
     return lambda request: request.getfixturevalue("engines")(*asked)
 
 
+def served(kind: str) -> Case:
+    """A server that behaves as one of that kind, without a model."""
+    return lambda request: request.getfixturevalue("served")(kind)
+
+
 CASES: dict[str, Case] = {
     "simulated": without_weights("simulated"),
+    "server, vllm": served("vllm"),
+    "server, llama.cpp": served("llama.cpp"),
     "transformers, llama2 none": tiny("llama2", "none"),
     "transformers, llama2 nf4": tiny("llama2", "nf4"),
     "transformers, llama2 fp4": tiny("llama2", "fp4"),
@@ -150,28 +157,27 @@ def test_an_option_has_a_name_of_its_own_and_tells_what_it_means(kind: str) -> N
 
 def test_same_seed_same_text_other_seed_other_text(subject: Subject) -> None:
     first, again, other = (subject.generate(seed) for seed in (7, 7, 8))
-    assert first.tokens == again.tokens
+    assert made(first) == made(again)
     assert subject.engine.decode(first) == subject.engine.decode(again)
-    assert other.tokens != first.tokens
+    assert made(other) != made(first)
 
 
 @pytest.mark.parametrize("seed", [0, 2**32 - 1, 2**32, 2**63 - 1])
 def test_seeds_of_63_bits_are_taken(subject: Subject, seed: int) -> None:
     """On a CPU torch uses their lower 32 bits."""
-    assert subject.generate(seed).tokens == subject.generate(seed).tokens
+    assert made(subject.generate(seed)) == made(subject.generate(seed))
 
 
 def test_the_text_does_not_depend_on_what_ran_before(subject: Subject) -> None:
-    first = subject.generate(3).tokens
+    first = made(subject.generate(3))
     subject.generate(99, temperature=0.0)
     subject.generate(98, max_length=subject.encoded.n_tokens + 3)
-    assert subject.generate(3).tokens == first
+    assert made(subject.generate(3)) == first
 
 
 def test_greedy_does_not_depend_on_the_seed(subject: Subject) -> None:
-    assert (
-        subject.generate(1, temperature=0.0).tokens == subject.generate(2, temperature=0.0).tokens
-    )
+    first, other = (subject.generate(seed, temperature=0.0) for seed in (1, 2))
+    assert made(first) == made(other)
 
 
 def test_fixed_length_gives_exactly_max_length(subject: Subject) -> None:
@@ -179,22 +185,22 @@ def test_fixed_length_gives_exactly_max_length(subject: Subject) -> None:
         generated = subject.generate(
             seed, fixed_length=True, max_length=subject.encoded.n_tokens + 40
         )
-        assert (len(generated.tokens), generated.finish_reason) == (40, "length")
+        assert (generated.n_new, generated.finish_reason) == (40, "length")
 
 
 def test_natural_length_never_passes_max_length(subject: Subject) -> None:
     for seed in range(3):
         generated = subject.generate(seed, max_length=subject.encoded.n_tokens + 24)
-        assert 1 <= len(generated.tokens) <= 24
+        assert 1 <= generated.n_new <= 24
         assert generated.finish_reason in ("eos", "length")
         if generated.finish_reason == "length":
-            assert len(generated.tokens) == 24
+            assert generated.n_new == 24
 
 
 @pytest.mark.parametrize("above", [-1000, 0, 1])
 def test_max_length_up_to_the_prompt_gives_one_token(subject: Subject, above: int) -> None:
     generated = subject.generate(max_length=max(1, subject.encoded.n_tokens + above))
-    assert len(generated.tokens) == 1
+    assert generated.n_new == 1
 
 
 def test_the_first_token_s_time_is_told(subject: Subject) -> None:
@@ -213,11 +219,11 @@ def test_a_generation_ends_at_the_first_token_after_its_timeout(
 
 
 def test_a_timeout_that_is_not_reached_changes_nothing(subject: Subject) -> None:
-    before = subject.generate(5).tokens
-    assert subject.generate(5, timeout_s=3600.0).tokens == before
+    before = made(subject.generate(5))
+    assert made(subject.generate(5, timeout_s=3600.0)) == before
     with pytest.raises(GenerationError):
         subject.generate(6, timeout_s=1e-9)
-    assert subject.generate(5).tokens == before, "what was ended leaves nothing behind"
+    assert made(subject.generate(5)) == before, "what was ended leaves nothing behind"
 
 
 def test_the_same_prompt_is_encoded_the_same(subject: Subject) -> None:
@@ -231,7 +237,7 @@ def test_any_prompt_runs(subject: Subject) -> None:
         if 0 < len(text) < 1000 and text.strip():
             encoded = subject.engine.encode(text)
             generated = subject.generate(prompt=encoded, max_length=encoded.n_tokens + 2)
-            assert 1 <= len(generated.tokens) <= 2
+            assert 1 <= generated.n_new <= 2
             subject.engine.decode(generated).encode()  # no lone surrogates
 
 
@@ -240,7 +246,7 @@ def test_what_was_loaded_is_told(subject: Subject) -> None:
     assert info.context_length in (4096, 8192, 32768)
     assert info.load_s >= 0
     assert info.versions
-    assert info.columns.synthetic is True
+    assert info.columns.synthetic is (subject.engine.info.served_by is None)
     assert info.columns.chat_template is False
     gpu = subject.engine.gpu
     assert info.columns.gpu_uuid == (gpu.gpu.uuid if gpu else None)

@@ -8,8 +8,10 @@ from __future__ import annotations
 import inspect
 import math
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -583,3 +585,91 @@ def test_a_gpu_that_reads_nothing_makes_the_total_unknown() -> None:
     assert {name: reading.values[name] for name in unknown} == dict.fromkeys(unknown)
     assert reading.notes == dict.fromkeys(unknown, "CodeCarbon read no GPU energy")
     assert reading.values["ram_energy_j"] > 0
+
+
+# --- a server's processes -------------------------------------------------------------------------
+
+BUSY = """
+import subprocess, sys, time
+if sys.argv[1:] == ["parent"]:
+    child = subprocess.Popen([sys.executable, "-c", sys.stdin.read(), "child"])
+    print("begun", flush=True)
+    sys.exit(child.wait())
+block = bytearray(200_000_000)
+while True:
+    pass
+"""
+"""A process that only waits for its child, which computes and holds 200 MB."""
+
+
+@pytest.fixture
+def busy_server() -> Iterator[psutil.Process]:
+    """A server whose child is busy all the time."""
+    command = [sys.executable, "-c", BUSY, "parent"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        parent.stdin.write(BUSY)
+        parent.stdin.close()
+        parent.stdout.readline()
+        server = psutil.Process(parent.pid)
+        yield server
+        for process in (*server.children(), server):
+            process.kill()
+
+
+def test_the_cpu_and_ram_of_a_server_are_those_of_its_process_tree(
+    busy_server: psutil.Process,
+) -> None:
+    """The CPU time of its child, which lies between what it had in and around the window."""
+    [child] = busy_server.children()
+
+    def busy_s() -> float:
+        times = child.cpu_times()
+        return times.user + times.system
+
+    meter = CodeCarbonMeter(
+        Scene(ITALY.model_copy(update={"ram_power_w": None}), pid=busy_server.pid)
+    )
+    around = busy_s()
+    meter.begin()
+    within = busy_s()
+    time.sleep(0.7)
+    within = busy_s() - within
+    reading = closed(meter)
+    around = busy_s() - around
+    assert reading.values["cpu_method"] == "cpu_load"
+    cpu_s = reading.values["cpu_energy_j"] / ITALY.cpu_power_w * psutil.cpu_count()
+    ticks_s = 0.04
+    assert within - ticks_s <= cpu_s <= around + ticks_s
+    assert within > 2 * ticks_s
+    assert reading.values["ram_energy_j"] > 0
+    assert reading.values["ram_method"] == "process_rss"
+
+
+def test_a_server_that_waits_takes_no_cpu_however_busy_others_are(
+    busy_server: psutil.Process,
+) -> None:
+    [child] = busy_server.children()
+    with subprocess.Popen(["sleep", "60"]) as idle:
+        meter = CodeCarbonMeter(Scene(ITALY, pid=idle.pid))
+        meter.begin()
+        busy_until_s = time.perf_counter() + 0.3
+        while time.perf_counter() < busy_until_s:
+            pass
+        assert closed(meter).values["cpu_energy_j"] == 0.0
+        idle.kill()
+    assert child.is_running()
+
+
+def test_a_server_that_has_ended_leaves_its_energies_unknown(busy_server: psutil.Process) -> None:
+    machine = ITALY.model_copy(update={"ram_power_w": None})
+    meter = CodeCarbonMeter(Scene(machine, pid=2**22 + 1))
+    meter.begin()
+    time.sleep(0.1)
+    reading = closed(meter)
+    for column in ("cpu_energy_j", "ram_energy_j", "energy_j", "energy_kwh"):
+        assert reading.values[column] is None
+        assert reading.notes[column] == f"the server's process {2**22 + 1} has ended"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
+import psutil
 import pytest
 
 from orchestrator.gpu.access import simulated_access
@@ -12,10 +15,10 @@ from orchestrator.meters import Reading
 from orchestrator.meters.neighbours import NeighbourMeter
 
 
-def window(own: tuple[int, ...] = (), **truth: Any) -> Reading:
+def window(own: tuple[int, ...] = (), root_pid: int | None = None, **truth: Any) -> Reading:
     """A window from second 1 to second 2."""
     gpu = SimulatedGpu(GpuTruth(**truth))
-    meter = NeighbourMeter(simulated_access(gpu), frozenset(own))
+    meter = NeighbourMeter(simulated_access(gpu), frozenset(own), root_pid)
     gpu.clock.sleep(1.0)
     meter.begin()
     gpu.work(1.0, 100.0)
@@ -35,6 +38,17 @@ def test_a_neighbour_before_or_after_is_counted(begins_s: float, ends_s: float, 
 def test_the_process_itself_is_no_neighbour() -> None:
     itself = Neighbour(begins_s=0, ends_s=9, watts=0, pid=7)
     assert window((7,), neighbours=(itself,)).values == {"n_foreign_processes": 0}
+
+
+def test_what_descends_from_the_server_is_no_neighbour() -> None:
+    """A server may start its processes after the first question, or anew."""
+    command = [sys.executable, "-c", "input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
+        both = tuple(Neighbour(begins_s=0, ends_s=9, watts=0, pid=pid) for pid in (child.pid, 7))
+        server, stranger = psutil.Process().pid, child.pid
+        assert window(root_pid=server, neighbours=both).values == {"n_foreign_processes": 1}
+        assert window(root_pid=stranger, neighbours=both).values == {"n_foreign_processes": 2}
+        child.communicate()
 
 
 def test_a_gpu_that_does_not_tell_is_unknown() -> None:

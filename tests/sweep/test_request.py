@@ -5,6 +5,7 @@ Every reduction is told with the flag that lifts it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from orchestrator.sweep.planning import make_plan
 from orchestrator.sweep.prepare import prepare
 from orchestrator.sweep.request import DEFAULT_SAMPLES, Request, Resolved, resolve_request
 from orchestrator.sweep.staging import known_revisions
+from tests.engine.fake_server import Behaviour, fake_server
 
 
 @pytest.fixture(autouse=True)
@@ -530,3 +532,68 @@ def test_offload_is_part_of_the_setup() -> None:
 def test_a_quantization_by_its_bits_is_understood(name: str, meant: str) -> None:
     with pytest.raises(UserError, match=f"there is no '{name}': did you mean {meant}[?] Known: "):
         resolve(quantizations=(name,))
+
+
+# --- a server -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server_url() -> Iterator[str]:
+    """The address of a server that behaves as vLLM."""
+    with fake_server(Behaviour("vllm")) as url:
+        yield url
+
+
+def served(url: str, **flags: Any) -> Resolved:
+    """A request for a server's model."""
+    return resolve(engines=("server",), engine_options={"server_url": url}, **flags)
+
+
+def test_a_served_model_is_the_servers_own_and_so_is_its_quantization(server_url: str) -> None:
+    resolved = served(server_url)
+    [model] = resolved.models
+    assert (model.label, model.ref, model.kind) == ("vllm-fake-model", "fake-model", "served")
+    assert quantization_of(resolved) == "served", "whatever the machine's profile says"
+    assert (resolved.is_served, resolved.needs_weights) == (True, False)
+    plan = make_plan(resolved)
+    assert known_revisions(resolved, plan) == {"vllm-fake-model": "served:vllm:fake-model"}
+
+
+def test_on_another_port_it_is_the_same_sweep(server_url: str) -> None:
+    with fake_server(Behaviour("vllm")) as other_url:
+        assert make_plan(served(server_url)).id == make_plan(served(other_url)).id
+    with fake_server(Behaviour("llama.cpp")) as another_kind:
+        assert make_plan(served(server_url)).id != make_plan(served(another_kind)).id
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"quantizations": ("nf4",)}, "--quantization: the server has loaded its model already"),
+        ({"dtypes": ("float16",)}, "--dtype: the server has loaded its model already"),
+        ({"batch_sizes": (2,)}, "--batch-size: the server engine asks for one prompt at a time"),
+        ({"engines": ("server", "transformers")}, "run server in a sweep of its own"),
+        ({"parallel": 2}, "--parallel 2: the server is asked for one text at a time"),
+        ({"address": "127.0.0.1:1"}, "--address: a server is measured on its own host"),
+        ({"models": ("other",)}, "--model: the server has no 'other': Known: fake-model"),
+    ],
+)
+def test_what_is_the_servers_business_is_refused(
+    server_url: str, flags: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UserError) as raised:
+        resolve(**{"engines": ("server",), "engine_options": {"server_url": server_url}, **flags})
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8000", "ftp://x/v1", "http://me:pw@x/v1", "http://x/v1?a=b", "http://x:y/v1"]
+)
+def test_an_address_is_one(url: str) -> None:
+    with pytest.raises(UserError, match=r"--server-url .*: must be an address such as http://127"):
+        served(url)
+
+
+def test_other_engines_have_no_server() -> None:
+    with pytest.raises(UserError, match="--server-url: the transformers engine doesn't have it"):
+        resolve(engine_options={"server_url": "http://127.0.0.1:1/v1"})
