@@ -82,7 +82,6 @@ def test_plan_and_tune_from_an_empty_folder(python: Path, real_cache: Path, tmp_
     assert (result["trials_run"], result["failed"]) == (1, 0)
 
 
-@pytest.mark.slow
 def test_a_program_that_uses_the_wheel_is_type_checked(python: Path, tmp_path: Path) -> None:
     """Each mistake in it is found; the checkout's own check of it is part of `mypy`."""
     program = tmp_path / "consumer.py"
