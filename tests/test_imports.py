@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -142,14 +141,8 @@ def test_a_plan_from_python_loads_what_the_command_line_loads(tmp_path: Path) ->
     assert not loaded_by(code, tmp_path) & (HEAVY | TABLES)
 
 
-def test_each_public_name_has_a_home_and_a_type() -> None:
-    """__init__.py says where it is imported from, __init__.pyi says the same to type checkers."""
-    stub = Path(orchestrator.__file__ or "").with_suffix(".pyi").read_text(encoding="utf-8")
-    lines = re.findall(r"^from (\S+) import (\w+) as \2$", stub, re.MULTILINE)
-    homes = {name: home for home, name in lines}
-    assert homes == orchestrator._HOMES
-    assert sorted(homes) == sorted(orchestrator.__all__)
-    assert all(getattr(orchestrator, name) is not None for name in orchestrator.__all__)
+def test_each_public_name_has_a_home() -> None:
+    assert sorted(orchestrator._HOMES) == sorted(orchestrator.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         orchestrator.nothing  # noqa: B018 - asking is enough
 

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 
 from orchestrator.api.data_set import DataSet
 from orchestrator.errors import TryAgainError, UserError
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from orchestrator.sweep.prepare import Prepared
     from orchestrator.sweep.request import Request
 
-Dtype = Literal["auto", "float32", "float16", "bfloat16"]
-Rerun = Literal["failed", "oom", "timeout", "flagged"]
+Dtype: TypeAlias = Literal["auto", "float32", "float16", "bfloat16"]
+Rerun: TypeAlias = Literal["failed", "oom", "timeout", "flagged"]
 
 
 class SweepOptions(TypedDict, total=False):
