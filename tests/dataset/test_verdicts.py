@@ -205,7 +205,7 @@ def test_discarded_executions_stay_and_the_summary_leaves_them_out(tmp_path: Pat
     rebuild(paths)
     rows = read_parquet(paths.executions).to_pylist()
     assert [(row["usable"], row["reasons"], row["decided_by"]) for row in rows] == [
-        (True, "", "rules"),
+        (True, "none", "rules"),
         (False, "gibberish", "rules"),
         (None, None, None),
     ]
