@@ -24,6 +24,6 @@ def main(report: Path, picture: Path, height: int) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:]:
-        main(Path(sys.argv[1]), Path(sys.argv[2]), height=1000)
+        main(Path(sys.argv[1]), Path(sys.argv[2]), height=900)
     else:
         main(DOCS / "example" / "report.html", DOCS / "images" / "report.png", height=1500)
