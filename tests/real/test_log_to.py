@@ -24,7 +24,7 @@ def by_folder(out: Path, column: str) -> dict[tuple[int, int], float]:
     return {(row["config_index"], row["repeat"]): row[column] for row in rows}
 
 
-@pytest.mark.slow  # in short: tests/sweep/test_live_studies.py and tests/tune/test_loggers.py
+@pytest.mark.slow  # in short: tests/sweep/test_live_studies.py and tests/ray_tune/test_loggers.py
 def test_a_sweep_that_learns_is_shown_live_and_resumed_with_the_same_study(
     orchestrator: Orchestrator,
 ) -> None:
