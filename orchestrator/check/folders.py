@@ -224,6 +224,8 @@ def _leftovers(paths: DataSetPaths, *, running: bool) -> Iterator[Finding]:
     """Links that are not followed, and what interrupted programs left behind."""
     closed: list[OSError] = []
     for folder, names, files in os.walk(paths.root, onerror=closed.append):
+        if Path(folder) == paths.root:  # other tools write there, and it is never published
+            names[:] = [name for name in names if name != paths.dashboards.name]
         for name in sorted([*names, *files]):
             path = Path(folder) / name
             where = path.relative_to(paths.root).as_posix()
