@@ -18,7 +18,7 @@ from orchestrator.dataset.energy import (
     energy_rel_systematic,
     energy_rel_uncertainty,
 )
-from orchestrator.dataset.parquet import NO_ENTRIES, SEPARATOR, arrow_schema, table_version
+from orchestrator.dataset.parquet import NO_ENTRIES, SEPARATOR, arrow_schema, as_text, table_version
 from orchestrator.dataset.reading import NOT_AS_WRITTEN, first_fault, list_in, reason_of
 from orchestrator.dataset.schema import SCHEMA_VERSION, ExecutionRow
 from orchestrator.nouns import ERROR_KINDS, STATUSES
@@ -127,7 +127,8 @@ def with_defaults(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame, with the columns that the program got since its table was written."""
     for column, field in ExecutionRow.model_fields.items():
         if column not in frame and not field.is_required():
-            frame[column] = field.get_default(call_default_factory=True)
+            default = field.get_default(call_default_factory=True)
+            frame[column] = as_text(default) if isinstance(default, tuple) else default
     return frame
 
 

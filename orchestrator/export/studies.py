@@ -36,7 +36,7 @@ SHARE = "usable_share"
 JUDGED = ("n_usable", "n_discarded", QUALITY, "wasted_energy_j", "energy_per_usable_j")
 """Columns of the summary that say what was judged."""
 OF_TRIAL = (
-    *("config_index", "config_hash", "repeat", "attempt", "order_index"),
+    *("config_index", "config_hash", "repetition", "attempt", "order_index"),
     *("machine", "host", "gpu_name", "session_id", "session_trial"),
 )
 """Other columns that a trial is shown with."""

@@ -34,7 +34,7 @@ OF_PROMPT = (
 """Figures of an execution that are logged, where they are known."""
 PARAMETERS = (
     *("max_length", "top_p", "top_k", "temperature"),
-    *("config_index", "repeat", "attempt", "config_hash", "sweep_id"),
+    *("config_index", "repetition", "attempt", "config_hash", "sweep_id"),
     *("model", "use_case", "strategy", "quantization", "engine", "batch_size", "length_mode"),
     *("machine", "gpu_name", "session_id"),
 )

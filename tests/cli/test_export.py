@@ -103,7 +103,7 @@ def test_a_data_set_without_a_whole_trial(
     done = call("export", "optuna")
     assert (done.code, done.err) == (
         2,
-        "error: --out measurements: no trial is complete yet; see `orchestrator status`\n",
+        "error: measurements: no trial is complete yet; see `orchestrator status`\n",
     )
 
 

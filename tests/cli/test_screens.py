@@ -46,7 +46,8 @@ WIDTHS = (80, 120)
 OUT = Path("measurements")
 GIB = 2**30
 SPACE = "search_spaces/lhs.yaml"
-FLAGS = {"engines": ("simulated",), "models": ("llama2",), "quantizations": ("nf4", "none")}
+FEW = {"samples": 4, "prompts": 2, "ranges": ("max_length=100:250",)}
+FLAGS = FEW | {"engines": ("simulated",), "models": ("llama2",), "quantizations": ("nf4", "none")}
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 CSV = (
     "timestamp,project_name,run_id,duration,emissions,energy_consumed,cpu_power\n"

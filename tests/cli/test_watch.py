@@ -47,7 +47,9 @@ verb = importlib.import_module("orchestrator.cli.watch_command")
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepPlan:
     """A started sweep of twelve trials of two prompts in the working folder."""
     monkeypatch.chdir(tmp_path)
-    resolved = resolve_request(Request(space="lhs", engines=("simulated",), models=("llama2",)), [])
+    few = {"samples": 4, "prompts": 2, "ranges": ("max_length=100:250",)}
+    request = Request(space="lhs", engines=("simulated",), models=("llama2",), **few)
+    resolved = resolve_request(request, [])
     drawn = make_plan(resolved)
     plan = drawn.with_revisions(known_revisions(resolved, drawn))
     write_plan(plan, DataSetPaths(OUT).sweep(plan.id))

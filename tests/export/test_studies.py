@@ -130,7 +130,7 @@ def test_each_variant_and_use_case_has_a_study(
         ("none", "fantasyWorld"),
     ]
     for study in studies:
-        repeats = [(t.attributes["config_index"], t.attributes["repeat"]) for t in study.trials]
+        repeats = [(t.attributes["config_index"], t.attributes["repetition"]) for t in study.trials]
         assert sorted(repeats) == [(index, repeat) for index in range(4) for repeat in (1, 2)]
 
 

@@ -21,7 +21,7 @@ SWEEP = (
 def by_folder(out: Path, column: str) -> dict[tuple[int, int], float]:
     """(index, repeat) -> a column of the summary."""
     rows = pq.read_table(out / "summary.parquet").to_pylist()
-    return {(row["config_index"], row["repeat"]): row[column] for row in rows}
+    return {(row["config_index"], row["repetition"]): row[column] for row in rows}
 
 
 @pytest.mark.slow  # in short: tests/sweep/test_live_studies.py and tests/ray_tune/test_loggers.py
@@ -43,7 +43,7 @@ def test_a_sweep_that_learns_is_shown_live_and_resumed_with_the_same_study(
     assert study.metric_names == ["energy_per_token_j", "quality"]
     energies = by_folder(paths.root, "energy_per_token_j")
     shown = {
-        (trial.user_attrs["config_index"], trial.user_attrs["repeat"]): trial.values[0]
+        (trial.user_attrs["config_index"], trial.user_attrs["repetition"]): trial.values[0]
         for trial in study.trials
     }
     assert shown == energies
@@ -79,7 +79,7 @@ def check_mlflow(paths: DataSetPaths) -> None:
     [experiment] = [one for one in client.search_experiments() if one.name != "Default"]
     runs = client.search_runs([experiment.experiment_id])
     logged = {
-        (int(run.data.params["config_index"]), int(run.data.params["repeat"])): run.data.metrics
+        (int(run.data.params["config_index"]), int(run.data.params["repetition"])): run.data.metrics
         for run in runs
     }
     for column in ("energy_per_token_j", "n_new_tokens", "tokens_per_s"):
