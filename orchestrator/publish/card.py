@@ -14,7 +14,13 @@ from orchestrator.dataset.paths import DataSetPaths
 from orchestrator.dataset.schema import ExecutionRow
 from orchestrator.nouns import columns_of
 from orchestrator.packages import repository_url
-from orchestrator.publish.card_figures import GROUP, TABLES, Content, Group
+from orchestrator.publish.card_figures import (
+    GROUP,
+    TABLES,
+    WHERE_THEY_DIFFER,
+    Content,
+    Group,
+)
 from orchestrator.publish.conclusions import Conclusions
 from orchestrator.publish.publication import Publication
 
@@ -280,8 +286,13 @@ def _loads(content: Content) -> str:
 
 def _groups(content: Content) -> str:
     """Counts and energies of each group as a table, with a line of totals."""
+    shown = [
+        i
+        for i, name in enumerate(GROUP)
+        if name not in WHERE_THEY_DIFFER or len({names[i] for names in content.groups}) > 1
+    ]
     head = (
-        *GROUP,
+        *(GROUP[i] for i in shown),
         "executions",
         "ok",
         "evaluated",
@@ -290,13 +301,10 @@ def _groups(content: Content) -> str:
         "of it on discarded",
     )
     rows: list[Sequence[object]] = [
-        (
-            *names,
-            *_figures(group),
-        )
+        (*(names[i] for i in shown), *_figures(group))
         for names, group in sorted(content.groups.items())
     ]
-    rows.append(("all", *[""] * (len(GROUP) - 1), *_figures(content.whole)))
+    rows.append(("all", *[""] * (len(shown) - 1), *_figures(content.whole)))
     return markdown_table(head, rows)
 
 

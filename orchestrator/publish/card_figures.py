@@ -23,12 +23,15 @@ TABLES = {
     "imported": "one row per measurement that was made without this program",
 }
 """Tables that are published, each with what one of its rows is."""
-GROUP = ("machine", "model", "quantization", "strategy", "use_case")
+WHERE_THEY_DIFFER = ("engine", "compute_dtype", "batch_size")
+"""Columns of GROUP that the card shows where the data set has several values of them."""
+GROUP = ("machine", "model", "quantization", *WHERE_THEY_DIFFER, "strategy", "use_case")
+"""Columns whose values tell executions apart that are no repetitions of one another."""
 
 
 @dataclass
 class Group:
-    """Executions of one machine, model, quantization, strategy and use case."""
+    """Executions that share the values of GROUP."""
 
     executions: int = 0
     ok: int = 0
@@ -127,7 +130,7 @@ def content_of(paths: DataSetPaths, trials: Trials) -> Content:
 
 def _add_row(content: Content, row: dict[str, Any]) -> None:
     """Count one row of executions.parquet."""
-    group = tuple(row[name] for name in GROUP)
+    group = tuple(str(row[name]) for name in GROUP)
     content.groups.setdefault(group, Group()).add(row)
     content.whole.add(row)
     gpu, basis, method = (

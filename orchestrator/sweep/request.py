@@ -131,8 +131,8 @@ def request_of(given: Mapping[str, Any]) -> Request:
         _check_beside_plan(request.plan, given)
     elif request.space is None:
         raise UserError(
-            "name a search space (lhs, uniform, grid, sobol, optuna or a YAML file), or the plan of "
-            "a sweep to repeat (--plan FILE)"
+            "name a search space (lhs, uniform, grid, sobol, optuna or a YAML file), or the plan "
+            "of a sweep to repeat (--plan FILE)"
         )
     return request
 

@@ -38,6 +38,16 @@ QUANTIZATION_SYNONYMS = {
     "fp16": "none",
 }
 """Other names of a quantization -> the one to suggest."""
+ENGINE_SYNONYMS = {
+    "hf": "transformers",
+    "llamacpp": "server",
+    "ollama": "server",
+    "openai": "server",
+    "sglang": "server",
+    "tgi": "server",
+    "vllm": "server",
+}
+"""What runs a model elsewhere -> the engine to suggest."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +160,8 @@ def _unknown(of_one: _Combination) -> list[str]:
         lines.append(f"{quantization.where()}: there is no {name}: {hint}")
     if engine.value not in ENGINES:
         name = short(repr(engine.value))
-        lines.append(f"{engine.where()}: there is no {name}: {nearest(engine.value, ENGINES)}")
+        hint = nearest(engine.value, ENGINES, ENGINE_SYNONYMS)
+        lines.append(f"{engine.where()}: there is no {name}: {hint}")
     return lines
 
 

@@ -89,7 +89,7 @@ def test_a_report_of_a_folder_into_a_file(call: Callable[..., Outcome]) -> None:
         (("watch", "a", "--address", "127.0.0.1:1"), "leave out a"),
         (("plot", "a"), "name the chart first"),
         (("tune", "lhs", "--space", "sobol"), "SPACE is named twice, lhs and --space sobol"),
-        (("tune",), "name a search space: lhs, uniform, grid, sobol, optuna or a YAML file"),
+        (("tune",), "name a search space (lhs, uniform, grid, sobol, optuna or a YAML file)"),
         (("plan", "lhs", "sobol"), "unexpected extra argument"),
         (("validate", "a", "b"), "unexpected extra argument"),
         (("doctor", "a"), "unexpected extra argument"),

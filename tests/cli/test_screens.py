@@ -136,7 +136,9 @@ def data_set(n_trials: int | None = None) -> tuple[Prepared, list[TrialRecord]]:
 
 def show_plan() -> None:
     data_set(2)
-    verb("plan", SPACE, "--engine", "simulated", "--model", "llama2", "--use-case", "fantasyWorld")
+    few = ("--samples", "4", "--prompts", "2", "--range", "max_length=100:250")
+    simulated = ("--engine", "simulated", "--model", "llama2", "--quantization", "nf4")
+    verb("plan", SPACE, *simulated, "--quantization", "none", *few, "--use-case", "fantasyWorld")
     verb("plan", SPACE, "--model", "smollm2", "--use-case", "fantasyWorld", "--samples", "10")
 
 

@@ -30,7 +30,7 @@ from orchestrator.dataset.verdicts import write_verdicts
 from orchestrator.models import KNOWN
 from orchestrator.publish.authors import Author
 from orchestrator.publish.card import bibtex, card
-from orchestrator.publish.card_figures import Content, content_of
+from orchestrator.publish.card_figures import Content, Group, content_of
 from orchestrator.publish.conclusions import Conclusions
 from orchestrator.publish.licences import LICENCES, TERMS, UNKNOWN, licence_of_texts
 from orchestrator.publish.publication import Publication
@@ -278,6 +278,19 @@ def test_long_texts_and_many_prompts_are_cut_short() -> None:
 
 
 PUBLICATION = Publication("x", (), "CC0-1.0", LICENCES["CC0-1.0"])
+
+
+def test_the_card_tells_groups_apart_that_differ_in_their_setup() -> None:
+    """By engine, type and batch size only where there are several: the table is wide enough."""
+    one = ("pc", "llama2", "nf4", "transformers", "bfloat16", "1", "sobol", "fantasyWorld")
+    other = (*one[:3], "compiled", *one[4:])
+    for groups, head in (
+        ((one,), "| machine | model | quantization | strategy | use_case | executions |"),
+        ((one, other), "| machine | model | quantization | engine | strategy | use_case |"),
+    ):
+        counted = {names: Group(executions=1) for names in groups}
+        content = Content(groups=counted, tables=["executions"], date="2026-01-02")
+        assert head in card(PUBLICATION, content, Conclusions())
 
 
 def test_the_card_says_how_to_measure_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
