@@ -48,14 +48,14 @@ def test_every_node_gets_trials_under_its_own_label(
     orchestrator: Orchestrator, address: str, trials: Callable[[Path], list[TrialRecord]]
 ) -> None:
     arguments = ("--space", "uniform", "--samples", "4", *SIMULATED, "--address", address)
-    result = orchestrator.ray_tune(*arguments, RAY_AUTH_MODE="disabled")
+    result = orchestrator.tune(*arguments, RAY_AUTH_MODE="disabled")
     assert (result["trials_run"], result["failed"]) == (12, 0)
     records = trials(orchestrator.folder / "measurements")
     assert {r.columns.machine for r in records} == {"cpu", "pc"}
     assert {(r.columns.model, r.columns.synthetic) for r in records} == {
         ("simulated-smollm2", True)
     }
-    again = orchestrator.ray_tune(*arguments, RAY_AUTH_MODE="disabled")
+    again = orchestrator.tune(*arguments, RAY_AUTH_MODE="disabled")
     assert (again["trials_run"], again["executions_done_before"]) == (0, 24)
 
 
@@ -75,9 +75,9 @@ def test_each_kind_of_machine_runs_the_whole_plan(
         address,
     )
     cluster = {"RAY_AUTH_MODE": "disabled"}
-    one = orchestrator.ray_tune(*arguments, "--machine", "pc", **cluster)
+    one = orchestrator.tune(*arguments, "--machine", "pc", **cluster)
     assert (one["executions_run"], {r.columns.machine for r in trials(out)}) == (6, {"pc"})
-    result = orchestrator.ray_tune(*arguments, "--machine", "each", **cluster)
+    result = orchestrator.tune(*arguments, "--machine", "each", **cluster)
     assert (result["executions_done_before"], result["executions_run"], result["failed"]) == (
         6,
         6,

@@ -92,7 +92,7 @@ def test_drained_held_and_bounded(orchestrator: Orchestrator, trials: Trials) ->
     assert len(keys(trials(out))) == 6 - int(left[1])
     # a larger sweep with a budget that is used up at once: one trial is started, the rest waits
     more = (*SMALL, "--samples", "4")
-    result = orchestrator.ray_tune(
+    result = orchestrator.tune(
         *more, "--max-kwh", "1e-12", expect=75, ORCHESTRATOR_SIMULATED_TOKEN_S="0.03"
     )
     assert (result["drained"], result["executions_run"]) == ("--max-kwh", 1)
@@ -136,7 +136,7 @@ def test_timed_out_rerun_and_drifted(
 ) -> None:
     out = orchestrator.folder / "measurements"
     small = (*SMALL[:-4], "--prompts", "2", *SMALL[-2:], "--fixed-length")
-    result = orchestrator.ray_tune(
+    result = orchestrator.tune(
         *small, "--execution-timeout", "0.2", expect=3, ORCHESTRATOR_SIMULATED_TOKEN_S="0.005"
     )
     assert (result["failed"], result["executions_run"]) == (4, 4)
@@ -154,7 +154,7 @@ def test_timed_out_rerun_and_drifted(
     refused = orchestrator.run("tune", *small, "--rerun", "timeout", expect=2, **other).stderr
     assert refused.startswith("error: sweep uniform-")
     assert "-> 9.9.9; restore them" in refused
-    result = orchestrator.ray_tune(*small, "--rerun", "timeout", "--accept-drift", **other)
+    result = orchestrator.tune(*small, "--rerun", "timeout", "--accept-drift", **other)
     assert (result["executions_run"], result["failed"]) == (4, 0)
     rows = pq.read_table(out / "executions.parquet").to_pylist()
     assert {(r["status"], r["attempt"]) for r in rows} == {("ok", 2)}

@@ -14,11 +14,11 @@ ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 def test_a_data_set_with_another_alphabet(orchestrator: Orchestrator) -> None:
     at = ("--out", "città")
     sweep = ("--space", "uniform", "--samples", "1", "--use-case", "fantasyWorld")
-    assert orchestrator.ray_tune(*sweep, *at, *SIMULATED, **ASCII)["executions_run"] == 2
+    assert orchestrator.tune(*sweep, *at, *SIMULATED, **ASCII)["executions_run"] == 2
     assert {path.name for path in orchestrator.folder.iterdir()} == {"cache", "città"}
     for verb in ("validate", "summarize", "evaluate", "report"):
         orchestrator.run(verb, *at, **ASCII)
     status = json.loads(orchestrator.run("status", "--json", *at, **ASCII).stdout)
     assert status["sweeps"][0]["done"] == 2
     assert (orchestrator.folder / "città" / "report.html").stat().st_size > 0
-    assert orchestrator.ray_tune(*sweep, *at, *SIMULATED, **ASCII)["executions_done_before"] == 2
+    assert orchestrator.tune(*sweep, *at, *SIMULATED, **ASCII)["executions_done_before"] == 2

@@ -34,7 +34,7 @@ def test_a_sweep_that_learns_is_shown_live_and_resumed_with_the_same_study(
     paths = DataSetPaths(orchestrator.folder / "measurements")
     before = paths.live_studies.read_bytes()
     assert len(list(paths.dashboards.glob("tensorboard/*/*/events.out.tfevents.*"))) == 2
-    result = orchestrator.ray_tune("--samples", "3", *flags)
+    result = orchestrator.tune("--samples", "3", *flags)
     assert result["trials_run"] == 1
     assert paths.live_studies.read_bytes().startswith(before)
     storage = journal(paths.live_studies)

@@ -17,10 +17,10 @@ SWEEP = (
 def test_a_sweep_goes_on_with_sound_weights_alone(
     orchestrator: Orchestrator, short_folder: Path
 ) -> None:
-    first = orchestrator.ray_tune(*SWEEP, TMPDIR=str(short_folder))
+    first = orchestrator.tune(*SWEEP, TMPDIR=str(short_folder))
     assert first["executions_run"] == 1
     assert list(short_folder.iterdir()) == [], "torch and others made temporary files"
-    assert orchestrator.ray_tune(*SWEEP)["executions_done_before"] == 1
+    assert orchestrator.tune(*SWEEP)["executions_done_before"] == 1
     (weights,) = orchestrator.cache.glob("models/*/model.safetensors")
     zero_the_middle(weights)
     refused = orchestrator.run("tune", *SWEEP, "--repeats", "2", expect=2)
@@ -30,7 +30,7 @@ def test_a_sweep_goes_on_with_sound_weights_alone(
     orchestrator.run("models", "verify", expect=3)
     orchestrator.run("models", "stage", REFS["llama2"], "--again")
     orchestrator.run("models", "verify")
-    assert orchestrator.ray_tune(*SWEEP, "--repeats", "2")["executions_run"] == 1
+    assert orchestrator.tune(*SWEEP, "--repeats", "2")["executions_run"] == 1
 
 
 def zero_the_middle(file: Path) -> None:

@@ -132,9 +132,7 @@ def test_the_same_execution_gives_the_same_text(
 ) -> None:
     orchestrator = Orchestrator(tmp_path, real_cache)
     # the use case of the shortest texts; its seeds and hashes don't depend on the others
-    orchestrator.ray_tune(
-        "--space", "lhs", "--samples", "2", *SMALL, "--use-case", "danceCoreography"
-    )
+    orchestrator.tune("--space", "lhs", "--samples", "2", *SMALL, "--use-case", "danceCoreography")
     again = {
         (r.columns.use_case, r.columns.config_index): [e.output_text for e in r.executions]
         for r in trials(tmp_path / "measurements")

@@ -68,9 +68,7 @@ def test_faults_of_a_server_fail_their_prompts_and_others_go_on(
     out = orchestrator.folder / "measurements"
     with fake_server_process("ollama") as (url, process):
         sweep = served(orchestrator, url, "faults", FAULTS)
-        result = orchestrator.ray_tune(
-            *sweep, "--prompts", "5", "--execution-timeout", "1", expect=3
-        )
+        result = orchestrator.tune(*sweep, "--prompts", "5", "--execution-timeout", "1", expect=3)
         assert result["executions_run"] == 5
         [record] = trials(out)
         columns, server = record.columns, record.environment.server
@@ -104,7 +102,7 @@ def test_a_server_that_dies_ends_the_sweep_which_its_next_start_resumes(
     assert kinds == [None, "server"]
     with fake_server_process("vllm") as (url, _):
         sweep = served(orchestrator, url, "death", DEATH)
-        resumed = orchestrator.ray_tune(*sweep, "--prompts", "3", expect=3)
+        resumed = orchestrator.tune(*sweep, "--prompts", "3", expect=3)
     assert (resumed["executions_done_before"], resumed["executions_run"]) == (2, 1)
     kinds = [one.error_kind for record in trials(out) for one in record.executions]
     assert Counter(kinds) == {None: 2, "server": 1}
@@ -186,7 +184,7 @@ def test_a_sweep_by_transformers_serve(
     transformers_serve: tuple[str, str], orchestrator: Orchestrator, trials: Trials
 ) -> None:
     url, model = transformers_serve
-    result = orchestrator.ray_tune(
+    result = orchestrator.tune(
         *("--space", "lhs", "--samples", "2", "--prompts", "2", "--use-case", "fantasyWorld"),
         *(*LENGTH, "--engine", "server", "--server-url", url, "--model", model),
         # one that can be told from the server's own thread pools on any machine

@@ -54,12 +54,12 @@ def hashes(out: Path) -> dict[str, str]:
 
 def test_the_same_command_again_runs_nothing(orchestrator: Orchestrator) -> None:
     # an address in the environment is not joined: only --address is
-    first = orchestrator.ray_tune(
+    first = orchestrator.tune(
         "--space", "lhs", "--samples", "3", *SIMULATED, RAY_ADDRESS="127.0.0.1:1"
     )
     assert (first["trials_run"], first["executions_run"]) == (9, 18)
     before = hashes(orchestrator.folder / "measurements")
-    second = orchestrator.ray_tune("--space", "lhs", "--samples", "3", *SIMULATED)
+    second = orchestrator.tune("--space", "lhs", "--samples", "3", *SIMULATED)
     assert (second["trials_run"], second["executions_done_before"]) == (0, 18)
     assert hashes(orchestrator.folder / "measurements") == before
 
@@ -71,18 +71,16 @@ def test_setups_of_one_sweep_share_configurations_and_seeds_and_resume(
     out = orchestrator.folder / "measurements"
     use_case = ("--use-case", "danceCoreography", "--space", "sobol", "--samples", "3")
     one = ("--quantization", "nf4", "--dtype", "float16")
-    first = orchestrator.ray_tune(*use_case, *SIMULATED, *one)
+    first = orchestrator.tune(*use_case, *SIMULATED, *one)
     assert first["executions_run"] == 6
     before = hashes(out)
     crossed = (*one, "--quantization", "none", "--dtype", "bfloat16")
-    drained = orchestrator.ray_tune(
-        *use_case, *SIMULATED, *crossed, "--max-hours", "1e-9", expect=75
-    )
+    drained = orchestrator.tune(*use_case, *SIMULATED, *crossed, "--max-hours", "1e-9", expect=75)
     assert (drained["executions_run"], drained["executions_left"]) == (0, 18)
-    second = orchestrator.ray_tune(*use_case, *SIMULATED, *crossed)
+    second = orchestrator.tune(*use_case, *SIMULATED, *crossed)
     assert second["sweep"] == drained["sweep"] != first["sweep"]
     assert (second["executions_done_before"], second["executions_run"]) == (6, 18)
-    assert orchestrator.ray_tune(*use_case, *SIMULATED, *crossed)["executions_run"] == 0
+    assert orchestrator.tune(*use_case, *SIMULATED, *crossed)["executions_run"] == 0
     records = trials(out)
     assert before.items() <= hashes(out).items()
     ran = {(r.spec.setup.quantization.name, r.spec.setup.compute_dtype) for r in records}
@@ -104,11 +102,11 @@ def test_batches_are_an_axis_and_are_run_as_a_whole(
     out = orchestrator.folder / "measurements"
     few = ("--use-case", "danceCoreography", "--space", "sobol", "--samples", "2")
     flags = (*few, *SIMULATED[:-2], "--batch-size", "1", "--batch-size", "4")
-    first = orchestrator.ray_tune(*flags, "--prompts", "6")
+    first = orchestrator.tune(*flags, "--prompts", "6")
     assert (first["trials_run"], first["executions_run"]) == (4, 24)
-    second = orchestrator.ray_tune(*flags, "--prompts", "7")
+    second = orchestrator.tune(*flags, "--prompts", "7")
     assert second["executions_run"] == 2 * (1 + 3)
-    assert orchestrator.ray_tune(*flags, "--prompts", "7")["executions_run"] == 0
+    assert orchestrator.tune(*flags, "--prompts", "7")["executions_run"] == 0
     assert "0 errors, 0 warnings" in orchestrator.run("validate").stdout
     texts: dict[tuple[int, int], set[str | None]] = {}
     for record in trials(out):
@@ -138,9 +136,9 @@ def test_more_samples_extend_a_design(
     orchestrator: Orchestrator, trials: Callable[[Path], list[TrialRecord]], space: str
 ) -> None:
     out = orchestrator.folder / "measurements"
-    first = orchestrator.ray_tune("--space", space, "--samples", "2", *SIMULATED)
+    first = orchestrator.tune("--space", space, "--samples", "2", *SIMULATED)
     before = hashes(out)
-    second = orchestrator.ray_tune(
+    second = orchestrator.tune(
         "--space", space, "--samples", "3", "--repeats", "2", "--prompts", "3", *SIMULATED[:-2]
     )
     assert second["sweep"] == first["sweep"]
@@ -175,7 +173,7 @@ def test_killed_driver_loses_only_the_running_prompt(
     finished = sum(p.read_text().count("\n") for p in out.rglob("executions.jsonl")) + sum(
         keys(trials(out)).values()
     )
-    result = orchestrator.ray_tune("--space", "uniform", "--samples", "2", *SIMULATED)
+    result = orchestrator.tune("--space", "uniform", "--samples", "2", *SIMULATED)
     assert result["executions_done_before"] == finished
     assert result["executions_run"] == 12 - finished
     tallied = keys(trials(out))
@@ -255,7 +253,7 @@ def test_a_model_that_cannot_load_stops_the_sweep_with_one_sentence(
 def test_parallel_trials_share_the_host_and_say_so(
     orchestrator: Orchestrator, trials: Callable[[Path], list[TrialRecord]]
 ) -> None:
-    result = orchestrator.ray_tune(
+    result = orchestrator.tune(
         "--space",
         "lhs",
         "--samples",
@@ -284,9 +282,7 @@ def test_trials_of_a_host_overlap_unless_each_has_it_for_itself(
     trials: Callable[[Path], list[TrialRecord]],
 ) -> None:
     few = "--space", "uniform", "--samples", "4", "--use-case", "fantasyWorld", "--prompts", "2"
-    orchestrator.ray_tune(
-        *few, *flags, "--engine", "simulated", ORCHESTRATOR_SIMULATED_TOKEN_S="0.01"
-    )
+    orchestrator.tune(*few, *flags, "--engine", "simulated", ORCHESTRATOR_SIMULATED_TOKEN_S="0.01")
     windows = []
     for record in trials(orchestrator.folder / "measurements"):
         executions = record.executions

@@ -10,7 +10,5 @@ from tests.real.test_sweep_life import SIMULATED
 
 def test_a_sweep_leaves_no_temporary_file(orchestrator: Orchestrator, short_folder: Path) -> None:
     """Ray kills its dashboard, which has a pymp-* folder; workers and libraries have others."""
-    orchestrator.ray_tune(
-        "--space", "uniform", "--samples", "1", *SIMULATED, TMPDIR=str(short_folder)
-    )
+    orchestrator.tune("--space", "uniform", "--samples", "1", *SIMULATED, TMPDIR=str(short_folder))
     assert list(short_folder.iterdir()) == []
