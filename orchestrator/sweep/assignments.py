@@ -35,7 +35,7 @@ class RunOptions:
     cooldown: Cooldown = field(default_factory=Cooldown)
     limits: RunLimits = field(default_factory=RunLimits)
     log_to: tuple[str, ...] = ()
-    """Loggers of Ray Tune that are told of each trial (tune/log_to.py)."""
+    """Loggers of Ray Tune that are told of each trial (ray_tune/log_to.py)."""
 
 
 @dataclass(frozen=True)
