@@ -83,12 +83,13 @@ def test_faults_of_a_server_fail_their_prompts_and_others_go_on(
             assert ok.dormant == ("top_k",)
             assert ok.effective_top_k is None
             assert ok.n_new_tokens == len((ok.output_text or "").split())
-            assert ok.cpu_energy_j is not None
-            assert ok.energy_basis == "energy_j"
+            # a server that computes nothing may have taken no time of the CPU: unknown, never 0
+            assert ok.cpu_energy_j is None or ok.cpu_energy_j > 0
         assert process.poll() is None, "the server goes on"
     orchestrator.run("validate")
 
 
+@pytest.mark.slow  # in short: tests/engine/test_server.py
 def test_a_server_that_dies_ends_the_sweep_which_its_next_start_resumes(
     orchestrator: Orchestrator, trials: Trials
 ) -> None:
