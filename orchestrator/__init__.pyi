@@ -84,6 +84,7 @@ def tune(
     execution_timeout_s: float | None = None,
     min_busy_s: float | None = None,
     cooldown: str = "none",
+    log_to: str | Sequence[str] = (),
     max_hours: float | None = None,
     max_kwh: float | None = None,
     max_gpu_hours: float | None = None,

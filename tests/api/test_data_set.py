@@ -120,7 +120,7 @@ def test_a_data_set_before_evaluate_has_no_frontier(tmp_path: Path) -> None:
         assert list(loaded.columns.loc[name].index) == list(getattr(loaded, name).columns)
     assert loaded.trials["energy_per_token_j"].tolist() == [2.0]
     assert loaded.effects["value"].isna().all()
-    assert loaded.effects["note"].str.contains("1 configurations are too few").any()
+    assert loaded.effects["note"].str.contains("1 configuration is too few").any()
     assert loaded.run is None
     assert repr(loaded) == f"DataSet({str(paths.root)!r}): 3 executions"
 

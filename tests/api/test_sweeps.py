@@ -105,7 +105,7 @@ def test_values_are_checked_as_click_checks_them(options: dict[str, Any], said: 
 
 
 def test_neither_space_nor_plan_is_told() -> None:
-    with pytest.raises(UserError, match="name a search space: lhs, uniform"):
+    with pytest.raises(UserError, match=r"name a search space \(lhs, uniform"):
         orchestrator.plan()
 
 
@@ -153,6 +153,7 @@ ABOVE_0 = dict.fromkeys(
 def run_options(**changes: Any) -> Any:
     """The options of a run."""
     given = {"rerun": (), "force": False, "accept_drift": False, "cooldown": "none"}
+    given["log_to"] = ()
     return _run_options(**{**given, "above_0": ABOVE_0, **changes})
 
 
@@ -169,7 +170,7 @@ def test_options_of_a_run() -> None:
     ("changes", "said"),
     [
         ({"rerun": ("omm",)}, "--rerun: there is no 'omm': did you mean oom?"),
-        ({"cooldown": "cold"}, "--cooldown: 'cold' is no rest; give none"),
+        ({"cooldown": "cold"}, "--cooldown: 'cold' is not a cooldown; give none"),
         ({"above_0": ABOVE_0 | {"--max-kwh": 0.0}}, "--max-kwh 0.0: must be a number above 0"),
         ({"above_0": ABOVE_0 | {"--max-hours": float("nan")}}, "--max-hours nan: must be a number"),
     ],

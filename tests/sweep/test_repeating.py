@@ -78,7 +78,7 @@ def edited(change: Callable[[dict[str, Any]], object], plan: SweepPlan | None = 
     [
         {"samples": 12, "seed": 5, "repeats": 2, "prompts": 2},
         {"space": "sobol", "order": "design", "use_cases": ("fantasyWorld",)},
-        {"quantizations": ("nf4", "none"), "batch_sizes": (1, 2), "max_new_tokens": True},
+        {"quantizations": ("nf4", "none"), "batch_sizes": (1, 2), "prompts": 2},
         {"fixed_length": True, "chat_template": "off", "ranges": ("max_length=100:200",)},
     ],
     ids=str,
