@@ -43,10 +43,11 @@ def test_without_a_gpu_the_profile_reduces_and_says_how_to_lift_it() -> None:
         resolved.models[0].label,
         resolved.samples,
         resolved.n_prompts,
-    ) == ("cpu", "smollm2", 20, 1)
+    ) == ("cpu", "smollm2", 16, 1)
     assert (axis.low, axis.high) == (100, 160)
     notes = "\n".join(resolved.notes)
-    assert notes.splitlines()[:2] == [
+    assert notes.splitlines()[:3] == [
+        "profile of machine cpu: samples 16 instead of 20 (--samples 20 lifts it)",
         "profile of machine cpu: prompts 1 of 10 per use case (--prompts 10 lifts it)",
         (
             "profile of machine cpu: max_length 100..160 instead of 100..10000 "
@@ -59,9 +60,9 @@ def test_without_a_gpu_the_profile_reduces_and_says_how_to_lift_it() -> None:
     ("lift", "left"),
     [
         ({"samples": 30}, ("prompts", "max_length")),
-        ({"prompts": 10}, ("max_length",)),
-        ({"ranges": ("max_length=100:10000",)}, ("prompts",)),
-        ({"ranges": ("top_k=50",)}, ("prompts", "max_length")),
+        ({"prompts": 10}, ("samples", "max_length")),
+        ({"ranges": ("max_length=100:10000",)}, ("samples", "prompts")),
+        ({"ranges": ("top_k=50",)}, ("samples", "prompts", "max_length")),
     ],
     ids=str,
 )
@@ -495,7 +496,7 @@ def test_what_learns_has_nothing_to_share_out() -> None:
 
 
 def test_an_empty_shard_is_refused() -> None:
-    with pytest.raises(UserError, match="--shard 3/30: there are only 20 configurations"):
+    with pytest.raises(UserError, match="--shard 3/30: there are only 16 configurations"):
         resolve(shard="3/30")
 
 
