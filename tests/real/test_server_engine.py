@@ -62,6 +62,7 @@ def served(orchestrator: Orchestrator, url: str, use_case: str, prompts: str) ->
     )
 
 
+@pytest.mark.slow  # in short: tests/engine/test_server.py
 def test_faults_of_a_server_fail_their_prompts_and_others_go_on(
     orchestrator: Orchestrator, trials: Trials
 ) -> None:

@@ -95,6 +95,7 @@ def test_setups_of_one_sweep_share_configurations_and_seeds_and_resume(
     assert len(keys(records)) == 24
 
 
+@pytest.mark.slow  # a minute of the small model
 def test_batches_are_an_axis_and_are_run_as_a_whole(
     orchestrator: Orchestrator, trials: Callable[[Path], list[TrialRecord]]
 ) -> None:
@@ -270,6 +271,7 @@ def test_parallel_trials_share_the_host_and_say_so(
             assert "shared_host" in execution.warning_flags
 
 
+@pytest.mark.slow  # a minute of the small model
 @pytest.mark.parametrize(
     ("flags", "n_parallel", "overlap"),
     [(("--parallel", "4"), 4, True), (("--isolation", "host"), 1, False)],
@@ -295,6 +297,7 @@ def test_trials_of_a_host_overlap_unless_each_has_it_for_itself(
     assert any(later[0] < earlier[1] for earlier, later in pairs) == overlap
 
 
+@pytest.mark.slow  # a minute of the small model
 def test_what_a_person_reads_in_a_log(orchestrator: Orchestrator) -> None:
     done = orchestrator.run(
         "tune", "--space", "sobol", "--samples", "2", *SIMULATED, "--country", "ITA"

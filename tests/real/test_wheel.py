@@ -26,6 +26,7 @@ def environment(
     return orchestrator.folder
 
 
+@pytest.mark.slow  # over a minute: a wheel, and the small model
 def test_the_notebook_runs_from_top_to_bottom_where_the_program_is_not_installed(
     environment: Path, bare_python: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
