@@ -71,7 +71,7 @@ def test_zero_bytes_cost_their_line_only(
 def test_a_backup_counts_once(paths: DataSetPaths, field: Callable[..., Outcome]) -> None:
     done = field("copy")
     assert (done.code, done.err) == (0, "")
-    assert "2 rows repeat the measurement of another row and don't count" in done.out
+    assert "2 rows repeat the measurement of another row and aren't counted" in done.out
     assert [row["run_id"] for row in rows(paths)] == ["c1", "c2"]
     assert (paths.imports / "pc/m/s/u/emissions.csv.bak").exists(), "the file is kept"
 
@@ -157,7 +157,7 @@ def test_a_file_that_contains_another(
     write(tmp_path / "found/a", "emissions.csv", line(1, "r1"), line(2, "r2"))
     write(tmp_path / "found/b", "emissions_all.csv", line(2, "r2"), line(3, "r3"), line(1, "r1"))
     done = call("import", str(tmp_path / "found"), "--out", str(paths.root), *LEVELS)
-    assert "2 rows repeat a measurement" in done.out
+    assert "2 rows repeat the measurement" in done.out
     assert sorted(row["run_id"] for row in rows(paths)) == ["r1", "r2", "r3"]
     assert {flag for row in rows(paths) for flag in flags(row)}.isdisjoint(
         {"same_run_id", "copies_differ"}

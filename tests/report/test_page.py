@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from markupsafe import escape
 
 from orchestrator.dataset.parquet import arrow_schema, to_table, write_parquet
 from orchestrator.dataset.paths import DataSetPaths
@@ -152,7 +153,7 @@ def test_data_that_say_little_make_a_report_that_says_so(frame: pd.DataFrame) ->
     assert warnings(data) or "nothing kept" in text
     text = text.replace(program(), "")
     for _, _, column in columns_of(ExecutionRow):  # that of error_kind explains the kind `nan`
-        text = text.replace(html.escape(column.meaning), "")
+        text = text.replace(str(escape(column.meaning)), "")
     assert "nan" not in text
 
 
@@ -327,7 +328,7 @@ def test_plot_draws_what_was_chosen_as_wide_as_a_column(
         (("plot", "usable", "--compare", "a", "b"), "--compare is for ratios and pairs"),
         (
             ("plot", "pairs", "--file", "x.pdf", "--compare", "a", "b"),
-            "--compare a: no such folder",
+            "--compare names the two data sets to compare; leave out",
         ),
     ],
 )

@@ -19,6 +19,8 @@ MEASURED = DATA / "version-1"
 SIMULATED = DATA / "version-1-simulated"
 """A complete sweep of the simulated engine."""
 SWEEP = (
+    # what the bare command on a machine without a GPU was reduced to then
+    *("--range", "max_length=100:250"),
     *("--space", "lhs", "--engine", "simulated", "--model", "smollm2", "--seed", "7"),
     *("--use-case", "danceCoreography", "--machine", "cpu"),
 )
