@@ -82,7 +82,8 @@ TUNE = """
 import os, signal, sys, time
 from orchestrator.__main__ import run
 from orchestrator.cli import live, run_result, tune_command
-import orchestrator.sweep.run
+import orchestrator.sweep.requested
+from orchestrator.sweep.run import RunOutcome
 
 number, when = signal.Signals[sys.argv.pop()], sys.argv.pop()
 
@@ -91,7 +92,7 @@ def signalled(*_):
     time.sleep(0.5)
     return 3
 
-orchestrator.sweep.run.run_sweep = lambda *_, **__: None
+orchestrator.sweep.requested.run_sweep = lambda *_, **__: RunOutcome()
 run_result.as_json = lambda *_: {}
 if when == "leaving":
     live.Live.finished = signalled
