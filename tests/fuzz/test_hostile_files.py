@@ -138,10 +138,10 @@ def test_a_fault_names_its_field(base: Path, tmp_path: Path) -> None:
 
 def test_a_few_of_all_cases_through_every_verb(base: Path) -> None:
     cases = [
-        *some(hostile.file_cases(base), 8),
-        *some(hostile.folder_cases(base), 2),
-        *some(hostile.table_cases(base), 6),
-        *some(hostile.value_cases(base), 4),
+        *some(hostile.file_cases(base), 4),
+        *some(hostile.folder_cases(base), 1),
+        *some(hostile.table_cases(base), 3),
+        *some(hostile.value_cases(base), 2),
     ]
     found = [fault for case in cases for fault in hostile.faults(case, base, quick(base))]
     assert found == []
