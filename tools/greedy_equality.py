@@ -18,12 +18,11 @@ from itertools import takewhile
 
 import torch
 
-from orchestrator.engine import ENGINES, BatchRow
+from orchestrator.engine import BatchRow
 from orchestrator.engine.hf import HfEngine
-from orchestrator.nouns import UseCase, effective_of
-from orchestrator.yaml_files import names, read
+from orchestrator.nouns import effective_of
 from tests import builders
-from tools.gpu.decoding import setup_of
+from tools.quantization_quality import loaded, prompts
 
 TOPICS = (
     "a volcano is", "rain comes from", "a bank does", "a violin is", "the moon does to the sea",
@@ -49,7 +48,7 @@ def main() -> None:
     print(f"{options.model}, {options.quantization}, {eager.model.dtype}, ties below {tie}")
     print(", ".join(f"{name} {of}" for name, of in compiled.info.versions.items()), end=", ")
     print(f"Python {platform.python_version()}")
-    texts = prompts()
+    texts = prompts() + [f"Explain to a child what {topic}." for topic in TOPICS]
     compiled.build_shapes(max(eager.encode(text).n_tokens for text in texts) + max(options.lengths))
     n_errors = 0
     for n_new in options.lengths:
@@ -64,24 +63,6 @@ def main() -> None:
             flush=True,
         )
     sys.exit(1 if n_errors else 0)
-
-
-def loaded(model: str, engine: str, quantization: str) -> HfEngine:
-    """An engine with its model."""
-    setup, model_ref = setup_of(model, engine, quantization)
-    kind = ENGINES[engine]
-    one = kind.load(setup, model_ref, None, kind.gpu())
-    assert isinstance(one, HfEngine)
-    return one
-
-
-def prompts() -> list[str]:
-    """Those of the use cases, and a question about each topic."""
-    texts: list[str] = []
-    for name in names("prompts"):
-        use_case, _ = read("prompts", name, UseCase)
-        texts += use_case.prompts
-    return texts + [f"Explain to a child what {topic}." for topic in TOPICS]
 
 
 def gap_of(eager: HfEngine, compiled: HfEngine, text: str, n_new: int) -> float | None:

@@ -45,10 +45,8 @@ def main() -> None:
     print("|---|---|---|---|---|")
     reference: list[list[int]] = []
     for name in wanted:
-        setup, model_ref = setup_of(options.model, "transformers", name)
-        engine = ENGINES["transformers"].load(setup, model_ref, None, ENGINES["transformers"].gpu())
-        assert isinstance(engine, HfEngine)
-        tokens = [greedy_tokens(engine, prompt) for prompt in prompts()]
+        engine = loaded(options.model, "transformers", name)
+        tokens = [greedy_tokens(engine, prompt) for prompt in prompts()[:MOST_PROMPTS]]
         reference = reference or tokens
         agreement = mean(map(agreeing, tokens, reference))
         megabytes = (engine.info.weights_bytes or 0) / 1e6
@@ -59,13 +57,22 @@ def main() -> None:
     print(", ".join(f"{package} {version}" for package, version in versions.items()))
 
 
+def loaded(model: str, engine: str, quantization: str) -> HfEngine:
+    """An engine with its model."""
+    setup, model_ref = setup_of(model, engine, quantization)
+    kind = ENGINES[engine]
+    one = kind.load(setup, model_ref, None, kind.gpu())
+    assert isinstance(one, HfEngine)
+    return one
+
+
 def prompts() -> list[str]:
-    """The prompts of the use cases, as many as are taken."""
+    """The prompts of the use cases."""
     texts: list[str] = []
     for name in names("prompts"):
         use_case, _ = read("prompts", name, UseCase)
         texts += use_case.prompts
-    return texts[:MOST_PROMPTS]
+    return texts
 
 
 def greedy_tokens(engine: HfEngine, prompt: str) -> list[int]:

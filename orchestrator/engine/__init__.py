@@ -395,6 +395,8 @@ class EngineKind:
     """Names of the quantizations that it runs."""
     batches: bool = False
     """Whether it can generate several prompts at once."""
+    cache_length: Callable[[int], int] = lambda n_tokens: n_tokens
+    """Tokens for which its key-value cache takes memory, for texts up to so many."""
     served_models: Callable[[EngineOptions, Sequence[str]], list[Model]] | None = None
     """Finds models, by name, on the server that runs them; None: this program loads them."""
 
@@ -459,6 +461,13 @@ def _server(setup: Setup, model_ref: str, threads: int | None, gpu: GpuAccess | 
     return load(setup, model_ref, threads, gpu)
 
 
+def _static_cache_length(n_tokens: int) -> int:
+    """The length of a compiled step's cache, which grows in steps."""
+    from orchestrator.engine.static_cache import seen_lengths
+
+    return seen_lengths(n_tokens)[-1]
+
+
 def _served_models(options: EngineOptions, refs: Sequence[str]) -> list[Model]:
     """The models of a server."""
     from orchestrator.engine.server import served_models
@@ -485,6 +494,7 @@ ENGINES: dict[str, EngineKind] = {
         needs_weights=True,
         packages=("torch", "transformers", "bitsandbytes", "accelerate"),
         batches=True,
+        cache_length=_static_cache_length,
     ),
     "server": EngineKind(
         "a model that an OpenAI-compatible server runs (--server-url)",

@@ -14,9 +14,8 @@ import psutil
 
 from orchestrator.dataset.schema import TrialRecord
 from orchestrator.dataset.sweep_plan import SweepPlan
-from orchestrator.engine import options_of
+from orchestrator.engine import ENGINES, options_of
 from orchestrator.engine.offload import GPU_SHARE, RAM_SHARE
-from orchestrator.engine.static_cache import seen_lengths
 from orchestrator.gpu.devices import Gpu
 from orchestrator.models import Architecture, Model
 from orchestrator.nouns import (
@@ -230,8 +229,7 @@ def memory_fit(plan: SweepPlan, models: list[Model], gpus: list[Gpu], *, local: 
         # the engine lowers max_length to the context
         if model.label not in beyond:
             tokens = min(largest, architecture.max_position_embeddings)
-        # a compiled step's cache grows in steps
-        room = seen_lengths(tokens)[-1] if variant.engine == "compiled" else tokens
+        room = ENGINES[variant.engine].cache_length(tokens)
         fit = Fit(
             model=label if one_way else f"{label} ({variant.label()})",
             weights_bytes=architecture.weights_bytes(variant.quantization, dtype_bytes),

@@ -28,6 +28,7 @@ from orchestrator.sweep.request import (
     cautions,
     check_shard,
     option_faults,
+    parallel_of,
     place_of,
 )
 from orchestrator.yaml_files import nearest
@@ -167,6 +168,7 @@ def _resolved(
     """The plan and the place together. Raises UserError for a sampler that isn't known here."""
     sampler, sampler_options = sampler_of(plan.space, file)
     engine_options = _engine_options(plan)
+    variants = tuple(dict.fromkeys(setup.variant() for setup in plan.setups))
     notes = [*_differences(plan, place, learns=sampler.learns)]
     return Resolved(
         request=request,
@@ -176,7 +178,7 @@ def _resolved(
         sampler_options=sampler_options,
         engine_options=engine_options,
         models=tuple(models),
-        variants=tuple(dict.fromkeys(setup.variant() for setup in plan.setups)),
+        variants=variants,
         use_cases=plan.use_cases,
         use_case_files=(file,),
         machine=place.machine,
@@ -186,7 +188,7 @@ def _resolved(
         each=place.each,
         samples=plan.samples,
         n_prompts=plan.n_prompts,
-        parallel=place.parallel,
+        parallel=parallel_of(place, variants),
         shard=place.shard,
         notes=(*notes, *cautions(request, place.machine, gpu_names, tuple(engine_options))),
         repeats=plan,

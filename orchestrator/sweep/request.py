@@ -380,16 +380,16 @@ def resolve_request(
         each=place.each,
         samples=scale.samples,
         n_prompts=scale.n_prompts,
-        # a server is asked for one text at a time
-        parallel=1 if _is_served(given.variants) else place.parallel,
+        parallel=parallel_of(place, given.variants),
         shard=place.shard,
         notes=(*scale.notes, *cautions(request, machine, gpu_names, engines)),
     )
 
 
-def _parallel(request: Request, machine: Machine) -> int:
+def parallel_of(place: Place, variants: Sequence[Variant]) -> int:
     """Trials at once on a machine without a GPU."""
-    return request.parallel or machine.parallel_trials or 1
+    # a server is asked for one text at a time
+    return 1 if _is_served(variants) else place.parallel
 
 
 def _inputs(request: Request, gpu_names: list[str]) -> _Inputs:
