@@ -394,8 +394,8 @@ MUTATIONS = (
         "design-order-by-default",
         "a sweep is shuffled unless asked otherwise",
         "orchestrator/sweep/request.py",
-        'order: str = "shuffled"',
-        'order: str = "design"',
+        'order: Literal["shuffled", "design"] = "shuffled"',
+        'order: Literal["shuffled", "design"] = "design"',
         ("tests/sweep/test_planning.py::test_models_are_blocks_and_order_is_not_the_design",),
     ),
     Mutation(

@@ -26,6 +26,9 @@ NAMES = {
     "RAY_AUTH_MODE",
     "RAY_AUTH_TOKEN_PATH",
     "ORCHESTRATOR_SIMULATED_TOKEN_S",
+    # of --log-to
+    *("MLFLOW_TRACKING_URI", "MLFLOW_DISABLE_TELEMETRY"),
+    *("WANDB_MODE", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_BASE_URL", "WANDB_ERROR_REPORTING"),
 }
 """Variables that are kept whatever words their names have."""
 
@@ -42,7 +45,6 @@ PREFIXES = (
     *("TORCH_", "TORCHINDUCTOR_", "PYTORCH_", "TRITON_", "TRANSFORMERS_"),
     *("BNB_", "BITSANDBYTES_", "ACCELERATE_", "CODECARBON_"),
     *("SLURM_", "RAY_", "TUNE_"),
-    *("MLFLOW_", "WANDB_"),  # of --log-to
 )
 """Variables that begin so are kept, unless a part of their name says that they hold a secret."""
 

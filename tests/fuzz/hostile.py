@@ -222,7 +222,7 @@ def patched() -> Iterator[None]:
         for target, replacement in (
             ("orchestrator.gpu.devices.visible_gpus", list),
             ("orchestrator.sweep.staging.staged_weights", lambda _model, _say: "simulated"),
-            ("orchestrator.sweep.run.run_sweep", drained),
+            ("orchestrator.sweep.requested.run_sweep", drained),
             ("orchestrator.evaluate.parallel_map.spread", in_process),
             ("orchestrator.review.review_server.serve", seen),
             ("orchestrator.dataset.lock.STALE_S", 0.01),

@@ -40,7 +40,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
         "orchestrator.sweep.staging.staged_weights", lambda _model, _say: "simulated"
     )
     monkeypatch.setattr(
-        "orchestrator.sweep.run.run_sweep", None
+        "orchestrator.sweep.requested.run_sweep", None
     )  # nothing here may get so far as to run
 
     def run(*arguments: str) -> int:

@@ -85,10 +85,10 @@ def test_all_verbs_are_fine_with_the_data_set_as_it_is(base: Path) -> None:
     unchanged = Case("unchanged", "sweeps", lambda _path: None)
     assert hostile.faults(unchanged, base, tuple(hostile.verbs(base))) == []
     out = Path(shutil.copytree(base, base.parent / "hostile"))
-    codes = {name: hostile.run(*line)[0] for name, line in hostile.verbs(out).items()}
-    assert codes.pop("tune") == 75
-    assert (codes.pop("validate"), codes.pop("publish")) == (3, 3), "the sweep isn't complete"
-    assert set(codes.values()) == {0}, codes
+    incomplete = {"tune": 75, "validate": 3, "publish": 3}
+    for name, line in hostile.verbs(out).items():
+        code, said = hostile.run(*line)
+        assert code == incomplete.get(name, 0), (name, said)
 
 
 @pytest.mark.parametrize("part", range(4))
