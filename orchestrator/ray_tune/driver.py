@@ -262,8 +262,11 @@ def _tuner(part: RunningPart, session: Session) -> tune.Tuner:
     """
     placement = part.placement
     name = f"Measure-{placement.label or 'any'}"
+    trainable = tune.with_resources(Measure, placement.bundles())
+    # the dashboard names actors by it, and Tune's wrapper has one that says nothing
+    trainable.__qualname__ = Measure.__qualname__
     # Tune finds a trainable, and its resources, by name
-    tune.register_trainable(name, tune.with_resources(Measure, placement.bundles()))
+    tune.register_trainable(name, trainable)
     return tune.Tuner(
         name,
         tune_config=tune.TuneConfig(

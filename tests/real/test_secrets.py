@@ -55,8 +55,6 @@ WANTED = {"https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1", "CODECAR
 """What workers need of such a kind."""
 ENVIRONMENT = {**SLOW, **SECRETS, **WANTED}
 PLANTED = "planted-"
-WORKERS = ("ray::Measure", "ray::ResourceTr")
-"""Names of a worker's process, waiting and at work: Tune wraps Measure in its ResourceTrainable."""
 
 ANSWERS = (
     *(f"/api/v0/{what}?detail=1&limit=1000" for what in ("actors", "workers", "tasks", "nodes")),
@@ -111,7 +109,7 @@ def test_no_secret_reaches_ray(running: Running) -> None:
     told = {pid: path_of(pid, "environ") for pid in pids}
     assert {pid for pid, path in told.items() if contains(path, PLANTED)} == set()
     assert contains(path_of(running.driver.pid, "environ"), SECRETS["HF_TOKEN"]), "planted at all"
-    workers = [pid for pid in pids if path_of(pid, "comm").read_text().startswith(WORKERS)]
+    workers = [pid for pid in pids if path_of(pid, "comm").read_text().startswith("ray::Measure")]
     assert workers
     for pid in workers:
         held = path_of(pid, "environ").read_text().split("\0")
