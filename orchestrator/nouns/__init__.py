@@ -26,6 +26,7 @@ from orchestrator.nouns.outcome import ERROR_KINDS, STATUSES
 from orchestrator.nouns.setup import (
     DTYPES,
     MOST_IN_A_BATCH,
+    PLACES,
     QUANTIZATIONS,
     SERVED,
     Dtype,
@@ -86,6 +87,7 @@ __all__ = [
     "NodePath",
     "Noun",
     "PARAMETERS",
+    "PLACES",
     "Parameter",
     "Parameters",
     "Profile",

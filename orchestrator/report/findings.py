@@ -201,8 +201,8 @@ def _advice(data: Data) -> Iterator[str]:
     """What to set: the half of a hyperparameter with less energy and no worse quality."""
     if USABLE not in data.effects:
         yield (
-            "What to set can't be told before `orchestrator evaluate` has judged the texts: the "
-            "least energy may go with useless answers."
+            "Can't be told before `orchestrator evaluate` has judged the texts: the least energy "
+            "may go with useless answers."
         )
         return
     advice: list[str] = []
@@ -210,8 +210,8 @@ def _advice(data: Data) -> Iterator[str]:
         advice += _advice_on(whole, usable)
     if not advice:
         yield (
-            "What to set can't be told: no hyperparameter clearly saves energy without the risk "
-            f"of {100 * QUALITY_MARGIN:.0f} points fewer usable answers. More configurations tell "
+            "Can't be told: no hyperparameter clearly saves energy without the risk of "
+            f"{100 * QUALITY_MARGIN:.0f} points fewer usable answers. More configurations tell "
             "more: run the same `orchestrator tune` with twice the --samples."
         )
     yield from advice

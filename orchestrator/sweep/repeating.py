@@ -8,17 +8,17 @@ What can't be the same here is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from orchestrator import __version__
 from orchestrator.dataset.sweep_plan import SweepPlan, read_plan
-from orchestrator.engine import ENGINES
+from orchestrator.engine import ENGINES, flag_of
 from orchestrator.errors import UserError
 from orchestrator.models import Model, exact_ref, parse_model
-from orchestrator.nouns import DTYPES, QUANTIZATIONS, Setup, text_sha256
+from orchestrator.nouns import DTYPES, QUANTIZATIONS, SERVED, Setup, text_sha256
 from orchestrator.samplers import sampler_of
 from orchestrator.sweep.planning import check_same_weights
 from orchestrator.sweep.request import (
@@ -47,7 +47,7 @@ def repeated(
 
     Raises UserError for what doesn't fit.
     """
-    source = read_plan(file, ANOTHER_COPY)
+    source = _at_places(read_plan(file, ANOTHER_COPY), request, file)
     place = place_of(request, gpu_names, cluster_machines)
     lines = [*_changed_texts(source), *_unknown_setups(source)]
     if not lines:
@@ -67,6 +67,25 @@ def repeated(
         }
     )
     return resolved, plan
+
+
+def _at_places(plan: SweepPlan, request: Request, file: Path) -> SweepPlan:
+    """The plan with the addresses that the request gives, such as that of this host's server.
+
+    Raises UserError for an address that no engine of the plan takes.
+    """
+    given = request.engine_options
+    taken = {name for setup in plan.setups for name in _option_names(setup)}
+    unused = [flag_of(name) for name in given if name not in taken]
+    if unused:
+        raise UserError(
+            f"--plan {file}: none of its engines takes {', '.join(unused)}; leave it out"
+        )
+    setups = []
+    for setup in plan.setups:
+        here = {name: value for name, value in given.items() if name in _option_names(setup)}
+        setups.append(setup.model_copy(update={"engine_options": setup.engine_options | here}))
+    return plan.model_copy(update={"setups": tuple(setups)})
 
 
 def check_repetition(resolved: Resolved, plan: SweepPlan) -> None:
@@ -91,13 +110,14 @@ def _changed_texts(plan: SweepPlan) -> Iterator[str]:
 
 def _unknown_setups(plan: SweepPlan) -> Iterator[str]:
     """A sentence for each part of a setup that this version doesn't have, or means otherwise."""
+    known_ones = {**QUANTIZATIONS, SERVED.name: SERVED}
     for setup in plan.setups:
         kind, quantization = ENGINES.get(setup.engine), setup.quantization
         if kind is None:
             known = nearest(setup.engine, list(ENGINES))
             yield f"there is no engine {setup.engine!r} here: {known}; {UPDATE}"
         elif (
-            QUANTIZATIONS.get(quantization.name) != quantization
+            known_ones.get(quantization.name) != quantization
             or quantization.name not in kind.quantizations
         ):
             name = quantization.name
@@ -113,6 +133,12 @@ def _faulty_options(request: Request, plan: SweepPlan, gpu_names: list[str]) -> 
         asked = replace(request, engine_options=dict(setup.engine_options))
         lines += option_faults(asked, setup.engine, gpu_names)
     return lines
+
+
+def _option_names(setup: Setup) -> Collection[str]:
+    """What the options of a setup's engine are called; none of an engine that isn't known here."""
+    kind = ENGINES.get(setup.engine)
+    return () if kind is None else kind.options.model_fields
 
 
 def _engine_options(plan: SweepPlan) -> dict[str, dict[str, object]]:
@@ -145,15 +171,30 @@ def _models(request: Request, file: Path, plan: SweepPlan) -> list[Model]:
 def _exact_model(file: Path, label: str, ref: str, setup: Setup) -> Model:
     """The model of a plan's reference, in the revision of its setup. Raises UserError."""
     try:
-        model = parse_model(ref)
-        if ENGINES[setup.engine].needs_weights:
-            model = parse_model(exact_ref(model, setup.revision))
+        model = _model_of(label, ref, setup)
     except UserError as error:
         lines = (
             f"--plan {file}: its model {label} can't be had here: {one}" for one in error.lines
         )
         raise UserError(*lines) from error
     return replace(model, label=label)
+
+
+def _model_of(label: str, ref: str, setup: Setup) -> Model:
+    """The model where it is here: on the server, or in the planned revision. Raises UserError."""
+    kind = ENGINES[setup.engine]
+    if kind.served_models is not None:
+        (served,) = kind.served_models(kind.options(**setup.engine_options), (ref,))
+        if served.label != label:
+            raise UserError(
+                f"the server at {setup.engine_options['server_url']} has it as {served.label}, so "
+                "it is one of another kind; start a server of the planned kind"
+            )
+        return served
+    model = parse_model(ref)
+    if kind.needs_weights:
+        return parse_model(exact_ref(model, setup.revision))
+    return model
 
 
 def _resolved(

@@ -25,6 +25,7 @@ from orchestrator.nouns import (
     DOMAIN,
     MOST_IN_A_BATCH,
     PARAMETERS,
+    PLACES,
     Dtype,
     Machine,
     Noun,
@@ -140,9 +141,10 @@ def request_of(given: Mapping[str, Any]) -> Request:
 def _check_beside_plan(plan: Path, given: Mapping[str, Any]) -> None:
     """Raise UserError for what a plan says itself: one of both would be ignored."""
     said = [_flag(name) for name in given if name not in (*BESIDE_A_PLAN, "engine_options")]
-    said += [flag_of(name) for name in given.get("engine_options", {})]
+    said += [flag_of(name) for name in given.get("engine_options", {}) if name not in PLACES]
     if said:
-        beside = ", ".join(_flag(name) for name in BESIDE_A_PLAN if name != "plan")
+        allowed = [_flag(name) for name in BESIDE_A_PLAN if name != "plan"]
+        beside = ", ".join([*allowed, *map(flag_of, PLACES)])
         raise UserError(
             f"--plan {plan}: says itself what is run, so leave out {', '.join(said)}; beside it go "
             f"{beside}, and limits of the run"

@@ -45,6 +45,7 @@ def test_a_published_plan_is_looked_at(call: Callable[..., Outcome]) -> None:
         (("--seed", "0", "--prompts", "5"), "leave out --seed, --prompts; beside"),
         (("--fixed-length", "--cpu-offload"), "leave out --fixed-length, --cpu-offload; beside"),
         (("--model", "llama2"), "beside --plan it says where the folder of one of its models is"),
+        (("--server-url", "http://127.0.0.1:1/v1"), "none of its engines takes --server-url"),
         (("--machine", "leonard"), "did you mean leonardo?"),
     ],
 )

@@ -108,7 +108,7 @@ def test_advice_saves_energy_only_where_a_loss_of_quality_is_ruled_out() -> None
     assert " % less energy an answer" in safe[0]
     risky = texts(evaluated(frame, 0.2 + 0.4 * frame["temperature"]), "advice")
     assert len(risky) == 1
-    assert risky[0].startswith("What to set can't be told")
+    assert risky[0].startswith("Can't be told: no hyperparameter")
 
 
 def test_advice_on_quality_at_the_same_energy() -> None:

@@ -21,6 +21,7 @@ from orchestrator.sweep.prepare import Prepared
 from orchestrator.sweep.repeating import check_repetition
 from orchestrator.sweep.request import Request, request_of, resolve_request
 from orchestrator.sweep.requested import planned, sweep_of
+from tests.engine.fake_server import Behaviour, fake_server
 from tests.version_1.frozen import SIMULATED, executions_in, rows_of, simulated_truth
 
 ROOT = Path(__file__).parents[2]
@@ -168,6 +169,21 @@ def test_a_part_of_it_is_run() -> None:
     parts = [again(written(plan), shard=f"{number}/2").n_missing() for number in (1, 2)]
     assert sum(parts) == plan.n_executions()
     assert "only 4 configurations to share out" in refused(written(plan), shard="1/5")
+
+
+def test_a_served_sweep_is_repeated_on_this_host_s_server() -> None:
+    with fake_server(Behaviour("vllm")) as url:
+        plan = made(engines=("server",), models=(), engine_options={"server_url": url})
+        published = written(plan.with_revisions({"vllm-fake-model": "served:vllm:fake-model"}))
+    with fake_server(Behaviour("vllm")) as here:
+        prepared = again(published, engine_options={"server_url": here})
+    with fake_server(Behaviour("llama.cpp")) as another_kind:
+        said = refused(published, engine_options={"server_url": another_kind})
+    assert "has it as llama.cpp-fake-model, so it is one of another kind" in said
+    assert prepared.plan.id == plan.id
+    assert {setup.engine_options["server_url"] for setup in prepared.plan.setups} == {here}
+    before = [spec.config_hash() for spec in read_plan(published, "").specs()]
+    assert [spec.config_hash() for spec in prepared.plan.specs()] == before
 
 
 # --- weights --------------------------------------------------------------------------------------
