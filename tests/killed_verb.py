@@ -1,9 +1,10 @@
 """A program that runs a verb again and again, each time killed one step later than before.
 
-python -m tests.killed_verb BASE WORK JSON: BASE is the data set before, WORK where it is copied to
-for each time; JSON has `killed`, the verb's arguments for the run that is killed, and `again`,
-those of the run after it. For each step it prints a line of JSON: what the second run left. The
-verb is forked from this process, so that nothing is imported more than once.
+python -m tests.killed_verb BASE WORK JSON STRIDE: BASE is the data set before, WORK where it is
+copied to for each time; JSON has `killed`, the verb's arguments for the run that is killed, and
+`again`, those of the run after it. For each step, of a STRIDE above 1 for every so many of them, it
+prints a line of JSON: what the second run left. The verb is forked from this process, so that
+nothing is imported more than once.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ import orchestrator.importer.import_tree
 import orchestrator.merge
 import orchestrator.publish.publishing
 import orchestrator.publish.scan
+import orchestrator.report.charts
+import orchestrator.report.drawing
+import orchestrator.report.page_content
 import orchestrator.review.review_server
 from orchestrator.cli import main
 
@@ -88,6 +92,8 @@ def run(arguments: list[str], step: int | None) -> int:
     os.dup2(said, 1)
     os.dup2(said, 2)
     orchestrator.publish.scan.names_here = lambda _names: ()
+    # the card's chart: to start what draws takes a second, and it writes nothing
+    orchestrator.report.drawing.drawn = lambda *_arguments: b"a picture"
     decide_at_once()
     if step is not None:
         kill_at(step)
@@ -120,7 +126,7 @@ if __name__ == "__main__":
     fresh(base, work)
     code = os.waitstatus_to_exitcode(run(arguments["again"], None))
     print(json.dumps({"step": 0, "codes": [code], "left": left(work)}))
-    for step in range(1, MOST_STEPS):
+    for step in range(1, MOST_STEPS, int(sys.argv[4])):
         fresh(base, work)
         killed = os.waitstatus_to_exitcode(run(arguments["killed"], step))
         if killed != -signal.SIGKILL:

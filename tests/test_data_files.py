@@ -119,7 +119,7 @@ def test_only_the_machine_without_a_gpu_reduces_what_is_run() -> None:
     for name in names("clusters"):
         profile = read("clusters", name, Machine)[0].profile
         if name == "cpu":
-            expected = ("smollm2", 16, 1, {"max_length": (100.0, 160.0)})
+            expected = ("smollm2", 16, 1, {"max_length": (100.0, 130.0)})
             assert (profile.model, profile.samples, profile.prompts, profile.ranges) == expected
         else:
             assert (profile.samples, profile.prompts, profile.ranges) == (None, None, {}), name

@@ -139,7 +139,8 @@ def status(address: str | None, *, as_json: bool) -> None:
         return
     _say(f"Ray cluster at {address}: {plural(sum(n.alive for n in nodes), 'node')}")
     for n in sorted(nodes, key=lambda n: (not n.alive, n.machine or "", n.host)):
-        line = f"  {n.machine or '(no label)':<12} {n.host:<16} {n.cpus:g} CPUs  {n.gpus} GPUs"
+        offers = f"{plural(int(n.cpus), 'CPU')}  {plural(n.gpus, 'GPU')}"
+        line = f"  {n.machine or '(no label)':<12} {n.host:<16} {offers}"
         if not n.alive:
             line += "  lost"
         _say(line)

@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from orchestrator.doctor.diagnosis import Diagnosis
 from orchestrator.doctor.rooms import rooms
 from orchestrator.machine_files import read_machine
 from orchestrator.ray_tune.metrics_page import RunningSweep
+from orchestrator.ray_tune.own_cluster import Attachment
+from orchestrator.ray_tune.session import Node
 from orchestrator.sweep.planning import make_plan
 from orchestrator.sweep.prepare import Prepared, prepare
 from orchestrator.sweep.request import Request, resolve_request
@@ -260,6 +263,46 @@ def show_review(monkeypatch: pytest.MonkeyPatch) -> None:
     verb("review", "--reviewer", "ada", "--no-browser")
 
 
+def show_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head and a node that joins it; what the head sees, and both leave."""
+    address = "192.168.1.10:6379"
+    head = Attachment(
+        address=address,
+        host="192.168.1.10",
+        machine="cpu",
+        head=True,
+        folder="/tmp/o1",  # noqa: S108 - nothing is written there
+        since="2026-01-02T03:04:05+00:00",
+    )
+    joined = head.model_copy(update={"host": "192.168.1.11", "machine": "pc", "head": False})
+    nodes = [
+        Node(machine="pc", host="192.168.1.11", cpus=8.0, gpus=1, alive=True),
+        Node(machine="cpu", host="192.168.1.10", cpus=4.0, gpus=0, alive=True),
+        Node(machine=None, host="192.168.1.12", cpus=16.0, gpus=2, alive=False),
+    ]
+    for name, answer in {
+        "cluster.ray_node.start": head,
+        "cluster.ray_node.join": joined,
+        "ray_tune.own_cluster.attachment": head,
+        "ray_tune.session.own_token": Path("cache/ray_token"),
+        "ray_tune.session.check_answers": None,
+        "ray_tune.session.set_environment": None,
+        "ray_tune.session.nodes_of": nodes,
+    }.items():
+        monkeypatch.setattr(f"orchestrator.{name}", partial(answered, answer))
+    verb("cluster", "start", "--machine", "cpu", "--host", "192.168.1.10")
+    verb("cluster", "join", address, "--machine", "cpu", "--token-file", "token")
+    verb("cluster", "status")
+    for left in (joined, head):
+        monkeypatch.setattr("orchestrator.cluster.ray_node.stop", partial(answered, left))
+        verb("cluster", "stop")
+
+
+def answered(answer: object, *_arguments: object) -> object:
+    """Stand for a function that talks to Ray."""
+    return answer
+
+
 def show_bench() -> None:
     from orchestrator.bench.catalogue import LETTERS, ways_of
 
@@ -283,6 +326,7 @@ SCREENS: dict[str, Callable[..., None]] = {
     "import": show_import,
     "review": show_review,
     "bench": show_bench,
+    "cluster": show_cluster,
 }
 
 

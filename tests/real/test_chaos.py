@@ -12,7 +12,7 @@ import pytest
 @pytest.mark.parametrize(
     "options",
     [
-        ("--sweeps", "2", "--seed", "8", "--faults", "1"),
+        ("--sweeps", "1", "--seed", "8", "--faults", "1"),
         pytest.param(("--sweeps", "6", "--seed", "9"), marks=pytest.mark.slow),
     ],
 )

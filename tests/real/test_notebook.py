@@ -1,6 +1,6 @@
 """The notebook for Colab after a cut-off, and in an environment that was made from nothing.
 
-tests/real/test_wheel.py runs it once, in the gate.
+tests/real/test_wheel.py runs it once with SmolLM2.
 """
 
 from __future__ import annotations

@@ -44,13 +44,13 @@ def test_without_a_gpu_the_profile_reduces_and_says_how_to_lift_it() -> None:
         resolved.samples,
         resolved.n_prompts,
     ) == ("cpu", "smollm2", 16, 1)
-    assert (axis.low, axis.high) == (100, 160)
+    assert (axis.low, axis.high) == (100, 130)
     notes = "\n".join(resolved.notes)
     assert notes.splitlines()[:3] == [
         "profile of machine cpu: samples 16 instead of 20 (--samples 20 lifts it)",
         "profile of machine cpu: prompts 1 of 10 per use case (--prompts 10 lifts it)",
         (
-            "profile of machine cpu: max_length 100..160 instead of 100..10000 "
+            "profile of machine cpu: max_length 100..130 instead of 100..10000 "
             "(--range max_length=100:10000 lifts it)"
         ),
     ]
@@ -80,22 +80,22 @@ def own_space(text: str) -> str:
 
 
 def test_a_space_inside_the_profile_is_not_reduced() -> None:
-    resolved = resolve(space=own_space("{type: int, low: 120, high: 140}"))
+    resolved = resolve(space=own_space("{type: int, low: 105, high: 125}"))
     assert (
         resolved.space.parameters.max_length.low,
         resolved.space.parameters.max_length.high,
-    ) == (120, 140)
+    ) == (105, 125)
     assert not any("max_length" in note for note in resolved.notes)
 
 
 def test_a_space_that_overlaps_the_profile_is_cut() -> None:
-    resolved = resolve(space=own_space("{type: int, low: 150, high: 1000}"))
+    resolved = resolve(space=own_space("{type: int, low: 120, high: 1000}"))
     assert (
         resolved.space.parameters.max_length.low,
         resolved.space.parameters.max_length.high,
-    ) == (150, 160)
+    ) == (120, 130)
     assert any(
-        "max_length 150..160 instead of 150..1000 (--range max_length=150:1000 lifts" in note
+        "max_length 120..130 instead of 120..1000 (--range max_length=120:1000 lifts" in note
         for note in resolved.notes
     )
 
@@ -106,7 +106,7 @@ def test_a_space_outside_the_profile_stays_and_that_is_told() -> None:
         resolved.space.parameters.max_length.low,
         resolved.space.parameters.max_length.high,
     ) == (500, 1000)
-    said = "max_length stays 500..1000, which lies outside the profile's 100..160"
+    said = "max_length stays 500..1000, which lies outside the profile's 100..130"
     assert f"profile of machine cpu: {said}" in resolved.notes
 
 
