@@ -115,7 +115,7 @@ def test_a_program_tunes_twice_and_leaves_no_process(
     lines = printed.splitlines()
     assert lines[0].endswith(" 2")
     assert "2 2" in lines
-    assert any(line.startswith("Nothing was missing: all 2 executions") for line in lines)
+    assert any(line.startswith("Nothing is left to do: all 2 executions") for line in lines)
     assert lines[-2:-1] == ["0"]
     assert lines[-1].startswith("search_spaces: there is no 'lsh'")
     assert not (os.environ.keys() & {"TUNE_GLOBAL_CHECKPOINT_S"})
