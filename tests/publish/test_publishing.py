@@ -249,7 +249,9 @@ def test_the_card_says_what_the_report_says(
     printed = json.loads(call("report", "--out", str(paths.root), "--json").out)
     for finding in printed["findings"]:
         assert markdown_text(finding["text"]) in said
-    assert "Can't be told: no hyperparameter" in said, "two configurations tell nothing of what to set"
+    assert "Can't be told: no hyperparameter" in said, (
+        "two configurations tell nothing of what to set"
+    )
 
 
 def test_the_card_shows_a_chart_a_row_and_the_prompts(

@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.slow  # in short: the single faults of test_faults.py, test_signals.py and others
 @pytest.mark.parametrize(
     "options",
-    [
-        ("--sweeps", "1", "--seed", "8", "--faults", "1"),
-        pytest.param(("--sweeps", "6", "--seed", "9"), marks=pytest.mark.slow),
-    ],
+    [("--sweeps", "2", "--seed", "8", "--faults", "1"), ("--sweeps", "6", "--seed", "9")],
 )
 def test_sweeps_under_random_faults(options: tuple[str, ...]) -> None:
     done = subprocess.run(

@@ -64,6 +64,7 @@ def test_the_same_command_again_runs_nothing(orchestrator: Orchestrator) -> None
     assert hashes(orchestrator.folder / "measurements") == before
 
 
+@pytest.mark.slow  # in short: tests/sweep/test_variants.py, and a recipe runs two engines
 def test_setups_of_one_sweep_share_configurations_and_seeds_and_resume(
     orchestrator: Orchestrator, trials: Callable[[Path], list[TrialRecord]]
 ) -> None:
@@ -129,10 +130,8 @@ def test_batches_are_an_axis_and_are_run_as_a_whole(
             assert row["n_in_batch"] == (4 if row["prompt_number"] < 5 else 3)
 
 
-@pytest.mark.parametrize(
-    "space",
-    ["optuna", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sobol", "uniform"))],
-)
+@pytest.mark.slow  # in short: tests/sweep/test_prepare.py and tests/ray_tune/test_callback_machine.py
+@pytest.mark.parametrize("space", ["optuna", "sobol", "uniform"])
 def test_more_samples_extend_a_design(
     orchestrator: Orchestrator, trials: Callable[[Path], list[TrialRecord]], space: str
 ) -> None:

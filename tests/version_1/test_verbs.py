@@ -355,6 +355,7 @@ def test_tune_resumes(call: Call, simulated: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.real
+@pytest.mark.slow  # in short: test_the_simulated_sweep_is_the_one_of_the_hashes
 def test_tune_measures_the_same_texts_as_version_1(tmp_path: Path) -> None:
     program = Orchestrator(tmp_path, tmp_path / "cache")
     flags = (*SWEEP, "--samples", "3", "--prompts", "2", "--out", str(tmp_path / "anew"))
