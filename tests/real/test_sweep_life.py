@@ -130,7 +130,7 @@ def test_batches_are_an_axis_and_are_run_as_a_whole(
             assert row["n_in_batch"] == (4 if row["prompt_number"] < 5 else 3)
 
 
-@pytest.mark.slow  # in short: tests/sweep/test_prepare.py and tests/ray_tune/test_callback_machine.py
+@pytest.mark.slow  # in short: tests/ray_tune/test_callback_machine.py
 @pytest.mark.parametrize("space", ["optuna", "sobol", "uniform"])
 def test_more_samples_extend_a_design(
     orchestrator: Orchestrator, trials: Callable[[Path], list[TrialRecord]], space: str
