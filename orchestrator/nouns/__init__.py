@@ -24,6 +24,7 @@ from orchestrator.nouns.effective import GREEDY_BELOW_TEMPERATURE, Effective, ef
 from orchestrator.nouns.machine import MACHINE_NAME, Listening, Machine, MachineName, Profile
 from orchestrator.nouns.outcome import ERROR_KINDS, STATUSES
 from orchestrator.nouns.setup import (
+    ANY_QUANTIZATION,
     DTYPES,
     MOST_IN_A_BATCH,
     PLACES,
@@ -65,6 +66,7 @@ __all__ = [
     "Whole",
     "one_of",
     "ANCHOR",
+    "ANY_QUANTIZATION",
     "Column",
     "Configuration",
     "DOMAIN",

@@ -29,6 +29,8 @@ QUANTIZATIONS = {
 }
 SERVED = Quantization(name="served", bits=None)
 """Whatever a server has loaded: it can't be chosen here, and few servers tell it."""
+ANY_QUANTIZATION = {**QUANTIZATIONS, SERVED.name: SERVED}
+"""Those that can be chosen, and a server's."""
 PLACES = ("server_url",)
 """Options of engines that say where something is, not what: on another port it is the same."""
 

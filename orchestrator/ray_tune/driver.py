@@ -265,7 +265,6 @@ def _tuner(part: RunningPart, session: Session) -> tune.Tuner:
     trainable = tune.with_resources(Measure, placement.bundles())
     # the dashboard names actors by it, and Tune's wrapper has one that says nothing
     trainable.__qualname__ = Measure.__qualname__
-    # Tune finds a trainable, and its resources, by name
     tune.register_trainable(name, trainable)
     return tune.Tuner(
         name,

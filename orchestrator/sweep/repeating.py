@@ -18,7 +18,7 @@ from orchestrator.dataset.sweep_plan import SweepPlan, read_plan
 from orchestrator.engine import ENGINES, flag_of
 from orchestrator.errors import UserError
 from orchestrator.models import Model, exact_ref, parse_model
-from orchestrator.nouns import DTYPES, QUANTIZATIONS, SERVED, Setup, text_sha256
+from orchestrator.nouns import ANY_QUANTIZATION, DTYPES, Setup, text_sha256
 from orchestrator.samplers import sampler_of
 from orchestrator.sweep.planning import check_same_weights
 from orchestrator.sweep.request import (
@@ -110,14 +110,13 @@ def _changed_texts(plan: SweepPlan) -> Iterator[str]:
 
 def _unknown_setups(plan: SweepPlan) -> Iterator[str]:
     """A sentence for each part of a setup that this version doesn't have, or means otherwise."""
-    known_ones = {**QUANTIZATIONS, SERVED.name: SERVED}
     for setup in plan.setups:
         kind, quantization = ENGINES.get(setup.engine), setup.quantization
         if kind is None:
             known = nearest(setup.engine, list(ENGINES))
             yield f"there is no engine {setup.engine!r} here: {known}; {UPDATE}"
         elif (
-            known_ones.get(quantization.name) != quantization
+            ANY_QUANTIZATION.get(quantization.name) != quantization
             or quantization.name not in kind.quantizations
         ):
             name = quantization.name

@@ -16,7 +16,7 @@ from typing import Any
 
 from orchestrator.engine import ENGINES, flag_of
 from orchestrator.errors import UserError
-from orchestrator.nouns import QUANTIZATIONS, SERVED, SetupEntry, Variant
+from orchestrator.nouns import ANY_QUANTIZATION, QUANTIZATIONS, SERVED, SetupEntry, Variant
 from orchestrator.yaml_files import located, nearest, short
 
 AXES = tuple(SetupEntry.model_fields)
@@ -154,7 +154,7 @@ def _unknown(of_one: _Combination) -> list[str]:
     """A sentence for each value of a combination that isn't one of its axis."""
     lines = []
     quantization, engine = of_one["quantization"], of_one["engine"]
-    if quantization.value not in (*QUANTIZATIONS, SERVED.name):
+    if quantization.value not in ANY_QUANTIZATION:
         hint = nearest(quantization.value, QUANTIZATIONS, QUANTIZATION_SYNONYMS)
         name = short(repr(quantization.value))
         lines.append(f"{quantization.where()}: there is no {name}: {hint}")
@@ -229,7 +229,7 @@ def _mixed(combinations: Sequence[_Combination]) -> list[str]:
 def _variant(of_one: _Combination) -> Variant:
     """The variant of a combination in which nothing is unknown."""
     return Variant(
-        quantization={**QUANTIZATIONS, SERVED.name: SERVED}[of_one["quantization"].value],
+        quantization=ANY_QUANTIZATION[of_one["quantization"].value],
         engine=of_one["engine"].value,
         compute_dtype=of_one["dtype"].value,
         batch_size=of_one["batch_size"].value,
